@@ -1,0 +1,48 @@
+# Everything works from a bare machine with Python and make: uv is fetched by pip if it is missing.
+PYTHON ?= python3
+VENV := .venv
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV)-uv/bin/uv)
+BIN := $(VENV)/bin
+DEMO := outputs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-parity lint type docs bench clean
+
+help: ## show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BIN)/.ready ## create .venv from uv.lock (installs uv by pip where it is missing)
+
+$(VENV)-uv/bin/uv:
+	$(PYTHON) -m venv $(VENV)-uv
+	$(VENV)-uv/bin/pip install --quiet uv
+
+$(BIN)/.ready: pyproject.toml uv.lock | $(if $(filter $(VENV)-uv/bin/uv,$(UV)),$(VENV)-uv/bin/uv)
+	$(UV) sync --locked --extra dev --python $(PYTHON)
+	@touch $@
+
+demo: setup ## draw a small data set, train the smoke recipes on it, make pictures with the result
+	$(BIN)/python scripts/demo.py --out $(DEMO)
+
+test: setup ## run all tests
+	$(BIN)/pytest
+
+test-parity: setup ## compare with outputs of the official code ($$PGPIS_PARITY, default ../shared/parity)
+	$(BIN)/pytest tests/parity
+
+lint: setup ## check style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: setup ## check types
+	$(BIN)/mypy
+
+docs: setup ## build the site into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: setup ## print the speed ratios (minutes)
+	$(BIN)/python benchmarks/pose_drawing.py
+	$(BIN)/python benchmarks/sampling.py
+
+clean: ## remove what make created, except outputs/
+	rm -rf $(VENV) $(VENV)-uv site .mypy_cache .ruff_cache .pytest_cache

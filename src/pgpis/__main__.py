@@ -1,0 +1,5 @@
+"""``python -m pgpis`` is the ``pgpis`` command."""
+
+from pgpis.cli import console
+
+console()

@@ -1,0 +1,102 @@
+"""The ``pgpis`` command: finds the verb and imports only what that verb needs.
+
+``pgpis --help``, ``pgpis --version`` and a mistyped verb are answered from this file alone, without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from pgpis import __version__
+from pgpis.errors import PgpisError, nearest
+
+USAGE_ERROR = 2
+
+VERBS = {
+    "fit": ("lightning", "train a model from a recipe"),
+    "validate": ("lightning", "compute the validation loss and draw sample grids"),
+    "test": ("lightning", "generate the test pairs and score them against the targets"),
+    "predict": ("predict", "make pictures from folders of sources and poses"),
+    "data": ("data", "check a data set on disk"),
+    "convert": ("convert", "turn official checkpoints into pgpis models"),
+    "configs": ("configs", "list or print the recipes"),
+}
+
+
+def top_level_help() -> str:
+    """Return the text of ``pgpis --help``."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in VERBS.items())
+    return (
+        "usage: pgpis [--help] [--version] [--debug] VERB ...\n\n"
+        "Pose-guided person image synthesis: a picture and a pose in, the same person in that pose out.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "options:\n"
+        "  --help     show this text; 'pgpis VERB --help' explains a verb\n"
+        "  --version  show the version\n"
+        "  --debug    show the traceback of an error\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: Words after ``pgpis``; ``sys.argv`` by default.
+
+    Returns:
+        The exit code: 0 done, 1 done with failures or an internal error, 2 wrong input, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(top_level_help())
+        return 0
+    if words[0] in ("--version", "-V"):
+        sys.stdout.write(f"pgpis {__version__}\n")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        return _complain(f"unknown verb '{verb}'{nearest(verb, VERBS)} ('pgpis --help' lists them)")
+    _configure_logging()
+    try:
+        module = importlib.import_module(f"pgpis.cli.{VERBS[verb][0]}")
+        return int(module.run(verb, rest) or 0)
+    except PgpisError as error:
+        if debug:
+            raise
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return _complain("interrupted; run the same command again to continue", code=130)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
+
+
+def console() -> None:
+    """Entry point of the installed ``pgpis`` script."""
+    sys.exit(main())
+
+
+def _complain(message: str, code: int = USAGE_ERROR) -> int:
+    sys.stderr.write(f"pgpis: error: {message}\n")
+    return code
+
+
+def _configure_logging() -> None:
+    """Show the log of pgpis on the main process; leave other libraries' settings alone."""
+    logger = logging.getLogger("pgpis")
+    if logger.handlers or int(os.environ.get("LOCAL_RANK", "0")) != 0:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("pgpis: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,31 @@
+"""``pgpis convert``: official checkpoints in, pgpis models out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from pgpis.convert.fpdm import convert_fpdm
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of ``pgpis convert``."""
+    root = ArgumentParser(prog="pgpis convert", description="Turn official checkpoints into pgpis models.")
+    fpdm = ArgumentParser(description="Official FPDM Lightning checkpoints to a pipeline folder.")
+    fpdm.add_argument("--diffusion", type=Path, required=True, help="stage 2: last.ckpt of the diffusion model")
+    fpdm.add_argument("--fusion", type=Path, default=None, help="stage 1: last.ckpt of the prior")
+    fpdm.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
+    fpdm.add_argument("--config", type=Path, default=None, help="JSON with sizes that tensor shapes cannot tell")
+    root.add_subcommands().add_subcommand("fpdm", fpdm, help="convert FPDM")
+    return root
+
+
+def run(_verb: str, words: Sequence[str]) -> int:
+    """Run ``pgpis convert fpdm``."""
+    options = parser().parse_args(list(words)).fpdm
+    report = convert_fpdm(fusion=options.fusion, diffusion=options.diffusion, out=options.out, config=options.config)
+    sys.stdout.write(report.render())
+    return 0

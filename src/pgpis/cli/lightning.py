@@ -1,0 +1,113 @@
+"""``pgpis fit | validate | test | predict``: a LightningCLI with short class names and one-line errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import pgpis.tasks  # noqa: F401  registers the short class names
+from pgpis.batch import ImageSpecs
+from pgpis.callbacks import PredictionWriter
+from pgpis.cli.recipes import resolve_configs
+from pgpis.data import PoseTransferDataModule
+from pgpis.errors import PgpisError, nearest
+from pgpis.tasks.base import PersonImageTask
+
+log = logging.getLogger(__name__)
+
+KNOWN_WARNINGS = (
+    ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*GPU available but not used.*",
+)
+
+
+class PGPISCLI(LightningCLI):
+    """LightningCLI that links what the model needs to the DataModule."""
+
+    exit_code = 0
+    writer: PredictionWriter
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give the DataModule the pictures that the model declares, and one seed to both."""
+        parser.link_arguments("model", "data.image_specs", compute_fn=_image_specs, apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; checkpoints go to one folder per run so that ``--ckpt_path last`` finds them."""
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        return trainer
+
+    def before_predict(self) -> None:
+        """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
+        self.writer = PredictionWriter(self.trainer.default_root_dir, self.model.prediction_settings())
+        self.datamodule.skip_pairs = self.writer.finished_pairs()
+        self.trainer.callbacks.append(self.writer)
+
+    def after_predict(self) -> None:
+        """Sum up; the exit code is 1 if a pair failed."""
+        self.exit_code = self.writer.summarise() if self.trainer.is_global_zero else 0
+
+
+def _image_specs(model: PersonImageTask) -> ImageSpecs:
+    return model.image_specs
+
+
+def run(verb: str, words: Sequence[str]) -> int:
+    """Parse the words after ``pgpis VERB``, build everything and run the verb.
+
+    Args:
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        words: The rest of the command line; ``--config`` names are looked up.
+
+    Returns:
+        0, or 1 if some pairs failed.
+
+    Raises:
+        PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
+    """
+    arguments = resolve_configs(words)
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            cli = PGPISCLI(
+                PersonImageTask,
+                PoseTransferDataModule,
+                subclass_mode_model=True,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"prog": "pgpis", "exit_on_error": False, verb: {"exit_on_error": False}},
+                args=[verb, *arguments],
+            )
+        except ArgumentError as error:
+            raise PgpisError(explain(str(error)), hint=f"'pgpis {verb} --help' lists every option") from error
+    return cli.exit_code
+
+
+def explain(message: str) -> str:
+    """Shorten jsonargparse's message to the line that names the key, and add the closest valid name."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+    text = " ".join(lines) if len(lines) < 4 else " ".join([lines[0], lines[-1]])
+    unknown = re.search(r"(?:[Kk]ey|[Oo]ption) '([\w.]+)' (?:is not|does not)", text)
+    known = re.findall(r"'([\w.]+)'", message)
+    if unknown and len(known) > 1:
+        text += nearest(unknown.group(1).rsplit(".", 1)[-1], known[1:])
+    return text

@@ -1,0 +1,71 @@
+"""``pgpis predict``: short options for folders of sources and poses on top of the config system."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pgpis.cli import lightning
+from pgpis.errors import PgpisError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the short options; what it does not know goes to the config system."""
+    short = argparse.ArgumentParser(
+        prog="pgpis predict",
+        description="Make a picture for every pair of a source picture and a target pose.",
+        epilog="Every other option is a key of the recipe: 'pgpis predict --config fpdm.yaml --print_config' shows them.",
+        allow_abbrev=False,
+    )
+    short.add_argument("--config", action="append", default=[], help="recipe, may be repeated [fpdm.yaml]")
+    short.add_argument("--pipeline", help="pipeline folder or hub id; without it, give --ckpt_path")
+    short.add_argument("--sources", help="folder (or one file) of source pictures")
+    short.add_argument(
+        "--poses", help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton"
+    )
+    short.add_argument("--out", required=True, help="folder to write to; a second run continues there")
+    short.add_argument("--pairs", help="CSV with columns source,pose[,target]")
+    short.add_argument(
+        "--pairing", choices=["stem", "product"], help="same stem, or every source with every pose [product]"
+    )
+    short.add_argument("--images-per-pair", type=int, help="pictures per pair [1]")
+    short.add_argument("--steps", type=int, help="denoising steps [20]")
+    short.add_argument("--guidance-scale", type=float, help="classifier-free guidance [2.0]")
+    short.add_argument("--seed", type=int, help="seed of all noise [0]")
+    short.add_argument("--batch-size", type=int, help="pairs per batch")
+    return short
+
+
+def to_config_words(options: argparse.Namespace) -> list[str]:
+    """Spell the short options as keys of the config system."""
+    words = [f"--config={name}" for name in options.config or ["fpdm.yaml"]]
+    long_forms = {
+        "--model.init_args.pipeline": options.pipeline,
+        "--model.init_args.images_per_pair": options.images_per_pair,
+        "--model.init_args.num_inference_steps": options.steps,
+        "--model.init_args.guidance_scale": options.guidance_scale,
+        "--seed_everything": options.seed,
+        "--data.eval_batch_size": options.batch_size,
+        "--trainer.default_root_dir": options.out,
+        "--trainer.logger": "false",
+        "--return_predictions": "false",
+    }
+    if options.sources or options.poses:
+        if not (options.sources and options.poses):
+            raise PgpisError("--sources and --poses go together", hint="--sources FOLDER --poses FOLDER")
+        words.append("--data.predict=FolderPairs")
+        long_forms |= {
+            "--data.predict.init_args.sources": options.sources,
+            "--data.predict.init_args.poses": options.poses,
+            "--data.predict.init_args.pairs_csv": options.pairs,
+            "--data.predict.init_args.pairing": options.pairing,
+        }
+    elif options.pairs or options.pairing:
+        raise PgpisError("--pairs and --pairing need --sources and --poses")
+    return words + [f"{key}={value}" for key, value in long_forms.items() if value is not None]
+
+
+def run(verb: str, words: Sequence[str]) -> int:
+    """Run ``pgpis predict``; 1 if a pair failed."""
+    options, rest = parser().parse_known_args(list(words))
+    return lightning.run(verb, [*to_config_words(options), *rest])

@@ -1,0 +1,208 @@
+"""What every task shares: frozen parts, checkpoints that hold only what was trained, seeded steps, optimiser."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from pgpis.batch import ImageSpecs, PairBatch, check_batch
+from pgpis.errors import PgpisError
+
+
+class PersonImageTask(LightningModule, ABC):
+    """Base of all tasks.
+
+    Every random number of a training step (noise, time steps, dropout) comes from a seed made of ``seed``, the number
+    of batches seen so far and the rank, so a resumed run repeats the uninterrupted one bit for bit.
+
+    Args:
+        optimizer: Makes the optimiser from the parameters to train.
+        warmup_epochs: Length of the linear warm-up, in epochs.
+        decay_epochs: Epochs after which the learning rate is multiplied by ``decay_factor``.
+        decay_factor: See ``decay_epochs``.
+        seed: Seed of training, validation and sampling.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        warmup_epochs: float = 0.0,
+        decay_epochs: tuple[int, ...] = (),
+        decay_factor: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.warmup_epochs = warmup_epochs
+        self.decay_epochs = decay_epochs
+        self.decay_factor = decay_factor
+        self.seed = seed
+        self.frozen: tuple[str, ...] = ()
+        self._frozen_hashes: dict[str, str] | None = None
+        self._checked_stages: set[str] = set()
+        self.register_state_dict_post_hook(_drop_frozen)
+        self.register_load_state_dict_pre_hook(_keep_frozen)
+
+    @property
+    @abstractmethod
+    def image_specs(self) -> ImageSpecs:
+        """The pictures that this task needs in each batch; the DataModule loads no others."""
+
+    @abstractmethod
+    def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
+        """Compute the training loss and what is logged beside it.
+
+        Args:
+            batch: One batch.
+            generator: Source of every random draw of the step, on the batch's device.
+            train: False in validation: nothing is dropped.
+
+        Returns:
+            Scalars by name; ``loss`` is minimised.
+        """
+
+    @abstractmethod
+    def export(self, directory: str) -> str:
+        """Write the trained model in the form that ``from_pretrained`` reads; return the folder."""
+
+    def freeze(self, *names: str) -> None:
+        """Freeze submodules once: no gradients, always in evaluation mode, left out of checkpoints."""
+        self.frozen = (*self.frozen, *names)
+        for name in names:
+            self.get_submodule(name).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> PersonImageTask:
+        """Set the training mode of the trained parts; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
+        """Compute the loss of one batch and log it."""
+        self.check_once("train", batch)
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        torch.manual_seed(self._step_seed("train", step))
+        losses = self.loss(batch, self.step_generator("train", step), train=True)
+        size = len(batch["index"])
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=size)
+        self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
+        return losses["loss"]
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Compute the loss on held-out pairs, with the same noise at every validation."""
+        self.check_once("validate", batch)
+        losses = self.loss(batch, self.step_generator("validate", batch_idx), train=False)
+        size = len(batch["index"])
+        logged = {f"val/{name}": value for name, value in losses.items()}
+        self.log_dict(logged, sync_dist=True, batch_size=size, prog_bar=True)
+
+    def check_once(self, stage: str, batch: PairBatch) -> None:
+        """Check the first non-empty batch of a stage against ``image_specs``."""
+        if stage not in self._checked_stages and len(batch["index"]):
+            optional = {"target_image", "prior_target"} if stage == "predict" else set()
+            check_batch(batch, {key: spec for key, spec in self.image_specs.items() if key not in optional})
+            self._checked_stages.add(stage)
+
+    def step_generator(self, stage: str, step: int) -> torch.Generator:
+        """Return the generator that owns all random draws of one step of one rank."""
+        return torch.Generator(device=self.device).manual_seed(self._step_seed(stage, step) ^ 1)
+
+    def _step_seed(self, stage: str, step: int) -> int:
+        return stable_seed(self.seed, stage, step, self.global_rank)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimiser over what is trained, and the warm-up and decay of its learning rate."""
+        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        total_steps = self.trainer.estimated_stepping_batches
+        accumulation = self.trainer.accumulate_grad_batches
+        per_epoch = max(1, math.ceil(self.trainer.num_training_batches / accumulation))
+        if not math.isfinite(total_steps) and not self.trainer.max_epochs:
+            raise PgpisError("set trainer.max_epochs or trainer.max_steps")
+
+        def factor(step: int) -> float:
+            epoch = (step + 1) / per_epoch
+            warmup = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+            return warmup * self.decay_factor ** sum(step >= limit * per_epoch for limit in self.decay_epochs)
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+    def frozen_hashes(self) -> dict[str, str]:
+        """Return the sha256 of each frozen part's weights, by name; computed once per run."""
+        if self._frozen_hashes is None:
+            self._frozen_hashes = {name: weights_hash(self.get_submodule(name)) for name in self.frozen}
+        return self._frozen_hashes
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record which frozen weights the trained ones belong to."""
+        checkpoint["frozen"] = self.frozen_hashes()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that was trained on top of other frozen weights."""
+        recorded: Mapping[str, str] | None = checkpoint.get("frozen")
+        if recorded is None:
+            raise PgpisError(
+                "this checkpoint was not written by pgpis: it does not name its frozen parts",
+                hint="official checkpoints are converted by 'pgpis convert fpdm'",
+            )
+        present = self.frozen_hashes()
+        for name in sorted(recorded.keys() | present.keys()):
+            if recorded.get(name) != present.get(name):
+                raise PgpisError(
+                    f"the checkpoint was trained with another '{name}' "
+                    f"(sha256 {str(recorded.get(name))[:12]}, here {str(present.get(name))[:12]})",
+                    hint=f"set model.{name} to the weights used in training",
+                )
+
+
+def _drop_frozen(task: nn.Module, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
+    for name in task.frozen:
+        for key in [key for key in state_dict if key.startswith(f"{prefix}{name}.")]:
+            del state_dict[key]
+
+
+def _keep_frozen(task: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+    for name in task.frozen:
+        for key, value in task.get_submodule(name).state_dict().items():
+            state_dict.setdefault(f"{prefix}{name}.{key}", value)
+
+
+def stable_seed(*parts: object) -> int:
+    """Return a 63-bit seed that depends only on the parts, not on the process or machine."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Return the sha256 over names, shapes, dtypes and bytes of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch dropout off for a block and restore the mode afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
