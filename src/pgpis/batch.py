@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 
@@ -36,9 +36,11 @@ class ImageSpec:
 ImageSpecs = Mapping[str, ImageSpec]
 
 
-@dataclass(frozen=True)
-class PairFailure:
-    """A pair that could not be loaded or generated: listed at the end of the job, never silently dropped."""
+class PairFailure(NamedTuple):
+    """A pair that could not be loaded or generated: listed at the end of the job, never silently dropped.
+
+    A named tuple, because Lightning refuses to move batches that hold frozen dataclasses.
+    """
 
     pair_id: str
     reason: str

@@ -45,7 +45,9 @@ class SampleGrid(Callback):
         assert isinstance(pl_module, PersonImageTask)
         grid = pl_module.sample_grid(batch, self.pairs)
         if grid is not None:
-            trainer.logger.experiment.add_image("samples", (grid.float().cpu() / 2 + 0.5).clamp(0, 1), pl_module.steps)
+            trainer.logger.experiment.add_image(
+                "samples", (grid.float().cpu() / 2 + 0.5).clamp(0, 1), trainer.global_step
+            )
 
 
 class Throughput(Callback):

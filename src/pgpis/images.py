@@ -34,6 +34,11 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         raise PgpisError(f"picture not found: {path}") from None
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise PgpisError(f"cannot read picture {path}: {error}") from error
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert to 8-bit RGB: transparency is laid on white, 16-bit grey is scaled to 8 bit."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8))

@@ -54,30 +54,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("--help", "-h", "help"):
+    verb = words[0] if words else "--help"
+    if verb in ("--help", "-h", "help"):
         sys.stdout.write(top_level_help())
         return 0
-    if words[0] in ("--version", "-V"):
+    if verb in ("--version", "-V"):
         sys.stdout.write(f"pgpis {__version__}\n")
         return 0
-    verb, *rest = words
     if verb not in VERBS:
         return _complain(f"unknown verb '{verb}'{nearest(verb, VERBS)} ('pgpis --help' lists them)")
     _configure_logging()
+    return _run(verb, words[1:]) if debug else _run_quietly(verb, words[1:])
+
+
+def _run(verb: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"pgpis.cli.{VERBS[verb][0]}")
+    return int(module.run(verb, words))
+
+
+def _run_quietly(verb: str, words: Sequence[str]) -> int:
+    """Run a verb and tell any error in one message instead of a traceback."""
     try:
-        module = importlib.import_module(f"pgpis.cli.{VERBS[verb][0]}")
-        return int(module.run(verb, rest) or 0)
+        return _run(verb, words)
     except PgpisError as error:
-        if debug:
-            raise
         return _complain(str(error))
     except KeyboardInterrupt:
-        if debug:
-            raise
         return _complain("interrupted; run the same command again to continue", code=130)
     except Exception as error:
-        if debug:
-            raise
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
 
 

@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     short = argparse.ArgumentParser(
         prog="pgpis predict",
         description="Make a picture for every pair of a source picture and a target pose.",
-        epilog="Every other option is a key of the recipe: 'pgpis predict --config fpdm.yaml --print_config' shows them.",
+        epilog="All other options are keys of the recipe: 'pgpis predict --out . --print_config' shows them.",
         allow_abbrev=False,
     )
     short.add_argument("--config", action="append", default=[], help="recipe, may be repeated [fpdm.yaml]")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +17,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from pgpis.batch import ImageSpecs, PairBatch, check_batch
+from pgpis.batch import ImageSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError
+from pgpis.metrics.report import MetricReport, write_report
+
+log = logging.getLogger(__name__)
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -49,6 +53,7 @@ class PersonImageTask(LightningModule, ABC):
         self.decay_factor = decay_factor
         self.seed = seed
         self.frozen: tuple[str, ...] = ()
+        self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
         self.register_state_dict_post_hook(_drop_frozen)
@@ -75,6 +80,33 @@ class PersonImageTask(LightningModule, ABC):
     @abstractmethod
     def export(self, directory: str) -> str:
         """Write the trained model in the form that ``from_pretrained`` reads; return the folder."""
+
+    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor | None:
+        """Draw up to ``rows`` pairs of a validation batch, ``(3, H, W)`` in [-1, 1]; None where there is no picture."""
+        return None
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """Return what determines a predicted picture beside its pair; ``images_per_pair`` is among it.
+
+        Raises:
+            PgpisError: The task makes no pictures.
+        """
+        raise PgpisError(f"{type(self).__name__} makes no pictures", hint="pgpis predict --config fpdm.yaml ...")
+
+    def write_report(self, report: MetricReport) -> None:
+        """Write ``test/metrics.json`` and ``test/metrics.md`` and show the table, on the main process."""
+        if self.trainer.is_global_zero:
+            path, _ = write_report(
+                report.results,
+                Path(self.trainer.default_root_dir) / "test",
+                protocol=report.protocol,
+                samples=report.samples,
+                size=report.size,
+                details=report.details,
+            )
+            log.info("%s\n\n%s", path, report.to_markdown())
+        for failure in self.failures[:20]:
+            log.error("left out: %s: %s", failure.pair_id, failure.reason)
 
     def freeze(self, *names: str) -> None:
         """Freeze submodules once: no gradients, always in evaluation mode, left out of checkpoints."""
@@ -125,16 +157,14 @@ class PersonImageTask(LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser over what is trained, and the warm-up and decay of its learning rate."""
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
-        total_steps = self.trainer.estimated_stepping_batches
-        accumulation = self.trainer.accumulate_grad_batches
-        per_epoch = max(1, math.ceil(self.trainer.num_training_batches / accumulation))
-        if not math.isfinite(total_steps) and not self.trainer.max_epochs:
-            raise PgpisError("set trainer.max_epochs or trainer.max_steps")
+        self.trainer.fit_loop.setup_data()  # the number of batches is not known before
+        per_epoch = max(1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
 
         def factor(step: int) -> float:
             epoch = (step + 1) / per_epoch
             warmup = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-            return warmup * self.decay_factor ** sum(step >= limit * per_epoch for limit in self.decay_epochs)
+            decay: float = self.decay_factor ** sum(step >= limit * per_epoch for limit in self.decay_epochs)
+            return warmup * decay
 
         return {
             "optimizer": optimizer,
@@ -169,13 +199,13 @@ class PersonImageTask(LightningModule, ABC):
                 )
 
 
-def _drop_frozen(task: nn.Module, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
+def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
     for name in task.frozen:
         for key in [key for key in state_dict if key.startswith(f"{prefix}{name}.")]:
             del state_dict[key]
 
 
-def _keep_frozen(task: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     for name in task.frozen:
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict.setdefault(f"{prefix}{name}.{key}", value)
@@ -195,14 +225,3 @@ def weights_hash(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Switch dropout off for a block and restore the mode afterwards."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)

@@ -1,0 +1,24 @@
+"""Data sets of pairs, their augmentation, and the DataModule that batches them."""
+
+from pgpis.data.check import CheckReport, check_root
+from pgpis.data.datamodule import PoseTransferDataModule
+from pgpis.data.deepfashion import DeepFashion
+from pgpis.data.folder import FolderPairs
+from pgpis.data.pairs import LoadedPair, Pair, PairDataset
+from pgpis.data.sampler import ResumableSampler
+from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
+
+__all__ = [
+    "Augmentation",
+    "CheckReport",
+    "DeepFashion",
+    "FolderPairs",
+    "LoadedPair",
+    "Pair",
+    "PairDataset",
+    "PairTransform",
+    "PoseTransferDataModule",
+    "ResumableSampler",
+    "check_root",
+    "sample_generator",
+]

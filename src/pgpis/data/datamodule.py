@@ -1,0 +1,195 @@
+"""The one DataModule: a data set per split, resumable order, and only the pictures that the model declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from pgpis.batch import ImageSpecs
+from pgpis.data.pairs import PairDataset
+from pgpis.data.sampler import ResumableLoader, ResumableSampler
+from pgpis.data.samples import PairCollator, PairSamples
+from pgpis.data.transforms import FPDM_CANVAS, Augmentation, PairTransform
+from pgpis.errors import PgpisError
+
+SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+
+
+class PoseTransferDataModule(LightningDataModule):
+    """Batches of (source, target pose[, target]) pairs.
+
+    Args:
+        train: Pairs for ``fit``.
+        val: Pairs for validation; ``fit`` works without.
+        test: Pairs for ``test``.
+        predict: Pairs for ``predict``.
+        batch_size: Pairs per training batch and process.
+        eval_batch_size: Pairs per batch elsewhere; ``batch_size`` by default.
+        num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
+        seed: Seed of the order of pairs and of the augmentation.
+        image_specs: The pictures that the model declares; linked from the model on the command line.
+        pin_memory: Copy batches to page-locked memory; faster with a GPU.
+        pose_canvas: (height, width) on which key points are drawn.
+        stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
+        augmentation: What varies in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: PairDataset | None = None,
+        val: PairDataset | None = None,
+        test: PairDataset | None = None,
+        predict: PairDataset | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int | None = None,
+        num_workers: int = 4,
+        seed: int = 0,
+        image_specs: ImageSpecs | None = None,
+        pin_memory: bool = False,
+        pose_canvas: tuple[int, int] = FPDM_CANVAS,
+        stick_width: int | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise PgpisError("data.batch_size and data.eval_batch_size must be at least 1")
+        self.train = train
+        self.val = val
+        self.test = test
+        self.predict = predict
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size or batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.image_specs = image_specs
+        self.pin_memory = pin_memory
+        self.pose_canvas = pose_canvas
+        self.stick_width = stick_width
+        self.augmentation = augmentation or Augmentation()
+        self.skip_pairs: set[str] = set()
+        # with more processes than pairs, some have nothing to do in evaluation
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def setup(self, stage: str) -> None:
+        """Read the lists that a stage needs.
+
+        Raises:
+            PgpisError: The stage has no data set, or its lists cannot be read.
+        """
+        for split in SPLITS_OF_STAGE[stage]:
+            if split != "val" or stage == "validate" or self.val is not None:
+                self.dataset(split).setup()
+
+    def dataset(self, split: str) -> PairDataset:
+        """Return the data set of a split.
+
+        Raises:
+            PgpisError: None is configured.
+        """
+        dataset: PairDataset | None = getattr(self, split)
+        if dataset is None:
+            raise PgpisError(
+                f"no data set is configured for '{split}'",
+                hint=f"set data.{split} in the recipe, e.g. --data.{split}=DeepFashion "
+                f"--data.{split}.init_args.root=FOLDER",
+            )
+        return dataset
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return shuffled batches that go on where an interrupted run stopped."""
+        dataset = self.dataset("train")
+        epoch, batches = (0, 0) if self.trainer is None else resume_position(self.trainer)
+        sampler = ResumableSampler(
+            range(len(dataset)),
+            shuffle=True,
+            seed=self.seed,
+            rank=self._rank,
+            world_size=self._world_size,
+            start_epoch=epoch,
+            start_sample=batches * self.batch_size,
+        )
+        return ResumableLoader(
+            self._samples(dataset, train=True),
+            self.batch_size,
+            sampler=sampler,
+            persistent_workers=self.num_workers > 0,
+            **self._loader_arguments(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Return the validation batches; none where no data set is configured."""
+        return [] if self.val is None else self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the batches to make pictures for, without ``skip_pairs``."""
+        return self._evaluation_loader("predict", self.skip_pairs)
+
+    def _evaluation_loader(self, split: str, skip: set[str] | None = None) -> DataLoader[Any]:
+        dataset = self.dataset(split)
+        indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in (skip or ())]
+        sampler = ResumableSampler(indices, shuffle=False, rank=self._rank, world_size=self._world_size)
+        return DataLoader(
+            self._samples(dataset, train=False), self.eval_batch_size, sampler=sampler, **self._loader_arguments()
+        )
+
+    def _samples(self, dataset: PairDataset, *, train: bool) -> PairSamples:
+        transform = PairTransform(
+            self._specs(),
+            train=train,
+            pose_canvas=self.pose_canvas,
+            stick_width=self.stick_width,
+            augmentation=self.augmentation,
+        )
+        return PairSamples(dataset, transform, self.seed)
+
+    def _specs(self) -> ImageSpecs:
+        if self.image_specs is None:
+            raise PgpisError(
+                "the DataModule does not know which pictures the model needs",
+                hint="pass image_specs=model.image_specs; the command line links it by itself",
+            )
+        return self.image_specs
+
+    def _loader_arguments(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "collate_fn": PairCollator(self._specs()),
+            "pin_memory": self.pin_memory,
+            "worker_init_fn": _one_thread,
+        }
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+
+def resume_position(trainer: Trainer) -> tuple[int, int]:
+    """Return the epoch in which training goes on, and how many batches of it were done.
+
+    Lightning restores its counters before it asks for the training batches, but starts their iterator before it tells
+    the sampler the epoch; with worker processes the first batches are chosen right then.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    if epochs.started == epochs.processed:  # fresh, or between two epochs
+        return epochs.processed, 0
+    if batches.is_last_batch and batches.current.processed == batches.current.ready:
+        return epochs.processed + 1, 0  # saved after the last batch, before the epoch was closed
+    return epochs.processed, batches.current.processed
+
+
+def _one_thread(_worker: int) -> None:
+    """Keep OpenCV's thread pool out of worker processes: there are many of them, and the pool does not survive fork."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,80 @@
+"""DeepFashion's three spellings of a picture's name: tree, flat, and FPDM's result pictures."""
+
+from __future__ import annotations
+
+import re
+
+from pgpis.errors import PgpisError
+
+TREE = re.compile(
+    r"(?P<group>MEN|WOMEN)/(?P<category>[^/]+)/id_(?P<id>\d{8})/(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)"
+)
+FLAT = re.compile(
+    r"fashion(?P<group>MEN|WOMEN)(?P<category>\w+?)id(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)(?P<rest>\w+)"
+)
+RESULT = re.compile(r"(?P<group>MEN|WOMEN)(?P<category>.+)id_(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)")
+EXAMPLES = {
+    "tree": "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg",
+    "flat": "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg",
+    "result": "WOMENBlouses_Shirtsid_0000337203_3_back.jpg",
+}
+
+
+def _parts(pattern: re.Pattern[str], kind: str, name: str) -> tuple[dict[str, str], str]:
+    stem, dot, suffix = name.rpartition(".")
+    match = pattern.fullmatch(stem)
+    if match is None or not dot:
+        raise PgpisError(f"'{name}' is no {kind} name of DeepFashion; expected like '{EXAMPLES[kind]}'")
+    return match.groupdict(), suffix
+
+
+def tree_to_flat(name: str) -> str:
+    """``WOMEN/Shorts/id_00005138/03_4_full.jpg`` to ``fashionWOMENShortsid0000513803_4full.jpg``.
+
+    Raises:
+        PgpisError: The name is not spelt like that.
+    """
+    parts, suffix = _parts(TREE, "tree", name)
+    return "fashion{group}{category}id{id}{item}_{view}{rest}.".format(**parts) + suffix
+
+
+def flat_to_tree(name: str) -> str:
+    """``fashionWOMENShortsid0000513803_4full.jpg`` to ``WOMEN/Shorts/id_00005138/03_4_full.jpg``.
+
+    Raises:
+        PgpisError: The name is not spelt like that.
+    """
+    parts, suffix = _parts(FLAT, "flat", name)
+    return "{group}/{category}/id_{id}/{item}_{view}_{rest}.".format(**parts) + suffix
+
+
+def tree_to_result(name: str) -> str:
+    """Join the folders of a tree name: how FPDM's result pictures spell it."""
+    return name.replace("/", "")
+
+
+def result_to_tree(name: str) -> str:
+    """``WOMENShortsid_0000513803_4_full.jpg`` to ``WOMEN/Shorts/id_00005138/03_4_full.jpg``.
+
+    Raises:
+        PgpisError: The name is not spelt like that.
+    """
+    parts, suffix = _parts(RESULT, "result", name)
+    return "{group}/{category}/id_{id}/{item}_{view}_{rest}.".format(**parts) + suffix
+
+
+def pair_name(source: str, target: str) -> str:
+    """Return the name of the pair of two tree names; with ``.png`` it is FPDM's name of the result."""
+    return f"{tree_to_result(source)}_2_{tree_to_result(target)}"
+
+
+def split_pair_name(name: str) -> tuple[str, str]:
+    """Return the tree names of source and target of a result picture, e.g. ``A.jpg_2_B.jpg.png``.
+
+    Raises:
+        PgpisError: The name is not spelt like that.
+    """
+    source, separator, target = name.removesuffix(".png").partition(".jpg_2_")
+    if not separator:
+        raise PgpisError(f"'{name}' is no result name of FPDM; expected like 'SOURCE.jpg_2_TARGET.jpg.png'")
+    return result_to_tree(f"{source}.jpg"), result_to_tree(target)

@@ -1,0 +1,85 @@
+"""Order of samples: the same for a run that was interrupted and one that was not, shared evenly by all processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from pgpis.data.transforms import sample_generator
+
+SampleKey = tuple[int, int]
+"""(epoch, index): the epoch travels with the index because worker processes outlive an epoch."""
+
+
+class ResumableSampler(DistributedSampler[SampleKey]):
+    """Yields ``(epoch, index)``.
+
+    It is a ``DistributedSampler``, so Lightning keeps it as it is and tells it the epoch.
+
+    Args:
+        indices: Positions in the data set that take part.
+        shuffle: True in training: a new order each epoch, depending only on seed and epoch; every process gets the
+            same number (the first samples of the order fill up). False: the given order, process r takes ``r::world``,
+            nothing is repeated, and the epoch is always 0.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes.
+        start_epoch: Epoch in which an interrupted run goes on.
+        start_sample: Samples of this process that were seen in that epoch before the interruption.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int],
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start_epoch: int = 0,
+        start_sample: int = 0,
+    ) -> None:
+        super().__init__(range(len(indices)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.indices = tuple(indices)
+        self.start_epoch = start_epoch
+        self.start_sample = start_sample
+        self.set_epoch(start_epoch)
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the samples of this process in one epoch."""
+        if not self.shuffle:
+            return list(self.indices[self.rank :: self.num_replicas])
+        permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
+        total = len(self) * self.num_replicas
+        repeated = permutation * (total // max(1, len(permutation)) + 1)
+        return [self.indices[position] for position in repeated[self.rank : total : self.num_replicas]]
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        epoch = self.epoch if self.shuffle else 0
+        start = self.start_sample if self.shuffle and epoch == self.start_epoch else 0
+        return iter([(epoch, index) for index in self.order(epoch)[start:]])
+
+    def __len__(self) -> int:
+        """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
+        if self.shuffle:
+            return math.ceil(len(self.indices) / self.num_replicas)
+        return len(range(self.rank, len(self.indices), self.num_replicas))
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader whose sampler knows where an interrupted run goes on.
+
+    Lightning warns about resuming in the middle of an epoch unless a loader has these two methods. The position is
+    already in the trainer's own counters, so there is nothing to add to a checkpoint.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: see the class."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Accept what ``state_dict`` returned."""

@@ -1,0 +1,153 @@
+"""From the files of a pair to the tensors a model asked for, with FPDM's training augmentation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pgpis.batch import ImageSpecs
+from pgpis.data.pairs import LoadedPair
+from pgpis.drawing import draw_pose
+from pgpis.errors import PgpisError
+from pgpis.images import fit_images
+from pgpis.keypoints import Frame, Keypoints
+
+FPDM_CANVAS = (550, 375)
+ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % and are squashed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What varies from one training epoch to the next.
+
+    Source: the official training; see docs/data/deepfashion.md.
+    """
+
+    jitter: float = 1.0
+    """Standard deviation of the noise on the key points, in pixels of the canvas on which the pose is drawn."""
+    flip_probability: float = 0.5
+    """Probability of mirroring source, target and key points together."""
+    detour_probability: float = 0.5
+    """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
+
+
+def sample_generator(*parts: int) -> torch.Generator:
+    """Return the generator of one sample; its state depends on nothing but (seed, epoch, index)."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class PairTransform:
+    """Draws the pose and fits all pictures of a pair.
+
+    Args:
+        specs: The pictures that the model declared.
+        train: Apply ``augmentation``.
+        pose_canvas: (height, width) on which key points are drawn before they are resized; it decides how thick the
+            limbs are. A pose whose frame has another aspect ratio is centred on it instead of squashed.
+        stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
+        augmentation: What varies in training.
+    """
+
+    def __init__(
+        self,
+        specs: ImageSpecs,
+        *,
+        train: bool,
+        pose_canvas: tuple[int, int] = FPDM_CANVAS,
+        stick_width: int | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.specs = dict(specs)
+        self.origins = frozenset(spec.origin for spec in specs.values())
+        self.train = train
+        self.pose_canvas = pose_canvas
+        self.stick_width = stick_width
+        self.augmentation = augmentation or Augmentation()
+
+    def __call__(self, loaded: LoadedPair, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """Make the tensors of one pair.
+
+        Args:
+            loaded: Content of its files.
+            generator: Source of all random draws; needed in training.
+
+        Returns:
+            float32 RGB ``(3, H, W)`` in [-1, 1] by batch key.
+
+        Raises:
+            PgpisError: Training without a generator.
+        """
+        flip = detour = False
+        keypoints = self._place(loaded.keypoints)
+        if self.train:
+            if generator is None:
+                raise PgpisError("PairTransform(train=True) needs a generator for its random draws")
+            flip_draw, detour_draw = torch.rand(2, generator=generator).tolist()
+            flip = flip_draw < self.augmentation.flip_probability
+            detour = detour_draw < self.augmentation.detour_probability
+            if keypoints is not None:
+                noise = torch.randn(keypoints.points.shape, generator=generator, dtype=torch.float64)
+                keypoints = augment(keypoints, self.augmentation.jitter * noise.numpy(), flip=flip)
+            elif loaded.pose_image is not None:
+                flip = False  # mirroring a drawing would exchange the colours of left and right
+        pictures = {"source": loaded.source, "target": loaded.target}
+        fitted = {
+            name: mirror(picture) if flip else picture for name, picture in pictures.items() if picture is not None
+        }
+        if keypoints is not None:
+            height, width = self.pose_canvas
+            fitted["pose"] = Image.fromarray(draw_pose(keypoints, height, width, stick_width=self.stick_width))
+        elif loaded.pose_image is not None:
+            fitted["pose"] = self._pad(loaded.pose_image)
+        return fit_images(fitted, self.specs, detour=detour)
+
+    def _place(self, keypoints: Keypoints | None) -> Keypoints | None:
+        """Move key points to the canvas."""
+        if keypoints is None:
+            return None
+        height, width = self.pose_canvas
+        if keypoints.skeleton == "coco17":
+            keypoints = keypoints.to_body18()
+        frame = keypoints.frame
+        if self._other_aspect(frame.width / frame.height):
+            frame = frame.padded(width / height)
+            keypoints = Keypoints(keypoints.points, keypoints.visible, frame, keypoints.skeleton)
+        return keypoints.to(Frame(height, width))
+
+    def _pad(self, drawing: Image.Image) -> Image.Image:
+        """Centre a drawing of another aspect ratio on black."""
+        height, width = self.pose_canvas
+        if not self._other_aspect(drawing.width / drawing.height):
+            return drawing
+        frame = Frame(drawing.height, drawing.width).padded(width / height)
+        canvas = Image.new("RGB", (round(frame.width), round(frame.height)))
+        canvas.paste(drawing, (round(-frame.left), round(-frame.top)))
+        return canvas
+
+    def _other_aspect(self, ratio: float) -> bool:
+        height, width = self.pose_canvas
+        return abs(ratio * height / width - 1) > ASPECT_TOLERANCE
+
+
+def augment(keypoints: Keypoints, noise: np.ndarray[tuple[int, ...], np.dtype[np.float64]], *, flip: bool) -> Keypoints:
+    """Move key points by ``noise``, then mirror them.
+
+    Args:
+        keypoints: In the frame of the canvas.
+        noise: float64 ``(N, 2)`` in pixels of the canvas.
+        flip: Mirror them, as the pictures are.
+
+    Source: official training augmentation; fixtures ``preprocess`` ``aug.*``.
+    """
+    moved = keypoints.jitter(noise)
+    return moved.flip() if flip else moved
+
+
+def mirror(picture: Image.Image) -> Image.Image:
+    """Return the picture with left and right exchanged."""
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -1,0 +1,120 @@
+"""Learned perceptual distance, with AlexNet weights that are already on disk; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgpis.errors import PgpisError
+from pgpis.metrics.image import PairMetric, unit_range
+
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
+"""Name of torchvision's AlexNet weights."""
+ALEXNET_URL = f"https://download.pytorch.org/models/{ALEXNET_FILE}"
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def alexnet_path(weights: str | Path | None = None) -> Path:
+    """Return where the AlexNet weights are expected.
+
+    Args:
+        weights: The file itself or the folder that holds it; None means torch hub's cache.
+    """
+    if weights is None:
+        return Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
+    path = Path(weights).expanduser()
+    return path if path.suffix == ".pth" else path / ALEXNET_FILE
+
+
+class LPIPS(PairMetric):
+    """LPIPS 0.1 with AlexNet.
+
+    Where the weights are absent nothing is measured: ``not_computed`` and ``result()`` say which file is missing and
+    how to get it, and ``compute()`` raises. The network is no submodule: it never enters a task's checkpoint.
+
+    Args:
+        weights: The weights file or its folder; None means torch hub's cache.
+        normalize: Bring pictures from [0, 1] to the [-1, 1] that the network was made for (protocols fpdm, cfld).
+            False feeds [0, 1] as it is (protocol pcdm): comparable with that paper only.
+
+    Raises:
+        PgpisError: The file is damaged or holds other weights.
+
+    Source: Zhang et al. 2018; the linear weights come with the package ``lpips``.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, weights: str | Path | None = None, *, normalize: bool = True) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.weights_path = alexnet_path(weights)
+        # in a tuple, because torch registers modules that are attributes
+        self._network: tuple[Any, ...] = (_build(self.weights_path),) if self.weights_path.is_file() else ()
+        if not self._network:
+            _LOGGER.warning("LPIPS is %s", self.not_computed)
+
+    @property
+    def not_computed(self) -> str | None:
+        """Which file is missing and the command that gets it, or None."""
+        if self._network:
+            return None
+        path = self.weights_path
+        return f"not computed: missing {path}, get it with: curl --create-dirs -o {path} {ALEXNET_URL}"
+
+    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the distance of each pair; see :meth:`PairMetric.pair_values`.
+
+        Raises:
+            PgpisError: The weights are missing.
+        """
+        if self.not_computed is not None:
+            raise PgpisError(f"LPIPS: {self.not_computed}")
+        ours, reference = unit_range(generated, target)
+        network = self._network[0].to(ours.device)
+        with torch.no_grad(), torch.autocast(ours.device.type, enabled=False):
+            distances: torch.Tensor = network(ours.float(), reference.float(), normalize=self.normalize)
+        return distances.flatten().to(torch.float64)
+
+
+def _build(path: Path) -> Any:
+    import lpips
+
+    with warnings.catch_warnings():
+        # the package still calls torchvision's constructor with its old arguments
+        warnings.simplefilter("ignore", UserWarning)
+        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    weights = _read(path)
+    trunk = network.net.state_dict()
+    # lpips cuts AlexNet's ``features`` into slices but keeps the number of each layer
+    features = {name: name.split(".", 1)[1] for name in trunk}
+    expected = {f"features.{feature}": tuple(trunk[name].shape) for name, feature in features.items()}
+    for name, shape in expected.items():
+        if name not in weights or tuple(weights[name].shape) != shape:
+            found = tuple(weights[name].shape) if name in weights else "nothing"
+            raise PgpisError(
+                f"LPIPS: {path} is not torchvision's AlexNet: '{name}' should be {shape}, found {found}",
+                hint=f"curl -o {path} {ALEXNET_URL}",
+            )
+    network.net.load_state_dict({name: weights[f"features.{feature}"] for name, feature in features.items()})
+    return network.requires_grad_(False).eval()
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise PgpisError(
+            f"LPIPS: cannot read the weights {path}: {str(error).splitlines()[0] if str(error) else 'damaged file'}",
+            hint=f"curl -o {path} {ALEXNET_URL}",
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise PgpisError(f"LPIPS: {path} holds no state dict", hint=f"curl -o {path} {ALEXNET_URL}")
+    return weights

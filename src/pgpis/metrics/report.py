@@ -1,0 +1,127 @@
+"""Results as files: JSON for machines, Markdown for people, CSV with one line per pair."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from pgpis.errors import PgpisError
+from pgpis.images import write_text
+
+Result: TypeAlias = float | int | str | torch.Tensor
+"""A value, or "not computed: ..." with the reason."""
+
+
+@dataclass(frozen=True)
+class MetricReport:
+    """Results of one evaluation, with what is needed to compare them with others."""
+
+    protocol: str
+    """Name of the evaluation protocol, such as ``fpdm``."""
+    samples: int
+    """Number of pairs that were measured."""
+    results: Mapping[str, Result]
+    """Value, or "not computed: ...", by name."""
+    size: tuple[int, int] | None = None
+    """(height, width) of the compared pictures in pixels; None for embeddings."""
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    """Anything else to state, such as the checkpoint and the number of steps."""
+
+    def to_json(self) -> str:
+        """Return the report as JSON; infinite values are the string "inf"."""
+        entries = {
+            "protocol": self.protocol,
+            "samples": self.samples,
+            "size": None if self.size is None else {"height": self.size[0], "width": self.size[1]},
+            "details": dict(self.details),
+            "results": {name: _plain(name, value) for name, value in self.results.items()},
+        }
+        return json.dumps(entries, indent=2, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """Return the report as a Markdown table under a line that names protocol, sample count and size."""
+        about = [f"protocol `{self.protocol}`", f"{self.samples} samples"]
+        if self.size is not None:
+            about.append(f"{self.size[0]}x{self.size[1]} pixels (height x width)")
+        about += [f"{name} {value}" for name, value in self.details.items()]
+        lines = [", ".join(about), "", "| metric | value |", "| --- | --- |"]
+        lines += [f"| {_cell(name)} | {_cell(_shown(_plain(name, value)))} |" for name, value in self.results.items()]
+        return "\n".join(lines) + "\n"
+
+
+def write_report(
+    results: Mapping[str, Result],
+    directory: str | Path,
+    *,
+    protocol: str,
+    samples: int,
+    size: tuple[int, int] | None = None,
+    details: Mapping[str, str | int | float] | None = None,
+    name: str = "metrics",
+) -> tuple[Path, Path]:
+    """Write ``NAME.json`` and ``NAME.md`` into a folder; return both paths.
+
+    Args:
+        results: Value, or "not computed: ..." with the reason, by name.
+        directory: Created if need be.
+        protocol: See :class:`MetricReport`; the arguments below as well.
+        samples: See :class:`MetricReport`.
+        size: See :class:`MetricReport`.
+        details: See :class:`MetricReport`.
+        name: Stem of both files.
+
+    Raises:
+        PgpisError: A value is NaN.
+    """
+    report = MetricReport(protocol, samples, results, size, details or {})
+    json_path, markdown_path = (Path(directory) / f"{name}.{suffix}" for suffix in ("json", "md"))
+    json_text, markdown_text = report.to_json(), report.to_markdown()
+    write_text(json_path, json_text)
+    write_text(markdown_path, markdown_text)
+    return json_path, markdown_path
+
+
+def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
+    """Write one CSV line per pair.
+
+    Args:
+        path: The file.
+        pair_ids: Name of each pair.
+        values: Per metric one value for each pair.
+
+    Raises:
+        PgpisError: A metric has another number of values than there are pairs.
+    """
+    for name, column in values.items():
+        if len(column) != len(pair_ids):
+            raise PgpisError(f"{path}: '{name}' has {len(column)} values for {len(pair_ids)} pairs")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["pair_id", *values])
+    for row, pair_id in enumerate(pair_ids):
+        writer.writerow([pair_id, *(f"{float(column[row]):.6f}" for column in values.values())])
+    write_text(path, text.getvalue())
+
+
+def _plain(name: str, value: Result) -> float | int | str:
+    """Return a value that JSON can hold."""
+    plain = value.item() if isinstance(value, torch.Tensor) else value
+    if isinstance(plain, float) and math.isnan(plain):
+        raise PgpisError(f"metric '{name}' is NaN: state why it is missing instead, as 'not computed: ...'")
+    return str(plain) if isinstance(plain, float) and math.isinf(plain) else plain
+
+
+def _shown(value: float | str) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

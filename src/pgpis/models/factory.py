@@ -1,0 +1,170 @@
+"""Building encoders, denoiser, autoencoder and scheduler from a hub id, a local folder or a configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+    PretrainedConfig,
+)
+
+from pgpis.errors import PgpisError, nearest
+from pgpis.models.encoders import VisionEncoder
+from pgpis.models.loading import (
+    BOOKKEEPING,
+    LoadErrors,
+    check_keys,
+    check_loaded,
+    init_keys,
+    load_diffusers,
+    public_fields,
+    subfolder_of,
+)
+from pgpis.models.unet import PoseUNet
+
+ModelSpec: TypeAlias = str | dict[str, Any]
+"""A hub id or local folder (pretrained weights), or a configuration (random weights)."""
+
+_FAMILIES = {
+    "clip_vision_model": (CLIPVisionConfig, CLIPVisionModelWithProjection),
+    "clip": (CLIPVisionConfig, CLIPVisionModelWithProjection),
+    "dinov2": (Dinov2Config, Dinov2Model),
+}
+
+
+def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
+    """Build a CLIP or DINOv2 vision encoder in float32.
+
+    Args:
+        spec: Hub id or folder; or a configuration with ``model_type`` (``clip_vision_model`` or ``dinov2``) and any
+            field of ``CLIPVisionConfig`` or ``Dinov2Config``.
+
+    Raises:
+        PgpisError: Not found, another kind of model, or a key that the configuration does not have.
+    """
+    if isinstance(spec, Mapping):
+        config, model_class = _vision_config(spec)
+        return model_class(config).eval()
+    with LoadErrors("vision encoder", spec):
+        model_type = AutoConfig.from_pretrained(spec).model_type
+    if model_type not in _FAMILIES:
+        raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
+    model_class = _FAMILIES[model_type][1]
+    with LoadErrors("vision encoder", spec):
+        encoder, report = model_class.from_pretrained(spec, dtype=torch.float32, output_loading_info=True)
+    # a full CLIP also holds its text half, which is not ours to load
+    check_loaded(f"vision encoder '{spec}'", report, ignore=("text_model.", "text_projection.", "logit_scale"))
+    return encoder
+
+
+def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torch.Tensor]) -> VisionEncoder:
+    """Build a vision encoder from a configuration and weights in memory, strictly.
+
+    Weights may carry the names of any transformers version: 5.x renames DINOv2's attention layers in memory and
+    translates the published names while loading.
+
+    Raises:
+        PgpisError: A weight is missing, left over or has another shape.
+    """
+    model_config, model_class = _vision_config(config)
+    with LoadErrors("vision encoder", "given weights"):
+        encoder, report = model_class.from_pretrained(
+            None, config=model_config, state_dict=dict(state_dict), dtype=torch.float32, output_loading_info=True
+        )
+    check_loaded("vision encoder", report)
+    return encoder
+
+
+def vision_encoder_config(encoder: VisionEncoder) -> dict[str, Any]:
+    """Return the shortest configuration from which :func:`build_vision_encoder` makes the same architecture."""
+    config = {key: value for key, value in encoder.config.to_diff_dict().items() if key not in BOOKKEEPING}
+    return {**config, "model_type": encoder.config.model_type}
+
+
+def build_unet(spec: ModelSpec, *, fusion: bool = True) -> PoseUNet:
+    """Build the denoiser.
+
+    Args:
+        spec: Hub id or folder of a Stable Diffusion pipeline (its ``unet`` subfolder is taken) or of a UNet alone; or
+            a configuration of ``UNet2DConditionModel``.
+        fusion: Whether an embedding is added to the time embedding; this adds no weights.
+
+    Raises:
+        PgpisError: Not found, a key that the configuration does not have, or weights that do not fit exactly.
+    """
+    port = {"class_embed_type": "identity" if fusion else None}
+    if isinstance(spec, Mapping):
+        check_keys("unet", spec, init_keys(PoseUNet))
+        unet: PoseUNet = PoseUNet.from_config({**public_fields(spec), **port})
+    else:
+        unet = load_diffusers(PoseUNet, "unet", spec, **port)
+    return unet
+
+
+def build_vae(spec: ModelSpec) -> AutoencoderKL:
+    """Build the autoencoder; ``spec`` as in :func:`build_unet`, with subfolder ``vae`` or ``AutoencoderKL``'s keys."""
+    if isinstance(spec, Mapping):
+        check_keys("vae", spec, init_keys(AutoencoderKL))
+        return AutoencoderKL.from_config(public_fields(spec)).eval()
+    return load_diffusers(AutoencoderKL, "vae", spec)
+
+
+def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
+    """Build a diffusion scheduler.
+
+    Args:
+        spec: Hub id or folder (subfolder ``scheduler``), read into a ``DDPMScheduler`` as officially; or a
+            configuration, whose ``_class_name`` may name another diffusers scheduler. Keys that are not given take
+            the values of Stable Diffusion 2.1.
+
+    Raises:
+        PgpisError: Not found, no such scheduler, or a key that it does not have.
+    """
+    if isinstance(spec, str):
+        with LoadErrors("scheduler", spec):
+            return diffusers.DDPMScheduler.from_pretrained(spec, subfolder=subfolder_of(spec, "scheduler"))
+    given = dict(spec or {})
+    name = str(given.pop("_class_name", "DDPMScheduler"))
+    scheduler_class = getattr(diffusers, name, None)
+    if not (inspect.isclass(scheduler_class) and issubclass(scheduler_class, SchedulerMixin)):
+        known = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
+        raise PgpisError(f"scheduler: diffusers has no '{name}'{nearest(name, known)}")
+    keys = init_keys(scheduler_class)
+    check_keys("scheduler", given, keys)
+    return scheduler_class(**{key: value for key, value in _sd21_noise().items() if key in keys} | public_fields(given))
+
+
+def _sd21_noise() -> dict[str, Any]:
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "clip_sample": False,
+        "timestep_spacing": "leading",
+        "steps_offset": 1,
+    }
+
+
+def _vision_config(spec: Mapping[str, Any]) -> tuple[PretrainedConfig, type[VisionEncoder]]:
+    model_type = str(spec.get("model_type", ""))
+    if model_type not in _FAMILIES:
+        raise PgpisError(
+            f"vision encoder: model_type is '{model_type}'{nearest(model_type, _FAMILIES)}; "
+            "expected 'clip_vision_model' or 'dinov2'"
+        )
+    config_class, model_class = _FAMILIES[model_type]
+    check_keys("vision encoder", spec, config_class().to_dict())
+    fields = {key: value for key, value in spec.items() if key not in (*BOOKKEEPING, "model_type")}
+    return config_class(**fields), model_class

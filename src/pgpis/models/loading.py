@@ -1,0 +1,88 @@
+"""Loading pretrained parts: readable errors, and no weight missing or left over."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers.utils import is_accelerate_available
+
+from pgpis.errors import PgpisError, nearest
+
+BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+"""Keys of a saved configuration that say nothing about the architecture."""
+
+LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError)
+"""What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
+
+
+def load_diffusers(model_class: type[Any], subfolder: str, spec: str, **overrides: Any) -> Any:
+    with LoadErrors(subfolder, spec):
+        model, report = model_class.from_pretrained(
+            spec,
+            subfolder=subfolder_of(spec, subfolder),
+            output_loading_info=True,
+            low_cpu_mem_usage=is_accelerate_available(),
+            **overrides,
+        )
+    check_loaded(f"{subfolder} '{spec}'", report)
+    return model
+
+
+def subfolder_of(spec: str, name: str) -> str | None:
+    """Return ``name`` unless ``spec`` is the folder of the part itself."""
+    folder = Path(spec)
+    is_part = any((folder / file).is_file() for file in ("config.json", "scheduler_config.json"))
+    return None if is_part else name
+
+
+class LoadErrors:
+    """Turns what loading raises into one readable error that says how to get the files."""
+
+    def __init__(self, part: str, spec: str) -> None:
+        self.part = part
+        self.spec = spec
+
+    def __enter__(self) -> None:
+        looks_local = self.spec.startswith(("/", ".", "~")) or self.spec.count("/") > 1
+        if looks_local and not Path(self.spec).is_dir():
+            raise PgpisError(
+                f"{self.part}: folder not found: {self.spec}",
+                hint="give a folder written by save_pretrained, or a hub id such as stabilityai/stable-diffusion-2-1",
+            )
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, LOAD_ERRORS):
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise PgpisError(
+                f"{self.part}: cannot load '{self.spec}': {reason}",
+                hint=f"run 'hf download {self.spec}' where there is a network, or give a local folder"
+                if not Path(self.spec).is_dir()
+                else "the folder must hold a config.json and .safetensors weights of the right kind",
+            ) from error
+
+
+def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
+    """Raise unless every weight was loaded and none was left over; ``report`` is a library's loading info."""
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(str(key) for key in report[kind] if not str(key).startswith(ignore))
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
+
+
+def init_keys(model_class: type[Any]) -> list[str]:
+    return [name for name in inspect.signature(model_class.__init__).parameters if name != "self"]
+
+
+def public_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if not key.startswith("_")}
+
+
+def check_keys(part: str, spec: Mapping[str, Any], valid: Iterable[str]) -> None:
+    known = list(valid)
+    for key in spec:
+        if key not in known and not key.startswith("_") and key not in BOOKKEEPING:
+            raise PgpisError(f"{part}: no such key '{key}'{nearest(key, known)}")

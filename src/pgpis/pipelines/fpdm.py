@@ -1,0 +1,342 @@
+"""FPDM's pipeline: pictures of people and poses in, pictures of these people in these poses out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import nn
+
+from pgpis.batch import ImageSpecs, PairBatch
+from pgpis.diffusion import guidance_branches, guide_three_branches, guide_two_branches
+from pgpis.errors import PgpisError
+from pgpis.images import tensor_to_images
+from pgpis.models.attention import KeyValueCache
+from pgpis.models.encoders import VisionEncoder, set_position_interpolation
+from pgpis.models.fpdm import FPDMConditioner, Ports, denoise, encode_pair, image_specs
+from pgpis.models.fusion import FusionEmbedder
+from pgpis.models.unet import PoseUNet
+from pgpis.pipelines.inputs import Picture, prepare_pairs
+
+OutputType: TypeAlias = Literal["pil", "pt", "latent"]
+Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
+StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+
+
+@dataclass
+class FPDMPipelineOutput(BaseOutput):  # type: ignore[misc, unused-ignore]
+    """Result of :class:`FPDMPipeline`."""
+
+    images: list[Image.Image] | torch.Tensor
+    """Pictures; a tensor ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents ``(R, C, h, w)`` for "latent"."""
+
+
+class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
+    """Generate a person in a new pose.
+
+    Args:
+        vae: Autoencoder.
+        unet: Denoiser.
+        scheduler: Any diffusers scheduler.
+        source_encoder: Vision encoder that gives the tokens.
+        conditioner: Trained projections.
+        fusion_embedder: The prior; None for models without one (B1-B3).
+
+    Raises:
+        PgpisError: Components that do not fit together.
+
+    Source: FPDM, official ``stage2`` pipeline.
+    Deviation: Scheduler arithmetic and random draws are float32 whatever the weights' dtype, so that a seed means the
+        same picture in every precision.
+    """
+
+    model_cpu_offload_seq = "source_encoder->fusion_embedder->conditioner->unet->vae"
+    _optional_components = ("fusion_embedder",)
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        *,
+        vae: AutoencoderKL,
+        unet: PoseUNet,
+        scheduler: SchedulerMixin,
+        source_encoder: VisionEncoder,
+        conditioner: FPDMConditioner,
+        fusion_embedder: FusionEmbedder | None = None,
+    ) -> None:
+        super().__init__()
+        _check_components(vae, unet, source_encoder, conditioner, fusion_embedder)
+        set_position_interpolation(source_encoder, conditioner.config.position_interpolation)
+        self.register_modules(
+            vae=vae,
+            unet=unet,
+            scheduler=scheduler,
+            source_encoder=source_encoder,
+            conditioner=conditioner,
+            fusion_embedder=fusion_embedder,
+        )
+        self.vae_scale_factor = _scale_factor(vae)
+
+    def image_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
+        """Return the pictures that a batch for :meth:`generate` must hold (``target_image`` is not looked at)."""
+        return image_specs(height, width, self.conditioner.config.source_size, self.fusion_embedder)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        source: Picture | Sequence[Picture],
+        pose: Picture | Sequence[Picture],
+        *,
+        height: int = 512,
+        width: int = 352,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 2.0,
+        pose_guidance_scale: float | None = None,
+        num_images_per_pair: int = 1,
+        generator: Generators = None,
+        latents: torch.Tensor | None = None,
+        output_type: OutputType = "pil",
+        cache_keys_values: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> FPDMPipelineOutput:
+        """Generate pictures from pictures; see :meth:`generate` for the arguments that are not listed here.
+
+        Args:
+            source: Picture of the person, or a list of B.
+            pose: Drawn target pose, or a list of B; a single source or pose serves all of the others.
+            height: Rows of the result, a multiple of 8.
+            width: Columns of the result, a multiple of 8.
+            num_inference_steps: See :meth:`generate`.
+            guidance_scale: See :meth:`generate`.
+            pose_guidance_scale: See :meth:`generate`.
+            num_images_per_pair: See :meth:`generate`.
+            generator: See :meth:`generate`.
+            latents: See :meth:`generate`.
+            output_type: See :meth:`generate`.
+            cache_keys_values: See :meth:`generate`.
+            callback_on_step_end: See :meth:`generate`.
+        """
+        return self.generate(
+            prepare_pairs(source, pose, self.image_specs(height, width)),
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            pose_guidance_scale=pose_guidance_scale,
+            num_images_per_pair=num_images_per_pair,
+            generator=generator,
+            latents=latents,
+            output_type=output_type,
+            cache_keys_values=cache_keys_values,
+            callback_on_step_end=callback_on_step_end,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        batch: PairBatch,
+        *,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 2.0,
+        pose_guidance_scale: float | None = None,
+        num_images_per_pair: int = 1,
+        generator: Generators = None,
+        latents: torch.Tensor | None = None,
+        output_type: OutputType = "pil",
+        cache_keys_values: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> FPDMPipelineOutput:
+        """Generate pictures from a prepared batch of B pairs.
+
+        Args:
+            batch: The entries of :meth:`image_specs` made from source and pose. The result has ``pose_image``'s size.
+            num_inference_steps: Denoising steps.
+            guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything. Up to
+                1 the conditional prediction is taken as it is.
+            pose_guidance_scale: Weight of source and pose, when it differs: costs a third branch.
+            num_images_per_pair: Results n per pair; results are ordered ``b0, b1, .., b0, b1, ..``.
+            generator: One generator for all; or one per pair or per result, so that a result does not depend on the
+                rest of the batch.
+            latents: Standard normal start ``(n * B, C, H / 8, W / 8)``; drawn if None.
+            output_type: "pil", "pt" (tensor in [-1, 1]) or "latent".
+            cache_keys_values: Compute the source tokens' keys and values once; False recomputes them at each step.
+            callback_on_step_end: Called as ``callback(pipeline, step, timestep, {"latents": latents})``; a returned
+                ``latents`` replaces the current ones.
+
+        Raises:
+            PgpisError: A batch entry is missing, a size is no multiple of 8, or a number of generators or latents
+                does not fit.
+
+        Source: FPDM eq. 12; official sampling (20 DDPM steps, scale 2).
+        """
+        self._check_call(batch, num_images_per_pair, output_type)
+        device = self._execution_device
+        pairs = len(batch["pose_image"])
+        rows = pairs * num_images_per_pair
+        generators = _per_row(generator, pairs, num_images_per_pair)
+        # without a prior, the branches s and c of the guidance are one, which source and pose guide
+        fusion = self.fusion_embedder is not None
+        pose_scale = guidance_scale if pose_guidance_scale is None else pose_guidance_scale
+        branches = guidance_branches(guidance_scale, pose_scale, fusion=fusion)
+
+        with _evaluation_mode(self.components.values()):
+            ports, cache = self._condition(batch, branches, num_images_per_pair, cache_keys_values)
+            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            size = tuple(ports.pose_features.shape[-2:])
+            sample = self._start(latents, (rows, self.vae.config.latent_channels, *size), generators)
+            extra = self._step_arguments(generators)
+            with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
+                for step, timestep in enumerate(self.scheduler.timesteps):
+                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * branches), timestep)
+                    prediction = denoise(self.unet, noisy, timestep, ports, cache).float()
+                    guided = _guide(prediction, branches, guidance_scale, pose_scale)
+                    sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
+                    if callback_on_step_end is not None:
+                        kept = callback_on_step_end(self, step, int(timestep), {"latents": sample})
+                        sample = kept.get("latents", sample)
+                    progress.update()
+            images = sample if output_type == "latent" else self._decode(sample)
+        self.maybe_free_model_hooks()
+        return FPDMPipelineOutput(images=tensor_to_images(images) if output_type == "pil" else images)
+
+    def _check_call(self, batch: PairBatch, num_images_per_pair: int, output_type: str) -> None:
+        needed = [key for key, spec in self.image_specs().items() if spec.origin != "target"]
+        missing = [key for key in needed if key not in batch]
+        if missing:
+            raise PgpisError(f"the batch lacks '{missing[0]}', this pipeline needs {', '.join(needed)}")
+        height, width = batch["pose_image"].shape[-2:]
+        if height % self.vae_scale_factor or width % self.vae_scale_factor or not height or not width:
+            raise PgpisError(
+                f"height and width are {height} and {width}, expected multiples of {self.vae_scale_factor}"
+            )
+        if num_images_per_pair < 1:
+            raise PgpisError(f"num_images_per_pair is {num_images_per_pair}, expected at least 1")
+        if output_type not in ("pil", "pt", "latent"):
+            raise PgpisError(f"output_type is '{output_type}', expected 'pil', 'pt' or 'latent'")
+
+    def _condition(
+        self, batch: PairBatch, branches: int, num_images: int, use_cache: bool
+    ) -> tuple[Ports, KeyValueCache | None]:
+        """Compute everything that stays the same over the steps, for all guidance branches."""
+        device = self._execution_device
+        tensors: Any = {key: value.to(device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
+        encoded = encode_pair(self.source_encoder, self.fusion_embedder, tensors)
+        ports = self.conditioner(encoded, tensors["pose_image"])
+        tokens, dtype = ports.tokens.to(self.unet.dtype), self.unet.dtype
+        rows = num_images * len(tokens)
+        conditional = max(branches - 1, 1)
+        cache = None
+        if use_cache and self.unet.supports_cache:
+            cache = self.unet.cache_keys_values(
+                tokens, zero_rows=rows if branches > 1 else 0, repeats=conditional * num_images
+            )
+        else:
+            tokens = _branch_rows(tokens, torch.zeros_like(tokens), branches, num_images, (False, True, True))
+        pose_features = ports.pose_features.to(dtype)
+        pose_features = _branch_rows(
+            pose_features, torch.zeros_like(pose_features), branches, num_images, (False, True, True)
+        )
+        embedding, empty = ports.time_embedding, self.conditioner.empty_time_embedding()
+        if embedding is not None and empty is not None:
+            empty = empty.expand_as(embedding).to(dtype)
+            embedding = _branch_rows(embedding.to(dtype), empty, branches, num_images, (False, False, True))
+        return Ports(tokens, pose_features, embedding), cache
+
+    def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
+        if latents is None:
+            latents = randn_tensor(shape, generator=generators, device=self._execution_device, dtype=torch.float32)
+        elif tuple(latents.shape) != shape:
+            raise PgpisError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
+        start: torch.Tensor = latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
+        return start
+
+    def _step_arguments(self, generators: Generators) -> dict[str, Any]:
+        accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        return {"generator": generators} if accepts_generator else {}
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        decoded = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype), return_dict=False)[0]
+        pictures: torch.Tensor = decoded.float().clamp(-1, 1)
+        return pictures
+
+
+def _branch_rows(
+    condition: torch.Tensor, absent: torch.Tensor, branches: int, num_images: int, present: tuple[bool, ...]
+) -> torch.Tensor:
+    """Tile a condition over results and stack the branches (u, s, c) that run, ``absent`` where it is not present."""
+    selected = {1: present[2:], 2: present[::2], 3: present}[branches]
+    return torch.cat([condition if is_present else absent for is_present in selected for _ in range(num_images)])
+
+
+def _guide(prediction: torch.Tensor, branches: int, fusion_scale: float, pose_scale: float) -> torch.Tensor:
+    if branches == 1:
+        return prediction
+    if branches == 2:
+        unconditional, conditional = prediction.chunk(2)
+        return guide_two_branches(unconditional, conditional, pose_scale)
+    unconditional, pose, conditional = prediction.chunk(3)
+    return guide_three_branches(unconditional, pose, conditional, pose_scale=pose_scale, fusion_scale=fusion_scale)
+
+
+def _per_row(generator: Generators, pairs: int, num_images: int) -> Generators:
+    if not isinstance(generator, list):
+        return generator
+    if len(generator) == pairs * num_images:
+        return generator
+    if len(generator) == pairs:
+        return generator * num_images
+    raise PgpisError(f"got {len(generator)} generators, expected one, {pairs} or {pairs * num_images}")
+
+
+@contextmanager
+def _evaluation_mode(components: Any) -> Iterator[None]:
+    """Switch dropout off while sampling, and leave the modules as they were: a task samples with what it trains."""
+    training = [module for part in components if isinstance(part, nn.Module) for module in part.modules()]
+    training = [module for module in training if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _scale_factor(vae: AutoencoderKL) -> int:
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def _check_components(
+    vae: AutoencoderKL,
+    unet: PoseUNet,
+    source_encoder: VisionEncoder,
+    conditioner: FPDMConditioner,
+    fusion_embedder: FusionEmbedder | None,
+) -> None:
+    config = conditioner.config
+    pairs = (
+        ("source_dim", config.source_dim, source_encoder.config.hidden_size),
+        ("token_dim", config.token_dim, unet.config.cross_attention_dim),
+        ("pose_channels", config.pose_channels, unet.config.block_out_channels[0]),
+        ("fusion_dim", config.fusion_dim, None if fusion_embedder is None else fusion_embedder.embedding_dim),
+        ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), _scale_factor(vae)),
+        ("latent channels of the unet", unet.config.in_channels, vae.config.latent_channels),
+    )
+    for name, own, other in pairs:
+        if own != other:
+            raise PgpisError(
+                f"the components do not fit together: {name} is for {own}, the others have {other}",
+                hint="make the conditioner with FPDMConditioner.for_components",
+            )
+    if (unet.config.class_embed_type == "identity") != (fusion_embedder is not None):
+        raise PgpisError(
+            f"the unet has class_embed_type={unet.config.class_embed_type!r}, expected 'identity' with a prior "
+            "and null without",
+            hint="build_unet(..., fusion=True) for a model with a prior, fusion=False without",
+        )

