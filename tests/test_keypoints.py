@@ -9,7 +9,10 @@ from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, SWAPS, Frame, Keypo
 SKELETONS = list(POINT_COUNTS)
 
 
-def random_keypoints(skeleton="body18", frame=Frame(100, 80), seed=0):
+SMALL = Frame(100, 80)
+
+
+def random_keypoints(skeleton="body18", frame=SMALL, seed=0):
     generator = np.random.default_rng(seed)
     size = (POINT_COUNTS[skeleton], 2)
     points = generator.uniform([frame.left, frame.top], [frame.left + frame.width, frame.top + frame.height], size)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig, CLIPModel
 
 from pgpis.errors import PgpisError
 from pgpis.models import (
@@ -45,6 +46,21 @@ def test_encoder_weights_load_strictly():
     del weights["extra.weight"], weights["visual_projection.weight"]
     with pytest.raises(PgpisError, match=r"missing keys: visual_projection\.weight"):
         load_vision_encoder(CLIP, weights)
+    weights["visual_projection.weight"] = torch.zeros(1, 16)
+    with pytest.raises(PgpisError, match=r"mismatched keys: .*visual_projection\.weight"):
+        load_vision_encoder(CLIP, weights)
+
+
+def test_a_whole_clip_gives_its_vision_half(tmp_path):
+    vision = {key: value for key, value in CLIP.items() if key not in ("model_type", "projection_dim")}
+    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = CLIPConfig(vision_config={**vision, "projection_dim": 12}, text_config=text, projection_dim=12)
+    whole = randomize(CLIPModel(config))
+    whole.save_pretrained(tmp_path)
+    encoder = build_vision_encoder(str(tmp_path))
+    assert encoder.config.projection_dim == 12
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
 
 
 def test_diffusers_weights_load_strictly(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
 from pgpis.errors import PgpisError
@@ -100,7 +100,7 @@ def test_without_the_caching_processors_the_result_is_the_same(pipeline):
     batch = random_batch(pipeline, 2)
     expected = latents_of(pipeline, batch, generator=seeded(0))
     processors = pipeline.unet.attn_processors
-    pipeline.unet.set_default_attn_processor()
+    pipeline.unet.set_attn_processor(AttnProcessor2_0())
     assert not pipeline.unet.supports_cache
     same(latents_of(pipeline, batch, generator=seeded(0)), expected)
     pipeline.unet.set_attn_processor(processors)
@@ -210,7 +210,6 @@ def test_save_and_load(variant, tmp_path):
     assert (loaded.fusion_embedder is None) == (variant.get("prior") is False)
     batch = random_batch(saved, 2)
     same(latents_of(loaded, batch, generator=seeded(0)), latents_of(saved, batch, generator=seeded(0)))
-    assert isinstance(DiffusionPipeline.from_pretrained(tmp_path, custom_pipeline=None), DiffusionPipeline)
 
 
 def test_old_position_interpolation_survives_saving(tmp_path):

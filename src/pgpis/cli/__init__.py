@@ -76,12 +76,20 @@ def _run_quietly(verb: str, words: Sequence[str]) -> int:
     """Run a verb and tell any error in one message instead of a traceback."""
     try:
         return _run(verb, words)
-    except PgpisError as error:
-        return _complain(str(error))
     except KeyboardInterrupt:
         return _complain("interrupted; run the same command again to continue", code=130)
     except Exception as error:
+        told = _user_error(error)
+        if told is not None:
+            return _complain(str(told))
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
+
+
+def _user_error(error: BaseException | None) -> PgpisError | None:
+    """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
+    while error is not None and not isinstance(error, PgpisError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def console() -> None:
@@ -94,12 +102,16 @@ def _complain(message: str, code: int = USAGE_ERROR) -> int:
     return code
 
 
+class _StderrHandler(logging.Handler):
+    """Writes to what is ``sys.stderr`` at that moment, so that a caller may redirect it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"pgpis: {record.getMessage()}\n")
+
+
 def _configure_logging() -> None:
     """Show the log of pgpis on the main process; leave other libraries' settings alone."""
     logger = logging.getLogger("pgpis")
-    if logger.handlers or int(os.environ.get("LOCAL_RANK", "0")) != 0:
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("pgpis: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)

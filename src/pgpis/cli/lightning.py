@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import pgpis.tasks  # noqa: F401  registers the short class names
 from pgpis.batch import ImageSpecs
 from pgpis.callbacks import PredictionWriter
+from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,10 @@ class PGPISCLI(LightningCLI):
         self.datamodule.skip_pairs = self.writer.finished_pairs()
         self.trainer.callbacks.append(self.writer)
 
+    def after_test(self) -> None:
+        """Report pairs that could not be read: the exit code is 1 if there are any."""
+        self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
+
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed."""
         self.exit_code = self.writer.summarise() if self.trainer.is_global_zero else 0
@@ -82,6 +86,7 @@ def run(verb: str, words: Sequence[str]) -> int:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
     arguments = resolve_configs(words)
+    strict = {"exit_on_error": False, "allow_abbrev": False}
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
@@ -94,20 +99,9 @@ def run(verb: str, words: Sequence[str]) -> int:
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
                 save_config_kwargs={"overwrite": True},
-                parser_kwargs={"prog": "pgpis", "exit_on_error": False, verb: {"exit_on_error": False}},
+                parser_kwargs={"prog": "pgpis", **strict, verb: strict},
                 args=[verb, *arguments],
             )
         except ArgumentError as error:
             raise PgpisError(explain(str(error)), hint=f"'pgpis {verb} --help' lists every option") from error
     return cli.exit_code
-
-
-def explain(message: str) -> str:
-    """Shorten jsonargparse's message to the line that names the key, and add the closest valid name."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    text = " ".join(lines) if len(lines) < 4 else " ".join([lines[0], lines[-1]])
-    unknown = re.search(r"(?:[Kk]ey|[Oo]ption) '([\w.]+)' (?:is not|does not)", text)
-    known = re.findall(r"'([\w.]+)'", message)
-    if unknown and len(known) > 1:
-        text += nearest(unknown.group(1).rsplit(".", 1)[-1], known[1:])
-    return text

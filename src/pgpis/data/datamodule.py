@@ -114,7 +114,7 @@ class PoseTransferDataModule(LightningDataModule):
         )
         return ResumableLoader(
             self._samples(dataset, train=True),
-            self.batch_size,
+            batch_size=self.batch_size,
             sampler=sampler,
             persistent_workers=self.num_workers > 0,
             **self._loader_arguments(),
@@ -137,7 +137,10 @@ class PoseTransferDataModule(LightningDataModule):
         indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in (skip or ())]
         sampler = ResumableSampler(indices, shuffle=False, rank=self._rank, world_size=self._world_size)
         return DataLoader(
-            self._samples(dataset, train=False), self.eval_batch_size, sampler=sampler, **self._loader_arguments()
+            self._samples(dataset, train=False),
+            batch_size=self.eval_batch_size,  # by name: Lightning builds the loader anew from the names for predict
+            sampler=sampler,
+            **self._loader_arguments(),
         )
 
     def _samples(self, dataset: PairDataset, *, train: bool) -> PairSamples:

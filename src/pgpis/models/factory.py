@@ -77,10 +77,14 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
         PgpisError: A weight is missing, left over or has another shape.
     """
     model_config, model_class = _vision_config(config)
-    with LoadErrors("vision encoder", "given weights"):
-        encoder, report = model_class.from_pretrained(
-            None, config=model_config, state_dict=dict(state_dict), dtype=torch.float32, output_loading_info=True
-        )
+    encoder, report = model_class.from_pretrained(
+        None,
+        config=model_config,
+        state_dict=dict(state_dict),
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # reported below, with the name
+    )
     check_loaded("vision encoder", report)
     return encoder
 
@@ -107,7 +111,7 @@ def build_unet(spec: ModelSpec, *, fusion: bool = True) -> PoseUNet:
         check_keys("unet", spec, init_keys(PoseUNet))
         unet: PoseUNet = PoseUNet.from_config({**public_fields(spec), **port})
     else:
-        unet = load_diffusers(PoseUNet, "unet", spec, **port)
+        unet = load_diffusers(PoseUNet, "unet", spec, subfolder="unet", **port)
     return unet
 
 
@@ -116,7 +120,7 @@ def build_vae(spec: ModelSpec) -> AutoencoderKL:
     if isinstance(spec, Mapping):
         check_keys("vae", spec, init_keys(AutoencoderKL))
         return AutoencoderKL.from_config(public_fields(spec)).eval()
-    return load_diffusers(AutoencoderKL, "vae", spec)
+    return load_diffusers(AutoencoderKL, "vae", spec, subfolder="vae")
 
 
 def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:

@@ -148,8 +148,8 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         """Return what the time embedding receives without a fusion embedding, ``(1, time_embed_dim)``."""
         if self.fusion_projection is None:
             return None
-        first: torch.Tensor = self.fusion_projection.net[0].weight
-        empty: torch.Tensor = self.fusion_projection(first.new_zeros(1, first.shape[1]))
+        parameter = next(self.parameters())
+        empty: torch.Tensor = self.fusion_projection(parameter.new_zeros(1, self.config.fusion_dim))
         return empty
 
 

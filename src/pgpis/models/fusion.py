@@ -16,6 +16,7 @@ from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.errors import PgpisError, nearest
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_vision_encoder, vision_encoder_config
+from pgpis.models.loading import load_diffusers
 
 
 class Combiner(nn.Module):
@@ -210,12 +211,14 @@ def build_fusion_embedder(spec: ModelSpec) -> FusionEmbedder:
 
 
 def load_fusion_embedder(folder: str) -> FusionEmbedder:
-    """Load a prior from a folder or hub id, strictly."""
+    """Load a prior from a folder or hub id, strictly.
+
+    Raises:
+        PgpisError: Not found, or weights that do not fit exactly.
+    """
     try:
-        embedder: FusionEmbedder = FusionEmbedder.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise PgpisError(
-            f"fusion_embedder: cannot load '{folder}': {str(error).splitlines()[0]}",
-            hint="train it with 'pgpis fit --config fusion.yaml', or convert the official one with 'pgpis convert fpdm'",
-        ) from error
+        embedder: FusionEmbedder = load_diffusers(FusionEmbedder, "fusion_embedder", folder)
+    except PgpisError as error:
+        hint = "train it with 'pgpis fit --config fusion.yaml', or convert the official one with 'pgpis convert fpdm'"
+        raise PgpisError(error.message, hint=hint) from error
     return embedder

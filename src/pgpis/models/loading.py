@@ -18,16 +18,30 @@ LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError)
 """What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
 
 
-def load_diffusers(model_class: type[Any], subfolder: str, spec: str, **overrides: Any) -> Any:
-    with LoadErrors(subfolder, spec):
+def load_diffusers(
+    model_class: type[Any], part: str, spec: str, *, subfolder: str | None = None, **overrides: Any
+) -> Any:
+    """Load a diffusers model, strictly.
+
+    Args:
+        model_class: A ``ModelMixin``.
+        part: What the model is, for error messages.
+        spec: Folder or hub id.
+        subfolder: Where the part lies in a whole pipeline; looked into unless ``spec`` is the part's own folder.
+        **overrides: Fields of the configuration that replace the stored ones.
+
+    Raises:
+        PgpisError: Not found, unreadable, or weights that do not fit exactly.
+    """
+    with LoadErrors(part, spec):
         model, report = model_class.from_pretrained(
             spec,
-            subfolder=subfolder_of(spec, subfolder),
+            subfolder=None if subfolder is None else subfolder_of(spec, subfolder),
             output_loading_info=True,
             low_cpu_mem_usage=is_accelerate_available(),
             **overrides,
         )
-    check_loaded(f"{subfolder} '{spec}'", report)
+    check_loaded(f"{part} '{spec}'", report)
     return model
 
 
@@ -39,7 +53,12 @@ def subfolder_of(spec: str, name: str) -> str | None:
 
 
 class LoadErrors:
-    """Turns what loading raises into one readable error that says how to get the files."""
+    """Context that turns what loading raises into one readable error that says how to get the files.
+
+    Args:
+        part: What is loaded.
+        spec: Folder or hub id it is loaded from.
+    """
 
     def __init__(self, part: str, spec: str) -> None:
         self.part = part
@@ -74,14 +93,17 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
 
 
 def init_keys(model_class: type[Any]) -> list[str]:
+    """Return the names of a constructor's arguments: the keys that its configuration may have."""
     return [name for name in inspect.signature(model_class.__init__).parameters if name != "self"]
 
 
 def public_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a library noted in a saved configuration for itself, like ``_class_name``."""
     return {key: value for key, value in spec.items() if not key.startswith("_")}
 
 
 def check_keys(part: str, spec: Mapping[str, Any], valid: Iterable[str]) -> None:
+    """Raise for the first key of a configuration that is not valid, naming the nearest one that is."""
     known = list(valid)
     for key in spec:
         if key not in known and not key.startswith("_") and key not in BOOKKEEPING:

@@ -6,11 +6,14 @@ import functools
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from torch import nn
 
 from pgpis.errors import PgpisError
 from pgpis.models.attention import CachedAttentionProcessor, KeyValueCache, project_keys_values
+
+# diffusers' loader looks for the base class in the module that model_index.json names
+__all__ = ["ModelMixin", "PoseConvIn", "PoseUNet"]
 
 
 class PoseConvIn(nn.Conv2d):

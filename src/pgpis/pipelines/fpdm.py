@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
@@ -59,8 +59,8 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
     """
 
     model_cpu_offload_seq = "source_encoder->fusion_embedder->conditioner->unet->vae"
-    _optional_components = ("fusion_embedder",)
-    _callback_tensor_inputs = ("latents",)
+    _optional_components: ClassVar[list[str]] = ["fusion_embedder"]
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class AutoencoderTask(PersonImageTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
-        self.vae = build_vae(vae)
+        self.vae = build_vae(vae).train()
         self.height = height
         self.width = width
         self.kl_weight = kl_weight

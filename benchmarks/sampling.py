@@ -1,0 +1,107 @@
+"""Time FPDM's sampling steps at Stable Diffusion 2.1's size: official scheme against ours, on the CPU.
+
+Official: three guidance branches (nothing, source and pose, everything), keys and values of the source tokens computed
+anew in every layer at every step. Ours: two branches, which give the same result when one scale is used; keys and
+values once per picture; no attention at all for the branch without tokens. Random weights, no download, about 5 GB.
+
+    python benchmarks/sampling.py [--steps 3] [--threads 2] [--minimum 1.6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import torch
+
+from pgpis.diffusion import guide_three_branches, guide_two_branches
+from pgpis.models import KeyValueCache, Ports, PoseUNet, build_scheduler, build_unet, denoise
+
+SCALE = 2.0
+TOKENS = 1297
+"""DINOv2's class token and 36 x 36 patches of a picture of 512 x 512 pixels."""
+
+
+def stable_diffusion_unet() -> PoseUNet:
+    """Build the denoiser with the sizes of Stable Diffusion 2.1 and random weights."""
+    config = {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
+    return build_unet({**config, "sample_size": 96}).eval()
+
+
+def draw_inputs(height: int, width: int) -> tuple[Ports, torch.Tensor]:
+    """Return one picture's ports and the time embedding of the branches without fusion embedding."""
+    generator = torch.Generator().manual_seed(0)
+    ports = Ports(
+        tokens=torch.randn(1, TOKENS, 1024, generator=generator),
+        pose_features=torch.randn(1, 320, height, width, generator=generator),
+        time_embedding=torch.randn(1, 1280, generator=generator),
+    )
+    return ports, torch.randn(1, 1280, generator=generator)
+
+
+def sample(unet: PoseUNet, ports: Ports, cache: KeyValueCache | None, branches: int, steps: int) -> torch.Tensor:
+    """Run the denoising loop for one picture, whose branches are the rows of ``ports``."""
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(20)
+    generator = torch.Generator().manual_seed(7)
+    latents = torch.randn(1, 4, *ports.pose_features.shape[-2:], generator=generator)
+    for timestep in scheduler.timesteps[:steps]:
+        prediction = denoise(unet, latents.repeat(branches, 1, 1, 1), timestep, ports, cache)
+        if branches == 3:
+            guided = guide_three_branches(*prediction.chunk(3), pose_scale=SCALE, fusion_scale=SCALE)
+        else:
+            guided = guide_two_branches(*prediction.chunk(2), SCALE)
+        latents = scheduler.step(guided, timestep, latents, generator=generator).prev_sample
+    return latents
+
+
+def official(unet: PoseUNet, ports: Ports, empty: torch.Tensor, steps: int) -> torch.Tensor:
+    """Sample with three branches and without a cache."""
+    none, pose = torch.zeros_like(ports.tokens), ports.pose_features
+    rows = Ports(
+        torch.cat([none, ports.tokens, ports.tokens]),
+        torch.cat([torch.zeros_like(pose), pose, pose]),
+        torch.cat([empty, empty, ports.time_embedding]),
+    )
+    return sample(unet, rows, None, 3, steps)
+
+
+def ours(unet: PoseUNet, ports: Ports, empty: torch.Tensor, steps: int) -> torch.Tensor:
+    """Sample with two branches and keys and values computed once (this is part of the time)."""
+    cache = unet.cache_keys_values(ports.tokens, zero_rows=1, repeats=1)
+    pose = ports.pose_features
+    rows = Ports(ports.tokens, torch.cat([torch.zeros_like(pose), pose]), torch.cat([empty, ports.time_embedding]))
+    return sample(unet, rows, cache, 2, steps)
+
+
+@torch.no_grad()
+def main() -> int:
+    """Run both, print seconds per step and their ratio; return 1 if results differ or the ratio is too small."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=3, help="denoising steps to time")
+    parser.add_argument("--height", type=int, default=64, help="rows of the latents")
+    parser.add_argument("--width", type=int, default=44, help="columns of the latents")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--minimum", type=float, default=1.6, help="fail below this ratio")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    unet = stable_diffusion_unet()
+    ports, empty = draw_inputs(arguments.height, arguments.width)
+    ours(unet, ports, empty, 1)  # warm-up
+
+    seconds, results = {}, {}
+    for name, run in (("official", official), ("ours", ours)):
+        start = time.perf_counter()
+        results[name] = run(unet, ports, empty, arguments.steps)
+        seconds[name] = (time.perf_counter() - start) / arguments.steps
+        print(f"{name:9s} {seconds[name]:7.2f} s per step")
+    difference = (results["official"] - results["ours"]).abs().max().item()
+    ratio = seconds["official"] / seconds["ours"]
+    print(f"largest difference of the latents {difference:.1e}, ratio {ratio:.2f}")
+    return int(difference > 1e-4 or ratio < arguments.minimum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

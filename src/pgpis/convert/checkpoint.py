@@ -1,0 +1,175 @@
+"""Reading foreign weight files: torch archives (Lightning or plain) and safetensors; nothing in them is executed."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pgpis.convert.unpickle import UNPICKLING_ERRORS, StorageRecord, TensorRecord, inert_load
+from pgpis.errors import PgpisError
+
+_MAX_PICKLE_BYTES = 2**28
+_INFO_KEYS = ("epoch", "global_step", "pytorch-lightning_version")
+_ARCHIVE_ERRORS = (
+    *UNPICKLING_ERRORS,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class ForeignCheckpoint:
+    """Weights of a foreign file."""
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    """On the CPU, by the names of the file; names that share their storage there share it here."""
+    info: dict[str, str | int]
+    """``epoch``, ``global_step`` and ``pytorch-lightning_version``, where the file says them."""
+
+
+def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
+    """Read the weights of a foreign file.
+
+    Args:
+        path: A file of ``torch.save`` (zip archive, torch >= 1.6): a Lightning checkpoint or a plain state dict; or a
+            safetensors file. Optimiser states are not read.
+
+    Raises:
+        PgpisError: Missing, truncated, damaged, or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PgpisError(f"checkpoint not found: {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return ForeignCheckpoint(path, load_file(path), {})
+        except (SafetensorError, OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start == b"PK\x03\x04":
+            raise _unreadable(path, "the archive is cut off")
+        raise PgpisError(
+            f"{path} is no checkpoint: expected a zip archive of torch.save or a .safetensors file",
+            hint="a file of torch < 1.6 must be saved once more by a current torch",
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _Reader(path, archive).read()
+    except _ARCHIVE_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, reason: object) -> PgpisError:
+    lines = str(reason).strip().splitlines()
+    text = lines[0] if lines else type(reason).__name__
+    return PgpisError(f"cannot read checkpoint {path}: {text}", hint="the file is damaged: copy or download it again")
+
+
+class _Reader:
+    """Reads one open archive."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self.path = path
+        self.archive = archive
+        pickles = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise PgpisError(f"{path} is a zip archive, but not one of torch.save: it holds no data.pkl")
+        self.root = pickles[0].removesuffix("data.pkl")
+        self.storages: dict[str, torch.Tensor] = {}
+        self.tensors: dict[TensorRecord, torch.Tensor] = {}
+
+    def read(self) -> ForeignCheckpoint:
+        byte_order = f"{self.root}byteorder"
+        if byte_order in self.archive.namelist() and self.archive.read(byte_order) != sys.byteorder.encode():
+            raise PgpisError(f"{self.path} was written on a machine with another byte order")
+        entry = self._entry("data.pkl")
+        if entry.file_size > _MAX_PICKLE_BYTES:
+            raise ValueError("the pickle inside is implausibly large")
+        content = inert_load(self.archive.read(entry))
+        nested = content.get("state_dict") if isinstance(content, dict) else None
+        state_dict = content if nested is None else nested
+        if not isinstance(state_dict, dict) or not any(isinstance(v, TensorRecord) for v in state_dict.values()):
+            raise PgpisError(f"{self.path} is no checkpoint: it holds no state dict")
+        info = {} if nested is None else _plain_info(content)
+        return ForeignCheckpoint(self.path, self._materialise(state_dict), info)
+
+    def _materialise(self, state_dict: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+        tensors = {}
+        for name, record in state_dict.items():
+            if not isinstance(name, str) or not isinstance(record, TensorRecord):
+                raise PgpisError(f"{self.path}: entry {name!r} of the state dict is no plain tensor")
+            if record not in self.tensors:
+                self.tensors[record] = self._tensor(name, record)
+            tensors[name] = self.tensors[record]
+        return tensors
+
+    def _tensor(self, name: str, record: TensorRecord) -> torch.Tensor:
+        numbers = (record.offset, *record.shape, *record.stride)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"'{name}' has an impossible shape")
+        if len(record.shape) != len(record.stride):
+            raise ValueError(f"'{name}' has an impossible shape")
+        numel = 1
+        for extent in record.shape:
+            numel *= extent
+        steps = zip(record.shape, record.stride, strict=True)
+        last = record.offset + sum((extent - 1) * step for extent, step in steps) if numel else 0
+        storage = self._storage(record.storage)
+        if numel > len(storage) or last >= max(len(storage), 1):
+            raise ValueError(f"'{name}' reaches beyond its storage")
+        tensor = storage.as_strided(record.shape, record.stride, record.offset)
+        # a slice of a storage would keep the rest of it alive, and safetensors refuses tensors that overlap
+        return tensor.contiguous() if numel == len(storage) else tensor.clone(memory_format=torch.contiguous_format)
+
+    def _storage(self, record: StorageRecord) -> torch.Tensor:
+        if not isinstance(record.key, str) or type(record.numel) is not int:
+            raise TypeError("a storage has no name")
+        if record.key not in self.storages:
+            entry = self._entry(f"data/{record.key}")
+            if entry.file_size != record.numel * record.dtype.itemsize:
+                raise ValueError(f"storage {record.key} has {entry.file_size} bytes, not as many as its tensors need")
+            content = bytearray(entry.file_size)
+            with self.archive.open(entry) as file:
+                _read_into(file, content)
+            empty = torch.empty(0, dtype=record.dtype)
+            self.storages[record.key] = torch.frombuffer(content, dtype=record.dtype) if content else empty
+        storage = self.storages[record.key]
+        if storage.dtype != record.dtype or len(storage) != record.numel:
+            raise ValueError(f"storage {record.key} is used in two ways")
+        return storage
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
+        entry = self.archive.getinfo(self.root + name)
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"'{name}' is compressed, which torch.save never does")
+        return entry
+
+
+def _read_into(file: Any, content: bytearray) -> None:
+    view, position = memoryview(content), 0
+    while position < len(content):
+        count = file.readinto(view[position : position + 2**24])
+        if not count:
+            raise EOFError("the archive is cut off")
+        position += count
+    if file.read(1):
+        raise ValueError("a storage is longer than the archive says")
+
+
+def _plain_info(content: Mapping[Any, Any]) -> dict[str, str | int]:
+    return {key: value for key in _INFO_KEYS if isinstance(value := content.get(key), (str, int))}

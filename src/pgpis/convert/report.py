@@ -1,0 +1,63 @@
+"""What a conversion did, tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pgpis.convert.rules import KeyReport
+
+FILE_NAME = "conversion.json"
+
+
+@dataclass
+class ConversionReport:
+    """Where every tensor of the result came from, and what became of every tensor of the files."""
+
+    out: Path
+    """Folder of the pipeline."""
+    files: dict[str, KeyReport] = field(default_factory=dict)
+    """What became of each tensor, by file."""
+    info: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    """Epoch, step and Lightning's version, by file, where the file says them."""
+    added: dict[str, str] = field(default_factory=dict)
+    """Where a tensor came from that no file holds, by ``component/name``."""
+    configs: dict[str, Any] = field(default_factory=dict)
+    """Configuration of each component."""
+
+    def to_json(self) -> str:
+        """Return everything as JSON."""
+        entries = {
+            "files": {
+                name: {"info": self.info.get(name, {}), "renamed": keys.renamed, "dropped": keys.dropped}
+                for name, keys in self.files.items()
+            },
+            "added": self.added,
+            "configs": self.configs,
+        }
+        return json.dumps(entries, indent=1) + "\n"
+
+    def render(self) -> str:
+        """Return a summary for people; the full lists are in ``conversion.json``."""
+        lines = []
+        for name, keys in self.files.items():
+            about = ", ".join(f"{key} {value}" for key, value in self.info.get(name, {}).items())
+            lines.append(f"{name}" + (f" ({about})" if about else ""))
+            kept = Counter(target.split("/", 1)[0] for target in keys.renamed.values())
+            lines += [f"  {count:5d} tensors to {component}" for component, count in sorted(kept.items())]
+            reasons = Counter(_reason(reason) for reason in keys.dropped.values())
+            lines += [f"  {count:5d} tensors dropped: {reason}" for reason, count in sorted(reasons.items())]
+        origins = Counter((target.split("/", 1)[0], origin) for target, origin in self.added.items())
+        lines += [f"  {count:5d} tensors of {part} added from {origin}" for (part, origin), count in origins.items()]
+        lines.append(f"pipeline: {self.out}")
+        lines.append(f"every tensor by name: {self.out / FILE_NAME}")
+        return "\n".join(lines) + "\n"
+
+
+def _reason(reason: str) -> str:
+    """Shorten "equals PREFIX.rest.of.the.name" to its prefix, so that whole modules are counted together."""
+    start, _, name = reason.partition(" ")
+    return f"{start} {'.'.join(name.split('.')[:2])}.*"

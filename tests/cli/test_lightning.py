@@ -1,0 +1,149 @@
+"""fit, validate and test from the command line, on real classes at tiny size."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from pgpis.cli import main
+from pgpis.cli.recipes import PACKAGED, packaged_recipes
+
+OVERLAYS = {
+    **{f"ablation/a{number}.yaml": "fusion.yaml" for number in (1, 2, 3)},
+    **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
+    "paper_fusion.yaml": "fusion.yaml",
+    "preset_24gb.yaml": "fpdm.yaml",
+    "size_256x176.yaml": "fpdm.yaml",
+}
+
+
+def test_the_package_carries_the_recipes():
+    assert (PACKAGED / "fpdm.yaml").is_file()
+    assert {"fusion.yaml", "smoke/fpdm.yaml", *OVERLAYS} <= set(packaged_recipes())
+
+
+@pytest.mark.parametrize("name", sorted(packaged_recipes()))
+def test_recipe_is_valid(name, capsys):
+    base = [f"--config={OVERLAYS[name]}"] if name in OVERLAYS else []
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *base, f"--config={name}", "--print_config"])
+    assert stop.value.code == 0
+    assert "class_path: pgpis.tasks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--model.init_args.guidance_scal=3"], ["guidance_scal", "did you mean", "guidance_scale"]),
+        (["--model.init_args.guidance_scale=high"], ["guidance_scale", "high", "float"]),
+        (["--trainer.max_step=3"], ["max_step", "did you mean", "max_steps"]),
+        (["--data.train=DeepFashon"], ["DeepFashon", "did you mean", "DeepFashion"]),
+        (["--model=FPDMTsk"], ["FPDMTsk", "did you mean", "FPDMTask"]),
+        (
+            ["--model.init_args.unet={block_out_chanels: [8]}"],
+            ["block_out_chanels", "did you mean 'block_out_channels'"],
+        ),
+        (["--data.train.init_args.root=nowhere"], ["nowhere", "not found"]),
+        (
+            ["--model.init_args.fusion_embedder=./nowhere"],
+            ["fusion_embedder", "nowhere", "pgpis fit --config fusion.yaml"],
+        ),
+    ],
+)
+def test_wrong_input_is_one_line_that_names_it(words, expected, tiny, capsys):
+    assert main(tiny("fit", *words)) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    errors = [line for line in message.splitlines() if line.startswith("pgpis: error:")]
+    assert len(errors) == 1
+    assert all(part in message for part in expected), message
+
+
+def test_missing_config_file_value(capsys):
+    assert main(["fit", "--config"]) == 2
+    assert "--config expects" in capsys.readouterr().err
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+@pytest.mark.parametrize("stop", [2, 4], ids=["within an epoch", "in the second epoch"])
+def test_resumed_run_equals_the_uninterrupted_one(stop, tiny, tmp_path):
+    checkpoints = [
+        "--trainer.callbacks+={class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}"
+    ]
+    flip = ["--trainer.limit_train_batches=3", "--trainer.max_steps=6"]
+    assert main(tiny("fit", *flip, *checkpoints, out="whole")) == 0
+    assert main(tiny("fit", *flip, *checkpoints, f"--trainer.max_steps={stop}", out="parts")) == 0
+    stopped = weights(tmp_path / "parts")
+    assert stopped["global_step"] == stop
+    assert main(tiny("fit", *flip, *checkpoints, "--ckpt_path=last", out="parts")) == 0
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole["global_step"] == parts["global_step"] == 6
+    assert whole["state_dict"].keys() == parts["state_dict"].keys()
+    assert all(torch.equal(value, parts["state_dict"][key]) for key, value in whole["state_dict"].items())
+    assert any(not torch.equal(value, stopped["state_dict"][key]) for key, value in whole["state_dict"].items())
+
+
+def test_checkpoint_holds_only_what_was_trained(tiny, tmp_path):
+    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
+    checkpoint = weights(tmp_path / "run")
+    parts = {key.split(".")[0] for key in checkpoint["state_dict"]}
+    assert parts == {"unet", "conditioner"}
+    assert set(checkpoint["frozen"]) == {"vae", "source_encoder", "fusion_embedder"}
+    assert all(len(digest) == 64 for digest in checkpoint["frozen"].values())
+
+
+def test_checkpoint_on_other_frozen_weights_is_refused(tiny, tmp_path, capsys):
+    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    assert main(tiny("test", f"--ckpt_path={last}", "--seed_everything=1")) == 2
+    assert "trained with another 'fusion_embedder'" in capsys.readouterr().err
+
+
+def test_average_weights_are_kept_and_resumed(tiny, tmp_path):
+    average = "--trainer.callbacks+={class_path: EMAWeightAveraging, init_args: {decay: 0.5}}"
+    assert main(tiny("fit", average, "--trainer.max_steps=2")) == 0
+    checkpoint = weights(tmp_path / "run")
+    parts = {key.split(".")[0] for key in checkpoint["state_dict"]}
+    assert parts == {"unet", "conditioner"} == {key.split(".")[0] for key in checkpoint["current_model_state"]}
+    assert main(tiny("fit", average, "--trainer.max_steps=3", "--ckpt_path=last")) == 0
+    assert weights(tmp_path / "run")["global_step"] == 3
+
+
+def test_test_writes_pictures_and_tables(tiny, tmp_path, toy_root, capsys):
+    assert main(tiny("test")) == 0
+    folder = tmp_path / "run/test"
+    pairs = json.loads((toy_root / "test_pairs_data.json").read_text())
+    assert len(list((folder / "images").glob("*_2_*.png"))) == len(pairs)
+    table = json.loads((folder / "metrics.json").read_text())
+    assert table["samples"] == len(pairs)
+    assert 0 < table["results"]["ssim"] < 1
+    assert table["results"]["lpips"].startswith("not computed: missing")
+    assert "| ssim |" in (folder / "metrics.md").read_text()
+    assert len((folder / "pairs.csv").read_text().splitlines()) == len(pairs) + 1
+
+
+def test_validation_draws_a_grid(tiny, tmp_path):
+    assert (
+        main(tiny("fit", "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.limit_train_batches=2"))
+        == 0
+    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(next((tmp_path / "run/lightning_logs").iterdir())))
+    log.Reload()
+    assert "samples" in log.Tags()["images"]
+    assert {"train/loss", "val/loss", "train/pairs_per_second", "lr-AdamW"} <= set(log.Tags()["scalars"])
+
+
+def test_a_damaged_picture_is_left_out_of_the_test_and_counted(tiny, tmp_path, toy_root, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    pairs = json.loads((root / "test_pairs_data.json").read_text())
+    (root / pairs[0]["target_image"]).write_bytes(b"no picture")
+    assert main(tiny("test", f"--data.test.init_args.root={root}")) == 1
+    lost = sum(pairs[0]["target_image"] in pair.values() for pair in pairs)
+    assert json.loads((tmp_path / "run/test/metrics.json").read_text())["samples"] == len(pairs) - lost

@@ -1,0 +1,216 @@
+import logging
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from pgpis.batch import check_batch
+from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
+from pgpis.errors import PgpisError
+
+
+def module(root, specs, **options):
+    options = {"batch_size": 5, "num_workers": 0, "image_specs": specs} | options
+    datasets = {split: DeepFashion(root, split) for split in ("train", "val", "test")}
+    return PoseTransferDataModule(**(datasets | options))
+
+
+@pytest.mark.parametrize("count", [1, 7, 24])
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+def test_training_shares_are_equal_and_cover_everything(count, world_size):
+    shares = []
+    for rank in range(world_size):
+        sampler = ResumableSampler(range(count), shuffle=True, seed=3, rank=rank, world_size=world_size)
+        sampler.set_epoch(2)
+        shares.append(list(sampler))
+        assert len(shares[-1]) == len(sampler) == -(-count // world_size)
+        assert {epoch for epoch, _ in shares[-1]} == {2}
+    assert {index for share in shares for _, index in share} == set(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 24])
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+def test_evaluation_neither_pads_nor_doubles(count, world_size):
+    indices = range(100, 100 + count)
+    samplers = [ResumableSampler(indices, shuffle=False, rank=r, world_size=world_size) for r in range(world_size)]
+    seen = [index for sampler in samplers for _, index in sampler]
+    assert sorted(seen) == list(indices)
+    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+
+
+def test_order_depends_on_seed_and_epoch_only():
+    def order(seed, epoch):
+        sampler = ResumableSampler(range(50), shuffle=True, seed=seed)
+        sampler.set_epoch(epoch)
+        return [index for _, index in sampler]
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(*parts)) for parts in ((0, 0), (0, 1), (1, 0), (1, 1))}) == 4
+
+
+def test_only_the_epoch_of_the_interruption_is_shortened():
+    whole, resumed = (ResumableSampler(range(10), shuffle=True, start_epoch=3, start_sample=skip) for skip in (0, 4))
+    for epoch in (3, 4, 3):
+        whole.set_epoch(epoch)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == list(whole)[4 if epoch == 3 else 0 :]
+        assert len(resumed) == 10
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_are_what_the_model_declared(toy_root, specs, num_workers):
+    data = module(toy_root, specs, num_workers=num_workers)
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert [len(batch["index"]) for batch in batches] == [5, 5, 5, 5, 4]
+    for batch in batches:
+        check_batch(batch, specs)
+        assert batch["failures"] == []
+        assert len(batch["pair_id"]) == len(batch["source_path"]) == len(batch["index"])
+    assert sorted(index for batch in batches for index in batch["index"].tolist()) == list(range(24))
+
+
+def test_nothing_undeclared_is_read(own_toy_root, specs):
+    for path in (own_toy_root / "pose").rglob("*.txt"):
+        path.unlink()
+    data = module(own_toy_root, {"source_image": specs["source_image"]})
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    assert len(batch["index"]) == 2
+    assert "target_image" not in batch
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+def test_a_stage_without_data_is_named(specs, stage):
+    split = {"fit": "train", "validate": "val"}.get(stage, stage)
+    with pytest.raises(PgpisError, match=f"configured for '{split}'"):
+        PoseTransferDataModule(image_specs=specs).setup(stage)
+
+
+def test_image_specs_are_asked_for(toy_root):
+    data = module(toy_root, None)
+    data.setup("test")
+    with pytest.raises(PgpisError, match="which pictures the model needs"):
+        data.test_dataloader()
+
+
+def test_training_goes_on_with_another_pair(own_toy_root, make_toy_data, specs, caplog):
+    make_toy_data(own_toy_root, people=3, views=3, seed=1, size=(64, 44))
+    data = module(own_toy_root, specs)
+    data.setup("fit")
+    broken = data.train.pairs[0].source
+    broken.write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        loader = data.train_dataloader()
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            batches = list(loader)
+            assert sum(len(batch["index"]) for batch in batches) == len(data.train)
+            assert not any(str(broken) in batch["source_path"] + batch["target_path"] for batch in batches)
+    assert sum(broken.name in record.getMessage() for record in caplog.records) == 1
+
+
+def test_training_ends_where_nothing_can_be_read(own_toy_root, specs):
+    for path in (own_toy_root / "img").rglob("*.jpg"):
+        path.unlink()
+    data = module(own_toy_root, specs)
+    data.setup("fit")
+    with pytest.raises(PgpisError, match="in a row can be read"):
+        list(data.train_dataloader())
+
+
+class Recorder(LightningModule):
+    """Notes which pairs, and which pixels, each training step saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.seen = []
+        self.predicted = []
+
+    def training_step(self, batch, batch_idx):
+        pixels = [round(batch[key].double().sum().item(), 6) for key in ("source_image", "pose_image")]
+        counters = (self.current_epoch, batch_idx, self.global_step, self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        self.seen.append((*counters, *batch["index"].tolist(), *pixels))
+        return self.layer(batch["source_image"].mean().reshape(1, 1)).sum()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def predict_step(self, batch, batch_idx):
+        self.predicted += batch["index"].tolist()
+        return list(batch["failures"])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def fit(data, folder, ckpt_path=None, **options):
+    recorder = Recorder()
+    callbacks = [ModelCheckpoint(folder / "checkpoints", save_top_k=-1, every_n_train_steps=1, filename="{step}")]
+    trainer = Trainer(
+        accelerator="cpu",
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    trainer.fit(recorder, data, ckpt_path=ckpt_path)
+    return recorder, trainer
+
+
+# 24 pairs in batches of 5: five batches an epoch, checkpoints after steps 1 ... 15
+RUNS = [
+    pytest.param({"max_epochs": 3}, id="epochs"),
+    pytest.param({"max_steps": 15, "max_epochs": -1}, id="steps"),
+    pytest.param({"max_epochs": 3, "limit_train_batches": 4}, id="limited"),
+    pytest.param({"max_epochs": 3, "val_check_interval": 2}, id="validating"),
+    pytest.param({"max_epochs": 3, "accumulate_grad_batches": 2}, id="accumulating"),
+]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("options", RUNS)
+def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(toy_root, specs, tmp_path, num_workers, options):
+    whole, whole_trainer = fit(module(toy_root, specs, num_workers=num_workers), tmp_path / "whole", **options)
+    assert len({row[4:] for row in whole.seen}) == len(whole.seen)
+    checkpoints = sorted((tmp_path / "whole" / "checkpoints").glob("*.ckpt"))
+    steps = whole_trainer.global_step
+    assert len(checkpoints) == steps
+    for step in (1, 3, 4, 5, 7) if num_workers == 0 else (3, 5):
+        path = tmp_path / "whole" / "checkpoints" / f"step={step}.ckpt"
+        data = module(toy_root, specs, num_workers=num_workers)
+        resumed, trainer = fit(data, tmp_path / f"resumed{step}", ckpt_path=path, **options)
+        expected = [row for row in whole.seen if row[2] >= step]  # row[2]: optimiser steps before this batch
+        assert resumed.seen == expected, f"resumed after step {step}"
+        assert trainer.global_step == whole_trainer.global_step
+        assert trainer.current_epoch == whole_trainer.current_epoch
+
+
+def test_predict_lists_failures_and_skips_finished_pairs(toy_root, specs, tmp_path):
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    picture = next((toy_root / "img").rglob("*.jpg")).read_bytes()
+    for name in ("a", "b", "c", "d"):
+        (sources / f"{name}.jpg").write_bytes(b"broken" if name in "bc" else picture)
+    pose = next((toy_root / "pose").rglob("*.txt"))
+    del specs["target_image"]
+    for batch_size in (1, 3):
+        data = module(toy_root, specs, predict=FolderPairs(sources, pose), batch_size=batch_size)
+        recorder = Recorder()
+        options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        failures = Trainer(**options).predict(recorder, data)
+        assert recorder.predicted == [0, 3]
+        reasons = {failure.pair_id[0]: failure.reason for batch in failures for failure in batch}
+        assert set(reasons) == {"b", "c"}
+        assert "b.jpg" in reasons["b"]
+    data.skip_pairs = {pair.pair_id for pair in data.predict.pairs if pair.pair_id[0] in "ab"}
+    recorder = Recorder()
+    Trainer(**options).predict(recorder, data)
+    assert recorder.predicted == [3]
+    data.skip_pairs = {pair.pair_id for pair in data.predict.pairs}
+    Trainer(**options).predict(recorder, data)
+    assert recorder.predicted == [3]

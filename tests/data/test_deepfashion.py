@@ -1,0 +1,157 @@
+import json
+
+import pytest
+
+from pgpis.data import DeepFashion, check_root
+from pgpis.data.names import flat_to_tree, pair_name, result_to_tree, split_pair_name, tree_to_flat, tree_to_result
+from pgpis.errors import PgpisError
+
+NAMES = [
+    (
+        "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg",
+        "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg",
+        "WOMENBlouses_Shirtsid_0000337203_3_back.jpg",
+    ),
+    (
+        "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg",
+        "fashionMENTees_Tanksid0000730104_7additional.jpg",
+        "MENTees_Tanksid_0000730104_7_additional.jpg",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tree", "flat", "result"), NAMES)
+def test_names_convert_both_ways(tree, flat, result):
+    assert (tree_to_flat(tree), flat_to_tree(flat)) == (flat, tree)
+    assert (tree_to_result(tree), result_to_tree(result)) == (result, tree)
+
+
+def test_result_names_split_at_the_right_place():
+    source, target = "WOMEN/Dresses/id_00007132/04_2_side.jpg", "WOMEN/Dresses/id_00007132/04_3_back.jpg"
+    name = pair_name(source, target) + ".png"
+    assert name == "WOMENDressesid_0000713204_2_side.jpg_2_WOMENDressesid_0000713204_3_back.jpg.png"
+    assert split_pair_name(name) == (source, target)
+
+
+@pytest.mark.parametrize("convert", [tree_to_flat, flat_to_tree, result_to_tree, split_pair_name])
+def test_foreign_names_are_refused(convert):
+    with pytest.raises(PgpisError, match=r"photo\.jpg"):
+        convert("photo.jpg")
+
+
+def test_pairs_load_pictures_key_points_and_drawings(toy_root):
+    dataset = DeepFashion(toy_root, "test", max_pairs=3)
+    with pytest.raises(PgpisError, match="setup"):
+        len(dataset)
+    dataset.setup()
+    assert len(dataset) == 3
+    loaded = dataset.load(0)
+    assert loaded.source.size == loaded.target.size == (44, 64)
+    assert loaded.keypoints.skeleton == "body18"
+    assert loaded.pose_image is None
+    assert dataset.load(0, {"pose"}).source is None
+    drawn = DeepFashion(toy_root, "test", pose="drawn")
+    drawn.setup()
+    assert drawn.load(0).pose_image.size == (44, 64)
+
+
+def test_people_of_the_toy_data_are_split(toy_root):
+    seen = {}
+    for split in ("train", "test"):
+        dataset = DeepFashion(toy_root, split)
+        dataset.setup()
+        seen[split] = {path.parent.name for pair in dataset.pairs for path in (pair.source, pair.target)}
+        assert all(pair.source.parent == pair.target.parent for pair in dataset.pairs)
+    assert len(seen["train"]) == 4
+    assert len(seen["test"]) == 2
+    assert seen["train"].isdisjoint(seen["test"])
+
+
+def test_toy_data_is_the_same_every_time(make_toy_data, toy_root, tmp_path):
+    make_toy_data(tmp_path, people=6, views=3, seed=0, size=(64, 44))
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(toy_root) for path in toy_root.rglob("*") if path.is_file())
+    assert all((tmp_path / name).read_bytes() == (toy_root / name).read_bytes() for name in files)
+
+
+def test_validation_reads_its_own_list_where_there_is_one(own_toy_root):
+    test = json.loads((own_toy_root / "test_pairs_data.json").read_text())
+    dataset = DeepFashion(own_toy_root, "val")
+    dataset.setup()
+    assert len(dataset) == len(test)
+    (own_toy_root / "val_pairs_data.json").write_text(json.dumps(test[:1]))
+    dataset = DeepFashion(own_toy_root, "val")
+    dataset.setup()
+    assert len(dataset) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "not found"),
+        ("{", "cannot read"),
+        ("{}", "expected a list"),
+        ("[]", "no pairs"),
+        ('[{"source_image": "./img/a.jpg"}]', "no 'target_image'"),
+        ('[{"source_image": "./img/../../a.jpg", "target_image": "./img/b.jpg"}]', "not of the form"),
+        ('[{"source_image": "/etc/a.jpg", "target_image": "./img/b.jpg"}]', "not of the form"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "train_pairs_data.json").write_text(content)
+    with pytest.raises(PgpisError, match=message) as error:
+        DeepFashion(tmp_path).setup()
+    assert "train_pairs_data.json" in str(error.value)
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(PgpisError, match="nowhere"):
+        DeepFashion(tmp_path / "nowhere").setup()
+
+
+def test_check_of_a_whole_folder(toy_root):
+    report = check_root(toy_root)
+    assert not report.problems
+    assert report.counts["train pairs"] == 24
+    assert report.counts["test pairs"] == 12
+    assert report.counts["pictures in img/"] == report.counts["key points in pose/"] == 18
+    assert "FPDM" in report.render()
+    assert "nothing is missing" in report.render()
+
+
+def test_check_lists_what_is_missing_or_unreadable(own_toy_root, tmp_path):
+    pictures = sorted((own_toy_root / "img").rglob("*.jpg"))
+    pictures[0].unlink()
+    pictures[1].write_bytes(pictures[1].read_bytes()[:300])
+    next((own_toy_root / "pose").rglob("*.txt")).write_text("1 2\n")
+    next((own_toy_root / "pose_img").rglob("*.jpg")).unlink()
+    (own_toy_root / "train_pairs_data.json").rename(own_toy_root / "other.json")
+    (own_toy_root / "train_pairs_data.json").write_bytes((own_toy_root / "other.json").read_bytes())
+    report = check_root(own_toy_root)
+    assert len(report.problems) == 4
+    text = "\n".join(report.problems)
+    for words in (
+        f"{pictures[0].name}: picture missing",
+        "cannot read picture",
+        "18 or 133 lines",
+        "drawn pose missing",
+    ):
+        assert words in text
+    report.write(tmp_path / "problems.txt")
+    assert (tmp_path / "problems.txt").read_text().splitlines() == list(report.problems)
+
+
+def test_check_shows_twenty_problems_and_counts_the_rest(toy_root, tmp_path):
+    for name in ("train_pairs_data.json", "test_pairs_data.json"):
+        (tmp_path / name).write_bytes((toy_root / name).read_bytes())
+    report = check_root(tmp_path)
+    assert len(report.problems) == 36  # 18 pictures, 18 key point files
+    assert report.render().count("missing\n") == 20
+    assert "and 16 more" in report.render()
+
+
+@pytest.mark.parametrize("name", [".", "absent"])
+def test_check_refuses_what_is_no_data_set(tmp_path, name):
+    with pytest.raises(PgpisError, match=r"folder not found|no layout"):
+        check_root(tmp_path / name)

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.data import FolderPairs, PairTransform
+from pgpis.errors import PgpisError
+
+BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two sources and one pose of each kind; ``anna`` and ``ben`` are in both folders."""
+    sources, poses = tmp_path / "sources", tmp_path / "poses"
+    sources.mkdir()
+    poses.mkdir()
+    for name in ("anna.jpg", "ben.png"):
+        Image.new("RGB", (44, 64), "gray").save(sources / name)
+    np.savetxt(poses / "anna.txt", np.reshape(BODY, (18, 3))[:, :2] + [40, 0])
+    document = {"people": [{"pose_keypoints_2d": BODY}], "canvas_height": 256, "canvas_width": 176}
+    (poses / "ben_keypoints.json").write_text(json.dumps(document))
+    np.save(poses / "whole.npy", np.random.default_rng(0).uniform(1, 170, (133, 3)))
+    Image.new("RGB", (44, 64)).save(poses / "drawn.png")
+    return sources, poses
+
+
+def ids(dataset):
+    dataset.setup()
+    return [pair.pair_id for pair in dataset.pairs]
+
+
+def test_every_source_with_every_pose(folders, specs):
+    dataset = FolderPairs(*folders, pose_size=(256, 176))
+    poses = ["anna", "ben", "drawn", "whole"]
+    assert ids(dataset) == [f"{source}_2_{pose}" for source in ("anna", "ben") for pose in poses]
+    transform = PairTransform(specs, train=False)
+    images = [transform(dataset.load(index)) for index in range(len(dataset))]
+    assert all(set(image) == {"source_image", "pose_image"} for image in images)
+    painted = [image["pose_image"].max() > -1 for image in images]
+    assert painted == [True, True, False, True] * 2
+
+
+def test_same_names(folders):
+    dataset = FolderPairs(*folders, pairing="stem")
+    assert ids(dataset) == ["anna_2_anna", "ben_2_ben"]
+
+
+def test_single_files(folders):
+    sources, poses = folders
+    assert ids(FolderPairs(sources / "ben.png", poses / "anna.txt")) == ["ben_2_anna"]
+
+
+@pytest.mark.parametrize("text", ["source,pose\n", "\ufeffSource;Pose\r\n", "pose\tsource\n", "source,pose,target\n"])
+def test_tables(folders, text):
+    sources, poses = folders
+    delimiter = ";" if ";" in text else "\t" if "\t" in text else ","
+    rows = [["ben.png", "anna.txt"], ["anna.jpg", "ben_keypoints.json"]]
+    rows = [row[::-1] for row in rows] if text.startswith("pose") else rows
+    rows = [[*row, "anna.jpg"] for row in rows] if "target" in text else rows
+    newline = "\r\n" if "\r\n" in text else "\n"
+    content = text + newline.join(delimiter.join(row) for row in rows) + newline + newline
+    path = sources.parent / "pairs.csv"
+    path.write_bytes(content.encode())
+    dataset = FolderPairs(sources, poses, pairs_csv=path)
+    assert ids(dataset) == ["ben_2_anna", "anna_2_ben"]
+    assert (dataset.pairs[0].target is not None) == ("target" in text)
+    assert dataset.load(1).keypoints.frame.height == 256
+
+
+def test_names_relative_to_the_table(folders):
+    sources, poses = folders
+    path = sources.parent / "pairs.csv"
+    path.write_text("source,pose\nsources/anna.jpg,poses/anna.txt\n")
+    dataset = FolderPairs(sources, poses, pairs_csv=path)
+    dataset.setup()
+    assert dataset.pairs[0].source.is_file()
+    assert dataset.pairs[0].pose.is_file()
+
+
+def test_a_missing_file_in_a_table_is_left_to_loading(folders):
+    sources, poses = folders
+    path = sources.parent / "pairs.csv"
+    path.write_text("source,pose\nanna.jpg,anna.txt\nnobody.jpg,anna.txt\n")
+    dataset = FolderPairs(sources, poses, pairs_csv=path)
+    dataset.setup()
+    assert dataset.load(0).source is not None
+    with pytest.raises(PgpisError, match=r"nobody\.jpg"):
+        dataset.load(1)
+
+
+def test_sources_of_the_same_name_get_results_of_their_own(folders):
+    sources, poses = folders
+    Image.new("RGB", (4, 4)).save(sources / "anna.png")
+    Image.new("RGB", (4, 4)).save(sources / "BEN.jpg")
+    names = ids(FolderPairs(sources, poses / "anna.txt"))
+    assert sorted(names) == ["BEN.jpg_2_anna", "anna.jpg_2_anna", "anna.png_2_anna", "ben.png_2_anna"]
+    path = sources.parent / "pairs.csv"
+    other = sources.parent / "other"
+    other.mkdir()
+    Image.new("RGB", (4, 4)).save(other / "anna.jpg")
+    path.write_text("source,pose\nanna.jpg,anna.txt\nother/anna.jpg,anna.txt\n")
+    names = ids(FolderPairs(sources, poses, pairs_csv=path))
+    assert len({name.casefold() for name in names}) == 2
+
+
+def test_joined_names_stay_apart(tmp_path):
+    sources, poses = tmp_path / "s", tmp_path / "p"
+    sources.mkdir()
+    poses.mkdir()
+    for name in ("a", "a_2_b"):
+        Image.new("RGB", (4, 4)).save(sources / f"{name}.png")
+    for name in ("c", "b_2_c"):
+        Image.new("RGB", (4, 4)).save(poses / f"{name}.png")
+    names = ids(FolderPairs(sources, poses))
+    assert len(names) == len(set(names)) == 4
+
+
+def test_a_wide_canvas_is_padded_not_squashed(tmp_path, specs):
+    """A circle-like pose keeps its proportions when it comes from a landscape picture."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    body = np.full((18, 3), 0.0)
+    body[[2, 5, 1]] = [[700, 300, 1], [900, 300, 1], [800, 400, 1]]  # 200 wide, 100 high
+    document = {"people": [{"pose_keypoints_2d": body.ravel().tolist()}], "canvas_height": 900, "canvas_width": 1600}
+    (tmp_path / "pose.json").write_text(json.dumps(document))
+    dataset = FolderPairs(tmp_path / "a.png", tmp_path / "pose.json")
+    dataset.setup()
+    spec = {"pose_image": specs["pose_image"].__class__("pose", 550, 375)}
+    image = PairTransform(spec, train=False)(dataset.load(0))["pose_image"]
+    rows, columns = (image.amax(dim=0) > -1).nonzero().T
+    width, height = int(columns.max() - columns.min()) - 8, int(rows.max() - rows.min()) - 8
+    assert width == pytest.approx(2 * height, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (None, {"sources": "absent"}, "folder not found"),
+        ("empty", {"sources": "empty"}, "it is empty"),
+        ("notes", {"sources": "notes"}, r"other suffixes, e\.g\. notes\.docx"),
+        (None, {"poses": "sources/anna.jpg", "sources": "poses/anna.txt"}, "unknown suffix '.txt'"),
+        ("double", {"pairing": "stem"}, r"called 'anna': anna\.jpg, anna\.png"),
+        ("strangers", {"pairing": "stem", "poses": "strangers"}, "no source has the name of a pose"),
+        (None, {"pairs_csv": "absent.csv"}, "table of pairs not found"),
+        ("a,b\n", {"pairs_csv": "pairs.csv"}, "first line must be"),
+        ("source,pose\n\n", {"pairs_csv": "pairs.csv"}, "names no pairs"),
+        ("source,pose\nanna.jpg,\n", {"pairs_csv": "pairs.csv"}, "line 2"),
+        ("source,pose\nanna.jpg,anna.txt,ben.png\n", {"pairs_csv": "pairs.csv"}, "line 2"),
+        ("source,pose\nanna.txt,anna.txt\n", {"pairs_csv": "pairs.csv"}, "must end in"),
+        ("source,pose\nanna.jpg,anna.txt\n\nanna.jpg,anna.txt\n", {"pairs_csv": "pairs.csv"}, "lines 2 and 4"),
+        ("source,pose\nx.jpg,y.txt\n", {"pairs_csv": "pairs.csv"}, "none of its pairs exists"),
+    ],
+)
+def test_mistakes_are_named(folders, change, arguments, message):
+    sources, poses = folders
+    base = sources.parent
+    for name in ("empty", "notes", "strangers"):
+        (base / name).mkdir()
+    (base / "notes" / "notes.docx").write_text("")
+    (base / "strangers" / "carl.txt").write_bytes((poses / "anna.txt").read_bytes())
+    if change == "double":
+        Image.new("RGB", (4, 4)).save(sources / "anna.png")
+    elif change and "\n" in change:
+        (base / "pairs.csv").write_text(change)
+    options = {"sources": "sources", "poses": "poses"} | arguments
+    options = {key: value if key == "pairing" else base / value for key, value in options.items()}
+    with pytest.raises(PgpisError, match=message):
+        FolderPairs(**options).setup()

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pgpis.batch import ImageSpec
+from pgpis.data import Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, sample_generator
+from pgpis.errors import PgpisError
+from pgpis.images import image_to_tensor, resize
+from pgpis.keypoints import Frame, Keypoints
+
+
+@pytest.fixture
+def loaded(toy_root):
+    dataset = DeepFashion(toy_root, "train")
+    dataset.setup()
+    return dataset.load(1)
+
+
+def test_same_generator_same_sample(loaded, specs):
+    transform = PairTransform(specs, train=True)
+    first, again, other = (transform(loaded, sample_generator(*parts)) for parts in ((0, 1, 2), (0, 1, 2), (0, 2, 2)))
+    assert all(torch.equal(first[key], again[key]) for key in specs)
+    assert not torch.equal(first["pose_image"], other["pose_image"])
+
+
+def test_training_leaves_the_global_generators_alone(loaded, specs):
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    PairTransform(specs, train=True)(loaded, sample_generator(0, 0, 0))
+    assert torch.equal(state, torch.get_rng_state())
+    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+    with pytest.raises(PgpisError, match="generator"):
+        PairTransform(specs, train=True)(loaded)
+
+
+def test_all_augmentation_off_is_evaluation(loaded, specs):
+    off = Augmentation(jitter=0.0, flip_probability=0.0, detour_probability=0.0)
+    trained = PairTransform(specs, train=True, augmentation=off)(loaded, sample_generator(0))
+    evaluated = PairTransform(specs, train=False)(loaded)
+    assert all(torch.equal(trained[key], evaluated[key]) for key in specs)
+
+
+def test_flip_mirrors_pictures_and_pose_together():
+    points = np.full((18, 2), -1.0)
+    points[2], points[3] = (100, 100), (100, 300)  # right arm, at the left of the picture
+    mirrored_points = np.full((18, 2), -1.0)
+    mirrored_points[5], mirrored_points[6] = (275, 100), (275, 300)
+    pictures = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)) for seed in (0, 1)]
+    pair = Pair("a_2_b", "a", "b")
+    frame = Frame(550, 375)
+    specs = {key: ImageSpec(key, 40, 30) for key in ("source", "target", "pose")}
+    always = Augmentation(jitter=0.0, flip_probability=1.0, detour_probability=0.0)
+    loaded = LoadedPair(pair, *pictures, Keypoints.from_array(points, frame, "body18"), None)
+    flipped = PairTransform(specs, train=True, augmentation=always)(loaded, sample_generator(0))
+    by_hand = LoadedPair(pair, *pictures, Keypoints.from_array(mirrored_points, frame, "body18"), None)
+    expected = PairTransform(specs, train=False)(by_hand)
+    assert torch.equal(flipped["pose"], expected["pose"])
+    for key, picture in zip(("source", "target"), pictures, strict=True):
+        assert torch.equal(flipped[key], image_to_tensor(resize(picture.transpose(0), 40, 30)))
+
+
+def test_probabilities_and_noise_are_those_asked_for(loaded):
+    specs = {"source": ImageSpec("source", 32, 32, train_detour=(4, 4)), "pose": ImageSpec("pose", 64, 44)}
+    transform = PairTransform(specs, train=True, augmentation=Augmentation(0.0, 0.5, 0.5))
+    variants, poses = {}, {}
+    for seed in range(200):
+        images = transform(loaded, sample_generator(seed))
+        for seen, image in ((variants, images["source"]), (poses, images["pose"])):
+            key = image.numpy().tobytes()
+            seen[key] = seen.get(key, 0) + 1
+    assert len(variants) == 4  # flipped or not, low resolution or not
+    assert len(poses) == 2
+    assert all(30 <= count <= 70 for count in variants.values())
+    assert all(75 <= count <= 125 for count in poses.values())
+
+
+def test_drawn_poses_are_neither_moved_nor_mirrored(toy_root, specs):
+    dataset = DeepFashion(toy_root, "train", pose="drawn")
+    dataset.setup()
+    loaded = dataset.load(0)
+    always = Augmentation(flip_probability=1.0, detour_probability=0.0)
+    trained = PairTransform(specs, train=True, augmentation=always)(loaded, sample_generator(0))
+    evaluated = PairTransform(specs, train=False)(loaded)
+    assert all(torch.equal(trained[key], evaluated[key]) for key in specs)
+
+
+def test_drawn_poses_of_another_shape_are_centred_on_black():
+    drawing = Image.new("RGB", (300, 100), "red")
+    loaded = LoadedPair(Pair("a_2_b", "a", "b"), None, None, None, drawing)
+    image = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=False)(loaded)["pose"]
+    rows = (image[0] > 0.9).nonzero()[:, 0]
+    assert rows.float().mean() == pytest.approx(54.5, abs=0.5)
+    assert int(rows.max() - rows.min()) + 1 == pytest.approx(25, abs=2)
+
+
+def test_self_pairs_take_the_target_as_source(toy_root):
+    shares = {}
+    for probability in (0.0, 0.3, 1.0):
+        dataset = DeepFashion(toy_root, "train", self_pair_probability=probability)
+        dataset.setup()
+        loads = [dataset.load(0, (), sample_generator(seed)) for seed in range(200)]
+        shares[probability] = sum(loaded.pair.source == loaded.pair.target for loaded in loads) / 200
+        assert dataset.load(0, ()).pair.source != dataset.load(0, ()).pair.target
+    assert shares[0.0] == 0
+    assert shares[0.3] == pytest.approx(0.3, abs=0.1)
+    assert shares[1.0] == 1
