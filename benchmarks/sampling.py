@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -40,23 +41,23 @@ def draw_inputs(height: int, width: int) -> tuple[Ports, torch.Tensor]:
     return ports, torch.randn(1, 1280, generator=generator)
 
 
-def sample(unet: PoseUNet, ports: Ports, cache: KeyValueCache | None, branches: int, steps: int) -> torch.Tensor:
-    """Run the denoising loop for one picture, whose branches are the rows of ``ports``."""
+def sample(unet: PoseUNet, ports: Ports, cache: KeyValueCache | None, branches: int) -> Iterator[torch.Tensor]:
+    """Run the denoising loop for one picture, whose branches are the rows of ``ports``; yield after each step."""
     scheduler = build_scheduler()
     scheduler.set_timesteps(20)
     generator = torch.Generator().manual_seed(7)
     latents = torch.randn(1, 4, *ports.pose_features.shape[-2:], generator=generator)
-    for timestep in scheduler.timesteps[:steps]:
+    for timestep in scheduler.timesteps:
         prediction = denoise(unet, latents.repeat(branches, 1, 1, 1), timestep, ports, cache)
         if branches == 3:
             guided = guide_three_branches(*prediction.chunk(3), pose_scale=SCALE, fusion_scale=SCALE)
         else:
             guided = guide_two_branches(*prediction.chunk(2), SCALE)
         latents = scheduler.step(guided, timestep, latents, generator=generator).prev_sample
-    return latents
+        yield latents
 
 
-def official(unet: PoseUNet, ports: Ports, empty: torch.Tensor, steps: int) -> torch.Tensor:
+def official(unet: PoseUNet, ports: Ports, empty: torch.Tensor) -> Iterator[torch.Tensor]:
     """Sample with three branches and without a cache."""
     none, pose = torch.zeros_like(ports.tokens), ports.pose_features
     rows = Ports(
@@ -64,20 +65,20 @@ def official(unet: PoseUNet, ports: Ports, empty: torch.Tensor, steps: int) -> t
         torch.cat([torch.zeros_like(pose), pose, pose]),
         torch.cat([empty, empty, ports.time_embedding]),
     )
-    return sample(unet, rows, None, 3, steps)
+    return sample(unet, rows, None, 3)
 
 
-def ours(unet: PoseUNet, ports: Ports, empty: torch.Tensor, steps: int) -> torch.Tensor:
+def ours(unet: PoseUNet, ports: Ports, empty: torch.Tensor) -> Iterator[torch.Tensor]:
     """Sample with two branches and keys and values computed once (this is part of the time)."""
     cache = unet.cache_keys_values(ports.tokens, zero_rows=1, repeats=1)
     pose = ports.pose_features
     rows = Ports(ports.tokens, torch.cat([torch.zeros_like(pose), pose]), torch.cat([empty, ports.time_embedding]))
-    return sample(unet, rows, cache, 2, steps)
+    return sample(unet, rows, cache, 2)
 
 
 @torch.no_grad()
 def main() -> int:
-    """Run both, print seconds per step and their ratio; return 1 if results differ or the ratio is too small."""
+    """Run both, print seconds of each step and their ratio; return 1 if results differ or the ratio is too small."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3, help="denoising steps to time")
     parser.add_argument("--height", type=int, default=64, help="rows of the latents")
@@ -89,17 +90,23 @@ def main() -> int:
     torch.manual_seed(0)
     unet = stable_diffusion_unet()
     ports, empty = draw_inputs(arguments.height, arguments.width)
-    ours(unet, ports, empty, 1)  # warm-up
-
-    seconds, results = {}, {}
-    for name, run in (("official", official), ("ours", ours)):
-        start = time.perf_counter()
-        results[name] = run(unet, ports, empty, arguments.steps)
-        seconds[name] = (time.perf_counter() - start) / arguments.steps
-        print(f"{name:9s} {seconds[name]:7.2f} s per step")
+    start = time.perf_counter()
+    unet.cache_keys_values(ports.tokens)
+    once = time.perf_counter() - start
+    print(f"keys and values of {TOKENS} tokens, once per picture: {once:.2f} s")
+    runs = {"official": official(unet, ports, empty), "ours": ours(unet, ports, empty)}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    results: dict[str, torch.Tensor] = {}
+    for _ in range(arguments.steps):
+        for name, run in runs.items():  # in turn, so that other load on the machine hits both
+            start = time.perf_counter()
+            results[name] = next(run)
+            seconds[name].append(time.perf_counter() - start)
+            print(f"{name:9s} {seconds[name][-1]:7.2f} s", flush=True)
     difference = (results["official"] - results["ours"]).abs().max().item()
-    ratio = seconds["official"] / seconds["ours"]
-    print(f"largest difference of the latents {difference:.1e}, ratio {ratio:.2f}")
+    ratio = min(seconds["official"]) / (min(seconds["ours"]) + once / arguments.steps)
+    print(f"largest difference of the latents {difference:.1e}")
+    print(f"ratio of the fastest steps, keys and values shared out over {arguments.steps} steps: {ratio:.2f}")
     return int(difference > 1e-4 or ratio < arguments.minimum)
 
 

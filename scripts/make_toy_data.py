@@ -26,6 +26,7 @@ Color = tuple[int, int, int]
 
 SKIN = ((244, 214, 190), (224, 172, 130), (176, 118, 78), (110, 72, 50))
 HAIR = ((40, 30, 26), (94, 60, 34), (196, 160, 96), (150, 60, 40), (120, 116, 112))
+SHOES = (45, 42, 48)
 VIEWS = ("1_front", "2_side", "4_full", "7_additional")
 SUPERSAMPLING = 2
 
@@ -41,7 +42,6 @@ class Person:
     stripes: Color | None
     trousers: Color
     bare_legs: bool
-    shoes: Color
     build: float
 
 
@@ -60,7 +60,6 @@ def make_person(generator: np.random.Generator) -> Person:
         stripes=tuple(stripes) if generator.random() < 0.5 else None,
         trousers=tuple(trousers),
         bare_legs=bool(generator.random() < 0.35),
-        shoes=(45, 42, 48),
         build=float(generator.uniform(0.9, 1.12)),
     )
 
@@ -94,14 +93,7 @@ def make_pose(generator: np.random.Generator, build: float) -> tuple[Points, boo
 
 
 def draw_person(person: Person, points: Points, size: tuple[int, int], *, from_behind: bool) -> Image.Image:
-    """Draw a person on a white studio background.
-
-    Args:
-        person: Looks.
-        points: ``(18, 2)`` x and y in pixels of the picture.
-        size: (height, width).
-        from_behind: Hair instead of a face.
-    """
+    """Draw a person at ``points`` (pixels x, y) before a light background of ``size`` (height, width)."""
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     shade = np.linspace(250, 232, height).round().astype(np.uint8)
     canvas = np.ascontiguousarray(np.broadcast_to(shade[:, None, None], (height, width, 3)))
@@ -120,7 +112,7 @@ def draw_person(person: Person, points: Points, size: tuple[int, int], *, from_b
         stroke(at[knee], at[ankle], 0.042, person.skin if person.bare_legs else person.trousers)
         stroke(at[knee], at[hip], 0.05, person.skin if person.bare_legs else person.trousers)
         stroke(at[hip], hem, 0.058, person.trousers)
-        stroke(at[ankle] + 0.012 * down, at[ankle] + 0.013 * down, 0.052, person.shoes)
+        stroke(at[ankle] + 0.012 * down, at[ankle] + 0.013 * down, 0.052, SHOES)
     torso = cv2.convexHull(at[[2, 5, 11, 8]].round().astype(np.int32))
     cv2.fillConvexPoly(canvas, torso, person.shirt, cv2.LINE_AA)
     cv2.polylines(canvas, [torso], True, person.shirt, round(0.055 * unit), cv2.LINE_AA)

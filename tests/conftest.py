@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. The network is blocked by pytest-socket (see pyproject.toml)."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# other libraries' log handlers hold the captured stderr of an earlier test
+logging.raiseExceptions = False
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "scripts"))

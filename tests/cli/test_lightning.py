@@ -69,17 +69,17 @@ def weights(folder, name="last.ckpt"):
     return torch.load(folder / "checkpoints" / name, weights_only=True)
 
 
+EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
+
+
 @pytest.mark.parametrize("stop", [2, 4], ids=["within an epoch", "in the second epoch"])
 def test_resumed_run_equals_the_uninterrupted_one(stop, tiny, tmp_path):
-    checkpoints = [
-        "--trainer.callbacks+={class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}"
-    ]
-    flip = ["--trainer.limit_train_batches=3", "--trainer.max_steps=6"]
-    assert main(tiny("fit", *flip, *checkpoints, out="whole")) == 0
-    assert main(tiny("fit", *flip, *checkpoints, f"--trainer.max_steps={stop}", out="parts")) == 0
+    words = ["--trainer.limit_train_batches=3", EVERY_STEP]
+    assert main(tiny("fit", *words, "--trainer.max_steps=6", out="whole")) == 0
+    assert main(tiny("fit", *words, f"--trainer.max_steps={stop}", out="parts")) == 0
     stopped = weights(tmp_path / "parts")
     assert stopped["global_step"] == stop
-    assert main(tiny("fit", *flip, *checkpoints, "--ckpt_path=last", out="parts")) == 0
+    assert main(tiny("fit", *words, "--trainer.max_steps=6", "--ckpt_path=last", out="parts")) == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert whole["global_step"] == parts["global_step"] == 6
     assert whole["state_dict"].keys() == parts["state_dict"].keys()

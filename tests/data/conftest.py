@@ -1,7 +1,3 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from pgpis.batch import ImageSpec
@@ -13,18 +9,11 @@ SPECS = {
 }
 
 
-def toy_data_script():
-    path = Path(__file__).parents[2] / "scripts" / "make_toy_data.py"
-    spec = importlib.util.spec_from_file_location("make_toy_data", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def make_toy_data():
-    return toy_data_script().make_toy_data
+    from make_toy_data import make_toy_data
+
+    return make_toy_data
 
 
 @pytest.fixture(scope="session")

@@ -48,16 +48,10 @@ class ConversionReport:
             lines.append(f"{name}" + (f" ({about})" if about else ""))
             kept = Counter(target.split("/", 1)[0] for target in keys.renamed.values())
             lines += [f"  {count:5d} tensors to {component}" for component, count in sorted(kept.items())]
-            reasons = Counter(_reason(reason) for reason in keys.dropped.values())
+            reasons = Counter(keys.dropped.values())
             lines += [f"  {count:5d} tensors dropped: {reason}" for reason, count in sorted(reasons.items())]
         origins = Counter((target.split("/", 1)[0], origin) for target, origin in self.added.items())
         lines += [f"  {count:5d} tensors of {part} added from {origin}" for (part, origin), count in origins.items()]
         lines.append(f"pipeline: {self.out}")
         lines.append(f"every tensor by name: {self.out / FILE_NAME}")
         return "\n".join(lines) + "\n"
-
-
-def _reason(reason: str) -> str:
-    """Shorten "equals PREFIX.rest.of.the.name" to its prefix, so that whole modules are counted together."""
-    start, _, name = reason.partition(" ")
-    return f"{start} {'.'.join(name.split('.')[:2])}.*"

@@ -36,6 +36,9 @@ class Duplicate:
     def __post_init__(self) -> None:
         _check_prefix(self.official)
 
+    def __str__(self) -> str:
+        return f"{self.official}* repeats {self.original}*"
+
 
 @dataclass
 class KeyReport:
@@ -75,7 +78,7 @@ def apply_rules(
         if original != name and original in state_dict:
             if not _same(tensor, state_dict[original]):
                 raise PgpisError(f"{source}: '{name}' should equal '{original}', but differs from it")
-            report.dropped[name] = f"equals {original}"
+            report.dropped[name] = str(_rule(name, ordered))
             continue
         rule = _rule(original, ordered)
         if not isinstance(rule, Rename):

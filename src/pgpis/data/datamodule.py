@@ -12,7 +12,7 @@ from pgpis.batch import ImageSpecs
 from pgpis.data.pairs import PairDataset
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
-from pgpis.data.transforms import FPDM_CANVAS, Augmentation, PairTransform
+from pgpis.data.transforms import FPDM_AUGMENTATION, FPDM_CANVAS, Augmentation, PairTransform
 from pgpis.errors import PgpisError
 
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -52,7 +52,7 @@ class PoseTransferDataModule(LightningDataModule):
         pin_memory: bool = False,
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = FPDM_AUGMENTATION,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -69,7 +69,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.pin_memory = pin_memory
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation = augmentation
         self.skip_pairs: set[str] = set()
         # with more processes than pairs, some have nothing to do in evaluation
         self.allow_zero_length_dataloader_with_multiple_devices = True

@@ -35,6 +35,9 @@ class Augmentation:
     """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
 
 
+FPDM_AUGMENTATION = Augmentation()
+
+
 def sample_generator(*parts: int) -> torch.Generator:
     """Return the generator of one sample; its state depends on nothing but (seed, epoch, index)."""
     digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
@@ -60,14 +63,14 @@ class PairTransform:
         train: bool,
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = FPDM_AUGMENTATION,
     ) -> None:
         self.specs = dict(specs)
         self.origins = frozenset(spec.origin for spec in specs.values())
         self.train = train
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation = augmentation
 
     def __call__(self, loaded: LoadedPair, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Make the tensors of one pair.

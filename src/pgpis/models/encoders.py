@@ -95,12 +95,12 @@ def _check_size(encoder: VisionEncoder, images: torch.Tensor) -> None:
 
 
 class ScaleFactorEmbeddings(Dinov2Embeddings):  # type: ignore[misc, unused-ignore]
-    """DINOv2's embeddings, with position embeddings interpolated as transformers did up to 4.44.
+    """DINOv2's embeddings, with position embeddings interpolated as transformers 4.40 did.
 
-    Patches at n rows sample the trained grid with step ``side / (n + 0.1)`` instead of ``side / n``. Weights trained
-    with one rule are worse with the other: at 512 pixels the tokens move by a few per cent.
+    For n rows of patches, the trained grid is sampled with step ``side / (n + 0.1)`` instead of ``side / n``. The
+    tokens differ by a few per cent of their deviation, so weights belong to the rule they were trained with.
 
-    Source: Official FPDM runs transformers 4.40; the 0.1 guarded DINO's code against rounding a size down.
+    Source: Official FPDM runs transformers 4.40; the 0.1 kept DINO's code from rounding a size down.
     """
 
     def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -123,7 +123,7 @@ def set_position_interpolation(encoder: VisionEncoder, mode: PositionInterpolati
 
     Args:
         encoder: The encoder, changed in place; CLIP takes only its own size and stays as it is.
-        mode: ``size`` (current transformers) or ``scale_factor`` (transformers up to 4.44, the official weights).
+        mode: ``size`` (transformers 5) or ``scale_factor`` (transformers 4.40, the official weights).
 
     Raises:
         PgpisError: Unknown mode.

@@ -157,8 +157,7 @@ class PersonImageTask(LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser over what is trained, and the warm-up and decay of its learning rate."""
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
-        self.trainer.fit_loop.setup_data()  # the number of batches is not known before
-        per_epoch = max(1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
+        per_epoch = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
 
         def factor(step: int) -> float:
             epoch = (step + 1) / per_epoch
@@ -170,6 +169,16 @@ class PersonImageTask(LightningModule, ABC):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def _batches_per_epoch(self) -> int:
+        """Count the batches of an epoch without asking the trainer.
+
+        The trainer's own count would make it build the training batches before it restores a checkpoint, and a
+        resumed run would then start its epoch from the first batch.
+        """
+        batches = len(self.trainer.datamodule.train_dataloader())
+        limit = self.trainer.limit_train_batches
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     def frozen_hashes(self) -> dict[str, str]:
         """Return the sha256 of each frozen part's weights, by name; computed once per run."""
