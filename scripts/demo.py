@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from make_toy_data import make_toy_data
-
 from pgpis.cli import main as pgpis
+
+PEOPLE = 12
 
 
 def run(*words: object) -> None:
@@ -38,40 +39,38 @@ def inputs_from(data: Path, out: Path) -> None:
     shutil.copy(source, out / "sources" / "person.jpg")
 
 
-def demo(out: Path, steps: int) -> None:
-    """Run all steps of the demo in ``out``."""
-    data = out / "data"
-    make_toy_data(data, people=6, views=4, seed=0)
-    run("data", "check", data)
-    splits = [f"--data.{split}.init_args.root={data}" for split in ("train", "val")]
-    tested = [*splits, f"--data.test.init_args.root={data}"]
+def train(out: Path, data: Path, steps: int) -> None:
+    """Train the autoencoder, the prior and the diffusion model with the smoke recipes."""
     vae, prior, model = out / "autoencoder", out / "fusion", out / "fpdm"
+    sets = [f"--data.{split}.init_args.root={data}" for split in ("train", "val")]
+    tested = [*sets, f"--data.test.init_args.root={data}"]
     root = "--trainer.default_root_dir={}".format
-    run("fit", "--config", "smoke/autoencoder.yaml", *splits, root(vae))
+    run("fit", "--config", "smoke/autoencoder.yaml", *sets, root(vae))
     run("fit", "--config", "smoke/fusion.yaml", *tested, root(prior))
     run("test", "--config", "smoke/fusion.yaml", *tested, root(prior), "--ckpt_path", prior / "checkpoints/last.ckpt")
-    trained = [f"--model.init_args.vae={vae}/vae", f"--model.init_args.fusion_embedder={prior}/fusion_embedder"]
-    run("fit", "--config", "smoke/fpdm.yaml", *tested, *trained, root(model), f"--trainer.max_steps={steps}")
-    use = ["--config", "smoke/fpdm.yaml", "--pipeline", model / "pipeline"]
-    run("predict", *use, "--sources", out / "sources", "--poses", out / "poses", "--out", out / "predictions")
+    parts = [f"--model.init_args.vae={vae}/vae", f"--model.init_args.fusion_embedder={prior}/fusion_embedder"]
+    run("fit", "--config", "smoke/fpdm.yaml", *tested, *parts, root(model), f"--trainer.max_steps={steps}")
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     parser.add_argument("--steps", type=int, default=400, help="training steps of the diffusion model")
     options = parser.parse_args()
     start = time.monotonic()
-    inputs = options.out
-    demo_data = inputs / "data"
-    shutil.rmtree(inputs / "predictions", ignore_errors=True)
-    make_toy_data(demo_data, people=6, views=4, seed=0)
-    inputs_from(demo_data, inputs)
-    demo(inputs, options.steps)
+    out: Path = options.out
+    shutil.rmtree(out, ignore_errors=True)
+    make_toy_data(out / "data", people=PEOPLE, views=4, seed=0)
+    inputs_from(out / "data", out)
+    run("data", "check", out / "data")
+    train(out, out / "data", options.steps)
+    use = ["--config", "smoke/fpdm.yaml", "--pipeline", out / "fpdm/pipeline"]
+    run("predict", *use, "--sources", out / "sources", "--poses", out / "poses", "--out", out / "predictions")
     print(
-        f"\nDone in {time.monotonic() - start:.0f} s. Look at {inputs}/predictions/contact_sheet.jpg\n"
-        "This is a tiny model trained for a minute on drawn people: it shows that everything runs, not the methods' quality."
+        f"\nDone in {time.monotonic() - start:.0f} s. Look at {out}/predictions/contact_sheet.jpg\n"
+        "It comes from a tiny model, trained for minutes on drawn people: it shows that everything runs, "
+        "not what the methods can do."
     )
 
 

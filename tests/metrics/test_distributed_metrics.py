@@ -25,7 +25,7 @@ def measure(part: slice) -> dict[str, float]:
         ssim.update(generated[part], target[part])
         retrieval.update(fused[part], embeddings[part], keys[part])
     values = {"psnr": psnr.compute(), "ssim": ssim.compute(), **retrieval.compute()}
-    return {name: value.item() for name, value in values.items()}
+    return {**{name: value.item() for name, value in values.items()}, "queries": retrieval.query_count}
 
 
 def work(rank: int, split: int, folder: str) -> None:

@@ -13,11 +13,11 @@ from pgpis.metrics.lpips import ALEXNET_FILE
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    state = torchvision.models.alexnet(weights=None).state_dict()
-    # of the classifier only the names matter here, and 220 MB are spared
-    state = {name: value if name.startswith("features.") else value[:1] for name, value in state.items()}
+    features = torchvision.models.alexnet(weights=None, num_classes=1).features
+    state = {f"features.{name}": value for name, value in features.state_dict().items()}
+    state["classifier.6.bias"] = torch.zeros(1000)  # the published file holds the classifier as well
     folder = tmp_path_factory.mktemp("alexnet")
-    torch.save({name: value.clone() for name, value in state.items()}, folder / ALEXNET_FILE)
+    torch.save(state, folder / ALEXNET_FILE)
     return folder
 
 

@@ -48,7 +48,7 @@ def official_noise(run, monkeypatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.parametrize("cache", [True, False], ids=["cache", "no-cache"])
 @pytest.mark.parametrize("branches", ["two", "three"])
-def test_steps(pipeline, official_batch, official_noise, run, branches, cache):  # noqa: PLR0917
+def test_steps(pipeline, official_batch, official_noise, run, branches, cache):
     if branches == "three":
         if run["guidance_scale"] <= 1:
             pytest.skip("without guidance there is one branch")

@@ -18,6 +18,7 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
     """Recall and average rank of the right target, by cosine similarity.
 
     The gallery holds each distinct target once, whichever device saw it and however often; each query is one pair.
+    ``query_count`` is the number of queries, over all devices, of the last ``compute``.
 
     Args:
         embedding_dim: Width D of the embeddings.
@@ -38,6 +39,7 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self.embedding_dim = embedding_dim
         self.recall_at = recall_at
+        self.query_count = 0
         for name in ("queries", "query_pairs", "query_targets", "gallery", "gallery_keys"):
             self.add_state(name, [], dist_reduce_fx="cat")
         self._start_states()
@@ -95,11 +97,12 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
     def compute(self) -> dict[str, torch.Tensor]:
         """Return ``recall_at_K`` for each K and ``average_rank`` (1-based, 1 is best); NaN without pairs."""
         ranks = self.ranks().to(torch.float64)
+        self.query_count = len(ranks)
         recalls = {f"recall_at_{limit}": (ranks <= limit).double().mean() for limit in self.recall_at}
         return {**recalls, "average_rank": ranks.mean()}
 
     def ranks(self) -> torch.Tensor:
-        """Return the 1-based rank of each query's target, int64 ``(Q,)``."""
+        """Return the 1-based rank of the target of each query of this device, int64 ``(Q,)``."""
         queries, targets = self._distinct_queries()
         keys, first = _first_of_each(dim_zero_cat(self.gallery_keys))
         gallery = dim_zero_cat(self.gallery)[first]

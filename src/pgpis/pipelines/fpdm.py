@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from pgpis.batch import ImageSpecs, PairBatch
-from pgpis.diffusion import guidance_branches, guide_three_branches, guide_two_branches
+from pgpis.diffusion import guidance_branches
 from pgpis.errors import PgpisError
 from pgpis.images import tensor_to_images
 from pgpis.models.attention import KeyValueCache
@@ -24,10 +24,10 @@ from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.models.fpdm import FPDMConditioner, Ports, denoise, encode_pair, image_specs
 from pgpis.models.fusion import FusionEmbedder
 from pgpis.models.unet import PoseUNet
+from pgpis.pipelines.branches import Generators, branch_rows, guide, per_row
 from pgpis.pipelines.inputs import Picture, prepare_pairs
 
 OutputType: TypeAlias = Literal["pil", "pt", "latent"]
-Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
 StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
@@ -176,10 +176,8 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         Source: FPDM eq. 12; official sampling (20 DDPM steps, scale 2).
         """
         self._check_call(batch, num_images_per_pair, output_type)
-        device = self._execution_device
         pairs = len(batch["pose_image"])
-        rows = pairs * num_images_per_pair
-        generators = _per_row(generator, pairs, num_images_per_pair)
+        generators = per_row(generator, pairs, num_images_per_pair)
         # without a prior, the branches s and c of the guidance are one, which source and pose guide
         fusion = self.fusion_embedder is not None
         pose_scale = guidance_scale if pose_guidance_scale is None else pose_guidance_scale
@@ -187,23 +185,21 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
 
         with _evaluation_mode(self.components.values()):
             ports, cache = self._condition(batch, branches, num_images_per_pair, cache_keys_values)
-            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             size = tuple(ports.pose_features.shape[-2:])
-            sample = self._start(latents, (rows, self.vae.config.latent_channels, *size), generators)
+            sample = self._start(
+                latents, (pairs * num_images_per_pair, self.vae.config.latent_channels, *size), generators
+            )
             extra = self._step_arguments(generators)
             with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
                 for step, timestep in enumerate(self.scheduler.timesteps):
                     noisy = self.scheduler.scale_model_input(torch.cat([sample] * branches), timestep)
                     prediction = denoise(self.unet, noisy, timestep, ports, cache).float()
-                    guided = _guide(prediction, branches, guidance_scale, pose_scale)
+                    guided = guide(prediction, branches, guidance_scale, pose_scale)
                     sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
-                    if callback_on_step_end is not None:
-                        kept = callback_on_step_end(self, step, int(timestep), {"latents": sample})
-                        sample = kept.get("latents", sample)
+                    sample = self._call_back(callback_on_step_end, step, timestep, sample)
                     progress.update()
-            images = sample if output_type == "latent" else self._decode(sample)
-        self.maybe_free_model_hooks()
-        return FPDMPipelineOutput(images=tensor_to_images(images) if output_type == "pil" else images)
+            return self._finish(sample, output_type)
 
     def _check_call(self, batch: PairBatch, num_images_per_pair: int, output_type: str) -> None:
         needed = [key for key, spec in self.image_specs().items() if spec.origin != "target"]
@@ -237,15 +233,15 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 tokens, zero_rows=rows if branches > 1 else 0, repeats=conditional * num_images
             )
         else:
-            tokens = _branch_rows(tokens, torch.zeros_like(tokens), branches, num_images, (False, True, True))
+            tokens = branch_rows(tokens, torch.zeros_like(tokens), branches, num_images, (False, True, True))
         pose_features = ports.pose_features.to(dtype)
-        pose_features = _branch_rows(
+        pose_features = branch_rows(
             pose_features, torch.zeros_like(pose_features), branches, num_images, (False, True, True)
         )
         embedding, empty = ports.time_embedding, self.conditioner.empty_time_embedding()
         if embedding is not None and empty is not None:
             empty = empty.expand_as(embedding).to(dtype)
-            embedding = _branch_rows(embedding.to(dtype), empty, branches, num_images, (False, False, True))
+            embedding = branch_rows(embedding.to(dtype), empty, branches, num_images, (False, False, True))
         return Ports(tokens, pose_features, embedding), cache
 
     def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
@@ -260,38 +256,20 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         return {"generator": generators} if accepts_generator else {}
 
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        decoded = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype), return_dict=False)[0]
-        pictures: torch.Tensor = decoded.float().clamp(-1, 1)
-        return pictures
+    def _call_back(
+        self, callback: StepCallback | None, step: int, timestep: torch.Tensor, latents: torch.Tensor
+    ) -> torch.Tensor:
+        if callback is None:
+            return latents
+        return callback(self, step, int(timestep), {"latents": latents}).get("latents", latents)
 
-
-def _branch_rows(
-    condition: torch.Tensor, absent: torch.Tensor, branches: int, num_images: int, present: tuple[bool, ...]
-) -> torch.Tensor:
-    """Tile a condition over results and stack the branches (u, s, c) that run, ``absent`` where it is not present."""
-    selected = {1: present[2:], 2: present[::2], 3: present}[branches]
-    return torch.cat([condition if is_present else absent for is_present in selected for _ in range(num_images)])
-
-
-def _guide(prediction: torch.Tensor, branches: int, fusion_scale: float, pose_scale: float) -> torch.Tensor:
-    if branches == 1:
-        return prediction
-    if branches == 2:
-        unconditional, conditional = prediction.chunk(2)
-        return guide_two_branches(unconditional, conditional, pose_scale)
-    unconditional, pose, conditional = prediction.chunk(3)
-    return guide_three_branches(unconditional, pose, conditional, pose_scale=pose_scale, fusion_scale=fusion_scale)
-
-
-def _per_row(generator: Generators, pairs: int, num_images: int) -> Generators:
-    if not isinstance(generator, list):
-        return generator
-    if len(generator) == pairs * num_images:
-        return generator
-    if len(generator) == pairs:
-        return generator * num_images
-    raise PgpisError(f"got {len(generator)} generators, expected one, {pairs} or {pairs * num_images}")
+    def _finish(self, latents: torch.Tensor, output_type: OutputType) -> FPDMPipelineOutput:
+        images: torch.Tensor = latents
+        if output_type != "latent":
+            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+            images = self.vae.decode(scaled, return_dict=False)[0].float().clamp(-1, 1)
+        self.maybe_free_model_hooks()
+        return FPDMPipelineOutput(images=tensor_to_images(images) if output_type == "pil" else images)
 
 
 @contextmanager

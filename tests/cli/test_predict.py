@@ -1,0 +1,195 @@
+"""``pgpis predict``: folders in, pictures out, continued after an interruption, the same on any number of processes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.cli.predict import parser, to_config_words
+from pgpis.errors import PgpisError
+
+TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def pipeline(toy_root, tmp_path_factory):
+    """A tiny untrained pipeline, exported by ``fit``."""
+    out = tmp_path_factory.mktemp("model")
+    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val")]
+    words = ["--config=smoke/fpdm.yaml", f"--config={TINY}", *roots, f"--trainer.default_root_dir={out}"]
+    assert main(["fit", *words, "--trainer.max_steps=1"]) == 0
+    return out / "pipeline"
+
+
+@pytest.fixture
+def inputs(toy_root, tmp_path):
+    """Two sources and three poses of three kinds."""
+    images, poses = sorted((toy_root / "img").rglob("*.jpg")), sorted((toy_root / "pose").rglob("*.txt"))
+    for folder in ("sources", "poses"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(images[0], tmp_path / "sources/anna.jpg")
+    shutil.copy(images[3], tmp_path / "sources/bert.jpg")
+    shutil.copy(poses[0], tmp_path / "poses/walk.txt")
+    shutil.copy(next((toy_root / "pose_img").rglob("*.jpg")), tmp_path / "poses/drawn.jpg")
+    people = [{"pose_keypoints_2d": [value for number in range(18) for value in (60 + number, 20 + 9 * number, 0.9)]}]
+    (tmp_path / "poses/openpose.json").write_text(
+        json.dumps({"people": people, "canvas_width": 176, "canvas_height": 256})
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def predict(pipeline, inputs):
+    """Run ``pgpis predict`` on the inputs."""
+
+    def words(out, *more):
+        return [
+            "predict",
+            "--config=smoke/fpdm.yaml",
+            f"--config={TINY}",
+            f"--pipeline={pipeline}",
+            f"--sources={inputs / 'sources'}",
+            f"--poses={inputs / 'poses'}",
+            f"--out={inputs / out}",
+            *map(str, more),
+        ]
+
+    return words
+
+
+def table(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        return {row["pair_id"]: row for row in csv.DictReader(file)}
+
+
+def pictures(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*_2_*.png")}
+
+
+def test_every_source_in_every_pose(predict, inputs):
+    assert main(predict("out")) == 0
+    rows = table(inputs / "out")
+    assert set(rows) == {f"{source}_2_{pose}" for source in ("anna", "bert") for pose in ("drawn", "openpose", "walk")}
+    assert {row["status"] for row in rows.values()} == {"done"}
+    found = pictures(inputs / "out")
+    assert {picture.shape for picture in found.values()} == {(64, 56, 3)}
+    assert len({picture.tobytes() for picture in found.values()}) == 6
+    sheet = Image.open(inputs / "out/contact_sheet.jpg")
+    assert sheet.height == 6 * 196
+    assert not (inputs / "out/.parts").exists()
+
+
+def test_a_pair_and_seed_give_one_picture_at_any_batch_size(predict, inputs):
+    for size in (1, 4):
+        assert main(predict(f"batch{size}", "--batch-size", size)) == 0
+    one, four = pictures(inputs / "batch1"), pictures(inputs / "batch4")
+    assert one.keys() == four.keys()
+    for name, picture in one.items():
+        assert np.abs(picture.astype(int) - four[name]).max() <= 1
+    assert main(predict("seed", "--seed", 1)) == 0
+    assert all(not np.array_equal(picture, one[name]) for name, picture in pictures(inputs / "seed").items())
+
+
+def test_images_per_pair_and_pairing(predict, inputs):
+    shutil.copy(inputs / "poses/walk.txt", inputs / "poses/anna.txt")
+    assert main(predict("out", "--pairing", "stem", "--images-per-pair", 2, "--steps", 2)) == 0
+    found = pictures(inputs / "out")
+    assert set(found) == {"anna_2_anna_0.png", "anna_2_anna_1.png"}
+    assert not np.array_equal(*found.values())
+
+
+def test_pairs_from_a_table(predict, inputs):
+    (inputs / "pairs.csv").write_bytes(b"\xef\xbb\xbfsource,pose\r\nanna.jpg,walk.txt\r\n")
+    assert main(predict("out", "--pairs", inputs / "pairs.csv")) == 0
+    assert set(pictures(inputs / "out")) == {"anna_2_walk.png"}
+
+
+def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
+    (inputs / "sources/bad.png").write_bytes(b"")
+    (inputs / "poses/bad.txt").write_text("1 2\n3\n")
+    assert main(predict("out")) == 1
+    rows = table(inputs / "out")
+    assert sum(row["status"] == "done" for row in rows.values()) == 6
+    assert all("bad" in row["status"] for row in rows.values() if "bad" in row["pair_id"])
+    assert "6 of 12 pairs failed" in capsys.readouterr().err
+    (inputs / "sources/bad.png").unlink()
+    shutil.copy(inputs / "sources/anna.jpg", inputs / "sources/bad.png")
+    (inputs / "poses/bad.txt").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in (inputs / "out").glob("*_2_*.png")}
+    assert main(predict("out")) == 1, "the pose that is gone stays listed"
+    after = {path.name: path.stat().st_mtime_ns for path in (inputs / "out").glob("*_2_*.png")}
+    assert {name: after[name] for name in before} == before, "finished pictures are not made again"
+    assert set(after) - set(before) == {f"bad_2_{pose}.png" for pose in ("drawn", "openpose", "walk")}
+
+
+def test_a_killed_run_is_continued(predict, inputs):
+    assert main(predict("whole")) == 0
+    command = [sys.executable, "-m", "pgpis", *predict("killed", "--batch-size", 1)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((inputs / "killed").glob("*_2_*.png")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert pictures(inputs / "killed")
+    assert main(predict("killed", "--batch-size", 1)) == 0
+    whole, killed = pictures(inputs / "whole"), pictures(inputs / "killed")
+    assert whole.keys() == killed.keys()
+    assert all(np.abs(picture.astype(int) - killed[name]).max() <= 1 for name, picture in whole.items())
+    assert len(table(inputs / "killed")) == 6
+
+
+@pytest.mark.slow
+def test_two_processes_lose_and_double_nothing(predict, inputs):
+    assert main(predict("one", "--batch-size", 1)) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "pgpis",
+        *predict("two", "--batch-size", 1, "--trainer.devices=2", "--trainer.strategy=ddp"),
+    ]
+    (inputs / "sources/bad.png").write_bytes(b"")
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ}, timeout=500)
+    assert result.returncode == 1, result.stderr
+    assert "3 of 9 pairs failed" in result.stderr
+    one, two = pictures(inputs / "one"), pictures(inputs / "two")
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(picture, two[name]) for name, picture in one.items())
+    with (inputs / "two/predictions.csv").open(newline="") as file:
+        names = [row["pair_id"] for row in csv.DictReader(file)]
+    assert len(names) == len(set(names)) == 9
+
+
+def test_other_settings_in_the_same_folder_are_refused(predict, capsys):
+    assert main(predict("out")) == 0
+    assert main(predict("out", "--seed", 5)) == 2
+    assert "made with seed=0, now seed=5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out=o", "--sources=s"], "--sources and --poses go together"),
+        (["--out=o", "--pairs=p.csv"], "need --sources and --poses"),
+    ],
+)
+def test_short_options_that_do_not_fit_together(words, message):
+    with pytest.raises(PgpisError, match=message):
+        to_config_words(parser().parse_args(words))
+
+
+def test_missing_pipeline_says_how_to_get_one(predict, inputs, capsys):
+    assert main([*predict("out"), f"--pipeline={inputs}/nowhere"]) == 2
+    message = capsys.readouterr().err
+    assert "pipeline: cannot load" in message
+    assert "pgpis convert fpdm" in message
