@@ -5,6 +5,10 @@ UV := $(shell command -v uv 2>/dev/null || echo $(VENV)-uv/bin/uv)
 BIN := $(VENV)/bin
 DEMO := outputs/demo
 
+# threads that wait must not spin: two processes on two cores would only wait for each other
+export OMP_WAIT_POLICY := passive
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-parity lint type docs bench clean
 
@@ -38,7 +42,7 @@ type: setup ## check types
 	$(BIN)/mypy
 
 docs: setup ## build the site into site/
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/pose_drawing.py

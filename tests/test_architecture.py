@@ -9,9 +9,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses"}
+LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses", "weights"}
 ALLOWED = {
-    **{leaf: LEAVES for leaf in LEAVES},
+    **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
     "metrics": LEAVES,
     "data": LEAVES,

@@ -67,7 +67,7 @@ def test_report_lists_every_tensor(official, tmp_path):
 
 
 def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(official, tmp_path):
-    from pgpis.tasks.base import weights_hash
+    from pgpis.weights import weights_hash
 
     convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
     pipeline = load(tmp_path / "out")

@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from pgpis.errors import PgpisError
-from pgpis.metrics import write_pair_values, write_report
+from pgpis.metrics import MetricReport, write_pair_values
 
 RESULTS = {"SSIM": torch.tensor(0.71234567), "PSNR": float("inf"), "LPIPS": "not computed: missing a|b.pth"}
 
 
 def test_json_and_markdown_say_the_same(tmp_path):
-    json_path, markdown_path = write_report(
-        RESULTS, tmp_path / "run", protocol="fpdm", samples=8, size=(512, 352), details={"steps": 20}
-    )
+    report = MetricReport("fpdm", 8, RESULTS, size=(512, 352), details={"steps": 20})
+    json_path, markdown_path = report.write(tmp_path / "run")
     report = json.loads(json_path.read_text())
     assert (report["protocol"], report["samples"]) == ("fpdm", 8)
     assert report["size"] == {"height": 512, "width": 352}
@@ -32,7 +31,7 @@ def test_json_and_markdown_say_the_same(tmp_path):
 
 def test_nan_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(PgpisError, match="'SSIM' is NaN"):
-        write_report({"SSIM": float("nan")}, tmp_path, protocol="fpdm", samples=0)
+        MetricReport("fpdm", 0, {"SSIM": float("nan")}).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -19,6 +19,9 @@ def parser() -> ArgumentParser:
     fpdm.add_argument("--fusion", type=Path, default=None, help="stage 1: last.ckpt of the prior")
     fpdm.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
     fpdm.add_argument("--config", type=Path, default=None, help="JSON with sizes that tensor shapes cannot tell")
+    fpdm.add_argument(
+        "--base", type=str, default=None, help="Stable Diffusion folder or hub id for parts that are missing"
+    )
     root.add_subcommands().add_subcommand("fpdm", fpdm, help="convert FPDM")
     return root
 
@@ -26,6 +29,12 @@ def parser() -> ArgumentParser:
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis convert fpdm``."""
     options = parser().parse_args(list(words)).fpdm
-    report = convert_fpdm(fusion=options.fusion, diffusion=options.diffusion, out=options.out, config=options.config)
+    report = convert_fpdm(
+        fusion=options.fusion,
+        diffusion=options.diffusion,
+        out=options.out,
+        config=options.config,
+        base=options.base,
+    )
     sys.stdout.write(report.render())
     return 0

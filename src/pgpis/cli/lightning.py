@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
+import transformers
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -22,14 +24,14 @@ from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
 
-log = logging.getLogger(__name__)
-
 KNOWN_WARNINGS = (
     ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
     ".*does not have many workers.*",
     ".*LeafSpec.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",
+    ".*in eval mode at the start of training.*",  # frozen parts are meant to be
+    ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
 )
 
 
@@ -86,6 +88,7 @@ def run(verb: str, words: Sequence[str]) -> int:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
     arguments = resolve_configs(words)
+    _quiet_libraries()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
@@ -105,3 +108,14 @@ def run(verb: str, words: Sequence[str]) -> int:
         except ArgumentError as error:
             raise PgpisError(explain(str(error)), hint=f"'pgpis {verb} --help' lists every option") from error
     return cli.exit_code
+
+
+def _quiet_libraries() -> None:
+    """Drop what other libraries print about loading files and about their vendors' services."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()

@@ -63,6 +63,7 @@ def _options(of: type) -> Iterable[str]:
 
 def _subclass_names(base: type) -> set[str]:
     names = {base.__name__}
-    for child in base.__subclasses__():
+    children: list[type] = base.__subclasses__()
+    for child in children:
         names |= _subclass_names(child)
     return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from pgpis.models.fusion import FusionEmbedder
 from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, subfolder_of
 from pgpis.models.unet import PoseUNet
 from pgpis.pipelines.fpdm import FPDMPipeline
+from pgpis.weights import weights_hash
 
 Parts: TypeAlias = dict[str, dict[str, torch.Tensor]]
 """State dict of each component."""
@@ -210,18 +210,8 @@ def write_trained(pipeline: FPDMPipeline, path: Path) -> None:
         for key, value in getattr(pipeline, name).state_dict().items()
     }
     frozen = {
-        name: weights_sha256(component)
+        name: weights_hash(component)
         for name in ("fusion_embedder", "source_encoder", "vae")
         if (component := getattr(pipeline, name)) is not None
     }
     save_file(trained, path, metadata={"format": "pgpis", "frozen": json.dumps(frozen)})
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Return the sha256 over names, dtypes, shapes and bytes of a module's weights, as ``PersonImageTask`` does."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from pgpis.metrics.image import PSNR, SSIM, PairMetric, to_uint8
 from pgpis.metrics.lpips import LPIPS
-from pgpis.metrics.report import MetricReport, write_pair_values, write_report
+from pgpis.metrics.report import MetricReport, write_pair_values
 from pgpis.metrics.retrieval import RetrievalMetrics
 
 __all__ = [
@@ -14,5 +14,4 @@ __all__ = [
     "RetrievalMetrics",
     "to_uint8",
     "write_pair_values",
-    "write_report",
 ]

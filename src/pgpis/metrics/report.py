@@ -56,37 +56,17 @@ class MetricReport:
         lines += [f"| {_cell(name)} | {_cell(_shown(_plain(name, value)))} |" for name, value in self.results.items()]
         return "\n".join(lines) + "\n"
 
+    def write(self, directory: str | Path, name: str = "metrics") -> tuple[Path, Path]:
+        """Write ``NAME.json`` and ``NAME.md`` into a folder, which is created if need be; return both paths.
 
-def write_report(
-    results: Mapping[str, Result],
-    directory: str | Path,
-    *,
-    protocol: str,
-    samples: int,
-    size: tuple[int, int] | None = None,
-    details: Mapping[str, str | int | float] | None = None,
-    name: str = "metrics",
-) -> tuple[Path, Path]:
-    """Write ``NAME.json`` and ``NAME.md`` into a folder; return both paths.
-
-    Args:
-        results: Value, or "not computed: ..." with the reason, by name.
-        directory: Created if need be.
-        protocol: See :class:`MetricReport`; the arguments below as well.
-        samples: See :class:`MetricReport`.
-        size: See :class:`MetricReport`.
-        details: See :class:`MetricReport`.
-        name: Stem of both files.
-
-    Raises:
-        PgpisError: A value is NaN.
-    """
-    report = MetricReport(protocol, samples, results, size, details or {})
-    json_path, markdown_path = (Path(directory) / f"{name}.{suffix}" for suffix in ("json", "md"))
-    json_text, markdown_text = report.to_json(), report.to_markdown()
-    write_text(json_path, json_text)
-    write_text(markdown_path, markdown_text)
-    return json_path, markdown_path
+        Raises:
+            PgpisError: A value is NaN; nothing is written.
+        """
+        json_path, markdown_path = (Path(directory) / f"{name}.{suffix}" for suffix in ("json", "md"))
+        json_text, markdown_text = self.to_json(), self.to_markdown()
+        write_text(json_path, json_text)
+        write_text(markdown_path, markdown_text)
+        return json_path, markdown_path
 
 
 def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:

@@ -14,12 +14,12 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import ImageSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError
-from pgpis.metrics.report import MetricReport, write_report
+from pgpis.metrics.report import MetricReport
+from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +96,7 @@ class PersonImageTask(LightningModule, ABC):
     def write_report(self, report: MetricReport) -> None:
         """Write ``test/metrics.json`` and ``test/metrics.md`` and show the table, on the main process."""
         if self.trainer.is_global_zero:
-            path, _ = write_report(
-                report.results,
-                Path(self.trainer.default_root_dir) / "test",
-                protocol=report.protocol,
-                samples=report.samples,
-                size=report.size,
-                details=report.details,
-            )
+            path, _ = report.write(Path(self.trainer.default_root_dir) / "test")
             log.info("%s\n\n%s", path, report.to_markdown())
         for failure in self.failures[:20]:
             log.error("left out: %s: %s", failure.pair_id, failure.reason)
@@ -224,13 +217,3 @@ def stable_seed(*parts: object) -> int:
     """Return a 63-bit seed that depends only on the parts, not on the process or machine."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Return the sha256 over names, shapes, dtypes and bytes of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -39,7 +39,7 @@ class FPDMTask(PersonImageTask):
         vae: Autoencoder, likewise; frozen.
         scheduler: Noise schedule of training and default sampler, likewise; ``_class_name`` may name any of diffusers.
         source_encoder: Vision encoder of the source (DINOv2; CLIP for B1), likewise; frozen.
-        source_size: Side in pixels of the square source that the encoder sees.
+        source_size: Side in pixels of the square source that the encoder sees; null is the pipeline's, or 512.
         source_detour: In training, squash every second source to half its size first.
         fusion_embedder: The trained prior (folder or hub id), or its arguments; null for B1-B3; frozen.
         pipeline: A pipeline folder or hub id that replaces all of the parts above, for tests and predictions.
@@ -77,7 +77,7 @@ class FPDMTask(PersonImageTask):
         vae: ModelSpec | None = None,
         scheduler: ModelSpec | None = None,
         source_encoder: ModelSpec = "facebook/dinov2-large",
-        source_size: int = 512,
+        source_size: int | None = None,
         source_detour: bool = True,
         fusion_embedder: ModelSpec | None = None,
         pipeline: str | None = None,
@@ -115,7 +115,7 @@ class FPDMTask(PersonImageTask):
                 prior,
                 token_hidden_dim=token_hidden_dim,
                 pose_hidden_channels=pose_hidden_channels,
-                source_size=source_size,
+                source_size=source_size or 512,
                 position_interpolation=position_interpolation,
             )
             self.fusion_embedder = prior
@@ -124,6 +124,8 @@ class FPDMTask(PersonImageTask):
             self.unet, self.vae, self.scheduler = loaded.unet, loaded.vae, loaded.scheduler
             self.source_encoder, self.conditioner = loaded.source_encoder, loaded.conditioner
             self.fusion_embedder = loaded.fusion_embedder
+            if source_size is not None:
+                self.conditioner.register_to_config(source_size=source_size)
         self.freeze("vae", "source_encoder", *(() if self.fusion_embedder is None else ("fusion_embedder",)))
         self.build_pipeline()  # parts that do not fit together are refused before the first batch
         if gradient_checkpointing:
@@ -144,7 +146,6 @@ class FPDMTask(PersonImageTask):
         self.pose_guidance_scale = pose_guidance_scale
         self.images_per_pair = images_per_pair
         self.save_test_images = save_test_images
-        self.scores = PairScores()
 
     @property
     def image_specs(self) -> ImageSpecs:
@@ -169,6 +170,11 @@ class FPDMTask(PersonImageTask):
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics where they are needed."""
+        if stage == "test":
+            self.scores = PairScores()
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Compute the denoising error of one batch."""

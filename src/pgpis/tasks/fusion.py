@@ -122,7 +122,7 @@ class FusionPriorTask(PersonImageTask):
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write the report."""
         results = {name: float(value) for name, value in self.retrieval.compute().items()}
-        samples = len(self.retrieval.ranks())
+        samples = self.retrieval.query_count
         self.retrieval.reset()
         self.log_dict(results, rank_zero_only=True)
         self.write_report(MetricReport("fpdm prior retrieval", samples, results))
