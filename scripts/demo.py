@@ -7,6 +7,7 @@ model on its own drawn people; it shows the whole path, not what the methods can
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from make_toy_data import make_toy_data
 from pgpis.cli import main as pgpis
 
-PEOPLE = 12
+PEOPLE = 40
 
 
 def run(*words: object) -> None:
@@ -28,15 +29,16 @@ def run(*words: object) -> None:
 
 
 def inputs_from(data: Path, out: Path) -> None:
-    """Copy a held-out person and a few of its poses to the folders that ``pgpis predict`` reads."""
+    """Copy two held-out people and four poses to the folders that ``pgpis predict`` reads."""
     for folder in ("sources", "poses"):
-        shutil.rmtree(out / folder, ignore_errors=True)
         (out / folder).mkdir(parents=True)
-    poses = sorted((data / "pose").rglob("*.txt"))[-4:]
-    for number, pose in enumerate(poses):
+    poses = sorted((data / "pose").rglob("*.txt"))
+    for number, pose in enumerate(poses[:4]):
         shutil.copy(pose, out / "poses" / f"pose{number}.txt")
-    source = data / "img" / poses[0].relative_to(data / "pose").with_suffix(".jpg")
-    shutil.copy(source, out / "sources" / "person.jpg")
+    listed = json.loads((data / "test_pairs_data.json").read_text(encoding="utf-8"))
+    held_out = sorted({pair["source_image"].rsplit("/", 1)[0] for pair in listed})[:2]
+    for number, folder in enumerate(held_out):
+        shutil.copy(min((data / folder).glob("*.jpg")), out / "sources" / f"person{number}.jpg")
 
 
 def train(out: Path, data: Path, steps: int) -> None:
@@ -61,7 +63,7 @@ def main() -> None:
     start = time.monotonic()
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
-    make_toy_data(out / "data", people=PEOPLE, views=4, seed=0)
+    make_toy_data(out / "data", people=PEOPLE, views=3, seed=0)
     inputs_from(out / "data", out)
     run("data", "check", out / "data")
     train(out, out / "data", options.steps)
