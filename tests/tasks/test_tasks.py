@@ -1,0 +1,156 @@
+"""What tasks do around the models: seeds, frozen parts, learning rate, ablations."""
+
+import json
+from types import MappingProxyType
+
+import pytest
+import torch
+from torch import nn
+
+from pgpis.cli import main
+from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.weights import weights_hash
+
+
+class Task(PersonImageTask):
+    """The smallest task: one frozen and one trained layer."""
+
+    image_specs = MappingProxyType({})
+
+    def __init__(self, **schedule):
+        super().__init__(lambda parameters: torch.optim.SGD(parameters, lr=1.0), **schedule)
+        self.encoder = nn.Linear(2, 2)
+        self.head = nn.Linear(2, 1)
+        self.freeze("encoder")
+
+    def loss(self, batch, generator, *, train):
+        raise AssertionError("not called")
+
+    def export(self, directory):
+        raise AssertionError("not called")
+
+
+def test_frozen_parts_stay_out_of_state_mode_and_gradients():
+    task = Task()
+    task.train()
+    assert task.training
+    assert task.head.training
+    assert not task.encoder.training
+    assert {name for name, parameter in task.named_parameters() if parameter.requires_grad} == {
+        "head.weight",
+        "head.bias",
+    }
+    assert set(task.state_dict()) == {"head.weight", "head.bias"}
+
+
+def test_trained_weights_load_strictly_without_the_frozen_ones():
+    source, target = Task(), Task()
+    frozen = target.encoder.weight.clone()
+    target.load_state_dict(source.state_dict())
+    assert torch.equal(target.head.weight, source.head.weight)
+    assert torch.equal(target.encoder.weight, frozen)
+    with pytest.raises(RuntimeError, match=r"head\.bias"):
+        target.load_state_dict({"head.weight": source.head.weight})
+
+
+def test_seed_depends_on_every_part_and_nothing_else():
+    seeds = {stable_seed(*parts) for parts in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a1", ""))}
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert stable_seed(0, "a", 1) == 6421629770881614306
+
+
+def test_hash_sees_values_names_and_shapes():
+    layer = nn.Linear(2, 2)
+    before = weights_hash(layer)
+    assert before == weights_hash(layer)
+    with torch.no_grad():
+        layer.bias[0] += 1e-3
+    assert weights_hash(layer) != before
+
+
+def factors(task, steps, batches=10, accumulation=1):
+    class Loader:
+        def __len__(self):
+            return batches
+
+    class Data:
+        def train_dataloader(self):
+            return Loader()
+
+    class Trainer:
+        datamodule = Data()
+        limit_train_batches = 1.0
+        accumulate_grad_batches = accumulation
+
+    task._trainer = Trainer()
+    schedule = task.configure_optimizers()["lr_scheduler"]["scheduler"]
+    return [schedule.lr_lambdas[0](step) for step in steps]
+
+
+def test_learning_rate_warms_up_and_decays():
+    task = Task(warmup_epochs=2, decay_epochs=(3, 4), decay_factor=0.1)
+    assert factors(task, [0, 9, 19, 25, 30, 45]) == pytest.approx([0.05, 0.5, 1.0, 1.0, 0.1, 0.01])
+    assert factors(task, [0, 4, 9], accumulation=2) == pytest.approx([0.1, 0.5, 1.0])
+
+
+def tiny_clip(image_size=32):
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "projection_dim": 16,
+        "image_size": image_size,
+        "patch_size": 14,
+    }
+    return {"model_type": "clip_vision_model", "num_hidden_layers": 1, "num_attention_heads": 2, **sizes}
+
+
+NO_PRIOR = "--model.init_args.fusion_embedder=null"
+ABLATIONS = {
+    "b1": [f"--model.init_args.source_encoder={json.dumps(tiny_clip(28))}", NO_PRIOR],
+    "b2": ["--model.init_args.source_size=14", NO_PRIOR],
+    "b3": [NO_PRIOR],
+    "b4": [f"--model.init_args.fusion_embedder={json.dumps({'encoder': tiny_clip(), 'combiner': False})}"],
+    "whole batch": ["--model.init_args.drop_whole_batch=true"],
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablation_of_the_diffusion_model_trains(name, tiny, tmp_path):
+    assert main(tiny("fit", *ABLATIONS[name], "--trainer.max_steps=1")) == 0
+    index = json.loads((tmp_path / "run/pipeline/model_index.json").read_text())
+    assert (index["fusion_embedder"][0] is None) == (NO_PRIOR in ABLATIONS[name])
+
+
+TINY_CLIP = f"--model.init_args.encoder={json.dumps(tiny_clip())}"
+
+
+@pytest.mark.parametrize("source_enhanced", ["true", "false"])
+def test_prior_is_trained_exported_and_measured(source_enhanced, toy_root, tmp_path):
+    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
+    words = ["--config=smoke/fusion.yaml", TINY_CLIP, f"--model.init_args.source_enhanced={source_enhanced}", *roots]
+    words += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2", "--trainer.limit_train_batches=2"]
+    assert main(["fit", *words]) == 0
+    assert (tmp_path / "fusion_embedder/config.json").is_file()
+    assert main(["test", *words, "--ckpt_path=last"]) == 0
+    report = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert set(report["results"]) == {"recall_at_1", "recall_at_3", "recall_at_5", "average_rank"}
+    assert report["samples"] == len(json.loads((toy_root / "test_pairs_data.json").read_text()))
+
+
+def test_a1_is_measured_but_not_trained(toy_root, tmp_path, capsys):
+    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
+    words = ["--config=smoke/fusion.yaml", TINY_CLIP, "--config=ablation/a1.yaml", *roots]
+    words += [f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["test", *words]) == 0
+    assert json.loads((tmp_path / "test/metrics.json").read_text())["results"]["average_rank"] >= 1
+    assert main(["fit", *words]) == 2
+    assert "nothing to fit" in capsys.readouterr().err
+
+
+def test_source_size_overrides_a_pipeline(tiny, tmp_path, capsys):
+    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
+    pipeline = f"--model.init_args.pipeline={tmp_path}/run/pipeline"
+    assert main(tiny("fit", pipeline, "--model.init_args.source_size=14", "--trainer.max_steps=1", out="small")) == 0
+    config = json.loads((tmp_path / "small/pipeline/conditioner/config.json").read_text())
+    assert config["source_size"] == 14
