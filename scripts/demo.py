@@ -47,7 +47,7 @@ def train(out: Path, data: Path, steps: int) -> None:
     sets = [f"--data.{split}.init_args.root={data}" for split in ("train", "val")]
     tested = [*sets, f"--data.test.init_args.root={data}"]
     root = "--trainer.default_root_dir={}".format
-    run("fit", "--config", "smoke/autoencoder.yaml", *sets, root(vae))
+    run("fit", "--config", "smoke/autoencoder.yaml", *sets, root(vae), "--trainer.max_steps=800")
     run("fit", "--config", "smoke/fusion.yaml", *tested, root(prior))
     run("test", "--config", "smoke/fusion.yaml", *tested, root(prior), "--ckpt_path", prior / "checkpoints/last.ckpt")
     parts = [f"--model.init_args.vae={vae}/vae", f"--model.init_args.fusion_embedder={prior}/fusion_embedder"]

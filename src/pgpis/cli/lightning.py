@@ -57,7 +57,8 @@ class PGPISCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
-        self.writer = PredictionWriter(self.trainer.default_root_dir, self.model.prediction_settings())
+        settings = self.model.prediction_settings() | {"ckpt_path": self._get(self.config, "ckpt_path")}
+        self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
         self.datamodule.skip_pairs = self.writer.finished_pairs()
         self.trainer.callbacks.append(self.writer)
 
