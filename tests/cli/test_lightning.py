@@ -12,6 +12,8 @@ from pgpis.cli.recipes import PACKAGED, packaged_recipes
 OVERLAYS = {
     **{f"ablation/a{number}.yaml": "fusion.yaml" for number in (1, 2, 3)},
     **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
+    "official_fpdm.yaml": "fpdm.yaml",
+    "official_fusion.yaml": "fusion.yaml",
     "paper_fusion.yaml": "fusion.yaml",
     "preset_24gb.yaml": "fpdm.yaml",
     "size_256x176.yaml": "fpdm.yaml",

@@ -8,9 +8,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -22,6 +23,8 @@ from pgpis.metrics.report import MetricReport
 from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
+
+RowT = TypeVar("RowT")
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -94,12 +97,14 @@ class PersonImageTask(LightningModule, ABC):
         raise PgpisError(f"{type(self).__name__} makes no pictures", hint="pgpis predict --config fpdm.yaml ...")
 
     def write_report(self, report: MetricReport) -> None:
-        """Write ``test/metrics.json`` and ``test/metrics.md`` and show the table, on the main process."""
+        """Write ``test/metrics.json`` and ``test/metrics.md``, show the table and what was left out; collective."""
+        failures = gather_rows(self.failures)
+        self.failures = list(dict.fromkeys(failures))
         if self.trainer.is_global_zero:
             path, _ = report.write(Path(self.trainer.default_root_dir) / "test")
             log.info("%s\n\n%s", path, report.to_markdown())
-        for failure in self.failures[:20]:
-            log.error("left out: %s: %s", failure.pair_id, failure.reason)
+            for failure in self.failures[:20]:
+                log.error("left out: %s: %s", failure.pair_id, failure.reason)
 
     def freeze(self, *names: str) -> None:
         """Freeze submodules once: no gradients, always in evaluation mode, left out of checkpoints."""
@@ -211,6 +216,15 @@ def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
     for name in task.frozen:
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict.setdefault(f"{prefix}{name}.{key}", value)
+
+
+def gather_rows(rows: list[RowT]) -> list[RowT]:
+    """Return the rows of all processes in rank order; collective."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    parts: list[list[RowT]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
 
 
 def stable_seed(*parts: object) -> int:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, PairMetric, write_pair_values
+from pgpis.tasks.base import gather_rows
 
 
 class PairScores(nn.Module):
@@ -42,12 +43,8 @@ class PairScores(nn.Module):
 
     def write_pairs(self, path: Path) -> None:
         """Write one line per pair of all processes; collective."""
-        parts: list[dict[str, dict[str, float]] | None] = [self._rows]
-        rank = 0
-        if dist.is_available() and dist.is_initialized():
-            rank, parts = dist.get_rank(), [None] * dist.get_world_size()
-            dist.all_gather_object(parts, self._rows)
-        rows = {pair_id: row for part in parts for pair_id, row in (part or {}).items()}
+        rows = dict(gather_rows(list(self._rows.items())))
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         if rank == 0 and rows:
             pair_ids = sorted(rows)
             names = list(rows[pair_ids[0]])
