@@ -31,7 +31,7 @@ demo: setup ## draw a small data set, train the smoke recipes on it, make pictur
 test: setup ## run all tests
 	$(BIN)/pytest
 
-test-parity: setup ## compare with outputs of the official code ($$PGPIS_PARITY, default ../shared/parity)
+test-parity: setup ## compare with outputs of the official code (PGPIS_PARITY names the folder)
 	$(BIN)/pytest tests/parity
 
 lint: setup ## check style

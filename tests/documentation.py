@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.cli import USAGE_ERROR, VERBS, main
+from pgpis.cli.verbs import parse
+from pgpis.errors import PgpisError
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = {"bash", "json", "python", "text", "toml", "yaml", "csv"}
@@ -128,9 +130,11 @@ def _check_pgpis(words):
                 code = main(words)
             else:
                 code = 0
-                importlib.import_module(f"pgpis.cli.{module}").parser().parse_args(words[1:])
+                parse(importlib.import_module(f"pgpis.cli.{module}").parser(), words[1:])
         except SystemExit as stop:
             code = stop.code or 0
+        except PgpisError as error:
+            raise UnknownCommandError(str(error)) from error
     told = f"pgpis {shlex.join(words)}: exit code {code}\n{said.getvalue()[-2000:]}"
     if code == USAGE_ERROR:
         raise UnknownCommandError(told)

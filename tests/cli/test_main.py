@@ -1,5 +1,6 @@
 """What the command answers before any heavy import, and how it tells errors."""
 
+import shutil
 import subprocess
 import sys
 
@@ -55,3 +56,35 @@ def test_working_directory_comes_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["configs", "show", "fpdm.yaml"]) == 0
     assert capsys.readouterr().out == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["data", "chek", "x"], ["chek", "did you mean 'check'"]),
+        (["data", "check"], ["root", "pgpis data"]),
+        (["data", "check", "nowhere"], ["folder not found: nowhere"]),
+        (["convert", "fpdm", "--out", "o"], ["diffusion"]),
+        (["convert", "fpdm", "--out", "o", "--diffusion", "missing.ckpt"], ["missing.ckpt"]),
+        (["predict", "--config", "fpdm.yaml"], ["--out"]),
+        (["configs", "shwo"], ["shwo"]),
+    ],
+)
+def test_wrong_words_of_a_plain_verb_are_one_message(words, expected, capsys):
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("pgpis: error:")
+    assert message.count("\n") <= 2
+    assert all(part in message for part in expected), message
+
+
+def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", str(root)]) == 0
+    lost = min((root / "pose").rglob("*.txt"))
+    lost.unlink()
+    assert main(["data", "check", str(root)]) == 1
+    assert lost.name in (tmp_path / "data-problems.txt").read_text()
+    assert lost.stem in capsys.readouterr().out

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from pgpis.cli.verbs import parse
 from pgpis.convert.fpdm import convert_fpdm
 
 
 def parser() -> ArgumentParser:
     """Return the parser of ``pgpis convert``."""
-    root = ArgumentParser(prog="pgpis convert", description="Turn official checkpoints into pgpis models.")
-    fpdm = ArgumentParser(description="Official FPDM Lightning checkpoints to a pipeline folder.")
+    root = ArgumentParser(
+        exit_on_error=False, prog="pgpis convert", description="Turn official checkpoints into pgpis models."
+    )
+    fpdm = ArgumentParser(exit_on_error=False, description="Official FPDM Lightning checkpoints to a pipeline folder.")
     fpdm.add_argument("--diffusion", type=Path, required=True, help="stage 2: last.ckpt of the diffusion model")
     fpdm.add_argument("--fusion", type=Path, default=None, help="stage 1: last.ckpt of the prior")
     fpdm.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
@@ -28,7 +31,7 @@ def parser() -> ArgumentParser:
 
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis convert fpdm``."""
-    options = parser().parse_args(list(words)).fpdm
+    options = parse(parser(), words)
     report = convert_fpdm(
         fusion=options.fusion,
         diffusion=options.diffusion,

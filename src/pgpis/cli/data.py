@@ -8,13 +8,16 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from pgpis.cli.verbs import parse
 from pgpis.data.check import check_root
 
 
 def parser() -> ArgumentParser:
     """Return the parser of ``pgpis data``."""
-    root = ArgumentParser(prog="pgpis data", description="Look after a data set on disk.")
-    check = ArgumentParser(description="Say which layout a folder has, count its files, list what is missing.")
+    root = ArgumentParser(exit_on_error=False, prog="pgpis data", description="Look after a data set on disk.")
+    check = ArgumentParser(
+        exit_on_error=False, description="Say which layout a folder has, count its files, list what is missing."
+    )
     check.add_argument("root", type=Path, help="folder of the data set")
     check.add_argument("--report", type=Path, default=None, help="where all problems are listed [ROOT-problems.txt]")
     root.add_subcommands().add_subcommand("check", check, help="check a folder")
@@ -23,7 +26,7 @@ def parser() -> ArgumentParser:
 
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis data check``; 1 if anything is missing or unreadable."""
-    options = parser().parse_args(list(words)).check
+    options = parse(parser(), words)
     report = check_root(options.root)
     sys.stdout.write(report.render())
     if not report.problems:

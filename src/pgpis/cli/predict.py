@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Sequence
 
 from pgpis.cli import lightning
+from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OneLineParser:
     """Return the parser of the short options; what it does not know goes to the config system."""
-    short = argparse.ArgumentParser(
+    short = OneLineParser(
         prog="pgpis predict",
         description="Make a picture for every pair of a source picture and a target pose.",
         epilog="All other options are keys of the recipe: 'pgpis predict --out . --print_config' shows them.",

@@ -94,7 +94,9 @@ class PoseTransferDataModule(LightningDataModule):
         if dataset is None:
             raise PgpisError(
                 f"no data set is configured for '{split}'",
-                hint=f"set data.{split} in the recipe, e.g. --data.{split}=DeepFashion "
+                hint="--sources FOLDER --poses FOLDER"
+                if split == "predict"
+                else f"set data.{split} in the recipe, e.g. --data.{split}=DeepFashion "
                 f"--data.{split}.init_args.root=FOLDER",
             )
         return dataset

@@ -1,0 +1,37 @@
+"""Parsing of the plain verbs, with the same one-line errors as everywhere else."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from pgpis.errors import PgpisError, nearest
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ``argparse`` parser whose errors are :class:`PgpisError`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise PgpisError(message, hint=f"'{self.prog} --help' lists every option")
+
+
+def parse(parser: ArgumentParser, words: Sequence[str]) -> Any:
+    """Parse the words of a verb with subcommands and return the options of the one that was chosen.
+
+    Raises:
+        PgpisError: A word is missing or wrong; names it and the closest valid one.
+    """
+    try:
+        options = parser.parse_args(list(words))
+    except ArgumentError as error:
+        message = " ".join(str(error).split())
+        choice = re.search(r"invalid choice: '?([\w-]+)'? \(choose from (.+)\)", message)
+        if choice:
+            message += nearest(choice.group(1), re.findall(r"[\w-]+", choice.group(2)))
+        raise PgpisError(message, hint=f"'{parser.prog} --help' lists every option") from error
+    return options[options.subcommand]
