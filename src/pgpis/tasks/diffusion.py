@@ -1,0 +1,180 @@
+"""What all latent-diffusion tasks share: seeded sampling, scoring in ``test``, records in ``predict``."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from lightning.pytorch.cli import OptimizerCallable
+
+from pgpis.batch import PairBatch
+from pgpis.images import save_image, tensor_to_images
+from pgpis.metrics import to_uint8
+from pgpis.predictions import DONE, Prediction, PredictionRecord
+from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.scoring import PairScores
+
+
+class DiffusionTask(PersonImageTask):
+    """Base of tasks whose model draws pictures by denoising.
+
+    Args:
+        height: Rows of the result in pixels.
+        width: Columns of the result in pixels.
+        pipeline_name: The pipeline that the parts came from, noted beside predictions.
+        num_inference_steps: Denoising steps of ``test``, ``predict`` and validation grids.
+        guidance_scale: Weight of classifier-free guidance.
+        images_per_pair: Pictures per pair in ``predict``.
+        save_test_images: Write the pictures of ``test`` to ``test/images``.
+        optimizer: See ``PersonImageTask``.
+        warmup_epochs: See ``PersonImageTask``.
+        decay_epochs: See ``PersonImageTask``.
+        decay_factor: See ``PersonImageTask``.
+        seed: See ``PersonImageTask``.
+    """
+
+    scheduler: SchedulerMixin
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        pipeline_name: str | None,
+        num_inference_steps: int,
+        guidance_scale: float,
+        images_per_pair: int,
+        save_test_images: bool,
+        optimizer: OptimizerCallable,
+        warmup_epochs: float,
+        decay_epochs: tuple[int, ...],
+        decay_factor: float,
+        seed: int,
+    ) -> None:
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        self.height = height
+        self.width = width
+        self.pipeline_name = pipeline_name
+        self.num_inference_steps = num_inference_steps
+        self.guidance_scale = guidance_scale
+        self.images_per_pair = images_per_pair
+        self.save_test_images = save_test_images
+
+    @abstractmethod
+    def build_pipeline(self) -> DiffusionPipeline:
+        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+
+    @abstractmethod
+    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
+        """Run the pipeline on a batch of B pairs.
+
+        Args:
+            batch: The pairs.
+            images_per_pair: Results n per pair.
+            generators: One per result, ordered ``b0, b1, .., b0, b1, ..``.
+
+        Returns:
+            ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics where they are needed."""
+        if stage == "test":
+            self.scores = PairScores()
+
+    def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
+        """Generate pictures for a batch.
+
+        Returns:
+            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+        """
+        generators = [
+            torch.Generator().manual_seed(self.picture_seed(pair_id, number))
+            for number in range(images_per_pair)
+            for pair_id in batch["pair_id"]
+        ]
+        return self.generate(batch, images_per_pair, generators)
+
+    def picture_seed(self, pair_id: str, number: int) -> int:
+        """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
+        return stable_seed(self.seed, pair_id, number)
+
+    @torch.no_grad()
+    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
+        """Draw source | pose | target | result."""
+        entries: dict[str, Any] = dict(batch)
+        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        result = self.sample(first)
+        return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Generate the pictures of one batch and score them as they would be on disk."""
+        self.failures += batch["failures"]
+        if not len(batch["index"]):
+            return
+        self.check_once("test", batch)
+        images = self.sample(batch)
+        self.scores.update(to_uint8(images), to_uint8(batch["target_image"]), batch["pair_id"])
+        if self.save_test_images:
+            folder = Path(self.trainer.default_root_dir) / "test" / "images"
+            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
+                save_image(image, folder / f"{pair_id}.png")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics and write report and per-pair table."""
+        details = {"steps": self.num_inference_steps, "guidance": self.guidance_scale, "seed": self.seed}
+        report = self.scores.report((self.height, self.width), details)
+        self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
+        self.scores.write_pairs(Path(self.trainer.default_root_dir) / "test" / "pairs.csv")
+        self.write_report(report)
+        self.scores.reset()
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
+        """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
+        predictions = [
+            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0), None)
+            for failure in batch["failures"]
+        ]
+        if not len(batch["index"]):
+            return predictions
+        self.check_once("predict", batch)
+        start = time.perf_counter()
+        images = tensor_to_images(self.sample(batch, self.images_per_pair))
+        seconds = round((time.perf_counter() - start) / len(images), 3)
+        pairs = len(batch["pair_id"])
+        for position, image in enumerate(images):
+            record = self._record(batch, position % pairs, position // pairs, seconds)
+            predictions.append(Prediction(record, image))
+        return predictions
+
+    def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
+        pair_id = batch["pair_id"][row]
+        suffix = f"_{number}" if self.images_per_pair > 1 else ""
+        seed = self.picture_seed(pair_id, number)
+        name = f"{pair_id}{suffix}.png"
+        return PredictionRecord(pair_id, name, batch["source_path"][row], batch["pose_path"][row], seed, DONE, seconds)
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """Return what determines a picture beside its pair."""
+        return {
+            "seed": self.seed,
+            "height": self.height,
+            "width": self.width,
+            "steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "scheduler": type(self.scheduler).__name__,
+            "images_per_pair": self.images_per_pair,
+            "pipeline": self.pipeline_name,
+        }
+
+    @torch.no_grad()
+    def export(self, directory: str) -> str:
+        """Write ``pipeline/``."""
+        path = Path(directory) / "pipeline"
+        self.build_pipeline().save_pretrained(path)
+        return str(path)
