@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 from official_files import CONFIG, official_state, save_lightning
-from safetensors import safe_open
 from safetensors.torch import save_file
 
+from pgpis.cli import main
 from pgpis.convert import convert_fpdm, map_official_keys
 from pgpis.errors import PgpisError
 from pgpis.models import build_vae
@@ -71,16 +71,26 @@ def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(
 
     convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
     pipeline = load(tmp_path / "out")
-    with safe_open(tmp_path / "out" / "checkpoint.safetensors", "pt") as file:
-        names, metadata = set(file.keys()), file.metadata()
-        for name in names:
-            component, key = name.split(".", 1)
-            assert torch.equal(file.get_tensor(name), getattr(pipeline, component).state_dict()[key])
+    checkpoint = torch.load(tmp_path / "out" / "checkpoint.ckpt", weights_only=True)
+    names = set(checkpoint["state_dict"])
+    for name, value in checkpoint["state_dict"].items():
+        component, key = name.split(".", 1)
+        assert torch.equal(value, getattr(pipeline, component).state_dict()[key])
     trained = {f"{part}.{key}" for part in ("unet", "conditioner") for key in getattr(pipeline, part).state_dict()}
     assert names == trained
-    frozen = json.loads(metadata["frozen"])
+    frozen = checkpoint["frozen"]
     assert frozen == {part: weights_hash(getattr(pipeline, part)) for part in frozen}
     assert sorted(frozen) == ["fusion_embedder", "source_encoder", "vae"]
+
+
+def test_checkpoint_is_taken_by_ckpt_path(official, tmp_path, toy_root):
+    convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
+    words = ["test", "--config=smoke/fpdm.yaml", f"--model.init_args.pipeline={tmp_path / 'out'}"]
+    words += ["--model.init_args.height=64", "--model.init_args.width=64", "--model.init_args.num_inference_steps=1"]
+    words += [f"--data.test.init_args.root={toy_root}", "--data.test.init_args.max_pairs=1"]
+    words += [f"--trainer.default_root_dir={tmp_path / 'run'}", f"--ckpt_path={tmp_path / 'out' / 'checkpoint.ckpt'}"]
+    assert main(words) == 0
+    assert json.loads((tmp_path / "run/test/metrics.json").read_text())["samples"] == 1
 
 
 def test_half_precision_safetensors(official, tmp_path):

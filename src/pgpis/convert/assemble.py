@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
-from safetensors.torch import save_file
 from torch import nn
 
 from pgpis.convert import architecture
@@ -31,6 +29,9 @@ Overrides: TypeAlias = dict[str, dict[str, object]]
 
 PARTS = ("unet", "vae", "scheduler", "source_encoder", "fusion_encoder", "conditioner")
 """What ``--config`` may name."""
+
+LAYOUT_VERSION = "2.6.0"
+"""Version of Lightning whose checkpoint layout is written."""
 
 
 def check_overrides(content: Any, source: str) -> Overrides:
@@ -199,10 +200,10 @@ def _config(component: Any) -> Config:
 
 
 def write_trained(pipeline: FPDMPipeline, path: Path) -> None:
-    """Write the trained weights alone, under the names of ``FPDMTask``, with the hashes of the frozen parts.
+    """Write a checkpoint that ``--ckpt_path`` takes: the trained weights, and the hashes of the frozen parts.
 
-    The metadata holds ``frozen``, JSON with the sha256 of each frozen component's weights, as a pgpis checkpoint of
-    Lightning holds them.
+    It has no state of optimiser and loops: ``validate``, ``test`` and ``predict`` load it, ``fit`` starts from the
+    pipeline folder instead.
     """
     trained = {
         f"{name}.{key}": value.contiguous()
@@ -214,4 +215,5 @@ def write_trained(pipeline: FPDMPipeline, path: Path) -> None:
         for name in ("fusion_embedder", "source_encoder", "vae")
         if (component := getattr(pipeline, name)) is not None
     }
-    save_file(trained, path, metadata={"format": "pgpis", "frozen": json.dumps(frozen)})
+    progress = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": LAYOUT_VERSION}
+    torch.save({"state_dict": trained, "frozen": frozen, **progress}, path)

@@ -20,7 +20,7 @@ from pgpis.errors import PgpisError
 
 _LOGGER = logging.getLogger(__name__)
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
+CHECKPOINT_NAME = "checkpoint.ckpt"
 """The trained weights alone, under the names of ``FPDMTask``."""
 
 
