@@ -40,7 +40,9 @@ class SampleGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the grid once per validation, on the main process."""
-        if batch_idx or dataloader_idx or trainer.sanity_checking or not isinstance(trainer.logger, TensorBoardLogger):
+        if batch_idx or dataloader_idx or trainer.sanity_checking or not len(batch["index"]):
+            return
+        if not isinstance(trainer.logger, TensorBoardLogger):
             return
         assert isinstance(pl_module, PersonImageTask)
         grid = pl_module.sample_grid(batch, self.pairs)

@@ -137,7 +137,7 @@ def draw_pose(
     for (x, y), found, color in zip(points, complete, colors, strict=True):
         if found:
             cv2.circle(canvas, (int(x), int(y)), POINT_RADIUS[skeleton], color[::-1], -1)
-    for limb, color in zip(limbs, colors, strict=False):
+    for limb, color in zip(limbs, colors, strict=False):  # there is a colour per point, and fewer limbs
         ends = [number - 1 for number in limb]
         if complete[ends].all():
             _blend_limb(canvas, limb_polygon(points[ends], thickness), color[::-1])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -82,27 +83,28 @@ class PredictionWriter(BasePredictionWriter):
                     hint="give another --out, or remove that folder",
                 )
 
-    def records(self) -> dict[tuple[str, str], PredictionRecord]:
+    def records(self) -> list[PredictionRecord]:
         """Return the latest record of each picture, from the table and from what an interrupted run left."""
-        found: dict[tuple[str, str], PredictionRecord] = {}
-        files = [self.out / "predictions.csv", *sorted((self.out / ".parts").glob("*.csv"))]
-        for path in files:
-            if not path.is_file():
-                continue
-            with path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    record = _parse(row)
-                    if record is None:
-                        continue
-                    for key in [key for key in found if key[0] == record.pair_id and found[key].status != DONE]:
-                        del found[key]
-                    found[record.pair_id, record.image] = record
-        return found
+        done: dict[tuple[str, str], PredictionRecord] = {}
+        failed: dict[str, PredictionRecord] = {}
+        for record in self._read_records():
+            if record.status == DONE:
+                done[record.pair_id, record.image] = record
+                failed.pop(record.pair_id, None)
+            else:
+                failed[record.pair_id] = record
+        return [*done.values(), *failed.values()]
+
+    def _read_records(self) -> Iterator[PredictionRecord]:
+        for path in (self.out / "predictions.csv", *sorted((self.out / ".parts").glob("*.csv"))):
+            if path.is_file():
+                with path.open(encoding="utf-8", newline="") as file:
+                    yield from filter(None, map(_parse, csv.DictReader(file)))
 
     def finished_pairs(self) -> set[str]:
         """Return the pairs whose pictures are all recorded and readable."""
         images: dict[str, list[str]] = {}
-        for record in self.records().values():
+        for record in self.records():
             if record.status == DONE:
                 images.setdefault(record.pair_id, []).append(record.image)
         finished = {
@@ -115,8 +117,11 @@ class PredictionWriter(BasePredictionWriter):
         return finished
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the settings before the first picture."""
+        """Note the settings before the first picture, and close what an interrupted run left open."""
         if trainer.is_global_zero:
+            self.merge()
+            for unfinished in (*self.out.glob(".*.png"), *(self.out / "poses").glob(".*.png")):
+                unfinished.unlink()
             (self.out / ".parts").mkdir(parents=True, exist_ok=True)
             write_text(self.out / "settings.json", json.dumps(self.settings, indent=1))
         trainer.strategy.barrier("settings written")
@@ -150,10 +155,11 @@ class PredictionWriter(BasePredictionWriter):
 
     def merge(self) -> None:
         """Write ``predictions.csv`` from all records, then drop the parts."""
-        records = sorted(self.records().values(), key=lambda record: (record.pair_id, record.image))
-        with (self.out / ".predictions.csv").open("w", encoding="utf-8", newline="") as file:
-            _write_rows(file, records, header=True)
-        (self.out / ".predictions.csv").replace(self.out / "predictions.csv")
+        records = sorted(self.records(), key=lambda record: (record.pair_id, record.image))
+        table = io.StringIO()
+        _write_rows(table, records, header=True)
+        if records:
+            write_text(self.out / "predictions.csv", table.getvalue())
         for part in (self.out / ".parts").glob("*.csv"):
             part.unlink()
         if (self.out / ".parts").is_dir():
@@ -161,7 +167,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def summarise(self) -> int:
         """Draw the contact sheet, list failures; return 1 if there are any."""
-        records = list(self.records().values())
+        records = list(self.records())
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
         self.draw_contact_sheet(done)

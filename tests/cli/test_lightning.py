@@ -149,3 +149,30 @@ def test_a_damaged_picture_is_left_out_of_the_test_and_counted(tiny, tmp_path, t
     assert main(tiny("test", f"--data.test.init_args.root={root}")) == 1
     lost = sum(pairs[0]["target_image"] in pair.values() for pair in pairs)
     assert json.loads((tmp_path / "run/test/metrics.json").read_text())["samples"] == len(pairs) - lost
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "expected"),
+    [
+        ("fit", ["--ckpt_path=last"], "no last.ckpt in"),
+        ("test", ["--ckpt_path=nowhere.ckpt"], "checkpoint not found: nowhere.ckpt"),
+        ("fit", ["--seed_everything=true"], "seed_everything is True, expected a whole number"),
+    ],
+)
+def test_what_lightning_would_pass_over_is_refused(verb, words, expected, tiny, capsys):
+    assert main(tiny(verb, *words)) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_untrained_scores_are_called_so(tiny, capsys):
+    assert main(tiny("test", "--trainer.limit_test_batches=1")) == 0
+    assert "scores of an untrained model" in capsys.readouterr().err
+
+
+def test_validation_goes_on_without_pictures_that_cannot_be_read(tiny, tmp_path, toy_root, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    for picture in (root / "img").rglob("*.jpg"):
+        picture.write_bytes(b"no picture")
+    assert main(tiny("validate", f"--data.val.init_args.root={root}")) == 0
+    assert "left out of the validation" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def table(folder):
 
 
 def pictures(folder):
-    return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*_2_*.png")}
+    return {path.name: np.asarray(Image.open(path)) for path in folder.glob("[!.]*_2_*.png")}
 
 
 def test_every_source_in_every_pose(predict, inputs):
@@ -147,6 +147,7 @@ def test_a_killed_run_is_continued(predict, inputs):
     assert whole.keys() == killed.keys()
     assert all(np.abs(picture.astype(int) - killed[name]).max() <= 1 for name, picture in whole.items())
     assert len(table(inputs / "killed")) == 6
+    assert not list((inputs / "killed").rglob(".*"))
 
 
 @pytest.mark.slow
@@ -193,3 +194,21 @@ def test_missing_pipeline_says_how_to_get_one(predict, inputs, capsys):
     message = capsys.readouterr().err
     assert "pipeline: cannot load" in message
     assert "pgpis convert fpdm" in message
+
+
+def test_predict_without_weights_is_refused(predict, capsys):
+    words = [word for word in predict("out") if not word.startswith("--pipeline")]
+    assert main(words) == 2
+    assert "predict needs a trained model" in capsys.readouterr().err
+
+
+def test_a_record_that_was_cut_short_costs_no_other_record(predict, inputs):
+    assert main(predict("out")) == 0
+    folder = inputs / "out"
+    lines = (folder / "predictions.csv").read_text().splitlines(keepends=True)
+    (folder / ".parts").mkdir()
+    (folder / ".parts/rank0.csv").write_text(lines[0] + lines[1] + lines[2][:20])
+    (folder / "predictions.csv").write_text("".join([lines[0], *lines[3:]]))
+    assert main(predict("out")) == 0
+    assert len(table(folder)) == 6
+    assert {row["status"] for row in table(folder).values()} == {"done"}

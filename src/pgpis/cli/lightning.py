@@ -23,6 +23,9 @@ from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.diffusion import DiffusionTask
+
+log = logging.getLogger(__name__)
 
 KNOWN_WARNINGS = (
     ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
@@ -44,8 +47,8 @@ class PGPISCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
         parser.link_arguments("model", "data.image_specs", compute_fn=_image_specs, apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; checkpoints go to one folder per run so that ``--ckpt_path last`` finds them."""
@@ -53,11 +56,30 @@ class PGPISCLI(LightningCLI):
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+                self._check_checkpoint(Path(callback.dirpath))
         return trainer
+
+    def _check_checkpoint(self, folder: Path) -> None:
+        """Refuse a checkpoint that is not there; Lightning would go on without one for ``last``."""
+        name = self._get(self.config, "ckpt_path")
+        if name == "last" and not list(folder.glob("last*.ckpt")):
+            raise PgpisError(f"--ckpt_path last: no last.ckpt in {folder}", hint="leave --ckpt_path out to start anew")
+        if name not in (None, "last", "best", "hpc", "registry") and not Path(name).exists():
+            raise PgpisError(f"checkpoint not found: {name}")
+
+    def before_test(self) -> None:
+        """Warn where scores would be those of untrained weights."""
+        if isinstance(self.model, DiffusionTask) and self._untrained():
+            log.warning("neither a pipeline nor --ckpt_path is given: these are the scores of an untrained model")
+
+    def _untrained(self) -> bool:
+        return self._get(self.config, "ckpt_path") is None and getattr(self.model, "pipeline_name", None) is None
 
     def before_predict(self) -> None:
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
         settings = self.model.prediction_settings() | {"ckpt_path": self._get(self.config, "ckpt_path")}
+        if self._untrained():
+            raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
         self.datamodule.skip_pairs = self.writer.finished_pairs()
         self.trainer.callbacks.append(self.writer)
@@ -69,6 +91,12 @@ class PGPISCLI(LightningCLI):
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed."""
         self.exit_code = self.writer.summarise() if self.trainer.is_global_zero else 0
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool):
+        raise PgpisError(f"seed_everything is {value}, expected a whole number", hint="--seed_everything 0")
+    return value
 
 
 def _image_specs(model: PersonImageTask) -> ImageSpecs:

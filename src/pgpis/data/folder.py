@@ -183,7 +183,7 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise PgpisError(f"{path} names no pairs")
     table = []
     for number, fields in lines:
-        line = dict(zip(columns, fields, strict=False))
+        line = dict(zip(columns, fields, strict=False))  # the number of fields is checked next
         if not (line.get("source") and line.get("pose")) or len(fields) > len(columns):
             raise PgpisError(f"{path} line {number}: expected {delimiter.join(columns)}, found '{' '.join(fields)}'")
         table.append((number, line))

@@ -132,6 +132,10 @@ class PersonImageTask(LightningModule, ABC):
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Compute the loss on held-out pairs, with the same noise at every validation."""
+        for failure in batch["failures"]:
+            log.warning("left out of the validation: %s: %s", failure.pair_id, failure.reason)
+        if not len(batch["index"]):
+            return
         self.check_once("validate", batch)
         losses = self.loss(batch, self.step_generator("validate", batch_idx), train=False)
         size = len(batch["index"])

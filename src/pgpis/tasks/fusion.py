@@ -27,7 +27,8 @@ class FusionPriorTask(PersonImageTask):
         source_enhanced: Source-enhanced InfoNCE (A3) instead of the baseline (A2).
         temperature: Temperature of InfoNCE.
         l1_weight: Weight of the L1 distance between source and fused embedding.
-        global_negatives: InfoNCE over the batches of all devices; False as in the official code.
+        global_negatives: InfoNCE over the training batches of all devices; False as in the official code. Validation
+            always compares within one batch.
         optimizer: See ``PersonImageTask``.
         warmup_epochs: See ``PersonImageTask``.
         decay_epochs: See ``PersonImageTask``.
@@ -86,7 +87,8 @@ class FusionPriorTask(PersonImageTask):
             source_enhanced=self.source_enhanced,
             temperature=self.temperature,
             l1_weight=self.l1_weight,
-            global_negatives=self.global_negatives,
+            # processes may have different numbers of validation batches: a collective call there would wait forever
+            global_negatives=self.global_negatives and train,
         )
         return {
             "loss": result.loss,
