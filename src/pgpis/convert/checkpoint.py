@@ -21,7 +21,7 @@ _MAX_PICKLE_BYTES = 2**28
 _INFO_KEYS = ("epoch", "global_step", "pytorch-lightning_version")
 _ARCHIVE_ERRORS = (
     *UNPICKLING_ERRORS,
-    NotImplementedError,
+    NotImplementedError,  # zipfile: compression or flags that it does not know
     OSError,
     RuntimeError,
     zipfile.BadZipFile,
