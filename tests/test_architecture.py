@@ -9,18 +9,19 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses", "weights"}
+LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses", "uv_texture", "weights"}
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
     "metrics": LEAVES,
     "data": LEAVES,
+    "synth": LEAVES,
     "convert": LEAVES | {"models", "pipelines"},
     "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
     "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
     "callbacks": LEAVES | {"predictions", "tasks"},
-    "cli": LEAVES | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "tasks"},
+    "cli": LEAVES | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "synth", "tasks"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,0 +1,1 @@
+"""Synthetic people: dressed bodies in any pose, with every label exact."""
