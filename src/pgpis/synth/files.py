@@ -1,0 +1,90 @@
+"""Files of a data set: the same bytes every time, and never seen half-written.
+
+Pictures are encoded with OpenCV and fixed settings. ``pgpis.images`` is not used here because it loads torch, which
+every worker process would pay for with memory and seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+SETTINGS = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 4],
+    # colours keep the resolution of the picture: a face has few pixels
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file beside ``path`` that takes its place when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file of one line."""
+    write_bytes(path, json_line(value))
+
+
+def json_line(value: Any) -> bytes:
+    """Return a value as one line of JSON; floats keep all their digits."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_image(pixels: UInt8, suffix: str) -> bytes:
+    """Return the bytes of a picture file.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey.
+        suffix: ``.png`` or ``.jpg``.
+    """
+    ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return bytes(cv2.imencode(suffix, np.ascontiguousarray(ordered), SETTINGS[suffix])[1])
+
+
+def write_image(path: Path, pixels: UInt8) -> None:
+    """Write uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey; the suffix of ``path`` chooses the format."""
+    write_bytes(path, encode_image(pixels, path.suffix))
+
+
+def write_iuv(path: Path, iuv: UInt8) -> None:
+    """Write ``(H, W, 3)`` part, U, V as MCLD's DensePose PNG: read as RGB, red is V, green is U, blue is the part."""
+    write_image(path, iuv[..., ::-1])
+
+
+def link(existing: Path, path: Path) -> None:
+    """Give a file a second name; where the file system has no hard links, copy it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        os.link(existing, path)
+    except OSError:
+        shutil.copyfile(existing, path)

@@ -1,0 +1,97 @@
+"""Contact sheets: people in rows, their views side by side, labels laid over them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from pgpis.errors import PgpisError
+from pgpis.synth.files import SETTINGS, UInt8, write_image
+from pgpis.synth.manifest import Entry, plain, read_manifest
+from pgpis.synth.overlay import Overlay, draw_overlay
+from pgpis.synth.sampling import views_of
+
+MARGIN = 22
+"""Pixels left of each person, for their number."""
+LARGEST_SIDE = 65_000
+"""JPEG ends at 65,535 pixels."""
+
+
+def write_sheet(
+    path: Path, people: Sequence[Sequence[Entry]], overlays: Sequence[Overlay], across: int = 1, zoom: int = 1
+) -> None:
+    """Draw people again and lay them out.
+
+    Args:
+        path: ``.jpg`` or ``.png``.
+        people: The pictures of each.
+        overlays: Each picture is shown once with each of them.
+        across: People beside each other.
+        zoom: Enlargement of every picture.
+
+    Raises:
+        PgpisError: The path has another suffix or cannot be written, or the sheet would be too large.
+    """
+    if path.suffix.lower() not in SETTINGS:
+        raise PgpisError(f"--out {path}: expected a file that ends in .jpg or .png")
+    height, width = people[0][0].size
+    most_views = max(map(len, people))
+    cell_height, cell_width = height * zoom, MARGIN + width * zoom * most_views * len(overlays)
+    rows = -(-len(people) // across)
+    if max(rows * cell_height, across * cell_width) > LARGEST_SIDE:
+        raise PgpisError(
+            f"a sheet of {across * cell_width} x {rows * cell_height} pixels is too large",
+            hint=f"show fewer --people, or set --across (now {across}) so that it is about as wide as high",
+        )
+    sheet = np.full((rows * cell_height, across * cell_width, 3), 255, np.uint8)
+    shown = Console(file=sys.stderr)
+    for number, views in enumerate(track(people, "drawing people", console=shown, transient=True)):
+        row, column = divmod(number, across)
+        strip = _strip(views, overlays, zoom)
+        top, left = row * cell_height, column * cell_width
+        sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
+    try:
+        write_image(path, sheet)
+    except OSError as error:
+        raise PgpisError(f"cannot write {path}: {error}", hint="choose another file with --out") from error
+
+
+def _strip(views: Sequence[Entry], overlays: Sequence[Overlay], zoom: int) -> UInt8:
+    pictures = [entry.draw() for entry in views]
+    tiles = [draw_overlay(picture, overlay, zoom) for picture in pictures for overlay in overlays]
+    label = np.full((tiles[0].shape[0], MARGIN, 3), 255, np.uint8)
+    cv2.putText(label, str(views[0].person), (1, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (90, 90, 90), 1, cv2.LINE_AA)
+    return np.concatenate([label, *tiles], axis=1)
+
+
+def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
+    """Return the first views of the first people of a data set.
+
+    Raises:
+        PgpisError: Its manifest is missing or damaged.
+    """
+    entries = read_manifest(root)
+    layout = entries[0].layout
+    found: dict[int, list[Entry]] = {}
+    for entry in entries:
+        if entry.layout == layout and (entry.person in found or len(found) < people):
+            found.setdefault(entry.person, []).append(entry)
+    return [pictures[:views] for pictures in found.values()]
+
+
+def sample_people(seed: int, people: int, views: int, size: tuple[int, int]) -> list[list[Entry]]:
+    """Return people of a seed as a data set would hold them, without one."""
+    height, width = size
+    return [
+        [
+            Entry(f"{person}-{view}.png", "deepfashion", "train", person, view, size, plain(scene))
+            for view, scene in enumerate(views_of(seed, person, views, aspect=width / height))
+        ]
+        for person in range(people)
+    ]

@@ -1,0 +1,135 @@
+"""What is promised of every synthetic picture: labels agree with it, and an edit changes only what is edited."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import reference_raster
+
+from pgpis.synth import raster
+from pgpis.synth.atlas import person_atlas
+from pgpis.synth.camera import place_person, project
+from pgpis.synth.identity import sample_paint
+from pgpis.synth.person import dress
+from pgpis.synth.render import draw, draw_colors
+from pgpis.synth.sampling import views_of
+from pgpis.synth.scene import GARMENTS, PERSON, Layer, Scene, from_json, to_json
+from pgpis.synth.wardrobe import sample_fabrics
+
+HEIGHT, WIDTH = 256, 176
+# DensePose's parts that a body key point (COCO's order) may be seen on: its own and the next ones across the joint
+HEAD, TORSO = {23, 24}, {1, 2}
+ADMISSIBLE = [
+    HEAD,
+    *[HEAD] * 4,
+    TORSO | {15, 17},
+    TORSO | {16, 18},
+    {15, 17, 19, 21},
+    {16, 18, 20, 22},
+    {19, 21, 4},
+    {20, 22, 3},
+    TORSO | {8, 10},
+    TORSO | {7, 9},
+    {8, 10, 12, 14},
+    {7, 9, 11, 13},
+    {12, 14, 5},
+    {11, 13, 6},
+]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [scene for person in range(4) for scene in views_of(5, person, 5)]
+
+
+def layers_at_samples(scene):
+    """The layers that any of a pixel's four samples shows: (H, W, 4)."""
+    _, _, layer = draw_colors(scene, 2 * HEIGHT, 2 * WIDTH)
+    return layer.reshape(HEIGHT, 2, WIDTH, 2).transpose(0, 2, 1, 3).reshape(HEIGHT, WIDTH, 4)
+
+
+def changed(first, second):
+    return (first.rgb != second.rgb).any(axis=-1)
+
+
+def test_visible_key_points_lie_on_their_own_part(scenes):
+    seen = 0
+    for scene in scenes:
+        picture = draw(scene, HEIGHT, WIDTH)
+        for (x, y, visibility), parts in zip(picture.coco17, ADMISSIBLE, strict=True):
+            if visibility == 2:
+                assert picture.iuv[int(y), int(x), 0] in parts
+                seen += 1
+            elif visibility == 0:
+                assert not (0 <= x < WIDTH and 0 <= y < HEIGHT)
+    assert seen > len(scenes) * 7  # about half of the points are seen in a mix of views
+
+
+def test_front_views_show_the_joints(scenes):
+    """Visibility must not be had by calling everything hidden."""
+    fronts = [draw(scene, HEIGHT, WIDTH) for scene in scenes[::5]]
+    share = np.mean([(picture.coco17[[0, 5, 6, 13, 14], 2] == 2).mean() for picture in fronts])
+    assert share > 0.7
+
+
+def test_the_atlas_has_the_colours_of_the_picture(scenes):
+    """Unwrapping: a pixel's unlit colour is found again at its IUV in the atlas of what its layer shows."""
+    size = 256
+    errors = {layer: [] for layer in Layer}
+    for scene in scenes:
+        atlas, atlas_layer = person_atlas(dress(scene.identity, scene.outfit), size)
+        colors, iuv, layer = draw_colors(scene, HEIGHT, WIDTH)
+        rows, columns = np.nonzero(layer >= 0)
+        part, u, v = (iuv[rows, columns, k].astype(int) for k in range(3))
+        block_row, block_column = np.divmod(part - 1, 6)
+        texel = (
+            block_row * size + np.minimum(v * size // 255, size - 1),
+            block_column * size + np.minimum(u * size // 255, size - 1),
+        )
+        same = atlas_layer[texel] == layer[rows, columns]
+        difference = np.abs(atlas[texel].astype(float) - colors[rows, columns]).mean(axis=1)
+        for kind in Layer:
+            chosen = same & (layer[rows, columns] == kind)
+            errors[kind].extend(difference[chosen])
+    for kind in (Layer.SKIN, Layer.TOP, Layer.TROUSERS):
+        assert len(errors[kind]) > 1000
+        assert np.median(errors[kind]) < 10, kind
+
+
+def test_other_fabrics_change_nothing_outside_garments(scenes):
+    for number, scene in enumerate(scenes[::4]):
+        other = dataclasses.replace(scene, outfit=sample_fabrics(np.random.default_rng(number), scene.outfit))
+        before, after = draw(scene, HEIGHT, WIDTH), draw(other, HEIGHT, WIDTH)
+        garments = np.isin(layers_at_samples(scene), GARMENTS).any(axis=-1)
+        assert changed(before, after)[garments].mean() > 0.5
+        assert not changed(before, after)[~garments].any()
+        assert np.array_equal(before.iuv, after.iuv)
+        assert np.array_equal(before.whole133, after.whole133)
+
+
+def test_other_paint_changes_nothing_outside_skin_hair_and_eyes(scenes):
+    for number, scene in enumerate(scenes[::4]):
+        other = dataclasses.replace(scene, identity=sample_paint(np.random.default_rng(number), scene.identity))
+        before, after = draw(scene, HEIGHT, WIDTH), draw(other, HEIGHT, WIDTH)
+        person = np.isin(layers_at_samples(scene), PERSON).any(axis=-1)
+        assert changed(before, after)[person].mean() > 0.5
+        assert not changed(before, after)[~person].any()
+        assert np.array_equal(before.iuv, after.iuv)
+
+
+def test_the_same_scene_gives_the_same_bytes_also_from_json(scenes):
+    scene = scenes[0]
+    first, second = draw(scene, HEIGHT, WIDTH), draw(from_json(Scene, to_json(scene)), HEIGHT, WIDTH)
+    for name in ("rgb", "iuv", "layer", "body18", "coco17", "whole133"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
+
+
+@pytest.mark.parametrize("view", [0, 3])
+def test_both_rasterisers_agree_on_a_person(scenes, view):
+    scene = scenes[view]
+    person = dress(scene.identity, scene.outfit)
+    points = project(scene.camera, place_person(person.pose(scene.pose)[0], scene.pose.turn), 512)
+    ours = raster.rasterize(points, person.faces, person.clip, 512, 352)[0]
+    reference = reference_raster.rasterize(points, person.faces, person.clip, 512, 352)[0]
+    assert (ours >= 0).sum() > 20_000
+    assert (ours != reference).sum() <= 2

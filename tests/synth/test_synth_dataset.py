@@ -1,0 +1,295 @@
+"""The data sets on disk: real readers read them, labels agree with pictures, and the bytes depend on the seed alone."""
+
+import csv
+import dataclasses
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.data import DeepFashion, FolderPairs
+from pgpis.data.check import check_root
+from pgpis.data.names import flat_to_tree, tree_to_flat
+from pgpis.drawing import draw_pose
+from pgpis.errors import PgpisError
+from pgpis.keypoints import Frame, read_keypoints
+from pgpis.synth import deepfashion, phoenix
+from pgpis.synth.dataset import DatasetOptions, Unit, make_dataset, make_unit, record_path
+from pgpis.synth.identity import face_code
+from pgpis.synth.manifest import read_manifest
+from pgpis.synth.sampling import person_of
+from pgpis.synth.scene import Layer
+
+OPTIONS = DatasetOptions(people=3, views=3, layout="both", seed=7, frames=2, textures=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    out = tmp_path_factory.mktemp("synth") / "data"
+    for unit in OPTIONS.units():  # in this process; the next test has others draw the same
+        make_unit(out, OPTIONS, unit)
+    report = make_dataset(out, OPTIONS)
+    assert (report.drawn, report.kept, report.pictures) == (0, 6, 3 * 3 + 3 * 2)
+    return out
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pictures(root, layout="deepfashion"):
+    return [entry for entry in read_manifest(root) if entry.layout == layout]
+
+
+def tree_of(entry):
+    return entry.name.removeprefix("img/").removesuffix(".jpg")
+
+
+def test_begun_broken_and_extended_it_ends_with_the_same_bytes(root, tmp_path):
+    out = tmp_path / "data"
+    fewer = dataclasses.replace(OPTIONS, people=2)
+    (out / "manifest").mkdir(parents=True)
+    (out / "job.json").write_text(json.dumps({"format": 1, **dataclasses.asdict(fewer)}))
+    for index in range(2):
+        make_unit(out, fewer, Unit("person", index, 3))
+    min((out / "img").glob("*/*/id_00000000/*.jpg")).unlink()
+    record_path(out, Unit("person", 1, 3)).write_text('{"files": [')
+    report = make_dataset(out, OPTIONS, workers=2)
+    assert (report.drawn, report.kept) == (6, 0)
+    expected, found = contents(root), contents(out)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if expected[name] != found[name]] == []
+
+
+def test_any_line_of_the_manifest_draws_its_file_again(root):
+    entries = read_manifest(root)
+    for entry in (entries[1], entries[7], entries[-1]):
+        assert entry.encode() == (root / entry.name).read_bytes()
+
+
+def test_fpdm_reads_it_and_the_check_is_clean(root):
+    report = check_root(root)
+    assert report.problems == ()
+    for split, people in (("train", 2), ("test", 1)):
+        pairs = DeepFashion(root, split=split).read_pairs()
+        assert len(pairs) == people * 3 * 2
+        assert all(pair.source.is_file() and pair.pose.is_file() and pair.target.is_file() for pair in pairs)
+        assert all(pair.source.parent == pair.target.parent and pair.source != pair.target for pair in pairs)
+    folder = next((root / "img").glob("*/*/*"))
+    poses = root / "pose" / folder.relative_to(root / "img")
+    assert len(FolderPairs(sources=folder, poses=poses).read_pairs()) == 9
+
+
+def test_people_belong_to_one_split(root):
+    people = {split: {entry.person for entry in pictures(root) if entry.split == split} for split in ("train", "test")}
+    assert people == {"test": {0}, "train": {1, 2}}
+    assert {entry.person: entry.split for entry in pictures(root, "phoenix")} == {0: "test", 1: "dev", 2: "train"}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 1 / 3, 0.5])
+def test_splits_have_their_share_and_stay_when_people_are_added(share):
+    options = DatasetOptions(people=1000, test_share=share)
+    people = [options.split(Unit("person", index, 1)) for index in range(1000)]
+    signers = [options.split(Unit("signer", index, 1)) for index in range(1000)]
+    assert abs(people.count("test") - 1000 * share) <= 1
+    assert abs(signers.count("test") - 500 * share) <= 1
+    assert abs(signers.count("dev") - 500 * share) <= 1
+    assert {"test", "train"} == set(people[:2])
+    more = dataclasses.replace(options, people=2000)
+    assert people == [more.split(Unit("person", index, 1)) for index in range(1000)]
+
+
+def test_names_are_deepfashions_both_ways(root):
+    for entry in pictures(root):
+        name = deepfashion.Names.of(entry.name)
+        assert tree_to_flat(f"{name.tree}.jpg") == f"{name.flat}.jpg"
+        assert flat_to_tree(f"{name.flat}.jpg") == f"{name.tree}.jpg" == entry.name.removeprefix("img/")
+        assert name.person == entry.person
+        assert (name.group == "WOMEN") == entry.scene.identity.female
+
+
+def test_views_of_a_kind_get_names_of_their_own():
+    names = deepfashion.names_of(*person_of(7, 0), person=0, views=100)
+    assert len({name.tree for name in names}) == 100
+    assert max(name.item for name in names) <= 99
+
+
+def test_pose_files_hold_the_labels_in_deepfashions_frame(root):
+    for entry in pictures(root):
+        keypoints = read_keypoints(root / "pose" / f"{tree_of(entry)}.txt").to(Frame(*entry.size))
+        labels = np.array(json.loads((root / "labels" / f"{tree_of(entry)}.json").read_text())["body18"])
+        given = keypoints.visible.all(axis=1)
+        assert np.abs(keypoints.points - labels[:, :2])[given].max() < 0.01
+        limbs = [number for number in range(18) if number not in deepfashion.HEAD_POINTS]
+        assert np.array_equal(given[limbs], labels[limbs, 2] > 0)
+        head = list(deepfashion.HEAD_POINTS)
+        assert np.array_equal(given[head], labels[head, 2] > 1)
+        drawn = np.asarray(Image.open(root / "pose_img" / f"{tree_of(entry)}.jpg"), np.float32)
+        assert np.abs(drawn - draw_pose(keypoints, 1101, 750)).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("hidden", "expected"), [("limbs", [1, 0, 1, 1]), ("all", [1, 1, 1, 1]), ("none", [1, 0, 1, 0])]
+)
+def test_hidden_points_are_given_as_asked(root, hidden, expected):
+    picture = pictures(root)[0].draw()
+    visibility = np.full(18, 2, np.float32)
+    visibility[[0, 4, 17]] = [1, 1, 0]  # nose and right wrist hidden, left ear outside
+    body18 = np.column_stack([np.full((18, 2), 9, np.float32), visibility])
+    keypoints = deepfashion.openpose_keypoints(dataclasses.replace(picture, body18=body18), hidden)
+    assert keypoints.visible[[1, 0, 2, 4], 0].astype(int).tolist() == expected
+    assert not keypoints.visible[17].any()
+
+
+def test_mclds_form_shows_the_same_pictures(root):
+    for entry in pictures(root):
+        flat = deepfashion.Names.of(entry.name).flat
+        assert (root / entry.split / f"{flat}.jpg").read_bytes() == (root / entry.name).read_bytes()
+        iuv = np.asarray(Image.open(root / f"{entry.split}_densepose" / f"{flat}.png"))
+        picture = entry.draw()
+        assert np.array_equal(iuv[..., ::-1], picture.iuv)
+        assert iuv[..., 2].max() <= 24
+        layers = np.asarray(Image.open(root / "labels" / f"{tree_of(entry)}.png")).astype(int) - 1
+        assert np.array_equal(layers >= 0, iuv[..., 2] > 0)
+        assert layers.max() <= max(Layer)
+        face = root / f"{entry.split}_face" / f"{flat}.npy"
+        seen = json.loads((root / "labels" / f"{tree_of(entry)}.json").read_text())["face_box"] is not None
+        assert face.is_file() == seen
+        if seen:
+            assert np.array_equal(np.load(face), face_code(entry.scene.identity))
+    assert {face.name.split("_")[-1] for face in root.glob("*_face/*.npy")} >= {"1front.npy"}
+    assert not list(root.glob("*_face/*3back.npy"))
+
+
+def test_mclds_lists_name_all_pictures_and_pairs(root):
+    for split in ("train", "test"):
+        listed = (root / f"{split}.lst").read_text().splitlines()
+        assert sorted(listed) == sorted(path.name for path in (root / split).iterdir())
+        with (root / f"{split}.csv").open(newline="") as file:
+            rows = [(row["from"], row["to"]) for row in csv.DictReader(file)]
+        pairs = json.loads((root / f"{split}_pairs_data.json").read_text())
+        spelt = [
+            tuple(tree_to_flat(pair[key].removeprefix("./img/")) for key in ("source_image", "target_image"))
+            for pair in pairs
+        ]
+        assert rows == spelt
+
+
+def test_a_person_has_an_atlas_of_24_charts(root):
+    atlases = list((root / "labels").glob("*/*/*/atlas.png"))
+    assert len(atlases) == 3
+    atlas = np.asarray(Image.open(atlases[0]))
+    assert atlas.shape == (800, 1200, 3)
+    assert all(
+        atlas[200 * row : 200 * row + 200, 200 * column : 200 * column + 200].any() for row, column in np.ndindex(4, 6)
+    )
+
+
+def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch):
+    seen = []
+    texture = np.zeros((512, 512, 3), np.uint8)
+    texture[..., 0] = 200
+    monkeypatch.setattr(deepfashion, "texture_mapper", lambda: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
+    files, entries = deepfashion.write_person(tmp_path, 7, 1, 2, (256, 176), "train", "limbs", textures=True)
+    flat = deepfashion.Names.of(entries[0].name).flat
+    assert f"train_texture/{flat}.png" in files
+    assert np.array_equal(np.asarray(Image.open(tmp_path / f"train_texture/{flat}.png")), texture)
+    assert np.array_equal(seen[0][0], entries[0].draw().rgb)
+    assert all((tmp_path / name).is_file() for name in files)
+
+
+@pytest.mark.parametrize("split", phoenix.SPLITS)
+def test_phoenix_layout(root, split):
+    release = root / "PHOENIX-2014-T-release-v3" / "PHOENIX-2014-T"
+    with (release / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="|"))
+    assert [*rows[0]] == ["name", "video", "start", "end", "speaker", "orth", "translation"]
+    sequences = pickle.loads((root / f"Phoenix-2014T.{split}").read_bytes())
+    assert [row["name"] for row in rows] == [key.removeprefix(f"{split}/") for key in sequences]
+    for row in rows:
+        assert row["video"] == f"{row['name']}/1/*.png"
+        frames = sorted((release / "features" / "fullFrame-210x260px" / split / row["name"]).iterdir())
+        assert [frame.name for frame in frames] == ["images0001.png", "images0002.png"]
+        assert all(Image.open(frame).size == (210, 260) for frame in frames)
+        sequence = sequences[f"{split}/{row['name']}"]
+        assert sorted(sequence) == ["gloss", "keypoint", "name", "num_frames", "text"]
+        assert isinstance(sequence["keypoint"], torch.Tensor)
+        assert sequence["keypoint"].shape == (sequence["num_frames"], 133, 3) == (2, 133, 3)
+        entry = next(entry for entry in pictures(root, "phoenix") if row["name"] in entry.name)
+        picture = entry.draw()
+        assert np.array_equal(sequence["keypoint"][0, :, :2].numpy(), picture.whole133[:, :2])
+        assert np.array_equal(sequence["keypoint"][0, :, 2].numpy(), picture.whole133[:, 2] / 2)
+        assert (sequence["keypoint"][0, 91:, 2] > 0).float().mean() > 0.9  # hands inside the frame
+        densepose = release / "features" / "densepose-210x260px" / split / row["name"] / "images0001.png"
+        assert np.array_equal(np.asarray(Image.open(densepose))[..., ::-1], picture.iuv)
+
+
+def test_a_unit_that_fails_is_listed_and_the_others_are_kept(tmp_path, capsys):
+    out = tmp_path / "data"
+    (out / "manifest" / "people" / "000001.json").mkdir(parents=True)
+    words = ["synth", "--out", str(out), "--people", "2", "--views", "2", "--workers", "1", "--no-textures"]
+    assert main(words) == 1
+    told = capsys.readouterr().out
+    assert "1 failed" in told
+    assert "person 1: " in told
+    assert {entry.person for entry in read_manifest(out)} == {0}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"views": 4}, ["--views 3", "not 4"]),
+        ({"people": 2}, ["--people 3", "not 2"]),
+        ({"seed": 8}, ["--seed 7", "not 8"]),
+        ({"size": (512, 352)}, ["--size 256x176", "not 512x352"]),
+        ({"layout": "phoenix"}, ["--layout both", "not phoenix"]),
+        ({"test_share": 0.3}, ["--test-share 0.2", "not 0.3"]),
+    ],
+)
+def test_other_options_in_the_same_folder_are_refused(root, change, expected):
+    before = contents(root)
+    with pytest.raises(PgpisError) as told:
+        make_dataset(root, dataclasses.replace(OPTIONS, **change))
+    assert all(part in str(told.value) for part in expected)
+    assert contents(root) == before
+
+
+@pytest.mark.slow
+def test_interrupted_it_stops_cleanly_and_goes_on(tmp_path):
+    out = tmp_path / "data"
+    words = [
+        sys.executable,
+        "-m",
+        "pgpis",
+        "synth",
+        "--out",
+        str(out),
+        "--people",
+        "40",
+        "--views",
+        "2",
+        "--no-textures",
+    ]
+    process = subprocess.Popen([*words, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("manifest/people/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes at once
+    _, told = process.communicate(timeout=60)
+    done = len(list(out.glob("manifest/people/*.json")))
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "pgpis: error: interrupted; run the same command again to continue"
+    assert "Traceback" not in told
+    assert 0 < done < 12
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+    report = make_dataset(out, DatasetOptions(people=12, views=2, textures=False), workers=2)
+    assert (report.kept, report.drawn) == (done, 12 - done)

@@ -1,0 +1,212 @@
+"""Edits: what they change on the scene, what they leave alone on the picture, and the triples made of them."""
+
+import csv
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.keypoints import Frame, read_keypoints
+from pgpis.synth import triples
+from pgpis.synth.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
+from pgpis.synth.files import json_line
+from pgpis.synth.manifest import Entry, read_manifest
+from pgpis.synth.render import draw, draw_colors
+from pgpis.synth.sampling import views_of
+from pgpis.synth.scene import GARMENTS, PERSON, Fabric, Layer, Outfit, Scene, from_json
+from pgpis.synth.sheet import sample_people
+
+SIZE = (128, 88)
+EDITS = {
+    "outfit": lambda scene, other: with_outfit(scene, other.outfit),
+    "fabric": lambda scene, other: with_fabrics(scene, other.outfit),
+    "identity": lambda scene, other: with_identity(scene, other.identity),
+    "paint": lambda scene, other: with_paint(scene, other.identity),
+    "pose": lambda scene, other: with_pose(scene, other.pose),
+}
+CHANGED_FIELD = {"outfit": "outfit", "fabric": "outfit", "identity": "identity", "paint": "identity", "pose": "pose"}
+
+
+@pytest.fixture(scope="module")
+def people():
+    return [views_of(3, person, 3) for person in range(4)]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """A data set of which only the manifest is there, since editing needs no more."""
+    root = tmp_path_factory.mktemp("manifest")
+    entries = [entry for views in sample_people(3, 4, 4, SIZE) for entry in views]
+    entries = [dataclasses.replace(entry, split=("test", "train")[entry.person % 2]) for entry in entries]
+    (root / "manifest.jsonl").write_bytes(b"".join(json_line(entry.to_json()) for entry in entries))
+    return root
+
+
+def changed(first, second):
+    return (first.rgb != second.rgb).any(axis=-1)
+
+
+def reached(scene, kinds):
+    """Pixels that show any of the layers in one of the four samples that they are averaged from."""
+    height, width = SIZE
+    layer = draw_colors(scene, 2 * height, 2 * width)[2].reshape(height, 2, width, 2)
+    return np.isin(layer, list(kinds)).any(axis=(1, 3))
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edit_changes_one_thing_and_returns_a_new_scene(people, kind):
+    scene, other = people[0][0], people[1][0]
+    before = dataclasses.asdict(scene)
+    edited = EDITS[kind](scene, other)
+    assert dataclasses.asdict(scene) == before
+    differing = {
+        field.name for field in dataclasses.fields(Scene) if getattr(scene, field.name) != getattr(edited, field.name)
+    }
+    assert differing == {CHANGED_FIELD[kind]}
+
+
+@pytest.mark.parametrize("kind", ["fabric", "paint"])
+def test_edits_of_colour_keep_geometry_and_change_nothing_else(people, kind):
+    layers = GARMENTS if kind == "fabric" else PERSON
+    for number, views in enumerate(people):
+        scene, other = views[number % 3], people[(number + 1) % 4][0]
+        before, after = draw(scene, *SIZE), draw(EDITS[kind](scene, other), *SIZE)
+        assert np.array_equal(before.iuv, after.iuv)
+        assert np.array_equal(before.layer, after.layer)
+        assert np.array_equal(before.whole133, after.whole133)
+        assert not changed(before, after)[~reached(scene, layers)].any()
+        assert changed(before, after)[np.isin(before.layer, layers)].mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["outfit", "identity", "pose"])
+def test_edits_of_geometry_leave_the_backdrop_alone(people, kind):
+    """Only the person, as they were or as they are now, differs; creases and shadow would reach farther."""
+    for number, views in enumerate(people):
+        scene, other = isolated(views[number % 3]), people[(number + 1) % 4][(number + 1) % 3]
+        edited = EDITS[kind](scene, other)
+        before, after = draw(scene, *SIZE), draw(edited, *SIZE)
+        behind = ~reached(scene, Layer) & ~reached(edited, Layer)
+        assert behind.mean() > 0.3
+        assert not changed(before, after)[behind].any()
+        assert changed(before, after).sum() > 200
+
+
+def test_another_outfit_leaves_the_face_alone(people):
+    for views, others in itertools.pairwise(people):
+        scene = isolated(views[0])
+        before, after = draw(scene, *SIZE), draw(with_outfit(scene, others[0].outfit), *SIZE)
+        x0, y0, x1, y1 = (round(value) for value in before.face_box)
+        assert not changed(before, after)[y0:y1, x0:x1].any()
+
+
+def test_without_isolation_geometry_edits_would_reach_the_floor(people):
+    """The shadow moves with the shoes: what ``isolated`` is for."""
+    scene = dataclasses.replace(people[0][0], backdrop=dataclasses.replace(people[0][0].backdrop, floor=True))
+    edited = with_pose(scene, people[1][1].pose)
+    behind = ~reached(scene, Layer) & ~reached(edited, Layer)
+    assert changed(draw(scene, *SIZE), draw(edited, *SIZE))[behind].any()
+
+
+def fabric(name):
+    return Fabric(name, ((1.0, 2.0, 3.0),) * 3)
+
+
+def outfit(name, *, skirt=False, jacket=False, dress=False, placket=False):
+    return Outfit(
+        top=dataclasses.replace(fabric(f"{name} top"), placket=placket),
+        bottom=fabric(f"{name} bottom"),
+        skirt=fabric(f"{name} {'top' if dress else 'skirt'}") if skirt or dress else None,
+        jacket=fabric(f"{name} jacket") if jacket else None,
+        shoes=fabric(f"{name} shoes"),
+        neckline="crew",
+        dress=dress,
+        tucked=False,
+        cut={"leg": 2.0},
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        ({}, {}, {"top": "b top", "bottom": "b bottom", "skirt": None, "jacket": None, "shoes": "b shoes"}),
+        ({}, {"skirt": True}, {"bottom": "b skirt", "skirt": None}),
+        ({"skirt": True}, {}, {"bottom": "a bottom", "skirt": "b bottom"}),
+        ({"skirt": True}, {"skirt": True}, {"bottom": "b bottom", "skirt": "b skirt"}),
+        ({"dress": True}, {}, {"top": "b top", "skirt": "b top"}),
+        ({"jacket": True}, {}, {"jacket": "a jacket"}),
+        ({"jacket": True}, {"jacket": True}, {"jacket": "b jacket"}),
+        ({}, {"jacket": True}, {"jacket": None}),
+    ],
+)
+def test_fabrics_go_to_the_garments_that_are_worn(people, own, other, expected):
+    mine = outfit("a", **own)
+    scene = dataclasses.replace(people[0][0], outfit=mine)
+    result = with_fabrics(scene, outfit("b", placket=True, **other)).outfit
+    for name, pattern in expected.items():
+        worn = getattr(result, name)
+        assert (worn and worn.pattern) == pattern
+    assert (result.cut, result.neckline, result.dress, result.top.placket) == (mine.cut, "crew", mine.dress, False)
+
+
+def test_another_identity_keeps_the_stature(people):
+    scene, other = people[0][0], people[1][0]
+    result = with_identity(scene, other.identity).identity
+    assert result.shape == {**other.identity.shape, "height": scene.identity.shape["height"]}
+    assert dataclasses.replace(result, shape=other.identity.shape) == other.identity
+
+
+@pytest.mark.parametrize("kind", triples.KINDS)
+def test_the_choice_takes_every_source_before_any_again(people, kind):
+    entries = [entry for views in sample_people(3, 4, 4, SIZE) for entry in views]
+    eligible = [entry for entry in entries if kind not in triples.FACIAL or entry.view != 2]
+    chosen = triples.choose(entries, kind, 2 * len(eligible), seed=0)
+    for half in (chosen[: len(eligible)], chosen[len(eligible) :]):
+        assert sorted(triple.source.name for triple in half) == sorted(entry.name for entry in eligible)
+    assert all(triple.source.person != triple.other.person for triple in chosen)
+    assert chosen[:5] == triples.choose(entries, kind, 5, seed=0)
+    assert chosen[:5] != triples.choose(entries, kind, 5, seed=1)
+    female = {entry.person: entry.scene.identity.female for entry in entries}
+    for triple in chosen:
+        lonely = [*female.values()].count(female[triple.source.person]) == 1
+        assert lonely or female[triple.source.person] == female[triple.other.person]
+
+
+def test_triples_on_disk(manifest, tmp_path, capsys):
+    out = tmp_path / "edits"
+    entries = read_manifest(manifest)
+    for kind in ("pose", "fabric"):  # as an earlier run would leave them
+        for triple in triples.choose(entries, kind, 2, seed=0):
+            triples.make_triple(out, triple)
+    (out / "mask" / "pose-000001.png").unlink()
+    words = ["synth", "edit", "--from", str(manifest), "--kind", "pose", "fabric", "--split", "all", "--workers", "1"]
+    assert main([*words, "--out", str(out), "--pictures", "3"]) == 0
+    assert "3 triples drawn, 3 there already" in capsys.readouterr().out
+    with (out / "triples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == ["fabric"] * 3 + ["pose"] * 3
+    lines = [json.loads(line) for line in (out / "triples.jsonl").read_text().splitlines()]
+    for row, line in zip(rows, lines, strict=True):
+        pictures = {role: np.asarray(Image.open(out / row[role])) for role in ("source", "reference", "truth", "mask")}
+        differs = (pictures["source"] != pictures["truth"]).any(axis=-1)
+        assert differs.any()
+        assert np.array_equal(pictures["mask"] == 255, differs)
+        for role in triples.ROLES:
+            drawn = draw(from_json(Scene, line[f"{role}_scene"]), *line["size"])
+            assert np.array_equal(drawn.rgb, pictures[role])
+            assert np.array_equal(np.asarray(Image.open(out / line[f"{role}_iuv"]))[..., ::-1], drawn.iuv)
+        pose = read_keypoints(out / line["truth_pose"]).to(Frame(*line["size"]))
+        seen = drawn.body18[:, 2] == 2  # the last that was drawn is the truth
+        assert np.abs(pose.points - drawn.body18[:, :2])[seen].max() < 0.01
+        assert row["source_name"] != row["reference_name"]
+
+
+def test_a_scene_of_another_version_is_told(manifest):
+    line = json.loads((manifest / "manifest.jsonl").read_text().splitlines()[0])
+    line["scene"]["weather"] = "rain"
+    with pytest.raises(PgpisError, match="another version of pgpis"):
+        Entry.from_json(line).draw()
