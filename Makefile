@@ -47,6 +47,7 @@ docs: setup ## build the site into site/
 bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/pose_drawing.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/synth.py
 
 clean: ## remove what make created, except outputs/
 	rm -rf $(VENV) $(VENV)-uv site .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
-"""The demo: draw a small data set, train the smoke recipes on it, make pictures with the result.
+"""The demo: draw synthetic people, train the smoke recipes on it, make pictures with the result.
 
 ``python scripts/demo.py --out outputs/demo``. No trained weights ship with pgpis yet, so the demo trains its own tiny
-model on its own drawn people; it shows the whole path, not what the methods can do.
+model on its own synthetic people; it shows the whole path, not what the methods can do.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from make_toy_data import make_toy_data
 from pgpis.cli import main as pgpis
 
-PEOPLE = 40
+PEOPLE, VIEWS = 40, 4
 
 
 def run(*words: object) -> None:
@@ -63,7 +62,7 @@ def main() -> None:
     start = time.monotonic()
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
-    make_toy_data(out / "data", people=PEOPLE, views=3, seed=0)
+    run("synth", "--out", out / "data", "--people", PEOPLE, "--views", VIEWS, "--seed", 0, "--no-textures")
     inputs_from(out / "data", out)
     run("data", "check", out / "data")
     train(out, out / "data", options.steps)

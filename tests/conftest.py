@@ -19,12 +19,22 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 
 @pytest.fixture(scope="session")
-def toy_root(tmp_path_factory):
-    """A small generated data set in FPDM's layout."""
-    from make_toy_data import make_toy_data
+def draw_people():
+    """Draws a data set: ``draw_people(root, people=3, views=3)``; a third of the people is in the test list."""
+    from pgpis.synth.dataset import DatasetOptions, make_dataset
 
+    def draw(root, people, views, seed=0, size=(256, 176)):
+        options = DatasetOptions(people, views, size, seed=seed, test_share=1 / 3, textures=False)
+        assert not make_dataset(root, options).failures
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def toy_root(draw_people, tmp_path_factory):
+    """Three people in three views: 12 training pairs of two people, 6 test pairs of one."""
     root = tmp_path_factory.mktemp("toy")
-    make_toy_data(root, people=3, views=3, seed=0)
+    draw_people(root, people=3, views=3)
     return root
 
 

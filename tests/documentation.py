@@ -116,6 +116,9 @@ def check_command(words):
         raise UnknownCommandError(f"no check for '{program}': put what is no command into a ```text block")
 
 
+SYNTH_WORDS = ("edit", "sheet")
+
+
 def _check_pgpis(words):
     """Let the verb's own parser read the words; the Lightning verbs stop after printing what they understood."""
     words = [word for word in words if word != "--debug"]
@@ -128,6 +131,9 @@ def _check_pgpis(words):
         try:
             if module is None or module in ("lightning", "predict", "configs"):
                 code = main(words)
+            elif module == "synth":
+                code = 0
+                _synth_parser(words[1:]).parse_args([word for word in words[1:] if word not in SYNTH_WORDS])
             else:
                 code = 0
                 parse(importlib.import_module(f"pgpis.cli.{module}").parser(), words[1:])
@@ -139,6 +145,12 @@ def _check_pgpis(words):
     if code == USAGE_ERROR:
         raise UnknownCommandError(told)
     assert code == 0, told
+
+
+def _synth_parser(words):
+    from pgpis.cli import synth
+
+    return getattr(synth, f"{words[0] if words and words[0] in SYNTH_WORDS else 'dataset'}_parser")()
 
 
 def _check_make(words):

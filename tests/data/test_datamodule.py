@@ -95,9 +95,9 @@ def test_image_specs_are_asked_for(toy_root):
         data.test_dataloader()
 
 
-def test_training_goes_on_with_another_pair(own_toy_root, make_toy_data, specs, caplog):
-    make_toy_data(own_toy_root, people=3, views=3, seed=1, size=(64, 44))
-    data = module(own_toy_root, specs)
+def test_training_goes_on_with_another_pair(draw_people, tmp_path, specs, caplog):
+    draw_people(tmp_path, people=3, views=3, seed=1, size=(64, 44))
+    data = module(tmp_path, specs)
     data.setup("fit")
     broken = data.train.pairs[0].source
     broken.write_bytes(b"no picture")
