@@ -79,7 +79,7 @@ def clothe(body: Body, shape: Shape, outfit: Outfit) -> Garments:
 
     coverage = np.maximum.reduce([fields[layer] for layer in fields if layer not in {Layer.SKIRT, Layer.JACKET}])
     if Layer.SKIRT in fields:
-        under_skirt = (body.arm < 0.2) & (body.canonical[:, 2] < 0)
+        under_skirt = (body.arm < 0.2) & (body.canonical[:, 2] < 0.05)
         coverage = np.maximum(coverage, np.where(under_skirt, fields[Layer.SKIRT] - 0.05, -1))
     shells = _tights_shells(body, shape, outfit, drawn)
     if outfit.skirt is not None:

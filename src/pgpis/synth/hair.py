@@ -56,8 +56,8 @@ def hair_shells(body: Body, shape: Shape, identity: Identity) -> list[Shell]:
 
 
 def _scalp_faces(body: Body) -> npt.NDArray[np.int64]:
-    faces = body.parts["body"].faces
-    return np.flatnonzero((body.head[faces] > 0.2).all(axis=1))
+    part = body.parts["body"]
+    return np.flatnonzero((body.head[part.faces] > 0.2).all(axis=1) & (part.part >= 23))
 
 
 def _cap(body: Body, shape: Shape, identity: Identity, thickness: float) -> Shell:

@@ -131,7 +131,7 @@ def _dress(key: str) -> DressedPerson:
         np.ascontiguousarray(chart_uv[drawn], dtype=np.float32),
         clip,
         _attributes(body, shells, source, clip, line),
-        garments.fields,
+        garments.fields | ({Layer.HAIR: line} if Layer.HAIR in layer else {}),
         line,
     )
 
