@@ -52,7 +52,7 @@ def test_pairs_load_pictures_key_points_and_drawings(toy_root):
     assert dataset.load(0, {"pose"}).source is None
     drawn = DeepFashion(toy_root, "test", pose="drawn")
     drawn.setup()
-    assert drawn.load(0).pose_image.size == (44, 64)
+    assert drawn.load(0).pose_image.size == (750, 1101)  # as the official files
 
 
 def test_people_of_the_generated_data_are_split(toy_root):

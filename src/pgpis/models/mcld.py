@@ -1,0 +1,144 @@
+"""MCLD: fills the denoiser's ports from a source picture, a texture, a face embedding and an IUV map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+
+from pgpis.models.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
+from pgpis.models.pose import PoseEncoder
+from pgpis.models.resampler import FaceResampler
+
+__all__ = ["EncodedFoci", "FocalPorts", "MCLDConditioner", "ModelMixin", "denoise_focal"]
+
+
+@dataclass(frozen=True)
+class EncodedFoci:
+    """What the frozen encoders say about a batch.
+
+    ``source`` and ``texture``: CLIP image embeddings ``(B, D)``; ``face``: raw face embeddings ``(B, 512)``, zeros
+    where there is no face.
+    """
+
+    source: torch.Tensor
+    texture: torch.Tensor
+    face: torch.Tensor
+
+
+@dataclass(frozen=True)
+class FocalPorts:
+    """What the denoiser receives beside noisy latents, time steps and the ReferenceNet's hidden states."""
+
+    tokens: FocalTokens
+    pose_features: torch.Tensor
+    """Added to ``conv_in``'s result, ``(B, block_out_channels[0], h, w)``."""
+    reference_token: torch.Tensor
+    """The ReferenceNet's only cross-attention token, ``(B, 1, D)``."""
+
+
+class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
+    """The trained projections of MCLD, and which stage of the denoiser reads which token.
+
+    Down blocks read the source's token, the mid block source and texture, up blocks the texture; all read the face.
+
+    Args:
+        token_dim: Width of CLIP's image embedding and of the denoiser's cross-attention.
+        face_dim: Width of the face embedding.
+        resampler_dim: Width inside the face resampler.
+        resampler_depth: Its layers.
+        resampler_heads: Its heads.
+        resampler_head_dim: Width of one.
+        face_tokens: Number of face tokens.
+        pose_hidden_channels: Channels of the pose encoder's stages.
+        pose_channels: Channels after the denoiser's first convolution.
+        use_face: Ablation: False zeroes the face tokens.
+        use_texture: Ablation: False leaves the texture's token out; up blocks then read the source's.
+        by_stage: Ablation: False lets every stage read source and texture.
+
+    Source: MCLD, "Multi-Focal Condition Aggregation"; table of stages as in the official code.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
+    def __init__(
+        self,
+        *,
+        token_dim: int = 768,
+        face_dim: int = 512,
+        resampler_dim: int = 1280,
+        resampler_depth: int = 4,
+        resampler_heads: int = 20,
+        resampler_head_dim: int = 64,
+        face_tokens: int = 16,
+        pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
+        pose_channels: int = 320,
+        use_face: bool = True,
+        use_texture: bool = True,
+        by_stage: bool = True,
+    ) -> None:
+        super().__init__()
+        self.face_resampler = FaceResampler(
+            dim=resampler_dim,
+            depth=resampler_depth,
+            heads=resampler_heads,
+            head_dim=resampler_head_dim,
+            tokens=face_tokens,
+            embedding_dim=face_dim,
+            token_dim=token_dim,
+        )
+        self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
+
+    def forward(self, encoded: EncodedFoci, iuv: torch.Tensor) -> FocalPorts:
+        """Fill the ports.
+
+        Args:
+            encoded: What the frozen encoders say.
+            iuv: DensePose's map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
+        """
+        dtype = next(self.parameters()).dtype
+        source, texture = encoded.source[:, None].to(dtype), encoded.texture[:, None].to(dtype)
+        face = self.face_resampler(encoded.face.to(dtype))
+        if not self.config.use_face:
+            face = torch.zeros_like(face)
+        if not self.config.use_texture:
+            tokens = FocalTokens(source, source, source, face)
+        elif not self.config.by_stage:
+            both = torch.cat([source, texture], dim=1)
+            tokens = FocalTokens(both, both, both, face)
+        else:
+            tokens = FocalTokens(source, torch.cat([source, texture], dim=1), texture, face)
+        return FocalPorts(tokens, self.pose_encoder(iuv.to(dtype)), source)
+
+
+def denoise_focal(
+    unet: MultiFocalUNet,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    pose_features: torch.Tensor,
+    conditions: FocalConditions,
+) -> torch.Tensor:
+    """Run the denoiser once.
+
+    Args:
+        unet: The denoiser.
+        latents: Noisy latents, scaled, ``(R, C, h, w)``.
+        timesteps: int64 ``(R,)`` or a scalar.
+        pose_features: ``(R, block_out_channels[0], h, w)``.
+        conditions: Keys and values for R rows, from :meth:`MultiFocalUNet.prepare`.
+
+    Returns:
+        The prediction, ``(R, C, h, w)``.
+    """
+    # the stock block asks for tokens to tell cross- from self-attention; the processors read the conditions
+    first_tokens = next(iter(conditions.tokens.values()))[0]
+    unread = latents.new_empty(len(latents), first_tokens.shape[2], unet.config.cross_attention_dim)
+    prediction: torch.Tensor = unet(
+        torch.cat([latents.to(pose_features.dtype), pose_features], dim=1),
+        timesteps,
+        encoder_hidden_states=unread.to(pose_features.dtype),
+        cross_attention_kwargs={"conditions": conditions},
+        return_dict=False,
+    )[0]
+    return prediction

@@ -1,0 +1,141 @@
+"""ReferenceNet: a UNet that is run once on the texture and lends its hidden states to the denoiser's self-attention."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from diffusers import ModelMixin, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import nn
+
+from pgpis.errors import PgpisError
+
+__all__ = ["ModelMixin", "ReferenceBank", "ReferenceNet"]  # diffusers' loader looks for the base class here
+
+ReferenceBank = dict[str, torch.Tensor]
+"""By the name of a transformer block: its input after ``norm1``, ``(B, L, C)``."""
+
+
+class BankingProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
+    """Stock self-attention that first writes its input into the bank.
+
+    Args:
+        block: Name of the transformer block.
+    """
+
+    def __init__(self, block: str) -> None:
+        super().__init__()
+        self.block = block
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        temb: torch.Tensor | None = None,
+        bank: ReferenceBank | None = None,
+    ) -> torch.Tensor:
+        """Attend as usual; ``hidden_states`` ``(B, L, C)`` is what the block's ``norm1`` returned."""
+        if bank is not None:
+            bank[self.block] = hidden_states
+        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return attended
+
+
+class CrossProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
+    """Stock cross-attention that lets the bank pass by."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        temb: torch.Tensor | None = None,
+        bank: ReferenceBank | None = None,
+    ) -> torch.Tensor:
+        """Attend as usual."""
+        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return attended
+
+
+class LastBlock(nn.Module):
+    """What is left of the last transformer block: its first normalisation. Nothing reads what would come after.
+
+    Args:
+        block: Name of the transformer block.
+        norm1: Its normalisation.
+    """
+
+    def __init__(self, block: str, norm1: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.norm1 = norm1
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Write the normalised input into the bank and return the input; other arguments are the block's."""
+        bank = (cross_attention_kwargs or {}).get("bank")
+        if bank is not None:
+            bank[self.block] = self.norm1(hidden_states)
+        return hidden_states
+
+
+class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
+    """``UNet2DConditionModel`` without what comes after its last ``norm1``.
+
+    Arguments and names of weights are the base class's; the tail (rest of the last transformer block, its output
+    projection, ``conv_norm_out``, ``conv_out``) is not built.
+
+    Source: MCLD, section "Appearance: ReferenceNet on the UV texture"; Animate Anyone.
+    """
+
+    @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc, unused-ignore]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        number = len(self.up_blocks) - 1
+        attentions = getattr(self.up_blocks[-1], "attentions", None)
+        if not attentions:
+            raise PgpisError("ReferenceNet: the last of up_block_types must have attention, as CrossAttnUpBlock2D")
+        self.set_attn_processor(
+            {
+                name: BankingProcessor(name.removesuffix(".attn1.processor"))
+                if name.endswith(".attn1.processor")
+                else CrossProcessor()
+                for name in self.attn_processors
+            }
+        )
+        last = attentions[-1]
+        blocks = last.transformer_blocks
+        name = f"up_blocks.{number}.attentions.{len(attentions) - 1}.transformer_blocks.{len(blocks) - 1}"
+        blocks[-1] = LastBlock(name, blocks[-1].norm1)
+        last.proj_out = nn.Identity()
+        self.conv_norm_out = None
+        self.conv_out = nn.Identity()
+
+    def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
+        """Run once, at time step 0.
+
+        Args:
+            latents: Scaled latents of the texture, ``(B, 4, h, w)``.
+            tokens: The source picture's CLIP token, ``(B, 1, cross_attention_dim)``.
+
+        Returns:
+            What each transformer block's ``norm1`` returned.
+        """
+        bank: ReferenceBank = {}
+        self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
+        return bank

@@ -1,0 +1,86 @@
+"""MCLD's official tiny models, as this package's modules."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from pgpis.models.mcld import MCLDConditioner
+from pgpis.models.multifocal import MultiFocalUNet
+from pgpis.models.reference import ReferenceNet
+
+BLOCKS = {
+    "CrossAttnDownBlock3D": "CrossAttnDownBlock2D",
+    "DownBlock3D": "DownBlock2D",
+    "UpBlock3D": "UpBlock2D",
+    "CrossAttnUpBlock3D": "CrossAttnUpBlock2D",
+}
+UNET_FIELDS = (
+    "sample_size", "block_out_channels", "layers_per_block", "norm_num_groups", "cross_attention_dim",
+    "attention_head_dim", "use_linear_projection",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OfficialMCLD:
+    """Modules with the fixtures' weights, and the recorded tensors."""
+
+    unet: MultiFocalUNet
+    reference_net: ReferenceNet
+    conditioner: MCLDConditioner
+    io: dict[str, torch.Tensor]
+    train: dict[str, torch.Tensor]
+    meta: dict[str, Any]
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return {key: value.float() for key, value in load_file(path).items()}
+
+
+def load_official_mcld(root: Path) -> OfficialMCLD:
+    folder = root / "mcld_forward"
+    meta = json.loads((folder / "meta.json").read_text())
+    config = {name: meta["unet_config"][name] for name in UNET_FIELDS}
+    config["down_block_types"] = [BLOCKS[name] for name in meta["unet_config"]["down_block_types"]]
+    config["up_block_types"] = [BLOCKS[name] for name in meta["unet_config"]["up_block_types"]]
+    unet = MultiFocalUNet(**config)
+    unet.load_state_dict(weights_of(folder / "denoising_unet.fp16.safetensors"))
+
+    reference_net = ReferenceNet(**config)
+    official = weights_of(folder / "reference_unet.fp16.safetensors")
+    known = reference_net.state_dict()
+    dropped = official.keys() - known.keys()
+    last = f"up_blocks.{len(config['up_block_types']) - 1}.attentions.{config['layers_per_block']}."
+    assert dropped
+    assert all(key.startswith(last) for key in dropped), "only the tail may be left out"
+    reference_net.load_state_dict({key: value for key, value in official.items() if key in known})
+
+    resampler, pose = meta["resampler"], meta["pose_guider"]
+    conditioner = MCLDConditioner(
+        token_dim=resampler["output_dim"],
+        face_dim=resampler["embedding_dim"],
+        resampler_dim=resampler["dim"],
+        resampler_depth=resampler["depth"],
+        resampler_heads=resampler["heads"],
+        resampler_head_dim=resampler["dim_head"],
+        face_tokens=resampler["num_queries"],
+        pose_hidden_channels=tuple(pose["block_out_channels"]),
+        pose_channels=pose["channels"],
+    )
+    conditioner.face_resampler.load_state_dict(weights_of(folder / "image_proj_model.fp16.safetensors"))
+    conditioner.pose_encoder.load_state_dict(weights_of(folder / "pose_guider.fp16.safetensors"))
+    for module in (unet, reference_net, conditioner):
+        module.eval()
+    return OfficialMCLD(
+        unet,
+        reference_net,
+        conditioner,
+        load_file(folder / "io.safetensors"),
+        load_file(folder / "train.safetensors"),
+        meta,
+    )
