@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors.torch import load_file
+from transformers import CLIPVisionConfig
 
+from conftest import known_fields
+from pgpis.models import load_vision_encoder
 from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.multifocal import MultiFocalUNet
 from pgpis.models.reference import ReferenceNet
+from pgpis.pipelines import MCLDPipeline
 
 BLOCKS = {
     "CrossAttnDownBlock3D": "CrossAttnDownBlock2D",
@@ -36,6 +41,35 @@ class OfficialMCLD:
     io: dict[str, torch.Tensor]
     train: dict[str, torch.Tensor]
     meta: dict[str, Any]
+
+
+VAE_FIELDS = ("block_out_channels", "layers_per_block", "norm_num_groups", "latent_channels", "scaling_factor")
+
+
+def load_official_pipeline(root: Path, scheduler: dict[str, Any]) -> MCLDPipeline:
+    """The official components as a pipeline; ``scheduler``: the recorded configuration of DDIM."""
+    folder = root / "mcld_forward"
+    official = load_official_mcld(root)
+    config = {name: official.meta["vae_config"][name] for name in VAE_FIELDS if name in official.meta["vae_config"]}
+    stages = len(config["block_out_channels"])
+    blocks = {
+        "down_block_types": ["DownEncoderBlock2D"] * stages,
+        "up_block_types": ["UpDecoderBlock2D"] * stages,
+    }
+    vae = AutoencoderKL(**config, **blocks)
+    vae.load_state_dict(weights_of(folder / "vae.fp16.safetensors"))
+    clip = known_fields(CLIPVisionConfig, official.meta["clip_config"])
+    encoder = load_vision_encoder(clip, weights_of(folder / "image_encoder.fp16.safetensors"))
+    pipeline = MCLDPipeline(
+        vae=vae.eval(),
+        unet=official.unet,
+        reference_net=official.reference_net,
+        scheduler=DDIMScheduler.from_config(scheduler),
+        image_encoder=encoder.eval(),
+        conditioner=official.conditioner,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

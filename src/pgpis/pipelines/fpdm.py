@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+from diffusers import AutoencoderKL, SchedulerMixin
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
-from torch import nn
 
 from pgpis.batch import ImageSpecs, PairBatch
 from pgpis.diffusion import guidance_branches
 from pgpis.errors import PgpisError
-from pgpis.images import tensor_to_images
 from pgpis.models.attention import KeyValueCache
 from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.models.fpdm import FPDMConditioner, Ports, denoise, encode_pair, image_specs
 from pgpis.models.fusion import FusionEmbedder
 from pgpis.models.unet import PoseUNet
+from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode, scale_factor
 from pgpis.pipelines.branches import Generators, branch_rows, guide, per_row
 from pgpis.pipelines.inputs import Picture, prepare_pairs
-
-OutputType: TypeAlias = Literal["pil", "pt", "latent"]
-StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 @dataclass
@@ -39,7 +32,7 @@ class FPDMPipelineOutput(BaseOutput):  # type: ignore[misc, unused-ignore]
     """Pictures; a tensor ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents ``(R, C, h, w)`` for "latent"."""
 
 
-class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
+class FPDMPipeline(SamplingPipeline):
     """Generate a person in a new pose.
 
     Args:
@@ -60,7 +53,6 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
 
     model_cpu_offload_seq = "source_encoder->fusion_embedder->conditioner->unet->vae"
     _optional_components: ClassVar[list[str]] = ["fusion_embedder"]
-    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
 
     def __init__(
         self,
@@ -83,7 +75,7 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
             conditioner=conditioner,
             fusion_embedder=fusion_embedder,
         )
-        self.vae_scale_factor = _scale_factor(vae)
+        self.vae_scale_factor = scale_factor(vae)
 
     def image_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
         """Return the pictures that a batch for :meth:`generate` must hold (``target_image`` is not looked at)."""
@@ -183,7 +175,7 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         pose_scale = guidance_scale if pose_guidance_scale is None else pose_guidance_scale
         branches = guidance_branches(guidance_scale, pose_scale, fusion=fusion)
 
-        with _evaluation_mode(self.components.values()):
+        with evaluation_mode(self.components.values()):
             ports, cache = self._condition(batch, branches, num_images_per_pair, cache_keys_values)
             self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             size = tuple(ports.pose_features.shape[-2:])
@@ -199,7 +191,7 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                     sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
                     sample = self._call_back(callback_on_step_end, step, timestep, sample)
                     progress.update()
-            return self._finish(sample, output_type)
+            return FPDMPipelineOutput(images=self._finish(sample, output_type))
 
     def _check_call(self, batch: PairBatch, num_images_per_pair: int, output_type: str) -> None:
         needed = [key for key, spec in self.image_specs().items() if spec.origin != "target"]
@@ -244,51 +236,6 @@ class FPDMPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
             embedding = branch_rows(embedding.to(dtype), empty, branches, num_images, (False, False, True))
         return Ports(tokens, pose_features, embedding), cache
 
-    def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
-        if latents is None:
-            latents = randn_tensor(shape, generator=generators, device=self._execution_device, dtype=torch.float32)
-        elif tuple(latents.shape) != shape:
-            raise PgpisError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
-        start: torch.Tensor = latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
-        return start
-
-    def _step_arguments(self, generators: Generators) -> dict[str, Any]:
-        accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-        return {"generator": generators} if accepts_generator else {}
-
-    def _call_back(
-        self, callback: StepCallback | None, step: int, timestep: torch.Tensor, latents: torch.Tensor
-    ) -> torch.Tensor:
-        if callback is None:
-            return latents
-        return callback(self, step, int(timestep), {"latents": latents}).get("latents", latents)
-
-    def _finish(self, latents: torch.Tensor, output_type: OutputType) -> FPDMPipelineOutput:
-        images: torch.Tensor = latents
-        if output_type != "latent":
-            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-            images = self.vae.decode(scaled, return_dict=False)[0].float().clamp(-1, 1)
-        self.maybe_free_model_hooks()
-        return FPDMPipelineOutput(images=tensor_to_images(images) if output_type == "pil" else images)
-
-
-@contextmanager
-def _evaluation_mode(components: Any) -> Iterator[None]:
-    """Switch dropout off while sampling, and leave the modules as they were: a task samples with what it trains."""
-    training = [module for part in components if isinstance(part, nn.Module) for module in part.modules()]
-    training = [module for module in training if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _scale_factor(vae: AutoencoderKL) -> int:
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
-
 
 def _check_components(
     vae: AutoencoderKL,
@@ -303,7 +250,7 @@ def _check_components(
         ("token_dim", config.token_dim, unet.config.cross_attention_dim),
         ("pose_channels", config.pose_channels, unet.config.block_out_channels[0]),
         ("fusion_dim", config.fusion_dim, None if fusion_embedder is None else fusion_embedder.embedding_dim),
-        ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), _scale_factor(vae)),
+        ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), scale_factor(vae)),
         ("latent channels of the unet", unet.config.in_channels, vae.config.latent_channels),
     )
     for name, own, other in pairs:

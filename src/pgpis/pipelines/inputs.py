@@ -31,7 +31,7 @@ def prepare_pairs(
     Raises:
         PgpisError: No pictures, numbers that do not match, or something that is no picture.
     """
-    sources, poses = _as_list(source, "source"), _as_list(pose, "pose")
+    sources, poses = as_pictures(source, "source"), as_pictures(pose, "pose")
     count = max(len(sources), len(poses))
     if len(sources) not in (1, count) or len(poses) not in (1, count):
         raise PgpisError(f"got {len(sources)} sources and {len(poses)} poses, expected as many of both, or one of one")
@@ -44,7 +44,12 @@ def prepare_pairs(
     return batch
 
 
-def _as_list(pictures: Picture | Sequence[Picture], name: str) -> list[Image.Image]:
+def as_pictures(pictures: Picture | Sequence[Picture], name: str) -> list[Image.Image]:
+    """Return one picture or several as a list of RGB pictures.
+
+    Raises:
+        PgpisError: There is none, or something is no picture; ``name`` says which argument it was.
+    """
     given = [pictures] if isinstance(pictures, Image.Image | np.ndarray) else list(pictures)
     if not given:
         raise PgpisError(f"{name}: got an empty list of pictures")

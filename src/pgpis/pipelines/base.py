@@ -1,0 +1,73 @@
+"""What the pipelines of all models share: the start, the steps' arguments, the end of sampling."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import nn
+
+from pgpis.errors import PgpisError
+from pgpis.images import tensor_to_images
+from pgpis.pipelines.branches import Generators
+
+OutputType: TypeAlias = Literal["pil", "pt", "latent"]
+StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+
+
+class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
+    """A diffusers pipeline with ``vae`` and ``scheduler``; the scheduler computes in float32 in every precision."""
+
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+
+    def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
+        if latents is None:
+            latents = randn_tensor(shape, generator=generators, device=self._execution_device, dtype=torch.float32)
+        elif tuple(latents.shape) != shape:
+            raise PgpisError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
+        start: torch.Tensor = latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
+        return start
+
+    def _step_arguments(self, generators: Generators) -> dict[str, Any]:
+        accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        return {"generator": generators} if accepts_generator else {}
+
+    def _call_back(
+        self, callback: StepCallback | None, step: int, timestep: torch.Tensor, latents: torch.Tensor
+    ) -> torch.Tensor:
+        if callback is None:
+            return latents
+        return callback(self, step, int(timestep), {"latents": latents}).get("latents", latents)
+
+    def _finish(self, latents: torch.Tensor, output_type: OutputType) -> list[Image.Image] | torch.Tensor:
+        images: torch.Tensor = latents
+        if output_type != "latent":
+            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+            images = self.vae.decode(scaled, return_dict=False)[0].float().clamp(-1, 1)
+        self.maybe_free_model_hooks()
+        return tensor_to_images(images) if output_type == "pil" else images
+
+
+@contextmanager
+def evaluation_mode(components: Any) -> Iterator[None]:
+    """Switch dropout off while sampling, and leave the modules as they were: a task samples with what it trains."""
+    training = [module for part in components if isinstance(part, nn.Module) for module in part.modules()]
+    training = [module for module in training if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def scale_factor(vae: AutoencoderKL) -> int:
+    """Return how many pixels one latent stands for in each direction."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
