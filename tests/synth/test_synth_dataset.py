@@ -263,33 +263,41 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
     assert contents(root) == before
 
 
-@pytest.mark.slow
-def test_interrupted_it_stops_cleanly_and_goes_on(tmp_path):
-    out = tmp_path / "data"
-    words = [
-        sys.executable,
-        "-m",
-        "pgpis",
-        "synth",
-        "--out",
-        str(out),
-        "--people",
-        "40",
-        "--views",
-        "2",
-        "--no-textures",
-    ]
-    process = subprocess.Popen([*words, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True, text=True)
+def interrupted_run(out, until):
+    """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
+    words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--no-textures", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgpis", *words], stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
     deadline = time.monotonic() + 120
-    while not list(out.glob("manifest/people/*.json")) and time.monotonic() < deadline:
+    while not until() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes at once
+    os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    done = len(list(out.glob("manifest/people/*.json")))
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     assert told.splitlines()[-1] == "pgpis: error: interrupted; run the same command again to continue"
     assert "Traceback" not in told
-    assert 0 < done < 40
     assert not [path for path in out.rglob(".*") if path.is_file()]
-    report = make_dataset(out, DatasetOptions(people=40, views=2, textures=False), workers=2)
-    assert (report.kept, report.drawn) == (done, 40 - done)
+    return len(list(out.glob("manifest/people/*.json")))
+
+
+@pytest.mark.slow
+def test_interrupted_while_processes_start_it_stops_cleanly(tmp_path):
+    begun = time.monotonic() + 1e9
+
+    def soon_after_the_start():
+        nonlocal begun
+        if (tmp_path / "data" / "job.json").is_file():
+            begun = min(begun, time.monotonic())
+        return time.monotonic() - begun > 0.1
+
+    interrupted_run(tmp_path / "data", soon_after_the_start)
+
+
+@pytest.mark.slow
+def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(tmp_path):
+    out = tmp_path / "data"
+    done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")))
+    assert 0 < done < 12
+    report = make_dataset(out, DatasetOptions(people=12, views=2, textures=False), workers=2)
+    assert (report.kept, report.drawn) == (done, 12 - done)

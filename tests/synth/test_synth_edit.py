@@ -13,7 +13,7 @@ from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Frame, read_keypoints
 from pgpis.synth import triples
-from pgpis.synth.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
+from pgpis.synth.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
 from pgpis.synth.files import json_line
 from pgpis.synth.manifest import Entry, read_manifest
 from pgpis.synth.render import draw, draw_colors
@@ -154,10 +154,14 @@ def test_fabrics_go_to_the_garments_that_are_worn(people, own, other, expected):
 
 
 def test_another_identity_keeps_the_stature(people):
-    scene, other = people[0][0], people[1][0]
-    result = with_identity(scene, other.identity).identity
-    assert result.shape == {**other.identity.shape, "height": scene.identity.shape["height"]}
-    assert dataclasses.replace(result, shape=other.identity.shape) == other.identity
+    statures = [stature(views[0].identity) for views in people]
+    assert max(statures) - min(statures) > 0.05
+    for views, others in itertools.permutations(people, 2):
+        other = others[0].identity
+        result = with_identity(views[0], other).identity
+        assert stature(result) == pytest.approx(stature(views[0].identity), abs=0.001)
+        assert {**result.shape, "height": other.shape["height"]} == other.shape
+        assert dataclasses.replace(result, shape=other.shape) == other
 
 
 @pytest.mark.parametrize("kind", triples.KINDS)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pgpis.synth.body import load_body
 from pgpis.synth.scene import Identity, Outfit, Pose, Scene
 
-STATURE = "height"
+SECANT_STEPS = 2
 HAIR_SHAPE = ("hair_volume", "hair_length", "parting")
 """The numbers of an identity's paint that shape hair instead of colouring it."""
 
@@ -64,8 +65,26 @@ def with_identity(scene: Scene, other: Identity) -> Scene:
 
     They are given the stature of the one they replace: the camera stays, and would cut off a taller person's head.
     """
-    shape = {**other.shape, STATURE: scene.identity.shape[STATURE]}
-    return replace(scene, identity=replace(other, shape=shape))
+    return replace(scene, identity=_of_stature(other, stature(scene.identity)))
+
+
+def stature(identity: Identity) -> float:
+    """Return metres from sole to crown in the rest pose."""
+    body = load_body()
+    first, last = body.parts["body"].vertices
+    height = body.shape(identity.shape, identity.face).vertices[first:last, 2]
+    return float(height.max() - height.min())
+
+
+def _of_stature(identity: Identity, metres: float) -> Identity:
+    """Return the person made as tall; nothing but the phenotype ``height`` changes."""
+    for _ in range(SECANT_STEPS):  # stature is almost linear in it
+        height = identity.shape["height"]
+        taller = replace(identity, shape={**identity.shape, "height": height + 0.1})
+        slope = (stature(taller) - stature(identity)) / 0.1
+        height += (metres - stature(identity)) / slope
+        identity = replace(identity, shape={**identity.shape, "height": height})
+    return identity
 
 
 def with_pose(scene: Scene, other: Pose) -> Scene:

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -67,7 +68,8 @@ def run_units(units: Sequence[U], work: Callable[[U], None], workers: int) -> li
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(workers, len(units)), mp_context=context, initializer=_leave_interrupts_alone)
         try:
-            running = {pool.submit(work, unit): number for number, unit in enumerate(units)}
+            with _born_deaf():
+                running = {pool.submit(work, unit): number for number, unit in enumerate(units)}
             for future in as_completed(running):
                 number = running.pop(future)
                 unit = units[number]
@@ -104,6 +106,21 @@ def _reason(error: BaseException) -> str:
 def _leave_interrupts_alone() -> None:
     """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _born_deaf() -> Iterator[None]:
+    """Let processes that start inside ignore Ctrl-C also while they are importing, before their initializer runs."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread may, and only it is interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
