@@ -24,7 +24,7 @@ def draw_people():
     from pgpis.synth.dataset import DatasetOptions, make_dataset
 
     def draw(root, people, views, seed=0, size=(256, 176)):
-        options = DatasetOptions(people, views, size, seed=seed, test_share=1 / 3, textures=False)
+        options = DatasetOptions(people, views, size, seed=seed, test_share=1 / 3, textures="none")
         assert not make_dataset(root, options).failures
 
     return draw

@@ -7,7 +7,7 @@ import pytest
 import reference_raster
 
 from pgpis.synth import raster
-from pgpis.synth.atlas import person_atlas
+from pgpis.synth.atlas import person_atlas, texture_charts
 from pgpis.synth.camera import place_person, project
 from pgpis.synth.identity import sample_paint
 from pgpis.synth.person import dress
@@ -133,3 +133,14 @@ def test_both_rasterisers_agree_on_a_person(scenes, view):
     reference = reference_raster.rasterize(points, person.faces, person.clip, 512, 352)[0]
     assert (ours >= 0).sum() > 20_000
     assert (ours != reference).sum() <= 2
+
+
+def test_the_texture_charts_are_the_atlas_without_gaps(scenes):
+    scene = scenes[0]
+    atlas, layer = person_atlas(dress(scene.identity, scene.outfit), 64)
+    charts = texture_charts(atlas)
+    assert charts.shape == (24, 64, 64, 3)
+    second_row_third = charts[6 + 2][::-1]
+    own, covered = atlas[64:128, 128:192], layer[64:128, 128:192] >= 0
+    assert np.array_equal(second_row_third[covered], own[covered])
+    assert charts.reshape(24, -1).min(axis=1).min() > 0  # no black texel is left

@@ -29,7 +29,7 @@ from pgpis.synth.manifest import read_manifest
 from pgpis.synth.sampling import person_of
 from pgpis.synth.scene import Layer
 
-OPTIONS = DatasetOptions(people=3, views=3, layout="both", seed=7, frames=2, textures=False)
+OPTIONS = DatasetOptions(people=3, views=3, layout="both", seed=7, frames=2, textures="none")
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch)
     texture = np.zeros((512, 512, 3), np.uint8)
     texture[..., 0] = 200
     monkeypatch.setattr(deepfashion, "texture_mapper", lambda: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
-    files, entries = deepfashion.write_person(tmp_path, 7, 1, 2, (256, 176), "train", "limbs", textures=True)
+    files, entries = deepfashion.write_person(tmp_path, 7, 1, 2, (256, 176), "train", "limbs", textures="seen")
     flat = deepfashion.Names.of(entries[0].name).flat
     assert f"train_texture/{flat}.png" in files
     assert np.array_equal(np.asarray(Image.open(tmp_path / f"train_texture/{flat}.png")), texture)
@@ -236,7 +236,7 @@ def test_phoenix_layout(root, split):
 def test_a_unit_that_fails_is_listed_and_the_others_are_kept(tmp_path, capsys):
     out = tmp_path / "data"
     (out / "manifest" / "people" / "000001.json").mkdir(parents=True)
-    words = ["synth", "--out", str(out), "--people", "2", "--views", "2", "--workers", "1", "--no-textures"]
+    words = ["synth", "--out", str(out), "--people", "2", "--views", "2", "--workers", "1", "--textures=none"]
     assert main(words) == 1
     told = capsys.readouterr().out
     assert "1 failed" in told
@@ -265,7 +265,7 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
 
 def interrupted_run(out, until):
     """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
-    words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--no-textures", "--workers", "2"]
+    words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--textures=none", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pgpis", *words], stderr=subprocess.PIPE, start_new_session=True, text=True
     )
@@ -299,5 +299,5 @@ def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(tmp_path):
     out = tmp_path / "data"
     done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")))
     assert 0 < done < 12
-    report = make_dataset(out, DatasetOptions(people=12, views=2, textures=False), workers=2)
+    report = make_dataset(out, DatasetOptions(people=12, views=2, textures="none"), workers=2)
     assert (report.kept, report.drawn) == (done, 12 - done)

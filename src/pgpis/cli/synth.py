@@ -56,7 +56,11 @@ def dataset_parser() -> OneLineParser:
         help="hidden points in the pose files: those of limbs, as OpenPose guesses them, all, or none [limbs]",
     )
     parser.add_argument(
-        "--no-textures", action="store_true", help="leave out the UV textures, which MCLD reads and FPDM does not"
+        "--textures",
+        choices=("exact", "seen", "none"),
+        default="exact",
+        help="UV textures, which MCLD reads and FPDM does not: the whole person's (exact); what the picture shows, by "
+        "the published procedure, half a second each (seen); or none [exact]",
     )
     _add_workers(parser)
     return parser
@@ -136,7 +140,7 @@ def _dataset(words: Sequence[str]) -> int:
             options.frames,
             options.test_share,
             options.hidden_points,
-            not options.no_textures,
+            options.textures,
         ),
         options.workers,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -97,3 +98,38 @@ def person_atlas(person: DressedPerson, size: int = 200) -> tuple[npt.NDArray[np
     picture[grid.row, grid.column] = np.round(person.color(layer, Surface.of(values[:, : Surface.COLUMNS])))
     layers[grid.row, grid.column] = layer
     return picture, layers
+
+
+def texture_charts(atlas: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Rearrange an atlas as :class:`pgpis.uv_texture.TextureMapper` takes charts.
+
+    Args:
+        atlas: ``(4·size, 6·size, 3)`` from :func:`person_atlas`.
+
+    Returns:
+        ``(24, size, size, 3)``, rows from V = 1 to V = 0. Texels that no face covers take the nearest colour, so that
+        no black line shows where charts meet.
+    """
+    size = atlas.shape[0] // ROWS
+    filled = atlas.reshape(-1, 3)[_nearest_covered(size)]
+    charts = filled.reshape(ROWS, size, COLUMNS, size, 3).transpose(0, 2, 1, 3, 4).reshape(-1, size, size, 3)
+    return np.ascontiguousarray(charts[:, ::-1])
+
+
+@lru_cache(maxsize=2)
+def _nearest_covered(size: int) -> npt.NDArray[np.int64]:
+    """Return for each texel of the atlas the number of the nearest one of its chart that a face covers."""
+    grid = texels(size)
+    covered = np.zeros((ROWS * size, COLUMNS * size), bool)
+    covered[grid.row, grid.column] = True
+    numbers = np.arange(covered.size).reshape(covered.shape)
+    result = np.empty_like(numbers)
+    for number in range(ROWS * COLUMNS):
+        row, column = divmod(number, COLUMNS)
+        block = np.s_[row * size : (row + 1) * size, column * size : (column + 1) * size]
+        free = np.uint8(~covered[block])
+        _, label = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        nearest = np.zeros(int(label.max()) + 1, np.int64)
+        nearest[label[covered[block]]] = numbers[block][covered[block]]
+        result[block] = nearest[label]
+    return result.reshape(-1)

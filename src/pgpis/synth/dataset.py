@@ -51,7 +51,8 @@ class DatasetOptions:
         frames: Length of a signer's sequence.
         test_share: Share of the people that only the test lists hold; in the phoenix layout half of them are in dev.
         hidden_points: Which hidden points the ``pose`` files give, see :func:`deepfashion.openpose_keypoints`.
-        textures: Whether the deepfashion layout holds the textures that MCLD reads.
+        textures: Which textures MCLD's layout gets: ``exact`` the person's whole one, ``seen`` what the picture shows,
+            made by the published procedure (half a second each), or ``none``.
 
     Raises:
         PgpisError: A value is out of range.
@@ -65,7 +66,7 @@ class DatasetOptions:
     frames: int = 32
     test_share: float = 0.2
     hidden_points: deepfashion.HiddenPoints = "limbs"
-    textures: bool = True
+    textures: deepfashion.Textures = "exact"
 
     def __post_init__(self) -> None:
         ranges = {
@@ -131,7 +132,7 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Datase
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
     open_folder(out, {"format": FORMAT, **asdict(options)}, growing="people")
-    if options.textures and options.layout != "phoenix":
+    if options.textures != "none" and options.layout != "phoenix":
         deepfashion.texture_mapper()  # tells what is missing before any process starts
     units = options.units()
     missing = [unit for unit in units if not is_done(out, record_path(out, unit))]

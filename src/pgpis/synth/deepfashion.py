@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from pgpis.drawing import draw_pose
 from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
-from pgpis.synth.atlas import person_atlas
+from pgpis.synth.atlas import person_atlas, texture_charts
 from pgpis.synth.files import json_line, link, replacing, write_bytes, write_image, write_iuv, write_json
 from pgpis.synth.identity import face_code
 from pgpis.synth.manifest import Entry, plain
@@ -46,6 +46,7 @@ from pgpis.synth.scene import Identity, Outfit
 from pgpis.uv_texture import TextureMapper
 
 HiddenPoints = Literal["limbs", "all", "none"]
+Textures = Literal["exact", "seen", "none"]
 SPLITS = ("train", "test")
 DRAWING = (1101, 750)
 """Height and width of the official drawings of poses, which were made on DeepFashion's large pictures."""
@@ -128,7 +129,7 @@ def write_person(
     split: str,
     hidden: HiddenPoints,
     *,
-    textures: bool,
+    textures: Textures,
 ) -> tuple[list[str], list[Entry]]:
     """Draw all views of a person and write their files.
 
@@ -140,7 +141,7 @@ def write_person(
         size: Their height and width.
         split: ``train`` or ``test``.
         hidden: Which hidden points are given as key points, see :func:`openpose_keypoints`.
-        textures: Whether MCLD's textures are made.
+        textures: Which of MCLD's textures are made, see :class:`pgpis.synth.dataset.DatasetOptions`.
 
     Returns:
         The files written, relative to ``root``, and the manifest's lines.
@@ -148,6 +149,8 @@ def write_person(
     height, width = size
     scenes = views_of(seed, person, views, aspect=width / height)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, views)
+    atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
+    exact = texture_mapper().texture(texture_charts(atlas)) if textures == "exact" else None
     files = _Files(root)
     entries = []
     for view, (name, scene) in enumerate(zip(names, scenes, strict=True)):
@@ -157,11 +160,10 @@ def write_person(
         _write_pose(files, name, picture, hidden)
         _write_mcld(files, name, picture, split, entry.scene.identity)
         _write_labels(files, name, picture)
-        if textures:
-            texture = texture_mapper()(picture.rgb, picture.iuv)
+        if textures != "none":
+            texture = exact if exact is not None else texture_mapper()(picture.rgb, picture.iuv)
             write_image(files.add(f"{split}_texture/{name.flat}.png"), texture)
         entries.append(entry)
-    atlas = person_atlas(dress(entries[0].scene.identity, entries[0].scene.outfit))[0]
     write_image(files.add(f"labels/{names[0].folder}/atlas.png"), atlas)
     return files.written, entries
 
