@@ -36,8 +36,8 @@ RANGES = {
     "age": (0.55, 0.9),
     "muscle": (0.3, 0.8),
     "weight": (0.2, 0.8),
-    "height": (0.25, 0.8),
-    "proportions": (0.4, 1.0),
+    "height": (0.1, 0.75),
+    "proportions": (0.0, 0.8),
     "cupsize": (0.25, 0.7),
 }
 FACE_SHAPES = ("nose-", "chin-", "mouth-", "head-", "eyebrows-", "forehead-", "neck-", "cheek-", "eye-", "ear-")

@@ -44,12 +44,12 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     female = bool(rng.random() < 0.55)
     origin = rng.dirichlet([0.55, 0.5, 0.6])
     shape = {
-        "gender": rng.uniform(0.02, 0.14) if female else rng.uniform(0.88, 0.98),
+        "gender": rng.uniform(0.88, 0.98) if female else rng.uniform(0.02, 0.14),  # 0 is male
         "age": rng.uniform(0.60, 0.84),
         "muscle": rng.uniform(0.38, 0.58) if female else rng.uniform(0.45, 0.72),
         "weight": rng.uniform(0.25, 0.68),
-        "height": rng.uniform(0.35, 0.72),
-        "proportions": rng.uniform(0.60, 0.95),
+        "height": rng.uniform(0.27, 0.52),
+        "proportions": rng.uniform(0.05, 0.55),
         "cupsize": rng.uniform(0.30, 0.58),
         "african": origin[0],
         "asian": origin[1],
