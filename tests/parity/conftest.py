@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
+from official_configs import known_fields
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, Dinov2Config
 
@@ -57,13 +58,6 @@ def recipe_tensor(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {key: value.float() for key, value in load_file(path).items()}
-
-
-def known_fields(config_class: type[Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Keep the fields that today's configuration still has: the fixtures were written by transformers 4.40."""
-    defaults = config_class().to_dict()
-    model_type = {"model_type": config["model_type"]}
-    return {key: config[key] for key in config if key in defaults and config[key] != defaults[key]} | model_type
 
 
 COMBINER_NAMES = {

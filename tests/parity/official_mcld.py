@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
+from official_configs import known_fields
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig
 
-from conftest import known_fields
 from pgpis.models import load_vision_encoder
 from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.multifocal import MultiFocalUNet

@@ -9,7 +9,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from pgpis.cli.verbs import parse
+from pgpis.convert.architecture import NORM_GROUPS
 from pgpis.convert.fpdm import convert_fpdm
+from pgpis.convert.mcld import HEADS, IMAGE_ENCODER, RESAMPLER_HEAD_DIM, convert_mcld
 
 
 def parser() -> ArgumentParser:
@@ -25,19 +27,40 @@ def parser() -> ArgumentParser:
     fpdm.add_argument(
         "--base", type=str, default=None, help="Stable Diffusion folder or hub id for parts that are missing"
     )
-    root.add_subcommands().add_subcommand("fpdm", fpdm, help="convert FPDM")
+    mcld = ArgumentParser(exit_on_error=False, description="MCLD's four official files to a pipeline folder.")
+    mcld.add_argument("--denoising", type=Path, required=True, help="denoising_unet.pth")
+    mcld.add_argument("--reference", type=Path, required=True, help="reference_unet.pth")
+    mcld.add_argument("--pose-guider", type=Path, required=True, help="pose_guider.pth")
+    mcld.add_argument("--image-proj", type=Path, required=True, help="image_proj_model.pth or image_projector.pth")
+    mcld.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
+    mcld.add_argument("--base", type=str, required=True, help="Stable Diffusion 1.5 folder or hub id: the autoencoder")
+    mcld.add_argument("--image-encoder", type=str, default=IMAGE_ENCODER, help="CLIP folder or hub id")
+    mcld.add_argument("--heads", type=int, default=HEADS, help="attention heads of the UNets")
+    mcld.add_argument("--resampler-head-dim", type=int, default=RESAMPLER_HEAD_DIM, help="width of a resampler head")
+    mcld.add_argument("--norm-groups", type=int, default=NORM_GROUPS, help="groups of the UNets' normalisation")
+    verbs = root.add_subcommands()
+    verbs.add_subcommand("fpdm", fpdm, help="convert FPDM")
+    verbs.add_subcommand("mcld", mcld, help="convert MCLD")
     return root
 
 
 def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis convert fpdm``."""
+    """Run ``pgpis convert fpdm`` or ``pgpis convert mcld``."""
     options = parse(parser(), words)
-    report = convert_fpdm(
-        fusion=options.fusion,
-        diffusion=options.diffusion,
-        out=options.out,
-        config=options.config,
-        base=options.base,
-    )
+    if words[0] == "mcld":
+        report = convert_mcld(
+            options.denoising,
+            options.reference,
+            options.pose_guider,
+            options.image_proj,
+            options.out,
+            options.base,
+            options.image_encoder,
+            options.heads,
+            options.resampler_head_dim,
+            options.norm_groups,
+        )
+    else:
+        report = convert_fpdm(options.fusion, options.diffusion, options.out, options.config, options.base)
     sys.stdout.write(report.render())
     return 0

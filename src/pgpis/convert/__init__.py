@@ -2,6 +2,7 @@
 
 from pgpis.convert.checkpoint import ForeignCheckpoint, read_checkpoint
 from pgpis.convert.fpdm import convert_fpdm, map_official_keys
+from pgpis.convert.mcld import convert_mcld
 from pgpis.convert.report import ConversionReport
 from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
 
@@ -13,6 +14,7 @@ __all__ = [
     "Rename",
     "apply_rules",
     "convert_fpdm",
+    "convert_mcld",
     "map_official_keys",
     "read_checkpoint",
 ]

@@ -30,6 +30,8 @@ Overrides: TypeAlias = dict[str, dict[str, object]]
 PARTS = ("unet", "vae", "scheduler", "source_encoder", "fusion_encoder", "conditioner")
 """What ``--config`` may name."""
 
+SIZES_HINT = "if the model is not of the published size, describe it with --config or --base"
+
 LAYOUT_VERSION = "2.6.0"
 """Version of Lightning whose checkpoint layout is written."""
 
@@ -63,13 +65,13 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     for part in ("source_encoder", "conditioner"):
         if part not in parts:
             raise PgpisError(f"the diffusion checkpoint holds no tensor of the {part.replace('_', ' ')}")
-    parts = {name: {key: _float32(value) for key, value in tensors.items()} for name, tensors in parts.items()}
+    parts = {name: {key: as_float32(value) for key, value in tensors.items()} for name, tensors in parts.items()}
     has_prior = "fusion_embedder" in parts
     unet = _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior)
     vae = _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report)
     scheduler = _build_scheduler(overrides.get("scheduler", {}), base)
     source_config = architecture.vision_config(
-        _shapes(parts["source_encoder"]), overrides.get("source_encoder", {}), "source_encoder"
+        shapes_of(parts["source_encoder"]), overrides.get("source_encoder", {}), "source_encoder"
     )
     source_encoder = load_vision_encoder(source_config, parts["source_encoder"])
     conditioner = _build_conditioner(parts["conditioner"], overrides.get("conditioner", {}), source_config)
@@ -94,10 +96,10 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
 
 
 def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | None, *, fusion: bool) -> PoseUNet:
-    config = _base_config(PoseUNet, "unet", base, given) or architecture.unet_config(_shapes(weights), given)
+    config = _base_config(PoseUNet, "unet", base, given) or architecture.unet_config(shapes_of(weights), given)
     with torch.device("meta"):
         unet = build_unet(config, fusion=fusion)
-    _fill("unet", unet, weights)
+    fill_module("unet", unet, weights)
     return unet
 
 
@@ -113,37 +115,37 @@ def _build_vae(
         vae = build_vae(base)
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}
         return vae
-    config = _base_config(AutoencoderKL, "vae", base, given) or architecture.vae_config(_shapes(weights), given)
+    config = _base_config(AutoencoderKL, "vae", base, given) or architecture.vae_config(shapes_of(weights), given)
     with torch.device("meta"):
         vae = build_vae(config)
-    _fill("vae", vae, weights)
+    fill_module("vae", vae, weights)
     return vae
 
 
 def _build_conditioner(weights: dict[str, torch.Tensor], given: Config, source_config: Config) -> FPDMConditioner:
     check_keys("conditioner", given, init_keys(FPDMConditioner))
-    config = architecture.conditioner_config(_shapes(weights), given)
+    config = architecture.conditioner_config(shapes_of(weights), given)
     if source_config["model_type"] != "dinov2" and "source_size" not in given:
         config["source_size"] = source_config["image_size"]  # CLIP takes no other size
     with torch.device("meta"):
         conditioner: FPDMConditioner = FPDMConditioner.from_config(config)
-    _fill("conditioner", conditioner, weights)
+    fill_module("conditioner", conditioner, weights)
     return conditioner
 
 
 def _build_prior(weights: dict[str, torch.Tensor], given: Config) -> FusionEmbedder:
     prefix = "encoder."
     encoder_weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    encoder_config = architecture.vision_config(_shapes(encoder_weights), given, "fusion_encoder")
+    encoder_config = architecture.vision_config(shapes_of(encoder_weights), given, "fusion_encoder")
     encoder = load_vision_encoder(encoder_config, encoder_weights)
     with torch.device("meta"):
         prior = FusionEmbedder(
-            encoder_config=vision_encoder_config(encoder), **architecture.combiner_config(_shapes(weights))
+            encoder_config=vision_encoder_config(encoder), **architecture.combiner_config(shapes_of(weights))
         )
     prior.encoder = encoder
     head = {name: value for name, value in weights.items() if not name.startswith(prefix)}
     kept = {f"{prefix}{name}": value for name, value in encoder.state_dict().items()}
-    _fill("fusion_embedder", prior, {**kept, **head})
+    fill_module("fusion_embedder", prior, {**kept, **head})
     return prior
 
 
@@ -163,13 +165,13 @@ def _base_config(model_class: type[Any], part: str, base: str | None, given: Con
     return {**public_fields(config), **given}
 
 
-def _fill(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor], hint: str = SIZES_HINT) -> None:
     """Put weights into a module that was built without any.
 
     Raises:
         PgpisError: A tensor is missing, left over or has another shape.
     """
-    expected, found = _shapes(module.state_dict()), _shapes(weights)
+    expected, found = shapes_of(module.state_dict()), shapes_of(weights)
     problems = [f"lacks '{name}'" for name in expected if name not in found]
     problems += [f"has a tensor too many, '{name}'" for name in found if name not in expected]
     problems += [
@@ -181,17 +183,19 @@ def _fill(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor]) -> 
         more = f" ({len(problems)} such differences)" if len(problems) > 1 else ""
         raise PgpisError(
             f"{part}: the checkpoint {problems[0]}{more}",
-            hint="if the model is not of the published size, describe it with --config or --base",
+            hint=hint,
         )
     module.load_state_dict(weights, strict=True, assign=True)
     module.eval()
 
 
-def _shapes(weights: Mapping[str, torch.Tensor]) -> Shapes:
+def shapes_of(weights: Mapping[str, torch.Tensor]) -> Shapes:
+    """Return the shapes of tensors by name."""
     return {name: tuple(value.shape) for name, value in weights.items()}
 
 
-def _float32(tensor: torch.Tensor) -> torch.Tensor:
+def as_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float32 if it holds floating point numbers."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 

@@ -114,7 +114,7 @@ def convert_fpdm(
     if fusion is not None:
         _merge_prior(parts, _read_parts(Path(fusion), report), Path(fusion))
     pipeline = assemble(parts, overrides, base, report)
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         pipeline.save_pretrained(folder)
         write_trained(pipeline, folder / CHECKPOINT_NAME)
         (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
@@ -163,7 +163,7 @@ def _merge_prior(parts: Parts, prior: Parts, path: Path) -> None:
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``out`` that takes its place when the block succeeds."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
