@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -110,17 +109,18 @@ def _leave_interrupts_alone() -> None:
 
 @contextmanager
 def _born_deaf() -> Iterator[None]:
-    """Let processes that start inside ignore Ctrl-C also while they are importing, before their initializer runs."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only the main thread may, and only it is interrupted
+    """Let processes that start inside ignore Ctrl-C also while they are importing, before their initializer runs.
+
+    They inherit the blocked signal. Here it only waits: one that comes meanwhile is answered at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
