@@ -267,7 +267,12 @@ def interrupted_run(out, until):
     """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
     words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--textures=none", "--workers", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pgpis", *words], stderr=subprocess.PIPE, start_new_session=True, text=True
+        [sys.executable, "-m", "pgpis", *words],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        # a suite that runs in the background ignores Ctrl-C, and what it starts would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
     )
     deadline = time.monotonic() + 120
     while not until() and time.monotonic() < deadline:
