@@ -47,6 +47,8 @@ docs: setup ## build the site into site/
 bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/pose_drawing.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/mcld.py
+	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/synth.py
 
 clean: ## remove what make created, except outputs/

@@ -62,7 +62,7 @@ def main() -> None:
     start = time.monotonic()
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
-    run("synth", "--out", out / "data", "--people", PEOPLE, "--views", VIEWS, "--seed", 0, "--textures", "none")
+    run("synth", "--out", out / "data", "--people", PEOPLE, "--views", VIEWS, "--seed", 0, "--textures", "exact")
     inputs_from(out / "data", out)
     run("data", "check", out / "data")
     train(out, out / "data", options.steps)

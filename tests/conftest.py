@@ -23,8 +23,8 @@ def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; a third of the people is in the test list."""
     from pgpis.synth.dataset import DatasetOptions, make_dataset
 
-    def draw(root, people, views, seed=0, size=(256, 176)):
-        options = DatasetOptions(people, views, size, seed=seed, test_share=1 / 3, textures="none")
+    def draw(root, people, views, seed=0, size=(256, 176), textures="none"):
+        options = DatasetOptions(people, views, size, seed=seed, test_share=1 / 3, textures=textures)
         assert not make_dataset(root, options).failures
 
     return draw
@@ -36,6 +36,31 @@ def toy_root(draw_people, tmp_path_factory):
     root = tmp_path_factory.mktemp("toy")
     draw_people(root, people=3, views=3)
     return root
+
+
+@pytest.fixture(scope="session")
+def textured_root(draw_people, tmp_path_factory):
+    """As ``toy_root``, small and with MCLD's textures."""
+    root = tmp_path_factory.mktemp("textured")
+    draw_people(root, people=3, views=3, size=(128, 88), textures="exact")
+    return root
+
+
+@pytest.fixture
+def tiny_mcld_words(textured_root, tmp_path):
+    """Words for ``main`` that run MCLD at the smallest size on the generated data, writing below ``tmp_path``."""
+
+    def words(verb, *more, out="run"):
+        return [
+            verb,
+            "--config=smoke/mcld.yaml",
+            f"--config={REPOSITORY / 'tests/configs/tiny_mcld.yaml'}",
+            *(f"--data.{split}.init_args.root={textured_root}" for split in ("train", "val", "test")),
+            f"--trainer.default_root_dir={tmp_path / out}",
+            *map(str, more),
+        ]
+
+    return words
 
 
 @pytest.fixture

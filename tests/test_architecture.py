@@ -9,19 +9,24 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {"batch", "diffusion", "drawing", "errors", "images", "keypoints", "losses", "uv_texture", "weights"}
+LEAVES = {
+    "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses", "uv_texture",
+    "weights",
+}  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
     "metrics": LEAVES,
     "data": LEAVES,
     "synth": LEAVES,
+    "preprocess": LEAVES,
     "convert": LEAVES | {"models", "pipelines"},
     "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
     "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
     "callbacks": LEAVES | {"predictions", "tasks"},
-    "cli": LEAVES | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "synth", "tasks"},
+    "cli": LEAVES
+    | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "preprocess", "synth", "tasks"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -25,7 +25,7 @@ def tiny_mcld(seed: int = 0, **conditioner) -> MCLDPipeline:
     pipeline = MCLDPipeline(
         vae=build_vae(VAE),
         unet=MultiFocalUNet(**UNET),
-        reference_net=ReferenceNet(**UNET),
+        reference_net=ReferenceNet(**UNET) if conditioner.get("use_texture", True) else None,
         scheduler=build_scheduler(SCHEDULER),
         image_encoder=build_vision_encoder(CLIP),
         conditioner=MCLDConditioner(
@@ -40,7 +40,9 @@ def tiny_mcld(seed: int = 0, **conditioner) -> MCLDPipeline:
             **conditioner,
         ),
     )
-    for module in (pipeline.unet, pipeline.reference_net, pipeline.conditioner, pipeline.image_encoder, pipeline.vae):
+    for module in filter(None, pipeline.components.values()):
+        if not isinstance(module, torch.nn.Module):
+            continue
         module.eval()
         for parameter in module.parameters():  # zero-initialised layers would hide what is fed to them
             if not parameter.detach().any():

@@ -19,8 +19,9 @@ class ImageSpec:
     pipeline prepares a user's pictures by the same rules.
     """
 
-    origin: Literal["source", "target", "pose"]
-    """The picture it is made from; ``pose`` is the drawn target pose."""
+    origin: Literal["source", "target", "pose", "texture", "iuv"]
+    """The picture it is made from; ``pose`` is the drawn target pose, ``texture`` the source's texture map, ``iuv``
+    DensePose's map of the target (channels V, U, part)."""
     height: int
     """Rows in pixels."""
     width: int
@@ -31,9 +32,23 @@ class ImageSpec:
     """Key of another entry to start from instead of the picture itself (its result after squashing, still 8 bit)."""
     train_detour: tuple[int, int] | None = None
     """(height, width) through which every second training picture is squashed first: robustness to low resolution."""
+    filter: Literal["bicubic", "nearest"] = "bicubic"
+    """How pixels are resampled; ``nearest`` keeps labels what they are."""
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """How many numbers of an embedding a model wants; zeros where the data set was told to do without."""
+
+    origin: Literal["face"]
+    """``face``: the raw face embedding of the source."""
+    size: int
+    """Number of floats."""
 
 
 ImageSpecs = Mapping[str, ImageSpec]
+InputSpecs = Mapping[str, ImageSpec | VectorSpec]
+"""All that a task asks of the DataModule, by batch key."""
 
 
 class PairFailure(NamedTuple):
@@ -58,7 +73,17 @@ class PairBatch(TypedDict, total=False):
     target_image: torch.Tensor
     """Target for the autoencoder; absent in ``predict``."""
     pose_image: torch.Tensor
-    """Drawn target pose at the size of the result."""
+    """Target pose at the size of the result: drawn skeleton (FPDM), or DensePose's map (MCLD)."""
+    truth_image: torch.Tensor
+    """Target at the size that results are scored at, where it is not the denoiser's."""
+    source_clip: torch.Tensor
+    """Source for CLIP (MCLD)."""
+    texture_image: torch.Tensor
+    """Texture map of the source for the autoencoder (MCLD)."""
+    texture_clip: torch.Tensor
+    """Texture map of the source for CLIP (MCLD)."""
+    face: torch.Tensor
+    """Raw face embedding of the source, float32 ``(B, 512)``; zeros without a face."""
     prior_source: torch.Tensor
     """Source for the prior's encoder (CLIP)."""
     prior_pose: torch.Tensor
@@ -79,7 +104,7 @@ class PairBatch(TypedDict, total=False):
     """Pairs of this batch that could not be read; the other entries do not contain them."""
 
 
-def check_batch(batch: PairBatch, specs: ImageSpecs) -> None:
+def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
     """Check keys, shapes, dtype and range of a batch against what the model declared.
 
     Raises:
@@ -87,6 +112,9 @@ def check_batch(batch: PairBatch, specs: ImageSpecs) -> None:
     """
     for key, spec in specs.items():
         value = batch.get(key)
+        if isinstance(spec, VectorSpec):
+            _check_vectors(key, value, spec)
+            continue
         expected = f"float32 RGB (B, 3, {spec.height}, {spec.width}) in [-1, 1]"
         if not isinstance(value, torch.Tensor):
             raise PgpisError(f"batch key '{key}' is missing: the model needs it as {expected}")
@@ -95,3 +123,13 @@ def check_batch(batch: PairBatch, specs: ImageSpecs) -> None:
         if len(value) and (value.min() < -1.0 or value.max() > 1.0):
             low, high = value.min().item(), value.max().item()
             raise PgpisError(f"batch['{key}'] spans [{low:.3g}, {high:.3g}], expected {expected}")
+
+
+def _check_vectors(key: str, value: object, spec: VectorSpec) -> None:
+    expected = f"float32 (B, {spec.size})"
+    if not isinstance(value, torch.Tensor):
+        raise PgpisError(f"batch key '{key}' is missing: the model needs it as {expected}")
+    if value.dtype != torch.float32 or value.ndim != 2 or value.shape[1] != spec.size:
+        raise PgpisError(f"batch['{key}'] is {value.dtype} {tuple(value.shape)}, expected {expected}")
+    if not value.isfinite().all():
+        raise PgpisError(f"batch['{key}'] holds numbers that are not finite, expected {expected}")

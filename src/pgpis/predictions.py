@@ -195,7 +195,8 @@ class PredictionWriter(BasePredictionWriter):
     def _sheet_row(self, records: Sequence[PredictionRecord]) -> Image.Image:
         results = [read_image(self.out / record.image) for record in records]
         first = records[0]
-        pictures = [read_image(first.source), read_image(self.out / "poses" / f"{first.pair_id}.png"), *results]
+        pose = read_image(self.out / "poses" / f"{first.pair_id}.png").resize(results[0].size)
+        pictures = [read_image(first.source), pose, *results]
         tiles = [picture.resize((picture.width * TILE_HEIGHT // picture.height, TILE_HEIGHT)) for picture in pictures]
         row = Image.new("RGB", (sum(tile.width + 4 for tile in tiles), TILE_HEIGHT), "white")
         left = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, nearest
 
 PARTS = 24
 CHART_SIZE = 200
@@ -138,6 +139,62 @@ def texel_table() -> NDArray[np.int64]:
     charts = np.repeat(numbers.transpose(0, 2, 1)[..., None], 3, axis=-1)
     texture = _converter(CHART_SIZE, TEXTURE_SIZE).convert(charts)
     return np.rint(texture[..., 0] * 255).astype(np.int64)
+
+
+PART_GROUPS: dict[str, tuple[int, ...]] = {
+    "torso": (1, 2),
+    "hands": (3, 4),
+    "feet": (5, 6),
+    "thighs": (7, 8, 9, 10),
+    "calves": (11, 12, 13, 14),
+    "lower": tuple(range(7, 15)),
+    "arms": tuple(range(15, 23)),
+    "upper": (1, 2, *range(15, 23)),
+    "head": (23, 24),
+}
+"""Names for groups of DensePose's parts, by which clothes are exchanged."""
+
+
+def parts_of(group: str) -> tuple[int, ...]:
+    """Return the parts of a group, ``upper``, or of several groups or numbers, ``torso+7+9``.
+
+    Raises:
+        PgpisError: There is no such group or part.
+    """
+    parts: list[int] = []
+    for name in group.split("+"):
+        if name.isdecimal() and 1 <= int(name) <= PARTS:
+            parts.append(int(name))
+        elif name in PART_GROUPS:
+            parts += PART_GROUPS[name]
+        else:
+            raise PgpisError(
+                f"'{name}' is no group of body parts{nearest(name, PART_GROUPS)}",
+                hint=f"one of {', '.join(PART_GROUPS)}, a number from 1 to {PARTS}, or several joined by '+'",
+            )
+    return tuple(dict.fromkeys(parts))
+
+
+@functools.lru_cache(maxsize=1)
+def part_table() -> NDArray[np.uint8]:
+    """Return (512, 512): the part that each texel of the texture belongs to, 0 for none."""
+    table = texel_table()
+    return np.where(table > 0, (table - 1) // CHART_SIZE**2 + 1, 0).astype(np.uint8)
+
+
+def replace_parts(texture: Bytes, other: Bytes, parts: Sequence[int]) -> Bytes:
+    """Return a texture (512, 512, 3) whose given parts are another's, also where the other has not seen them.
+
+    Raises:
+        PgpisError: A texture has another size.
+    """
+    size = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
+    for values in (texture, other):
+        if values.shape != size:
+            raise PgpisError(
+                f"a texture is {values.shape}, expected {size}: SMPL's layout, as pgpis prepare texture makes it"
+            )
+    return np.where(np.isin(part_table(), list(parts))[..., None], other, texture)
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,10 +12,13 @@ from pgpis.cli.recipes import PACKAGED, packaged_recipes
 OVERLAYS = {
     **{f"ablation/a{number}.yaml": "fusion.yaml" for number in (1, 2, 3)},
     **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
+    **{f"ablation/mcld_{name}.yaml": "mcld.yaml" for name in ("no_face", "no_texture", "all_stages", "ip_attention")},
     "official_fpdm.yaml": "fpdm.yaml",
+    "official_mcld.yaml": "mcld.yaml",
     "official_fusion.yaml": "fusion.yaml",
     "paper_fusion.yaml": "fusion.yaml",
     "preset_24gb.yaml": "fpdm.yaml",
+    "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",
 }
 

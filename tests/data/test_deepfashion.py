@@ -106,10 +106,11 @@ def test_missing_root_is_named(tmp_path):
 def test_check_of_a_whole_folder(toy_root):
     report = check_root(toy_root)
     assert not report.problems
-    assert report.counts["train pairs"] == 24
-    assert report.counts["test pairs"] == 12
+    assert report.counts["pairs in train_pairs_data.json"] == report.counts["pairs in train.csv"] == 24
+    assert report.counts["pairs in test.csv"] == 12
     assert report.counts["pictures in img/"] == report.counts["key points in pose/"] == 18
     assert "FPDM" in report.render()
+    assert "MCLD" in report.render()
     assert "nothing is missing" in report.render()
 
 
@@ -122,7 +123,7 @@ def test_check_lists_what_is_missing_or_unreadable(own_toy_root, tmp_path):
     (own_toy_root / "train_pairs_data.json").rename(own_toy_root / "other.json")
     (own_toy_root / "train_pairs_data.json").write_bytes((own_toy_root / "other.json").read_bytes())
     report = check_root(own_toy_root)
-    assert len(report.problems) == 4
+    assert len(report.problems) == 5  # the damaged picture is one file under two names
     text = "\n".join(report.problems)
     for words in (
         f"{pictures[0].name}: picture missing",

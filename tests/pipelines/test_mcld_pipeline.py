@@ -150,7 +150,7 @@ def test_ablations_close_their_port():
             assert torch.equal(make(pipeline), make(pipeline, face=face(9)))
         assert torch.isfinite(make(pipeline)).all()
     tokens = (
-        tiny_mcld(by_stage=False)
+        tiny_mcld(aggregation="all")
         .conditioner(
             EncodedFoci(torch.randn(1, 12), torch.randn(1, 12), torch.randn(1, 512)), torch.zeros(1, 3, HEIGHT, WIDTH)
         )

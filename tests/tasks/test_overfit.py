@@ -16,11 +16,9 @@ def root():
     return samples if samples.is_dir() else None
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_two_pairs_are_reproduced(root, toy_root, tmp_path):
-    folder = root or toy_root
-    train = [
+def train_on_two(folder):
+    """Words that train on two pairs, unvaried."""
+    return [
         f"--data.train.init_args.root={folder}",
         "--data.train.init_args.split=test",
         "--data.train.init_args.max_pairs=2",
@@ -34,15 +32,29 @@ def test_two_pairs_are_reproduced(root, toy_root, tmp_path):
         "--trainer.enable_progress_bar=false",
         "--trainer.logger=false",
     ]
-    keep_all = [f"--model.init_args.drop_{condition}=0" for condition in ("pose", "source", "fusion")]
-    vae, model = tmp_path / "vae", tmp_path / "model"
+
+
+MODELS = {
+    "fpdm": ["drop_pose=0", "drop_source=0", "drop_fusion=0"],
+    "mcld": ["drop_image=0", "drop_all=0", "clip_noise=0"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", MODELS)
+def test_two_pairs_are_reproduced(model, root, toy_root, textured_root, tmp_path):
+    folder = textured_root if model == "mcld" else root or toy_root
+    train = train_on_two(folder)
+    vae, out, recipe = tmp_path / "vae", tmp_path / "model", f"--config=smoke/{model}.yaml"
     autoencoder = ["--config=smoke/autoencoder.yaml", *train, f"--trainer.default_root_dir={vae}"]
     assert main(["fit", *autoencoder, "--trainer.max_steps=300"]) == 0
-    fpdm = ["--config=smoke/fpdm.yaml", *train, *keep_all, f"--model.init_args.vae={vae}/vae"]
-    assert main(["fit", *fpdm, "--trainer.max_steps=300", f"--trainer.default_root_dir={model}"]) == 0
-    use = [f"--model.init_args.pipeline={model}/pipeline", "--model.init_args.guidance_scale=1"]
+    keep_all = [f"--model.init_args.{option}" for option in MODELS[model]]
+    words = [recipe, *train, *keep_all, f"--model.init_args.vae={vae}/vae", f"--trainer.default_root_dir={out}"]
+    assert main(["fit", *words, "--trainer.max_steps=300"]) == 0
+    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.guidance_scale=1"]
     test = [f"--data.test.init_args.root={folder}", "--data.test.init_args.max_pairs=2"]
-    words = ["--config=smoke/fpdm.yaml", *use, *test, "--data.test.init_args.pose=keypoints"]
-    assert main(["test", *words, f"--trainer.default_root_dir={tmp_path}/out", "--trainer.logger=false"]) == 0
+    words = [recipe, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
+    assert main(["test", *words, "--trainer.logger=false"]) == 0
     results = json.loads((tmp_path / "out/test/metrics.json").read_text())["results"]
     assert results["ssim"] >= 0.9, results

@@ -22,6 +22,7 @@ VERBS = {
     "test": ("lightning", "generate the test pairs and score them against the targets"),
     "predict": ("predict", "make pictures from folders of sources and poses"),
     "data": ("data", "check a data set on disk"),
+    "prepare": ("prepare", "make texture maps from pictures and DensePose's maps"),
     "synth": ("synth", "draw synthetic people: data sets, editing benchmarks, contact sheets"),
     "convert": ("convert", "turn official checkpoints into pgpis models"),
     "configs": ("configs", "list or print the recipes"),

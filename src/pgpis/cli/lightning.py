@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import pgpis.tasks  # noqa: F401  registers the short class names
-from pgpis.batch import ImageSpecs
+from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter
 from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
@@ -99,7 +99,7 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def _image_specs(model: PersonImageTask) -> ImageSpecs:
+def _image_specs(model: PersonImageTask) -> InputSpecs:
     return model.image_specs
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 
 from pgpis.cli import lightning
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
+
+FOLDER_OPTIONS = ("pairs", "pairing", "textures", "faces", "missing_face", "identity", "clothes")
 
 
 def parser() -> OneLineParser:
@@ -22,16 +25,31 @@ def parser() -> OneLineParser:
     short.add_argument("--pipeline", help="pipeline folder or hub id; without it, give --ckpt_path")
     short.add_argument("--sources", help="folder (or one file) of source pictures")
     short.add_argument(
-        "--poses", help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton"
+        "--poses",
+        help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton; "
+        "for MCLD DensePose's maps as png",
     )
     short.add_argument("--out", required=True, help="folder to write to; a second run continues there")
-    short.add_argument("--pairs", help="CSV with columns source,pose[,target]")
+    short.add_argument("--pairs", help="CSV with columns source,pose[,target][,identity][,clothes]")
     short.add_argument(
         "--pairing", choices=["stem", "product"], help="same stem, or every source with every pose [product]"
     )
+    short.add_argument("--textures", help="MCLD: folder (or one file) of texture maps [SOURCES_texture]")
+    short.add_argument("--faces", help="MCLD: folder (or one file) of face embeddings [SOURCES_face]")
+    short.add_argument(
+        "--missing-face", choices=["error", "drop", "skip"], help="MCLD: what happens without a face embedding [error]"
+    )
+    short.add_argument("--identity", metavar="PICTURE", help="MCLD: whose face and head all results take")
+    short.add_argument(
+        "--clothes",
+        metavar="GROUP=PICTURE",
+        action="append",
+        default=[],
+        help="MCLD: take upper, lower, feet, head, ... from another picture; may be repeated",
+    )
     short.add_argument("--images-per-pair", type=int, help="pictures per pair [1]")
-    short.add_argument("--steps", type=int, help="denoising steps [20]")
-    short.add_argument("--guidance-scale", type=float, help="classifier-free guidance [2.0]")
+    short.add_argument("--steps", type=int, help="denoising steps [as in the recipe]")
+    short.add_argument("--guidance-scale", type=float, help="classifier-free guidance [as in the recipe]")
     short.add_argument("--seed", type=int, help="seed of all noise [0]")
     short.add_argument("--batch-size", type=int, help="pairs per batch")
     return short
@@ -60,9 +78,16 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
             "--data.predict.init_args.poses": options.poses,
             "--data.predict.init_args.pairs_csv": options.pairs,
             "--data.predict.init_args.pairing": options.pairing,
+            "--data.predict.init_args.textures": options.textures,
+            "--data.predict.init_args.faces": options.faces,
+            "--data.predict.init_args.on_missing.face": options.missing_face,
+            "--data.predict.init_args.identity": options.identity,
+            "--data.predict.init_args.clothes": json.dumps(options.clothes) if options.clothes else None,
         }
-    elif options.pairs or options.pairing:
-        raise PgpisError("--pairs and --pairing need --sources and --poses")
+    elif any(getattr(options, name) for name in FOLDER_OPTIONS):
+        raise PgpisError(
+            f"{', '.join('--' + name.replace('_', '-') for name in FOLDER_OPTIONS)} need --sources and --poses"
+        )
     return words + [f"{key}={value}" for key, value in long_forms.items() if value is not None]
 
 

@@ -126,8 +126,8 @@ def run(_verb: str, words: Sequence[str]) -> int:
 def _dataset(words: Sequence[str]) -> int:
     options = dataset_parser().parse_args(list(words))
     _check_least(options, {"workers": 1})
+    from pgpis.jobs import render_failures
     from pgpis.synth.dataset import DatasetOptions, make_dataset
-    from pgpis.synth.job import render_failures
 
     report = make_dataset(
         options.out,
@@ -154,7 +154,7 @@ def _dataset(words: Sequence[str]) -> int:
 def _edit(words: Sequence[str]) -> int:
     options = edit_parser().parse_args(list(words))
     _check_least(options, {"pictures": 1, "seed": 0, "workers": 1})
-    from pgpis.synth.job import render_failures
+    from pgpis.jobs import render_failures
     from pgpis.synth.triples import make_triples
 
     report = make_triples(

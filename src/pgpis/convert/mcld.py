@@ -155,6 +155,7 @@ def _conditioner_config(
             "face_tokens": faces["latents"].shape[1],
             "pose_hidden_channels": tuple(widths),
             "pose_channels": poses["conv_out.weight"].shape[0],
+            "iuv_filter": "bicubic",  # the official loader mixes labels
         }
     except KeyError as error:
         raise PgpisError(

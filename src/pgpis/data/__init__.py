@@ -4,16 +4,19 @@ from pgpis.data.check import CheckReport, check_root
 from pgpis.data.datamodule import PoseTransferDataModule
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.folder import FolderPairs
-from pgpis.data.pairs import LoadedPair, Pair, PairDataset
+from pgpis.data.pairs import Appearance, Edit, LoadedPair, OnMissing, Pair, PairDataset
 from pgpis.data.sampler import ResumableSampler
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 
 __all__ = [
+    "Appearance",
     "Augmentation",
     "CheckReport",
     "DeepFashion",
+    "Edit",
     "FolderPairs",
     "LoadedPair",
+    "OnMissing",
     "Pair",
     "PairDataset",
     "PairTransform",

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.data.deepfashion import Split, drawn_path, keypoint_path, list_path, read_pair_list
+from pgpis.conditions import read_face, read_iuv
+from pgpis.data.layouts import LAYOUTS, Kind, Layout, Split
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image, write_text
 from pgpis.keypoints import read_keypoints
 
 SHOWN_PROBLEMS = 20
-FPDM_LAYOUT = "FPDM (img/ pose/ pose_img/, {split}_pairs_data.json)"
+SPLITS: tuple[Split, ...] = get_args(Split)
+KINDS: Mapping[Kind, str] = {
+    "picture": "pictures",
+    "keypoints": "key points",
+    "drawn": "drawn poses",
+    "iuv": "DensePose maps",
+    "texture": "texture maps",
+    "face": "face embeddings",
+}
+ONE: Mapping[Kind, str] = {kind: name.removesuffix("s") for kind, name in KINDS.items()} | {"keypoints": "key points"}
+OF_TARGETS = ("keypoints", "drawn", "iuv")
+NEEDED = ("picture", "keypoints")
+WITHOUT = {
+    "drawn": "pose=drawn, the official test setting, is not available",
+    "iuv": "MCLD cannot be trained or tested",
+    "texture": "MCLD cannot be trained or tested",
+    "face": "MCLD needs on_missing.face=drop",
+}
+READERS: Mapping[Kind, Callable[[Path], Any]] = {
+    "picture": read_image,
+    "keypoints": read_keypoints,
+    "drawn": read_image,
+    "iuv": read_iuv,
+    "texture": read_image,
+    "face": read_face,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,7 @@ class CheckReport:
 def check_root(root: str | os.PathLike[str]) -> CheckReport:
     """Check a data set's folder; shows progress on a terminal.
 
-    Every picture and pose that a list names is opened and decoded.
+    Every file that a list of any layout names is opened and decoded.
 
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
@@ -64,63 +90,72 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     folder = Path(root)
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}")
-    lists = [split for split in get_args(Split) if (folder / f"{split}_pairs_data.json").is_file()]
-    if not lists and not (folder / "img").is_dir():
-        raise PgpisError(
-            f"{folder} has no layout that pgpis knows; expected {FPDM_LAYOUT}", hint="see docs/data/deepfashion.md"
-        )
-    return _check_fpdm_layout(folder, lists)
-
-
-def _check_fpdm_layout(root: Path, splits: Iterable[Split]) -> CheckReport:
-    kinds = {"img": "pictures", "pose": "key points", "pose_img": "drawn poses"}
-    counts = {f"{kind} in {name}/": _count_files(root / name) for name, kind in kinds.items()}
+    counts: dict[str, int] = {}
     problems: list[str] = []
     notes: list[str] = []
-    pairs: dict[Split, list[tuple[PurePosixPath, PurePosixPath]]] = {}
-    for split in splits:
+    names = []
+    for layout_class in LAYOUTS:
+        if layout_class.found(folder) or (folder / str(layout_class(folder, "train").folder("picture"))).is_dir():
+            names.append(layout_class.description)
+            _check_layout(folder, layout_class, counts, problems, notes)
+    if not names:
+        known = "; ".join(layout.description for layout in LAYOUTS)
+        raise PgpisError(
+            f"{folder} has no layout that pgpis knows; expected one of: {known}", hint="see docs/data/deepfashion.md"
+        )
+    return CheckReport(folder, " and ".join(names), counts, tuple(problems), tuple(notes))
+
+
+def _check_layout(
+    root: Path, layout_class: type[Layout], counts: dict[str, int], problems: list[str], notes: list[str]
+) -> None:
+    """Count and open what one layout names; adds to the last three."""
+    files: dict[Kind, set[Path]] = {}
+    for split in SPLITS:
+        layout = layout_class(root, split)
+        if layout.split != split:
+            notes.append(f"no {layout.list_name.format(split='val')}: validation reads the test list")
+            continue
+        for kind in KINDS:
+            if layout.has(kind):
+                counts[f"{KINDS[kind]} in {layout.folder(kind)}/"] = _count_files(root / str(layout.folder(kind)))
         try:
-            pairs[split] = read_pair_list(list_path(root, split))
+            pairs = layout.read_pairs()
         except PgpisError as error:
             problems.append(error.message)
             continue
-        counts[f"{split} pairs"] = len(pairs[split])
-    absent = [name for name in ("train_pairs_data.json", "test_pairs_data.json") if not (root / name).is_file()]
-    problems += [f"{name}: missing" for name in absent]
-    if "val" not in pairs:
-        notes.append("no val_pairs_data.json: validation reads the test list")
-    images = sorted({image for split in pairs.values() for pair in split for image in pair})
-    targets = sorted({target for split in pairs.values() for _, target in split})
-    counts["pictures that pairs name"] = len(images)
-    counts["poses that pairs name"] = len(targets)
-    problems += _check_files(root, images, "picture")
-    problems += _check_files(root, map(keypoint_path, targets), "key points")
-    has_drawings = (root / "pose_img").is_dir()
-    if has_drawings:
-        problems += _check_files(root, map(drawn_path, targets), "drawn pose")
-    else:
-        notes.append("no pose_img/: pose=drawn, the official test setting, is not available")
-    return CheckReport(root, FPDM_LAYOUT, counts, tuple(problems), tuple(notes))
+        counts[f"pairs in {layout.list_path.name}"] = len(pairs)
+        for kind in KINDS:
+            keys = {target for _, target in pairs} if kind in OF_TARGETS else {key for pair in pairs for key in pair}
+            if layout.has(kind) or kind in NEEDED:
+                if layout.folder(kind) is not None:
+                    files.setdefault(kind, set()).update(layout.path(key, kind) for key in keys)
+            elif layout.folder(kind) is not None:
+                notes.append(f"no {layout.folder(kind)}/: {WITHOUT[kind]}")
+    for kind, paths in files.items():
+        _check_files(root, sorted(paths), kind, problems, notes)
+    notes[:] = dict.fromkeys(notes)
 
 
 def _count_files(folder: Path) -> int:
-    suffixes = {*IMAGE_SUFFIXES, ".txt"}
-    return sum(path.suffix.lower() in suffixes for path in folder.rglob("*")) if folder.is_dir() else 0
+    suffixes = {*IMAGE_SUFFIXES, ".txt", ".npy"}
+    return sum(path.suffix.lower() in suffixes for path in folder.rglob("*"))
 
 
-def _check_files(
-    root: Path, names: Iterable[PurePosixPath], kind: Literal["picture", "key points", "drawn pose"]
-) -> list[str]:
-    problems = []
-    read = read_keypoints if kind == "key points" else read_image
-    files = list(names)
-    for name in track(files, f"checking {kind}", console=Console(stderr=True), transient=True):
-        path = root / name
+def _check_files(root: Path, files: Iterable[Path], kind: Kind, problems: list[str], notes: list[str]) -> None:
+    """Open files; faces may be missing, since some pictures show none."""
+    read = READERS[kind]
+    absent = 0
+    for path in track(list(files), f"checking {KINDS[kind]}", console=Console(stderr=True), transient=True):
+        name = path.relative_to(root).as_posix()
         if not path.is_file():
-            problems.append(f"{name}: {kind} missing")
+            absent += 1
+            if kind != "face":
+                problems.append(f"{name}: {ONE[kind]} missing")
             continue
         try:
             read(path)
         except PgpisError as error:
             problems.append(f"{name}: {error.message}")
-    return problems
+    if kind == "face" and absent:
+        notes.append(f"{absent} pictures have no face embedding: set on_missing.face to 'drop' or 'skip'")

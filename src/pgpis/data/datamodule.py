@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
+import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from pgpis.batch import ImageSpecs
+from pgpis.batch import InputSpecs
 from pgpis.data.pairs import PairDataset
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
@@ -30,7 +32,7 @@ class PoseTransferDataModule(LightningDataModule):
         eval_batch_size: Pairs per batch elsewhere; ``batch_size`` by default.
         num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
         seed: Seed of the order of pairs and of the augmentation.
-        image_specs: The pictures that the model declares; linked from the model on the command line.
+        image_specs: What the model declares; linked from the model on the command line.
         pin_memory: Copy batches to page-locked memory; faster with a GPU.
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
@@ -48,7 +50,7 @@ class PoseTransferDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         num_workers: int = 4,
         seed: int = 0,
-        image_specs: ImageSpecs | None = None,
+        image_specs: InputSpecs | None = None,
         pin_memory: bool = False,
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
@@ -75,14 +77,17 @@ class PoseTransferDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str) -> None:
-        """Read the lists that a stage needs.
+        """Read the lists that a stage needs, and look for the files that its model reads.
 
         Raises:
-            PgpisError: The stage has no data set, or its lists cannot be read.
+            PgpisError: The stage has no data set, its lists cannot be read, or files are missing that may not be.
         """
         for split in SPLITS_OF_STAGE[stage]:
             if split != "val" or stage == "validate" or self.val is not None:
-                self.dataset(split).setup()
+                dataset = self.dataset(split)
+                dataset.setup()
+                if self.image_specs is not None:
+                    dataset.require({spec.origin for spec in self.image_specs.values()})
 
     def dataset(self, split: str) -> PairDataset:
         """Return the data set of a split.
@@ -134,6 +139,25 @@ class PoseTransferDataModule(LightningDataModule):
         """Return the batches to make pictures for, without ``skip_pairs``."""
         return self._evaluation_loader("predict", self.skip_pairs)
 
+    def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
+        """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
+
+        Args:
+            key: The entry.
+            specs: What it is made from.
+            count: How many pairs at most.
+        """
+        dataset = self.dataset("train")
+        dataset.setup()
+        samples = PairSamples(dataset, self._transform(specs, train=False), self.seed)
+        step = max(1, len(dataset) // count)
+        for start in range(0, min(count, len(dataset)), self.eval_batch_size):
+            positions = range(start, min(start + self.eval_batch_size, count, len(dataset)))
+            batch = PairCollator(specs)([samples[0, position * step] for position in positions])
+            values: Any = batch.get(key)
+            if values is not None and len(values):
+                yield values
+
     def _evaluation_loader(self, split: str, skip: set[str] | None = None) -> DataLoader[Any]:
         dataset = self.dataset(split)
         indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in (skip or ())]
@@ -146,16 +170,18 @@ class PoseTransferDataModule(LightningDataModule):
         )
 
     def _samples(self, dataset: PairDataset, *, train: bool) -> PairSamples:
-        transform = PairTransform(
-            self._specs(),
+        return PairSamples(dataset, self._transform(self._specs(), train=train), self.seed)
+
+    def _transform(self, specs: InputSpecs, *, train: bool) -> PairTransform:
+        return PairTransform(
+            specs,
             train=train,
             pose_canvas=self.pose_canvas,
             stick_width=self.stick_width,
             augmentation=self.augmentation,
         )
-        return PairSamples(dataset, transform, self.seed)
 
-    def _specs(self) -> ImageSpecs:
+    def _specs(self) -> InputSpecs:
         if self.image_specs is None:
             raise PgpisError(
                 "the DataModule does not know which pictures the model needs",

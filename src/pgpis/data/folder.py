@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pgpis.data.pairs import Pair, PairDataset
-from pgpis.errors import PgpisError
+from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.pairs import HINTS, WHAT, Appearance, Edit, OnMissing, Pair, PairDataset
+from pgpis.errors import PgpisError, nearest
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
+from pgpis.uv_texture import parts_of
 
 log = logging.getLogger(__name__)
 
@@ -21,25 +23,37 @@ KEYPOINT_SUFFIXES = (".txt", ".json", ".npy")
 POSE_SUFFIXES = (*KEYPOINT_SUFFIXES, *IMAGE_SUFFIXES)
 
 Row = tuple[Path, Path, Path | None]
+EDIT_SEPARATOR = "|"
+COLUMNS = ("source", "pose", "target", "identity", "clothes")
 
 
 class FolderPairs(PairDataset):
     """Pairs of source pictures and poses in folders.
 
-    A pose is an 18-line or 133-line ``.txt``, an OpenPose ``.json``, a 133-point ``.npy`` or a picture of a drawn
-    skeleton. The result of a pair is called ``SOURCE_2_POSE``, after the two files without their suffixes; where two
-    files share that name, their suffix or folder is kept.
+    A pose is an 18-line or 133-line ``.txt``, an OpenPose ``.json``, a 133-point ``.npy``, a picture of a drawn
+    skeleton, or DensePose's map as ``.png`` for models that read one. The result of a pair is called ``SOURCE_2_POSE``,
+    after the two files without their suffixes; where two files share that name, their suffix or folder is kept.
+
+    Textures and faces of ``photos/anna.jpg`` are ``photos_texture/anna.png`` and ``photos_face/anna.npy``; the
+    DensePose map of a pose file ``poses/walk.txt`` is ``poses_densepose/walk.png``.
 
     Args:
         sources: Folder of source pictures, or one picture.
         poses: Folder of poses, or one pose.
-        pairs_csv: Table with columns ``source,pose[,target]``; names are looked up in the folders, then beside the
-            table. Replaces ``pairing``.
+        pairs_csv: Table with columns ``source,pose[,target][,identity][,clothes]``; names are looked up in the folders,
+            then beside the table. Replaces ``pairing``. ``clothes`` holds ``GROUP=PICTURE``, several parted by ``|``.
         pairing: ``product`` pairs every source with every pose, ``stem`` pairs files of the same name
             (``anna.jpg`` with ``anna.txt`` or ``anna_keypoints.json``).
         pose_size: (height, width) of the pictures that the key points were found in. Needed for 133-point files;
             without it, 18-line files are read in DeepFashion's frame and OpenPose files must name their canvas.
+        textures: Folder of texture maps instead of ``SOURCES_texture``, or the one of a single source.
+        faces: Folder of face embeddings instead of ``SOURCES_face``, or the one of a single source.
+        identity: A picture whose face and head all results take.
+        clothes: ``GROUP=PICTURE``: parts of the texture that all results take from another picture.
+        on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
     """
+
+    complete = False
 
     def __init__(
         self,
@@ -48,22 +62,34 @@ class FolderPairs(PairDataset):
         pairs_csv: str | os.PathLike[str] | None = None,
         pairing: Literal["product", "stem"] = "product",
         pose_size: tuple[int, int] | None = None,
+        textures: str | os.PathLike[str] | None = None,
+        faces: str | os.PathLike[str] | None = None,
+        identity: str | None = None,
+        clothes: tuple[str, ...] = (),
+        on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(pose_frame=None if pose_size is None else Frame(*pose_size, name="pose_size"))
+        frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
+        super().__init__(pose_frame=frame, on_missing=on_missing)
         self.sources = Path(sources)
         self.poses = Path(poses)
         self.pairs_csv = None if pairs_csv is None else Path(pairs_csv)
         self.pairing = pairing
+        self.textures = None if textures is None else Path(textures)
+        self.faces = None if faces is None else Path(faces)
+        self.identity = identity
+        self.clothes = clothes
 
     def read_pairs(self) -> list[Pair]:
         """List the folders or read the table.
 
         Raises:
-            PgpisError: A folder is missing or empty, a file has an unknown suffix, nothing pairs up, or a pair is
-                named twice.
+            PgpisError: A folder is missing or empty, a file has an unknown suffix, nothing pairs up, a pair is
+                named twice, or an edit names a picture that does not exist.
         """
+        everywhere = EditRequest.parse(self.identity, self.clothes)
+        edits: list[EditRequest | None] = []
         if self.pairs_csv is not None:
-            rows = self._rows_of_table(self.pairs_csv)
+            rows, edits = self._rows_of_table(self.pairs_csv)
         else:
             sources = list_files(self.sources, IMAGE_SUFFIXES, "source pictures")
             poses = list_files(self.poses, POSE_SUFFIXES, "poses")
@@ -71,17 +97,61 @@ class FolderPairs(PairDataset):
                 rows = pair_by_stem(sources, poses)
             else:
                 rows = [(source, pose, None) for source in sources for pose in poses]
+        edits = [edit or everywhere for edit in edits or [None] * len(rows)]
         source_names = short_names(source for source, _, _ in rows)
         pose_names = short_names(pose for _, pose, _ in rows)
-        ids = unique(f"{source_names[source]}_2_{pose_names[pose]}" for source, pose, _ in rows)
-        return [Pair(pair_id, source, pose, target) for pair_id, (source, pose, target) in zip(ids, rows, strict=True)]
+        ids = unique(
+            f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}"
+            for (source, pose, _), edit in zip(rows, edits, strict=True)
+        )
+        return [
+            Pair(
+                pair_id,
+                source,
+                pose,
+                target,
+                iuv=iuv_of(pose),
+                appearance=self._appearance(source),
+                edit=self._edit(edit),
+            )
+            for pair_id, (source, pose, target), edit in zip(ids, rows, edits, strict=True)
+        ]
 
-    def _rows_of_table(self, path: Path) -> list[Row]:
+    def _appearance(self, picture: Path) -> Appearance:
+        return Appearance(
+            texture=beside(picture, "_texture", ".png", self.textures),
+            face=beside(picture, "_face", ".npy", self.faces),
+        )
+
+    def _edit(self, request: EditRequest | None) -> Edit | None:
+        if request is None:
+            return None
+        identity = None if request.identity is None else self._appearance(self._picture(request.identity))
+        clothes = []
+        for group, name in request.clothes:
+            texture = self._appearance(self._picture(name)).texture
+            if texture is None or not texture.is_file():
+                raise PgpisError(f"clothes {group}={name}: no texture map {texture}", hint=HINTS["texture"])
+            clothes.append((parts_of(group), texture))
+        for what, path in () if identity is None else (("face", identity.face), ("texture", identity.texture)):
+            if path is None or not path.is_file():
+                raise PgpisError(f"identity {request.identity}: no {WHAT[what]} {path}", hint=HINTS[what])
+        return Edit(identity, tuple(clothes))
+
+    def _picture(self, name: str) -> Path:
+        places = [self.sources, Path(), *([] if self.pairs_csv is None else [self.pairs_csv.parent])]
+        path = find_file(name, places)
+        if not path.is_file():
+            raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
+        return path
+
+    def _rows_of_table(self, path: Path) -> tuple[list[Row], list[EditRequest | None]]:
         lines = read_table(path)
         rows: list[Row] = []
-        first_lines: dict[tuple[str, str], int] = {}
+        edits: list[EditRequest | None] = []
+        first_lines: dict[tuple[str, ...], int] = {}
         for number, line in lines:
-            key = (line["source"], line["pose"])
+            key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
             if key in first_lines:
                 raise PgpisError(f"{path}: lines {first_lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
             first_lines[key] = number
@@ -92,13 +162,28 @@ class FolderPairs(PairDataset):
                     raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {', '.join(suffixes)}")
             target = line.get("target")
             rows.append((source, pose, find_file(target, (self.sources, path.parent)) if target else None))
+            clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
+            edits.append(EditRequest.parse(line.get("identity"), clothes))
         if not any(source.is_file() and pose.is_file() for source, pose, _ in rows):
             source, pose, _ = rows[0]
             raise PgpisError(
                 f"{path}: none of its pairs exists; the first one would be {source} and {pose}",
                 hint="names are relative to the folders of sources and poses, or to the table",
             )
-        return rows
+        return rows, edits
+
+
+def iuv_of(pose: Path) -> Path | None:
+    """Return the DensePose map of a pose: the file itself where it can be one, else the one beside its folder."""
+    return pose if pose.suffix.lower() == ".png" else beside(pose, "_densepose", ".png", None)
+
+
+def beside(path: Path, ending: str, suffix: str, given: Path | None) -> Path:
+    """``photos/anna.jpg`` to ``photos_texture/anna.png``; ``given`` replaces the folder or, as a file, the result."""
+    if given is not None and given.suffix.lower() == suffix:
+        return given
+    folder = path.parent.with_name(f"{path.resolve().parent.name}{ending}") if given is None else given
+    return folder / f"{stem_of(path)}{suffix}"
 
 
 def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
@@ -172,6 +257,12 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
             columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
             if not {"source", "pose"} <= set(columns):
                 raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
+            unknown = [column for column in columns if column not in COLUMNS]
+            if unknown:
+                known = ", ".join(COLUMNS)
+                raise PgpisError(
+                    f"{path}: unknown column '{unknown[0]}'{nearest(unknown[0], COLUMNS)}; known are {known}"
+                )
             reader = csv.reader(file, delimiter=delimiter)
             lines = [(reader.line_num + 1, [field.strip() for field in fields]) for fields in reader]
     except FileNotFoundError:

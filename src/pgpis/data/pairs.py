@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from pgpis.conditions import read_face, read_iuv
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoints import Frame, Keypoints, read_keypoints
+from pgpis.uv_texture import PART_GROUPS, replace_parts
+
+log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
+WhenMissing = Literal["error", "drop", "skip"]
+
+
+@dataclass(frozen=True)
+class OnMissing:
+    """What happens with pairs that lack a file which the model reads.
+
+    ``error``: the job does not start (lists of pairs), or the pair fails (your own folders). ``drop``: the model gets
+    zeros instead (a black picture, a zero embedding). ``skip``: the pair is left out. The last two are counted in the
+    log.
+    """
+
+    face: WhenMissing = "error"
+    """Face embedding of the source; officially ``drop``."""
+    texture: WhenMissing = "error"
+    """Texture map of the source."""
+    iuv: WhenMissing = "error"
+    """DensePose's map of the target pose."""
+
+
+WHAT = {
+    "face": "face embedding (.npy)",
+    "texture": "texture map (.png)",
+    "iuv": "DensePose map (.png)",
+}
+HINTS = {
+    "face": "give a face embedding of insightface's antelopev2, or set on_missing.face to 'drop' (no face) or 'skip'",
+    "texture": "pgpis prepare texture --images FOLDER --iuv FOLDER_densepose --out FOLDER_texture",
+    "iuv": "DensePose's PNG, read as RGB: V, U and the part 0..24; see docs/data/own-photos.md",
+}
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Files that were made from one picture of a person."""
+
+    texture: Path | None = None
+    """Its texture map."""
+    face: Path | None = None
+    """Its face embedding."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What of another person replaces what of the source."""
+
+    identity: Appearance | None = None
+    """Whose face embedding and head are taken."""
+    clothes: tuple[tuple[tuple[int, ...], Path], ...] = ()
+    """Parts of the texture map, and the map that they are taken from."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +84,30 @@ class Pair:
     """``SOURCE_2_POSE``: names the result."""
     source: Path
     """Picture of the person."""
-    pose: Path
-    """File that the target pose is read from: key points or a drawn skeleton."""
+    pose: Path | None
+    """File that the target pose is read from: key points or a drawn skeleton; None: there is none."""
     target: Path | None = None
     """Picture of the person in the target pose, where there is one."""
+    iuv: Path | None = None
+    """DensePose's map of the target pose."""
+    appearance: Appearance = Appearance()
+    """What was made from the source."""
+    edit: Edit | None = None
+    """What is to be another's."""
+
+    @property
+    def pose_file(self) -> Path | None:
+        """The file that names the target pose."""
+        return self.pose or self.iuv
+
+    def file(self, origin: str) -> Path | None:
+        """Return the file of ``iuv``, ``texture`` or ``face``, as edited."""
+        if origin == "iuv":
+            return self.iuv
+        if origin == "face" and self.edit is not None and self.edit.identity is not None:
+            return self.edit.identity.face
+        path: Path | None = getattr(self.appearance, origin)
+        return path
 
 
 @dataclass(frozen=True)
@@ -36,10 +115,15 @@ class LoadedPair:
     """The content of the files of one pair; None for what was not asked for or does not exist."""
 
     pair: Pair
-    source: Image.Image | None
-    target: Image.Image | None
-    keypoints: Keypoints | None
-    pose_image: Image.Image | None
+    source: Image.Image | None = None
+    target: Image.Image | None = None
+    keypoints: Keypoints | None = None
+    pose_image: Image.Image | None = None
+    iuv: Image.Image | None = None
+    texture: Image.Image | None = None
+    face: NDArray[np.float32] | None = None
+    dropped: frozenset[str] = frozenset()
+    """What the model gets zeros for."""
 
 
 class PairDataset(ABC):
@@ -51,11 +135,21 @@ class PairDataset(ABC):
     Args:
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
         pose_frame: What key points refer to, where their files do not say it.
+        on_missing: What happens where a face, texture or DensePose map does not exist.
     """
 
-    def __init__(self, self_pair_probability: float = 0.0, pose_frame: Frame | None = None) -> None:
+    complete = True
+    """Whether a pair without a file that is needed stops the job; else it only fails itself."""
+
+    def __init__(
+        self,
+        self_pair_probability: float = 0.0,
+        pose_frame: Frame | None = None,
+        on_missing: OnMissing = OnMissing(),
+    ) -> None:
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
+        self.on_missing = on_missing
         self._pairs: tuple[Pair, ...] | None = None
 
     @abstractmethod
@@ -71,6 +165,43 @@ class PairDataset(ABC):
         if self._pairs is None:
             self._pairs = tuple(self.read_pairs())
 
+    def require(self, origins: Collection[str]) -> None:
+        """Look for the files of ``iuv``, ``texture`` and ``face`` that a model reads, and do what ``on_missing`` says.
+
+        Args:
+            origins: What the model reads.
+
+        Raises:
+            PgpisError: Files are missing that may not be, or the pairs ask for edits that the model cannot make.
+        """
+        if any(pair.edit for pair in self.pairs) and not {"texture", "face"} <= set(origins):
+            raise PgpisError(
+                "--identity and --clothes exchange face and texture, and this model reads neither",
+                hint="pgpis predict --config mcld.yaml ...",
+            )
+        listing = _Listing()
+        for origin in WHAT:
+            if origin not in origins:
+                continue
+            missing = [pair for pair in self.pairs if not listing.has(pair.file(origin))]
+            if missing:
+                self._treat(origin, missing)
+
+    def _treat(self, origin: str, missing: Sequence[Pair]) -> None:
+        policy: WhenMissing = getattr(self.on_missing, origin)
+        expected = list(dict.fromkeys(str(pair.file(origin) or pair.pair_id) for pair in missing))
+        message = f"{len(missing)} of {len(self.pairs)} pairs have no {WHAT[origin]}: {', '.join(expected[:3])}"
+        if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
+            raise PgpisError(message, hint=HINTS[origin])
+        if policy == "drop":
+            log.warning("%s; the model gets zeros for them", message)
+        elif policy == "skip":
+            lacking = {pair.pair_id for pair in missing}
+            self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
+            log.warning("%s; they are left out", message)
+            if not self._pairs:
+                raise PgpisError(f"no pair is left: {message}", hint=HINTS[origin])
+
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """All pairs, in the order of their index.
@@ -85,6 +216,11 @@ class PairDataset(ABC):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def as_self_pair(self, pair: Pair) -> Pair:
+        """Let the target also be the source; a data set with textures and faces exchanges them too."""
+        assert pair.target is not None
+        return replace(pair, source=pair.target, appearance=Appearance())
+
     def load(
         self,
         index: int,
@@ -95,7 +231,8 @@ class PairDataset(ABC):
 
         Args:
             index: Position in ``pairs``.
-            origins: Which of ``source``, ``target`` and ``pose`` are needed; nothing else is read.
+            origins: Which of ``source``, ``target``, ``pose``, ``iuv``, ``texture`` and ``face`` are needed; nothing
+                else is read.
             generator: Given in training only: draws whether this is a self-pair.
 
         Raises:
@@ -105,11 +242,67 @@ class PairDataset(ABC):
         if generator is not None and pair.target is not None:
             drawn = torch.rand((), generator=generator).item()
             if drawn < self.self_pair_probability:
-                pair = replace(pair, source=pair.target)
-        source = read_image(pair.source) if "source" in origins else None
-        target = read_image(pair.target) if "target" in origins and pair.target is not None else None
-        if "pose" not in origins:
-            return LoadedPair(pair, source, target, None, None)
-        if pair.pose.suffix.lower() in IMAGE_SUFFIXES:
-            return LoadedPair(pair, source, target, None, read_image(pair.pose))
-        return LoadedPair(pair, source, target, read_keypoints(pair.pose, self.pose_frame), None)
+                pair = self.as_self_pair(pair)
+        loaded = LoadedPair(
+            pair,
+            source=read_image(pair.source) if "source" in origins else None,
+            target=read_image(pair.target) if "target" in origins and pair.target is not None else None,
+        )
+        if "pose" in origins:
+            loaded = self._with_pose(loaded)
+        files = {origin: self._existing(pair, origin) for origin in WHAT if origin in origins}
+        iuv, texture, face = (files.get(origin) for origin in ("iuv", "texture", "face"))
+        return replace(
+            loaded,
+            iuv=None if iuv is None else read_iuv(iuv),
+            texture=None if texture is None else _edited(read_image(texture), pair.edit),
+            face=None if face is None else read_face(face),
+            dropped=frozenset(origin for origin, path in files.items() if path is None),
+        )
+
+    def _with_pose(self, loaded: LoadedPair) -> LoadedPair:
+        pose = loaded.pair.pose
+        if pose is None:
+            raise PgpisError(
+                "there are neither key points nor drawn poses, and this model reads the pose from them",
+                hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
+            )
+        if pose.suffix.lower() in IMAGE_SUFFIXES:
+            return replace(loaded, pose_image=read_image(pose))
+        return replace(loaded, keypoints=read_keypoints(pose, self.pose_frame))
+
+    def _existing(self, pair: Pair, origin: str) -> Path | None:
+        """Return a file that exists, or None where zeros may take its place."""
+        path = pair.file(origin)
+        if path is not None and path.is_file():
+            return path
+        if getattr(self.on_missing, origin) == "drop":
+            return None
+        where = f": {path}" if path is not None else ""
+        raise PgpisError(f"no {WHAT[origin]}{where}", hint=HINTS[origin])
+
+
+class _Listing:
+    """Answers whether files exist by listing each folder once."""
+
+    def __init__(self) -> None:
+        self._names = lru_cache(maxsize=None)(self._list)
+
+    @staticmethod
+    def _list(folder: Path) -> frozenset[str]:
+        return frozenset(entry.name for entry in folder.iterdir()) if folder.is_dir() else frozenset()
+
+    def has(self, path: Path | None) -> bool:
+        return path is not None and path.name in self._names(path.parent)
+
+
+def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:
+    """Replace parts of a texture by those of others, the head last."""
+    if edit is None:
+        return texture
+    values = np.asarray(texture)
+    for parts, path in edit.clothes:
+        values = replace_parts(values, np.asarray(read_image(path)), parts)
+    if edit.identity is not None and edit.identity.texture is not None:
+        values = replace_parts(values, np.asarray(read_image(edit.identity.texture)), PART_GROUPS["head"])
+    return Image.fromarray(values)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Dataset
 
-from pgpis.batch import ImageSpecs, PairBatch, PairFailure
+from pgpis.batch import InputSpecs, PairBatch, PairFailure, VectorSpec
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.sampler import SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
@@ -81,10 +81,10 @@ class PairCollator:
     """Puts samples into a ``PairBatch``; failures are listed beside the good rows, of which there may be none.
 
     Args:
-        specs: The pictures that the model declared.
+        specs: What the model declared.
     """
 
-    def __init__(self, specs: ImageSpecs) -> None:
+    def __init__(self, specs: InputSpecs) -> None:
         self.specs = dict(specs)
 
     def __call__(self, items: Sequence[Sample | PairFailure]) -> PairBatch:
@@ -93,6 +93,8 @@ class PairCollator:
         tensors = {
             key: torch.stack([sample.images[key] for sample in samples])
             if samples
+            else torch.empty(0, spec.size)
+            if isinstance(spec, VectorSpec)
             else torch.empty(0, 3, spec.height, spec.width)
             for key, spec in self.specs.items()
             if all(key in sample.images for sample in samples)
@@ -102,7 +104,7 @@ class PairCollator:
             "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
             "pair_id": [sample.pair.pair_id for sample in samples],
             "source_path": [str(sample.pair.source) for sample in samples],
-            "pose_path": [str(sample.pair.pose) for sample in samples],
+            "pose_path": [str(sample.pair.pose_file or "") for sample in samples],
             "target_path": [str(sample.pair.target or "") for sample in samples],
             "failures": [item for item in items if isinstance(item, PairFailure)],
         }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.batch import ImageSpecs
+from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.pairs import LoadedPair
 from pgpis.drawing import draw_pose
 from pgpis.errors import PgpisError
@@ -48,7 +48,7 @@ class PairTransform:
     """Draws the pose and fits all pictures of a pair.
 
     Args:
-        specs: The pictures that the model declared.
+        specs: What the model declared.
         train: Apply ``augmentation``.
         pose_canvas: (height, width) on which key points are drawn before they are resized; it decides how thick the
             limbs are. A pose whose frame has another aspect ratio is centred on it instead of squashed.
@@ -58,14 +58,15 @@ class PairTransform:
 
     def __init__(
         self,
-        specs: ImageSpecs,
+        specs: InputSpecs,
         *,
         train: bool,
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
     ) -> None:
-        self.specs = dict(specs)
+        self.images = {key: spec for key, spec in specs.items() if isinstance(spec, ImageSpec)}
+        self.vectors = {key: spec for key, spec in specs.items() if isinstance(spec, VectorSpec)}
         self.origins = frozenset(spec.origin for spec in specs.values())
         self.train = train
         self.pose_canvas = pose_canvas
@@ -80,10 +81,10 @@ class PairTransform:
             generator: Source of all random draws; needed in training.
 
         Returns:
-            float32 RGB ``(3, H, W)`` in [-1, 1] by batch key.
+            By batch key: float32 RGB ``(3, H, W)`` in [-1, 1], and float32 ``(N,)``.
 
         Raises:
-            PgpisError: Training without a generator.
+            PgpisError: Training without a generator, or an embedding of another size.
         """
         flip = detour = False
         keypoints = self._place(loaded.keypoints)
@@ -98,6 +99,8 @@ class PairTransform:
                 keypoints = augment(keypoints, self.augmentation.jitter * noise.numpy(), flip=flip)
             elif loaded.pose_image is not None:
                 flip = False  # mirroring a drawing would exchange the colours of left and right
+            if loaded.iuv is not None or loaded.texture is not None:
+                flip = False  # parts are left or right, too, and a mirrored person has another texture
         pictures = {"source": loaded.source, "target": loaded.target}
         fitted = {
             name: mirror(picture) if flip else picture for name, picture in pictures.items() if picture is not None
@@ -107,7 +110,22 @@ class PairTransform:
             fitted["pose"] = Image.fromarray(draw_pose(keypoints, height, width, stick_width=self.stick_width))
         elif loaded.pose_image is not None:
             fitted["pose"] = self._pad(loaded.pose_image)
-        return fit_images(fitted, self.specs, detour=detour)
+        if loaded.iuv is not None:
+            fitted["iuv"] = self._pad(loaded.iuv)
+        if loaded.texture is not None:
+            fitted["texture"] = loaded.texture
+        fitted |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
+        return fit_images(fitted, self.images, detour=detour) | self._vectors(loaded)
+
+    def _vectors(self, loaded: LoadedPair) -> dict[str, torch.Tensor]:
+        """Make the embeddings; what was dropped is zero."""
+        vectors = {}
+        for key, spec in self.vectors.items():
+            values = np.zeros(spec.size, np.float32) if loaded.face is None else loaded.face
+            if values.shape != (spec.size,):
+                raise PgpisError(f"{loaded.pair.file('face')} holds {len(values)} numbers, the model reads {spec.size}")
+            vectors[key] = torch.from_numpy(values)
+        return vectors
 
     def _place(self, keypoints: Keypoints | None) -> Keypoints | None:
         """Move key points to the canvas."""
@@ -123,7 +141,7 @@ class PairTransform:
         return keypoints.to(Frame(height, width))
 
     def _pad(self, drawing: Image.Image) -> Image.Image:
-        """Centre a drawing of another aspect ratio on black."""
+        """Centre a drawing or a DensePose map of another aspect ratio on black."""
         height, width = self.pose_canvas
         if not self._other_aspect(drawing.width / drawing.height):
             return drawing

@@ -54,18 +54,22 @@ def encode_tokens(encoder: VisionEncoder, images: torch.Tensor) -> torch.Tensor:
     return tokens
 
 
-def encode_pictures(encoder: VisionEncoder, images: torch.Tensor) -> torch.Tensor:
+def encode_pictures(encoder: VisionEncoder, images: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
     """Return one unnormalised embedding per picture: CLIP's ``image_embeds``, DINOv2's class token.
 
     Args:
         encoder: CLIP or DINOv2.
         images: As in :func:`encode_tokens`.
+        keep: bool ``(B,)``; the others' normalised pixels are zeroed (a plain picture of the family's mean colour).
 
     Returns:
         ``(B, D)``.
     """
     _check_size(encoder, images)
-    output = encoder(normalize_pictures(encoder, images))
+    pixels = normalize_pictures(encoder, images)
+    if keep is not None:
+        pixels = pixels * keep.to(pixels)[:, None, None, None]
+    output = encoder(pixels)
     embeddings: torch.Tensor = output.pooler_output if encoder.config.model_type == "dinov2" else output.image_embeds
     return embeddings
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from transformers import (
     AutoConfig,
     CLIPVisionConfig,
@@ -30,6 +32,8 @@ from pgpis.models.loading import (
     public_fields,
     subfolder_of,
 )
+from pgpis.models.multifocal import MultiFocalUNet
+from pgpis.models.reference import ReferenceNet
 from pgpis.models.unet import PoseUNet
 
 ModelSpec: TypeAlias = str | dict[str, Any]
@@ -106,13 +110,53 @@ def build_unet(spec: ModelSpec, *, fusion: bool = True) -> PoseUNet:
     Raises:
         PgpisError: Not found, a key that the configuration does not have, or weights that do not fit exactly.
     """
-    port = {"class_embed_type": "identity" if fusion else None}
+    port: dict[str, Any] = {"class_embed_type": "identity" if fusion else None}
     if isinstance(spec, Mapping):
         check_keys("unet", spec, init_keys(PoseUNet))
         unet: PoseUNet = PoseUNet.from_config({**public_fields(spec), **port})
     else:
         unet = load_diffusers(PoseUNet, "unet", spec, subfolder="unet", **port)
     return unet
+
+
+def build_focal_unet(spec: ModelSpec) -> MultiFocalUNet:
+    """Build MCLD's denoiser; ``spec`` as in :func:`build_unet`.
+
+    A stock UNet has no weights for the face tokens: these start as copies of the layer's own, as IP-Adapter's do.
+    """
+    if isinstance(spec, Mapping):
+        check_keys("unet", spec, init_keys(MultiFocalUNet))
+        unet: MultiFocalUNet = MultiFocalUNet.from_config(public_fields(spec))
+        return unet
+    loaded: MultiFocalUNet = load_diffusers(
+        MultiFocalUNet, "unet", spec, subfolder="unet", may_lack=(".to_k_ip.weight", ".to_v_ip.weight")
+    )
+    if not has_face_weights(spec):
+        loaded.start_face_attention()
+    return loaded
+
+
+def has_face_weights(spec: str) -> bool:
+    """Whether a local folder says that its denoiser is MCLD's; what comes from the hub is stock."""
+    folder = Path(spec) if subfolder_of(spec, "unet") is None else Path(spec) / "unet"
+    config = folder / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("_class_name") == "MultiFocalUNet"
+
+
+def build_reference_net(spec: ModelSpec) -> ReferenceNet:
+    """Build the ReferenceNet; ``spec`` as in :func:`build_unet`, the tail of a stock UNet is left out."""
+    if isinstance(spec, Mapping):
+        check_keys("reference_net", spec, init_keys(ReferenceNet))
+        net: ReferenceNet = ReferenceNet.from_config(public_fields(spec))
+        return net
+    with LoadErrors("reference_net", spec):
+        config = UNet2DConditionModel.load_config(spec, subfolder=subfolder_of(spec, "unet"))
+    with torch.device("meta"):
+        tail = ReferenceNet.from_config(config).tail()
+    loaded: ReferenceNet = load_diffusers(
+        ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=(*tail, "conv_out.", "conv_norm_out.")
+    )
+    return loaded
 
 
 def build_vae(spec: ModelSpec) -> AutoencoderKL:

@@ -19,7 +19,14 @@ LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError)
 
 
 def load_diffusers(
-    model_class: type[Any], part: str, spec: str, *, subfolder: str | None = None, **overrides: Any
+    model_class: type[Any],
+    part: str,
+    spec: str,
+    *,
+    subfolder: str | None = None,
+    may_lack: tuple[str, ...] = (),
+    leaves_out: tuple[str, ...] = (),
+    **overrides: Any,
 ) -> Any:
     """Load a diffusers model, strictly.
 
@@ -28,6 +35,8 @@ def load_diffusers(
         part: What the model is, for error messages.
         spec: Folder or hub id.
         subfolder: Where the part lies in a whole pipeline; looked into unless ``spec`` is the part's own folder.
+        may_lack: Endings of weights that the files may lack; they keep their initial values.
+        leaves_out: Beginnings of weights in the files that the model does not have.
         **overrides: Fields of the configuration that replace the stored ones.
 
     Raises:
@@ -38,10 +47,11 @@ def load_diffusers(
             spec,
             subfolder=None if subfolder is None else subfolder_of(spec, subfolder),
             output_loading_info=True,
-            low_cpu_mem_usage=is_accelerate_available(),
+            low_cpu_mem_usage=is_accelerate_available() and not may_lack,
             **overrides,
         )
-    check_loaded(f"{part} '{spec}'", report)
+    report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
+    check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
     return model
 
 
@@ -86,7 +96,7 @@ class LoadErrors:
 def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
     """Raise unless every weight was loaded and none was left over; ``report`` is a library's loading info."""
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(str(key) for key in report[kind] if not str(key).startswith(ignore))
+        names = sorted(str(key) for key in report[kind] if not (ignore and str(key).startswith(ignore)))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")

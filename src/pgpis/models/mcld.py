@@ -8,11 +8,16 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
+from pgpis.errors import PgpisError, nearest
 from pgpis.models.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
 from pgpis.models.pose import PoseEncoder
 from pgpis.models.resampler import FaceResampler
 
 __all__ = ["EncodedFoci", "FocalPorts", "MCLDConditioner", "ModelMixin", "denoise_focal"]
+
+AGGREGATIONS = ("stage", "all", "ip")
+FILTERS = ("nearest", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,12 @@ class EncodedFoci:
     """What the frozen encoders say about a batch.
 
     ``source`` and ``texture``: CLIP image embeddings ``(B, D)``; ``face``: raw face embeddings ``(B, 512)``, zeros
-    where there is no face.
+    where there is no face. Models without texture or face take None.
     """
 
     source: torch.Tensor
-    texture: torch.Tensor
-    face: torch.Tensor
+    texture: torch.Tensor | None
+    face: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,13 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         face_tokens: Number of face tokens.
         pose_hidden_channels: Channels of the pose encoder's stages.
         pose_channels: Channels after the denoiser's first convolution.
-        use_face: Ablation: False zeroes the face tokens.
-        use_texture: Ablation: False leaves the texture's token out; up blocks then read the source's.
-        by_stage: Ablation: False lets every stage read source and texture.
+        use_face: Ablation: False zeroes the face tokens and builds no resampler.
+        use_texture: Ablation: False leaves the texture's token and the ReferenceNet out; up blocks then read the
+            source's token.
+        aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain
+            IP-attention, every stage reads the source, and texture and face through the second attention.
+        iuv_filter: How DensePose's map was resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
+            labels.
 
     Source: MCLD, "Multi-Focal Condition Aggregation"; table of stages as in the official code.
     """
@@ -76,18 +85,24 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         pose_channels: int = 320,
         use_face: bool = True,
         use_texture: bool = True,
-        by_stage: bool = True,
+        aggregation: str = "stage",
+        iuv_filter: str = "nearest",
     ) -> None:
         super().__init__()
-        self.face_resampler = FaceResampler(
-            dim=resampler_dim,
-            depth=resampler_depth,
-            heads=resampler_heads,
-            head_dim=resampler_head_dim,
-            tokens=face_tokens,
-            embedding_dim=face_dim,
-            token_dim=token_dim,
-        )
+        for name, value, known in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
+            if value not in known:
+                raise PgpisError(f"{name}: no such choice '{value}'{nearest(value, known)}; one of {', '.join(known)}")
+        self.face_resampler = None
+        if use_face:
+            self.face_resampler = FaceResampler(
+                dim=resampler_dim,
+                depth=resampler_depth,
+                heads=resampler_heads,
+                head_dim=resampler_head_dim,
+                tokens=face_tokens,
+                embedding_dim=face_dim,
+                token_dim=token_dim,
+            )
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
 
     def forward(self, encoded: EncodedFoci, iuv: torch.Tensor) -> FocalPorts:
@@ -98,18 +113,50 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             iuv: DensePose's map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
         """
         dtype = next(self.parameters()).dtype
-        source, texture = encoded.source[:, None].to(dtype), encoded.texture[:, None].to(dtype)
-        face = self.face_resampler(encoded.face.to(dtype))
-        if not self.config.use_face:
-            face = torch.zeros_like(face)
-        if not self.config.use_texture:
-            tokens = FocalTokens(source, source, source, face)
-        elif not self.config.by_stage:
-            both = torch.cat([source, texture], dim=1)
-            tokens = FocalTokens(both, both, both, face)
-        else:
-            tokens = FocalTokens(source, torch.cat([source, texture], dim=1), texture, face)
-        return FocalPorts(tokens, self.pose_encoder(iuv.to(dtype)), source)
+        source = encoded.source[:, None].to(dtype)
+        return FocalPorts(self._aggregate(source, encoded), self.pose_encoder(iuv.to(dtype)), source)
+
+    def _aggregate(self, source: torch.Tensor, encoded: EncodedFoci) -> FocalTokens:
+        """Say which stage reads what."""
+        face = self._face_tokens(source, encoded)
+        if encoded.texture is None:
+            return FocalTokens(source, source, source, face)
+        texture = encoded.texture[:, None].to(source)
+        both = torch.cat([source, texture], dim=1)
+        if self.config.aggregation == "all":
+            return FocalTokens(both, both, both, face)
+        if self.config.aggregation == "ip":
+            return FocalTokens(source, source, source, torch.cat([texture, face], dim=1))
+        return FocalTokens(source, both, texture, face)
+
+    def _face_tokens(self, source: torch.Tensor, encoded: EncodedFoci) -> torch.Tensor:
+        if self.face_resampler is None or encoded.face is None:
+            return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
+        tokens: torch.Tensor = self.face_resampler(encoded.face.to(source))
+        return tokens
+
+    def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:
+        """Return what MCLD reads of a pair.
+
+        Args:
+            height: Rows of the result, in pixels.
+            width: Columns of the result, in pixels.
+            clip_size: Side of CLIP's input, in pixels.
+
+        Source: Official loader: everything squashed to one size, CLIP's pictures made from the squashed ones.
+        """
+        specs: dict[str, ImageSpec | VectorSpec] = {
+            "source_image": ImageSpec("source", height, width),
+            "source_clip": ImageSpec("source", clip_size, clip_size, base="source_image"),
+            "pose_image": ImageSpec("iuv", height, width, filter=self.config.iuv_filter),
+            "target_image": ImageSpec("target", height, width),
+        }
+        if self.config.use_texture:
+            specs["texture_image"] = ImageSpec("texture", height, width)
+            specs["texture_clip"] = ImageSpec("texture", clip_size, clip_size, base="texture_image")
+        if self.config.use_face:
+            specs["face"] = VectorSpec("face", self.config.face_dim)
+        return specs
 
 
 def denoise_focal(

@@ -217,6 +217,14 @@ class MultiFocalUNet(PoseUNet):
     def _attention_layers(self) -> list[tuple[str, Attention]]:
         return [(name, module) for name, module in self.named_modules() if isinstance(module, Attention)]
 
+    @torch.no_grad()
+    def start_face_attention(self) -> None:
+        """Copy the keys' and values' weights of each cross-attention layer to those of its face tokens."""
+        for name, module in self._attention_layers():
+            if name.endswith("attn2"):
+                module.processor.to_k_ip.weight.copy_(module.to_k.weight)
+                module.processor.to_v_ip.weight.copy_(module.to_v.weight)
+
     def prepare(
         self,
         tokens: FocalTokens,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import torch
+from diffusers import ControlNetModel
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+
+from pgpis.errors import PgpisError
+from pgpis.models.loading import load_diffusers
 
 
 class PoseEncoder(ControlNetConditioningEmbedding):  # type: ignore[misc, unused-ignore]
@@ -32,3 +36,25 @@ class PoseEncoder(ControlNetConditioningEmbedding):  # type: ignore[misc, unused
         """
         features: torch.Tensor = super().forward(pose_image / 2 + 0.5)
         return features
+
+    def start_from_controlnet(self, spec: str) -> None:
+        """Take over the convolutions of a ControlNet's encoder; the last one stays zero.
+
+        Args:
+            spec: Hub id or folder of a ``ControlNetModel``, say ``lllyasviel/control_v11p_sd15_seg``.
+
+        Raises:
+            PgpisError: Not found, or its stages have other widths.
+
+        Source: MCLD starts from ControlNet-seg.
+        """
+        stock = load_diffusers(ControlNetModel, "pose_encoder", spec).controlnet_cond_embedding.state_dict()
+        own = self.state_dict()
+        for name, weight in own.items():
+            if name.startswith("conv_out."):
+                continue
+            if name not in stock or stock[name].shape != weight.shape:
+                found = "has none" if name not in stock else f"has {tuple(stock[name].shape)}"
+                raise PgpisError(f"pose_encoder: '{spec}' {found} for '{name}' of shape {tuple(weight.shape)}")
+            own[name] = stock[name]
+        self.load_state_dict(own)

@@ -126,6 +126,15 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         self.conv_norm_out = None
         self.conv_out = nn.Identity()
 
+    def tail(self) -> tuple[str, ...]:
+        """Return the beginnings of the stock weights in the last transformer that are not built."""
+        last = next(module for module in self.modules() if isinstance(module, LastBlock))
+        layers = ("attn1", "attn2", "norm2", "norm3", "ff")
+        return (
+            f"{last.block.split('.transformer_blocks.')[0]}.proj_out.",
+            *(f"{last.block}.{name}." for name in layers),
+        )
+
     def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
         """Run once, at time step 0.
 

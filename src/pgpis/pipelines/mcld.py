@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
-from pgpis.batch import ImageSpec
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images
 from pgpis.models.encoders import encode_pictures
@@ -24,20 +24,6 @@ from pgpis.models.reference import ReferenceNet
 from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode, scale_factor
 from pgpis.pipelines.branches import Generators, per_row
 from pgpis.pipelines.inputs import Picture, as_pictures
-
-
-class FocalBatch(TypedDict):
-    """What :meth:`MCLDPipeline.generate` reads, all float32, pictures in [-1, 1].
-
-    ``source_clip``, ``texture_clip`` ``(B, 3, S, S)`` of the encoder's size; ``texture_image`` and ``iuv_image``
-    ``(B, 3, H, W)``, the latter's channels V, U, part; ``face`` ``(B, 512)``, zeros without a face.
-    """
-
-    source_clip: torch.Tensor
-    texture_clip: torch.Tensor
-    texture_image: torch.Tensor
-    iuv_image: torch.Tensor
-    face: torch.Tensor
 
 
 @dataclass
@@ -54,7 +40,7 @@ class MCLDPipeline(SamplingPipeline):
     Args:
         vae: Autoencoder.
         unet: Denoiser.
-        reference_net: Net that reads the texture; it must have the denoiser's blocks.
+        reference_net: Net that reads the texture; it must have the denoiser's blocks. None for models without texture.
         scheduler: Any diffusers scheduler; officially DDIM with zero terminal SNR and trailing steps.
         image_encoder: CLIP for the source and the texture.
         conditioner: Trained projections.
@@ -63,10 +49,10 @@ class MCLDPipeline(SamplingPipeline):
         PgpisError: Components that do not fit together.
 
     Source: MCLD, official test pipeline. The ReferenceNet and all keys and values are computed once, for the
-    conditional
-        rows alone: the others do not read them.
+        conditional rows alone: the others do not read them.
     """
 
+    _optional_components: ClassVar[list[str]] = ["reference_net"]
     model_cpu_offload_seq = "image_encoder->conditioner->reference_net->unet->vae"
 
     def __init__(
@@ -74,7 +60,7 @@ class MCLDPipeline(SamplingPipeline):
         *,
         vae: AutoencoderKL,
         unet: MultiFocalUNet,
-        reference_net: ReferenceNet,
+        reference_net: ReferenceNet | None,
         scheduler: SchedulerMixin,
         image_encoder: CLIPVisionModelWithProjection,
         conditioner: MCLDConditioner,
@@ -88,8 +74,8 @@ class MCLDPipeline(SamplingPipeline):
             ("latent channels", unet.config.in_channels, vae.config.latent_channels),
             (
                 "blocks of the ReferenceNet",
-                tuple(reference_net.config.block_out_channels),
-                tuple(unet.config.block_out_channels),
+                None if reference_net is None else tuple(reference_net.config.block_out_channels),
+                tuple(unet.config.block_out_channels) if conditioner.config.use_texture else None,
             ),
         )
         for name, own, other in pairs:
@@ -109,7 +95,7 @@ class MCLDPipeline(SamplingPipeline):
     def __call__(
         self,
         source: Picture | Sequence[Picture],
-        texture: Picture | Sequence[Picture],
+        texture: Picture | Sequence[Picture] | None,
         iuv: Picture | Sequence[Picture],
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         *,
@@ -127,7 +113,7 @@ class MCLDPipeline(SamplingPipeline):
 
         Args:
             source: Picture of the person, or a list of B.
-            texture: The person's texture map, or a list of B.
+            texture: The person's texture map, or a list of B; None for models without texture.
             iuv: DensePose's map of the target pose as its PNG reads, channels V, U, part; or a list of B.
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
             height: Rows of the result, a multiple of 8; officially 512.
@@ -157,42 +143,39 @@ class MCLDPipeline(SamplingPipeline):
     def prepare(
         self,
         source: Picture | Sequence[Picture],
-        texture: Picture | Sequence[Picture],
+        texture: Picture | Sequence[Picture] | None,
         iuv: Picture | Sequence[Picture],
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         height: int,
         width: int,
-    ) -> FocalBatch:
+    ) -> PairBatch:
         """Fit a user's pictures, squashed to the size of the result as officially; arguments as in ``__call__``."""
-        side = int(self.image_encoder.config.image_size)
-        specs = {
-            "source_image": ImageSpec("source", height, width),
-            "source_clip": ImageSpec("source", side, side, base="source_image"),
-            "target_image": ImageSpec("target", height, width),  # the texture goes through as a picture of its own
-            "texture_clip": ImageSpec("target", side, side, base="target_image"),
-            "pose_image": ImageSpec("pose", height, width),
+        given = {
+            "source": as_pictures(source, "source"),
+            "texture": [] if texture is None else as_pictures(texture, "texture"),
+            "iuv": as_pictures(iuv, "iuv"),
         }
-        given = {"source": as_pictures(source, "source"), "target": as_pictures(texture, "texture")}
-        given["pose"] = as_pictures(iuv, "iuv")
+        specs = {
+            key: spec
+            for key, spec in self.input_specs(height, width).items()
+            if isinstance(spec, ImageSpec) and spec.origin != "target"
+        }
         count = max(len(pictures) for pictures in given.values())
         for name, pictures in given.items():
-            if len(pictures) not in (1, count):
+            if len(pictures) not in (1, count) and (pictures or self.conditioner.config.use_texture):
                 raise PgpisError(f"got {len(pictures)} pictures of the {name}, expected 1 or {count}")
-        fitted = [
-            fit_images({name: pictures[number % len(pictures)] for name, pictures in given.items()}, specs)
+        pairs = [
+            fit_images({name: pictures[number % len(pictures)] for name, pictures in given.items() if pictures}, specs)
             for number in range(count)
         ]
+        tensors: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in specs}
+        batch: PairBatch = tensors
+        batch["face"] = self._faces(face, count)
+        return batch
 
-        def stacked(key: str) -> torch.Tensor:
-            return torch.stack([pair[key] for pair in fitted])
-
-        return FocalBatch(
-            source_clip=stacked("source_clip"),
-            texture_clip=stacked("texture_clip"),
-            texture_image=stacked("target_image"),
-            iuv_image=stacked("pose_image"),
-            face=self._faces(face, count),
-        )
+    def input_specs(self, height: int = 512, width: int = 512) -> InputSpecs:
+        """Return what the model reads of a pair."""
+        return self.conditioner.input_specs(height, width, int(self.image_encoder.config.image_size))
 
     def _faces(self, face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None, count: int) -> torch.Tensor:
         size = int(self.conditioner.config.face_dim)
@@ -206,7 +189,7 @@ class MCLDPipeline(SamplingPipeline):
     @torch.no_grad()
     def generate(
         self,
-        batch: FocalBatch,
+        batch: PairBatch,
         *,
         num_inference_steps: int = 20,
         guidance_scale: float = 3.5,
@@ -219,7 +202,7 @@ class MCLDPipeline(SamplingPipeline):
         """Generate pictures from a prepared batch of B pairs.
 
         Args:
-            batch: What :meth:`prepare` returns; the result has ``iuv_image``'s size.
+            batch: What :meth:`prepare` returns; the result has ``pose_image``'s size.
             num_inference_steps: Denoising steps.
             guidance_scale: Weight of source, texture and face; the pose is never left out. Up to 1 the conditional
                 prediction is taken as it is.
@@ -235,11 +218,11 @@ class MCLDPipeline(SamplingPipeline):
 
         Source: MCLD, official sampling (20 DDIM steps, scale 3.5).
         """
-        height, width = batch["iuv_image"].shape[-2:]
+        height, width = batch["pose_image"].shape[-2:]
         factor = self.vae_scale_factor
         if not height or not width or height % factor or width % factor:
             raise PgpisError(f"height and width are {height} and {width}, expected multiples of {factor}")
-        pairs = len(batch["iuv_image"])
+        pairs = len(batch["pose_image"])
         generators = per_row(generator, pairs, num_images_per_pair)
         branches = 2 if guidance_scale > 1 else 1
         with evaluation_mode(self.components.values()):
@@ -260,21 +243,24 @@ class MCLDPipeline(SamplingPipeline):
                     progress.update()
             return MCLDPipelineOutput(images=self._finish(sample, output_type))
 
-    def _condition(self, batch: FocalBatch, branches: int, num_images: int) -> tuple[torch.Tensor, FocalConditions]:
+    def _condition(self, batch: PairBatch, branches: int, num_images: int) -> tuple[torch.Tensor, FocalConditions]:
         """Compute everything that stays the same over the steps."""
         device, dtype = self._execution_device, self.unet.dtype
+        textured, faced = self.conditioner.config.use_texture, self.conditioner.config.use_face
         encoded = EncodedFoci(
             encode_pictures(self.image_encoder, batch["source_clip"].to(device)),
-            encode_pictures(self.image_encoder, batch["texture_clip"].to(device)),
-            batch["face"].to(device),
+            encode_pictures(self.image_encoder, batch["texture_clip"].to(device)) if textured else None,
+            batch["face"].to(device) if faced else None,
         )
-        ports = self.conditioner(encoded, batch["iuv_image"].to(device))
-        # officially the middle of the posterior, not a draw from it
-        texture = self.vae.encode(batch["texture_image"].to(device, self.vae.dtype)).latent_dist.mode()
-        bank = self.reference_net.bank(
-            (texture * self.vae.config.scaling_factor).to(self.reference_net.dtype),
-            ports.reference_token.to(self.reference_net.dtype),
-        )
-        rows = num_images * len(encoded.face)
+        ports = self.conditioner(encoded, batch["pose_image"].to(device))
+        bank = None
+        if self.reference_net is not None:
+            # officially the middle of the posterior, not a draw from it
+            texture = self.vae.encode(batch["texture_image"].to(device, self.vae.dtype)).latent_dist.mode()
+            bank = self.reference_net.bank(
+                (texture * self.vae.config.scaling_factor).to(self.reference_net.dtype),
+                ports.reference_token.to(self.reference_net.dtype),
+            )
+        rows = num_images * len(encoded.source)
         conditions = self.unet.prepare(ports.tokens, bank, zero_rows=rows if branches == 2 else 0, repeats=num_images)
         return ports.pose_features.to(dtype).repeat(branches * num_images, 1, 1, 1), conditions

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pgpis.errors import PgpisError
+from pgpis.jobs import Failure, run_units
 from pgpis.synth import deepfashion, phoenix
 from pgpis.synth.files import json_line, replacing, write_json
-from pgpis.synth.job import Failure, run_units
 from pgpis.synth.manifest import MANIFEST, Entry
 
 JOB = "job.json"

@@ -28,11 +28,11 @@ from typing import Literal
 import numpy as np
 
 from pgpis.errors import PgpisError
+from pgpis.jobs import Failure, run_units
 from pgpis.synth.dataset import FORMAT, is_done, open_folder
 from pgpis.synth.deepfashion import openpose_keypoints, pose_text
 from pgpis.synth.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
 from pgpis.synth.files import json_line, replacing, write_bytes, write_image, write_iuv, write_json
-from pgpis.synth.job import Failure, run_units
 from pgpis.synth.manifest import MANIFEST, Entry, plain, read_manifest
 from pgpis.synth.sampling import VIEWS
 from pgpis.synth.scene import Scene

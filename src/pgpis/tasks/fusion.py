@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpecs, PairBatch
+from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.losses import fusion_loss
 from pgpis.metrics import MetricReport, RetrievalMetrics
@@ -65,7 +65,7 @@ class FusionPriorTask(PersonImageTask):
         self.retrieval = RetrievalMetrics(self.fusion_embedder.embedding_dim)
 
     @property
-    def image_specs(self) -> ImageSpecs:
+    def image_specs(self) -> InputSpecs:
         """Source, pose and target as the encoder takes them."""
         return self.fusion_embedder.image_specs()
 

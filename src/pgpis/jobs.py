@@ -31,7 +31,7 @@ class Unit(Protocol):
 
     @property
     def pictures(self) -> int:
-        """How many pictures it draws."""
+        """How many pictures it makes."""
 
 
 U = TypeVar("U", bound=Unit)
@@ -45,25 +45,29 @@ class Failure:
     reason: str
 
 
-def run_units(units: Sequence[U], work: Callable[[U], None], workers: int) -> list[Failure]:
+def run_units(
+    units: Sequence[U], work: Callable[[U], Sequence[Failure] | None], workers: int, doing: str = "drawing"
+) -> list[Failure]:
     """Do all units in processes of their own.
 
     Args:
         units: What to do, in the order of starting.
-        work: Does one; it must be importable by another process (a function of a module, or a partial of one).
+        work: Does one; it must be importable by another process (a function of a module, or a partial of one). It may
+            return failures of single pictures.
         workers: Number of processes, each on one thread. The result must not depend on it.
+        doing: What is said beside the bar.
 
     Returns:
-        The units that raised, in their order.
+        The units that raised and the failures that were returned, in their order.
 
     Raises:
         PgpisError: A process was ended from outside.
         KeyboardInterrupt: After the units in hand were finished; the others are dropped.
     """
-    failed: dict[int, Failure] = {}
+    failed: dict[int, Sequence[Failure]] = {}
     if not units:
         return []
-    with _one_thread_each(), _meter(sum(unit.pictures for unit in units)) as advance:
+    with _one_thread_each(), _meter(doing, sum(unit.pictures for unit in units)) as advance:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(workers, len(units)), mp_context=context, initializer=_leave_interrupts_alone)
         try:
@@ -75,16 +79,18 @@ def run_units(units: Sequence[U], work: Callable[[U], None], workers: int) -> li
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
                     raise PgpisError(
-                        f"a worker process ended while drawing ({error})",
+                        f"a worker process ended while {doing} ({error})",
                         hint="if memory ran out, run the same command with fewer --workers; it goes on where it was",
                     ) from error
                 if error is not None:
                     log.debug("%s", unit, exc_info=error)
-                    failed[number] = Failure(str(unit), _reason(error))
+                    failed[number] = [Failure(str(unit), _reason(error))]
+                else:
+                    failed[number] = future.result() or []
                 advance(unit.pictures)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    return [failed[number] for number in sorted(failed)]
+    return [failure for number in sorted(failed) for failure in failed[number]]
 
 
 def render_failures(failures: Sequence[Failure]) -> str:
@@ -139,7 +145,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def _meter(total: int) -> Iterator[Callable[[int], None]]:
+def _meter(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show pictures done, pictures a second and the time left: a bar on a terminal, else a line now and then.
 
     Yields:
@@ -154,8 +160,8 @@ def _meter(total: int) -> Iterator[Callable[[int], None]]:
 
     if console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(TextColumn("drawing"), *columns, console=console) as bar:
-            task = bar.add_task("drawing", total=total, rate="")
+        with Progress(TextColumn(doing), *columns, console=console) as bar:
+            task = bar.add_task(doing, total=total, rate="")
 
             def advance(pictures: int) -> None:
                 nonlocal done
@@ -170,6 +176,13 @@ def _meter(total: int) -> Iterator[Callable[[int], None]]:
         done += pictures
         if time.monotonic() - told >= SECONDS_BETWEEN_LINES or done == total:
             told = time.monotonic()
-            log.info("%d of %d pictures, %.1f pictures/s, %.0f s left", done, total, rate(), (total - done) / rate())
+            log.info(
+                "%s: %d of %d pictures, %.1f pictures/s, %.0f s left",
+                doing,
+                done,
+                total,
+                rate(),
+                (total - done) / rate(),
+            )
 
     yield tell

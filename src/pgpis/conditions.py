@@ -1,0 +1,61 @@
+"""Reading what is made from photographs beforehand: DensePose's maps and face embeddings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pgpis.errors import PgpisError
+from pgpis.uv_texture import PARTS
+
+
+def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
+    """Read DensePose's map: RGB whose channels are V, U (0..255) and the part 0..24.
+
+    Raises:
+        PgpisError: The file is missing, no lossless RGB picture, or its third channel holds no labels of parts.
+    """
+    expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
+    try:
+        with Image.open(path) as file:
+            kind, mode = file.format, file.mode
+            image = file.convert("RGB")
+    except FileNotFoundError:
+        raise PgpisError(f"DensePose's map not found: {path}") from None
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
+    if kind == "JPEG" or mode != "RGB":
+        raise PgpisError(f"{path} is {kind} with mode {mode}; {expected}")
+    highest = int(np.asarray(image)[..., 2].max())
+    if highest > PARTS:
+        raise PgpisError(f"{path}: its third channel reaches {highest}; {expected}")
+    return image
+
+
+def read_face(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read a raw face embedding, ``.npy`` of shape ``(N,)`` or ``(1, N)``, as float32 ``(N,)``.
+
+    Raises:
+        PgpisError: The file is missing or holds something else.
+    """
+    expected = "expected a raw face embedding as .npy, officially 512 floats"
+    try:
+        values = np.load(Path(path), allow_pickle=False)
+    except FileNotFoundError:
+        raise PgpisError(f"face embedding not found: {path}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
+    if (
+        not isinstance(values, np.ndarray)
+        or values.dtype.kind not in "fiu"
+        or values.size != max(values.shape, default=0)
+    ):
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise PgpisError(f"{path} holds {found}; {expected}")
+    if not np.isfinite(values).all():
+        raise PgpisError(f"{path} holds numbers that are not finite; {expected}")
+    return values.reshape(-1).astype(np.float32)

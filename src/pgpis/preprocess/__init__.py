@@ -1,0 +1,1 @@
+"""Conditions from pictures: what a model reads beside a photograph."""

@@ -1,0 +1,124 @@
+"""Exchanging identities and clothes: which files a pair reads, and which texels change."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.data import FolderPairs, OnMissing
+from pgpis.errors import PgpisError
+from pgpis.uv_texture import PART_GROUPS, part_table, parts_of, replace_parts
+
+READS = {"iuv", "texture", "face"}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two people with textures of one colour each, and a pose."""
+    rng = np.random.default_rng(0)
+    for folder in ("photos", "photos_texture", "photos_face", "poses"):
+        (tmp_path / folder).mkdir()
+    for name, grey in (("anna", 50), ("ben", 200)):
+        Image.fromarray(rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)).save(tmp_path / f"photos/{name}.jpg")
+        Image.new("RGB", (512, 512), (grey,) * 3).save(tmp_path / f"photos_texture/{name}.png")
+        np.save(tmp_path / f"photos_face/{name}.npy", np.full(512, grey, np.float32))
+    Image.new("RGB", (20, 30), (10, 20, 3)).save(tmp_path / "poses/walk.png")
+    return tmp_path
+
+
+def pairs(folders, **options):
+    made = FolderPairs(folders / "photos", folders / "poses", **options)
+    made.setup()
+    made.require(READS)
+    return made
+
+
+def test_texture_and_face_lie_beside_the_sources(folders):
+    made = pairs(folders)
+    assert [pair.pair_id for pair in made.pairs] == ["anna_2_walk", "ben_2_walk"]
+    loaded = made.load(1, READS)
+    assert np.asarray(loaded.texture).max() == loaded.face.max() == 200
+    assert np.asarray(loaded.iuv)[0, 0].tolist() == [10, 20, 3]
+
+
+def test_clothes_replace_texels_of_the_group_only(folders):
+    made = pairs(folders, clothes=("upper=ben.jpg",))
+    assert made.pairs[0].pair_id == "anna_2_walk_upper-ben"
+    loaded = made.load(0, READS)
+    changed = (np.asarray(loaded.texture) == 200).all(axis=-1)
+    np.testing.assert_array_equal(changed, np.isin(part_table(), PART_GROUPS["upper"]))
+    assert loaded.face.max() == 50
+
+
+def test_an_identity_is_face_and_head(folders):
+    loaded = pairs(folders, identity="ben.jpg", clothes=("lower+feet=ben.jpg",)).load(0, READS)
+    expected = (*PART_GROUPS["head"], *PART_GROUPS["lower"], *PART_GROUPS["feet"])
+    changed = (np.asarray(loaded.texture) == 200).all(axis=-1)
+    np.testing.assert_array_equal(changed, np.isin(part_table(), expected))
+    assert loaded.face.max() == 200
+
+
+def test_a_table_edits_pair_by_pair(folders):
+    table = folders / "pairs.csv"
+    table.write_text(
+        "source,pose,identity,clothes\nanna.jpg,walk.png,,\nanna.jpg,walk.png,ben.jpg,upper=ben.jpg|5=ben.jpg\n"
+    )
+    made = pairs(folders, pairs_csv=table)
+    assert [pair.pair_id for pair in made.pairs] == ["anna_2_walk", "anna_2_walk_identity-ben_upper-ben_5-ben"]
+    assert made.pairs[0].edit is None
+    assert made.load(0, READS).face.max() == 50
+    assert made.load(1, READS).face.max() == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clothes": ("uper=ben.jpg",)}, "did you mean 'upper'"),
+        ({"clothes": ("upper",)}, "GROUP=PICTURE"),
+        ({"clothes": ("25=ben.jpg",)}, "no group of body parts"),
+        ({"clothes": ("upper=carla.jpg",)}, r"picture not found: carla\.jpg"),
+        ({"identity": "carla.jpg"}, r"picture not found: carla\.jpg"),
+    ],
+)
+def test_wrong_edits_are_named(folders, options, message):
+    with pytest.raises(PgpisError, match=message):
+        pairs(folders, **options)
+
+
+def test_a_missing_texture_names_the_command_that_makes_it(folders):
+    (folders / "photos_texture/ben.png").unlink()
+    with pytest.raises(PgpisError, match=r"photos_texture/ben\.png") as error:
+        pairs(folders, clothes=("upper=ben.jpg",))
+    assert "pgpis prepare texture" in str(error.value)
+    made = pairs(folders)  # one of two pairs can be made
+    with pytest.raises(PgpisError, match="no texture map") as error:
+        made.load(1, READS)
+    shutil.rmtree(folders / "photos_texture")
+    with pytest.raises(PgpisError, match="2 of 2 pairs have no texture map"):
+        pairs(folders)
+    assert pairs(folders, on_missing=OnMissing(texture="drop")).load(0, READS).texture is None
+
+
+def test_a_model_without_texture_refuses_edits(folders):
+    made = FolderPairs(folders / "photos", folders / "poses", identity="ben.jpg")
+    made.setup()
+    with pytest.raises(PgpisError, match=r"mcld\.yaml"):
+        made.require({"source", "pose"})
+
+
+def test_an_unknown_column_is_named(folders):
+    (folders / "pairs.csv").write_text("source,pose,identitty\nanna.jpg,walk.png,ben.jpg\n")
+    with pytest.raises(PgpisError, match="did you mean 'identity'"):
+        pairs(folders, pairs_csv=folders / "pairs.csv")
+
+
+def test_groups_and_numbers_of_parts():
+    assert parts_of("feet+5+head") == (5, 6, 23, 24)
+    everything = {part for group in PART_GROUPS.values() for part in group}
+    assert everything == set(range(1, 25))
+
+
+def test_a_texture_of_another_size_is_refused():
+    with pytest.raises(PgpisError, match=r"\(4, 4, 3\)"):
+        replace_parts(np.zeros((512, 512, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), (1,))

@@ -1,0 +1,221 @@
+"""FPDM's and MCLD's layout are two ways to the same pairs; missing conditions are what the user says they are."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.batch import ImageSpec, VectorSpec
+from pgpis.data import DeepFashion, OnMissing, PairTransform, PoseTransferDataModule
+from pgpis.data.layouts import FPDMLayout, MCLDLayout
+from pgpis.data.names import flat_to_tree, tree_to_flat
+from pgpis.errors import PgpisError
+
+CONDITIONS = {"source", "target", "iuv", "texture", "face"}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Two people in three views with all of MCLD's files; one is in the test list."""
+    from pgpis.synth.dataset import DatasetOptions, make_dataset
+
+    root = tmp_path_factory.mktemp("people")
+    options = DatasetOptions(2, 3, (64, 44), seed=3, test_share=0.5, textures="exact")
+    assert not make_dataset(root, options).failures
+    return root
+
+
+def dataset(root, *args, **options):
+    made = DeepFashion(root, *args, **options)
+    made.setup()
+    return made
+
+
+@pytest.mark.parametrize("split", ["train", "test", "val"])
+def test_both_lists_give_the_same_pairs(people, split):
+    fpdm, mcld = dataset(people, split, layout="fpdm"), dataset(people, split, layout="mcld")
+    assert [pair.pair_id for pair in fpdm.pairs] == [pair.pair_id for pair in mcld.pairs]
+    for one, other in zip(fpdm.pairs, mcld.pairs, strict=True):
+        assert (one.iuv, one.appearance, one.pose) == (other.iuv, other.appearance, other.pose)
+        assert one.source.read_bytes() == other.source.read_bytes()
+        assert one.target.read_bytes() == other.target.read_bytes()
+
+
+def test_the_published_lists_give_the_same_pairs(tmp_path):
+    """The names of real pictures, in both spellings."""
+    samples = Path(os.environ.get("PGPIS_SAMPLES", Path(__file__).parents[3] / "shared/samples"))
+    if not samples.is_dir():
+        pytest.skip(f"NOT CHECKED: {samples} is absent; set PGPIS_SAMPLES")
+    shutil.copy(samples / "lists/test.csv", tmp_path / "test.csv")
+    with (tmp_path / "test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tree = [
+        {f"{end}_image": f"./img/{flat_to_tree(row[column])}" for end, column in (("source", "from"), ("target", "to"))}
+        for row in rows
+    ]
+    (tmp_path / "test_pairs_data.json").write_text(json.dumps(tree))
+    fpdm, mcld = FPDMLayout(tmp_path, "test").read_pairs(), MCLDLayout(tmp_path, "test").read_pairs()
+    assert fpdm == mcld
+    assert len(fpdm) == len(rows) > 50
+    for key in {key for pair in fpdm for key in pair}:
+        assert flat_to_tree(tree_to_flat(key)) == key
+    names = [pair.pair_id for pair in dataset(tmp_path, "test", layout="fpdm").pairs]
+    assert names == [pair.pair_id for pair in dataset(tmp_path, "test", layout="mcld").pairs]
+
+
+def test_a_layout_is_found_by_its_list(people, tmp_path):
+    for name in ("train", "train_densepose", "train_texture", "train_face"):
+        shutil.copytree(people / name, tmp_path / name)
+    shutil.copy(people / "train.csv", tmp_path)
+    found = dataset(tmp_path)
+    assert found.pairs[0].source.parent.name == "train"
+    assert found.pairs[0].pose is None
+    with pytest.raises(PgpisError, match="neither key points nor drawn poses"):
+        found.load(0)
+    loaded = found.load(0, CONDITIONS)
+    assert loaded.iuv.size == loaded.source.size
+    assert loaded.texture.size == (512, 512)
+    with pytest.raises(PgpisError, match=r"test_pairs_data\.json or test\.csv|list of pairs not found"):
+        dataset(tmp_path, "test")
+
+
+def test_a_self_pair_takes_the_targets_texture_and_face(people):
+    made = dataset(people, "train")
+    for pair in made.pairs:
+        own = made.as_self_pair(pair)
+        assert own.source == pair.target
+        assert own.appearance.texture.stem == pair.iuv.stem
+        assert own.appearance.face.stem == pair.iuv.stem
+
+
+def test_foreign_names_keep_their_spelling(tmp_path):
+    """The names of the official mini data set."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train.csv").write_text("from,to\na_1front.jpg,b_2side.jpg\n")
+    pair = dataset(tmp_path).pairs[0]
+    assert (pair.pair_id, pair.source) == ("a_1front.jpg_2_b_2side.jpg", tmp_path / "train/a_1front.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("source,target\na.jpg,b.jpg\n", "the first line must be 'from,to'"),
+        ("from,to\na.jpg\n", "line 2: no 'to'"),
+        ("from,to\n../a.jpg,b.jpg\n", "'../a.jpg' is not the name of a file"),
+        ("from,to\n", "names no pairs"),
+    ],
+)
+def test_bad_tables_are_named(tmp_path, content, message):
+    (tmp_path / "train.csv").write_text(content)
+    with pytest.raises(PgpisError, match=message):
+        dataset(tmp_path)
+
+
+@pytest.fixture
+def faceless(people, tmp_path):
+    """A copy in which one picture of the training list has no face."""
+    root = tmp_path / "data"
+    shutil.copytree(people, root)
+    pictures = sorted(root.glob("train_face/*.npy"))
+    for name in pictures[1:]:
+        name.unlink()
+    return root, pictures[0].stem
+
+
+def test_missing_faces_stop_the_job(faceless):
+    root, _ = faceless
+    made = dataset(root, "train")
+    made.require({"source", "pose"})  # a model that reads none does not care
+    with pytest.raises(PgpisError, match=r"4 of 6 pairs have no face embedding") as error:
+        made.require(CONDITIONS)
+    assert "train_face" in str(error.value)
+    assert "drop" in str(error.value)
+
+
+def test_missing_faces_become_zeros(faceless, caplog):
+    root, _ = faceless
+    made = dataset(root, "train", on_missing=OnMissing(face="drop"))
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        made.require(CONDITIONS)
+    assert "4 of 6 pairs have no face embedding" in caplog.text
+    transform = PairTransform({"face": VectorSpec("face", 512), "source": ImageSpec("source", 8, 8)}, train=False)
+    faces = [transform(made.load(index, {"source", "face"}))["face"] for index in range(len(made))]
+    assert sum(not face.any() for face in faces) == 4
+
+
+def test_missing_faces_leave_pairs_out(faceless, caplog):
+    root, kept = faceless
+    made = dataset(root, "train", on_missing=OnMissing(face="skip"))
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        made.require(CONDITIONS)
+    assert len(made) == 2
+    assert {pair.appearance.face.stem for pair in made.pairs} == {kept}
+    assert "they are left out" in caplog.text
+
+
+def test_the_data_module_looks_for_what_the_model_reads(faceless):
+    root, _ = faceless
+    specs = {"face": VectorSpec("face", 512)}
+    data = PoseTransferDataModule(train=DeepFashion(root, "train"), image_specs=specs, num_workers=0)
+    with pytest.raises(PgpisError, match="no face embedding"):
+        data.setup("fit")
+
+
+def test_labels_are_never_mixed(people):
+    made = dataset(people, "train")
+    loaded = made.load(0, CONDITIONS)
+    labels = set(np.unique(np.asarray(loaded.iuv)[..., 2]).tolist())
+    for size in ((50, 37), (200, 96)):
+        spec = {"pose_image": ImageSpec("iuv", *size, filter="nearest")}
+        values = PairTransform(spec, train=False)(loaded)["pose_image"]
+        assert set(((values[2] + 1) * 127.5).round().unique().int().tolist()) <= labels
+
+
+def test_what_is_no_densepose_map_is_named(people, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(people, root)
+    made = dataset(root, "train")
+    drawn = Image.open(next(root.glob("pose_img/**/*.jpg")))
+    path = made.pairs[0].iuv
+    for change, message in (
+        (lambda: drawn.save(path), "third channel reaches"),
+        (lambda: drawn.convert("L").save(path), "mode L"),
+        (lambda: path.write_bytes(b"no picture"), "cannot read"),
+    ):
+        change()
+        with pytest.raises(PgpisError, match=message):
+            made.load(0, {"iuv"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((2, 512)), r"\(2, 512\)"),
+        (np.full(512, np.nan), "not finite"),
+        (np.array(["a"]), "expected a raw face embedding"),
+        (np.zeros(128), "holds 128 numbers, the model reads 512"),
+    ],
+)
+def test_what_is_no_face_embedding_is_named(people, tmp_path, values, message):
+    root = tmp_path / "data"
+    shutil.copytree(people, root)
+    made = dataset(root, "train")
+    np.save(made.pairs[0].appearance.face, values)
+    transform = PairTransform({"face": VectorSpec("face", 512)}, train=False)
+    with pytest.raises(PgpisError, match=message):
+        transform(made.load(0, {"face"}))
+
+
+def test_a_pickled_face_is_not_executed(people, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(people, root)
+    made = dataset(root, "train")
+    np.save(made.pairs[0].appearance.face, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(PgpisError, match="cannot read"):
+        made.load(0, {"face"})
