@@ -1,15 +1,18 @@
-"""``pgpis data check ROOT``: what is in a data set's folder, and what is missing."""
+"""``pgpis data``: what is in a data set's folder and what is missing; one layout from another."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from pgpis.cli.verbs import parse
 from pgpis.data.check import check_root
+from pgpis.data.layouts import LayoutName
+from pgpis.data.link import link_layout
 
 
 def parser() -> ArgumentParser:
@@ -20,13 +23,32 @@ def parser() -> ArgumentParser:
     )
     check.add_argument("root", type=Path, help="folder of the data set")
     check.add_argument("--report", type=Path, default=None, help="where all problems are listed [ROOT-problems.txt]")
-    root.add_subcommands().add_subcommand("check", check, help="check a folder")
+    link = ArgumentParser(exit_on_error=False, description="Lay a data set out as another method reads it, with links.")
+    link.add_argument("source", type=Path, help="folder of the data set, in any layout")
+    link.add_argument("--to", type=LayoutName, required=True, help="layout to make")
+    link.add_argument("--out", type=Path, default=None, help="folder to write to [SOURCE itself]")
+    verbs = root.add_subcommands()
+    verbs.add_subcommand("check", check, help="check a folder")
+    verbs.add_subcommand("link", link, help="make one layout from another")
     return root
 
 
 def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis data check``; 1 if anything is missing or unreadable."""
+    """Run ``pgpis data``; 1 if anything is missing or unreadable."""
     options = parse(parser(), words)
+    return _link(options) if "to" in options else _check(options)
+
+
+def _link(options: Any) -> int:
+    report = link_layout(options.source, options.out or options.source, options.to)
+    made = f"{report.lists} lists of layout '{options.to}', {report.links} links made, {report.already} there already"
+    sys.stdout.write(f"{options.out or options.source}: {made}\n")
+    if report.missing:
+        sys.stdout.write(f"{len(report.missing)} files are missing, e.g. {report.missing[0]}\n")
+    return 1 if report.missing else 0
+
+
+def _check(options: Any) -> int:
     report = check_root(options.root)
     sys.stdout.write(report.render())
     if not report.problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import track
 
 from pgpis.conditions import read_face, read_iuv
-from pgpis.data.layouts import LAYOUTS, Kind, Layout, Split
+from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
+from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image, write_text
 from pgpis.keypoints import read_keypoints
@@ -28,6 +29,8 @@ KINDS: Mapping[Kind, str] = {
     "face": "face embeddings",
 }
 ONE: Mapping[Kind, str] = {kind: name.removesuffix("s") for kind, name in KINDS.items()} | {"keypoints": "key points"}
+PUBLISHED_PAIRS: Mapping[Split, int] = {"train": 101_966, "test": 8_570}
+"""Pairs of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
 OF_TARGETS = ("keypoints", "drawn", "iuv")
 NEEDED = ("picture", "keypoints")
 WITHOUT = {
@@ -37,7 +40,7 @@ WITHOUT = {
     "face": "MCLD needs on_missing.face=drop",
 }
 READERS: Mapping[Kind, Callable[[Path], Any]] = {
-    "picture": read_image,
+    "picture": read_picture,
     "keypoints": read_keypoints,
     "drawn": read_image,
     "iuv": read_iuv,
@@ -94,10 +97,12 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     problems: list[str] = []
     notes: list[str] = []
     names = []
-    for layout_class in LAYOUTS:
-        if layout_class.found(folder) or (folder / str(layout_class(folder, "train").folder("picture"))).is_dir():
-            names.append(layout_class.description)
-            _check_layout(folder, layout_class, counts, problems, notes)
+    found = [layout for layout in LAYOUTS if layout.found(folder)]
+    if not found and (folder / "img").is_dir():
+        found = [FPDMLayout]
+    for layout_class in found:
+        names.append(layout_class.description)
+        _check_layout(folder, layout_class, counts, problems, notes)
     if not names:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
@@ -114,17 +119,23 @@ def _check_layout(
     for split in SPLITS:
         layout = layout_class(root, split)
         if layout.split != split:
-            notes.append(f"no {layout.list_name.format(split='val')}: validation reads the test list")
+            notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
             continue
         for kind in KINDS:
-            if layout.has(kind):
-                counts[f"{KINDS[kind]} in {layout.folder(kind)}/"] = _count_files(root / str(layout.folder(kind)))
+            place = layout.folder(kind)
+            if place is not None and layout.has(kind):
+                counts[f"{KINDS[kind]} in {place}/"] = _count_files(root / place)
         try:
             pairs = layout.read_pairs()
         except PgpisError as error:
             problems.append(error.message)
             continue
         counts[f"pairs in {layout.list_path.name}"] = len(pairs)
+        if split in PUBLISHED_PAIRS and len(pairs) != PUBLISHED_PAIRS[split]:
+            notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
+        in_table = layout.has("keypoints") and layout.folder("keypoints") is None
+        if in_table:
+            problems += _check_points(layout, sorted({target for _, target in pairs}))
         for kind in KINDS:
             keys = {target for _, target in pairs} if kind in OF_TARGETS else {key for pair in pairs for key in pair}
             if layout.has(kind) or kind in NEEDED:
@@ -135,6 +146,19 @@ def _check_layout(
     for kind, paths in files.items():
         _check_files(root, sorted(paths), kind, problems, notes)
     notes[:] = dict.fromkeys(notes)
+
+
+def _check_points(layout: Layout, keys: Sequence[str]) -> list[str]:
+    """Look key points up in a table."""
+    return list(dict.fromkeys(reason for key in keys if (reason := _why_no_points(layout, key)) is not None))
+
+
+def _why_no_points(layout: Layout, key: str) -> str | None:
+    try:
+        layout.points(key)
+    except PgpisError as error:
+        return error.message
+    return None
 
 
 def _count_files(folder: Path) -> int:
@@ -148,7 +172,7 @@ def _check_files(root: Path, files: Iterable[Path], kind: Kind, problems: list[s
     absent = 0
     for path in track(list(files), f"checking {KINDS[kind]}", console=Console(stderr=True), transient=True):
         name = path.relative_to(root).as_posix()
-        if not path.is_file():
+        if not (picture_exists(path) if kind == "picture" else path.is_file()):
             absent += 1
             if kind != "face":
                 problems.append(f"{name}: {ONE[kind]} missing")

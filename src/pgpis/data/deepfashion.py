@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
+
 from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
 from pgpis.data.names import pair_name
 from pgpis.data.pairs import Appearance, OnMissing, Pair, PairDataset
 from pgpis.errors import PgpisError
+from pgpis.keypoints import Keypoints
 
 
 class DeepFashion(PairDataset):
@@ -23,7 +26,8 @@ class DeepFashion(PairDataset):
     Args:
         root: Folder of the data set.
         split: Which list.
-        layout: Whose list and pictures are read: ``fpdm``, ``mcld``, or ``auto`` for the first that is there.
+        layout: Whose list and pictures are read: ``fpdm``, ``mcld``, ``patn``, ``nted``, ``pcdm``, or ``auto`` for the
+            first that is there.
         pose: ``keypoints`` draws the pose from its key points, in testing as in training. ``drawn`` takes the
             picture in ``pose_img``, as FPDM's official test does: its limbs are half as thick as those in training.
             Such a pose is neither moved nor mirrored by the training augmentation.
@@ -82,6 +86,15 @@ class DeepFashion(PairDataset):
         """Return where a file is expected: in the first layout that has such files; None: in none."""
         layout: Layout | None = next((layout for layout in self._layouts if layout.has(kind)), None)
         return None if layout is None else layout.path(key, kind)
+
+    def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
+        """Read the pose, from a table where the layout keeps key points in one."""
+        layout = next((layout for layout in self._layouts if layout.has("keypoints")), None)
+        if self.pose == "keypoints" and layout is not None and pair.target is not None:
+            points = layout.points(self._keys[pair.target])
+            if points is not None:
+                return points
+        return super().read_pose(pair)
 
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with its own texture and face."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.conditions import read_face, read_iuv
+from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoints import Frame, Keypoints, read_keypoints
@@ -245,8 +246,8 @@ class PairDataset(ABC):
                 pair = self.as_self_pair(pair)
         loaded = LoadedPair(
             pair,
-            source=read_image(pair.source) if "source" in origins else None,
-            target=read_image(pair.target) if "target" in origins and pair.target is not None else None,
+            source=read_picture(pair.source) if "source" in origins else None,
+            target=read_picture(pair.target) if "target" in origins and pair.target is not None else None,
         )
         if "pose" in origins:
             loaded = self._with_pose(loaded)
@@ -261,15 +262,26 @@ class PairDataset(ABC):
         )
 
     def _with_pose(self, loaded: LoadedPair) -> LoadedPair:
-        pose = loaded.pair.pose
+        pose = self.read_pose(loaded.pair)
+        if isinstance(pose, Image.Image):
+            return replace(loaded, pose_image=pose)
+        return replace(loaded, keypoints=pose)
+
+    def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
+        """Read the key points or the drawn pose of a pair.
+
+        Raises:
+            PgpisError: There is none, or it cannot be read.
+        """
+        pose = pair.pose
         if pose is None:
             raise PgpisError(
                 "there are neither key points nor drawn poses, and this model reads the pose from them",
                 hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
             )
         if pose.suffix.lower() in IMAGE_SUFFIXES:
-            return replace(loaded, pose_image=read_image(pose))
-        return replace(loaded, keypoints=read_keypoints(pose, self.pose_frame))
+            return read_image(pose)
+        return read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""

@@ -1,0 +1,109 @@
+"""Where the files of DeepFashion lie: one class per published layout, all naming pictures the same way.
+
+A picture's *key* is its tree name, ``WOMEN/Shorts/id_00005138/03_4_full.jpg``, in every layout; pictures of one's own
+that are named otherwise keep the name that the layout's list has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+from pgpis.data.names import FLAT, TREE, flat_to_tree, tree_to_flat
+from pgpis.errors import PgpisError
+from pgpis.keypoints import Keypoints
+
+Split = Literal["train", "val", "test"]
+Kind = Literal["picture", "keypoints", "drawn", "iuv", "texture", "face"]
+LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
+KeyPair = tuple[str, str]
+"""Keys of source and target."""
+
+
+class Layout(ABC):
+    """One way to lay the data set out.
+
+    Args:
+        root: Folder of the data set.
+        split: Which of its lists; a layout without a validation list takes the test list.
+    """
+
+    name: ClassVar[LayoutName]
+    description: ClassVar[str]
+    list_names: ClassVar[tuple[str, ...]]
+    """Names that a list of pairs may have, with ``{split}``; the first one is written by pgpis."""
+
+    def __init__(self, root: Path, split: Split) -> None:
+        self.root = root
+        own_list = self.find_list(root, split)
+        self.split: Split = "test" if split == "val" and own_list is None else split
+        if own_list is None:
+            own_list = self.find_list(root, self.split)
+        self.list_path = own_list or root / self.list_names[0].format(split=self.split)
+
+    @classmethod
+    def find_list(cls, root: Path, split: Split) -> Path | None:
+        """Return the list of a split, if there is one."""
+        names = (root / name.format(split=split) for name in cls.list_names)
+        return next((path for path in names if path.is_file()), None)
+
+    @classmethod
+    def found(cls, root: Path) -> bool:
+        """Whether a folder has a list of this layout."""
+        return any(cls.find_list(root, split) is not None for split in ("train", "val", "test"))
+
+    @abstractmethod
+    def read_pairs(self) -> list[KeyPair]:
+        """Read the list.
+
+        Raises:
+            PgpisError: The list is missing or malformed, or a name leaves the folder.
+        """
+
+    @abstractmethod
+    def folder(self, kind: Kind) -> str | None:
+        """Return the folder of a kind of file, relative to the root; None: this layout has no such files."""
+
+    @abstractmethod
+    def path(self, key: str, kind: Kind) -> Path:
+        """Return where a picture's file of a kind is, or would be."""
+
+    def points(self, key: str) -> Keypoints | None:
+        """Return a picture's key points where the layout keeps them in a table; None: it keeps files."""
+        return None
+
+    def has(self, kind: Kind) -> bool:
+        """Whether the data set has any files of a kind in this layout."""
+        folder = self.folder(kind)
+        return folder is not None and (self.root / folder).is_dir()
+
+    def _list_error(self, error: Exception) -> PgpisError:
+        hint = f"pgpis data check {self.root}"
+        if isinstance(error, FileNotFoundError):
+            return PgpisError(f"list of pairs not found: {self.list_path}", hint=hint)
+        return PgpisError(f"cannot read the list of pairs {self.list_path}: {error}", hint=hint)
+
+
+def key_of(name: str) -> str:
+    """Return the key of a picture that a list names by its flat name; other spellings are kept.
+
+    Suffixes differ between layouts (``.jpg``, ``.png``), so the key takes ``.jpg`` where the name is DeepFashion's.
+    """
+    stem = PurePosixPath(name).stem
+    return flat_to_tree(f"{stem}.jpg") if FLAT.fullmatch(stem) else name
+
+
+def flat_name(key: str) -> str:
+    """Return the flat name of a key."""
+    return tree_to_flat(key) if TREE.fullmatch(key.rpartition(".")[0]) else key
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is that of a file in a folder, and leads nowhere else."""
+    return PurePosixPath(name.replace("\\", "/")).name == name and name not in ("", ".", "..")
+
+
+def is_inside(name: PurePosixPath) -> bool:
+    """Whether a relative name stays below its folder."""
+    return not name.is_absolute() and ".." not in name.parts and bool(name.parts)

@@ -1,0 +1,59 @@
+"""FPDM's layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from pgpis.data.layouts.base import KeyPair, Kind, Layout, is_inside
+from pgpis.errors import PgpisError
+
+
+class FPDMLayout(Layout):
+    """Trees ``img/ pose/ pose_img/`` and JSON lists."""
+
+    name = "fpdm"
+    description = "FPDM (img/ pose/ pose_img/, {split}_pairs_data.json)"
+    list_names = ("{split}_pairs_data.json",)
+
+    FOLDERS: ClassVar[dict[Kind, tuple[str, str | None]]] = {
+        "picture": ("img", None),
+        "keypoints": ("pose", ".txt"),
+        "drawn": ("pose_img", None),
+    }
+
+    def read_pairs(self) -> list[KeyPair]:
+        """Read the list of ``{"source_image", "target_image"}``."""
+        try:
+            content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise self._list_error(error) from error
+        if not isinstance(content, list):
+            raise PgpisError(
+                f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
+                hint=f"pgpis data check {self.root}",
+            )
+        return [
+            (self._key(number, entry, "source_image"), self._key(number, entry, "target_image"))
+            for number, entry in enumerate(content)
+        ]
+
+    def _key(self, number: int, entry: Any, field: str) -> str:
+        value = entry.get(field) if isinstance(entry, dict) else None
+        if not isinstance(value, str):
+            raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
+        name = PurePosixPath(value.replace("\\", "/"))
+        if not is_inside(name) or len(name.parts) < 2 or name.parts[0] != "img":
+            raise PgpisError(f"{self.list_path}: pair {number}: '{value}' is not of the form './img/...'")
+        return "/".join(name.parts[1:])
+
+    def folder(self, kind: Kind) -> str | None:
+        """Return the folder of a kind of file."""
+        return self.FOLDERS[kind][0] if kind in self.FOLDERS else None
+
+    def path(self, key: str, kind: Kind) -> Path:
+        """Return ``ROOT/FOLDER/KEY`` with the kind's suffix."""
+        folder, suffix = self.FOLDERS[kind]
+        path = self.root / folder / key
+        return path if suffix is None else path.with_suffix(suffix)

@@ -1,0 +1,60 @@
+"""Pictures in files, or in the LMDBs of NTED and PIDM: an entry is named like a file below ``data.mdb``."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import lmdb
+from PIL import Image, UnidentifiedImageError
+
+from pgpis.errors import PgpisError
+from pgpis.images import read_image, to_rgb
+
+DATABASE = "data.mdb"
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Read a picture as 8-bit RGB; ``ROOT/512-352/data.mdb/KEY.png`` is an entry of an LMDB.
+
+    Raises:
+        PgpisError: It is missing or no picture.
+    """
+    if DATABASE not in path.parts:
+        return read_image(path)
+    content = _entry(path)
+    if content is None:
+        raise PgpisError(f"picture not found: {path}")
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            file.load()
+            return to_rgb(file)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise PgpisError(f"cannot read picture {path}: {error}") from error
+
+
+def picture_exists(path: Path) -> bool:
+    """Whether a file or an entry exists."""
+    return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
+
+
+def _entry(path: Path) -> bytes | None:
+    position = path.parts.index(DATABASE)
+    folder, key = Path(*path.parts[:position]), PurePosixPath(*path.parts[position + 1 :])
+    with _open(folder).begin() as transaction:
+        for name in (str(key), f"img/{key}"):
+            content: bytes | None = transaction.get(name.encode())
+            if content is not None:
+                return content
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _open(folder: Path) -> Any:
+    """Open a database once per process; worker processes open their own."""
+    try:
+        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, create=False)
+    except lmdb.Error as error:
+        raise PgpisError(f"cannot read the LMDB {folder}: {error}") from error

@@ -1,0 +1,169 @@
+"""Every published layout of DeepFashion: made from another one with links, read back, the same pairs."""
+
+import json
+import shutil
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.data import DeepFashion, check_root
+from pgpis.data.layouts import LAYOUTS
+from pgpis.data.layouts.patn import read_points
+from pgpis.data.link import link_layout
+from pgpis.errors import PgpisError
+from pgpis.keypoints import Frame
+
+OTHERS = ["mcld", "patn", "nted", "pcdm"]
+
+
+@pytest.fixture(scope="module")
+def fpdm(toy_root, tmp_path_factory):
+    """The generated data in FPDM's layout alone."""
+    root = tmp_path_factory.mktemp("fpdm")
+    for name in ("img", "pose", "pose_img"):
+        shutil.copytree(toy_root / name, root / name)
+    for split in ("train", "test"):
+        shutil.copy(toy_root / f"{split}_pairs_data.json", root)
+    return root
+
+
+def dataset(root, split, **options):
+    made = DeepFashion(root, split, **options)
+    made.setup()
+    return made
+
+
+def same_pairs(one, other, tolerance):
+    assert [pair.pair_id for pair in one.pairs] == [pair.pair_id for pair in other.pairs]
+    frame = Frame(550, 375)
+    for index in range(len(one)):
+        ours, theirs = one.load(index), other.load(index)
+        assert np.array_equal(np.asarray(ours.source), np.asarray(theirs.source))
+        assert np.array_equal(np.asarray(ours.target), np.asarray(theirs.target))
+        a, b = ours.keypoints.to(frame), theirs.keypoints.to(frame)
+        assert np.array_equal(a.visible, b.visible)
+        assert np.abs(a.points - b.points)[a.visible].max() <= tolerance
+
+
+@pytest.mark.parametrize("to", OTHERS)
+def test_a_layout_made_with_links_has_the_same_pairs(to, fpdm, tmp_path, capsys):
+    assert main(["data", "link", str(fpdm), "--to", to, "--out", str(tmp_path / "out")]) == 0
+    pictures = len(list(fpdm.glob("img/**/*.jpg")))
+    assert f"{pictures} links made, 0 there already" in capsys.readouterr().out
+    for split in ("train", "test"):
+        made = dataset(tmp_path / "out", split)
+        assert made._layouts[0].name == to
+        if to == "mcld":
+            assert [p.pair_id for p in made.pairs] == [p.pair_id for p in dataset(fpdm, split).pairs]
+        else:  # PATN's table holds whole pixels of 176 x 256
+            same_pairs(dataset(fpdm, split), made, 1.1 if to == "patn" else 1e-9)
+    linked = next(path for path in (tmp_path / "out").rglob("*.jpg"))
+    assert linked.is_symlink()
+    assert main(["data", "link", str(fpdm), "--to", to, "--out", str(tmp_path / "out")]) == 0
+    assert f"0 links made, {pictures} there already" in capsys.readouterr().out
+    report = check_root(tmp_path / "out")
+    assert not report.problems, report.problems
+    assert any("the published list has" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("start", OTHERS)
+def test_and_back_to_fpdm(start, fpdm, tmp_path):
+    link_layout(fpdm, tmp_path / "there", start)
+    link_layout(tmp_path / "there", tmp_path / "back", "fpdm")
+    names = [pair.pair_id for pair in dataset(tmp_path / "back", "test").pairs]
+    assert names == [pair.pair_id for pair in dataset(fpdm, "test").pairs]
+
+
+def test_pictures_in_an_lmdb(fpdm, tmp_path, capsys):
+    link_layout(fpdm, tmp_path, "nted")
+    environment = lmdb.open(str(tmp_path / "256-176"), map_size=2**26)
+    with environment.begin(write=True) as transaction:
+        for path in (tmp_path / "img").rglob("*.jpg"):
+            png = tmp_path / "entry.png"
+            Image.open(path).save(png)
+            name = path.relative_to(tmp_path / "img").with_suffix(".png").as_posix()
+            transaction.put(name.encode(), png.read_bytes())
+    environment.close()
+    shutil.rmtree(tmp_path / "img")
+    same_pairs(dataset(fpdm, "test"), dataset(tmp_path, "test"), 1e-9)
+    assert not check_root(tmp_path).problems
+    with pytest.raises(PgpisError, match="LMDB"):
+        link_layout(tmp_path, tmp_path / "out", "fpdm")
+    made = dataset(tmp_path, "test")
+    missing = made.pairs[0].source.with_name("99_1_front.png")
+    object.__setattr__(made.pairs[0], "source", missing)
+    with pytest.raises(PgpisError, match="picture not found"):
+        made.load(0)
+
+
+def test_cflds_large_pictures_and_the_other_spelling(fpdm, tmp_path):
+    link_layout(fpdm, tmp_path, "patn")
+    (tmp_path / "test").rename(tmp_path / "test_highres")
+    for path in tmp_path.glob("fasion-*"):
+        path.rename(path.with_name(path.name.replace("fasion", "fashion")))
+    same_pairs(dataset(fpdm, "test"), dataset(tmp_path, "test"), 1.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train_pairs.txt", "a.jpg\n", "expected 'TARGET,SOURCE"),
+        ("train_pairs.txt", "../a.jpg,b.jpg\n", "leaves the folder"),
+        ("train_pairs.txt", "\n", "names no pairs"),
+        ("train_data.json", "{}", "expected a list"),
+        ("train_data.json", '[{"source_image": "a/b.png", "target_image": "b.png"}]', "flat folder"),
+        ("train_data.json", '[{"source_image": "b.png"}]', "no 'target_image'"),
+        ("fasion-resize-pairs-train.csv", "from,to\n/etc/passwd,b.jpg\n", "not the name of a file"),
+        ("fasion-resize-pairs-train.csv", "a,b\na.jpg,b.jpg\n", "the first line must be 'from,to'"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PgpisError, match=message) as error:
+        dataset(tmp_path, "train")
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name;x;y\n", "the first line must be"),
+        ("name:keypoints_y:keypoints_x\na.jpg: [1]: [2]\n", r"line 2: expected .* found \(1,\)"),
+        ("name:keypoints_y:keypoints_x\na.jpg: [1\n", "line 2: expected 'NAME"),
+        (f"name:keypoints_y:keypoints_x\na.jpg: {[float('nan')] * 18}: {[1] * 18}\n".replace("nan", "NaN"), "line 2"),
+        ("name:keypoints_y:keypoints_x\na.jpg: {}: []\n", "line 2"),
+    ],
+)
+def test_bad_tables_of_key_points_are_named(tmp_path, text, message):
+    (tmp_path / "points.csv").write_text(text)
+    with pytest.raises(PgpisError, match=message):
+        read_points(tmp_path / "points.csv")
+
+
+def test_pixels_where_shares_are_expected_are_named(fpdm, tmp_path):
+    link_layout(fpdm, tmp_path, "pcdm")
+    made = dataset(tmp_path, "test")
+    made.pairs[0].pose.write_text("100 100\n" * 18)
+    with pytest.raises(PgpisError, match="no share of a picture's size"):
+        made.load(0)
+
+
+def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
+    with pytest.raises(PgpisError, match="no layout"):
+        link_layout(tmp_path, tmp_path, "mcld")
+    with pytest.raises(PgpisError, match="has the layout 'fpdm' already"):
+        link_layout(fpdm, fpdm, "fpdm")
+    assert main(["data", "link", str(fpdm), "--to", "mdcl"]) == 2
+    (tmp_path / "img").mkdir()
+    (tmp_path / "train_pairs_data.json").write_text(
+        json.dumps([{"source_image": "./img/a.jpg", "target_image": "./img/b.jpg"}])
+    )
+    report = link_layout(tmp_path, tmp_path / "out", "mcld")
+    assert len(report.missing) == 2
+
+
+def test_every_layout_is_tested():
+    assert {layout.name for layout in LAYOUTS} == {"fpdm", *OTHERS}
