@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
     "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses", "uv_texture",
-    "weights",
+    "videos", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

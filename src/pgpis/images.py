@@ -119,18 +119,18 @@ def tensor_to_images(images: torch.Tensor) -> list[Image.Image]:
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture so that no reader ever sees half of it; the suffix chooses the format."""
     file_format = Image.registered_extensions()[Path(path).suffix.lower()]
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         image.save(temporary, format=file_format)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file so that no reader ever sees half of it."""
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place when the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

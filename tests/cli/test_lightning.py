@@ -13,6 +13,8 @@ OVERLAYS = {
     **{f"ablation/a{number}.yaml": "fusion.yaml" for number in (1, 2, 3)},
     **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
     **{f"ablation/mcld_{name}.yaml": "mcld.yaml" for name in ("no_face", "no_texture", "all_stages", "ip_attention")},
+    "fusion_phoenix.yaml": "fusion.yaml",
+    "mcld_phoenix.yaml": "mcld.yaml",
     "official_fpdm.yaml": "fpdm.yaml",
     "official_mcld.yaml": "mcld.yaml",
     "official_fusion.yaml": "fusion.yaml",

@@ -22,8 +22,10 @@ from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
+from pgpis.predictions import DONE
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.videos import FrameFiles, write_video
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +91,31 @@ class PGPISCLI(LightningCLI):
         self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
 
     def after_predict(self) -> None:
-        """Sum up; the exit code is 1 if a pair failed."""
-        self.exit_code = self.writer.summarise() if self.trainer.is_global_zero else 0
+        """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
+        if self.trainer.is_global_zero:
+            self.exit_code = self.writer.summarise()
+            self._write_videos()
+
+    def _write_videos(self) -> None:
+        """Write source | pose | truth | result of each video whose frames were predicted."""
+        images = {record.pair_id: record.image for record in self.writer.records() if record.status == DONE}
+        for name, pairs in self.datamodule.dataset("predict").sequences().items():
+            frames = [
+                FrameFiles(
+                    (
+                        pair.source,
+                        self.writer.out / "poses" / f"{pair.pair_id}.png",
+                        *([] if pair.target is None else [pair.target]),
+                        self.writer.out / images[pair.pair_id],
+                    )
+                )
+                for pair in pairs
+                if pair.pair_id in images
+            ]
+            if frames:
+                path = self.writer.out / "videos" / f"{name}.mp4"
+                write_video(path, frames)
+                log.info("%s: %d frames", path, len(frames))
 
 
 def _seed(value: bool | int) -> int:

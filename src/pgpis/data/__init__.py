@@ -5,6 +5,7 @@ from pgpis.data.datamodule import PoseTransferDataModule
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.folder import FolderPairs
 from pgpis.data.pairs import Appearance, Edit, LoadedPair, OnMissing, Pair, PairDataset
+from pgpis.data.phoenix import Phoenix14T
 from pgpis.data.sampler import ResumableSampler
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 
@@ -20,6 +21,7 @@ __all__ = [
     "Pair",
     "PairDataset",
     "PairTransform",
+    "Phoenix14T",
     "PoseTransferDataModule",
     "ResumableSampler",
     "check_root",

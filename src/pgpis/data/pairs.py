@@ -217,6 +217,10 @@ class PairDataset(ABC):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def sequences(self) -> dict[str, list[Pair]]:
+        """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
+        return {}
+
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source; a data set with textures and faces exchanges them too."""
         assert pair.target is not None

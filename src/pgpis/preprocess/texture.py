@@ -24,7 +24,7 @@ class TextureJob:
     """Which textures are made."""
 
     images: Path
-    """Folder of pictures."""
+    """Folder of pictures, or of folders of them."""
     iuv: Path
     """Folder of DensePose's maps, ``.png`` of the pictures' names."""
     out: Path
@@ -64,7 +64,8 @@ def make_textures(job: TextureJob, workers: int = 1) -> TextureResult:
             raise PgpisError(f"folder not found: {folder}", hint="--images FOLDER --iuv FOLDER")
     if job.mask is not None:
         TextureMapper(job.mask)  # refused before the first worker starts
-    names = sorted(path.name for path in job.images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = (path for path in job.images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    names = sorted(path.relative_to(job.images).as_posix() for path in found)
     if not names:
         raise PgpisError(f"no pictures in {job.images}; expected {', '.join(IMAGE_SUFFIXES)}")
     todo = [name for name in names if not _is_texture(_target(job, name))]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
@@ -89,6 +89,11 @@ class DiffusionTask(PersonImageTask):
         Returns:
             ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
         """
+
+    @property
+    def truth_specs(self) -> InputSpecs:
+        """The target at the size that results are scored at, where it is not the denoiser's."""
+        return {} if self.output_size is None else {"truth_image": ImageSpec("target", *self.output_size)}
 
     def setup(self, stage: str) -> None:
         """Make the metrics where they are needed."""

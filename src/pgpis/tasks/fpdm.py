@@ -26,6 +26,7 @@ class FPDMTask(DiffusionTask):
     Args:
         height: Rows of the result in pixels.
         width: Columns of the result in pixels.
+        output_size: (height, width) that results are resized to, and scored at; null: that of the denoiser.
         base: Stable Diffusion to start from: hub id or folder with ``unet``, ``vae`` and ``scheduler``.
         unet: Denoiser from elsewhere than ``base``: hub id, folder or configuration (random weights).
         vae: Autoencoder, likewise; frozen.
@@ -64,6 +65,7 @@ class FPDMTask(DiffusionTask):
         self,
         height: int = 512,
         width: int = 352,
+        output_size: tuple[int, int] | None = None,
         base: str = SD21,
         unet: ModelSpec | None = None,
         vae: ModelSpec | None = None,
@@ -97,6 +99,7 @@ class FPDMTask(DiffusionTask):
         super().__init__(
             height=height,
             width=width,
+            output_size=output_size,
             pipeline_name=pipeline,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -148,13 +151,14 @@ class FPDMTask(DiffusionTask):
     @property
     def image_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
-        return image_specs(
+        specs = image_specs(
             self.height,
             self.width,
             self.conditioner.config.source_size,
             self.fusion_embedder,
             source_detour=self.source_detour,
         )
+        return {**specs, **self.truth_specs}
 
     def build_pipeline(self) -> FPDMPipeline:
         """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""

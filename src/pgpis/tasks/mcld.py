@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError
 from pgpis.losses import face_region, focal_loss, min_snr_weights
@@ -198,10 +198,7 @@ class MCLDTask(DiffusionTask):
     def image_specs(self) -> InputSpecs:
         """Source, texture, face, DensePose's map and target as the components take them."""
         clip_size = int(self.image_encoder.config.image_size)
-        specs = dict(self.conditioner.input_specs(self.height, self.width, clip_size))
-        if self.output_size is not None:
-            specs["truth_image"] = ImageSpec("target", *self.output_size)
-        return specs
+        return {**self.conditioner.input_specs(self.height, self.width, clip_size), **self.truth_specs}
 
     def build_pipeline(self) -> MCLDPipeline:
         """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""

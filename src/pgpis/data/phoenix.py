@@ -1,0 +1,207 @@
+"""RWTH-PHOENIX-Weather 2014T: pairs of frames of a signer, with MSKA's whole-body key points."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from pgpis.data.mska import KeypointFile
+from pgpis.data.pairs import Appearance, OnMissing, Pair, PairDataset
+from pgpis.errors import PgpisError
+from pgpis.images import write_text
+from pgpis.keypoints import Frame, Keypoints
+
+Frames = tuple[str, int]
+"""Name of a video and number of a frame, from 1."""
+RELEASE = Path("PHOENIX-2014-T-release-v3/PHOENIX-2014-T")
+FRAME = Frame(260, 210, name="Phoenix")
+SPLITS = {"train": "train", "val": "dev", "test": "test"}
+TRAINING_PAIRS = 100_000
+HEADER = "name"
+
+
+class Phoenix14T(PairDataset):
+    """Pairs within videos: in training drawn at random, else from the first frame to every frame.
+
+    Training pairs are drawn once from ``pairs_seed`` and stored in ``ROOT/pgpis-pairs-train-COUNT-SEED.csv``.
+
+    Args:
+        root: Folder that holds ``PHOENIX-2014-T-release-v3`` and MSKA's ``Phoenix-2014T.{train,dev,test}``; or the
+            release's own folder, with the key points in it or beside it.
+        split: ``train``, ``val`` (the release's dev videos) or ``test``.
+        train_pairs: How many pairs are drawn for training.
+        pairs_seed: Seed of that draw.
+        max_pairs: Take only the first pairs.
+        videos: Take only these videos.
+        on_missing: What happens where a face, texture or DensePose map does not exist that the model reads. They lie
+            beside the frames: ``features/densepose-210x260px``, ``texture-210x260px``, ``face-210x260px``.
+
+    Source: FPDM, section "Datasets": 100,000 training pairs; 64,627 test pairs, first frame to every frame.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: Literal["train", "val", "test"] = "train",
+        train_pairs: int = TRAINING_PAIRS,
+        pairs_seed: int = 0,
+        max_pairs: int | None = None,
+        videos: tuple[str, ...] = (),
+        on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+    ) -> None:
+        super().__init__(on_missing=on_missing)
+        self.root = Path(root)
+        self.split = split
+        self.train_pairs = train_pairs
+        self.pairs_seed = pairs_seed
+        self.max_pairs = max_pairs
+        self.videos = videos
+        self._frames: dict[str, Frames] = {}
+
+    def read_pairs(self) -> list[Pair]:
+        """Read the table of videos and their lengths.
+
+        Raises:
+            PgpisError: A folder, table or file of key points is missing or malformed.
+        """
+        self.release = self._find_release()
+        names = read_corpus(self.release / f"annotations/manual/PHOENIX-2014-T.{SPLITS[self.split]}.corpus.csv")
+        self.keypoints = KeypointFile(self._find_keypoints())
+        unknown = [name for name in self.videos if name not in names]
+        if unknown:
+            raise PgpisError(f"video not found: '{unknown[0]}' is not in the {self.split} list of {self.release}")
+        lengths = {name: self._length(name) for name in names if not self.videos or name in self.videos}
+        if self.split == "train":
+            pairs = self._training_pairs(lengths)
+        else:
+            pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
+        return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
+
+    def _find_release(self) -> Path:
+        candidates = (self.root, self.root / "PHOENIX-2014-T", self.root / RELEASE)
+        release = next((path for path in candidates if (path / "annotations/manual").is_dir()), None)
+        if release is None:
+            raise PgpisError(
+                f"no release of RWTH-PHOENIX-Weather 2014T in {self.root}; expected {RELEASE}/annotations/manual",
+                hint="see docs/data/phoenix.md",
+            )
+        return release
+
+    def _find_keypoints(self) -> Path:
+        name = f"Phoenix-2014T.{SPLITS[self.split]}"
+        places = (self.root, self.release, self.release.parent, self.release.parent.parent)
+        files = (place / f"{name}{ending}" for place in places for ending in ("", ".safetensors"))
+        found = next((path for path in files if path.is_file()), self.root / name)
+        return found.with_name(name)
+
+    def _length(self, name: str) -> int:
+        if name not in self.keypoints.lengths:
+            raise PgpisError(f"{self.keypoints.path} has no key points of the video '{name}'")
+        return int(self.keypoints.lengths[name])
+
+    def _training_pairs(self, lengths: dict[str, int]) -> list[tuple[Frames, Frames]]:
+        """Read the stored draw, or draw and store it."""
+        path = self.root / f"pgpis-pairs-train-{self.train_pairs}-{self.pairs_seed}.csv"
+        if not path.is_file():
+            write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
+        pairs = []
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                try:
+                    name, source, target = row["name"], int(row["source"]), int(row["target"])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
+                if self.videos and name not in self.videos:
+                    continue
+                if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
+                    raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
+                pairs.append(((name, source), (name, target)))
+        return pairs
+
+    def _pair(self, source: Frames, target: Frames) -> Pair:
+        pair_id = f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}"
+        self._frames[pair_id] = target
+        return Pair(
+            pair_id,
+            self._file("fullFrame", source, ".png"),
+            self.keypoints.path,
+            self._file("fullFrame", target, ".png"),
+            iuv=self._file("densepose", target, ".png"),
+            appearance=self._appearance(source),
+        )
+
+    def _appearance(self, frame: Frames) -> Appearance:
+        return Appearance(self._file("texture", frame, ".png"), self._file("face", frame, ".npy"))
+
+    def _file(self, kind: str, frame: Frames, suffix: str) -> Path:
+        name, number = frame
+        folder = self.release / "features" / f"{kind}-210x260px" / SPLITS[self.split] / name
+        return folder / f"images{number:04d}{suffix}"
+
+    def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
+        """Return the 133 points of the target frame."""
+        name, number = self._frames[pair.pair_id]
+        points = self.keypoints.read(name)[number - 1].astype(np.float64)
+        visible = np.repeat(points[:, 2:] > 0, 2, axis=1)
+        return Keypoints.from_visible(points[:, :2], visible, FRAME, "wholebody133")
+
+    def sequences(self) -> dict[str, list[Pair]]:
+        """Return the pairs of each video in the order of their frames; none in training."""
+        videos: dict[str, list[Pair]] = {}
+        for pair in self.pairs if self.split != "train" else ():
+            videos.setdefault(self._frames[pair.pair_id][0], []).append(pair)
+        return videos
+
+
+def read_corpus(path: Path) -> list[str]:
+    """Read the names of videos from a table ``name|video|start|...``; frames are found by name, not by ``video``.
+
+    Raises:
+        PgpisError: It is missing or malformed, or a name leaves the folder.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise PgpisError(f"table of videos not found: {path}", hint="see docs/data/phoenix.md") from None
+    except (OSError, ValueError) as error:
+        raise PgpisError(f"cannot read {path}: {error}") from error
+    if not lines or lines[0].split("|")[0].strip() != HEADER:
+        raise PgpisError(f"{path}: the first line must begin with 'name|video|'")
+    names = [line.split("|")[0].strip() for line in lines[1:] if line.strip()]
+    for number, name in enumerate(names, 2):
+        if not name or Path(name).name != name or name in (".", ".."):
+            raise PgpisError(f"{path} line {number}: '{name}' is no name of a video")
+    if not names:
+        raise PgpisError(f"{path} names no videos")
+    return names
+
+
+def draw_pairs(lengths: dict[str, int], count: int, seed: int) -> str:
+    """Draw pairs of different frames of one video, every frame equally likely as source; return the table.
+
+    Raises:
+        PgpisError: No video has two frames.
+    """
+    names = [name for name, length in lengths.items() if length > 1]
+    if not names:
+        raise PgpisError("no video has two frames")
+    ends = list(accumulate(lengths[name] for name in names))
+    rng = np.random.default_rng(seed)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "source", "target"])
+    for place, shift in zip(rng.integers(0, ends[-1], count).tolist(), rng.random(count).tolist(), strict=True):
+        video = bisect_right(ends, place)
+        length = lengths[names[video]]
+        source = place - (ends[video] - length)
+        target = (source + 1 + int(shift * (length - 1))) % length
+        writer.writerow([names[video], source + 1, target + 1])
+    return text.getvalue()

@@ -1,0 +1,202 @@
+"""Phoenix: the synthetic release read back, a pickle that is never run, videos of predictions."""
+
+import csv
+import pickle
+import random
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pgpis.cli import main
+from pgpis.data import Phoenix14T
+from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.errors import PgpisError
+from pgpis.synth.phoenix import DENSEPOSE, RELEASE
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """Three signers, one in each split, eight frames each."""
+    from pgpis.synth.dataset import DatasetOptions, make_dataset
+
+    root = tmp_path_factory.mktemp("phoenix")
+    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=8, seed=1)).failures
+    return root
+
+
+def dataset(root, *args, **options):
+    made = Phoenix14T(root, *args, **options)
+    made.setup()
+    return made
+
+
+def test_test_pairs_go_from_the_first_frame_to_every_frame(release):
+    made = dataset(release, "test")
+    assert len(made) == 8
+    first = made.load(0)
+    assert first.source.size == first.target.size == (210, 260)
+    assert {pair.source.name for pair in made.pairs} == {"images0001.png"}
+    assert [pair.target.name for pair in made.pairs] == [f"images{n:04d}.png" for n in range(1, 9)]
+    (name,) = made.sequences()
+    truth = np.load(release / f"labels/phoenix/test/{name}.npy")
+    for index in range(8):
+        points = made.load(index).keypoints
+        assert (points.skeleton, points.frame.width) == ("wholebody133", 210)
+        seen = truth[index, :, 2] > 0
+        np.testing.assert_allclose(points.points[seen], truth[index, seen, :2], atol=1e-4)
+        assert np.array_equal(points.visible[:, 0], seen)
+
+
+def test_maps_of_the_generator_are_found(release):
+    made = dataset(release, "test")
+    loaded = made.load(2, {"iuv"})
+    assert loaded.pair.iuv.is_file()
+    assert DENSEPOSE.split("/")[-1] in str(loaded.pair.iuv)
+    assert loaded.iuv.size == (210, 260)
+    with pytest.raises(PgpisError, match="no face embedding"):
+        made.require({"face"})
+
+
+def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(release, root)
+    made = dataset(root, "train", train_pairs=500)
+    assert len(made) == 500
+    assert all(pair.source.parent == pair.target.parent and pair.source != pair.target for pair in made.pairs)
+    assert len({(pair.source.name, pair.target.name) for pair in made.pairs}) == 8 * 7
+    stored = root / "pgpis-pairs-train-500-0.csv"
+    before = stored.read_text()
+    again = dataset(root, "train", train_pairs=500)
+    assert [pair.pair_id for pair in again.pairs] == [pair.pair_id for pair in made.pairs]
+    assert stored.read_text() == before
+    assert dataset(root, "train", train_pairs=500, pairs_seed=1).pairs != made.pairs
+    stored.write_text("name,source,target\nother,1,2\n")
+    with pytest.raises(PgpisError, match="no such frames"):
+        dataset(root, "train", train_pairs=500)
+
+
+@pytest.mark.parametrize("place", ["PHOENIX-2014-T-release-v3", RELEASE])
+def test_the_releases_own_folder_will_do(release, place):
+    assert len(dataset(release / place, "test")) == 8
+
+
+def test_the_pickle_becomes_safetensors_once(release, tmp_path):
+    shutil.copy(release / "Phoenix-2014T.test", tmp_path)
+    file = KeypointFile(tmp_path / "Phoenix-2014T.test")
+    (tmp_path / "Phoenix-2014T.test").unlink()
+    again = KeypointFile(tmp_path / "Phoenix-2014T.test")
+    (name,) = file.lengths
+    assert file.lengths == again.lengths == {name: 8}
+    np.testing.assert_array_equal(file.read(name), read_mska(release / "Phoenix-2014T.test")[name].numpy())
+
+
+def test_plain_torch_pickles_are_read(tmp_path):
+    """As MSKA writes them: keys with or without a folder, views of larger tensors, float64."""
+    whole = torch.randn(10, 133, 3)
+    videos = {"train/a": {"keypoint": whole[2:5], "name": "a"}, "b": {"keypoint": whole.double(), "num_frames": 10}}
+    (tmp_path / "points").write_bytes(pickle.dumps(videos))
+    read = read_mska(tmp_path / "points")
+    assert torch.equal(read["a"], whole[2:5])
+    assert torch.equal(read["b"], whole)
+
+
+class Evil:
+    def __reduce__(self):
+        return (eval, ("__import__('pathlib').Path('/tmp/pgpis-was-run').touch()",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": Evil()}, r"asks for builtins\.eval"),
+        ([1, 2], "expected a dict"),
+        ({}, "expected a dict"),
+        ({"a": 3}, "no tensor 'keypoint'"),
+        ({"a": {"keypoint": torch.zeros(3, 18, 3)}}, r"\(3, 18, 3\), expected"),
+        ({"a": {"keypoint": torch.full((1, 133, 3), torch.nan)}}, "not finite"),
+    ],
+)
+def test_other_pickles_are_refused(tmp_path, content, message):
+    (tmp_path / "points").write_bytes(pickle.dumps(content))
+    with pytest.raises(PgpisError, match=message):
+        read_mska(tmp_path / "points")
+
+
+def test_damaged_pickles_are_errors_and_run_nothing(release, tmp_path):
+    """500 mutations: the same points, other numbers, or an error."""
+    data = (release / "Phoenix-2014T.test").read_bytes()
+    head = len(data) - 8 * 133 * 3 * 4
+    rng = random.Random(0)
+    errors = 0
+    for _ in range(500):
+        damaged = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(head)] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del damaged[rng.randrange(len(damaged)) :]
+        (tmp_path / "points").write_bytes(damaged)
+        try:
+            read_mska(tmp_path / "points")
+        except PgpisError:
+            errors += 1
+    assert errors > 250
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video|start\n", "the first line must begin"),
+        ("name|video\n", "names no videos"),
+        ("name|video\n../a|x\n", "no name of a video"),
+        ("name|video\nother|x\n", "no key points of the video 'other'"),
+    ],
+)
+def test_bad_tables_of_videos_are_named(release, tmp_path, text, message):
+    folder = tmp_path / RELEASE / "annotations/manual"
+    folder.mkdir(parents=True)
+    (folder / "PHOENIX-2014-T.test.corpus.csv").write_text(text)
+    shutil.copy(release / "Phoenix-2014T.test", tmp_path)
+    with pytest.raises(PgpisError, match=message):
+        dataset(tmp_path, "test")
+
+
+def test_missing_parts_are_named(tmp_path, release):
+    with pytest.raises(PgpisError, match="no release"):
+        dataset(tmp_path, "test")
+    shutil.copytree(release / RELEASE / "annotations", tmp_path / RELEASE / "annotations")
+    with pytest.raises(PgpisError, match=r"Phoenix-2014T\.test"):
+        dataset(tmp_path, "test")
+    with pytest.raises(PgpisError, match="video not found"):
+        dataset(release, "test", videos=("nobody",))
+
+
+def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
+    """Train, test at 260 x 210, predict the first frames of a video."""
+    tiny = ["--config=smoke/fpdm.yaml", f"--config={__file__.rsplit('/tests/', 1)[0]}/tests/configs/tiny.yaml"]
+    sets = [
+        f"--data.{split}={{class_path: Phoenix14T, init_args: {{root: {release}, split: {split}, max_pairs: 4}}}}"
+        for split in ("train", "val", "test")
+    ]
+    shape = ["--data.pose_canvas=[260, 210]", "--model.init_args.output_size=[65, 52]"]
+    words = [*tiny, *sets, *shape]
+    assert main(["fit", *words, f"--trainer.default_root_dir={tmp_path}/run", "--trainer.max_steps=2"]) == 0
+    use = f"--model.init_args.pipeline={tmp_path}/run/pipeline"
+    assert main(["test", *words, use, f"--trainer.default_root_dir={tmp_path}/scored"]) == 0
+    with (tmp_path / "scored/test/pairs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+    predict = [f"--data.predict={{class_path: Phoenix14T, init_args: {{root: {release}, split: test, max_pairs: 5}}}}"]
+    out = tmp_path / "out"
+    assert main(["predict", *tiny, *shape, *predict, f"--pipeline={tmp_path}/run/pipeline", f"--out={out}"]) == 0
+    (video,) = (out / "videos").glob("*.mp4")
+    capture = cv2.VideoCapture(str(video))
+    frames = 0
+    while True:
+        good, frame = capture.read()
+        if not good:
+            break
+        frames += 1
+        assert frame.shape == (66, 208, 3)
+    assert frames == 5
