@@ -24,9 +24,22 @@ ALLOWED = {
     "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
     "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
+    "evaluate": LEAVES | {"data", "metrics"},
     "callbacks": LEAVES | {"predictions", "tasks"},
     "cli": LEAVES
-    | {"callbacks", "convert", "data", "metrics", "models", "pipelines", "predictions", "preprocess", "synth", "tasks"},
+    | {
+        "callbacks",
+        "convert",
+        "data",
+        "evaluate",
+        "metrics",
+        "models",
+        "pipelines",
+        "predictions",
+        "preprocess",
+        "synth",
+        "tasks",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }

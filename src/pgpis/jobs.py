@@ -67,7 +67,7 @@ def run_units(
     failed: dict[int, Sequence[Failure]] = {}
     if not units:
         return []
-    with _one_thread_each(), _meter(doing, sum(unit.pictures for unit in units)) as advance:
+    with _one_thread_each(), meter(doing, sum(unit.pictures for unit in units)) as advance:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(workers, len(units)), mp_context=context, initializer=_leave_interrupts_alone)
         try:
@@ -145,7 +145,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def _meter(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+def meter(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show pictures done, pictures a second and the time left: a bar on a terminal, else a line now and then.
 
     Yields:

@@ -1,17 +1,27 @@
-"""Metrics: of picture pairs, of the prior's retrieval, and their reports."""
+"""Metrics: of picture pairs, of sets, of faces, of the prior's retrieval, and their reports."""
 
+from pgpis.metrics.absolute import L1, MAE
+from pgpis.metrics.face import FaceSimilarity
+from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
 from pgpis.metrics.image import PSNR, SSIM, PairMetric, to_uint8
+from pgpis.metrics.inception import InceptionFeatures
 from pgpis.metrics.lpips import LPIPS
 from pgpis.metrics.report import MetricReport, write_pair_values
 from pgpis.metrics.retrieval import RetrievalMetrics
 
 __all__ = [
+    "L1",
     "LPIPS",
+    "MAE",
     "PSNR",
     "SSIM",
+    "FaceSimilarity",
+    "FeatureStatistics",
+    "InceptionFeatures",
     "MetricReport",
     "PairMetric",
     "RetrievalMetrics",
+    "frechet_distance",
     "to_uint8",
     "write_pair_values",
 ]

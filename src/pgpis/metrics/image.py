@@ -39,11 +39,15 @@ def unit_range(generated: torch.Tensor, target: torch.Tensor) -> tuple[torch.Ten
     Raises:
         PgpisError: Shapes differ, are not ``(B, 3, H, W)``, or floats leave [0, 1].
     """
+    _check_shapes(generated, target)
+    return _unit(generated, "generated"), _unit(target, "target")
+
+
+def _check_shapes(generated: torch.Tensor, target: torch.Tensor) -> None:
     if generated.shape != target.shape or generated.ndim != 4 or generated.shape[1] != 3:
         raise PgpisError(
             f"metrics compare two batches (B, 3, H, W), got {tuple(generated.shape)} and {tuple(target.shape)}"
         )
-    return _unit(generated, "generated"), _unit(target, "target")
 
 
 def _unit(images: torch.Tensor, name: str) -> torch.Tensor:
@@ -171,6 +175,8 @@ class SSIM(PairMetric):
 
     def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the similarity of each pair; see :meth:`PairMetric.pair_values`."""
+        if self.variant == "uniform" and generated.device.type == "cpu":
+            return _box_similarity(generated, target, self.window_size)
         ours, reference = unit_range(generated, target)
         if self.variant == "uniform":
             data_range = torch.ones_like(ours[:, 0, 0, 0])
@@ -218,11 +224,7 @@ def structural_similarity(
 
     Source: Wang et al. 2004, eq. 13, with K1 = 0.01 and K2 = 0.03.
     """
-    height, width = generated.shape[-2:]
-    if min(height, width) < window_size:
-        raise PgpisError(
-            f"SSIM: pictures of {height}x{width} pixels are smaller than the window of {window_size}x{window_size}"
-        )
+    _check_window(generated, window_size)
     moments = torch.stack([generated, target, generated * generated, target * target, generated * target])
     mean_g, mean_t, square_g, square_t, product = window_mean(moments, window_size)
     pixels = window_size**2
@@ -235,6 +237,27 @@ def structural_similarity(
     structure = (2 * covariance + c2) / (variance_g + variance_t + c2)
     similarity: torch.Tensor = (luminance * structure).flatten(1).mean(1)
     return similarity
+
+
+def _box_similarity(generated: torch.Tensor, target: torch.Tensor, window_size: int) -> torch.Tensor:
+    """Compute what ``structural_similarity`` does with square windows, on the CPU and without maps in between."""
+    from pgpis.metrics.windows import box_similarity
+
+    _check_shapes(generated, target)
+    _check_window(generated, window_size)
+    scale = 1 / 255
+    if generated.dtype != torch.uint8 or target.dtype != torch.uint8:
+        (generated, target), scale = unit_range(generated, target), 1.0
+    maps = box_similarity(generated.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), window_size, scale)
+    return torch.from_numpy(maps).view(generated.shape[:2]).mean(1)
+
+
+def _check_window(images: torch.Tensor, window_size: int) -> None:
+    height, width = images.shape[-2:]
+    if min(height, width) < window_size:
+        raise PgpisError(
+            f"SSIM: pictures of {height}x{width} pixels are smaller than the window of {window_size}x{window_size}"
+        )
 
 
 def _box_mean(maps: torch.Tensor, window_size: int) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Scoring folders of generated pictures by the field's protocols."""

@@ -1,0 +1,126 @@
+"""Two folders of pictures of the same pairs: paired differences, and where they differ most."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pgpis.errors import PgpisError
+from pgpis.evaluate.naming import Matches
+from pgpis.evaluate.report import SHOWN, html_table, page, pairs_by_id, picture_row, shown
+from pgpis.evaluate.score import Scores, bootstrap_interval
+from pgpis.images import write_text
+
+LOWER_IS_BETTER = {"lpips", "mae", "l1", "fid", "fid_gt", "fid_train"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of B - A over pairs."""
+
+    first: float
+    second: float
+    difference: float
+    interval: tuple[float, float]
+    """95 % confidence interval of the difference, by bootstrap over pairs (two-tailed)."""
+
+    def verdict(self, metric: str) -> str:
+        """Say which folder is better, if the interval leaves zero out."""
+        low, high = self.interval
+        if not (low > 0 or high < 0):
+            return "no difference that these pairs can show"
+        return "B is better" if (self.difference > 0) != (metric in LOWER_IS_BETTER) else "A is better"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both scores on the pairs that both folders have."""
+
+    pair_ids: tuple[str, ...]
+    differences: Mapping[str, Difference]
+    sets: Mapping[str, tuple[float | str, float | str]]
+
+
+def compare(first: Scores, second: Scores) -> Comparison:
+    """Compare two evaluations pair by pair.
+
+    Raises:
+        PgpisError: They have no pair in common.
+    """
+    place = {pair_id: number for number, pair_id in enumerate(second.pair_ids)}
+    common = [(number, place[pair_id]) for number, pair_id in enumerate(first.pair_ids) if pair_id in place]
+    if not common:
+        raise PgpisError("the two folders have no pair in common")
+    ours, theirs = (np.array(column) for column in zip(*common, strict=True))
+    differences = {}
+    for name, values in first.values.items():
+        if name in second.values:
+            a, b = values[ours], second.values[name][theirs]
+            good = np.isfinite(a) & np.isfinite(b)
+            if good.any():
+                mean = float((b - a)[good].mean())
+                differences[name] = Difference(
+                    float(a[good].mean()), float(b[good].mean()), mean, bootstrap_interval((b - a)[good])
+                )
+    sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
+    return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets)
+
+
+def _rows(comparison: Comparison) -> list[list[str]]:
+    rows = []
+    for name, found in comparison.differences.items():
+        low, high = found.interval
+        cells = [name, shown(name, found.first), shown(name, found.second), f"{found.difference:+.4f}"]
+        rows.append([*cells, "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}", found.verdict(name)])
+    rows += [[name, shown(name, a), shown(name, b), "", "", ""] for name, (a, b) in comparison.sets.items()]
+    return rows
+
+
+HEAD = ["metric", "A", "B", "B - A", "95 % interval", "verdict"]
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """Return the table of differences."""
+    lines = [
+        f"{len(comparison.pair_ids)} pairs that both have",
+        "",
+        f"| {' | '.join(HEAD)} |",
+        f"|{' --- |' * len(HEAD)}",
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in _rows(comparison))]) + "\n"
+
+
+def write_comparison(
+    out: Path, comparison: Comparison, scores: tuple[Scores, Scores], matches: tuple[Matches, Matches]
+) -> Path:
+    """Write ``comparison.json``, ``comparison.md`` and ``comparison.html``; return the page."""
+    content = {
+        name: {"a": d.first, "b": d.second, "difference": d.difference, "interval": list(d.interval)}
+        for name, d in comparison.differences.items()
+        if all(map(math.isfinite, d.interval))
+    }
+    write_text(
+        out / "comparison.json", json.dumps({"pairs": len(comparison.pair_ids), "metrics": content}, indent=1) + "\n"
+    )
+    write_text(out / "comparison.md", to_markdown(comparison))
+    metric = "lpips" if "lpips" in comparison.differences else "ssim"
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    values = [dict(zip(score.pair_ids, score.values[metric], strict=True)) for score in scores]
+    gains = np.array([sign * (values[1][name] - values[0][name]) for name in comparison.pair_ids])
+    files = [pairs_by_id(match) for match in matches]
+    order = np.argsort(gains)
+    body = ["<h1>A against B</h1>", html_table(HEAD, _rows(comparison))]
+    for title, chosen in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
+        body.append(f"<h2>{title} by {metric} (source, truth, A, B)</h2>")
+        for index in chosen:
+            name = comparison.pair_ids[index]
+            pair, first = files[0][name]
+            caption = f"{name}: A {values[0][name]:.4f}, B {values[1][name]:.4f}"
+            body.append(picture_row([pair.source, pair.target or first, first, files[1][name][1]], caption))
+    write_text(out / "comparison.html", page("comparison", body))
+    return out / "comparison.html"

@@ -1,0 +1,89 @@
+"""Which pair a generated picture belongs to, whatever the archive's way of naming."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgpis.data.pairs import Pair
+from pgpis.errors import PgpisError
+from pgpis.images import IMAGE_SUFFIXES
+
+PICTURE = re.compile(
+    r"(?:fashion)?(?P<group>WOMEN|MEN)[/_]?(?P<category>[A-Za-z_]+?)[/_]?id_?(?P<id>\d{8})[/_]?"
+    r"(?P<item>\d\d)_(?P<view>\d)_?(?P<rest>front|side|back|full|flat|additional)"
+)
+"""A picture of DeepFashion in any spelling: tree, flat, or joined as in FPDM's results."""
+Identity = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Generated pictures by pair."""
+
+    files: tuple[tuple[Pair, Path], ...]
+    """Pairs that have a picture, in the order of the data set."""
+    unmapped: tuple[Path, ...]
+    """Pictures that belong to no pair."""
+    missing: tuple[str, ...]
+    """Pairs without a picture."""
+    doubled: tuple[Path, ...]
+    """Further pictures of a pair that has one."""
+
+
+def identities(name: str) -> list[Identity]:
+    """Return the pictures of DeepFashion that a name mentions, from left to right."""
+    return [
+        (match["group"], match["category"].strip("_"), match["id"], match["item"], match["view"])
+        for match in PICTURE.finditer(name)
+    ]
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List the pictures in a folder and its subfolders.
+
+    Raises:
+        PgpisError: It is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = [path for path in files if path.name[0] != "." and path.parent.name != "poses"]
+    if not files:
+        raise PgpisError(f"no pictures in {folder}")
+    return files
+
+
+def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
+    """Find the pair of each picture.
+
+    A name is that of a pair (as ``pgpis predict`` and ``test`` write it) or mentions source and target, in this order,
+    in any spelling of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on.
+    """
+    by_id = {pair.pair_id.casefold(): pair for pair in pairs}
+    by_pictures: dict[tuple[Identity, Identity], Pair] = {}
+    for pair in pairs:
+        found = identities(pair.pair_id)
+        if len(found) == 2:
+            by_pictures[found[0], found[1]] = pair
+    taken: dict[str, Path] = {}
+    unmapped, doubled = [], []
+    for path in files:
+        mentioned = identities(path.name)
+        pair_or_none = by_id.get(path.stem.casefold()) or by_id.get(path.name.casefold())
+        if pair_or_none is None and len(mentioned) == 2:
+            pair_or_none = by_pictures.get((mentioned[0], mentioned[1]))
+        if pair_or_none is None:
+            unmapped.append(path)
+        elif pair_or_none.pair_id in taken:
+            doubled.append(path)
+        else:
+            taken[pair_or_none.pair_id] = path
+    return Matches(
+        tuple((pair, taken[pair.pair_id]) for pair in pairs if pair.pair_id in taken),
+        tuple(unmapped),
+        tuple(pair.pair_id for pair in pairs if pair.pair_id not in taken),
+        tuple(doubled),
+    )

@@ -1,0 +1,226 @@
+"""Scores of a folder of generated pictures: every metric of a protocol in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from pgpis.data.pairs import Pair
+from pgpis.errors import PgpisError
+from pgpis.evaluate.features import Advance, picture_tensor, real_statistics
+from pgpis.evaluate.protocols import PROTOCOLS, Protocol, ProtocolName, Size
+from pgpis.metrics import (
+    L1,
+    LPIPS,
+    MAE,
+    PSNR,
+    SSIM,
+    FeatureStatistics,
+    InceptionFeatures,
+    PairMetric,
+    frechet_distance,
+)
+from pgpis.metrics.image import unit_range
+
+NO_FACES = "not computed: face embeddings of generated pictures are not made by this version"
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+class TorchmetricsSSIM(PairMetric):
+    """Gaussian SSIM as torchmetrics computes it by default, data range 1."""
+
+    higher_is_better = True
+
+    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the similarity of each pair; see :meth:`PairMetric.pair_values`."""
+        ours, reference = unit_range(generated, target)
+        values = structural_similarity_index_measure(ours, reference, data_range=1.0, reduction="none")
+        assert isinstance(values, torch.Tensor)
+        return values.double()
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How pictures are scored."""
+
+    protocol: ProtocolName = "fpdm"
+    size: Size = (256, 176)
+    weights: Path | None = None
+    """Folder of AlexNet's and Inception's weights; None: torch hub's cache."""
+    cache: Path = field(default_factory=Path)
+    """Folder that the features of real pictures are kept in."""
+    device: str = "cpu"
+    batch_size: int = 16
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class RealSets:
+    """Real pictures that generated ones are compared with as sets."""
+
+    train: tuple[Path, ...]
+    targets: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The result of an evaluation."""
+
+    protocol: ProtocolName
+    size: Size
+    pair_ids: tuple[str, ...]
+    values: Mapping[str, NDArray[np.float64]]
+    """Per metric one value for each pair."""
+    sets: Mapping[str, float | str]
+    """FIDs, or why they are not computed."""
+    not_computed: Mapping[str, str]
+    """Pair metrics without values, and why."""
+    failures: tuple[tuple[str, str], ...]
+    """Pairs that could not be read, and why."""
+    details: Mapping[str, str | int]
+
+    def summary(self) -> dict[str, float | str]:
+        """Return the mean of each metric, or why there is none."""
+        means: dict[str, float | str] = {name: float(values.mean()) for name, values in self.values.items()}
+        return {**self.sets, **means, **self.not_computed}
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None for sets."""
+        return bootstrap_interval(self.values[name]) if name in self.values else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every metric was computed whose weights a user can get."""
+        missing = [*self.not_computed.values(), *(value for value in self.sets.values() if isinstance(value, str))]
+        return all(reason == NO_FACES for reason in missing)
+
+
+def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """Return the percentile interval of the mean; the same for the same values."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
+        return (float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    means = np.array([finite[rng.integers(0, len(finite), len(finite))].mean() for _ in range(RESAMPLES)])
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+class _Pairs(Dataset[tuple[int, Any]]):
+    """Reads both pictures of a pair; one that cannot be read gives the reason instead."""
+
+    def __init__(self, files: Sequence[tuple[Pair, Path]], protocol: Protocol, size: Size) -> None:
+        self.files = files
+        self.protocol = protocol
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        pair, path = self.files[index]
+        try:
+            if pair.target is None:
+                return index, f"{pair.pair_id} has no true picture"
+            both = (picture_tensor(file, self.protocol, self.size) for file in (path, pair.target))
+            return index, tuple(both)
+        except PgpisError as error:
+            return index, error.message
+
+
+def evaluate(
+    files: Sequence[tuple[Pair, Path]], reals: RealSets, options: EvaluationOptions, advance: Advance = lambda _: None
+) -> Scores:
+    """Score generated pictures against their targets and against the real sets.
+
+    Args:
+        files: Pairs and their generated pictures.
+        reals: The real sets.
+        options: Protocol, size and so on.
+        advance: Told how many pictures were looked at; in all, the pairs and both real sets.
+
+    Raises:
+        PgpisError: No pair can be read.
+    """
+    protocol = PROTOCOLS[options.protocol]
+    metrics = pair_metrics(protocol, options.weights)
+    for metric in metrics.values():
+        metric.to(options.device)
+    features = InceptionFeatures(protocol.features, options.weights, options.device)
+    values: dict[str, list[torch.Tensor]] = {name: [] for name, m in metrics.items() if m.not_computed is None}
+    statistics = FeatureStatistics(2048)
+    done: list[int] = []
+    failures: list[tuple[str, str]] = []
+    loader: DataLoader[Any] = DataLoader(
+        _Pairs(files, protocol, options.size), options.batch_size, num_workers=options.workers, collate_fn=list
+    )
+    for items in loader:
+        good = [(index, content) for index, content in items if not isinstance(content, str)]
+        failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
+        if good:
+            generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
+            for name, parts in values.items():
+                metrics[name].update(generated.to(options.device), target.to(options.device))
+                parts.append(metrics[name].last_values.cpu())
+            if features.not_computed is None:
+                statistics.update(features(generated))
+            done += [index for index, _ in good]
+        advance(len(items))
+    if not done:
+        raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
+    sets = _distances(statistics, reals, protocol, features, options, advance)
+    return Scores(
+        options.protocol,
+        options.size,
+        tuple(files[index][0].pair_id for index in done),
+        {name: torch.cat(parts).double().numpy() for name, parts in values.items()},
+        sets,
+        {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed} | {"face_similarity": NO_FACES},
+        tuple(failures),
+        {"real_train": len(reals.train), "real_targets": len(reals.targets), "features": protocol.features},
+    )
+
+
+def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:
+    """Return the pair metrics of a protocol by name."""
+    similarity: dict[str, PairMetric] = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian")}
+    if protocol.ssim == "torchmetrics":
+        similarity = {"ssim": TorchmetricsSSIM()}
+    lpips = LPIPS(weights, normalize=protocol.lpips_normalize)
+    return {**similarity, "psnr": PSNR(), "mae": MAE(), "l1": L1(), "lpips": lpips}
+
+
+def _distances(
+    statistics: FeatureStatistics,
+    reals: RealSets,
+    protocol: Protocol,
+    features: InceptionFeatures,
+    options: EvaluationOptions,
+    advance: Advance,
+) -> dict[str, float | str]:
+    """Compute the FID against both real sets; the protocol's own is also called ``fid``."""
+    found: dict[str, float | str] = {}
+    for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
+        if features.not_computed is not None:
+            found[name] = features.not_computed
+        elif len(files) < 2 or int(statistics.count) < 2:
+            found[name] = (
+                f"not computed: {len(files)} real and {int(statistics.count)} generated pictures, 2 are needed"
+            )
+        else:
+            real = real_statistics(files, protocol, options.size, features, options.cache, options.batch_size, advance)
+            found[name] = frechet_distance(*statistics.compute(), *real.compute())
+            continue
+        advance(len(files))
+    main = found["fid_train" if protocol.real_set == "train" else "fid_gt"]
+    return {"fid": main, **found}

@@ -1,0 +1,239 @@
+"""``pgpis evaluate`` and ``compare``: the metrics' own numbers, missing weights, bad pictures, reports."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import alexnet, inception_v3
+
+from pgpis.cli import main
+from pgpis.data import DeepFashion
+from pgpis.evaluate import features as features_module
+from pgpis.evaluate.protocols import PROTOCOLS, PUBLISHED
+from pgpis.evaluate.score import bootstrap_interval
+from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
+from pgpis.metrics.inception import FILES
+from pgpis.metrics.lpips import ALEXNET_FILE
+
+SIZE = "64x56"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Real classes with random weights."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    net = inception_v3(weights=None, init_weights=True)
+    torch.save(net.state_dict(), folder / FILES["legacy"][0])
+    torch.save(alexnet(weights=None).state_dict(), folder / ALEXNET_FILE)
+    return folder
+
+
+@pytest.fixture
+def generated(toy_root, tmp_path):
+    """The targets with noise, named as pgpis does."""
+    dataset = DeepFashion(toy_root, "test")
+    dataset.setup()
+    rng = np.random.default_rng(0)
+    (tmp_path / "made").mkdir()
+    for pair in dataset.pairs:
+        image = np.asarray(Image.open(pair.target)).astype(float)
+        noisy = (image + rng.normal(0, 20, image.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"made/{pair.pair_id}.png")
+    return tmp_path / "made"
+
+
+@pytest.fixture
+def words(toy_root, generated, tmp_path, weights):
+    def make(*more, verb="evaluate", weights=weights):
+        first = ["--generated", generated] if verb == "evaluate" else []
+        rest = ["--reference", toy_root, "--size", SIZE, "--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+        rest += ["--workers", 0] + ([] if weights is None else ["--weights", weights])
+        return list(map(str, [verb, *first, *more, *rest]))
+
+    return make
+
+
+def results(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    return content, {name: entry["value"] for name, entry in content["results"].items()}
+
+
+def test_all_scores_and_reports(words, toy_root, tmp_path, capsys):
+    assert main(words()) == 0
+    content, values = results(tmp_path / "out")
+    assert (content["protocol"], content["samples"], content["missing"]) == ("fpdm", 6, [])
+    assert content["size"] == {"height": 64, "width": 56}
+    assert values["fid"] == values["fid_gt"] > 0
+    assert values["fid_train"] > 0
+    assert 0 < values["ssim"] < 1
+    assert 15 < values["psnr"] < 40
+    assert values["lpips"] > 0
+    low, high = content["results"]["psnr"]["interval"]
+    assert low < values["psnr"] < high
+    with (tmp_path / "out/pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert np.mean([float(row["psnr"]) for row in rows]) == pytest.approx(values["psnr"], abs=1e-5)
+    output = capsys.readouterr().out
+    assert "| psnr |" in output
+    assert "FID of 6 pictures is too high" in output
+    assert r"\begin{tabular}" in (tmp_path / "out/metrics.tex").read_text()
+    page = (tmp_path / "out/report.html").read_text()
+    parser = HTMLParser()
+    parser.feed(page)
+    assert page.count("<img") == 3 * 3 * 6
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("protocol", ["cfld", "pcdm"])
+def test_protocols_differ_where_they_should(protocol, words, tmp_path):
+    assert main(words()) == 0
+    _, fpdm = results(tmp_path / "out")
+    assert main(words("--protocol", protocol)) == 0
+    _, other = results(tmp_path / "out")
+    assert other["fid"] == other["fid_train"] != other["fid_gt"]
+    if protocol == "cfld":
+        assert other["lpips"] == fpdm["lpips"]
+        assert other["fid_train"] == pytest.approx(fpdm["fid_train"])
+    else:
+        assert other["lpips"] != pytest.approx(fpdm["lpips"], rel=1e-3)
+        assert other["ssim"] != pytest.approx(fpdm["ssim"], rel=1e-6)
+
+
+def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
+    assert main(words("--protocol", "standard")) == 3
+    _, values = results(tmp_path / "out")
+    assert "weights-inception-2015" in values["fid"]
+    assert 0 < values["ssim"] < 1
+    assert "ssim_gaussian" not in values
+
+
+def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    assert main(words(weights=None)) == 3
+    _, values = results(tmp_path / "out")
+    for name, file in (("fid", FILES["legacy"][0]), ("lpips", ALEXNET_FILE)):
+        assert values[name].startswith("not computed: missing")
+        assert file in values[name]
+        assert "curl" in values[name]
+    assert values["psnr"] > 15
+    assert "class=missing" in (tmp_path / "out/report.html").read_text()
+
+
+def test_other_weights_are_named(words, weights, tmp_path, capsys):
+    folder = tmp_path / "wrong"
+    shutil.copytree(weights, folder)
+    torch.save({"a": torch.zeros(1)}, folder / FILES["legacy"][0])
+    assert main(words(weights=folder)) == 2
+    assert "is not torchvision's Inception v3" in capsys.readouterr().err
+
+
+def test_bad_and_missing_pictures_are_listed_and_the_rest_is_scored(words, generated, tmp_path, capsys):
+    files = sorted(generated.glob("*.png"))
+    files[0].write_bytes(b"")
+    files[1].unlink()
+    Image.new("RGB", (8, 8)).save(generated / "photo.png")
+    assert main(words()) == 1
+    content, _ = results(tmp_path / "out")
+    assert content["samples"] == 4
+    assert list(content["failures"]) == [files[0].stem]
+    assert content["missing"] == [files[1].stem]
+    assert [path.rsplit("/", 1)[1] for path in content["unmapped"]] == ["photo.png"]
+    assert "photo.png" in capsys.readouterr().err
+
+
+def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "SHARD", 4)
+    assert main(words()) == 0
+    _, first = results(tmp_path / "out")
+    shards = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    assert len(shards) > 2
+    stamps = {path: path.stat().st_mtime_ns for path in shards}
+    shards[0].unlink()
+    shards[1].write_bytes(shards[1].read_bytes()[:50])
+    counted = []
+    call = InceptionFeatures.__call__
+    monkeypatch.setattr(InceptionFeatures, "__call__", lambda self, x: counted.append(len(x)) or call(self, x))
+    assert main(words()) == 0
+    _, second = results(tmp_path / "out")
+    assert second == first
+    assert sum(counted) < 6 + 2 * 4 + 1
+    assert {path.stat().st_mtime_ns == stamps[path] for path in shards[2:]} == {True}
+
+
+def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path, capsys):
+    better = tmp_path / "better"
+    better.mkdir()
+    dataset = DeepFashion(toy_root, "test")
+    dataset.setup()
+    for pair in dataset.pairs:
+        noisy, truth = (
+            np.asarray(Image.open(path)).astype(float) for path in (generated / f"{pair.pair_id}.png", pair.target)
+        )
+        Image.fromarray((0.3 * noisy + 0.7 * truth).astype(np.uint8)).save(better / f"{pair.pair_id}.png")
+    assert main(words(generated, better, verb="compare")) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"\| psnr \|.*B is better", output)
+    assert re.search(r"\| mae \|.*B is better", output)
+    content = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert content["pairs"] == 6
+    assert content["metrics"]["psnr"]["interval"][0] > 0
+    assert (tmp_path / "out/comparison.html").read_text().count("<img") == 2 * 6 * 4
+    assert main(words(better, better, verb="compare")) == 0
+    assert "no difference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["--size", "64"], "HEIGHTxWIDTH"), (["--protocol", "fid"], "protocol"), (["--batch-size", "0"], "--batch-size")],
+)
+def test_wrong_options_are_named(words, more, message, capsys):
+    line = words()
+    if more[0] == "--size":
+        line = [word for word in line if word not in ("--size", SIZE)]
+    assert main([*line, *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_foreign_pictures_are_refused(toy_root, tmp_path, capsys):
+    (tmp_path / "x").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "x/photo.png")
+    assert main(["evaluate", "--generated", str(tmp_path / "x"), "--reference", str(toy_root)]) == 2
+    assert "no picture belongs to a pair" in capsys.readouterr().err
+
+
+def test_bootstrap_covers_the_mean():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(60):
+        low, high = bootstrap_interval(rng.normal(3, 1, 80))
+        hits += low <= 3 <= high
+    assert hits >= 51  # 95 % expected
+    assert bootstrap_interval(np.array([1.0, 2.0, np.inf])) == bootstrap_interval(np.array([1.0, 2.0]))
+
+
+def test_statistics_do_not_depend_on_batches():
+    features = torch.randn(50, 12)
+    whole, parts = FeatureStatistics(12), FeatureStatistics(12)
+    whole.update(features)
+    for chunk in features.split(7):
+        parts.update(chunk)
+    for one, other in zip(whole.compute(), parts.compute(), strict=True):
+        torch.testing.assert_close(one, other)
+    mean, covariance = whole.compute()
+    np.testing.assert_allclose(covariance, np.cov(features.double().numpy(), rowvar=False), atol=1e-12)
+    assert frechet_distance(mean, covariance, mean + 1, covariance) == pytest.approx(12)
+
+
+def test_published_tables_are_complete():
+    assert PUBLISHED.keys() <= PROTOCOLS.keys()
+    assert PUBLISHED["fpdm"][256, 176]["FPDM (B6)"] == {
+        "fid": 7.318, "fid_gt": 5.459, "lpips": 0.1445, "ssim": 0.7417, "psnr": 18.832,
+    }  # fmt: skip
