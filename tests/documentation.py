@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgpis.cli import USAGE_ERROR, VERBS, main
+from pgpis.cli import USAGE_ERROR, VERBS, evaluate, main
 from pgpis.cli.verbs import parse
 from pgpis.errors import PgpisError
 
@@ -134,6 +134,9 @@ def _check_pgpis(words):
             elif module == "synth":
                 code = 0
                 _synth_parser(words[1:]).parse_args([word for word in words[1:] if word not in SYNTH_WORDS])
+            elif module == "evaluate":
+                code = 0
+                evaluate.parser(words[0]).parse_args(words[1:])
             else:
                 code = 0
                 parse(importlib.import_module(f"pgpis.cli.{module}").parser(), words[1:])

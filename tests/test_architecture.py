@@ -10,8 +10,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses", "uv_texture",
-    "videos", "weights",
+    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses",
+    "uv_texture", "videos", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
 from pgpis.uv_texture import PARTS
 
@@ -42,20 +42,10 @@ def read_face(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     Raises:
         PgpisError: The file is missing or holds something else.
     """
-    expected = "expected a raw face embedding as .npy, officially 512 floats"
-    try:
-        values = np.load(Path(path), allow_pickle=False)
-    except FileNotFoundError:
-        raise PgpisError(f"face embedding not found: {path}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
-    if (
-        not isinstance(values, np.ndarray)
-        or values.dtype.kind not in "fiu"
-        or values.size != max(values.shape, default=0)
-    ):
-        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise PgpisError(f"{path} holds {found}; {expected}")
+    expected = "a raw face embedding as .npy, officially 512 floats"
+    values = read_array(path, expected)
+    if values.size != max(values.shape, default=0):
+        raise PgpisError(f"{path} holds {values.dtype} {values.shape}; expected {expected}")
     if not np.isfinite(values).all():
-        raise PgpisError(f"{path} holds numbers that are not finite; {expected}")
+        raise PgpisError(f"{path} holds numbers that are not finite; expected {expected}")
     return values.reshape(-1).astype(np.float32)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
 
 Skeleton = Literal["body18", "coco17", "wholebody133"]
@@ -184,10 +185,14 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
     readers = {".txt": _read_txt, ".npy": _read_npy, ".json": _read_openpose}
     if file.suffix.lower() not in readers:
         raise PgpisError(f"{file}: no key point format ends in '{file.suffix}' (known: {', '.join(readers)})")
+    if not file.is_file():
+        raise PgpisError(f"key points not found: {file}")
     try:
         return readers[file.suffix.lower()](file, frame)
-    except FileNotFoundError:
-        raise PgpisError(f"key points not found: {file}") from None
+    except PgpisError as error:
+        if str(file) in error.message:
+            raise
+        raise PgpisError(f"{file}: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise PgpisError(f"cannot read key points {file}: {error}") from error
 
@@ -203,14 +208,15 @@ def _read_txt(path: Path, frame: Frame | None) -> Keypoints:
 
 
 def _read_npy(path: Path, frame: Frame | None) -> Keypoints:
-    array = np.load(path, allow_pickle=False)
+    array: npt.NDArray[Any] = read_array(path, "key points of shape (133, 2) or (133, 3)")
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
-    if array.shape not in ((133, 2), (133, 3)):
+    columns = array.shape[1] if array.ndim == 2 else 0
+    if len(array) != POINT_COUNTS["wholebody133"] or columns not in (2, 3):
         raise PgpisError(f"{path}: expected an array of shape (133, 2) or (133, 3), found {array.shape}")
     points = array[:, :2].astype(np.float64)
     visible = points != 0.0
-    if array.shape[1] == 3:
+    if columns == 3:
         visible &= array[:, 2:] > 0
     return Keypoints.from_visible(points, visible, _required(frame, path), "wholebody133")
 

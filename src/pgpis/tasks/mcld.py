@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from pgpis.arrays import read_array
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError
@@ -299,10 +299,7 @@ def read_clip_std(path: str | None, size: int) -> torch.Tensor:
     """
     if path is None:
         return torch.full((size,), torch.nan)
-    try:
-        values = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise PgpisError(f"clip_std: cannot read {path}: {error}", hint=f"an .npy file of {size} floats") from error
+    values = read_array(path, f"clip_std, {size} floats as .npy")
     if values.shape != (size,) or not np.isfinite(values).all():
         raise PgpisError(f"clip_std: {path} holds {values.shape}, expected ({size},) finite numbers")
     return torch.from_numpy(values.astype(np.float32))

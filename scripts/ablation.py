@@ -1,0 +1,139 @@
+"""All ablations of both papers through ``fit`` and ``test``, and one table of their scores.
+
+``python scripts/ablation.py --root outputs/demo/data --out outputs/ablation`` runs them at smoke size, on a CPU, which
+shows that every recipe works. ``--real`` takes the published sizes and needs a GPU and pretrained weights. What is
+done already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgpis.cli import main as pgpis
+from pgpis.images import write_text
+
+TINY_CLIP = {
+    "model_type": "clip_vision_model", "hidden_size": 64, "intermediate_size": 128, "projection_dim": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 64, "patch_size": 16,
+}  # fmt: skip
+MODEL = "--model.init_args."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    recipe: str
+    what: str
+    overlay: str | None = None
+    smoke: tuple[str, ...] = ()
+    """Options in place of the overlay at smoke size, where the overlay names pretrained weights."""
+    train: bool = True
+
+
+def rows(out: Path) -> Iterator[Row]:
+    """List all ablations; priors come before the models that take them."""
+    yield Row("A1", "fusion", "source's own embedding", "ablation/a1.yaml", train=False)
+    yield Row("A2", "fusion", "baseline InfoNCE", "ablation/a2.yaml")
+    yield Row("A3", "fusion", "source-enhanced InfoNCE", "ablation/a3.yaml")
+    clip = f"{MODEL}source_encoder={json.dumps(TINY_CLIP)}"
+    no_prior = f"{MODEL}fusion_embedder=null"
+    small = (f"{MODEL}source_size=64", f"{MODEL}source_detour=false", no_prior)
+    yield Row("B1", "fpdm", "CLIP, small source", "ablation/b1.yaml", (clip, *small))
+    yield Row("B2", "fpdm", "DINOv2, small source", "ablation/b2.yaml", (f"{MODEL}source_size=56", *small[1:]))
+    yield Row("B3", "fpdm", "DINOv2, no prior", "ablation/b3.yaml", (no_prior,))
+    source = json.dumps({"encoder": TINY_CLIP, "combiner": False})
+    yield Row("B4", "fpdm", "source's embedding as prior", "ablation/b4.yaml", (f"{MODEL}fusion_embedder={source}",))
+    for name, prior in (("B5", "a2"), ("B6", "a3")):
+        option = f"{MODEL}fusion_embedder={out}/{prior}/fusion_embedder"
+        yield Row(name, "fpdm", f"prior {prior.upper()}", None, (option,))
+    yield Row("MCLD", "mcld", "as published")
+    for name, what in (
+        ("no_face", "without face"),
+        ("no_texture", "without texture"),
+        ("all_stages", "all tokens in every stage"),
+        ("ip_attention", "plain IP-attention"),
+    ):
+        yield Row(f"MCLD {name}", "mcld", what, f"ablation/mcld_{name}.yaml")
+
+
+def run(*words: object) -> None:
+    """Run a pgpis command, and stop if it fails."""
+    command = [str(word) for word in words]
+    print(f"\n$ pgpis {' '.join(command)}", flush=True)
+    code = pgpis(command)
+    if code:
+        sys.exit(code)
+
+
+def measure(row: Row, options: argparse.Namespace) -> dict[str, float]:
+    """Train and test one ablation, unless that was done."""
+    folder = options.out / row.name.lower().replace(" ", "_")
+    report = folder / "test/metrics.json"
+    if not report.is_file():
+        smoke = not options.real
+        words: list[object] = ["--config", f"{'smoke/' if smoke else ''}{row.recipe}.yaml"]
+        if row.overlay is not None and not (smoke and row.smoke):
+            words += ["--config", row.overlay]
+        if smoke or row.overlay is None:
+            words += row.smoke
+        words += [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val", "test")]
+        words += [f"--trainer.default_root_dir={folder}"]
+        if smoke:
+            words += ["--trainer.enable_progress_bar=false"]
+            if row.recipe != "fusion":
+                words += [f"{MODEL}vae={options.out}/autoencoder/vae"]
+        if row.train:
+            limit = [f"--trainer.max_steps={options.steps}"] if options.steps else []
+            run("fit", *words, *limit)
+            run("test", *words, "--ckpt_path", folder / "checkpoints/last.ckpt")
+        else:
+            run("test", *words)
+    results = json.loads(report.read_text(encoding="utf-8"))["results"]
+    return {name: value for name, value in results.items() if isinstance(value, float)}
+
+
+def table(found: dict[str, tuple[Row, dict[str, float]]]) -> str:
+    """Return the results, the prior's and the pictures' apart."""
+    lines = []
+    for retrieval in (True, False):
+        part = {name: entry for name, entry in found.items() if (entry[0].recipe == "fusion") == retrieval}
+        columns = list(dict.fromkeys(column for _, values in part.values() for column in values))
+        lines += [f"| | what | {' | '.join(columns)} |", f"|{' --- |' * (len(columns) + 2)}"]
+        for name, (row, values) in part.items():
+            cells = (f"{values[column]:.4f}" if column in values else "-" for column in columns)
+            lines.append(f"| {name} | {row.what} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run everything and write ``ablation.md``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("outputs/demo/data"), help="data set with textures")
+    parser.add_argument("--out", type=Path, default=Path("outputs/ablation"))
+    parser.add_argument("--steps", type=int, default=None, help="training steps of each [as in the recipe]")
+    parser.add_argument("--real", action="store_true", help="published sizes: needs a GPU and pretrained weights")
+    parser.add_argument("--only", nargs="*", default=[], help="names of rows, such as A2 B6")
+    options = parser.parse_args()
+    if not options.real and not (options.out / "autoencoder/vae").is_dir():
+        sets = [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val")]
+        limit = [f"--trainer.max_steps={options.steps}"] if options.steps else []
+        quiet = ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={options.out}/autoencoder"]
+        run("fit", "--config", "smoke/autoencoder.yaml", *sets, *quiet, *limit)
+    chosen = [row for row in rows(options.out) if not options.only or row.name in options.only]
+    found = {row.name: (row, measure(row, options)) for row in chosen}
+    size = "published size" if options.real else "smoke size: random weights, a few steps; the order means nothing"
+    text = f"{len(found)} ablations, {size}.\n\n{table(found)}"
+    write_text(options.out / "ablation.md", text)
+    print(f"\n{text}\n{options.out / 'ablation.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Reading NumPy files that may be damaged or hostile."""
+
+from __future__ import annotations
+
+import os
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgpis.errors import PgpisError
+
+# what NumPy's reader of headers lets through of the parsers that it is built on
+_ERRORS = (
+    OSError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+
+
+def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
+    """Read an array of numbers from ``.npy``; nothing in the file is executed.
+
+    Args:
+        path: The file.
+        expected: What should be in it, for the message.
+
+    Raises:
+        PgpisError: It is missing, damaged, or holds something else than numbers.
+    """
+    try:
+        values = np.load(Path(path), allow_pickle=False)
+    except FileNotFoundError:
+        raise PgpisError(f"file not found: {path}; expected {expected}") from None
+    except _ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PgpisError(f"cannot read {path}: {reason}; expected {expected}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise PgpisError(f"{path} holds {found}; expected {expected}")
+    return values
