@@ -6,9 +6,11 @@ that are named otherwise keep the name that the layout's list has.
 
 from __future__ import annotations
 
+import csv
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pgpis.data.names import FLAT, TREE, flat_to_tree, tree_to_flat
 from pgpis.errors import PgpisError
@@ -77,6 +79,45 @@ class Layout(ABC):
         """Whether the data set has any files of a kind in this layout."""
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
+
+    def _read_table(self) -> list[KeyPair]:
+        """Read a table ``from,to`` of flat names."""
+        try:
+            with self.list_path.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise self._list_error(error) from error
+        return [(self._cell(number, row, "from"), self._cell(number, row, "to")) for number, row in enumerate(rows, 2)]
+
+    def _cell(self, line: int, row: dict[str, str | None], column: str) -> str:
+        value = (row.get(column) or "").strip()
+        if not value:
+            raise PgpisError(f"{self.list_path} line {line}: no '{column}'; the first line must be 'from,to'")
+        if not is_plain_name(value):
+            raise PgpisError(f"{self.list_path} line {line}: '{value}' is not the name of a file in {self.split}/")
+        return key_of(value)
+
+    def _read_entries(self) -> list[tuple[str, str]]:
+        """Read a list of ``{"source_image": ..., "target_image": ...}`` as it is written."""
+        try:
+            content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise self._list_error(error) from error
+        if not isinstance(content, list):
+            raise PgpisError(
+                f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
+                hint=f"pgpis data check {self.root}",
+            )
+        return [
+            (self._entry(number, entry, "source_image"), self._entry(number, entry, "target_image"))
+            for number, entry in enumerate(content)
+        ]
+
+    def _entry(self, number: int, entry: Any, field: str) -> str:
+        value = entry.get(field) if isinstance(entry, dict) else None
+        if not isinstance(value, str):
+            raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
+        return value
 
     def _list_error(self, error: Exception) -> PgpisError:
         hint = f"pgpis data check {self.root}"

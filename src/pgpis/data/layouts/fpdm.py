@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, is_inside
 from pgpis.errors import PgpisError
@@ -25,24 +24,10 @@ class FPDMLayout(Layout):
 
     def read_pairs(self) -> list[KeyPair]:
         """Read the list of ``{"source_image", "target_image"}``."""
-        try:
-            content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise self._list_error(error) from error
-        if not isinstance(content, list):
-            raise PgpisError(
-                f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
-                hint=f"pgpis data check {self.root}",
-            )
-        return [
-            (self._key(number, entry, "source_image"), self._key(number, entry, "target_image"))
-            for number, entry in enumerate(content)
-        ]
+        entries = enumerate(self._read_entries())
+        return [(self._key(number, source), self._key(number, target)) for number, (source, target) in entries]
 
-    def _key(self, number: int, entry: Any, field: str) -> str:
-        value = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(value, str):
-            raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
+    def _key(self, number: int, value: str) -> str:
         name = PurePosixPath(value.replace("\\", "/"))
         if not is_inside(name) or len(name.parts) < 2 or name.parts[0] != "img":
             raise PgpisError(f"{self.list_path}: pair {number}: '{value}' is not of the form './img/...'")

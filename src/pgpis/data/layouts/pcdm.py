@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, is_plain_name, key_of
 from pgpis.data.layouts.patn import existing
@@ -35,21 +34,10 @@ class PCDMLayout(Layout):
 
     def read_pairs(self) -> list[KeyPair]:
         """Read the list of ``{"source_image", "target_image"}``."""
-        try:
-            content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise self._list_error(error) from error
-        if not isinstance(content, list):
-            raise PgpisError(f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}')
-        return [
-            (self._key(number, entry, "source_image"), self._key(number, entry, "target_image"))
-            for number, entry in enumerate(content)
-        ]
+        entries = enumerate(self._read_entries())
+        return [(self._key(number, source), self._key(number, target)) for number, (source, target) in entries]
 
-    def _key(self, number: int, entry: Any, field: str) -> str:
-        value = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(value, str):
-            raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
+    def _key(self, number: int, value: str) -> str:
         if not is_plain_name(value):
             raise PgpisError(f"{self.list_path}: pair {number}: '{value}' is not the name of a file in a flat folder")
         return key_of(value)
