@@ -50,6 +50,7 @@ bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/mcld.py
 	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/synth.py
 
 clean: ## remove what make created, except outputs/

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict
 
@@ -51,6 +51,17 @@ InputSpecs = Mapping[str, ImageSpec | VectorSpec]
 """All that a task asks of the DataModule, by batch key."""
 
 
+class FrozenFeature(NamedTuple):
+    """What a frozen encoder makes of a picture of the batch, and may be kept instead of being computed in each step."""
+
+    picture: str
+    """Batch key of the picture."""
+    weights: str
+    """Hash of the encoder's weights."""
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    """From pictures ``(B, 3, H, W)`` to features ``(B, ...)``."""
+
+
 class PairFailure(NamedTuple):
     """A pair that could not be loaded or generated: listed at the end of the job, never silently dropped.
 
@@ -82,6 +93,16 @@ class PairBatch(TypedDict, total=False):
     """Texture map of the source for the autoencoder (MCLD)."""
     texture_clip: torch.Tensor
     """Texture map of the source for CLIP (MCLD)."""
+    target_moments: torch.Tensor
+    """Cached in place of ``target_image``: mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
+    texture_moments: torch.Tensor
+    """Cached in place of ``texture_image``, likewise (MCLD)."""
+    source_tokens: torch.Tensor
+    """Cached in place of ``source_image``: the source encoder's tokens (FPDM)."""
+    source_embedding: torch.Tensor
+    """Cached in place of ``source_clip`` (MCLD)."""
+    texture_embedding: torch.Tensor
+    """Cached in place of ``texture_clip`` (MCLD)."""
     face: torch.Tensor
     """Raw face embedding of the source, float32 ``(B, 512)``; zeros without a face."""
     prior_source: torch.Tensor

@@ -21,6 +21,7 @@ VERBS = {
     "validate": ("lightning", "compute the validation loss and draw sample grids"),
     "test": ("lightning", "generate the test pairs and score them against the targets"),
     "predict": ("predict", "make pictures from folders of sources and poses"),
+    "cache": ("cache", "compute the features of frozen encoders once, for training"),
     "evaluate": ("evaluate", "score a folder of generated pictures by a published protocol"),
     "compare": ("evaluate", "compare two folders of generated pictures pair by pair"),
     "data": ("data", "check a data set on disk, or lay it out for another method"),

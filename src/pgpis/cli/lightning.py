@@ -141,6 +141,19 @@ def run(verb: str, words: Sequence[str]) -> int:
     Raises:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
+    return _build(words, verb).exit_code
+
+
+def build(words: Sequence[str]) -> PGPISCLI:
+    """Build model, data and trainer from a recipe without running anything.
+
+    Raises:
+        PgpisError: As :func:`run`.
+    """
+    return _build(words, None)
+
+
+def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
     arguments = resolve_configs(words)
     _quiet_libraries()
     strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -148,7 +161,7 @@ def run(verb: str, words: Sequence[str]) -> int:
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         try:
-            cli = PGPISCLI(
+            return PGPISCLI(
                 PersonImageTask,
                 PoseTransferDataModule,
                 subclass_mode_model=True,
@@ -156,12 +169,12 @@ def run(verb: str, words: Sequence[str]) -> int:
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
                 save_config_kwargs={"overwrite": True},
-                parser_kwargs={"prog": "pgpis", **strict, verb: strict},
-                args=[verb, *arguments],
+                parser_kwargs={"prog": "pgpis", **strict} | ({} if verb is None else {verb: strict}),
+                args=arguments if verb is None else [verb, *arguments],
+                run=verb is not None,
             )
         except ArgumentError as error:
-            raise PgpisError(explain(str(error)), hint=f"'pgpis {verb} --help' lists every option") from error
-    return cli.exit_code
+            raise PgpisError(explain(str(error)), hint=f"'pgpis {verb or 'fit'} --help' lists every option") from error
 
 
 def _quiet_libraries() -> None:

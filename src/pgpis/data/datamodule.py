@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,7 +11,8 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from pgpis.batch import InputSpecs
+from pgpis.batch import FrozenFeature, InputSpecs
+from pgpis.data.cache import FeatureCache, feature_key, variants_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
@@ -37,6 +39,7 @@ class PoseTransferDataModule(LightningDataModule):
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
+        cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PoseTransferDataModule(LightningDataModule):
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -72,6 +76,8 @@ class PoseTransferDataModule(LightningDataModule):
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
         self.augmentation = augmentation
+        self.cache = cache
+        self._feature_cache: FeatureCache | None = None
         self.skip_pairs: set[str] = set()
         # with more processes than pairs, some have nothing to do in evaluation
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -170,11 +176,28 @@ class PoseTransferDataModule(LightningDataModule):
         )
 
     def _samples(self, dataset: PairDataset, *, train: bool) -> PairSamples:
-        return PairSamples(dataset, self._transform(self._specs(), train=train), self.seed)
+        cache = self._open_cache() if train and self.cache is not None else None
+        return PairSamples(dataset, self._transform(self._specs(), train=train, cache=cache), self.seed)
 
-    def _transform(self, specs: InputSpecs, *, train: bool) -> PairTransform:
+    def _open_cache(self) -> FeatureCache:
+        """Open the cache once, and check that it belongs to the model's frozen weights."""
+        if self._feature_cache is None:
+            task: Any = None if self.trainer is None else self.trainer.lightning_module
+            if task is None:
+                raise PgpisError("data.cache needs the model that is trained")
+            features: dict[str, FrozenFeature] = task.frozen_features()
+            specs = self._specs()
+            keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
+            variants = {
+                name: variants_of(feature.picture, specs, self.augmentation) for name, feature in features.items()
+            }
+            self._feature_cache = FeatureCache(Path(str(self.cache)), keys, variants)
+        return self._feature_cache
+
+    def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         return PairTransform(
             specs,
+            cache=cache,
             train=train,
             pose_canvas=self.pose_canvas,
             stick_width=self.stick_width,

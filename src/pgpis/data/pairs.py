@@ -102,7 +102,9 @@ class Pair:
         return self.pose or self.iuv
 
     def file(self, origin: str) -> Path | None:
-        """Return the file of ``iuv``, ``texture`` or ``face``, as edited."""
+        """Return the file of ``source``, ``target``, ``iuv``, ``texture`` or ``face``, as edited."""
+        if origin in ("source", "target"):
+            return self.source if origin == "source" else self.target
         if origin == "iuv":
             return self.iuv
         if origin == "face" and self.edit is not None and self.edit.identity is not None:

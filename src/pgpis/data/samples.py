@@ -99,6 +99,8 @@ class PairCollator:
             for key, spec in self.specs.items()
             if all(key in sample.images for sample in samples)
         }
+        cached = samples[0].images.keys() - self.specs.keys() if samples else ()
+        tensors |= {key: torch.stack([sample.images[key] for sample in samples]) for key in sorted(cached)}
         batch: dict[str, Any] = {
             **tensors,
             "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -54,6 +57,7 @@ class PairTransform:
             limbs are. A pose whose frame has another aspect ratio is centred on it instead of squashed.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
+        cache: Features that take the place of pictures.
     """
 
     def __init__(
@@ -64,10 +68,19 @@ class PairTransform:
         pose_canvas: tuple[int, int] = FPDM_CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
+        cache: Features | None = None,
     ) -> None:
         self.images = {key: spec for key, spec in specs.items() if isinstance(spec, ImageSpec)}
         self.vectors = {key: spec for key, spec in specs.items() if isinstance(spec, VectorSpec)}
-        self.origins = frozenset(spec.origin for spec in specs.values())
+        # parts are left or right, and a mirrored person has another texture
+        self.may_flip = not {"iuv", "texture"} & {spec.origin for spec in specs.values()}
+        self.cache = cache
+        self.cached: dict[str, str] = {}
+        if cache is not None:
+            self.cached = {name: self.images[picture].origin for name, picture in cache.pictures.items()}
+            self.images = without(self.images, set(cache.pictures.values()))
+        entries: list[ImageSpec | VectorSpec] = [*self.images.values(), *self.vectors.values()]
+        self.origins = frozenset(entry.origin for entry in entries)
         self.train = train
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
@@ -99,8 +112,7 @@ class PairTransform:
                 keypoints = augment(keypoints, self.augmentation.jitter * noise.numpy(), flip=flip)
             elif loaded.pose_image is not None:
                 flip = False  # mirroring a drawing would exchange the colours of left and right
-            if loaded.iuv is not None or loaded.texture is not None:
-                flip = False  # parts are left or right, too, and a mirrored person has another texture
+            flip = flip and self.may_flip
         pictures = {"source": loaded.source, "target": loaded.target}
         fitted = {
             name: mirror(picture) if flip else picture for name, picture in pictures.items() if picture is not None
@@ -115,7 +127,17 @@ class PairTransform:
         if loaded.texture is not None:
             fitted["texture"] = loaded.texture
         fitted |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
-        return fit_images(fitted, self.images, detour=detour) | self._vectors(loaded)
+        tensors = fit_images(fitted, self.images, detour=detour) | self._vectors(loaded)
+        return tensors | self._features(loaded, flip=flip, detour=detour)
+
+    def _features(self, loaded: LoadedPair, *, flip: bool, detour: bool) -> dict[str, torch.Tensor]:
+        """Look up the features that take the place of pictures."""
+        if self.cache is None:
+            return {}
+        return {
+            name: self.cache.read(name, loaded.pair.file(origin), flip=flip, detour=detour)
+            for name, origin in self.cached.items()
+        }
 
     def _vectors(self, loaded: LoadedPair) -> dict[str, torch.Tensor]:
         """Make the embeddings; what was dropped is zero."""
@@ -153,6 +175,23 @@ class PairTransform:
     def _other_aspect(self, ratio: float) -> bool:
         height, width = self.pose_canvas
         return abs(ratio * height / width - 1) > ASPECT_TOLERANCE
+
+
+class Features(Protocol):
+    """Features that were computed beforehand; see ``pgpis.data.cache``."""
+
+    pictures: dict[str, str]
+    """Batch key of the picture that each feature stands for."""
+
+    def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
+        """Return the feature of a picture."""
+
+
+def without(images: Mapping[str, ImageSpec], covered: set[str]) -> dict[str, ImageSpec]:
+    """Leave out the entries that a cache covers, but for those that others are made from."""
+    left = {key: spec for key, spec in images.items() if key not in covered}
+    bases = {spec.base for spec in left.values()}
+    return {key: spec for key, spec in images.items() if key in left or key in bases}
 
 
 def augment(keypoints: Keypoints, noise: np.ndarray[tuple[int, ...], np.dtype[np.float64]], *, flip: bool) -> Keypoints:

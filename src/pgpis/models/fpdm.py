@@ -163,9 +163,13 @@ def encode_pair(source_encoder: VisionEncoder, fusion_embedder: FusionEmbedder |
     Args:
         source_encoder: CLIP or DINOv2.
         fusion_embedder: The prior, or None.
-        batch: ``source_image`` and, with a prior, ``prior_source`` and (where it fuses) ``prior_pose``.
+        batch: ``source_image`` or its ``source_tokens`` and, with a prior, ``prior_source`` and (where it fuses)
+            ``prior_pose``.
     """
-    tokens = encode_tokens(source_encoder, batch["source_image"])
+    if "source_tokens" in batch:
+        tokens = batch["source_tokens"]
+    else:
+        tokens = encode_tokens(source_encoder, batch["source_image"])
     fusion = None
     if fusion_embedder is not None:
         pose = None if fusion_embedder.fusion_head is None else batch["prior_pose"]

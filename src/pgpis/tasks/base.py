@@ -17,7 +17,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-from pgpis.batch import InputSpecs, PairBatch, PairFailure, check_batch
+from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError
 from pgpis.metrics.report import MetricReport
 from pgpis.weights import weights_hash
@@ -66,6 +66,10 @@ class PersonImageTask(LightningModule, ABC):
     @abstractmethod
     def image_specs(self) -> InputSpecs:
         """What this task needs in each batch; the DataModule loads nothing else."""
+
+    def frozen_features(self) -> dict[str, FrozenFeature]:
+        """Return what may be cached: features by the batch key under which ``loss`` takes them."""
+        return {}
 
     @abstractmethod
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
@@ -145,7 +149,8 @@ class PersonImageTask(LightningModule, ABC):
     def check_once(self, stage: str, batch: PairBatch) -> None:
         """Check the first non-empty batch of a stage against ``image_specs``."""
         if stage not in self._checked_stages and len(batch["index"]):
-            specs = self.image_specs.items()
+            cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
+            specs = [(key, spec) for key, spec in self.image_specs.items() if key not in cached]
             check_batch(batch, {key: spec for key, spec in specs if stage != "predict" or spec.origin != "target"})
             self._checked_stages.add(stage)
 

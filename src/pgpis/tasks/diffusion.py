@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -45,6 +45,7 @@ class DiffusionTask(PersonImageTask):
     """
 
     scheduler: SchedulerMixin
+    vae: AutoencoderKL
 
     def __init__(
         self,
@@ -89,6 +90,18 @@ class DiffusionTask(PersonImageTask):
         Returns:
             ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
         """
+
+    def moments(self, images: torch.Tensor) -> torch.Tensor:
+        """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
+        posterior = self.vae.encode(images).latent_dist
+        return torch.cat([posterior.mean, posterior.std], dim=1)
+
+    def draw_latents(self, moments: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw scaled latents from the posterior, float32 ``(B, C, h, w)``."""
+        mean, deviation = moments.chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=generator, device=self.device)
+        drawn: torch.Tensor = (mean + deviation * noise).float() * self.vae.config.scaling_factor
+        return drawn
 
     @property
     def truth_specs(self) -> InputSpecs:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import InputSpecs, PairBatch
+from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
-from pgpis.models.encoders import PositionInterpolation
+from pgpis.models.encoders import PositionInterpolation, encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_unet, build_vae, build_vision_encoder
 from pgpis.models.fpdm import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
 from pgpis.models.fusion import build_fusion_embedder
@@ -173,13 +173,25 @@ class FPDMTask(DiffusionTask):
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    def frozen_features(self) -> dict[str, FrozenFeature]:
+        """Return the autoencoder's moments of targets and the encoder's tokens of sources.
+
+        The prior's embedding depends on the pose, which training varies, and is computed in each step.
+        """
+        hashes = self.frozen_hashes()
+        return {
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments),
+            "source_tokens": FrozenFeature(
+                "source_image", hashes["source_encoder"], lambda images: encode_tokens(self.source_encoder, images)
+            ),
+        }
+
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Compute the denoising error of one batch."""
         device = self.device
         with torch.no_grad():
-            posterior = self.vae.encode(batch["target_image"]).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
-            latents = (posterior.mean + posterior.std * noise).float() * self.vae.config.scaling_factor
+            moments = batch["target_moments"] if "target_moments" in batch else self.moments(batch["target_image"])
+            latents = self.draw_latents(moments, generator)
             encoded = encode_pair(self.source_encoder, self.fusion_embedder, batch)
         noise = offset_noise(latents, self.noise_offset, generator)
         steps = self.scheduler.config.num_train_timesteps

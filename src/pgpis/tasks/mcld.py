@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.arrays import read_array
-from pgpis.batch import InputSpecs, PairBatch
+from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError
 from pgpis.losses import face_region, focal_loss, min_snr_weights
@@ -233,8 +233,8 @@ class MCLDTask(DiffusionTask):
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Compute the weighted denoising error of one batch."""
         with torch.no_grad():
-            latents = self._latents(batch["target_image"], generator)
-            texture = None if self.reference_net is None else self._latents(batch["texture_image"], generator)
+            latents = self._latents(batch, "target", generator)
+            texture = None if self.reference_net is None else self._latents(batch, "texture", generator)
         noise = offset_noise(latents, self.noise_offset, generator)
         schedule = self.noise_schedule
         alphas = schedule.alphas_cumprod
@@ -262,21 +262,45 @@ class MCLDTask(DiffusionTask):
     def _keep(self, count: int, probability: float, generator: torch.Generator) -> torch.Tensor:
         return keep_mask(count, probability, generator, per_sample=not self.drop_whole_batch, device=self.device)
 
-    def _latents(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Draw scaled latents from the posterior."""
-        posterior = self.vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=self.device)
-        drawn: torch.Tensor = (posterior.mean + posterior.std * noise).float() * self.vae.config.scaling_factor
-        return drawn
+    def _latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
+        """Draw scaled latents of the target or the texture."""
+        entries: dict[str, Any] = dict(batch)
+        moments = entries.get(f"{name}_moments")
+        return self.draw_latents(self.moments(entries[f"{name}_image"]) if moments is None else moments, generator)
+
+    def frozen_features(self) -> dict[str, FrozenFeature]:
+        """Return the autoencoder's moments of targets and textures, CLIP's embeddings of sources and textures."""
+        hashes = self.frozen_hashes()
+        features = {
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments),
+            "source_embedding": FrozenFeature("source_clip", hashes["image_encoder"], self._embed),
+        }
+        if self.conditioner.config.use_texture:
+            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments)
+            features["texture_embedding"] = FrozenFeature("texture_clip", hashes["image_encoder"], self._embed)
+        return features
+
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+        return encode_pictures(self.image_encoder, images)
 
     @torch.no_grad()
     def _encode(self, batch: PairBatch, keep_texture: torch.Tensor, keep_source: torch.Tensor) -> EncodedFoci:
         textured, faced = self.conditioner.config.use_texture, self.conditioner.config.use_face
         return EncodedFoci(
-            encode_pictures(self.image_encoder, batch["source_clip"], keep_source),
-            encode_pictures(self.image_encoder, batch["texture_clip"], keep_texture) if textured else None,
+            self._embedding(batch, "source", keep_source),
+            self._embedding(batch, "texture", keep_texture) if textured else None,
             batch["face"] if faced else None,
         )
+
+    def _embedding(self, batch: PairBatch, name: str, keep: torch.Tensor) -> torch.Tensor:
+        """Return CLIP's embedding of source or texture; of zeroed pixels where it is dropped."""
+        entries: dict[str, Any] = dict(batch)
+        cached: torch.Tensor | None = entries.get(f"{name}_embedding")
+        if cached is None:
+            return encode_pictures(self.image_encoder, entries[f"{name}_clip"], keep)
+        side = self.image_encoder.config.image_size
+        empty = encode_pictures(self.image_encoder, cached.new_zeros(1, 3, side, side), keep.new_zeros(1))
+        return torch.where(keep[:, None], cached, empty.to(cached))
 
     def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
         """Run the pipeline with this task's settings."""

@@ -1,0 +1,289 @@
+"""Features of frozen encoders, computed once: shards of safetensors with an index, refused where they are stale."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pgpis.batch import ImageSpec, InputSpecs
+from pgpis.data.pairs import PairDataset
+from pgpis.data.pictures import DATABASE, read_picture
+from pgpis.data.transforms import Augmentation, mirror
+from pgpis.errors import PgpisError
+from pgpis.images import fit_images, replacing, write_text
+
+SHARD = 512
+INDEX = "cache.json"
+AGAIN = "pgpis cache again, with another --out"
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DtypeName = Literal["float32", "bfloat16"]
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the picture was varied before it was encoded."""
+
+    flip: bool
+    detour: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the variant's folder."""
+        return f"flip{int(self.flip)}-detour{int(self.detour)}"
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """What a feature depends on beside the picture; a cache with another key is stale."""
+
+    picture: str
+    """Batch key of the picture it is made from."""
+    weights: str
+    """Hash of the encoder's weights."""
+    spec: str
+    """How the picture is prepared."""
+
+
+def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
+    """Return the key of a feature."""
+    chain, key = [], picture
+    while True:
+        spec = specs[key]
+        assert isinstance(spec, ImageSpec)
+        chain.append(repr(spec))
+        if spec.base is None:
+            return FeatureKey(picture, weights, " from ".join(chain))
+        key = spec.base
+
+
+def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> list[Variant]:
+    """Return the variants of a picture that training may ask for."""
+    spec = specs[picture]
+    assert isinstance(spec, ImageSpec)
+    base = specs[spec.base] if spec.base is not None else None
+    has_detour = spec.train_detour is not None or (isinstance(base, ImageSpec) and base.train_detour is not None)
+    still = {"iuv", "texture"} & {entry.origin for entry in specs.values()}
+    flips = (False, True) if augmentation.flip_probability and not still else (False,)
+    detours = (False, True) if augmentation.detour_probability and has_detour else (False,)
+    return [Variant(flip, detour) for flip in flips for detour in detours]
+
+
+def files_of(dataset: PairDataset, origin: str) -> list[Path]:
+    """Return the distinct files of an origin, those of self-pairs included."""
+    files = {pair.file(origin) for pair in dataset.pairs}
+    if dataset.self_pair_probability:
+        files |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
+    return sorted(path for path in files if path is not None and (path.is_file() or DATABASE in path.parts))
+
+
+def _stamp(path: Path) -> list[int]:
+    if DATABASE in path.parts:
+        return []
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+class CacheWriter:
+    """Computes the features of a data set, shard by shard; what is there already is not computed again.
+
+    Args:
+        folder: Where the cache is.
+        specs: What the task declares.
+        dtype: How features are stored.
+        rank: Number of this process; shard i is made by process ``i % world_size``.
+        world_size: Number of processes, on one machine or many that share the folder.
+    """
+
+    def __init__(
+        self, folder: Path, specs: InputSpecs, dtype: DtypeName = "float32", rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.folder = folder
+        self.specs = specs
+        self.dtype = dtype
+        self.rank = rank
+        self.world_size = world_size
+
+    def write(
+        self,
+        name: str,
+        key: FeatureKey,
+        files: Sequence[Path],
+        variants: Sequence[Variant],
+        encode: Encode,
+        batch_size: int,
+        advance: Callable[[int], None],
+    ) -> list[tuple[str, str]]:
+        """Write one feature; return pictures that could not be read, with the reason.
+
+        Raises:
+            PgpisError: The folder holds this feature with another key.
+        """
+        entry = {
+            "key": asdict(key),
+            "dtype": self.dtype,
+            "variants": [asdict(variant) for variant in variants],
+            "files": [[str(path), *_stamp(path)] for path in files],
+        }
+        index = self.folder / name / INDEX
+        if index.is_file():
+            found = json.loads(index.read_text(encoding="utf-8"))
+            if found != json.loads(json.dumps(entry)):
+                reason = _difference(found, key, self.dtype) or "its pictures have changed"
+                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or give another --out")
+        elif self.rank == 0:
+            write_text(index, json.dumps(entry))
+        failures: list[tuple[str, str]] = []
+        for variant in variants:
+            for number, start in enumerate(range(0, len(files), SHARD)):
+                chunk = files[start : start + SHARD]
+                if number % self.world_size != self.rank:
+                    continue
+                path = self.folder / name / variant.name / f"{number:05d}.safetensors"
+                if not _whole(path, len(chunk)):
+                    rows = self._shard(key.picture, chunk, variant, encode, batch_size, failures)
+                    with replacing(path) as temporary:
+                        save_file({"features": rows.to(DTYPES[self.dtype]).contiguous()}, temporary)
+                advance(len(chunk))
+        return failures
+
+    def _shard(
+        self,
+        picture: str,
+        files: Sequence[Path],
+        variant: Variant,
+        encode: Encode,
+        batch_size: int,
+        failures: list[tuple[str, str]],
+    ) -> torch.Tensor:
+        batches = self._batches(picture, files, variant, batch_size, failures)
+        return torch.cat([encode(batch).cpu() for batch in batches])
+
+    def _batches(
+        self,
+        picture: str,
+        files: Sequence[Path],
+        variant: Variant,
+        batch_size: int,
+        failures: list[tuple[str, str]],
+    ) -> Iterator[torch.Tensor]:
+        """Prepare pictures as training does; one that cannot be read is black, and training will not use it."""
+        spec = self.specs[picture]
+        assert isinstance(spec, ImageSpec)
+        wanted = {key: entry for key, entry in self.specs.items() if key in (picture, spec.base)}
+        images = {key: entry for key, entry in wanted.items() if isinstance(entry, ImageSpec)}
+        for start in range(0, len(files), batch_size):
+            prepared = []
+            for path in files[start : start + batch_size]:
+                try:
+                    image = read_picture(path)
+                except PgpisError as error:
+                    failures.append((str(path), error.message))
+                    prepared.append(-torch.ones(3, spec.height, spec.width))
+                    continue
+                image = mirror(image) if variant.flip else image
+                prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
+            yield torch.stack(prepared)
+
+
+def _now(path: str) -> list[int] | None:
+    return _stamp(Path(path)) if Path(path).is_file() else None
+
+
+def _whole(path: Path, count: int) -> bool:
+    try:
+        with safe_open(path, "pt") as file:
+            return bool(file.get_slice("features").get_shape()[0] == count)
+    except (OSError, SafetensorError):
+        return False
+
+
+def _difference(found: Mapping[str, Any], key: FeatureKey, dtype: str | None = None) -> str | None:
+    """Say in what a stored key differs."""
+    stored = found.get("key", {})
+    what = {"weights": "the encoder's weights", "spec": "how pictures are prepared", "picture": "the picture"}
+    for field, text in what.items():
+        if stored.get(field) != getattr(key, field):
+            return f"it was made with another value of {text} ({stored.get(field)}, now {getattr(key, field)})"
+    return None if dtype in (None, found.get("dtype")) else f"it holds {found.get('dtype')}, now {dtype}"
+
+
+class FeatureCache:
+    """Reads what :class:`CacheWriter` wrote.
+
+    Args:
+        folder: The cache.
+        keys: Features that the task can take, by name; those that are not in the folder are computed in training.
+        variants: What the augmentation may ask for, by name.
+
+    Raises:
+        PgpisError: A feature is stale or not complete.
+    """
+
+    def __init__(self, folder: Path, keys: Mapping[str, FeatureKey], variants: Mapping[str, Sequence[Variant]]) -> None:
+        self.folder = folder
+        self.variants: dict[str, set[Variant]] = {}
+        self.rows: dict[str, dict[str, int]] = {}
+        self.pictures: dict[str, str] = {}
+        for name, key in keys.items():
+            index = folder / name / INDEX
+            if index.is_file():
+                self.rows[name] = self._open(name, key, index, variants[name])
+                self.pictures[name] = key.picture
+        if not self.rows:
+            raise PgpisError(
+                f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})",
+                hint="pgpis cache --config RECIPE --out FOLDER",
+            )
+
+    def _open(self, name: str, key: FeatureKey, index: Path, wanted: Sequence[Variant]) -> dict[str, int]:
+        found = json.loads(index.read_text(encoding="utf-8"))
+        reason = _difference(found, key)
+        if reason is not None:
+            raise PgpisError(f"{index.parent} is stale: {reason}", hint=AGAIN)
+        changed = (path for path, *stamp in found["files"] if DATABASE not in Path(path).parts and _now(path) != stamp)
+        first = next(changed, None)
+        if first is not None:
+            raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
+        self.variants[name] = {Variant(**variant) for variant in found["variants"]}
+        lacking = [variant.name for variant in wanted if variant not in self.variants[name]]
+        if lacking:
+            raise PgpisError(f"{index.parent} was made with another augmentation: no {lacking[0]}", hint=AGAIN)
+        shards = -(-len(found["files"]) // SHARD)
+        for variant in self.variants[name]:
+            folder = index.parent / variant.name
+            if len(list(folder.glob("*.safetensors"))) < shards:
+                raise PgpisError(f"{folder} is not complete", hint="run the same 'pgpis cache' again: it goes on")
+        return {path: number for number, (path, *_) in enumerate(found["files"])}
+
+    def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
+        """Return a picture's feature in float32.
+
+        Raises:
+            PgpisError: It is not in the cache.
+        """
+        row = self.rows[name].get(str(path))
+        if row is None:
+            raise PgpisError(
+                f"{self.folder / name} has nothing of {path}", hint="pgpis cache again: the list has changed"
+            )
+        asked = Variant(flip, detour)
+        variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
+        folder = self.folder / name / variant.name
+        values: torch.Tensor = _slices(folder / f"{row // SHARD:05d}.safetensors")[row % SHARD]
+        return values.float()
+
+
+@functools.lru_cache(maxsize=256)
+def _slices(path: Path) -> Any:
+    """Open a shard once per process; only the rows that are asked for are read."""
+    file: Any = safe_open(path, "pt")
+    return file.get_slice("features")
