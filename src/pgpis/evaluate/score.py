@@ -157,7 +157,8 @@ def evaluate(
     for metric in metrics.values():
         metric.to(options.device)
     features = InceptionFeatures(protocol.features, options.weights, options.device)
-    values: dict[str, list[torch.Tensor]] = {name: [] for name, m in metrics.items() if m.not_computed is None}
+    # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
+    values = {name: np.full(len(files), np.nan) for name, m in metrics.items() if m.not_computed is None}
     statistics = FeatureStatistics(2048)
     done: list[int] = []
     failures: list[tuple[str, str]] = []
@@ -169,12 +170,13 @@ def evaluate(
         failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
         if good:
             generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
-            for name, parts in values.items():
+            rows = [index for index, _ in good]
+            for name, column in values.items():
                 metrics[name].update(generated.to(options.device), target.to(options.device))
-                parts.append(metrics[name].last_values.cpu())
+                column[rows] = metrics[name].last_values.cpu().numpy()
             if features.not_computed is None:
                 statistics.update(features(generated))
-            done += [index for index, _ in good]
+            done += rows
         advance(len(items))
     if not done:
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
@@ -183,7 +185,7 @@ def evaluate(
         options.protocol,
         options.size,
         tuple(files[index][0].pair_id for index in done),
-        {name: torch.cat(parts).double().numpy() for name, parts in values.items()},
+        {name: column[done] for name, column in values.items()},
         sets,
         {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed} | {"face_similarity": NO_FACES},
         tuple(failures),
