@@ -42,6 +42,13 @@ def test_texture_and_face_lie_beside_the_sources(folders):
     assert np.asarray(loaded.iuv)[0, 0].tolist() == [10, 20, 3]
 
 
+def test_sources_in_the_working_directory(folders, monkeypatch):
+    monkeypatch.chdir(folders / "photos")
+    made = FolderPairs("anna.jpg", folders / "poses")
+    made.setup()
+    assert np.asarray(made.load(0, READS).texture).max() == 50
+
+
 def test_clothes_replace_texels_of_the_group_only(folders):
     made = pairs(folders, clothes=("upper=ben.jpg",))
     assert made.pairs[0].pair_id == "anna_2_walk_upper-ben"

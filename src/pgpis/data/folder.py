@@ -182,7 +182,8 @@ def beside(path: Path, ending: str, suffix: str, given: Path | None) -> Path:
     """``photos/anna.jpg`` to ``photos_texture/anna.png``; ``given`` replaces the folder or, as a file, the result."""
     if given is not None and given.suffix.lower() == suffix:
         return given
-    folder = path.parent.with_name(f"{path.resolve().parent.name}{ending}") if given is None else given
+    parent = path.parent if path.parent.name not in ("", "..") else path.absolute().parent
+    folder = parent.with_name(f"{parent.name}{ending}") if given is None else given
     return folder / f"{stem_of(path)}{suffix}"
 
 
