@@ -17,7 +17,7 @@ from pgpis.data import DeepFashion
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate.protocols import PROTOCOLS, PUBLISHED
 from pgpis.evaluate.score import bootstrap_interval
-from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
+from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops
 from pgpis.metrics.inception import FILES
 from pgpis.metrics.lpips import ALEXNET_FILE
 
@@ -237,3 +237,41 @@ def test_published_tables_are_complete():
     assert PUBLISHED["fpdm"][256, 176]["FPDM (B6)"] == {
         "fid": 7.318, "fid_gt": 5.459, "lpips": 0.1445, "ssim": 0.7417, "psnr": 18.832,
     }  # fmt: skip
+
+
+def test_hands_of_signers(tmp_path, weights, capsys):
+    """Hand SSIM is lower where the hands are spoilt, and the rest of the picture is not."""
+    from pgpis.data import Phoenix14T
+    from pgpis.metrics.hands import KNUCKLES
+    from pgpis.synth.dataset import DatasetOptions, make_dataset
+
+    root = tmp_path / "phoenix"
+    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=4, seed=1)).failures
+    dataset = Phoenix14T(root, "test")
+    dataset.setup()
+    for folder in ("good", "bad"):
+        (tmp_path / folder).mkdir()
+    for pair in dataset.pairs:
+        image = np.asarray(Image.open(pair.target)).copy()
+        Image.fromarray(image).save(tmp_path / f"good/{pair.pair_id}.png")
+        for x, y in dataset.read_pose(pair).points[list(KNUCKLES)].round().astype(int):
+            image[max(0, y - 20) : y + 20, max(0, x - 20) : x + 20] = 128
+        Image.fromarray(image).save(tmp_path / f"bad/{pair.pair_id}.png")
+    values = {}
+    for folder in ("good", "bad"):
+        words = ["evaluate", "--generated", tmp_path / folder, "--reference", root, "--size", "260x210", "--workers", 0]
+        words += ["--out", tmp_path / "out", "--cache", tmp_path / "cache", "--weights", weights]
+        main(list(map(str, words)))
+        values[folder] = results(tmp_path / "out")[1]
+    assert values["good"]["hand_ssim"] == pytest.approx(1)
+    assert values["bad"]["hand_ssim"] < 0.8 < values["bad"]["ssim_gaussian"]
+    assert values["bad"]["hand_pose"].startswith("not computed")
+
+
+def test_crops_of_hands():
+    images = torch.arange(2 * 3 * 80 * 70, dtype=torch.int64).remainder(256).to(torch.uint8).view(2, 3, 80, 70)
+    crops = hand_crops(images, torch.tensor([[35.0, 40.0], [0.0, 0.0]]))
+    assert torch.equal(crops[0], images[0, :, 10:70, 5:65])
+    assert not crops[1, :, :30].any()
+    assert torch.equal(crops[1, :, 30:, 30:], images[1, :, :30, :30])
+    assert not hand_crops(images[:1], torch.tensor([[500.0, -400.0]])).any()

@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from pgpis.metrics import PSNR, SSIM, RetrievalMetrics
+from pgpis.metrics import MAE, PSNR, SSIM, FaceSimilarity, FeatureStatistics, RetrievalMetrics, frechet_distance
 
 PAIRS = 5
 
@@ -20,11 +20,18 @@ def measure(part: slice) -> dict[str, float]:
     keys = list("abcab")
     embeddings[3:] = embeddings[:2]
     psnr, ssim, retrieval = PSNR(), SSIM(window_size=7), RetrievalMetrics(8)
+    mae, features, faces = MAE(), FeatureStatistics(8), FaceSimilarity()
     if len(keys[part]):
         psnr.update(generated[part], target[part])
         ssim.update(generated[part], target[part])
         retrieval.update(fused[part], embeddings[part], keys[part])
+        mae.update(generated[part], target[part])
+        features.update(fused[part])
+        faces.update(fused[part], embeddings[part], torch.tensor([True, False, True, True, True])[part])
     values = {"psnr": psnr.compute(), "ssim": ssim.compute(), **retrieval.compute()}
+    values |= {"mae": mae.compute(), **faces.compute()}
+    mean, covariance = features.compute()
+    values["frechet"] = torch.tensor(frechet_distance(mean, covariance, mean + 1, torch.eye(8)))
     return {**{name: value.item() for name, value in values.items()}, "queries": retrieval.query_count}
 
 

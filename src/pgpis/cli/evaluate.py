@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from pgpis.cli.verbs import OneLineParser
-from pgpis.data import DeepFashion, PairDataset, Phoenix14T
+from pgpis.data import DeepFashion, Pair, PairDataset, Phoenix14T
 from pgpis.errors import PgpisError
 from pgpis.evaluate.compare import compare, to_markdown, write_comparison
 from pgpis.evaluate.features import default_cache
 from pgpis.evaluate.naming import Matches, list_pictures, match_pictures
-from pgpis.evaluate.protocols import PROTOCOLS, ProtocolName
+from pgpis.evaluate.protocols import PROTOCOLS, ProtocolName, Size
 from pgpis.evaluate.report import to_markdown as scores_to_markdown
 from pgpis.evaluate.report import write_reports
 from pgpis.evaluate.score import EvaluationOptions, RealSets, Scores, evaluate
 from pgpis.jobs import meter
+from pgpis.keypoints import Frame, Keypoints
+from pgpis.metrics.hands import KNUCKLES
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +143,25 @@ def _score(folder: Path, dataset: PairDataset, reals: RealSets, settings: Evalua
         )
     total = len(matches.files) + len(reals.train) + len(reals.targets)
     with meter(f"scoring {folder.name}", total) as advance:
-        return evaluate(matches.files, reals, settings, advance), matches
+        at_phoenix_size = isinstance(dataset, Phoenix14T) and settings.size == (260, 210)
+        knuckles = KnuckleFinder(dataset, settings.size) if at_phoenix_size else None
+        return evaluate(matches.files, reals, settings, advance, knuckles), matches
+
+
+@dataclass(frozen=True)
+class KnuckleFinder:
+    """Finds both middle knuckles of a pair's target, in pixels of the compared pictures."""
+
+    dataset: PairDataset
+    size: Size
+
+    def __call__(self, pair: Pair) -> torch.Tensor:
+        """Return x and y, ``(2, 2)``; NaN for a hand that is not seen."""
+        points = self.dataset.read_pose(pair)
+        assert isinstance(points, Keypoints)
+        points = points.to(Frame(*self.size))
+        chosen, seen = (torch.from_numpy(values[list(KNUCKLES)]) for values in (points.points, points.visible))
+        return torch.where(seen, chosen, torch.nan)
 
 
 def _code(scores: Scores, matches: Matches) -> int:

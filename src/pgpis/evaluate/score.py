@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,17 @@ from pgpis.metrics import (
     PSNR,
     SSIM,
     FeatureStatistics,
+    HandSSIM,
     InceptionFeatures,
     PairMetric,
     frechet_distance,
+    hand_crops,
 )
 from pgpis.metrics.image import unit_range
 
 NO_FACES = "not computed: face embeddings of generated pictures are not made by this version"
+NO_HAND_POSE = "not computed: this version has no estimator of hand key points"
+NO_VALUES = "not computed: no pair has it"
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
@@ -90,7 +94,7 @@ class Scores:
 
     def summary(self) -> dict[str, float | str]:
         """Return the mean of each metric, or why there is none."""
-        means: dict[str, float | str] = {name: float(values.mean()) for name, values in self.values.items()}
+        means: dict[str, float | str] = {name: _mean(values) for name, values in self.values.items()}
         return {**self.sets, **means, **self.not_computed}
 
     def interval(self, name: str) -> tuple[float, float] | None:
@@ -100,8 +104,14 @@ class Scores:
     @property
     def complete(self) -> bool:
         """Whether every metric was computed whose weights a user can get."""
-        missing = [*self.not_computed.values(), *(value for value in self.sets.values() if isinstance(value, str))]
-        return all(reason == NO_FACES for reason in missing)
+        missing = [value for value in self.summary().values() if isinstance(value, str)]
+        return all(reason in (NO_FACES, NO_HAND_POSE, NO_VALUES) for reason in missing)
+
+
+def _mean(values: NDArray[np.float64]) -> float | str:
+    """Return the mean of what could be measured."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else NO_VALUES
 
 
 def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
@@ -116,13 +126,18 @@ def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[floa
     return float(low), float(high)
 
 
+Knuckles = Callable[[Pair], torch.Tensor]
+"""Gives x, y of both middle knuckles in pixels of the compared pictures, ``(2, 2)``; NaN where one is not seen."""
+
+
 class _Pairs(Dataset[tuple[int, Any]]):
     """Reads both pictures of a pair; one that cannot be read gives the reason instead."""
 
-    def __init__(self, files: Sequence[tuple[Pair, Path]], protocol: Protocol, size: Size) -> None:
+    def __init__(self, files: Sequence[tuple[Pair, Path]], protocol: Protocol, size: Size, knuckles: Knuckles) -> None:
         self.files = files
         self.protocol = protocol
         self.size = size
+        self.knuckles = knuckles
 
     def __len__(self) -> int:
         return len(self.files)
@@ -133,13 +148,17 @@ class _Pairs(Dataset[tuple[int, Any]]):
             if pair.target is None:
                 return index, f"{pair.pair_id} has no true picture"
             both = (picture_tensor(file, self.protocol, self.size) for file in (path, pair.target))
-            return index, tuple(both)
+            return index, (*both, self.knuckles(pair))
         except PgpisError as error:
             return index, error.message
 
 
 def evaluate(
-    files: Sequence[tuple[Pair, Path]], reals: RealSets, options: EvaluationOptions, advance: Advance = lambda _: None
+    files: Sequence[tuple[Pair, Path]],
+    reals: RealSets,
+    options: EvaluationOptions,
+    advance: Advance = lambda _: None,
+    knuckles: Knuckles | None = None,
 ) -> Scores:
     """Score generated pictures against their targets and against the real sets.
 
@@ -148,6 +167,7 @@ def evaluate(
         reals: The real sets.
         options: Protocol, size and so on.
         advance: Told how many pictures were looked at; in all, the pairs and both real sets.
+        knuckles: Where the hands are, for Hand SSIM; None leaves it out.
 
     Raises:
         PgpisError: No pair can be read.
@@ -162,9 +182,9 @@ def evaluate(
     statistics = FeatureStatistics(2048)
     done: list[int] = []
     failures: list[tuple[str, str]] = []
-    loader: DataLoader[Any] = DataLoader(
-        _Pairs(files, protocol, options.size), options.batch_size, num_workers=options.workers, collate_fn=list
-    )
+    hands = np.full(len(files), np.nan)
+    pairs = _Pairs(files, protocol, options.size, knuckles or _no_hands)
+    loader: DataLoader[Any] = DataLoader(pairs, options.batch_size, num_workers=options.workers, collate_fn=list)
     for items in loader:
         good = [(index, content) for index, content in items if not isinstance(content, str)]
         failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
@@ -174,12 +194,19 @@ def evaluate(
             for name, column in values.items():
                 metrics[name].update(generated.to(options.device), target.to(options.device))
                 column[rows] = metrics[name].last_values.cpu().numpy()
+            if knuckles is not None:
+                centers = torch.stack([content[2] for _, content in good])
+                hands[rows] = hand_values(generated, target, centers)
             if features.not_computed is None:
                 statistics.update(features(generated))
             done += rows
         advance(len(items))
     if not done:
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
+    if knuckles is not None:
+        values["hand_ssim"] = hands
+    missing = {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed}
+    missing |= {"face_similarity": NO_FACES} | ({} if knuckles is None else {"hand_pose": NO_HAND_POSE})
     sets = _distances(statistics, reals, protocol, features, options, advance)
     return Scores(
         options.protocol,
@@ -187,10 +214,35 @@ def evaluate(
         tuple(files[index][0].pair_id for index in done),
         {name: column[done] for name, column in values.items()},
         sets,
-        {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed} | {"face_similarity": NO_FACES},
+        missing,
         tuple(failures),
         {"real_train": len(reals.train), "real_targets": len(reals.targets), "features": protocol.features},
     )
+
+
+def _no_hands(_pair: Pair) -> torch.Tensor:
+    return torch.full((2, 2), torch.nan)
+
+
+def hand_values(generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> NDArray[np.float64]:
+    """Return the mean Hand SSIM of each pair's hands; NaN where neither is seen.
+
+    Args:
+        generated: uint8 ``(B, 3, H, W)``.
+        target: Same.
+        centers: ``(B, 2, 2)``, NaN for a hand that is not seen.
+    """
+    metric = HandSSIM()
+    both = []
+    for hand in range(2):
+        seen = centers[:, hand].isfinite().all(dim=1)
+        found = torch.full((len(centers),), torch.nan, dtype=torch.float64)
+        if seen.any():
+            crops = [hand_crops(images[seen], centers[seen, hand]) for images in (generated, target)]
+            metric.update(*crops)
+            found[seen] = metric.last_values
+        both.append(found)
+    return torch.stack(both).nanmean(dim=0).numpy()
 
 
 def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:

@@ -3,6 +3,7 @@
 from pgpis.metrics.absolute import L1, MAE
 from pgpis.metrics.face import FaceSimilarity
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
+from pgpis.metrics.hands import HandSSIM, hand_crops
 from pgpis.metrics.image import PSNR, SSIM, PairMetric, to_uint8
 from pgpis.metrics.inception import InceptionFeatures
 from pgpis.metrics.lpips import LPIPS
@@ -17,11 +18,13 @@ __all__ = [
     "SSIM",
     "FaceSimilarity",
     "FeatureStatistics",
+    "HandSSIM",
     "InceptionFeatures",
     "MetricReport",
     "PairMetric",
     "RetrievalMetrics",
     "frechet_distance",
+    "hand_crops",
     "to_uint8",
     "write_pair_values",
 ]
