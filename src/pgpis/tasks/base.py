@@ -149,9 +149,11 @@ class PersonImageTask(LightningModule, ABC):
     def check_once(self, stage: str, batch: PairBatch) -> None:
         """Check the first non-empty batch of a stage against ``image_specs``."""
         if stage not in self._checked_stages and len(batch["index"]):
-            cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
-            specs = [(key, spec) for key, spec in self.image_specs.items() if key not in cached]
-            check_batch(batch, {key: spec for key, spec in specs if stage != "predict" or spec.origin != "target"})
+            specs = {key: s for key, s in self.image_specs.items() if stage != "predict" or s.origin != "target"}
+            if not specs.keys() <= batch.keys():  # hashing the frozen weights takes seconds: only where it is needed
+                cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
+                specs = {key: spec for key, spec in specs.items() if key not in cached}
+            check_batch(batch, specs)
             self._checked_stages.add(stage)
 
     def step_generator(self, stage: str, step: int) -> torch.Generator:
