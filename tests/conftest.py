@@ -46,35 +46,29 @@ def textured_root(draw_people, tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def tiny_mcld_words(textured_root, tmp_path):
-    """Words for ``main`` that run MCLD at the smallest size on the generated data, writing below ``tmp_path``."""
+def words_of(recipe, overlay, root, folder):
+    """Make the words for ``main`` that run a smoke recipe at the smallest size, writing below ``folder``."""
 
     def words(verb, *more, out="run"):
         return [
             verb,
-            "--config=smoke/mcld.yaml",
-            f"--config={REPOSITORY / 'tests/configs/tiny_mcld.yaml'}",
-            *(f"--data.{split}.init_args.root={textured_root}" for split in ("train", "val", "test")),
-            f"--trainer.default_root_dir={tmp_path / out}",
+            f"--config=smoke/{recipe}.yaml",
+            f"--config={REPOSITORY / 'tests/configs' / overlay}",
+            *(f"--data.{split}.init_args.root={root}" for split in ("train", "val", "test")),
+            f"--trainer.default_root_dir={folder / out}",
             *map(str, more),
         ]
 
     return words
+
+
+@pytest.fixture
+def tiny_mcld_words(textured_root, tmp_path):
+    """MCLD on the generated data: ``tiny_mcld_words("fit", "--trainer.max_steps=1", out="run")``."""
+    return words_of("mcld", "tiny_mcld.yaml", textured_root, tmp_path)
 
 
 @pytest.fixture
 def tiny(toy_root, tmp_path):
-    """Words for ``main`` that run FPDM at the smallest size on the generated data, writing below ``tmp_path``."""
-
-    def words(verb, *more, out="run"):
-        return [
-            verb,
-            "--config=smoke/fpdm.yaml",
-            f"--config={REPOSITORY / 'tests/configs/tiny.yaml'}",
-            *(f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")),
-            f"--trainer.default_root_dir={tmp_path / out}",
-            *map(str, more),
-        ]
-
-    return words
+    """FPDM on the generated data, likewise."""
+    return words_of("fpdm", "tiny.yaml", toy_root, tmp_path)

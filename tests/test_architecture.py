@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
     "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses",
-    "uv_texture", "videos", "weights",
+    "unpickle", "uv_texture", "videos", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import cv2
 import numpy as np
 
 from pgpis.errors import PgpisError
-from pgpis.images import read_image
+from pgpis.images import read_image, replacing
 
 FRAMES_PER_SECOND = 25.0
 
@@ -33,14 +31,10 @@ def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: flo
     if not frames:
         raise PgpisError(f"{path}: no frames")
     size = read_image(frames[0].pictures[-1]).size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".mp4")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        width = size[0] * len(frames[0].pictures)
-        shape = (width + width % 2, size[1] + size[1] % 2)  # the format takes even sizes only
-        writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, shape)
+    width = size[0] * len(frames[0].pictures)
+    shape = (width + width % 2, size[1] + size[1] % 2)  # the format takes even sizes only
+    with replacing(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, shape)
         if not writer.isOpened():
             raise PgpisError(f"{path}: this OpenCV cannot write mp4", hint="pip install opencv-python-headless")
         for frame in frames:
@@ -49,6 +43,3 @@ def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: flo
             row[: size[1], :width] = np.concatenate(pictures, axis=1)
             writer.write(np.ascontiguousarray(row[..., ::-1]))
         writer.release()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pgpis.cli import main
 from pgpis.data import cache as cache_module
@@ -132,3 +134,25 @@ def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path):
         _, said = run.communicate(timeout=240)
         assert run.returncode == 0, said
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+
+
+def test_a_picture_that_could_not_be_read_is_not_trained_on(tiny_mcld_words, textured_root, tmp_path, capsys):
+    """Its feature is no number, and a training pair that needs it is replaced, as without a cache."""
+    root = tmp_path / "data"
+    shutil.copytree(textured_root, root)
+    words = [f"--data.train.init_args.root={root}", "--data.val=null"]
+    broken = min((root / "train_texture").glob("*.png"))
+    broken.write_bytes(b"no picture")
+    assert main(cache(tiny_mcld_words, tmp_path / "cache", *words)) == 1
+    assert broken.name in capsys.readouterr().err
+    assert main(tiny_mcld_words("fit", *words, *LOG, f"--data.cache={tmp_path}/cache")) == 0
+    said = capsys.readouterr().err
+    assert f"training goes on with another pair: {broken}" in said
+    assert all(torch.isfinite(torch.tensor(losses(tmp_path / "run"))))
+
+
+def test_missing_textures_do_not_go_with_a_cache(tiny_mcld_words, tmp_path, capsys):
+    assert main(cache(tiny_mcld_words, tmp_path / "cache")) == 0
+    drop = "--data.train.init_args.on_missing.texture=drop"
+    assert main(tiny_mcld_words("fit", f"--data.cache={tmp_path}/cache", drop)) == 2
+    assert "on_missing.texture is 'drop'" in capsys.readouterr().err

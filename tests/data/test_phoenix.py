@@ -104,8 +104,10 @@ def test_plain_torch_pickles_are_read(tmp_path):
 
 
 class Evil:
+    """Leaves a file in the working directory if it is run."""
+
     def __reduce__(self):
-        return (eval, ("__import__('pathlib').Path('/tmp/pgpis-was-run').touch()",))
+        return (eval, ("__import__('pathlib').Path('was-run').touch()",))
 
 
 @pytest.mark.parametrize(
@@ -119,10 +121,12 @@ class Evil:
         ({"a": {"keypoint": torch.full((1, 133, 3), torch.nan)}}, "not finite"),
     ],
 )
-def test_other_pickles_are_refused(tmp_path, content, message):
+def test_other_pickles_are_refused(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "points").write_bytes(pickle.dumps(content))
     with pytest.raises(PgpisError, match=message):
         read_mska(tmp_path / "points")
+    assert not (tmp_path / "was-run").exists()
 
 
 def test_damaged_pickles_are_errors_and_run_nothing(release, tmp_path):

@@ -151,6 +151,15 @@ def test_pixels_where_shares_are_expected_are_named(fpdm, tmp_path):
         made.load(0)
 
 
+def test_unreadable_key_points_are_listed(fpdm, tmp_path, capsys):
+    shutil.copytree(fpdm, tmp_path / "fpdm")
+    broken = min((tmp_path / "fpdm/pose").rglob("*.txt"))
+    broken.write_text("1 2")
+    for to in ("patn", "nted"):
+        assert main(["data", "link", str(tmp_path / "fpdm"), "--to", to, "--out", str(tmp_path / to)]) == 1
+        assert broken.name in capsys.readouterr().out
+
+
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")

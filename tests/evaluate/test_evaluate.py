@@ -168,6 +168,23 @@ def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, mo
     assert {path.stat().st_mtime_ns == stamps[path] for path in shards[2:]} == {True}
 
 
+def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path):
+    """It costs itself, not the scores; and again when the features are taken from the kept ones."""
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    line = [str(root) if word == str(toy_root) else word for word in words()]
+    dataset = DeepFashion(root, "train")
+    dataset.setup()
+    broken = dataset.pairs[0].source
+    broken.write_bytes(b"no picture")
+    for _ in range(2):
+        assert main(line) == 1
+        content, values = results(tmp_path / "out")
+        assert list(content["failures"]) == [str(broken)]
+        assert content["samples"] == 6
+        assert values["fid_train"] > 0
+
+
 def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path, capsys):
     better = tmp_path / "better"
     better.mkdir()

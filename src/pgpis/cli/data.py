@@ -44,7 +44,7 @@ def _link(options: Any) -> int:
     made = f"{report.lists} lists of layout '{options.to}', {report.links} links made, {report.already} there already"
     sys.stdout.write(f"{options.out or options.source}: {made}\n")
     if report.missing:
-        sys.stdout.write(f"{len(report.missing)} files are missing, e.g. {report.missing[0]}\n")
+        sys.stdout.write(f"{len(report.missing)} files are missing or unreadable, e.g. {report.missing[0]}\n")
     return 1 if report.missing else 0
 
 

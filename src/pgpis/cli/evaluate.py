@@ -13,6 +13,7 @@ import torch
 
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data import DeepFashion, Pair, PairDataset, Phoenix14T
+from pgpis.data.phoenix import find_release
 from pgpis.errors import PgpisError
 from pgpis.evaluate.compare import compare, to_markdown, write_comparison
 from pgpis.evaluate.features import default_cache
@@ -107,7 +108,7 @@ def _settings(options: Any) -> EvaluationOptions:
 
 def _dataset(options: Any) -> PairDataset:
     root: Path = options.reference
-    kind = Phoenix14T if any(root.glob("**/annotations/manual")) else DeepFashion
+    kind = DeepFashion if find_release(root) is None else Phoenix14T
     dataset = kind(root, options.split, max_pairs=options.max_pairs)
     dataset.setup()
     return dataset

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pgpis.convert.unpickle import UNPICKLING_ERRORS, StorageRecord, TensorRecord, inert_load
 from pgpis.errors import PgpisError
+from pgpis.unpickle import UNPICKLING_ERRORS, StorageRecord, TensorRecord, inert_load
 
 _MAX_PICKLE_BYTES = 2**28
 _INFO_KEYS = ("epoch", "global_step", "pytorch-lightning_version")

@@ -4,7 +4,8 @@ from pgpis.data.check import CheckReport, check_root
 from pgpis.data.datamodule import PoseTransferDataModule
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.folder import FolderPairs
-from pgpis.data.pairs import Appearance, Edit, LoadedPair, OnMissing, Pair, PairDataset
+from pgpis.data.missing import OnMissing
+from pgpis.data.pairs import Appearance, Edit, LoadedPair, Pair, PairDataset
 from pgpis.data.phoenix import Phoenix14T
 from pgpis.data.sampler import ResumableSampler
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator

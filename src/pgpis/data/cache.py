@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from pgpis.batch import ImageSpec, InputSpecs
 from pgpis.data.pairs import PairDataset
-from pgpis.data.pictures import DATABASE, read_picture
-from pgpis.data.transforms import Augmentation, mirror
+from pgpis.data.pictures import picture_stamp, read_picture
+from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images, replacing, write_text
 
@@ -71,8 +71,7 @@ def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> 
     assert isinstance(spec, ImageSpec)
     base = specs[spec.base] if spec.base is not None else None
     has_detour = spec.train_detour is not None or (isinstance(base, ImageSpec) and base.train_detour is not None)
-    still = {"iuv", "texture"} & {entry.origin for entry in specs.values()}
-    flips = (False, True) if augmentation.flip_probability and not still else (False,)
+    flips = (False, True) if augmentation.flip_probability and may_flip(specs) else (False,)
     detours = (False, True) if augmentation.detour_probability and has_detour else (False,)
     return [Variant(flip, detour) for flip in flips for detour in detours]
 
@@ -82,14 +81,7 @@ def files_of(dataset: PairDataset, origin: str) -> list[Path]:
     files = {pair.file(origin) for pair in dataset.pairs}
     if dataset.self_pair_probability:
         files |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
-    return sorted(path for path in files if path is not None and (path.is_file() or DATABASE in path.parts))
-
-
-def _stamp(path: Path) -> list[int]:
-    if DATABASE in path.parts:
-        return []
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+    return sorted(path for path in files if path is not None and picture_stamp(path) is not None)
 
 
 class CacheWriter:
@@ -131,7 +123,7 @@ class CacheWriter:
             "key": asdict(key),
             "dtype": self.dtype,
             "variants": [asdict(variant) for variant in variants],
-            "files": [[str(path), *_stamp(path)] for path in files],
+            "files": [[str(path), picture_stamp(path)] for path in files],
         }
         index = self.folder / name / INDEX
         if index.is_file():
@@ -165,7 +157,7 @@ class CacheWriter:
         failures: list[tuple[str, str]],
     ) -> torch.Tensor:
         batches = self._batches(picture, files, variant, batch_size, failures)
-        return torch.cat([encode(batch).cpu() for batch in batches])
+        return torch.cat([_encode_readable(encode, batch) for batch in batches])
 
     def _batches(
         self,
@@ -175,7 +167,7 @@ class CacheWriter:
         batch_size: int,
         failures: list[tuple[str, str]],
     ) -> Iterator[torch.Tensor]:
-        """Prepare pictures as training does; one that cannot be read is black, and training will not use it."""
+        """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
         spec = self.specs[picture]
         assert isinstance(spec, ImageSpec)
         wanted = {key: entry for key, entry in self.specs.items() if key in (picture, spec.base)}
@@ -187,15 +179,19 @@ class CacheWriter:
                     image = read_picture(path)
                 except PgpisError as error:
                     failures.append((str(path), error.message))
-                    prepared.append(-torch.ones(3, spec.height, spec.width))
+                    prepared.append(torch.full((3, spec.height, spec.width), torch.nan))
                     continue
                 image = mirror(image) if variant.flip else image
                 prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
             yield torch.stack(prepared)
 
 
-def _now(path: str) -> list[int] | None:
-    return _stamp(Path(path)) if Path(path).is_file() else None
+def _encode_readable(encode: Encode, pictures: torch.Tensor) -> torch.Tensor:
+    """Encode pictures; what could not be read gives features that are not a number."""
+    unreadable = pictures.flatten(1)[:, 0].isnan()
+    features = encode(pictures.nan_to_num()).cpu()
+    features[unreadable] = torch.nan
+    return features
 
 
 def _whole(path: Path, count: int) -> bool:
@@ -249,7 +245,7 @@ class FeatureCache:
         reason = _difference(found, key)
         if reason is not None:
             raise PgpisError(f"{index.parent} is stale: {reason}", hint=AGAIN)
-        changed = (path for path, *stamp in found["files"] if DATABASE not in Path(path).parts and _now(path) != stamp)
+        changed = (path for path, stamp in found["files"] if list(picture_stamp(Path(path)) or ()) != stamp)
         first = next(changed, None)
         if first is not None:
             raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
@@ -279,6 +275,10 @@ class FeatureCache:
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
         folder = self.folder / name / variant.name
         values: torch.Tensor = _slices(folder / f"{row // SHARD:05d}.safetensors")[row % SHARD]
+        if values.flatten()[0].isnan():
+            raise PgpisError(
+                f"{path} could not be read when the cache was made", hint="mend it, and run pgpis cache again"
+            )
         return values.float()
 
 

@@ -191,6 +191,11 @@ class PoseTransferDataModule(LightningDataModule):
             variants = {
                 name: variants_of(feature.picture, specs, self.augmentation) for name, feature in features.items()
             }
+            if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
+                raise PgpisError(
+                    "data.cache holds no features of missing textures, and on_missing.texture is 'drop'",
+                    hint="on_missing.texture 'error' or 'skip', or train without a cache",
+                )
             self._feature_cache = FeatureCache(Path(str(self.cache)), keys, variants)
         return self._feature_cache
 

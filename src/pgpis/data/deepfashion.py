@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image
 
 from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
+from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
-from pgpis.data.pairs import Appearance, OnMissing, Pair, PairDataset
+from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Keypoints
 
@@ -65,6 +66,9 @@ class DeepFashion(PairDataset):
         if not keys:
             raise PgpisError(f"{layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
         self._layouts = layouts
+        self._holders = {
+            kind: next((layout for layout in layouts if layout.has(kind)), None) for kind in get_args(Kind)
+        }
         return [self._pair(source, target) for source, target in keys]
 
     def _pair(self, source: str, target: str) -> Pair:
@@ -84,12 +88,12 @@ class DeepFashion(PairDataset):
 
     def _file(self, key: str, kind: Kind) -> Path | None:
         """Return where a file is expected: in the first layout that has such files; None: in none."""
-        layout: Layout | None = next((layout for layout in self._layouts if layout.has(kind)), None)
+        layout: Layout | None = self._holders[kind]
         return None if layout is None else layout.path(key, kind)
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the pose, from a table where the layout keeps key points in one."""
-        layout = next((layout for layout in self._layouts if layout.has("keypoints")), None)
+        layout = self._holders["keypoints"]
         if self.pose == "keypoints" and layout is not None and pair.target is not None:
             points = layout.points(self._keys[pair.target])
             if points is not None:

@@ -32,7 +32,7 @@ class LinkReport:
     already: int
     lists: int
     missing: tuple[str, ...]
-    """Files of the source that a list names and that are not there."""
+    """What a list names and the source does not have, or not readable."""
 
 
 def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
@@ -59,17 +59,17 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
         first = origins[0]
         if first.split != split or not first.list_path.is_file():
             continue
-        if first.path("a/b.jpg", "picture").parts.count(DATABASE):
+        if (source / str(first.folder("picture")) / DATABASE).is_file():
             raise PgpisError(f"{source} keeps its pictures in an LMDB, which cannot be linked to")
         target = target_class(out, split)
-        target.split = split
+        target.split = split  # it would take the test list in place of a validation list that is only being made
         pairs = first.read_pairs()
         pictures = list(dict.fromkeys(key for pair in pairs for key in pair))
         for key in pictures:
             made, old, absent = _link_picture(key, origins, target)
             links, already = links + made, already + old
             missing += absent
-        _write_points(pictures, origins, target)
+        missing += _write_points(pictures, origins, target)
         _write_list(target, pairs)
         lists += 1
     return LinkReport(links, already, lists, tuple(missing))
@@ -108,33 +108,35 @@ def _place(target: Layout, key: str, kind: Kind) -> Path:
     return target.root / target.split / flat_name(key)
 
 
-def _points_of(key: str, origins: Sequence[Layout]) -> Keypoints | None:
-    origin = next((layout for layout in origins if layout.has("keypoints")), None)
-    if origin is None:
-        return None
+def _read_points(key: str, origin: Layout) -> Keypoints | str:
+    """Return a picture's key points, or why there are none."""
     try:
         return origin.points(key) or read_keypoints(origin.path(key, "keypoints"))
-    except PgpisError:
-        return None
+    except PgpisError as error:
+        return error.message
 
 
-def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> None:
-    """Write key points as the target's readers expect them; pictures without any get none."""
-    known = {key: points for key in keys if (points := _points_of(key, origins)) is not None}
-    if not known or isinstance(target, MCLDLayout):
-        return
+def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> list[str]:
+    """Write key points as the target's readers expect them; return why pictures have none."""
+    origin = next((layout for layout in origins if layout.has("keypoints")), None)
+    if origin is None or isinstance(target, MCLDLayout):
+        return []
+    found = {key: _read_points(key, origin) for key in keys}
+    known = {key: points for key, points in found.items() if isinstance(points, Keypoints)}
+    reasons = [reason for reason in found.values() if isinstance(reason, str)]
     if isinstance(target, PATNLayout):
         lines = [":".join(PATN_HEADER)]
         for key, points in known.items():
             rounded = points.to(PATN_FRAME).points.round().astype(int)
             lines.append(f"{flat_name(key)}: {rounded[:, 1].tolist()}: {rounded[:, 0].tolist()}")
         write_text(target.table_path, "\n".join(lines) + "\n")
-        return
+        return reasons
     frame: Frame = UNIT if target.name == "pcdm" else DEEPFASHION_FRAME
     for key, points in known.items():
         path = target.path(key, "keypoints")
         if not path.is_file():
             write_text(path, "".join(f"{x:.18e} {y:.18e}\n" for x, y in points.to(frame).points))
+    return reasons
 
 
 def _write_list(target: Layout, pairs: Sequence[KeyPair]) -> None:

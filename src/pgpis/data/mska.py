@@ -6,7 +6,6 @@ import functools
 import io
 import logging
 import pickle
-import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError
 from pgpis.images import replacing
+from pgpis.unpickle import UNPICKLING_ERRORS, refuse_large_memo
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def read_mska(path: Path) -> dict[str, torch.Tensor]:
     try:
         data = path.read_bytes()
         content = _load(data)
-    except _PICKLE_ERRORS as error:
+    except (*UNPICKLING_ERRORS, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PgpisError(f"cannot read the key points {path}: {reason}") from error
     if not isinstance(content, dict) or not content:
@@ -97,22 +97,6 @@ def _video(path: Path, key: object, video: object) -> tuple[str, torch.Tensor]:
     if not points.isfinite().all():
         raise PgpisError(f"{path}: the key points of '{key}' are not finite")
     return key.rpartition("/")[2], points.float().contiguous()
-
-
-_PICKLE_ERRORS = (
-    OSError,
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def _storage(data: bytes) -> Any:
@@ -151,8 +135,5 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _load(data: bytes) -> Any:
-    # a few damaged bytes could make the C unpickler allocate gigabytes for its memo
-    for code, argument, _ in pickletools.genops(data):
-        if code.name.endswith("PUT") and isinstance(argument, int) and argument > len(data):
-            raise pickle.UnpicklingError("memo index out of range")
+    refuse_large_memo(data)
     return _Unpickler(io.BytesIO(data)).load()

@@ -6,9 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.conditions import read_face, read_iuv
+from pgpis.data.missing import HINTS, WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
@@ -25,36 +24,6 @@ from pgpis.uv_texture import PART_GROUPS, replace_parts
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
-WhenMissing = Literal["error", "drop", "skip"]
-
-
-@dataclass(frozen=True)
-class OnMissing:
-    """What happens with pairs that lack a file which the model reads.
-
-    ``error``: the job does not start (lists of pairs), or the pair fails (your own folders). ``drop``: the model gets
-    zeros instead (a black picture, a zero embedding). ``skip``: the pair is left out. The last two are counted in the
-    log.
-    """
-
-    face: WhenMissing = "error"
-    """Face embedding of the source; officially ``drop``."""
-    texture: WhenMissing = "error"
-    """Texture map of the source."""
-    iuv: WhenMissing = "error"
-    """DensePose's map of the target pose."""
-
-
-WHAT = {
-    "face": "face embedding (.npy)",
-    "texture": "texture map (.png)",
-    "iuv": "DensePose map (.png)",
-}
-HINTS = {
-    "face": "give a face embedding of insightface's antelopev2, or set on_missing.face to 'drop' (no face) or 'skip'",
-    "texture": "pgpis prepare texture --images FOLDER --iuv FOLDER_densepose --out FOLDER_texture",
-    "iuv": "DensePose's PNG, read as RGB: V, U and the part 0..24; see docs/data/own-photos.md",
-}
 
 
 @dataclass(frozen=True)
@@ -148,7 +117,7 @@ class PairDataset(ABC):
         self,
         self_pair_probability: float = 0.0,
         pose_frame: Frame | None = None,
-        on_missing: OnMissing = OnMissing(),
+        on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
     ) -> None:
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
@@ -182,7 +151,7 @@ class PairDataset(ABC):
                 "--identity and --clothes exchange face and texture, and this model reads neither",
                 hint="pgpis predict --config mcld.yaml ...",
             )
-        listing = _Listing()
+        listing = Listing()
         for origin in WHAT:
             if origin not in origins:
                 continue
@@ -298,20 +267,6 @@ class PairDataset(ABC):
             return None
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {WHAT[origin]}{where}", hint=HINTS[origin])
-
-
-class _Listing:
-    """Answers whether files exist by listing each folder once."""
-
-    def __init__(self) -> None:
-        self._names = lru_cache(maxsize=None)(self._list)
-
-    @staticmethod
-    def _list(folder: Path) -> frozenset[str]:
-        return frozenset(entry.name for entry in folder.iterdir()) if folder.is_dir() else frozenset()
-
-    def has(self, path: Path | None) -> bool:
-        return path is not None and path.name in self._names(path.parent)
 
 
 def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Appearance, OnMissing, Pair, PairDataset
+from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.images import write_text
 from pgpis.keypoints import Frame, Keypoints
@@ -86,8 +87,7 @@ class Phoenix14T(PairDataset):
         return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
 
     def _find_release(self) -> Path:
-        candidates = (self.root, self.root / "PHOENIX-2014-T", self.root / RELEASE)
-        release = next((path for path in candidates if (path / "annotations/manual").is_dir()), None)
+        release = find_release(self.root)
         if release is None:
             raise PgpisError(
                 f"no release of RWTH-PHOENIX-Weather 2014T in {self.root}; expected {RELEASE}/annotations/manual",
@@ -159,6 +159,12 @@ class Phoenix14T(PairDataset):
         for pair in self.pairs if self.split != "train" else ():
             videos.setdefault(self._frames[pair.pair_id][0], []).append(pair)
         return videos
+
+
+def find_release(root: Path) -> Path | None:
+    """Return the release's own folder, which a root is or holds; None: there is none."""
+    candidates = (root, root / "PHOENIX-2014-T", root / RELEASE)
+    return next((path for path in candidates if (path / "annotations/manual").is_dir()), None)
 
 
 def read_corpus(path: Path) -> list[str]:

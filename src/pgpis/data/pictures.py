@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,10 +41,20 @@ def picture_exists(path: Path) -> bool:
     return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
 
 
+def picture_stamp(path: Path) -> tuple[int, int] | None:
+    """Return size and time of change of a picture's file, or of the LMDB that holds it; None: it is not there."""
+    if DATABASE in path.parts:
+        path = Path(*path.parts[: path.parts.index(DATABASE) + 1])
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _entry(path: Path) -> bytes | None:
     position = path.parts.index(DATABASE)
     folder, key = Path(*path.parts[:position]), PurePosixPath(*path.parts[position + 1 :])
-    with _open(folder).begin() as transaction:
+    with _open(folder, os.getpid()).begin() as transaction:
         for name in (str(key), f"img/{key}"):
             content: bytes | None = transaction.get(name.encode())
             if content is not None:
@@ -52,8 +63,8 @@ def _entry(path: Path) -> bytes | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _open(folder: Path) -> Any:
-    """Open a database once per process; worker processes open their own."""
+def _open(folder: Path, _process: int) -> Any:
+    """Open a database once per process: what a worker inherits by fork must not be used."""
     try:
         return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, create=False)
     except lmdb.Error as error:

@@ -72,8 +72,7 @@ class PairTransform:
     ) -> None:
         self.images = {key: spec for key, spec in specs.items() if isinstance(spec, ImageSpec)}
         self.vectors = {key: spec for key, spec in specs.items() if isinstance(spec, VectorSpec)}
-        # parts are left or right, and a mirrored person has another texture
-        self.may_flip = not {"iuv", "texture"} & {spec.origin for spec in specs.values()}
+        self.may_flip = may_flip(specs)
         self.cache = cache
         self.cached: dict[str, str] = {}
         if cache is not None:
@@ -185,6 +184,11 @@ class Features(Protocol):
 
     def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
         """Return the feature of a picture."""
+
+
+def may_flip(specs: InputSpecs) -> bool:
+    """Whether a pair may be mirrored: body parts are left or right, and a mirrored person has another texture."""
+    return not {"iuv", "texture"} & {spec.origin for spec in specs.values()}
 
 
 def without(images: Mapping[str, ImageSpec], covered: set[str]) -> dict[str, ImageSpec]:

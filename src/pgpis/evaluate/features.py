@@ -12,12 +12,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pgpis.data.pictures import DATABASE, read_picture
+from pgpis.data.pictures import picture_stamp, read_picture
+from pgpis.errors import PgpisError
 from pgpis.evaluate.protocols import Protocol, Size
 from pgpis.images import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures
 
 SHARD = 1024
+UNREADABLE = "this real picture cannot be read; 'pgpis data check' says why"
 Advance = Callable[[int], None]
 
 
@@ -30,9 +32,7 @@ def features_key(files: Sequence[Path], protocol: Protocol, size: Size, features
     """Return a name that changes with the pictures, how they are prepared, and the net's weights."""
     weights = features.path.stat()
     parts: list[object] = [features.kind, weights.st_size, weights.st_mtime_ns, protocol.opencv, size]
-    for path in files:
-        entry = None if DATABASE in path.parts else path.stat()
-        parts.append((str(path), entry and (entry.st_size, entry.st_mtime_ns)))
+    parts += [(str(path), picture_stamp(path)) for path in files]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
 
 
@@ -50,8 +50,8 @@ def real_statistics(
     cache: Path,
     batch_size: int,
     advance: Advance,
-) -> FeatureStatistics:
-    """Return mean and covariance of the features of real pictures.
+) -> tuple[FeatureStatistics, list[tuple[str, str]]]:
+    """Compute mean and covariance of the features of real pictures.
 
     Args:
         files: The pictures.
@@ -61,7 +61,11 @@ def real_statistics(
         cache: Folder that features are kept in, in shards.
         batch_size: Pictures at a time.
         advance: Told how many pictures are done.
+
+    Returns:
+        The statistics, and the pictures that could not be read with the reason.
     """
+    failures: list[tuple[str, str]] = []
     statistics = FeatureStatistics(2048)
     folder = cache / features_key(files, protocol, size, features)
     for start in range(0, len(files), SHARD):
@@ -72,15 +76,32 @@ def real_statistics(
             batches = []
             for first in range(start, start + count, batch_size):
                 chunk = files[first : min(first + batch_size, start + count)]
-                batches.append(features(torch.stack([picture_tensor(file, protocol, size) for file in chunk])))
+                batches.append(_features(features, [_readable(file, protocol, size) for file in chunk], size))
                 advance(len(chunk))
             found = torch.cat(batches)
             with replacing(path) as temporary:
                 save_file({"features": found}, temporary)
         else:
             advance(count)
-        statistics.update(found)
-    return statistics
+        good = found.isfinite().all(dim=1)
+        failures += [(str(files[start + row]), UNREADABLE) for row in (~good).nonzero().flatten().tolist()]
+        statistics.update(found[good])
+    return statistics, failures
+
+
+def _readable(path: Path, protocol: Protocol, size: Size) -> torch.Tensor | None:
+    try:
+        return picture_tensor(path, protocol, size)
+    except PgpisError:
+        return None
+
+
+def _features(net: InceptionFeatures, pictures: Sequence[torch.Tensor | None], size: Size) -> torch.Tensor:
+    """Return features; those of pictures that could not be read are not a number, and are kept like that."""
+    black = torch.zeros(3, *size, dtype=torch.uint8)
+    features = net(torch.stack([black if picture is None else picture for picture in pictures])).clone()
+    features[torch.tensor([picture is None for picture in pictures])] = torch.nan
+    return features
 
 
 def _read(path: Path, count: int) -> torch.Tensor | None:

@@ -89,7 +89,7 @@ class Scores:
     not_computed: Mapping[str, str]
     """Pair metrics without values, and why."""
     failures: tuple[tuple[str, str], ...]
-    """Pairs that could not be read, and why."""
+    """Pairs and real pictures that could not be read, and why."""
     details: Mapping[str, str | int]
 
     def summary(self) -> dict[str, float | str]:
@@ -191,8 +191,9 @@ def evaluate(
         if good:
             generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
             rows = [index for index, _ in good]
+            pair = generated.to(options.device), target.to(options.device)
             for name, column in values.items():
-                metrics[name].update(generated.to(options.device), target.to(options.device))
+                metrics[name].update(*pair)
                 column[rows] = metrics[name].last_values.cpu().numpy()
             if knuckles is not None:
                 centers = torch.stack([content[2] for _, content in good])
@@ -207,7 +208,8 @@ def evaluate(
         values["hand_ssim"] = hands
     missing = {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed}
     missing |= {"face_similarity": NO_FACES} | ({} if knuckles is None else {"hand_pose": NO_HAND_POSE})
-    sets = _distances(statistics, reals, protocol, features, options, advance)
+    sets, unreadable = _distances(statistics, reals, protocol, features, options, advance)
+    failures += unreadable
     return Scores(
         options.protocol,
         options.size,
@@ -261,9 +263,14 @@ def _distances(
     features: InceptionFeatures,
     options: EvaluationOptions,
     advance: Advance,
-) -> dict[str, float | str]:
-    """Compute the FID against both real sets; the protocol's own is also called ``fid``."""
+) -> tuple[dict[str, float | str], list[tuple[str, str]]]:
+    """Compute the FID against both real sets; the protocol's own is also called ``fid``.
+
+    Returns:
+        The distances, and real pictures that could not be read with the reason.
+    """
     found: dict[str, float | str] = {}
+    failures: list[tuple[str, str]] = []
     for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
         if features.not_computed is not None:
             found[name] = features.not_computed
@@ -272,9 +279,12 @@ def _distances(
                 f"not computed: {len(files)} real and {int(statistics.count)} generated pictures, 2 are needed"
             )
         else:
-            real = real_statistics(files, protocol, options.size, features, options.cache, options.batch_size, advance)
+            real, unreadable = real_statistics(
+                files, protocol, options.size, features, options.cache, options.batch_size, advance
+            )
+            failures += unreadable
             found[name] = frechet_distance(*statistics.compute(), *real.compute())
             continue
         advance(len(files))
     main = found["fid_train" if protocol.real_set == "train" else "fid_gt"]
-    return {"fid": main, **found}
+    return {"fid": main, **found}, failures

@@ -59,7 +59,8 @@ class MCLDTask(DiffusionTask):
         scheduler: Noise schedule of training, as configuration; MCLD's by default.
         sampling_scheduler: Sampler, as configuration; by default the pipeline's, or that of training.
         image_encoder: CLIP vision model for picture and texture: hub id, folder or configuration; frozen.
-        pipeline: A pipeline folder or hub id that replaces all of the parts above.
+        pipeline: A pipeline folder or hub id that replaces all of the parts above, and whose own ``pose_encoder`` to
+            ``iuv_filter`` hold instead of those below.
         pose_encoder: ControlNet (hub id or folder) from whose encoder the pose encoder starts; null: random.
         pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
         resampler: Sizes of the face resampler, keys of ``MCLDConditioner`` such as ``resampler_dim``.
@@ -173,6 +174,15 @@ class MCLDTask(DiffusionTask):
             self.unet, self.vae, self.reference_net = loaded.unet, loaded.vae, loaded.reference_net
             self.image_encoder, self.conditioner = loaded.image_encoder, loaded.conditioner
             self.scheduler = loaded.scheduler
+            asked = {
+                "use_face": use_face,
+                "use_texture": use_texture,
+                "aggregation": aggregation,
+                "iuv_filter": iuv_filter,
+            }
+            for name, value in asked.items():
+                if self.conditioner.config[name] != value:
+                    log.info("%s is %s, as the pipeline was trained with", name, self.conditioner.config[name])
             if sampling_scheduler is not None:
                 self.scheduler = build_scheduler({**NOISE, **sampling_scheduler})
         self.freeze("vae", "image_encoder")
@@ -241,7 +251,8 @@ class MCLDTask(DiffusionTask):
         timesteps = sample_timesteps(len(latents), schedule.config.num_train_timesteps, generator, self.device)
         noisy = add_noise(latents, noise, alphas, timesteps)
         target = denoising_target(schedule.config.prediction_type, latents, noise, alphas, timesteps)
-        keep_all, keep_image = (self._keep(len(latents), drop if train else 0.0, generator) for drop in self._drops)
+        keep_all = self._keep(len(latents), self.drop_all if train else 0.0, generator)
+        keep_image = self._keep(len(latents), self.drop_image if train else 0.0, generator)
         encoded = self._encode(batch, keep_all, keep_all & keep_image)
         if train and self.clip_noise:
             drawn = torch.randn(encoded.source.shape, generator=generator, device=self.device)
@@ -254,10 +265,6 @@ class MCLDTask(DiffusionTask):
         prediction = denoise_focal(self.unet, noisy, timesteps, ports.pose_features, conditions)
         face = face_region(batch["pose_image"], *latents.shape[-2:]) if self.face_loss else None
         return {"loss": focal_loss(prediction, target, min_snr_weights(alphas, timesteps, self.snr_gamma), face)}
-
-    @property
-    def _drops(self) -> tuple[float, float]:
-        return self.drop_all, self.drop_image
 
     def _keep(self, count: int, probability: float, generator: torch.Generator) -> torch.Tensor:
         return keep_mask(count, probability, generator, per_sample=not self.drop_whole_batch, device=self.device)

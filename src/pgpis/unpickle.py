@@ -162,8 +162,18 @@ def inert_load(data: bytes) -> Any:
     Raises:
         Exception: One of :data:`UNPICKLING_ERRORS` if the data is damaged.
     """
-    # the C unpickler allocates its memo up to the highest index, so a few damaged bytes could ask for gigabytes
+    refuse_large_memo(data)
+    return _InertUnpickler(io.BytesIO(data)).load()
+
+
+def refuse_large_memo(data: bytes) -> None:
+    """Refuse a pickle that asks for more memory than it can need.
+
+    The C unpickler allocates its memo up to the highest index, so a few damaged bytes could ask for gigabytes.
+
+    Raises:
+        Exception: One of :data:`UNPICKLING_ERRORS`.
+    """
     for code, argument, _ in pickletools.genops(data):
         if code.name.endswith("PUT") and isinstance(argument, int) and argument > len(data):
             raise pickle.UnpicklingError("memo index out of range")
-    return _InertUnpickler(io.BytesIO(data)).load()
