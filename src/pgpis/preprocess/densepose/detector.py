@@ -1,0 +1,196 @@
+"""Finding people: region proposals, and the boxes made of them.
+
+torchvision's own anchors, level mapper and filters round or order differently; these follow detectron2's numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import batched_nms, roi_align
+
+from pgpis.preprocess.densepose.backbone import LEVELS, STRIDES
+from pgpis.preprocess.densepose.config import DensePoseConfig
+
+ANCHOR_SIDES = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}
+RATIOS = (0.5, 1.0, 2.0)
+"""Height by width."""
+LARGEST_LOG = math.log(1000.0 / 16)
+PROPOSALS = 1000
+"""Kept of each level before suppression, and of all after it."""
+PROPOSAL_OVERLAP = 0.7
+BOX_LEVELS = LEVELS[:4]
+BOX_POOL = 7
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+CANONICAL_SIDE, CANONICAL_LEVEL = 224, 4
+LEAST_SCORE = 0.05
+BOX_OVERLAP = 0.5
+MOST_DETECTIONS = 100
+
+Size = tuple[int, int]
+Features = Mapping[str, torch.Tensor]
+
+
+class ProposalHead(nn.Module):
+    """Scores and offsets of anchors, shared by all levels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.objectness_logits = nn.Conv2d(channels, len(RATIOS), 1)
+        self.anchor_deltas = nn.Conv2d(channels, 4 * len(RATIOS), 1)
+
+    def forward(self, features: Features) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return logits ``(B, 3, h, w)`` and deltas ``(B, 12, h, w)`` of each level."""
+        hidden = [F.relu(self.conv(features[level])) for level in LEVELS]
+        return [self.objectness_logits(map_) for map_ in hidden], [self.anchor_deltas(map_) for map_ in hidden]
+
+
+class ProposalGenerator(nn.Module):
+    """The region proposal network."""
+
+    def __init__(self, config: DensePoseConfig) -> None:
+        super().__init__()
+        self.rpn_head = ProposalHead(config.fpn_channels)
+
+    def forward(self, features: Features, sizes: Sequence[Size]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Propose regions for each picture.
+
+        Args:
+            features: The pyramid.
+            sizes: (height, width) of each picture in the net, without padding.
+
+        Returns:
+            Boxes ``(N, 4)`` in pixels of the net and logits ``(N,)``, best first.
+        """
+        all_logits, all_deltas = self.rpn_head(features)
+        return [
+            propose([logits[index] for logits in all_logits], [deltas[index] for deltas in all_deltas], size)
+            for index, size in enumerate(sizes)
+        ]
+
+
+def propose(
+    logits: Sequence[torch.Tensor], deltas: Sequence[torch.Tensor], size: Size
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn the proposal head's maps of one picture into boxes; see :class:`ProposalGenerator`."""
+    boxes, scores, levels = [], [], []
+    for number, (level, level_logits, level_deltas) in enumerate(zip(LEVELS, logits, deltas, strict=True)):
+        height, width = level_logits.shape[-2:]
+        flat = level_logits.permute(1, 2, 0).reshape(-1).float()
+        offsets = level_deltas.view(len(RATIOS), 4, height, width).permute(2, 3, 0, 1).reshape(-1, 4).float()
+        best, chosen = flat.topk(min(PROPOSALS, len(flat)))
+        boxes.append(apply_deltas(anchors(level, height, width, flat.device)[chosen], offsets[chosen]))
+        scores.append(best)
+        levels.append(torch.full_like(chosen, number))
+    found, found_scores, found_levels = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
+    finite = found.isfinite().all(dim=1) & found_scores.isfinite()
+    found = clip(found[finite], size)
+    found_scores, found_levels = found_scores[finite], found_levels[finite]
+    solid = nonempty(found)
+    found, found_scores, found_levels = found[solid], found_scores[solid], found_levels[solid]
+    kept = batched_nms(found, found_scores, found_levels, PROPOSAL_OVERLAP)[:PROPOSALS]
+    return found[kept], found_scores[kept]
+
+
+def anchors(level: str, height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return the anchors of a level, ``(h * w * 3, 4)``; neither rounded nor shifted by half a pixel."""
+    area = float(ANCHOR_SIDES[level] ** 2)
+    cells = []
+    for ratio in RATIOS:
+        across = math.sqrt(area / ratio)
+        down = ratio * across
+        cells.append([-across / 2.0, -down / 2.0, across / 2.0, down / 2.0])
+    stride = STRIDES[level]
+    x = torch.arange(0, width * stride, stride, dtype=torch.float32, device=device)
+    y = torch.arange(0, height * stride, stride, dtype=torch.float32, device=device)
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    shifts = torch.stack([columns, rows, columns, rows], dim=-1).view(-1, 1, 4)
+    return (shifts + torch.tensor(cells, device=device)).view(-1, 4)
+
+
+def apply_deltas(
+    boxes: torch.Tensor, deltas: torch.Tensor, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+) -> torch.Tensor:
+    """Move and scale boxes ``(N, 4)`` by predicted offsets ``(N, 4)``."""
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    x, y = boxes[:, 0] + 0.5 * widths, boxes[:, 1] + 0.5 * heights
+    dx, dy = deltas[:, 0] / weights[0], deltas[:, 1] / weights[1]
+    dw = (deltas[:, 2] / weights[2]).clamp(max=LARGEST_LOG)
+    dh = (deltas[:, 3] / weights[3]).clamp(max=LARGEST_LOG)
+    new_x, new_y = dx * widths + x, dy * heights + y
+    new_w, new_h = dw.exp() * widths, dh.exp() * heights
+    corners = (new_x - 0.5 * new_w, new_y - 0.5 * new_h, new_x + 0.5 * new_w, new_y + 0.5 * new_h)
+    return torch.stack(corners, dim=1)
+
+
+def clip(boxes: torch.Tensor, size: Size) -> torch.Tensor:
+    """Cut boxes at the edges of a picture of (height, width)."""
+    x, y = boxes[:, 0::2].clamp(0, size[1]), boxes[:, 1::2].clamp(0, size[0])
+    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+def nonempty(boxes: torch.Tensor) -> torch.Tensor:
+    """Return which boxes have an area."""
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+class BoxHead(nn.Module):
+    """Two hidden layers over pooled regions."""
+
+    def __init__(self, config: DensePoseConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.fpn_channels * BOX_POOL**2, config.fc_channels)
+        self.fc2 = nn.Linear(config.fc_channels, config.fc_channels)
+
+    def forward(self, regions: torch.Tensor) -> torch.Tensor:
+        """Return ``(N, F)`` of regions ``(N, C, 7, 7)``."""
+        return F.relu(self.fc2(F.relu(self.fc1(regions.flatten(1)))))
+
+
+class BoxPredictor(nn.Module):
+    """Class and offsets of a region; the classes are person and, last, background."""
+
+    def __init__(self, config: DensePoseConfig) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(config.fc_channels, 2)
+        self.bbox_pred = nn.Linear(config.fc_channels, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 4)``."""
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+def pool_boxes(features: Features, boxes: torch.Tensor, index: int) -> torch.Tensor:
+    """Pool each box of picture ``index`` from the level that suits its size, ``(N, C, 7, 7)``."""
+    sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    chosen = torch.floor(CANONICAL_LEVEL + torch.log2(sides / CANONICAL_SIDE + 1e-8)).clamp(2, 5).long() - 2
+    first = features[BOX_LEVELS[0]]
+    pooled = first.new_zeros(len(boxes), first.shape[1], BOX_POOL, BOX_POOL)
+    for number, level in enumerate(BOX_LEVELS):
+        rows = (chosen == number).nonzero()[:, 0]
+        picture = features[level][index : index + 1]
+        pooled[rows] = roi_align(picture, [boxes[rows]], BOX_POOL, 1 / STRIDES[level], 2, aligned=False)
+    return pooled
+
+
+def choose_people(
+    proposals: torch.Tensor, logits: torch.Tensor, deltas: torch.Tensor, size: Size
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn the predictions of one picture's proposals into people.
+
+    Returns:
+        Boxes ``(N, 4)`` in pixels of the net and scores ``(N,)``, best first; at most 100.
+    """
+    scores = logits.float().softmax(dim=1)[:, 0]
+    boxes = apply_deltas(proposals, deltas.float(), BOX_WEIGHTS)
+    finite = boxes.isfinite().all(dim=1) & scores.isfinite()
+    boxes, scores = clip(boxes[finite], size), scores[finite]
+    likely = scores > LEAST_SCORE
+    boxes, scores = boxes[likely], scores[likely]
+    kept = batched_nms(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), BOX_OVERLAP)[:MOST_DETECTIONS]
+    return boxes[kept], scores[kept]
