@@ -7,7 +7,7 @@ import torchvision
 
 from pgpis.errors import PgpisError
 from pgpis.metrics import LPIPS
-from pgpis.metrics.lpips import ALEXNET_FILE
+from pgpis.weight_files import CATALOGUE
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def weights(tmp_path_factory):
     state = {f"features.{name}": value for name, value in features.state_dict().items()}
     state["classifier.6.bias"] = torch.zeros(1000)  # the published file holds the classifier as well
     folder = tmp_path_factory.mktemp("alexnet")
-    torch.save(state, folder / ALEXNET_FILE)
+    torch.save(state, folder / CATALOGUE["lpips-alexnet"].files[0])
     return folder
 
 
@@ -31,7 +31,7 @@ def pictures():
 def test_equals_the_package_with_the_same_weights(weights, pictures, normalize):
     generated, target = pictures
     network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    state = torch.load(weights / ALEXNET_FILE, weights_only=True)
+    state = torch.load(weights / CATALOGUE["lpips-alexnet"].files[0], weights_only=True)
     for name, parameter in network.net.named_parameters():
         parameter.data.copy_(state["features." + name.split(".", 1)[1]])
     expected = network(generated, target, normalize=normalize).flatten().double()
@@ -49,9 +49,9 @@ def test_weights_stay_out_of_checkpoints(weights):
 
 def test_without_weights_says_what_is_missing(tmp_path, pictures, caplog):
     metric = LPIPS(tmp_path / "nowhere")
-    missing = str(tmp_path / "nowhere" / ALEXNET_FILE)
+    missing = str(tmp_path / "nowhere" / CATALOGUE["lpips-alexnet"].files[0])
     metric.update(*pictures)
-    assert str(metric.result()).startswith(f"not computed: missing {missing}, get it with: curl ")
+    assert str(metric.result()).startswith(f"not computed: missing {missing}, get it with: pgpis weights fetch ")
     assert missing in caplog.text
     with pytest.raises(PgpisError, match="not computed"):
         metric.compute()
@@ -61,7 +61,13 @@ def test_without_weights_says_what_is_missing(tmp_path, pictures, caplog):
 
 def test_looks_in_torch_hubs_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert str(tmp_path / "hub" / "checkpoints" / ALEXNET_FILE) in str(LPIPS().result())
+    monkeypatch.setenv("PGPIS_WEIGHTS", str(tmp_path / "own"))
+    name = CATALOGUE["lpips-alexnet"].files[0]
+    assert str(tmp_path / "own" / name) in str(LPIPS().result())
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    (tmp_path / "hub/checkpoints" / name).write_bytes(b"")
+    with pytest.raises(PgpisError, match="hub"):
+        LPIPS()
 
 
 def save_other_network(path):

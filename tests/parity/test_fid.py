@@ -13,7 +13,8 @@ from pgpis.images import read_image, resize
 from pgpis.metrics import L1, MAE, PSNR, SSIM
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
-from pgpis.metrics.inception import FILES, InceptionFeatures, legacy_input
+from pgpis.metrics.inception import InceptionFeatures, legacy_input
+from pgpis.weight_files import CATALOGUE
 
 pytestmark = pytest.mark.parity
 
@@ -90,7 +91,7 @@ def inception(request, parity_root, tmp_path):
             value.zero_()
         elif name.endswith("running_var"):
             value.fill_(1)
-    torch.save(weights, tmp_path / FILES["legacy"][0])
+    torch.save(weights, tmp_path / CATALOGUE["inception-legacy"].files[0])
     return request.param, meta, tensors, InceptionFeatures("legacy", tmp_path)
 
 

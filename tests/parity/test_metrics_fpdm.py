@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from pgpis.images import read_image, resize
 from pgpis.metrics import LPIPS, PSNR, SSIM
-from pgpis.metrics.lpips import ALEXNET_FILE
+from pgpis.weight_files import CATALOGUE
 
 pytestmark = pytest.mark.parity
 
@@ -70,7 +70,7 @@ def lpips_weights(official, tmp_path_factory) -> Path:
         "features." + name.split(".", 1)[1]: recipe_tensor(f"lpips.net.{name}", shape, official["seed"])
         for name, shape in official["lpips_net_param_shapes"].items()
     }
-    torch.save(weights, folder / ALEXNET_FILE)
+    torch.save(weights, folder / CATALOGUE["lpips-alexnet"].files[0])
     return folder
 
 

@@ -14,29 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from pgpis.errors import PgpisError
+from pgpis.weight_files import expected_file, fetch_command
 
 FeatureKind = Literal["legacy", "standard"]
 FEATURES = 2048
 SIDE = 299
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-FILES: dict[FeatureKind, tuple[str, str]] = {
-    "legacy": (
-        "inception_v3_google-0cc3c7bd.pth",
-        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
-    ),
-    "standard": (
-        "weights-inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-    ),
-}
-"""torchvision's ImageNet weights; the port of TensorFlow's 2015 weights that torch-fidelity and torchmetrics take."""
-
-
-def inception_path(kind: FeatureKind, weights: str | Path | None = None) -> Path:
-    """Return where the weights are expected: torch hub's cache, or a folder."""
-    name = FILES[kind][0]
-    return (Path(torch.hub.get_dir()) / "checkpoints" if weights is None else Path(weights).expanduser()) / name
 
 
 def legacy_input(images: torch.Tensor) -> torch.Tensor:
@@ -62,8 +46,9 @@ class InceptionFeatures:
     """Pooled features ``(B, 2048)`` of pictures.
 
     Args:
-        kind: ``legacy`` or ``standard``.
-        weights: Folder of the weights file; None: torch hub's cache. Nothing is ever downloaded.
+        kind: ``legacy``: torchvision's ImageNet weights; ``standard``: the port of TensorFlow's 2015 weights that
+            torch-fidelity and torchmetrics take.
+        weights: Folder of the weights file; None: the places of :mod:`pgpis.weight_files`. Nothing is ever downloaded.
         device: Where the net runs.
 
     ``not_computed`` says which file is missing and how to get it, or is None.
@@ -76,19 +61,19 @@ class InceptionFeatures:
         self, kind: FeatureKind, weights: str | Path | None = None, device: torch.device | str = "cpu"
     ) -> None:
         self.kind = kind
-        self.path = inception_path(kind, weights)
+        self.path = expected_file(f"inception-{kind}", weights)
+        self.command = fetch_command(f"inception-{kind}", weights)
         self.device = torch.device(device)
         self.net: Any = None
         if self.not_computed is None:
             build = _torchvision_inception if kind == "legacy" else _fidelity_inception
-            self.net = build(self.path).to(self.device)
+            self.net = build(self.path, self.command).to(self.device)
 
     @property
     def not_computed(self) -> str | None:
         """Why there are no features, or None."""
         if not self.path.is_file():
-            command = f"curl -L --create-dirs -o {self.path} {FILES[self.kind][1]}"
-            return f"not computed: missing {self.path}, get it with: {command}"
+            return f"not computed: missing {self.path}, get it with: {self.command}"
         if self.kind == "standard" and importlib.util.find_spec("torch_fidelity") is None:
             return "not computed: torch-fidelity is not installed, get it with: pip install 'pgpis[evaluate]'"
         return None
@@ -104,7 +89,7 @@ class InceptionFeatures:
         return features.float().cpu()
 
 
-def _torchvision_inception(path: Path) -> nn.Module:
+def _torchvision_inception(path: Path, command: str) -> nn.Module:
     from torchvision.models import inception_v3
 
     with warnings.catch_warnings():
@@ -116,17 +101,17 @@ def _torchvision_inception(path: Path) -> nn.Module:
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise PgpisError(
             f"{path} is not torchvision's Inception v3: {str(error).splitlines()[0] if str(error) else 'damaged file'}",
-            hint=f"curl -L -o {path} {FILES['legacy'][1]}",
+            hint=command,
         ) from error
     net.fc = nn.Identity()
     net.AuxLogits = None
     return net.requires_grad_(False).eval()
 
 
-def _fidelity_inception(path: Path) -> nn.Module:
+def _fidelity_inception(path: Path, command: str) -> nn.Module:
     module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     try:
         net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise PgpisError(f"{path} is not torch-fidelity's Inception: {error}") from error
+        raise PgpisError(f"{path} is not torch-fidelity's Inception: {error}", hint=command) from error
     return net.requires_grad_(False).eval()

@@ -13,10 +13,10 @@ import torch
 
 from pgpis.errors import PgpisError
 from pgpis.metrics.image import PairMetric, unit_range
+from pgpis.weight_files import expected_file, fetch_command
 
-ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
-"""Name of torchvision's AlexNet weights."""
-ALEXNET_URL = f"https://download.pytorch.org/models/{ALEXNET_FILE}"
+ALEXNET = "lpips-alexnet"
+"""torchvision's AlexNet weights in the catalogue of :mod:`pgpis.weight_files`."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,12 +25,11 @@ def alexnet_path(weights: str | Path | None = None) -> Path:
     """Return where the AlexNet weights are expected.
 
     Args:
-        weights: The file itself or the folder that holds it; None means torch hub's cache.
+        weights: The file itself or the folder that holds it; None: the places of :mod:`pgpis.weight_files`.
     """
-    if weights is None:
-        return Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
-    path = Path(weights).expanduser()
-    return path if path.suffix == ".pth" else path / ALEXNET_FILE
+    if weights is not None and Path(weights).suffix == ".pth":
+        return Path(weights).expanduser()
+    return expected_file(ALEXNET, weights)
 
 
 class LPIPS(PairMetric):
@@ -40,7 +39,7 @@ class LPIPS(PairMetric):
     how to get it, and ``compute()`` raises. The network is no submodule: it never enters a task's checkpoint.
 
     Args:
-        weights: The weights file or its folder; None means torch hub's cache.
+        weights: The weights file or its folder; None: the places of :mod:`pgpis.weight_files`.
         normalize: Bring pictures from [0, 1] to the [-1, 1] that the network was made for (protocols fpdm, cfld).
             False feeds [0, 1] as it is (protocol pcdm): comparable with that paper only.
 
@@ -56,8 +55,11 @@ class LPIPS(PairMetric):
         super().__init__()
         self.normalize = normalize
         self.weights_path = alexnet_path(weights)
+        self.command = fetch_command(ALEXNET, None if weights is None else self.weights_path.parent)
         # in a tuple, because torch registers modules that are attributes
-        self._network: tuple[Any, ...] = (_build(self.weights_path),) if self.weights_path.is_file() else ()
+        self._network: tuple[Any, ...] = (
+            (_build(self.weights_path, self.command),) if self.weights_path.is_file() else ()
+        )
         if not self._network:
             _LOGGER.warning("LPIPS is %s", self.not_computed)
 
@@ -67,7 +69,7 @@ class LPIPS(PairMetric):
         if self._network:
             return None
         path = self.weights_path
-        return f"not computed: missing {path}, get it with: curl --create-dirs -o {path} {ALEXNET_URL}"
+        return f"not computed: missing {path}, get it with: {self.command}"
 
     def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the distance of each pair; see :meth:`PairMetric.pair_values`.
@@ -84,14 +86,14 @@ class LPIPS(PairMetric):
         return distances.flatten().to(torch.float64)
 
 
-def _build(path: Path) -> Any:
+def _build(path: Path, command: str) -> Any:
     import lpips
 
     with warnings.catch_warnings():
         # the package still calls torchvision's constructor with its old arguments
         warnings.simplefilter("ignore", UserWarning)
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    weights = _read(path)
+    weights = _read(path, command)
     trunk = network.net.state_dict()
     # lpips cuts AlexNet's ``features`` into slices but keeps the number of each layer
     features = {name: name.split(".", 1)[1] for name in trunk}
@@ -101,20 +103,20 @@ def _build(path: Path) -> Any:
             found = tuple(weights[name].shape) if name in weights else "nothing"
             raise PgpisError(
                 f"LPIPS: {path} is not torchvision's AlexNet: '{name}' should be {shape}, found {found}",
-                hint=f"curl -o {path} {ALEXNET_URL}",
+                hint=command,
             )
     network.net.load_state_dict({name: weights[f"features.{feature}"] for name, feature in features.items()})
     return network.requires_grad_(False).eval()
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read(path: Path, command: str) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise PgpisError(
             f"LPIPS: cannot read the weights {path}: {str(error).splitlines()[0] if str(error) else 'damaged file'}",
-            hint=f"curl -o {path} {ALEXNET_URL}",
+            hint=command,
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise PgpisError(f"LPIPS: {path} holds no state dict", hint=f"curl -o {path} {ALEXNET_URL}")
+        raise PgpisError(f"LPIPS: {path} holds no state dict", hint=command)
     return weights
