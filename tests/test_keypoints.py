@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pgpis.errors import PgpisError
-from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, SWAPS, Frame, Keypoints, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, SWAPS, Frame, Keypoints
 
 SKELETONS = list(POINT_COUNTS)
 

@@ -1,4 +1,4 @@
-"""Reading NumPy files that may be damaged or hostile."""
+"""NumPy files: read where they may be damaged or hostile, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
+from pgpis.images import replacing
 
 # what NumPy's reader of headers lets through of the parsers that it is built on
 _ERRORS = (
@@ -50,3 +51,9 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise PgpisError(f"{path} holds {found}; expected {expected}")
     return values
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Write an array as ``.npy`` so that no reader ever sees half of it."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)

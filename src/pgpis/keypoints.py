@@ -1,18 +1,14 @@
-"""Key points that know their frame: body-18, COCO-17 and whole-body-133, and the files they come in."""
+"""Key points that know their frame: body-18, COCO-17 and whole-body-133."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
 
 Skeleton = Literal["body18", "coco17", "wholebody133"]
@@ -43,7 +39,6 @@ SWAPS: Mapping[Skeleton, tuple[tuple[int, int], ...]] = {
     "coco17": COCO17_SWAPS,
     "wholebody133": WHOLEBODY133_SWAPS,
 }
-BODY25_TO_BODY18 = (*range(8), *range(9, 19))
 COCO17_TO_BODY18 = (0, 5, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 NECK, RIGHT_SHOULDER, LEFT_SHOULDER = 1, 2, 5
 
@@ -164,105 +159,3 @@ class Keypoints:
         points[NECK] = (points[RIGHT_SHOULDER] + points[LEFT_SHOULDER]) / 2
         visible[NECK] = visible[RIGHT_SHOULDER] & visible[LEFT_SHOULDER]
         return self.from_visible(points, visible, self.frame, "body18")
-
-
-def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> Keypoints:
-    """Read one person's key points.
-
-    Formats: ``.txt`` with 18 lines ``x y`` (-1 missing) or 133 lines (0 missing), ``.npy`` of shape (133, 2) or
-    (133, 3) with confidences (0 missing), OpenPose ``.json`` with 18 or 25 body points (confidence 0 missing; of
-    several people the largest is taken).
-
-    Args:
-        path: The file.
-        frame: What the coordinates refer to. Without it, 18-line files are read as DeepFashion's, and OpenPose JSON
-            must name its canvas size.
-
-    Raises:
-        PgpisError: The file is missing, is none of these formats, or does not say what its coordinates refer to.
-    """
-    file = Path(path)
-    readers = {".txt": _read_txt, ".npy": _read_npy, ".json": _read_openpose}
-    if file.suffix.lower() not in readers:
-        raise PgpisError(f"{file}: no key point format ends in '{file.suffix}' (known: {', '.join(readers)})")
-    if not file.is_file():
-        raise PgpisError(f"key points not found: {file}")
-    try:
-        return readers[file.suffix.lower()](file, frame)
-    except PgpisError as error:
-        if str(file) in error.message:
-            raise
-        raise PgpisError(f"{file}: {error.message}", hint=error.hint) from error
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise PgpisError(f"cannot read key points {file}: {error}") from error
-
-
-def _read_txt(path: Path, frame: Frame | None) -> Keypoints:
-    rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if len(rows) not in (18, 133) or any(len(row) != 2 for row in rows):
-        raise PgpisError(f"{path}: expected 18 or 133 lines 'x y', found {len(rows)} lines")
-    array = np.array(rows, dtype=np.float64)
-    if len(rows) == 18:
-        return Keypoints.from_array(array, frame or DEEPFASHION_FRAME, "body18")
-    return Keypoints.from_array(array, _required(frame, path), "wholebody133", missing=0.0)
-
-
-def _read_npy(path: Path, frame: Frame | None) -> Keypoints:
-    array: npt.NDArray[Any] = read_array(path, "key points of shape (133, 2) or (133, 3)")
-    if array.ndim == 3 and len(array) == 1:
-        array = array[0]
-    columns = array.shape[1] if array.ndim == 2 else 0
-    if len(array) != POINT_COUNTS["wholebody133"] or columns not in (2, 3):
-        raise PgpisError(f"{path}: expected an array of shape (133, 2) or (133, 3), found {array.shape}")
-    points = array[:, :2].astype(np.float64)
-    visible = points != 0.0
-    if columns == 3:
-        visible &= array[:, 2:] > 0
-    return Keypoints.from_visible(points, visible, _required(frame, path), "wholebody133")
-
-
-def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    if isinstance(content, list) and len(content) == 1:
-        content = content[0]
-    people = content.get("people") if isinstance(content, dict) else None
-    if not isinstance(people, list):
-        raise PgpisError(f"{path}: expected OpenPose's 'people'", hint="write it with openpose --write_json")
-    found = [_openpose_body(person, path) for person in people]
-    found = [person for person in found if (person[:, 2] > 0).any()]
-    if not found:
-        raise PgpisError(f"{path}: nobody in it (people[].pose_keypoints_2d is empty)")
-    person = max(found, key=_extent)
-    frame = frame or _openpose_frame(content, path)
-    points, confident = person[:, :2], person[:, 2:] > 0
-    if np.abs(points).max() <= 1.0 and max(frame.height, frame.width) > 2:
-        points = points * [frame.width, frame.height]  # some editors write fractions of the canvas
-    return Keypoints.from_visible(points, np.repeat(confident, 2, axis=1), frame, "body18")
-
-
-def _openpose_body(person: Any, path: Path) -> npt.NDArray[np.float64]:
-    numbers = person.get("pose_keypoints_2d") if isinstance(person, dict) else None
-    if not isinstance(numbers, Sequence) or len(numbers) not in (0, 54, 75):
-        raise PgpisError(f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points 'x, y, confidence'")
-    body = np.array(numbers, dtype=np.float64).reshape(-1, 3)
-    return body[list(BODY25_TO_BODY18)] if len(body) == 25 else body
-
-
-def _extent(person: npt.NDArray[np.float64]) -> float:
-    return float(np.prod(np.ptp(person[person[:, 2] > 0, :2], axis=0) + 1e-6))
-
-
-def _openpose_frame(content: Mapping[str, Any], path: Path) -> Frame:
-    for height, width in (("canvas_height", "canvas_width"), ("image_height", "image_width"), ("height", "width")):
-        if height in content and width in content:
-            return Frame(float(content[height]), float(content[width]), name=f"canvas of {path.name}")
-    return _required(None, path)
-
-
-def _required(frame: Frame | None, path: Path) -> Frame:
-    if frame is None:
-        raise PgpisError(
-            f"{path} does not say how large the picture is that its coordinates refer to",
-            hint="give its size: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]', or a Frame to read_keypoints",
-        )
-    return frame

@@ -191,9 +191,7 @@ def replace_parts(texture: Bytes, other: Bytes, parts: Sequence[int]) -> Bytes:
     size = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
     for values in (texture, other):
         if values.shape != size:
-            raise PgpisError(
-                f"a texture is {values.shape}, expected {size}: SMPL's layout, as pgpis prepare texture makes it"
-            )
+            raise PgpisError(f"a texture is {values.shape}, expected {size}: SMPL's layout, as pgpis prepare makes it")
     return np.where(np.isin(part_table(), list(parts))[..., None], other, texture)
 
 

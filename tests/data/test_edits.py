@@ -97,7 +97,7 @@ def test_a_missing_texture_names_the_command_that_makes_it(folders):
     (folders / "photos_texture/ben.png").unlink()
     with pytest.raises(PgpisError, match=r"photos_texture/ben\.png") as error:
         pairs(folders, clothes=("upper=ben.jpg",))
-    assert "pgpis prepare texture" in str(error.value)
+    assert "pgpis prepare FOLDER --conditions densepose,texture" in str(error.value)
     made = pairs(folders)  # one of two pairs can be made
     with pytest.raises(PgpisError, match="no texture map") as error:
         made.load(1, READS)

@@ -15,7 +15,8 @@ from pgpis.data.link import link_layout
 from pgpis.data.phoenix import read_corpus
 from pgpis.errors import PgpisError
 from pgpis.images import read_image
-from pgpis.keypoints import Keypoints, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import Keypoints
 
 
 def mutate(data, rng):

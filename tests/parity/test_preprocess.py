@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from pgpis.batch import ImageSpec
 from pgpis.data import DeepFashion, PairTransform
 from pgpis.drawing import BODY18_COLORS, BODY18_LIMBS, colors_of, draw_pose, limbs_of
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 
 pytestmark = pytest.mark.parity
 

@@ -21,7 +21,8 @@ from pgpis.data.check import check_root
 from pgpis.data.names import flat_to_tree, tree_to_flat
 from pgpis.drawing import draw_pose
 from pgpis.errors import PgpisError
-from pgpis.keypoints import Frame, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import Frame
 from pgpis.synth import deepfashion, phoenix
 from pgpis.synth.dataset import DatasetOptions, Unit, make_dataset, make_unit, record_path
 from pgpis.synth.identity import face_code

@@ -16,7 +16,7 @@ from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
 from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image, write_text
-from pgpis.keypoints import read_keypoints
+from pgpis.keypoint_files import read_keypoints
 
 SHOWN_PROBLEMS = 20
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -136,7 +136,7 @@ def _check_layout(
         in_table = layout.has("keypoints") and layout.folder("keypoints") is None
         if in_table:
             problems += _check_points(layout, sorted({target for _, target in pairs}))
-        for kind in KINDS:
+        for kind in (kind for kind in KINDS if kind not in layout.extra or layout.has(kind)):
             keys = {target for _, target in pairs} if kind in OF_TARGETS else {key for pair in pairs for key in pair}
             if layout.has(kind) or kind in NEEDED:
                 if layout.folder(kind) is not None:

@@ -19,7 +19,8 @@ from pgpis.data.layouts.pcdm import UNIT
 from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
 from pgpis.images import write_text
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

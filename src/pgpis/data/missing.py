@@ -33,9 +33,9 @@ WHAT = {
     "iuv": "DensePose map (.png)",
 }
 HINTS = {
-    "face": "give a face embedding of insightface's antelopev2, or set on_missing.face to 'drop' (no face) or 'skip'",
-    "texture": "pgpis prepare texture --images FOLDER --iuv FOLDER_densepose --out FOLDER_texture",
-    "iuv": "DensePose's PNG, read as RGB: V, U and the part 0..24; see docs/data/own-photos.md",
+    "face": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
+    "texture": "pgpis prepare FOLDER --conditions densepose,texture",
+    "iuv": "pgpis prepare FOLDER --conditions densepose; see docs/data/own-photos.md",
 }
 
 

@@ -18,7 +18,8 @@ from pgpis.data.missing import HINTS, WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
-from pgpis.keypoints import Frame, Keypoints, read_keypoints
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import Frame, Keypoints
 from pgpis.uv_texture import PART_GROUPS, replace_parts
 
 log = logging.getLogger(__name__)

@@ -35,6 +35,8 @@ class Layout(ABC):
     description: ClassVar[str]
     list_names: ClassVar[tuple[str, ...]]
     """Names that a list of pairs may have, with ``{split}``; the first one is written by pgpis."""
+    extra: ClassVar[frozenset[Kind]] = frozenset()
+    """Kinds of files that the published layout has no place for, and ``pgpis prepare`` adds."""
 
     def __init__(self, root: Path, split: Split) -> None:
         self.root = root

@@ -10,16 +10,20 @@ from pgpis.errors import PgpisError
 
 
 class FPDMLayout(Layout):
-    """Trees ``img/ pose/ pose_img/`` and JSON lists."""
+    """Trees ``img/ pose/ pose_img/`` and JSON lists; ``densepose/ texture/ face/`` are ours, for MCLD."""
 
     name = "fpdm"
     description = "FPDM (img/ pose/ pose_img/, {split}_pairs_data.json)"
     list_names = ("{split}_pairs_data.json",)
 
+    extra: ClassVar[frozenset[Kind]] = frozenset(["iuv", "texture", "face"])
     FOLDERS: ClassVar[dict[Kind, tuple[str, str | None]]] = {
         "picture": ("img", None),
         "keypoints": ("pose", ".txt"),
         "drawn": ("pose_img", None),
+        "iuv": ("densepose", ".png"),
+        "texture": ("texture", ".png"),
+        "face": ("face", ".npy"),
     }
 
     def read_pairs(self) -> list[KeyPair]:

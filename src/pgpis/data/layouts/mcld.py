@@ -9,17 +9,22 @@ from pgpis.data.layouts.base import KeyPair, Kind, Layout, flat_name
 
 
 class MCLDLayout(Layout):
-    """Flat folders ``{split}/`` with ``_densepose``, ``_texture``, ``_face`` beside them, and CSV lists."""
+    """Flat folders ``{split}/`` with ``_densepose``, ``_texture``, ``_face`` beside them, and CSV lists.
+
+    ``{split}_pose`` is ours, for FPDM.
+    """
 
     name = "mcld"
     description = "MCLD ({split}/ {split}_densepose/ {split}_texture/ {split}_face/, {split}.csv)"
     list_names = ("{split}.csv",)
 
+    extra: ClassVar[frozenset[Kind]] = frozenset(["keypoints"])
     SUFFIXES: ClassVar[dict[Kind, tuple[str, str | None]]] = {
         "picture": ("", None),
         "iuv": ("_densepose", ".png"),
         "texture": ("_texture", ".png"),
         "face": ("_face", ".npy"),
+        "keypoints": ("_pose", ".txt"),
     }
 
     def read_pairs(self) -> list[KeyPair]:
