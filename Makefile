@@ -49,6 +49,7 @@ bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/mcld.py
 	$(BIN)/python benchmarks/texture.py
+	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/synth.py

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgpis.cli import USAGE_ERROR, VERBS, cache, evaluate, main
+from pgpis.cli import USAGE_ERROR, VERBS, cache, evaluate, main, prepare
 from pgpis.cli.verbs import parse
 from pgpis.errors import PgpisError
 
@@ -137,6 +137,9 @@ def _check_pgpis(words):
             elif module == "evaluate":
                 code = 0
                 evaluate.parser(words[0]).parse_args(words[1:])
+            elif module == "prepare":
+                code = 0
+                prepare.parser().parse_args(words[1:])
             elif module == "cache":
                 code = 0
                 cache.parser().parse_known_args(words[1:])

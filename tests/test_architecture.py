@@ -10,8 +10,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoints", "losses",
-    "unpickle", "uv_texture", "videos", "weights",
+    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "images", "jobs", "keypoint_files",
+    "keypoints", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
@@ -19,12 +19,12 @@ ALLOWED = {
     "metrics": LEAVES,
     "data": LEAVES,
     "synth": LEAVES,
-    "preprocess": LEAVES,
+    "preprocess": LEAVES | {"data"},
     "convert": LEAVES | {"models", "pipelines"},
     "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
     "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
-    "evaluate": LEAVES | {"data", "metrics"},
+    "evaluate": LEAVES | {"data", "metrics", "preprocess"},
     "callbacks": LEAVES | {"predictions", "tasks"},
     "cli": LEAVES
     | {
@@ -76,6 +76,8 @@ def test_imports_point_down(path):
         ("pgpis.models", "lightning"),
         ("pgpis.pipelines", "lightning"),
         ("pgpis.metrics", "lightning"),
+        ("pgpis.cli.prepare", "lightning"),
+        ("pgpis.preprocess.stages", "torchvision"),
         ("pgpis.cli", "torch"),
         ("pgpis.cli", "jsonargparse"),
         ("pgpis.cli.configs", "torch"),

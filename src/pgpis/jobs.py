@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -67,30 +68,45 @@ def run_units(
     failed: dict[int, Sequence[Failure]] = {}
     if not units:
         return []
-    with _one_thread_each(), meter(doing, sum(unit.pictures for unit in units)) as advance:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(units)), mp_context=context, initializer=_leave_interrupts_alone)
-        try:
-            with _born_deaf():
-                running = {pool.submit(work, unit): number for number, unit in enumerate(units)}
-            for future in as_completed(running):
-                number = running.pop(future)
-                unit = units[number]
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise PgpisError(
-                        f"a worker process ended while {doing} ({error})",
-                        hint="if memory ran out, run the same command with fewer --workers; it goes on where it was",
-                    ) from error
-                if error is not None:
-                    log.debug("%s", unit, exc_info=error)
-                    failed[number] = [Failure(str(unit), _reason(error))]
-                else:
-                    failed[number] = future.result() or []
-                advance(unit.pictures)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    total = sum(unit.pictures for unit in units)
+    with one_thread_each(), meter(doing, total) as advance, worker_pool(min(workers, len(units))) as pool:
+        with born_deaf():
+            running = {pool.submit(work, unit): number for number, unit in enumerate(units)}
+        for future in as_completed(running):
+            number = running.pop(future)
+            unit = units[number]
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise broken_pool(doing, error) from error
+            if error is not None:
+                log.debug("%s", unit, exc_info=error)
+                failed[number] = [Failure(str(unit), reason_of(error))]
+            else:
+                failed[number] = future.result() or []
+            advance(unit.pictures)
     return [failure for number in sorted(failed) for failure in failed[number]]
+
+
+def broken_pool(doing: str, error: BaseException) -> PgpisError:
+    """Return what the user is told when a worker was ended from outside."""
+    return PgpisError(
+        f"a worker process ended while {doing} ({error})",
+        hint="if memory ran out, run the same command with fewer --workers; it goes on where it was",
+    )
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of fresh processes that leave Ctrl-C to this one; at the end, what has not started is dropped.
+
+    Submit inside :func:`born_deaf`, and everything inside :func:`one_thread_each`.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_alone)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def render_failures(failures: Sequence[Failure]) -> str:
@@ -104,7 +120,8 @@ def render_failures(failures: Sequence[Failure]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return what a list of failures says of an error."""
     return error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
 
 
@@ -114,7 +131,7 @@ def _leave_interrupts_alone() -> None:
 
 
 @contextmanager
-def _born_deaf() -> Iterator[None]:
+def born_deaf() -> Iterator[None]:
     """Let processes that start inside ignore Ctrl-C also while they are importing, before their initializer runs.
 
     They inherit the blocked signal. Here it only waits: one that comes meanwhile is answered at the end.
@@ -130,7 +147,7 @@ def _born_deaf() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Set for the processes that start inside: libraries read their number of threads when they are imported."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
@@ -151,38 +168,48 @@ def meter(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         A function that is told how many more pictures are done.
     """
+    with meters({doing: total}) as advance:
+        yield functools.partial(advance, doing)
+
+
+@contextmanager
+def meters(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
+    """Show the progress of several things that are done at the same time; see :func:`meter`.
+
+    Args:
+        totals: What is done, and how many pictures of it in all.
+
+    Yields:
+        A function that is told of what how many more pictures are done.
+    """
     console = Console(stderr=True)
     start = time.monotonic()
-    done, told = 0, start
+    done = dict.fromkeys(totals, 0)
+    told = dict.fromkeys(totals, start)
 
-    def rate() -> float:
-        return done / max(time.monotonic() - start, 1e-9)
+    def rate(doing: str) -> float:
+        return done[doing] / max(time.monotonic() - start, 1e-9)
 
     if console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(TextColumn(doing), *columns, console=console) as bar:
-            task = bar.add_task(doing, total=total, rate="")
+        with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
+            tasks = {doing: bar.add_task(doing, total=total, rate="") for doing, total in totals.items()}
 
-            def advance(pictures: int) -> None:
-                nonlocal done
-                done += pictures
-                bar.update(task, completed=done, rate=f"{rate():.1f} pictures/s")
+            def advance(doing: str, pictures: int) -> None:
+                done[doing] += pictures
+                bar.update(tasks[doing], completed=done[doing], rate=f"{rate(doing):.1f} pictures/s")
 
             yield advance
         return
 
-    def tell(pictures: int) -> None:
-        nonlocal done, told
-        done += pictures
-        if time.monotonic() - told >= SECONDS_BETWEEN_LINES or done == total:
-            told = time.monotonic()
+    def tell(doing: str, pictures: int) -> None:
+        done[doing] += pictures
+        total = totals[doing]
+        if time.monotonic() - told[doing] >= SECONDS_BETWEEN_LINES or done[doing] == total:
+            told[doing] = time.monotonic()
+            left = (total - done[doing]) / max(rate(doing), 1e-9)
             log.info(
-                "%s: %d of %d pictures, %.1f pictures/s, %.0f s left",
-                doing,
-                done,
-                total,
-                rate(),
-                (total - done) / rate(),
+                "%s: %d of %d pictures, %.1f pictures/s, %.0f s left", doing, done[doing], total, rate(doing), left
             )
 
     yield tell

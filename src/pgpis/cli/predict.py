@@ -7,10 +7,24 @@ import json
 from collections.abc import Sequence
 
 from pgpis.cli import lightning
+from pgpis.cli.prepare import add_settings, settings_of
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
+from pgpis.preprocess.settings import PrepareSettings
 
-FOLDER_OPTIONS = ("pairs", "pairing", "textures", "faces", "missing_face", "identity", "clothes")
+FOLDER_OPTIONS = (
+    "pairs",
+    "pairing",
+    "textures",
+    "faces",
+    "missing_face",
+    "identity",
+    "clothes",
+    "prepare",
+    "retarget",
+    "save_conditions",
+)
+PREFIX = "prepare-"
 
 
 def parser() -> OneLineParser:
@@ -29,6 +43,7 @@ def parser() -> OneLineParser:
         help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton; "
         "for MCLD DensePose's maps as png",
     )
+    short.add_argument("--driving", help="folder (or one file) of photographs to take the poses from, for --poses")
     short.add_argument("--out", required=True, help="folder to write to; a second run continues there")
     short.add_argument("--pairs", help="CSV with columns source,pose[,target][,identity][,clothes]")
     short.add_argument(
@@ -47,11 +62,17 @@ def parser() -> OneLineParser:
         default=[],
         help="MCLD: take upper, lower, feet, head, ... from another picture; may be repeated",
     )
+    short.add_argument(
+        "--prepare", action="store_true", help="make missing textures and faces of the sources; --driving does too"
+    )
+    short.add_argument("--retarget", action="store_true", help="give driving poses the limb lengths of the source")
+    short.add_argument("--save-conditions", metavar="FOLDER", help="keep what is made of photographs, and use it again")
     short.add_argument("--images-per-pair", type=int, help="pictures per pair [1]")
     short.add_argument("--steps", type=int, help="denoising steps [as in the recipe]")
     short.add_argument("--guidance-scale", type=float, help="classifier-free guidance [as in the recipe]")
     short.add_argument("--seed", type=int, help="seed of all noise [0]")
     short.add_argument("--batch-size", type=int, help="pairs per batch")
+    add_settings(short.add_argument_group("tools of --prepare and --driving, as in 'pgpis prepare'"), PREFIX)
     return short
 
 
@@ -69,13 +90,20 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
         "--trainer.logger": "false",
         "--return_predictions": "false",
     }
-    if options.sources or options.poses:
-        if not (options.sources and options.poses):
+    if options.poses and options.driving:
+        raise PgpisError("--poses and --driving exclude each other", hint="--driving is for photographs")
+    poses = options.poses or options.driving
+    if options.sources or poses:
+        if not (options.sources and poses):
             raise PgpisError("--sources and --poses go together", hint="--sources FOLDER --poses FOLDER")
-        words.append("--data.predict=FolderPairs")
+        photos = bool(options.driving or options.prepare)
+        words.append(f"--data.predict={'pgpis.preprocess.photos.PhotoPairs' if photos else 'FolderPairs'}")
+        long_forms |= _photo_options(options) if photos else {}
+        if not photos and (options.retarget or options.save_conditions):
+            raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
         long_forms |= {
             "--data.predict.init_args.sources": options.sources,
-            "--data.predict.init_args.poses": options.poses,
+            "--data.predict.init_args.poses": poses,
             "--data.predict.init_args.pairs_csv": options.pairs,
             "--data.predict.init_args.pairing": options.pairing,
             "--data.predict.init_args.textures": options.textures,
@@ -89,6 +117,22 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
             f"{', '.join('--' + name.replace('_', '-') for name in FOLDER_OPTIONS)} need --sources and --poses"
         )
     return words + [f"{key}={value}" for key, value in long_forms.items() if value is not None]
+
+
+def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
+    """Spell what is made of photographs, and how."""
+    settings, usual = settings_of(options, PREFIX), PrepareSettings()
+    changed = {
+        name: str(getattr(settings, name))
+        for name in PrepareSettings.__dataclass_fields__
+        if getattr(settings, name) != getattr(usual, name)
+    }
+    return {
+        "--data.predict.init_args.driving": str(bool(options.driving)).lower(),
+        "--data.predict.init_args.retarget": str(options.retarget).lower(),
+        "--data.predict.init_args.save_conditions": options.save_conditions,
+        **{f"--data.predict.init_args.settings.{name}": value for name, value in changed.items()},
+    }
 
 
 def run(verb: str, words: Sequence[str]) -> int:

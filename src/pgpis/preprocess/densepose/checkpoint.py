@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +98,34 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-class _Placeholder:
-    """Stands for the class ``numpy.ndarray``, which only names itself in a pickle."""
+class _Callable:
+    """Stands for a function; a pickle may call it, and set nothing of it for those that are read later."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a function with a state")
+
+
+def _no_instance(*_: Any) -> Any:
+    raise pickle.UnpicklingError("an array that is made otherwise than NumPy does")
 
 
 _STAND_INS: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Callable(_encode),
     ("collections", "OrderedDict"): InertMapping,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Placeholder,
+    ("numpy", "dtype"): _Callable(_Dtype),
+    ("numpy", "ndarray"): _Callable(_no_instance),
     **{
-        (f"numpy.{package}.{module}", name): stand_in
+        (f"numpy.{package}.{module}", name): _Callable(function)
         for package in ("core", "_core")
-        for module, name, stand_in in (
+        for module, name, function in (
             ("multiarray", "_reconstruct", _reconstruct),
             ("multiarray", "scalar", _scalar),
             ("numeric", "_frombuffer", _from_buffer),

@@ -84,16 +84,16 @@ class DensePoseRCNN(nn.Module):
 
     @torch.inference_mode()
     def forward(
-        self, pictures: Sequence[Image.Image], overflow: Overflow = "clamp", person: int = 0
+        self, pictures: Sequence[Image.Image], overflow: Overflow = "clamp", person: int | None = None
     ) -> list[tuple[NDArray[np.uint8], Detection] | None]:
-        """Return the map of the most certain person in each picture.
+        """Return the map of one person in each picture.
 
         Pictures that have the same size in the net are computed together.
 
         Args:
             pictures: 8-bit RGB.
             overflow: See :func:`iuv_image`.
-            person: Take another person: 1 for the second most certain, and so on.
+            person: None takes the most certain one, as MCLD does; 0 the largest, 1 the second largest, and so on.
 
         Returns:
             For each picture uint8 ``(H, W, 3)`` of part, U and V, and the person; None where there is no such person.
@@ -107,8 +107,8 @@ class DensePoseRCNN(nn.Module):
             features = self.features(normalise([prepared[index] for index in members], self.device))
             originals = [(pictures[index].height, pictures[index].width) for index in members]
             for row, people in enumerate(self.detect(features, size, originals)):
-                if person < len(people):
-                    found = people[person]
+                found = choose(people, person)
+                if found is not None:
                     picture = {level: map_[row : row + 1] for level, map_ in features.items()}
                     labels, uv = surface_of(self.surface_maps(picture, found.net_box[None]), found.box)
                     iuv = iuv_image(labels, uv, found.box, originals[row], overflow)
@@ -156,6 +156,14 @@ class DensePoseRCNN(nn.Module):
         return pooled
 
 
+def choose(people: Sequence[Detection], person: int | None) -> Detection | None:
+    """Return the most certain person, or the ``person``-th by area; None where there is none."""
+    if person is None:
+        return people[0] if people else None
+    by_area = sorted(people, key=lambda found: -float((found.box[2:] - found.box[:2]).prod()))
+    return by_area[person] if person < len(by_area) else None
+
+
 def _in_picture(boxes: torch.Tensor, scores: torch.Tensor, size: Size, original: Size) -> list[Detection]:
     """Bring boxes from pixels of the net to pixels of the picture; boxes that vanish there are dropped."""
     scale = boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
@@ -191,8 +199,3 @@ def normalise(pictures: Sequence[NDArray[np.uint8]], device: torch.device) -> to
     pixels = pixels - pixels.new_tensor(MEAN_BGR).view(1, 3, 1, 1)
     height, width = pixels.shape[-2:]
     return F.pad(pixels, (0, -width % DIVISOR, 0, -height % DIVISOR))
-
-
-def to_file(iuv: NDArray[np.uint8]) -> Image.Image:
-    """Return a map as MCLD's files hold it: RGB of V, U and part."""
-    return Image.fromarray(np.ascontiguousarray(iuv[..., ::-1]))

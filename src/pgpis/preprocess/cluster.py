@@ -1,0 +1,122 @@
+"""The same stages on a cluster, by Ray Data; every machine must see the same folders.
+
+A worker that dies is started again and its pictures are done once more, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pgpis.errors import PgpisError
+from pgpis.jobs import THREADS
+from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of
+from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
+from pgpis.preprocess.stages import build_stage
+
+INSTALL = "pip install 'pgpis[ray]'"
+ONE_THREAD = dict.fromkeys(THREADS, "1")
+
+
+PATHS = ("weights", "densepose_weights", "densepose_config", "texture_mask")
+"""Settings that a process with another working directory must still find."""
+
+
+class ClusterStage:
+    """One stage in a process of the cluster; reads and writes rows of text, one for each picture."""
+
+    def __init__(self, condition: Condition, settings: PrepareSettings) -> None:
+        self.condition = condition
+        self.settings = settings
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Do the stage of the pictures that need it."""
+        rows = [json.loads(text) for text in batch["row"]]
+        files = [_files(row) for row in rows if self._ready(row)]
+        made = {outcome.name: outcome for outcome in build_stage(self.condition, self.settings)(files)} if files else {}
+        for row in rows:
+            outcome = made.get(row["name"]) or self._blocked(row)
+            if outcome is not None:
+                row["outcomes"].append(asdict(outcome))
+        return {"row": [json.dumps(row) for row in rows]}
+
+    def _ready(self, row: dict[str, Any]) -> bool:
+        return self.condition in row["todo"] and self._before(row) is None
+
+    def _before(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the failure of the stage that this one needs."""
+        needed = NEEDS.get(self.condition)
+        failed = (entry for entry in row["outcomes"] if entry["condition"] == needed and entry["reason"] is not None)
+        return next(failed, None)
+
+    def _blocked(self, row: dict[str, Any]) -> Outcome | None:
+        before = self._before(row)
+        if before is None or self.condition not in row["todo"]:
+            return None
+        return Outcome(row["name"], self.condition, f"no {before['condition']}: {before['reason']}", before["found"])
+
+
+def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Iterator[list[Outcome]]:
+    """Do everything on the cluster that ``RAY_ADDRESS`` names, or on one started on this machine.
+
+    Args:
+        todo: Pictures of each stage.
+        settings: With which tools.
+        workers: Processes of each stage at most.
+
+    Raises:
+        PgpisError: Ray is not installed.
+    """
+    try:
+        ray, data = importlib.import_module("ray"), importlib.import_module("ray.data")
+    except ImportError as error:
+        raise PgpisError(f"--runner ray needs Ray, which cannot be imported: {error}", hint=INSTALL) from error
+    paths = {name: getattr(settings, name) for name in PATHS if getattr(settings, name) is not None}
+    settings = replace(settings, **{name: path.absolute() for name, path in paths.items()})
+    rows = _rows(todo)
+    if not rows:
+        return
+    if not ray.is_initialized():
+        ray.init(logging_level="warning", runtime_env={"env_vars": ONE_THREAD})
+    data.DataContext.get_current().enable_progress_bars = False
+    blocks = math.ceil(len(rows) / PICTURES_PER_UNIT)
+    workers = min(workers, blocks)
+    dataset = data.from_items([{"row": json.dumps(row)} for row in rows], override_num_blocks=blocks)
+    stages = [condition for condition in order_of(todo) if todo[condition]]
+    neural = [stage for stage in stages if stage in NEURAL] if settings.device.startswith("cuda") else []
+    for condition in stages:
+        dataset = dataset.map_batches(
+            ClusterStage,
+            fn_constructor_args=(condition, settings),
+            batch_size=PICTURES_PER_UNIT,
+            compute=data.ActorPoolStrategy(min_size=1, max_size=workers),
+            num_cpus=1 / len(stages),
+            num_gpus=1 / len(neural) if condition in neural else 0,
+        )
+    for row in dataset.iter_rows():
+        yield [_outcome(entry) for entry in json.loads(row["row"])["outcomes"]]
+
+
+def _rows(todo: Todo) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for condition, files in todo.items():
+        for file in files:
+            outputs = {name: str(path.absolute()) for name, path in file.outputs}
+            empty = {"name": file.name, "picture": str(file.picture.absolute()), "outputs": outputs}
+            rows.setdefault(file.name, {**empty, "todo": [], "outcomes": []})["todo"].append(condition)
+    return list(rows.values())
+
+
+def _files(row: dict[str, Any]) -> PictureFiles:
+    outputs = tuple((condition, Path(path)) for condition, path in row["outputs"].items())
+    return PictureFiles(row["name"], Path(row["picture"]), outputs)
+
+
+def _outcome(entry: dict[str, Any]) -> Outcome:
+    box = entry["box"]
+    return Outcome(**{**entry, "box": None if box is None else tuple(box)})

@@ -1,0 +1,105 @@
+"""Key points of a person in a picture, by rtmlib's ONNX models."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pgpis.errors import PgpisError
+from pgpis.keypoints import Frame, Keypoints
+from pgpis.preprocess.settings import SkeletonName, refuse_absent
+
+HALPE26_TO_BODY18 = (0, 18, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+"""Halpe's 26 points have a neck of their own, the 18th."""
+INSTALL = "pip install 'pgpis[prepare]'"
+
+
+class PoseEstimator(Protocol):
+    """Finds the key points of people."""
+
+    def __call__(self, picture: Image.Image, person: int = 0) -> tuple[Keypoints, NDArray[np.float64]]:
+        """Return the points of the ``person``-th largest person, and the confidence of each point.
+
+        Raises:
+            NothingFoundError: There is no such person.
+        """
+
+
+class RTMPoseEstimator:
+    """YOLOX finds people, RTMPose (RTMW, DWPose) their points.
+
+    Args:
+        detector: YOLOX's ``.onnx``.
+        estimator: RTMPose's ``.onnx`` for COCO's 17, Halpe's 26 or COCO-WholeBody's 133 points.
+        skeleton: Points to return.
+        threshold: Confidence below which a point counts as not seen.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        PgpisError: rtmlib is not installed, or a file is no such model.
+    """
+
+    def __init__(
+        self,
+        detector: Path,
+        estimator: Path,
+        skeleton: SkeletonName = "body18",
+        threshold: float = 0.3,
+        device: str = "cpu",
+    ) -> None:
+        self.skeleton = skeleton
+        self.threshold = threshold
+        self.detector = _load("YOLOX", detector, device)
+        self.estimator = _load("RTMPose", estimator, device)
+
+    def __call__(self, picture: Image.Image, person: int = 0) -> tuple[Keypoints, NDArray[np.float64]]:
+        """See :class:`PoseEstimator`."""
+        pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])  # rtmlib reads BGR
+        boxes = np.asarray(self.detector(pixels), dtype=np.float64).reshape(-1, 4)
+        boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")]
+        refuse_absent("people", len(boxes), person)
+        points, scores = self.estimator(pixels, bboxes=[boxes[person]])
+        frame = Frame(picture.height, picture.width, name="picture")
+        return self._keypoints(np.asarray(points[0], np.float64), np.asarray(scores[0], np.float64), frame)
+
+    def _keypoints(
+        self, points: NDArray[np.float64], scores: NDArray[np.float64], frame: Frame
+    ) -> tuple[Keypoints, NDArray[np.float64]]:
+        if len(points) == 26:
+            order = list(HALPE26_TO_BODY18)
+            points, scores = points[order], scores[order]
+        skeletons: dict[int, Any] = {26: "body18", 18: "body18", 17: "coco17", 133: "wholebody133"}
+        if len(points) not in skeletons:
+            raise PgpisError(f"the pose model gives {len(points)} points, expected 17, 26 or 133")
+        visible = np.repeat(scores[:, None] > self.threshold, 2, axis=1)
+        found = Keypoints.from_visible(points, visible, frame, skeletons[len(points)])
+        if self.skeleton == "body18" and found.skeleton != "body18":
+            confidences = Keypoints.from_visible(np.repeat(scores[:, None], 2, axis=1), visible, frame, found.skeleton)
+            return found.to_body18(), np.maximum(confidences.to_body18().points[:, 0], 0.0)
+        if found.skeleton != self.skeleton:
+            raise PgpisError(f"the pose model gives {len(points)} points, {self.skeleton} needs one for 133")
+        return found, scores
+
+
+def _load(kind: str, path: Path, device: str) -> Any:
+    try:
+        tool = getattr(importlib.import_module("rtmlib"), kind)
+    except ImportError as error:
+        raise PgpisError(f"poses need the package rtmlib, and it cannot be imported: {error}", hint=INSTALL) from error
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
+            model = tool(str(path), backend="onnxruntime", device=device)
+    except Exception as error:
+        raise PgpisError(f"cannot load {path}: {str(error).splitlines()[0]}; expected {kind}'s .onnx") from error
+    height, width = model.session.get_inputs()[0].shape[2:4]
+    if isinstance(height, int) and isinstance(width, int):
+        # rtmlib keeps the detector's size as rows and columns, the estimator's as columns and rows
+        model.model_input_size = (height, width) if kind == "YOLOX" else (width, height)
+    return model

@@ -1,0 +1,124 @@
+"""Sheets that show at a glance whether key points, DensePose's maps, textures and faces are right."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pgpis.drawing import draw_pose
+from pgpis.errors import PgpisError
+from pgpis.images import read_image, save_image
+from pgpis.keypoint_files import read_keypoints
+from pgpis.keypoints import Frame
+from pgpis.preprocess.record import Record
+from pgpis.preprocess.settings import Condition, PictureFiles
+from pgpis.uv_texture import PARTS
+
+TILE = 256
+"""Height of a picture on a sheet, in pixels."""
+ROWS = 8
+STRENGTH = 0.6
+"""Of the overlaid map."""
+CAPTION = 16
+
+
+def write_previews(
+    files: Sequence[PictureFiles], conditions: Sequence[Condition], record: Record, folder: Path, most: int = 48
+) -> list[Path]:
+    """Write sheets of the first pictures: the picture, and each condition laid over it or beside it.
+
+    Args:
+        files: The pictures.
+        conditions: What to show.
+        record: Knows where people and faces were found.
+        folder: Sheets are called ``sheet-0001.jpg`` and so on.
+        most: Pictures in all.
+    """
+    shown = files[:most]
+    sheets = []
+    for start in range(0, len(shown), ROWS):
+        rows = [_row(file, conditions, record) for file in shown[start : start + ROWS]]
+        sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+        top = 0
+        for row in rows:
+            sheet.paste(row, (0, top))
+            top += row.height
+        sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
+        save_image(sheet, sheets[-1])
+    return sheets
+
+
+def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -> Image.Image:
+    try:
+        picture = read_image(files.picture)
+        tiles = [picture, *(_tile(picture, files, condition, record) for condition in conditions)]
+    except PgpisError:
+        tiles = [_note("unreadable")]
+    scaled = [tile.resize((max(1, round(tile.width * TILE / tile.height)), TILE)) for tile in tiles]
+    row = Image.new("RGB", (sum(tile.width for tile in scaled), TILE + CAPTION), "white")
+    ImageDraw.Draw(row).text((2, 2), files.name, fill="black")
+    left = 0
+    for tile in scaled:
+        row.paste(tile, (left, CAPTION))
+        left += tile.width
+    return row
+
+
+def _tile(picture: Image.Image, files: PictureFiles, condition: Condition, record: Record) -> Image.Image:
+    path = files.path(condition)
+    outcome = record.outcomes.get((files.name, condition))
+    if not path.is_file():
+        return _note(f"no {condition}" if outcome is None else str(outcome.reason))
+    try:
+        tile = _overlay(picture, path, condition)
+    except PgpisError as error:
+        return _note(error.message)
+    if outcome is not None and outcome.box is not None and condition != "pose":
+        width = max(1, picture.height // 200)
+        ImageDraw.Draw(tile).rectangle(outcome.box, outline=(255, 0, 0), width=width)
+    return tile
+
+
+def _overlay(picture: Image.Image, path: Path, condition: Condition) -> Image.Image:
+    if condition == "texture":
+        return read_image(path)
+    if condition == "pose":
+        points = read_keypoints(path)
+        skeleton = draw_pose(points.to(Frame(picture.height, picture.width)), picture.height, picture.width)
+        return _blend(picture, skeleton, skeleton.max(axis=-1) > 0, 0.85)
+    if condition == "densepose":
+        parts = np.asarray(read_image(path).resize(picture.size, Image.Resampling.NEAREST))[..., 2]
+        return _blend(picture, part_colours()[parts.clip(0, PARTS)], parts > 0, STRENGTH)
+    if condition == "face_mask":
+        mask = np.asarray(read_image(path).convert("L").resize(picture.size, Image.Resampling.NEAREST)) > 0
+        return _blend(picture, np.full((*mask.shape, 3), (255, 0, 0), np.uint8), mask, STRENGTH)
+    return picture.copy()
+
+
+def _blend(
+    picture: Image.Image,
+    colours: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    strength: float,
+) -> Image.Image:
+    values = np.asarray(picture).astype(np.float32)
+    values[where] = (1 - strength) * values[where] + strength * colours[where]
+    return Image.fromarray(values.round().astype(np.uint8))
+
+
+def part_colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return ``(25, 3)``: black for background, and a colour of its own for each part."""
+    hues = [colorsys.hsv_to_rgb((part * 7 % PARTS) / PARTS, 0.9, 1.0) for part in range(PARTS)]
+    return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)
+
+
+def _note(text: str) -> Image.Image:
+    tile = Image.new("RGB", (TILE // 2, TILE), (230, 230, 230))
+    draw = ImageDraw.Draw(tile)
+    for line in range(0, min(len(text), 120), 20):
+        draw.text((4, 8 + line * 0.7), text[line : line + 20], fill="black")
+    return tile

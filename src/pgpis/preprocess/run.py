@@ -1,0 +1,216 @@
+"""The whole job: stages that stream into each other, resumed where they stopped, on this machine or a cluster."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pgpis.errors import PgpisError
+from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
+from pgpis.preprocess.record import Record, append
+from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
+from pgpis.preprocess.stages import build_stage, is_valid, require_weights
+
+log = logging.getLogger(__name__)
+
+PICTURES_PER_UNIT = 4
+PICTURES_PER_PROCESS = 16
+"""At least: starting one costs seconds."""
+NEURAL: tuple[Condition, ...] = ("pose", "densepose", "face", "face_mask")
+"""Stages that run on the device; of each there is one process on a GPU."""
+
+Unit = tuple[Condition, tuple[PictureFiles, ...]]
+Todo = Mapping[Condition, Sequence[PictureFiles]]
+Runner = Callable[[Todo, PrepareSettings, int, Path], Iterator[list[Outcome]]]
+
+
+@dataclass
+class PrepareResult:
+    """What a job did."""
+
+    made: Counter[Condition] = field(default_factory=Counter)
+    already: Counter[Condition] = field(default_factory=Counter)
+    seconds: dict[Condition, float] = field(default_factory=dict)
+    """From the start of the job to the last file of a stage."""
+    failures: list[Outcome] = field(default_factory=list)
+    """Of this run, and what earlier runs did not find in a picture."""
+
+
+def prepare(
+    files: Sequence[PictureFiles],
+    conditions: Sequence[Condition],
+    settings: PrepareSettings,
+    record: Record,
+    runner: Runner,
+    workers: int = 1,
+    *,
+    again: bool = False,
+) -> PrepareResult:
+    """Make what is missing or damaged.
+
+    Args:
+        files: The pictures.
+        conditions: What to make.
+        settings: With which tools.
+        record: Where outcomes are kept.
+        runner: :func:`run_local`, :func:`run_here` or the one of :mod:`pgpis.preprocess.cluster`.
+        workers: Processes of each stage.
+        again: Also look again at pictures in which an earlier run found nothing.
+
+    Raises:
+        PgpisError: Weights or packages are missing, or a worker was ended from outside.
+    """
+    result = PrepareResult()
+    todo: dict[Condition, list[PictureFiles]] = {condition: [] for condition in conditions}
+    with meter("looking at what is there", len(files)) as looked:
+        for file, condition in itertools.product(files, conditions):
+            looked(int(condition == conditions[-1]))
+            if is_valid(condition, file):
+                result.already[condition] += 1
+            elif record.nothing_found(file.name, condition) and not again and not _has_what_it_needs(condition, file):
+                result.failures.append(record.outcomes[file.name, condition])
+            else:
+                todo[condition].append(file)
+    for condition in conditions:
+        if todo[condition]:
+            require_weights(condition, settings)
+    start = time.monotonic()
+    with record, meters({condition: len(todo[condition]) for condition in conditions if todo[condition]}) as advance:
+        for outcomes in runner(todo, settings, workers, record.path):
+            record.add(outcomes)
+            for outcome in outcomes:
+                advance(outcome.condition, 1)
+                result.seconds[outcome.condition] = time.monotonic() - start
+                if outcome.reason is None:
+                    result.made[outcome.condition] += 1
+                else:
+                    result.failures.append(outcome)
+    result.failures.sort(key=lambda outcome: (outcome.name, outcome.condition))
+    return result
+
+
+def _has_what_it_needs(condition: Condition, file: PictureFiles) -> bool:
+    """Whether an earlier stage, which had found nothing, has found something since."""
+    return condition in NEEDS and is_valid(NEEDS[condition], file)
+
+
+def work(settings: PrepareSettings, unit: Unit) -> list[Outcome]:
+    """Do one stage of a few pictures."""
+    condition, files = unit
+    return build_stage(condition, settings)(files)
+
+
+def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[Outcome]:
+    """Do one stage of a few pictures in a worker process, and record each at once: a kill then loses nothing."""
+    condition, files = unit
+    stage = build_stage(condition, settings)
+    outcomes: list[Outcome] = []
+    for start in range(0, len(files), settings.batch_size):
+        made = stage(files[start : start + settings.batch_size])
+        append(path, made)
+        outcomes += made
+    return outcomes
+
+
+def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Iterator[list[Outcome]]:
+    """Do everything in this process, one stage after the other."""
+    lacking: dict[Condition, dict[str, Outcome]] = {}
+    for condition in order_of(todo):
+        lacking[condition] = {}
+        for unit in _units(condition, todo[condition]):
+            ready, blocked = _divide(unit, lacking)
+            outcomes = blocked + (work(settings, ready) if ready[1] else [])
+            lacking[condition] |= {outcome.name: outcome for outcome in outcomes if outcome.reason is not None}
+            yield outcomes
+
+
+def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Iterator[list[Outcome]]:
+    """Do everything in processes of this machine; a picture goes on to the next stage as soon as it is through one.
+
+    Args:
+        todo: Pictures of each stage.
+        settings: With which tools.
+        workers: Processes of each stage.
+        path: The record; workers write to it.
+
+    Raises:
+        PgpisError: A worker was ended from outside.
+    """
+    waiting: dict[Condition, dict[str, PictureFiles]] = {}
+    with one_thread_each(), ExitStack() as stack:
+        pools = {
+            condition: stack.enter_context(worker_pool(_processes(condition, len(files), settings, workers)))
+            for condition, files in todo.items()
+            if files
+        }
+        running: dict[Future[list[Outcome]], Condition] = {}
+
+        def submit(condition: Condition, files: Iterable[PictureFiles]) -> None:
+            for unit in _units(condition, files):
+                with born_deaf():
+                    running[pools[condition].submit(work_and_record, settings, path, unit)] = condition
+
+        for condition in pools:
+            before = NEEDS.get(condition)
+            later = {file.name for file in todo.get(before, ())} if before is not None else set()
+            waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
+            submit(condition, (file for file in todo[condition] if file.name not in later))
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                condition = running.pop(future)
+                outcomes = _result(future, condition)
+                yield outcomes
+                for after in (after for after, before in NEEDS.items() if before == condition and after in pools):
+                    freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
+                    submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
+                    yield [_blocked(after, outcome) for file, outcome in freed if file is not None and outcome.reason]
+
+
+def order_of(conditions: Iterable[Condition]) -> list[Condition]:
+    """Return conditions such that each comes after what it needs."""
+    return sorted(conditions, key=lambda condition: condition in NEEDS)
+
+
+def _divide(unit: Unit, lacking: Mapping[Condition, Mapping[str, Outcome]]) -> tuple[Unit, list[Outcome]]:
+    """Part the pictures whose stage can be done from those that lack what it needs."""
+    condition, files = unit
+    missing = lacking.get(NEEDS[condition], {}) if condition in NEEDS else {}
+    blocked = [_blocked(condition, missing[file.name]) for file in files if file.name in missing]
+    return (condition, tuple(file for file in files if file.name not in missing)), blocked
+
+
+def _blocked(condition: Condition, before: Outcome) -> Outcome:
+    """Return the outcome of a picture whose earlier stage has failed."""
+    return Outcome(before.name, condition, f"no {before.condition}: {before.reason}", before.found)
+
+
+def _units(condition: Condition, files: Iterable[PictureFiles]) -> list[Unit]:
+    listed = list(files)
+    starts = range(0, len(listed), PICTURES_PER_UNIT)
+    return [(condition, tuple(listed[start : start + PICTURES_PER_UNIT])) for start in starts]
+
+
+def _processes(condition: Condition, pictures: int, settings: PrepareSettings, workers: int) -> int:
+    if condition in NEURAL and not settings.device.startswith("cpu"):
+        return 1
+    return max(1, min(workers, pictures // PICTURES_PER_PROCESS))
+
+
+def _result(future: Future[list[Outcome]], condition: Condition) -> list[Outcome]:
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        raise broken_pool(f"making {condition}", error) from error
+    if isinstance(error, PgpisError):
+        raise PgpisError(error.message, hint=error.hint) from error
+    if error is not None:
+        raise error
+    return future.result()

@@ -1,0 +1,111 @@
+"""What ``pgpis prepare`` makes, and with which tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pgpis.errors import PgpisError
+
+Condition = Literal["pose", "densepose", "texture", "face", "face_mask"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
+NEEDS: Mapping[Condition, Condition] = {"texture": "densepose"}
+"""What must be there before."""
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the picture."""
+DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-wc1", "detectron2"]
+PoseName = Literal["body17", "body26", "wholebody133"]
+FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
+SkeletonName = Literal["body18", "wholebody133"]
+
+
+class NothingFoundError(PgpisError):
+    """The picture can be read, and shows no person or no face."""
+
+
+def refuse_absent(what: str, count: int, person: int) -> None:
+    """Raise where a picture does not show the person or face that was asked for.
+
+    Raises:
+        NothingFoundError: It shows none at all.
+        PgpisError: It shows others; with another ``person`` there would be one.
+    """
+    if not count:
+        raise NothingFoundError(f"no {what} found")
+    if person >= count:
+        raise PgpisError(f"{count} {what} found, --person {person} is not among them")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """The tools and their settings; equal settings give equal files."""
+
+    weights: Path | None = None
+    """Folder of weights; None: the places of :mod:`pgpis.weight_files`."""
+    device: str = "cpu"
+    """Where the nets run: ``cpu``, ``cuda``, ``cuda:1``."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """``bf16`` is faster on a GPU and moves some pixels of the maps."""
+    batch_size: int = 1
+    """Pictures that DensePose sees at once. Above 1 the last bits, and with them some pixels, depend on it."""
+    person: int | None = None
+    """Of several people: the largest (0), the second largest (1), and so on. None: the largest for pose and face, the
+    most certain one for DensePose, as MCLD does."""
+    densepose: DenseposeName = "r101-dl"
+    densepose_weights: Path | None = None
+    """The net's own file instead of the catalogue's."""
+    densepose_config: Path | None = None
+    """detectron2's configuration, for ``detectron2``."""
+    overflow: Literal["clamp", "wrap"] = "clamp"
+    """Coordinates outside [0, 1]: cut, or wrapped around as in MCLD's released files."""
+    pose: PoseName = "wholebody133"
+    skeleton: SkeletonName = "body18"
+    """Points that are written; 133 need the estimator ``wholebody133``."""
+    pose_threshold: float = 0.3
+    """Confidence below which a point counts as not seen."""
+    face: FaceName = "antelopev2"
+    upscale_faces: int = 112
+    """Faces smaller than this many pixels are enlarged before they are embedded; 0: never, as in MCLD's files."""
+    texture_mask: Path | None = None
+    """MCLD's ``texture_bg_200.png``; None: the chart mask that pgpis draws itself."""
+
+    def __post_init__(self) -> None:
+        if self.skeleton == "wholebody133" and self.pose != "wholebody133":
+            raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133, not {self.pose}")
+        if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
+            raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
+        if self.person is not None and self.person < 0:
+            raise PgpisError(f"--person is {self.person}, expected 0 for the largest, 1 for the second largest, ...")
+        if self.batch_size < 1:
+            raise PgpisError(f"--batch-size is {self.batch_size}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """One picture, and where its conditions go."""
+
+    name: str
+    """For records: relative to the folder that was asked for."""
+    picture: Path
+    outputs: tuple[tuple[Condition, Path], ...]
+
+    def path(self, condition: Condition) -> Path:
+        """Return where a condition goes."""
+        return dict(self.outputs)[condition]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one condition of one picture."""
+
+    name: str
+    condition: Condition
+    reason: str | None = None
+    """Why there is no file; None: it was made."""
+    found: bool = True
+    """False where the picture shows no such thing, so that trying again would change nothing."""
+    box: Box | None = None
+    """Where in the picture the person or face is."""

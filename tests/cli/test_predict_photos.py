@@ -1,0 +1,149 @@
+"""``pgpis predict`` on nothing but photographs, for both models."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny_models
+from pgpis.cli import main
+from pgpis.keypoint_files import read_keypoints
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return tiny_models.write_all(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def photos(toy_root, tmp_path):
+    """Two sources and two driving photographs, one of which is broken."""
+    images = sorted((toy_root / "img").rglob("*.jpg"))
+    for folder in ("sources", "driving"):
+        (tmp_path / folder).mkdir()
+    for name, image in (
+        ("sources/anna.jpg", images[0]),
+        ("sources/bert.jpg", images[3]),
+        ("driving/walk.jpg", images[1]),
+    ):
+        shutil.copy(image, tmp_path / name)
+    Image.open(images[2]).save(tmp_path / "driving/jump.png")
+    return tmp_path
+
+
+def arguments(photos, weights, pipeline, recipe, *more, out="out"):
+    return [
+        "predict",
+        f"--config=smoke/{recipe}.yaml",
+        f"--pipeline={pipeline}",
+        f"--sources={photos / 'sources'}",
+        f"--out={photos / out}",
+        f"--prepare-weights={weights}",
+        "--steps=2",
+        "--trainer.accelerator=cpu",
+        *map(str, more),
+    ]
+
+
+def table(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        return {row["pair_id"]: row for row in csv.DictReader(file)}
+
+
+def fitted(recipe, overlay, root, out):
+    roots = [f"--data.{split}.init_args.root={root}" for split in ("train", "val", "test")]
+    words = [f"--config=smoke/{recipe}.yaml", f"--config={CONFIGS / overlay}", *roots]
+    words += [f"--trainer.default_root_dir={out}", "--trainer.max_steps=1", "--data.val=null"]
+    assert main(["fit", *words]) == 0
+    return out / "pipeline"
+
+
+@pytest.fixture(scope="module")
+def fpdm(toy_root, tmp_path_factory):
+    return fitted("fpdm", "tiny.yaml", toy_root, tmp_path_factory.mktemp("fpdm"))
+
+
+@pytest.fixture(scope="module")
+def mcld(textured_root, tmp_path_factory):
+    return fitted("mcld", "tiny_mcld.yaml", textured_root, tmp_path_factory.mktemp("mcld"))
+
+
+def test_poses_come_from_driving_photographs(fpdm, photos, weights):
+    (photos / "driving/broken.jpg").write_text("no picture")
+    words = arguments(photos, weights, fpdm, "fpdm", f"--driving={photos}/driving", f"--save-conditions={photos}/kept")
+    assert main(words) == 1
+    rows = table(photos / "out")
+    assert {name for name, row in rows.items() if row["status"] == "done"} == {
+        f"{source}_2_{pose}" for source in ("anna", "bert") for pose in ("walk", "jump")
+    }
+    assert "cannot read picture" in rows["anna_2_broken"]["status"]
+    assert rows["anna_2_walk"]["pose"].endswith("driving/walk.jpg")
+    kept = sorted((photos / "kept/pose").glob("*.json"))
+    assert [path.name.rpartition("-")[0] for path in kept] == ["jump", "walk"]
+    assert read_keypoints(kept[0]).frame.height == Image.open(photos / "driving/jump.png").height
+    # the same poses as files give the same pictures
+    (photos / "poses").mkdir()
+    for path in kept:
+        shutil.copy(path, photos / f"poses/{path.name.rpartition('-')[0]}.json")
+    assert main(arguments(photos, weights, fpdm, "fpdm", f"--poses={photos}/poses", out="files")) == 0
+    for name in ("anna_2_walk", "bert_2_jump"):
+        ours, files = (np.asarray(Image.open(photos / out / f"{name}.png")) for out in ("out", "files"))
+        np.testing.assert_array_equal(ours, files)
+
+
+def test_retargeting_moves_the_pose(fpdm, photos, weights):
+    for out, more in (("plain", []), ("moved", ["--retarget"])):
+        words = arguments(photos, weights, fpdm, "fpdm", f"--driving={photos}/driving/walk.jpg", *more, out=out)
+        assert main(words) == 0
+    plain, moved = (np.asarray(Image.open(photos / out / "anna_2_walk.png")) for out in ("plain", "moved"))
+    assert (plain != moved).any()
+
+
+def test_mcld_makes_textures_faces_and_maps(mcld, photos, weights, capsys):
+    words = arguments(photos, weights, mcld, "mcld", f"--driving={photos}/driving", f"--save-conditions={photos}/kept")
+    assert main(words) == 0
+    assert {row["status"] for row in table(photos / "out").values()} == {"done"}
+    count = {kind.name: len(list(kind.iterdir())) for kind in (photos / "kept").iterdir() if kind.is_dir()}
+    assert count == {"densepose": 4, "texture": 2, "face": 2}
+    lines = [json.loads(line) for line in (photos / "kept/prepare.jsonl").read_text().splitlines()]
+    assert {line["reason"] for line in lines} == {None}
+    capsys.readouterr()
+    edit = [f"--identity={photos}/driving/walk.jpg", f"--clothes=upper={photos}/driving/jump.png"]
+    assert main([*words, *edit]) == 0
+    assert len(list((photos / "out").glob("*_2_*.png"))) == 8
+    again = capsys.readouterr().err
+    assert "making densepose and texture of 2 photographs" in again
+    assert "making face of 1 photographs" in again
+
+
+def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
+    nobody = tiny_models.write_all(tmp_path_factory.mktemp("nobody"))
+    tiny_models.write_insightface(nobody, tiny_models.CATALOGUE["face-antelopev2"].files, boxes=())
+    driving = f"--driving={photos}/driving/walk.jpg"
+    assert main(arguments(photos, nobody, mcld, "mcld", driving)) == 2
+    said = capsys.readouterr().err
+    assert "no face embedding" in said or "no faces found" in said
+    assert main(arguments(photos, nobody, mcld, "mcld", driving, "--missing-face=drop", out="dropped")) == 0
+    assert len(list((photos / "dropped").glob("*_2_*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--driving={photos}/driving", "--poses={photos}/driving"], "exclude each other"),
+        (["--poses={photos}/driving", "--retarget"], "go with --driving"),
+        (["--poses={photos}/driving", "--prepare", "--retarget"], "--driving FOLDER in place of --poses"),
+        (["--driving={photos}/kept"], "kept"),
+        (["--driving={photos}/driving", "--prepare-weights={photos}"], "pgpis weights fetch pose-detector"),
+    ],
+)
+def test_wrong_options_are_named(fpdm, photos, weights, more, message, capsys):
+    words = arguments(photos, weights, fpdm, "fpdm", *(word.format(photos=photos) for word in more))
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,566 @@
+"""``pgpis prepare``: from photographs to all conditions, resumed, with failures listed."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.conditions import read_face, read_iuv
+from pgpis.data import DeepFashion
+from pgpis.data.link import link_layout
+from pgpis.data.names import tree_to_flat
+from pgpis.errors import PgpisError
+from pgpis.images import read_image
+from pgpis.keypoint_files import read_keypoints
+from pgpis.preprocess import cluster, stages
+from pgpis.preprocess.face import Face
+from pgpis.preprocess.pictures import find_pictures
+from pgpis.preprocess.run import order_of
+from pgpis.preprocess.settings import Outcome, PictureFiles
+from pgpis.preprocess.stages import is_valid
+from pgpis.synth.identity import face_code
+from pgpis.synth.manifest import read_manifest
+from pgpis.uv_texture import TextureMapper
+from pgpis.weight_files import CATALOGUE
+from tiny_models import densepose_state, write_densepose, write_detector, write_insightface, write_pose
+
+SUFFIXES = {"pose": ".json", "densepose": ".png", "texture": ".png", "face": ".npy"}
+
+READERS = {
+    "pose": lambda path: read_keypoints(path).points,
+    "densepose": lambda path: np.asarray(read_iuv(path)),
+    "texture": lambda path: np.asarray(read_image(path)),
+    "face": read_face,
+}
+
+
+def output(root, condition, name):
+    """Where the README says that a condition of ``photos/NAME`` goes."""
+    return root.parent / f"{root.name}_{condition}" / f"{name}{SUFFIXES[condition]}"
+
+
+def outputs(root):
+    """All files beside the photographs, with their content."""
+    folders = [root.parent / f"{root.name}_{condition}" for condition in SUFFIXES]
+    files = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(root.parent).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def photos(pictures, tmp_path):
+    """Two pictures, one of them in a folder of its own."""
+    (tmp_path / "photos/sub").mkdir(parents=True)
+    pictures[0].save(tmp_path / "photos/anna.png")
+    pictures[1].save(tmp_path / "photos/sub/bert.jpg")
+    return tmp_path / "photos"
+
+
+def test_every_picture_gets_every_file_where_documented(photos, pictures, run):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures[0].rotate(90, expand=True).save(photos / "turned.png", exif=exif)
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / ".hidden.jpg").write_bytes(b"not looked at")
+    (photos / "notes.txt").write_text("no picture")
+    result = run(photos)
+    assert result.made == dict.fromkeys(SUFFIXES, 3)
+    assert result.already == {}
+    names = ("anna", "sub/bert", "turned")
+    expected = {output(photos, condition, name) for condition in SUFFIXES for name in names}
+    assert {photos.parent / name for name in outputs(photos)} == expected
+    for name in names:
+        points = read_keypoints(output(photos, "pose", name))
+        assert (points.skeleton, points.frame.height, points.frame.width) == ("body18", 64, 48)
+        iuv = read_iuv(output(photos, "densepose", name))
+        assert iuv.size == (48, 64)
+        assert np.asarray(iuv)[..., 2].any()
+        assert Image.open(output(photos, "texture", name)).size == (512, 512)
+        assert read_face(output(photos, "face", name)).shape == (512,)
+    for condition in SUFFIXES:  # the same picture upright, another one
+        anna = output(photos, condition, "anna").read_bytes()
+        assert output(photos, condition, "turned").read_bytes() == anna
+        assert condition == "texture" or output(photos, condition, "sub/bert").read_bytes() != anna
+
+
+def test_the_record_says_what_became_of_everything(photos, run):
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    result = run(photos)
+    assert [(line["name"], line["condition"]) for line in result.lines] == sorted(
+        (name, condition) for name in ("anna.png", "broken.jpg", "sub/bert.jpg") for condition in SUFFIXES
+    )
+    for (name, condition), line in result.of.items():
+        if name != "broken.jpg":
+            assert (line["reason"], line["found"]) == (None, True)
+            assert (line["box"] is None) == (condition == "texture")
+            continue
+        assert line["box"] is None
+        assert line["found"]  # it is the file that is broken: another run tries again
+        assert line["reason"].startswith("no densepose: " if condition == "texture" else "cannot read picture")
+    assert {(failure.name, failure.condition) for failure in result.failures} == {
+        ("broken.jpg", condition) for condition in SUFFIXES
+    }
+
+
+def test_a_second_run_makes_nothing(photos, run):
+    first = run(photos)
+    before = {path: path.stat().st_mtime_ns for path in photos.parent.rglob("*.*") if path.name != "prepare.jsonl"}
+    second = run(photos)
+    assert second.made == {}
+    assert second.already == dict.fromkeys(SUFFIXES, 2)
+    assert second.lines == first.lines
+    after = {path: path.stat().st_mtime_ns for path in photos.parent.rglob("*.*") if path.name != "prepare.jsonl"}
+    assert after == before
+
+
+def test_a_broken_picture_is_tried_again_once_mended(photos, pictures, run):
+    (photos / "broken.png").write_bytes(b"no picture")
+    assert run(photos, "pose").made == {"pose": 2}
+    pictures[2].save(photos / "broken.png")
+    result = run(photos, "pose")
+    assert result.made == {"pose": 1}
+    assert not result.failures
+    assert result.of["broken.png", "pose"]["reason"] is None
+
+
+def test_damaged_files_are_made_anew(photos, run):
+    run(photos)
+    good = outputs(photos)
+    densepose, texture = output(photos, "densepose", "anna"), output(photos, "texture", "sub/bert")
+    densepose.write_bytes(densepose.read_bytes()[:-40])
+    Image.new("RGB", (9, 9)).save(texture)
+    output(photos, "face", "anna").write_bytes(b"")
+    pose = output(photos, "pose", "sub/bert")
+    pose.write_text(pose.read_text()[:200])
+    result = run(photos)
+    assert result.made == dict.fromkeys(SUFFIXES, 1)
+    assert result.already == dict.fromkeys(SUFFIXES, 1)
+    assert outputs(photos) == good
+
+
+@pytest.mark.parametrize("condition", SUFFIXES)
+def test_no_cut_file_counts_as_made(condition, photos, run, tmp_path):
+    run(photos, "densepose", condition)
+    content = output(photos, condition, "anna").read_bytes()
+    cut = tmp_path / f"cut{SUFFIXES[condition]}"
+    files = PictureFiles("cut", photos / "anna.png", ((condition, cut),))
+    assert not is_valid(condition, files)
+    lengths = {*range(80), *range(max(0, len(content) - 80), len(content)), *range(0, len(content), 61)}
+    whole = READERS[condition](output(photos, condition, "anna"))
+    refused = 0
+    for length in sorted(length for length in lengths if length < len(content)):
+        cut.write_bytes(content[:length])
+        if is_valid(condition, files):  # a checksum or line feed at the very end may be missing
+            assert len(content) - length <= 4
+            np.testing.assert_array_equal(READERS[condition](cut), whole)
+        else:
+            refused += 1
+    assert refused > 100
+    cut.write_bytes(content)
+    assert is_valid(condition, files)
+
+
+class TestNobody:
+    """Pictures that show no person or no face."""
+
+    @pytest.fixture
+    def blind(self, tmp_path):
+        """Weights that find nothing."""
+        folder = tmp_path / "blind"
+        write_densepose(folder / CATALOGUE["densepose-r101-dl"].files[0], densepose_state(person=False))
+        write_detector(folder / CATALOGUE["pose-detector"].files[0], score=0.2)
+        write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
+        write_insightface(folder, CATALOGUE["face-antelopev2"].files, boxes=())
+        return folder
+
+    def test_is_recorded_and_not_tried_again_unasked(self, photos, run, blind):
+        result = run(photos, weights=blind)
+        assert result.made == {}
+        assert outputs(photos) == {}
+        reasons = {condition: result.of["anna.png", condition]["reason"] for condition in SUFFIXES}
+        assert reasons == {
+            "pose": "no people found",
+            "densepose": "no people found",
+            "texture": "no densepose: no people found",
+            "face": "no faces found",
+        }
+        assert not any(line["found"] for line in result.lines)
+        unasked = run(photos)
+        assert unasked.made == {}
+        assert unasked.failures == result.failures
+        assert unasked.lines == result.lines
+        asked = run(photos, again=True)
+        assert asked.made == dict.fromkeys(SUFFIXES, 2)
+        assert not asked.failures
+        assert all(line["found"] and line["reason"] is None for line in asked.lines)
+
+    def test_no_model_is_loaded_where_nothing_is_to_do(self, photos, run, blind, monkeypatch):
+        run(photos, weights=blind)
+        monkeypatch.setattr(stages, "build_stage", pytest.fail)
+        assert run(photos, weights=photos / "nowhere").made == {}
+
+    def test_a_texture_follows_its_map(self, photos, run, blind):
+        """With --again a texture that lacked its map is made as soon as there is one."""
+        run(photos, "densepose", "texture", weights=blind)
+        assert run(photos, "densepose", again=True).made == {"densepose": 2}
+        assert run(photos, "texture", again=True).made == {"texture": 2}
+
+    def test_a_texture_follows_its_map_unasked(self, photos, run, blind):
+        run(photos, "densepose", "texture", weights=blind)
+        assert run(photos, "densepose", again=True).made == {"densepose": 2}
+        assert run(photos, "texture").made == {"texture": 2}
+
+    def test_no_point_is_certain_enough(self, photos, run):
+        result = run(photos, "pose", pose_threshold=1e6)
+        assert result.of["anna.png", "pose"]["reason"] == "a person was found, but no point of it is certain enough"
+        assert not result.of["anna.png", "pose"]["found"]
+        assert outputs(photos) == {}
+
+
+class TestPerson:
+    """Two people and two faces in every picture, the first one of each list being the smaller one."""
+
+    @pytest.fixture
+    def two(self, weights, tmp_path):
+        folder = tmp_path / "two"
+        shutil.copytree(weights, folder)
+        write_detector(folder / CATALOGUE["pose-detector"].files[0], ((20, 20, 120, 220), (150, 100, 470, 630)))
+        return folder
+
+    def test_the_largest_by_default(self, photos, run, two):
+        boxes = {}
+        for person in (None, 0, 1):
+            result = run(photos, "pose", weights=two, person=person)
+            boxes[person] = result.of["anna.png", "pose"]["box"]
+            shutil.rmtree(photos.parent / "photos_pose")
+        assert boxes[None] == boxes[0]
+        # the crops of the two reach 1.25 times their boxes; a tenth of 640 pixels is 6.4 of 64
+        assert boxes[0][0] > 5
+        assert boxes[0][3] > 40
+        assert boxes[1][2] < 25
+        assert boxes[1][3] < 40
+
+    def test_a_third_person_is_not_there(self, photos, run, two):
+        result = run(photos, "pose", weights=two, person=2)
+        line = result.of["anna.png", "pose"]
+        assert line["reason"] == "2 people found, --person 2 is not among them"
+        assert line["found"]
+        assert run(photos, "pose", weights=two, person=1).made["pose"] == 2
+
+    def test_faces(self, photos, run, two):
+        write_insightface(two, CATALOGUE["face-antelopev2"].files, boxes=((2.0, 6.0), (8.0, 12.0)))
+        boxes = [run(photos, "face", weights=two, person=0).of["anna.png", "face"]["box"]]
+        first = read_face(output(photos, "face", "anna"))
+        shutil.rmtree(photos.parent / "photos_face")
+        boxes.append(run(photos, "face", weights=two, person=1).of["anna.png", "face"]["box"])
+        assert boxes[0] != boxes[1]
+        assert not np.array_equal(first, read_face(output(photos, "face", "anna")))
+        shutil.rmtree(photos.parent / "photos_face")
+        result = run(photos, "face", weights=two, person=2)
+        assert result.of["anna.png", "face"]["reason"] == "2 faces found, --person 2 is not among them"
+
+
+def test_a_batch_fails_picture_by_picture(photos, pictures, run):
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    pictures[2].save(photos / "wide.png")
+    result = run(photos, "densepose", batch_size=3)
+    assert result.made == {"densepose": 3}
+    assert [failure.name for failure in result.failures] == ["broken.jpg"]
+    together = read_iuv(output(photos, "densepose", "anna"))
+    shutil.rmtree(photos.parent / "photos_densepose")
+    run(photos, "densepose")
+    alone = read_iuv(output(photos, "densepose", "anna"))
+    assert (np.asarray(together) != np.asarray(alone)).any(axis=-1).mean() < 0.01
+
+
+def test_a_texture_needs_a_map_of_the_pictures_size(photos, run, pictures):
+    folder = photos.parent / "photos_densepose"
+    folder.mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "anna.png")
+    result = run(photos, "texture")
+    assert result.made == {}
+    assert result.of["anna.png", "texture"]["reason"] == "the picture is 48x64, its DensePose map 9x9"
+    assert "DensePose's map not found" in result.of["sub/bert.jpg", "texture"]["reason"]
+
+
+def test_pictures_that_would_share_their_files_are_refused(photos, pictures):
+    pictures[2].save(photos / "anna.jpg")
+    with pytest.raises(PgpisError, match=r"anna\.png and .*anna\.jpg would share their files: rename one"):
+        find_pictures(photos, ["pose"])
+
+
+def test_one_picture(photos):
+    (files,) = find_pictures(photos / "anna.png", ["pose", "texture"])
+    assert files.name == "anna.png"
+    assert files.path("pose") == output(photos, "pose", "anna")
+    assert files.path("densepose") == output(photos, "densepose", "anna")
+
+
+def test_a_damaged_record_loses_its_damaged_lines_only(photos, run):
+    first = run(photos, "pose")
+    record = photos / "prepare.jsonl"
+    record.write_text("\n[1, 2]\nnull\n" + json.dumps(first.lines[0]) + "\n" + json.dumps(first.lines[1])[:-5])
+    second = run(photos, "pose")
+    assert second.lines == first.lines[:1]  # the files are there: nothing was done
+
+
+class TestDataSets:
+    """Data sets get their files where their own layout has them."""
+
+    @pytest.fixture
+    def bare(self, people, tmp_path):
+        """The people without any condition."""
+        root = tmp_path / "data"
+        shutil.copytree(people, root)
+        for pattern in ("pose", "*_densepose", "*_texture", "*_face"):
+            for folder in root.glob(pattern):
+                shutil.rmtree(folder)
+        return root
+
+    @pytest.mark.parametrize("layout", ["fpdm", "mcld"])
+    def test_what_is_made_is_read_in_training(self, layout, bare, run):
+        result = run(bare, layout=layout)
+        assert result.made == dict.fromkeys(SUFFIXES, 4)  # of both splits
+        assert not result.failures
+        origins = ("source", "target", "pose", "iuv", "texture", "face")
+        dataset = DeepFashion(bare, "train", layout=layout)
+        dataset.setup()
+        loaded = dataset.load(0, origins)
+        assert not loaded.dropped
+        appearance = loaded.pair.appearance
+        paths = {"densepose": loaded.pair.iuv, "texture": appearance.texture, "face": appearance.face}
+        for condition, path in paths.items():
+            assert path.relative_to(bare).parts[0] == (condition if layout == "fpdm" else f"train_{condition}")
+        assert loaded.iuv.size == loaded.target.size
+        assert loaded.texture.size == (512, 512)
+        assert loaded.face.shape == (512,)
+        assert loaded.keypoints.skeleton == "body18"
+        assert loaded.keypoints.visible.any()
+
+    def test_the_first_layout_is_taken_or_none(self, bare):
+        auto = find_pictures(bare, ["pose"])
+        assert all(files.path("pose").relative_to(bare).parts[0] == "pose" for files in auto)
+        plain = find_pictures(bare / "train", ["pose"], "photos")
+        assert [files.path("pose").parent.name for files in plain] == ["train_pose", "train_pose"]
+
+    def test_a_layout_that_is_not_there(self, bare):
+        with pytest.raises(PgpisError, match="has no layout 'patn'") as caught:
+            find_pictures(bare, ["pose"], "patn")
+        assert caught.value.hint == f"pgpis data check {bare}"
+
+    @pytest.mark.parametrize(("layout", "condition"), [("nted", "texture"), ("patn", "face"), ("mcld", "face_mask")])
+    def test_a_layout_without_a_place(self, layout, condition, people, tmp_path):
+        root = people
+        if layout != "mcld":
+            link_layout(people, tmp_path / "linked", layout)
+            root = tmp_path / "linked"
+        with pytest.raises(PgpisError, match=f"the layout '{layout}' of .* has no place for") as caught:
+            find_pictures(root, [condition], layout)
+        assert caught.value.hint.startswith(f"pgpis data link {root} --to mcld")
+
+
+class TestGroundTruth:
+    """On synthetic people, with the truth in place of detectors, what is prepared equals what the generator writes."""
+
+    @pytest.fixture
+    def drawn(self, people, tmp_path):
+        """The pictures as they were drawn, without JPEG, and the maps that belong to them."""
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos_densepose").mkdir()
+        entries = {f"{entry.person}_{entry.view}": entry for entry in read_manifest(people)}
+        for name, entry in entries.items():
+            Image.fromarray(entry.draw().rgb).save(tmp_path / f"photos/{name}.png")
+            shutil.copyfile(self.generated(people, entry, "densepose"), tmp_path / f"photos_densepose/{name}.png")
+        return entries
+
+    @staticmethod
+    def generated(people, entry, condition):
+        """Where the generator wrote a condition of a picture."""
+        name = tree_to_flat(entry.name.removeprefix("img/"))
+        return (people / f"{entry.split}_{condition}" / name).with_suffix(SUFFIXES[condition])
+
+    def test_textures(self, people, drawn, run, tmp_path):
+        assert run(tmp_path / "photos", "texture").made == {"texture": len(drawn)}
+        for name, entry in drawn.items():
+            made = np.asarray(Image.open(tmp_path / f"photos_texture/{name}.png"))
+            expected = np.asarray(Image.open(self.generated(people, entry, "texture")))
+            np.testing.assert_array_equal(made, expected)
+            assert (made > 0).any(axis=-1).mean() > 0.1
+
+    def test_textures_of_photographs_are_the_mappers(self, people, run, tmp_path):
+        root = tmp_path / "data"
+        shutil.copytree(people, root)
+        for split in ("train", "test"):
+            shutil.rmtree(root / f"{split}_texture")
+        assert run(root, "texture", layout="mcld").made == {"texture": 4}
+        for path in sorted(root.glob("train/*.jpg")):
+            image, iuv = np.asarray(read_image(path)), np.asarray(read_iuv(root / f"train_densepose/{path.stem}.png"))
+            expected = TextureMapper()(image, np.ascontiguousarray(iuv[..., ::-1]))
+            np.testing.assert_array_equal(np.asarray(Image.open(root / f"train_texture/{path.stem}.png")), expected)
+
+    def test_faces(self, people, drawn, run, tmp_path, monkeypatch):
+        codes = {np.asarray(entry.draw().rgb).tobytes(): entry for entry in drawn.values()}
+
+        def encoder(picture):
+            entry = codes[np.asarray(picture).tobytes()]
+            box = entry.draw().face_box
+            return [] if box is None else [Face(tuple(map(float, box)), face_code(entry.scene.identity))]
+
+        monkeypatch.setattr(stages, "face_encoder", lambda _: encoder)
+        stages.build_stage.cache_clear()
+        try:
+            result = run(tmp_path / "photos", "face")
+        finally:
+            stages.build_stage.cache_clear()
+        made = 0
+        for name, entry in drawn.items():
+            expected = self.generated(people, entry, "face")
+            ours = tmp_path / f"photos_face/{name}.npy"
+            assert ours.is_file() == expected.is_file()
+            if ours.is_file():
+                assert ours.read_bytes() == expected.read_bytes()
+                made += 1
+        assert result.made == {"face": made}
+        assert made
+
+
+class TestCommand:
+    """The command line."""
+
+    def test_a_folder_in_processes(self, photos, weights, capsys):
+        (photos / "broken.jpg").write_bytes(b"no picture")
+        words = ["prepare", str(photos), "--conditions", "face,pose", "--weights", str(weights), "--workers", "1"]
+        assert main([*words, "--preview", "2"]) == 1
+        told = capsys.readouterr().out
+        assert "face: 2 made" in told
+        assert "pose: 2 made" in told
+        assert "0 there already, 0 without, 1 failed" in told
+        assert "broken.jpg: pose: cannot read picture" in told
+        assert f"1 preview sheets in {photos.parent / 'photos_preview'}" in told
+        (photos / "broken.jpg").unlink()
+        assert main(words) == 0
+        assert "pose: 0 made, 2 there already, 0 without, 0 failed" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "messages"),
+        [
+            (["{photos}", "--conditions", "pose,textur"], ["unknown 'textur'; did you mean 'texture'?"]),
+            (["{photos}", "--workers", "0"], ["--workers is 0, expected at least 1"]),
+            (["{photos}", "--batch-size", "0"], ["--batch-size is 0"]),
+            (["{photos}", "--person", "-1"], ["--person is -1"]),
+            (["{photos}/nowhere"], ["folder not found", "nowhere"]),
+            (["{photos}/empty"], ["no pictures in", "empty"]),
+            (["{photos}", "--layout", "mcld"], ["has no layout 'mcld'"]),
+            (["{photos}", "--densepose", "detectron2"], ["--densepose-weights FILE and --densepose-config FILE"]),
+            (["{photos}", "--skeleton", "wholebody133", "--pose", "body17"], ["needs --pose wholebody133"]),
+        ],
+    )
+    def test_wrong_input_is_named(self, words, messages, photos, weights, capsys):
+        (photos / "empty").mkdir()
+        words = [word.format(photos=photos) for word in words]
+        assert main(["prepare", "--weights", str(weights), *words]) == 2
+        told = capsys.readouterr().err
+        assert all(message in told for message in messages), told
+        assert "Traceback" not in told
+        assert outputs(photos) == {}
+
+    @pytest.mark.parametrize(
+        ("condition", "file", "name"),
+        [
+            ("pose", "yolox_m", "pose-detector"),
+            ("densepose", "model_final_844d15.pkl", "densepose-r101-dl"),
+            ("face", "scrfd_10g_bnkps.onnx", "face-antelopev2"),
+            ("face_mask", "parsing_bisenet.pth", "facexlib-parsing"),
+        ],
+    )
+    def test_missing_weights_are_named_before_anything_is_made(
+        self, condition, file, name, photos, weights, tmp_path, capsys
+    ):
+        less = tmp_path / "less"
+        shutil.copytree(weights, less)
+        for path in list(less.rglob(f"*{file}*")):
+            path.unlink()
+        words = ["prepare", str(photos), "--conditions", f"pose,texture,{condition}", "--weights", str(less)]
+        (photos.parent / "photos_densepose").mkdir()
+        for picture in ("anna", "sub/bert"):
+            target = photos.parent / f"photos_densepose/{picture}.png"
+            target.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (48, 64)).save(target)
+            if condition == "densepose":
+                target.unlink()
+        assert main(words) == 2
+        told = capsys.readouterr().err
+        assert file in told
+        assert f"pgpis weights fetch {name}" in told
+        assert str(less) in told
+        assert not (photos.parent / "photos_pose").exists()
+        assert not (photos / "prepare.jsonl").exists()
+
+    def test_a_picture_that_is_no_chart_mask(self, photos, run):
+        (photos.parent / "photos_densepose").mkdir()
+        Image.new("RGB", (48, 64)).save(photos.parent / "photos_densepose/anna.png")
+        with pytest.raises(PgpisError, match="chart mask"):
+            run(photos, "texture", texture_mask=photos / "anna.png")
+
+    def test_detectron2_without_its_files_or_itself(self, photos, run, tmp_path):
+        given = {"densepose": "detectron2", "densepose_weights": tmp_path / "w.pkl", "densepose_config": photos}
+        with pytest.raises(PgpisError, match="file not found: "):
+            run(photos, "densepose", **given)
+        for name in ("w.pkl", "c.yaml"):
+            (tmp_path / name).write_bytes(b"")
+        with pytest.raises(PgpisError, match=r"needs detectron2\.config, which cannot be imported") as caught:
+            run(photos, "densepose", **{**given, "densepose_config": tmp_path / "c.yaml"})
+        assert "detectron2" in caught.value.hint
+
+
+def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
+    """Each stage as Ray calls it, one after the other, without Ray."""
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    copy = tmp_path / "copy/photos"
+    shutil.copytree(photos, copy)
+    expected = run(photos)
+    todo = {condition: find_pictures(copy, SUFFIXES) for condition in ("texture", *SUFFIXES)}
+    batch = {"row": [json.dumps(row) for row in cluster._rows(todo)]}
+    for condition in order_of(todo):
+        batch = cluster.ClusterStage(condition, settings)(batch)
+    outcomes = [cluster._outcome(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
+    assert outputs(copy) == outputs(photos)
+    made = {(outcome.name, outcome.condition): outcome for outcome in outcomes}
+    assert len(made) == len(outcomes)
+    for key, line in expected.of.items():
+        box = None if line["box"] is None else tuple(line["box"])
+        reason = line["reason"] and line["reason"].replace(str(photos), str(copy))
+        assert made.pop(key) == Outcome(**{**line, "box": box, "reason": reason})
+    assert not made
+
+
+def test_equal_settings_share_their_models(settings):
+    stages.build_stage.cache_clear()
+    first = stages.build_stage("pose", settings)
+    assert stages.build_stage("pose", replace(settings)) is first
+    assert stages.build_stage("pose", replace(settings, pose="body17")) is not first
+    stages.build_stage.cache_clear()
+
+
+def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path):
+    from pgpis.data import Phoenix14T
+    from pgpis.synth.dataset import DatasetOptions, make_dataset
+
+    root = tmp_path / "phoenix"
+    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures
+    dataset = Phoenix14T(root, "test")
+    dataset.setup()
+    pair = dataset.pairs[0]
+    shutil.rmtree(pair.iuv.parents[2])
+    result = run(root, "densepose", "texture", "face")
+    assert not result.failures
+    assert result.made["densepose"] == result.made["texture"] == result.made["face"] >= len(dataset)
+    loaded = dataset.load(0, {"iuv", "texture", "face"})
+    assert loaded.iuv.size == Image.open(pair.source).size
+    assert loaded.texture.size == (512, 512)
+    assert loaded.face.shape == (512,)
+    with pytest.raises(PgpisError, match="Phoenix has no place for 'pose'"):
+        find_pictures(root, ["pose"])
