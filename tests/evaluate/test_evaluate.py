@@ -12,14 +12,18 @@ import torch
 from PIL import Image
 from torchvision.models import alexnet, inception_v3
 
+import tiny_models
 from pgpis.cli import main
 from pgpis.data import DeepFashion
+from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
+from pgpis.evaluate.people import HandPoseScores
 from pgpis.evaluate.protocols import PROTOCOLS, PUBLISHED
 from pgpis.evaluate.score import bootstrap_interval
+from pgpis.keypoints import Frame, Keypoints
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops
-from pgpis.metrics.inception import FILES
-from pgpis.metrics.lpips import ALEXNET_FILE
+from pgpis.preprocess.settings import NothingFoundError
+from pgpis.weight_files import CATALOGUE
 
 SIZE = "64x56"
 
@@ -30,8 +34,11 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     net = inception_v3(weights=None, init_weights=True)
-    torch.save(net.state_dict(), folder / FILES["legacy"][0])
-    torch.save(alexnet(weights=None).state_dict(), folder / ALEXNET_FILE)
+    torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
+    torch.save(alexnet(weights=None).state_dict(), folder / CATALOGUE["lpips-alexnet"].files[0])
+    tiny_models.write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
+    tiny_models.write_detector(folder / CATALOGUE["pose-detector"].files[0])
+    tiny_models.write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
     return folder
 
 
@@ -75,6 +82,8 @@ def test_all_scores_and_reports(words, toy_root, tmp_path, capsys):
     assert 0 < values["ssim"] < 1
     assert 15 < values["psnr"] < 40
     assert values["lpips"] > 0
+    assert 0 < values["face_cosine_target"] <= 1
+    assert values["face_euclidean_source"] > values["face_euclidean_target"] > 0
     low, high = content["results"]["psnr"]["interval"]
     assert low < values["psnr"] < high
     with (tmp_path / "out/pairs.csv").open() as file:
@@ -115,14 +124,40 @@ def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
     assert "ssim_gaussian" not in values
 
 
+def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_path, monkeypatch):
+    """Its class with random weights, read by its own code."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    folder = tmp_path / "standard"
+    shutil.copytree(weights, folder)
+    name = CATALOGUE["inception-standard"].files[0]
+    torch.save({}, folder / name)
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+        net = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(folder / name))
+    torch.save(net.state_dict(), folder / name)
+    features = InceptionFeatures("standard", folder)
+    pictures = torch.randint(0, 256, (2, 3, 64, 56), dtype=torch.uint8)
+    assert torch.equal(features(pictures), net(pictures)[0])
+    assert main(words("--protocol", "standard", weights=folder)) == 0
+    _, values = results(tmp_path / "out")
+    assert values["fid"] == values["fid_train"] > 0
+    torch.save({}, folder / name)
+    with pytest.raises(PgpisError, match="not torch-fidelity's Inception"):
+        InceptionFeatures("standard", folder)
+
+
 def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    for name in ("TORCH_HOME", "PGPIS_WEIGHTS", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
     assert main(words(weights=None)) == 3
     _, values = results(tmp_path / "out")
-    for name, file in (("fid", FILES["legacy"][0]), ("lpips", ALEXNET_FILE)):
+    for name, file in (("fid", CATALOGUE["inception-legacy"].files[0]), ("lpips", CATALOGUE["lpips-alexnet"].files[0])):
         assert values[name].startswith("not computed: missing")
         assert file in values[name]
-        assert "curl" in values[name]
+        assert "pgpis weights fetch" in values[name]
+    assert "buffalo_s/w600k_mbf.onnx" in values["face_similarity"]
+    assert "pgpis weights fetch face-buffalo_s" in values["face_similarity"]
     assert values["psnr"] > 15
     assert "class=missing" in (tmp_path / "out/report.html").read_text()
 
@@ -130,7 +165,7 @@ def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
 def test_other_weights_are_named(words, weights, tmp_path, capsys):
     folder = tmp_path / "wrong"
     shutil.copytree(weights, folder)
-    torch.save({"a": torch.zeros(1)}, folder / FILES["legacy"][0])
+    torch.save({"a": torch.zeros(1)}, folder / CATALOGUE["inception-legacy"].files[0])
     assert main(words(weights=folder)) == 2
     assert "is not torchvision's Inception v3" in capsys.readouterr().err
 
@@ -282,7 +317,25 @@ def test_hands_of_signers(tmp_path, weights, capsys):
         values[folder] = results(tmp_path / "out")[1]
     assert values["good"]["hand_ssim"] == pytest.approx(1)
     assert values["bad"]["hand_ssim"] < 0.8 < values["bad"]["ssim_gaussian"]
-    assert values["bad"]["hand_pose"].startswith("not computed")
+    assert values["good"]["hand_pose"] == 0
+    assert values["bad"]["hand_pose"] >= 0
+
+
+def test_hand_pose_is_the_mean_distance_of_what_both_show():
+    def estimator(picture, person=0):
+        shift = np.asarray(picture).mean()
+        if shift > 200:
+            raise NothingFoundError("nobody found")
+        points = np.tile(np.arange(133.0)[:, None], (1, 2)) + np.array([shift, 2 * shift])
+        visible = np.ones((133, 2), bool)
+        visible[91:112] = shift < 50
+        return Keypoints.from_visible(points, visible, Frame(260, 210), "wholebody133"), np.ones(133)
+
+    score = HandPoseScores(estimator)
+    shown = [torch.full((3, 260, 210), value, dtype=torch.uint8) for value in (10, 30, 60, 255)]
+    assert score(shown[0], shown[1]) == pytest.approx((20 + 40) / 2)
+    assert score(shown[0], shown[2]) == pytest.approx((50 + 100) / 2)
+    assert np.isnan(score(shown[0], shown[3]))
 
 
 def test_crops_of_hands():

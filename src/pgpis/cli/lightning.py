@@ -87,8 +87,12 @@ class PGPISCLI(LightningCLI):
         self.trainer.callbacks.append(self.writer)
 
     def after_test(self) -> None:
-        """Report pairs that could not be read: the exit code is 1 if there are any."""
+        """Report pairs that could not be read: the exit code is 1 if there are any. Say how to go on."""
         self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
+        root = getattr(self.datamodule.dataset("test"), "root", None)
+        images = Path(self.trainer.default_root_dir) / "test" / "images"
+        if root is not None and images.is_dir() and self.trainer.is_global_zero:
+            log.info("FID, faces and published numbers: pgpis evaluate --generated %s --reference %s", images, root)
 
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.evaluate.features import Advance, picture_tensor, real_statistics
+from pgpis.evaluate.people import PeopleScores, ReadSource
 from pgpis.evaluate.protocols import PROTOCOLS, Protocol, ProtocolName, Size
 from pgpis.metrics import (
     L1,
@@ -24,16 +26,12 @@ from pgpis.metrics import (
     PSNR,
     SSIM,
     FeatureStatistics,
-    HandSSIM,
     InceptionFeatures,
     PairMetric,
     frechet_distance,
-    hand_crops,
 )
 from pgpis.metrics.image import unit_range
 
-NO_FACES = "not computed: face embeddings of generated pictures are not made by this version"
-NO_HAND_POSE = "not computed: this version has no estimator of hand key points"
 NO_VALUES = "not computed: no pair has it"
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -105,7 +103,7 @@ class Scores:
     def complete(self) -> bool:
         """Whether every metric was computed whose weights a user can get."""
         missing = [value for value in self.summary().values() if isinstance(value, str)]
-        return all(reason in (NO_FACES, NO_HAND_POSE, NO_VALUES) for reason in missing)
+        return all(reason == NO_VALUES for reason in missing)
 
 
 def _mean(values: NDArray[np.float64]) -> float | str:
@@ -182,7 +180,8 @@ def evaluate(
     statistics = FeatureStatistics(2048)
     done: list[int] = []
     failures: list[tuple[str, str]] = []
-    hands = np.full(len(files), np.nan)
+    people = PeopleScores(options.weights, options.device, _reader(protocol, options.size), hands=knuckles is not None)
+    values |= {name: np.full(len(files), np.nan) for name in people.names}
     pairs = _Pairs(files, protocol, options.size, knuckles or _no_hands)
     loader: DataLoader[Any] = DataLoader(pairs, options.batch_size, num_workers=options.workers, collate_fn=list)
     for items in loader:
@@ -192,22 +191,21 @@ def evaluate(
             generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
             rows = [index for index, _ in good]
             pair = generated.to(options.device), target.to(options.device)
-            for name, column in values.items():
-                metrics[name].update(*pair)
-                column[rows] = metrics[name].last_values.cpu().numpy()
-            if knuckles is not None:
-                centers = torch.stack([content[2] for _, content in good])
-                hands[rows] = hand_values(generated, target, centers)
+            scored = people([files[row][0] for row in rows], generated, target, _centers(good))
+            for name, metric in metrics.items():
+                if metric.not_computed is None:
+                    metric.update(*pair)
+                    scored[name] = metric.last_values.cpu().numpy()
+            for name, column in scored.items():
+                values[name][rows] = column
             if features.not_computed is None:
                 statistics.update(features(generated))
             done += rows
         advance(len(items))
     if not done:
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
-    if knuckles is not None:
-        values["hand_ssim"] = hands
     missing = {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed}
-    missing |= {"face_similarity": NO_FACES} | ({} if knuckles is None else {"hand_pose": NO_HAND_POSE})
+    missing |= people.not_computed
     sets, unreadable = _distances(statistics, reals, protocol, features, options, advance)
     failures += unreadable
     return Scores(
@@ -218,33 +216,36 @@ def evaluate(
         sets,
         missing,
         tuple(failures),
-        {"real_train": len(reals.train), "real_targets": len(reals.targets), "features": protocol.features},
+        {
+            **_left_out(values, done),
+            "real_train": len(reals.train),
+            "real_targets": len(reals.targets),
+            "features": protocol.features,
+        },
     )
+
+
+def _centers(items: Sequence[tuple[int, Any]]) -> torch.Tensor:
+    """Return where the hands of some pairs are, ``(B, 2, 2)``."""
+    return torch.stack([content[2] for _, content in items])
+
+
+def _left_out(values: Mapping[str, NDArray[np.float64]], done: Sequence[int]) -> dict[str, str | int]:
+    """Count the pairs in which a face was not found."""
+    return {
+        f"without_face_{name}": int(np.isnan(values[f"face_cosine_{name}"][done]).sum())
+        for name in ("source", "target")
+        if f"face_cosine_{name}" in values
+    }
+
+
+def _reader(protocol: Protocol, size: Size) -> ReadSource:
+    """Return what reads a picture as the protocol compares it."""
+    return functools.partial(picture_tensor, protocol=protocol, size=size)
 
 
 def _no_hands(_pair: Pair) -> torch.Tensor:
     return torch.full((2, 2), torch.nan)
-
-
-def hand_values(generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> NDArray[np.float64]:
-    """Return the mean Hand SSIM of each pair's hands; NaN where neither is seen.
-
-    Args:
-        generated: uint8 ``(B, 3, H, W)``.
-        target: Same.
-        centers: ``(B, 2, 2)``, NaN for a hand that is not seen.
-    """
-    metric = HandSSIM()
-    both = []
-    for hand in range(2):
-        seen = centers[:, hand].isfinite().all(dim=1)
-        found = torch.full((len(centers),), torch.nan, dtype=torch.float64)
-        if seen.any():
-            crops = [hand_crops(images[seen], centers[seen, hand]) for images in (generated, target)]
-            metric.update(*crops)
-            found[seen] = metric.last_values
-        both.append(found)
-    return torch.stack(both).nanmean(dim=0).numpy()
 
 
 def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:
