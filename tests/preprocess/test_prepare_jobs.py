@@ -185,7 +185,7 @@ def test_ray_makes_the_same_files_though_a_worker_is_killed(pictures, reference,
     pytest.importorskip("ray")
     expected, record = reference
     root = photographs(tmp_path / "photos", pictures)
-    job = start(root, "--runner", "ray", "--workers", 1)
+    job = start(root, "--runner", "ray", "--workers", 2)
     wait_for(lambda: len(results(root, "densepose")) >= 2, job, start.log)
     workers = [process for process in psutil.Process(job.pid).children(recursive=True) if is_worker(process)]
     assert workers, start.log()

@@ -84,7 +84,8 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
     if not ray.is_initialized():
         ray.init(logging_level="warning", runtime_env={"env_vars": ONE_THREAD})
     data.DataContext.get_current().enable_progress_bars = False
-    blocks = math.ceil(len(rows) / PICTURES_PER_UNIT)
+    size = max(PICTURES_PER_UNIT, settings.batch_size)
+    blocks = math.ceil(len(rows) / size)
     workers = min(workers, blocks)
     dataset = data.from_items([{"row": json.dumps(row)} for row in rows], override_num_blocks=blocks)
     stages = [condition for condition in order_of(todo) if todo[condition]]
@@ -93,7 +94,7 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
         dataset = dataset.map_batches(
             ClusterStage,
             fn_constructor_args=(condition, settings),
-            batch_size=PICTURES_PER_UNIT,
+            batch_size=size,
             compute=data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_cpus=1 / len(stages),
             num_gpus=1 / len(neural) if condition in neural else 0,

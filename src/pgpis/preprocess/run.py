@@ -125,7 +125,7 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
     lacking: dict[Condition, dict[str, Outcome]] = {}
     for condition in order_of(todo):
         lacking[condition] = {}
-        for unit in _units(condition, todo[condition]):
+        for unit in _units(condition, todo[condition], settings):
             ready, blocked = _divide(unit, lacking)
             outcomes = blocked + (work(settings, ready) if ready[1] else [])
             lacking[condition] |= {outcome.name: outcome for outcome in outcomes if outcome.reason is not None}
@@ -154,7 +154,7 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
         running: dict[Future[list[Outcome]], Condition] = {}
 
         def submit(condition: Condition, files: Iterable[PictureFiles]) -> None:
-            for unit in _units(condition, files):
+            for unit in _units(condition, files, settings):
                 with born_deaf():
                     running[pools[condition].submit(work_and_record, settings, path, unit)] = condition
 
@@ -193,10 +193,11 @@ def _blocked(condition: Condition, before: Outcome) -> Outcome:
     return Outcome(before.name, condition, f"no {before.condition}: {before.reason}", before.found)
 
 
-def _units(condition: Condition, files: Iterable[PictureFiles]) -> list[Unit]:
+def _units(condition: Condition, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Unit]:
+    """Cut pictures into what a process does in one go, and Ctrl-C waits for: for nets, what they see at once."""
     listed = list(files)
-    starts = range(0, len(listed), PICTURES_PER_UNIT)
-    return [(condition, tuple(listed[start : start + PICTURES_PER_UNIT])) for start in starts]
+    size = settings.batch_size if condition in NEURAL else PICTURES_PER_UNIT
+    return [(condition, tuple(listed[start : start + size])) for start in range(0, len(listed), size)]
 
 
 def _processes(condition: Condition, pictures: int, settings: PrepareSettings, workers: int) -> int:
