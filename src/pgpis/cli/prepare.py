@@ -66,7 +66,7 @@ def add_settings(root: argparse._ActionsContainer, prefix: str = "") -> None:
         root.add_argument(f"--{prefix}{name}", help=text, **rest)  # type: ignore[arg-type]
 
     add("weights", "folder of weights [$PGPIS_WEIGHTS, ~/.cache/pgpis/weights, libraries' caches]", type=Path)
-    add("device", "cpu, cuda, cuda:1 [cpu]", default=DEFAULTS.device)
+    add("device", "cpu, cuda, cuda:1 [a GPU if there is one]")
     add("dtype", "bf16 is faster on a GPU [fp32]", choices=["fp32", "bf16"], default=DEFAULTS.dtype)
     add("batch-size", "pictures that DensePose sees at once [1]", type=int, default=DEFAULTS.batch_size)
     add("person", "of several: 0 the largest, 1 the second largest, ... [0; DensePose: most certain]", type=int)
@@ -89,7 +89,12 @@ def settings_of(options: argparse.Namespace, prefix: str = "") -> PrepareSetting
         PgpisError: Options contradict each other.
     """
     names = PrepareSettings.__dataclass_fields__
-    return PrepareSettings(**{name: getattr(options, f"{prefix.replace('-', '_')}{name}") for name in names})
+    given = {name: getattr(options, f"{prefix.replace('-', '_')}{name}") for name in names}
+    if given["device"] is None:
+        import torch
+
+        given["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    return PrepareSettings(**given)
 
 
 def conditions_of(text: str) -> list[Condition]:
