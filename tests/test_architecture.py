@@ -24,7 +24,7 @@ ALLOWED = {
     "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
     "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
-    "evaluate": LEAVES | {"data", "metrics", "preprocess"},
+    "evaluate": LEAVES | {"data", "metrics", "preprocess", "synth"},
     "callbacks": LEAVES | {"predictions", "tasks"},
     "cli": LEAVES
     | {

@@ -1,0 +1,158 @@
+"""Benchmark on held-out synthetic people, whose exact truth is known; needs no weights of others.
+
+    python scripts/bench_synth.py --root DATA --out FOLDER [--pairs 500] [--generated NAME=FOLDER ...]
+
+DATA was drawn by ``pgpis synth`` with at least ``--candidates`` test people. Rows: what needs no model (the source as
+it is, the nearest training picture, the source's surface painted onto the target pose, the truth), then each
+``--generated`` folder of pictures that ``pgpis test`` or ``predict`` made. Pictures of the first rows are written too,
+so that they can be looked at; what is there is not made again. Scoring takes seconds a pair: other people and outfits
+are drawn in the true one's place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pgpis.data import DeepFashion, Pair
+from pgpis.errors import PgpisError
+from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
+from pgpis.evaluate.exact import NAMES, ExactScores
+from pgpis.evaluate.naming import list_pictures, match_pictures
+from pgpis.evaluate.score import bootstrap_interval
+from pgpis.images import read_image, resize, save_image, write_text
+from pgpis.jobs import meter
+from pgpis.keypoints import Keypoints
+from pgpis.metrics import PSNR, SSIM
+
+COLUMNS = ("ssim", "psnr", *NAMES)
+HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
+
+Maker = Callable[[Pair], Image.Image]
+
+
+def dataset(root: Path, split: str, pairs: int | None = None) -> DeepFashion:
+    """Read the pairs of a split; a part of them is spread evenly over the list."""
+    found = DeepFashion(root, split, layout="fpdm", self_pair_probability=0)
+    found.setup()
+    if pairs is not None and pairs < len(found):
+        chosen = np.linspace(0, len(found) - 1, pairs).round().astype(int)
+        found._pairs = tuple(found.pairs[index] for index in chosen)  # noqa: SLF001  a spread choice, not the first ones
+    return found
+
+
+def baselines(root: Path, test: DeepFashion) -> dict[str, Maker]:
+    """Return what makes the pictures of the rows without a model."""
+    nearest = NearestTraining(dataset(root, "train"))
+    whole = dataset(root, "test")
+    maps = {pair.target: pair.iuv for pair in whole.pairs}
+
+    def nearest_training(pair: Pair) -> Image.Image:
+        pose = test.read_pose(pair)
+        assert isinstance(pose, Keypoints)
+        return read_image(nearest(pose, pair.source, maps[pair.source]))
+
+    def painted(pair: Pair) -> Image.Image:
+        source = np.asarray(read_image(pair.source))
+        return Image.fromarray(warp(source, iuv_of(maps[pair.source]), iuv_of(pair.iuv)))
+
+    return {
+        "copy of the source": lambda pair: read_image(pair.source),
+        "nearest training picture": nearest_training,
+        "source painted onto the pose": painted,
+        "truth": lambda pair: read_image(pair.target),
+    }
+
+
+def score(rows: dict[str, list[Path]], pairs: Sequence[Pair], exact: ExactScores) -> dict[str, dict[str, np.ndarray]]:
+    """Score the pictures of all rows."""
+    metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
+    values = {name: {column: np.full(len(pairs), np.nan) for column in COLUMNS} for name in rows}
+    with meter("scoring", len(pairs)) as advance:
+        for index, pair in enumerate(pairs):
+            truth = read_image(pair.target)
+            pictures = [read_image(files[index]) for files in rows.values()]
+            for name, picture, scores in zip(rows, pictures, exact(pair.target, pictures), strict=True):
+                both = [
+                    torch.from_numpy(np.array(resize(image, truth.height, truth.width))) for image in (picture, truth)
+                ]
+                ours, reference = (tensor.permute(2, 0, 1)[None] for tensor in both)
+                for column, metric in metrics.items():
+                    metric.update(ours, reference)
+                    values[name][column][index] = float(metric.last_values[0])
+                for column, value in scores.items():
+                    values[name][column][index] = value
+            advance(1)
+    return values
+
+
+def table(rows: dict[str, dict[str, np.ndarray]]) -> str:
+    """Return the table in Markdown: means and 95 % intervals over pairs."""
+    arrows = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in COLUMNS]
+    lines = [f"| | {' | '.join(arrows)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
+    for name, values in rows.items():
+        cells = []
+        for column in COLUMNS:
+            finite = values[column][np.isfinite(values[column])]
+            low, high = bootstrap_interval(values[column])
+            digits = 3 if column in ("ssim", "pose_recognised", "identity_recognised", "outfit_recognised") else 2
+            cells.append(f"{finite.mean():.{digits}f} ({low:.{digits}f}-{high:.{digits}f})" if len(finite) else "-")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Make the rows, write ``benchmark.md``, ``benchmark.json`` and the values of each pair."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="data set of pgpis synth")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--pairs", type=int, default=500, help="test pairs, spread over the list")
+    parser.add_argument("--candidates", type=int, default=5, help="drawings to choose from in recognition")
+    parser.add_argument("--generated", action="append", default=[], metavar="NAME=FOLDER", help="a model's pictures")
+    arguments = parser.parse_args()
+    logging.getLogger("pgpis").setLevel(logging.INFO)
+    logging.basicConfig(format="%(message)s")
+    test = dataset(arguments.root, "test", arguments.pairs)
+    exact = ExactScores(arguments.root, arguments.candidates)
+    made: dict[str, list[Path]] = {}
+    for name, make in baselines(arguments.root, test).items():
+        folder = arguments.out / name.replace(" ", "_")
+        made[name] = [folder / f"{pair.pair_id}.png" for pair in test.pairs]
+        for pair, path in zip(test.pairs, made[name], strict=True):
+            if not path.is_file():
+                save_image(make(pair), path)
+    for word in arguments.generated:
+        name, _, folder = word.partition("=")
+        matches = match_pictures(list_pictures(Path(folder)), test.pairs)
+        if matches.missing:
+            raise PgpisError(f"{folder} lacks {len(matches.missing)} of {len(test)} pairs, e.g. {matches.missing[0]}")
+        found = {pair.pair_id: path for pair, path in matches.files}
+        made[name] = [found[pair.pair_id] for pair in test.pairs]
+    rows = score(made, test.pairs, exact)
+    text = table(rows)
+    write_text(arguments.out / "benchmark.md", text)
+    means = {row: {column: float(np.nanmean(values[column])) for column in COLUMNS} for row, values in rows.items()}
+    write_text(arguments.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
+    for name, values in rows.items():
+        lines = io.StringIO()
+        writer = csv.writer(lines)
+        writer.writerow(["pair", *COLUMNS])
+        for index, pair in enumerate(test.pairs):
+            writer.writerow([pair.pair_id, *(f"{values[column][index]:.6g}" for column in COLUMNS)])
+        write_text(arguments.out / f"{name.replace(' ', '_')}.csv", lines.getvalue())
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

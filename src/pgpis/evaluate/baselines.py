@@ -1,0 +1,132 @@
+"""What a model has to beat: pictures made without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+from pgpis.conditions import read_iuv
+from pgpis.data.pairs import Pair, PairDataset
+from pgpis.errors import PgpisError
+from pgpis.images import read_image
+from pgpis.keypoints import Frame, Keypoints
+from pgpis.uv_texture import CHART_SIZE, PARTS, scatter
+
+Pixels = NDArray[np.uint8]
+
+
+OUTLINE = 2
+"""Pixels inside the outline that are not taken."""
+TWINS = {
+    1: 2, 2: 1, 3: 4, 4: 3, 5: 6, 6: 5, 7: 9, 9: 7, 8: 10, 10: 8, 11: 13, 13: 11,
+    12: 14, 14: 12, 15: 17, 17: 15, 16: 18, 18: 16, 19: 21, 21: 19, 20: 22, 22: 20, 23: 24, 24: 23,
+}  # fmt: skip
+"""The part whose colour a part has where nothing of it is seen: back and front, or left and right."""
+
+
+def warp(source: Pixels, source_iuv: Pixels, target_iuv: Pixels) -> Pixels:
+    """Paint the target's surface with what the source shows of it.
+
+    Surface that the source does not show takes the nearest colour that is seen of its part; a part of which nothing is
+    seen takes the mean colour of its twin (back and front, or left and right), else of the person. The background is
+    the source's median background.
+
+    Args:
+        source: ``(H, W, 3)`` RGB.
+        source_iuv: ``(H, W, 3)`` part, U, V.
+        target_iuv: ``(H, W, 3)``; also the size of the result.
+    """
+    # at its outline the person's colours are mixed with the background's
+    inner = binary_erosion(source_iuv[..., 0] > 0, iterations=OUTLINE)
+    charts = scatter(source, np.where(inner[..., None], source_iuv, 0).astype(np.uint8))
+    seen = charts.max(axis=-1) > 0
+    person, background = source[source_iuv[..., 0] > 0], source[source_iuv[..., 0] == 0]
+    means = {part: charts[part - 1][seen[part - 1]].mean(axis=0) for part in TWINS if seen[part - 1].any()}
+    everywhere = person.mean(axis=0) if len(person) else np.full(3, 128.0)
+    for part, twin in TWINS.items():
+        chart, known = charts[part - 1], seen[part - 1]
+        if known.any():
+            nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+            chart[:] = chart[nearest[0], nearest[1]]
+        else:
+            chart[:] = means.get(twin, everywhere)
+    result = np.empty_like(target_iuv)
+    result[:] = np.median(background, axis=0) if len(background) else 255
+    shown = target_iuv[..., 0] > 0
+    parts, u, v = (target_iuv[shown, channel].astype(np.int64) for channel in range(3))
+    last = CHART_SIZE - 1
+    result[shown] = charts[parts - 1, (255 - v) * last // 255, u * last // 255]
+    return result
+
+
+@dataclass(frozen=True)
+class _Known:
+    path: Path
+    points: NDArray[np.float64]
+    visible: NDArray[np.bool_]
+    colours: NDArray[np.float64]
+
+
+class NearestTraining:
+    """The training picture that is nearest in pose to the target, and in colours to the source.
+
+    Pose: mean distance of the points that both show, by the picture's height; a point that only one shows counts as a
+    tenth. Colours: mean difference of the parts' mean colours, by 255. Both weigh the same.
+
+    Args:
+        training: The training pairs; their targets are the pictures.
+    """
+
+    UNSEEN = 0.1
+
+    def __init__(self, training: PairDataset) -> None:
+        pairs = {pair.target: pair for pair in training.pairs if pair.target is not None}
+        self.known = [self._read(training, pair) for pair in pairs.values()]
+
+    def _read(self, dataset: PairDataset, pair: Pair) -> _Known:
+        assert pair.target is not None
+        points = _unit_points(dataset.read_pose(pair))
+        return _Known(pair.target, points.points, points.visible, part_colours(pair.target, pair.iuv))
+
+    def __call__(self, pose: Keypoints, source: Path, source_iuv: Path) -> Path:
+        """Return the file of the nearest training picture."""
+        points, colours = _unit_points(pose), part_colours(source, source_iuv)
+        distances = [self._pose(points, known) + self._colours(colours, known.colours) for known in self.known]
+        return self.known[int(np.argmin(distances))].path
+
+    def _pose(self, points: Keypoints, known: _Known) -> float:
+        ours, theirs = (visible.all(axis=1) for visible in (points.visible, known.visible))
+        distance = np.linalg.norm(points.points - known.points, axis=1)
+        values = np.where(ours & theirs, distance, np.where(ours | theirs, self.UNSEEN, np.nan))
+        return float(np.nanmean(values)) if np.isfinite(values).any() else self.UNSEEN
+
+    @staticmethod
+    def _colours(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+        difference = np.abs(ours - theirs) / 255
+        return float(np.nanmean(difference)) if np.isfinite(difference).any() else 1.0
+
+
+def _unit_points(pose: Keypoints | Image.Image) -> Keypoints:
+    if not isinstance(pose, Keypoints):
+        raise PgpisError("the nearest pose is found by key points, and this data set has drawn poses")
+    frame = pose.frame
+    return pose.to(Frame(1.0, frame.width / frame.height, name="picture, by its height"))
+
+
+def part_colours(picture: Path, iuv: Path | None) -> NDArray[np.float64]:
+    """Return the mean colour of each part that a picture shows, ``(24, 3)``; NaN for the others."""
+    if iuv is None:
+        raise PgpisError(f"{picture} has no DensePose map")
+    pixels, parts = np.asarray(read_image(picture)), np.asarray(read_iuv(iuv))[..., 2]
+    shown = [parts == part for part in range(1, PARTS + 1)]
+    return np.stack([pixels[where].mean(axis=0) if where.any() else np.full(3, np.nan) for where in shown])
+
+
+def iuv_of(path: Path) -> Pixels:
+    """Read DensePose's map as part, U, V."""
+    return np.ascontiguousarray(np.asarray(read_iuv(path))[..., ::-1])

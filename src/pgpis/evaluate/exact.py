@@ -1,0 +1,125 @@
+"""Scores against exact truth, which only synthetic people have: any picture can be drawn again with one thing changed.
+
+Errors are mean absolute differences of colours (0..255) over the pixels that the truth shows as garment, skin, hair or
+background. Recognition asks which of several exact drawings a generated picture is closest to: those drawings differ
+from the truth in the pose alone, the person alone, or the outfit alone. No net is involved.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pgpis.errors import PgpisError
+from pgpis.images import resize
+from pgpis.synth.edit import with_identity, with_outfit, with_pose
+from pgpis.synth.manifest import Entry, read_manifest
+from pgpis.synth.render import Picture, draw
+from pgpis.synth.scene import GARMENTS, Layer, Scene
+
+REGIONS: Mapping[str, tuple[int, ...]] = {
+    "garment_error": tuple(GARMENTS),
+    "skin_error": (Layer.SKIN, Layer.EYES),
+    "hair_error": (Layer.HAIR,),
+    "background_error": (-1,),
+}
+CHANGES: Mapping[str, Callable[[Scene, Scene], Scene]] = {
+    "pose_recognised": lambda scene, other: with_pose(scene, other.pose),
+    "identity_recognised": lambda scene, other: with_identity(scene, other.identity),
+    "outfit_recognised": lambda scene, other: with_outfit(scene, other.outfit),
+}
+NAMES = (*REGIONS, *CHANGES)
+
+Pixels = NDArray[np.uint8]
+
+
+class ExactScores:
+    """Scores pictures of a data set that ``pgpis synth`` has drawn.
+
+    Args:
+        root: The data set's folder, with its manifest.
+        candidates: Drawings to choose from in recognition, the true one among them; chance is 1 in so many.
+        seed: Chooses the others; the same for the same picture, whoever made it.
+
+    Raises:
+        PgpisError: There is no manifest, or it has too few people.
+    """
+
+    def __init__(self, root: Path, candidates: int = 5, seed: int = 0) -> None:
+        self.root = root
+        self.candidates = candidates
+        self.seed = seed
+        self._entries = {entry.name: entry for entry in read_manifest(root)}
+        people = {(entry.split, entry.person) for entry in self._entries.values()}
+        for split in {split for split, _ in people}:
+            count = sum(split == other for other, _ in people)
+            if count < candidates:
+                raise PgpisError(
+                    f"{root} has {count} people for '{split}', {candidates} are needed to choose from",
+                    hint="fewer --candidates, or more people",
+                )
+
+    def __call__(self, target: Path, pictures: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """Score what several methods made of one pair; the drawings to choose from are made once.
+
+        Args:
+            target: The true picture's file, in the data set.
+            pictures: The generated ones; each is brought to the true one's size.
+
+        Returns:
+            For each picture errors, NaN where the truth shows nothing of the kind; 1.0 where something was recognised,
+            else 0.0.
+
+        Raises:
+            PgpisError: The manifest does not know the file.
+        """
+        entry = self.entry(target)
+        truth = entry.draw()
+        others = [other.scene for other in self._others(entry)]
+        drawn = {
+            name: [draw(change(entry.scene, other), *entry.size).rgb for other in others]
+            for name, change in CHANGES.items()
+        }
+        return [_score(np.asarray(resize(picture, *entry.size)), truth, drawn) for picture in pictures]
+
+    def entry(self, target: Path) -> Entry:
+        """Return the manifest's line of a picture.
+
+        Raises:
+            PgpisError: There is none.
+        """
+        name = target.relative_to(self.root).as_posix()
+        if name not in self._entries:
+            raise PgpisError(f"{self.root}: the manifest does not know {name}", hint="read the layout 'fpdm'")
+        return self._entries[name]
+
+    def _others(self, entry: Entry) -> Sequence[Entry]:
+        """Choose pictures of other people of the same split."""
+        rng = np.random.default_rng([zlib.crc32(entry.name.encode()), self.seed])
+        by_person: dict[int, list[Entry]] = {}
+        for other in self._entries.values():
+            if other.split == entry.split and other.person != entry.person:
+                by_person.setdefault(other.person, []).append(other)
+        people = rng.permutation(sorted(by_person))[: self.candidates - 1]
+        return [by_person[person][int(rng.integers(len(by_person[person])))] for person in people]
+
+
+def _score(ours: Pixels, truth: Picture, drawn: Mapping[str, Sequence[Pixels]]) -> dict[str, float]:
+    difference = np.abs(ours.astype(np.int16) - truth.rgb.astype(np.int16)).mean(axis=-1)
+    errors = {name: _mean(difference, np.isin(truth.layer, layers)) for name, layers in REGIONS.items()}
+    own = _distance(ours, truth.rgb)
+    recognised = {name: float(all(own < _distance(ours, other) for other in others)) for name, others in drawn.items()}
+    return {**errors, **recognised}
+
+
+def _mean(difference: NDArray[np.floating], where: NDArray[np.bool_]) -> float:
+    return float(difference[where].mean()) if where.any() else float("nan")
+
+
+def _distance(first: Pixels, second: Pixels) -> float:
+    return float(np.square(first.astype(np.float32) - second.astype(np.float32)).mean())

@@ -1,0 +1,125 @@
+"""Scores against exact truth, and pictures that are made without a model."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from pgpis.data import DeepFashion
+from pgpis.errors import PgpisError
+from pgpis.evaluate.baselines import OUTLINE, NearestTraining, iuv_of, warp
+from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
+from pgpis.images import read_image
+from pgpis.synth.render import draw
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    from pgpis.synth.dataset import DatasetOptions, make_unit, write_lists
+
+    root = tmp_path_factory.mktemp("people")
+    options = DatasetOptions(6, 2, (128, 88), seed=11, test_share=0.5, textures="none")
+    for unit in options.units():
+        make_unit(root, options, unit)
+    write_lists(root, options, options.units())
+    return root
+
+
+@pytest.fixture(scope="module")
+def exact(root):
+    return ExactScores(root, candidates=3)
+
+
+def pairs_of(root, split="test"):
+    dataset = DeepFashion(root, split, layout="fpdm")
+    dataset.setup()
+    return dataset
+
+
+def test_the_truth_is_recognised_and_a_change_is_not(root, exact):
+    pair = pairs_of(root).pairs[0]
+    entry = exact.entry(pair.target)
+    others = [other.scene for other in exact._others(entry)]
+    changed = {
+        name: Image.fromarray(draw(change(entry.scene, others[0]), *entry.size).rgb) for name, change in CHANGES.items()
+    }
+    truth, *rest = exact(pair.target, [Image.fromarray(entry.draw().rgb), *changed.values()])
+    assert set(truth) == set(NAMES)
+    assert all(truth[name] == 1.0 for name in CHANGES)
+    assert all(truth[name] == 0.0 for name in REGIONS if not np.isnan(truth[name]))
+    for name, scores in zip(changed, rest, strict=True):
+        assert scores[name] == 0.0
+    outfit = rest[list(changed).index("outfit_recognised")]
+    assert outfit["garment_error"] > 5 > outfit["background_error"]
+    assert outfit["identity_recognised"] == 1.0
+
+
+def test_errors_are_means_over_regions(root, exact):
+    pair = pairs_of(root).pairs[0]
+    truth = exact.entry(pair.target).draw()
+    grey = np.full_like(truth.rgb, 128)
+    scores = exact(pair.target, [Image.fromarray(grey)])[0]
+    for name, layers in REGIONS.items():
+        where = np.isin(truth.layer, layers)
+        if where.any():
+            assert scores[name] == pytest.approx(np.abs(truth.rgb[where].astype(float) - 128).mean())
+
+
+def test_unknown_pictures_and_too_few_people_are_errors(root, exact):
+    with pytest.raises(PgpisError, match=r"3 people for '(test|train)', 4 are needed"):
+        ExactScores(root, candidates=4)
+    with pytest.raises(PgpisError, match=r"does not know img/x\.jpg"):
+        exact.entry(root / "img/x.jpg")
+
+
+def test_a_picture_painted_onto_its_own_pose_is_itself(root):
+    dataset = pairs_of(root)
+    maps = {pair.target: pair.iuv for pair in dataset.pairs}
+    pair = dataset.pairs[0]
+    source, iuv = np.asarray(read_image(pair.source)), iuv_of(maps[pair.source])
+    itself = warp(source, iuv, iuv)
+    person = iuv[..., 0] > 0
+    inner = binary_erosion(person, iterations=OUTLINE)
+    assert np.abs(itself.astype(int) - source)[inner].mean() < 4  # several pixels share a texel
+    moved = warp(source, iuv, iuv_of(pair.iuv))
+    truth = np.asarray(read_image(pair.target)).astype(int)
+    person = iuv_of(pair.iuv)[..., 0] > 0
+    assert np.abs(moved - truth)[person].mean() < np.abs(source.astype(int) - truth)[person].mean()
+
+
+def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
+    train = pairs_of(root, "train")
+    nearest = NearestTraining(train)
+    pair = train.pairs[0]
+    assert nearest(train.read_pose(pair), pair.target, pair.iuv) == pair.target
+
+
+@pytest.mark.slow
+def test_the_script_scores_folders(root, tmp_path):
+    dataset = pairs_of(root)
+    (tmp_path / "blurred").mkdir()
+    for pair in dataset.pairs:
+        read_image(pair.target).reduce(4).resize((88, 128)).save(tmp_path / f"blurred/{pair.pair_id}.png")
+    words = [
+        "--root",
+        root,
+        "--out",
+        tmp_path / "out",
+        "--candidates",
+        3,
+        "--generated",
+        f"blur={tmp_path / 'blurred'}",
+    ]
+    command = [sys.executable, REPOSITORY / "scripts/bench_synth.py", *words]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
+    assert run.returncode == 0, run.stderr
+    rows = {line.split("|")[1].strip(): line for line in run.stdout.splitlines()[2:]}
+    assert list(rows)[-2:] == ["truth", "blur"]
+    assert (tmp_path / "out/benchmark.md").read_text() == run.stdout
+    assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == len(dataset)
