@@ -25,7 +25,7 @@ from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image
 from pgpis.preprocess.densepose.detector import choose_people, pool_boxes
 from pgpis.preprocess.densepose.model import normalise, resize_input
 from pgpis.preprocess.settings import PrepareSettings
-from pgpis.preprocess.stages import face_encoder, pose_estimator
+from pgpis.preprocess.tools import face_encoder, pose_estimator
 from pgpis.synth.render import draw
 from pgpis.synth.sampling import views_of
 from pgpis.uv_texture import TextureMapper

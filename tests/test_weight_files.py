@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from pgpis import weight_files
 from pgpis.errors import PgpisError
-from pgpis.weight_files import CATALOGUE, WeightFile, expected_file, fetch, find, states, verify, weights_folder
+from pgpis.weight_files import (
+    CATALOGUE,
+    WeightFile,
+    catalogue,
+    expected_file,
+    fetch,
+    find,
+    states,
+    verify,
+    weights_folder,
+)
 
 ROOT = Path(__file__).parents[1]
 BODY = bytes(range(256)) * 40
@@ -99,7 +108,7 @@ def toy(monkeypatch):
 
     def add(name="toy", url=URL, files=("toy/net.pth",), commercial=True, **more):
         entry = WeightFile(name, files, url, "CC BY 4.0", commercial, "tests", **more)
-        monkeypatch.setattr(weight_files, "CATALOGUE", {**CATALOGUE, name: entry})
+        monkeypatch.setattr(catalogue, "CATALOGUE", {**CATALOGUE, name: entry})
         return name
 
     return add

@@ -6,10 +6,9 @@ from email.message import Message
 
 import pytest
 
-from pgpis import weight_files
 from pgpis.cli import weights
 from pgpis.errors import PgpisError
-from pgpis.weight_files import CATALOGUE, WeightFile
+from pgpis.weight_files import CATALOGUE, WeightFile, catalogue, fetch
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
 
@@ -24,7 +23,7 @@ def home(tmp_path, monkeypatch):
         name: WeightFile(name, (f"{name}.pth",), f"https://example.org/{name}.pth", "CC0", commercial, "tests")
         for name, commercial in (("one", True), ("gone", None), ("bound", False))
     }
-    for module in (weight_files, weights):
+    for module in (catalogue, weights):
         monkeypatch.setattr(module, "CATALOGUE", {**CATALOGUE, **toys})
 
     def opener(request, timeout):
@@ -35,7 +34,7 @@ def home(tmp_path, monkeypatch):
         answer.headers["Content-Length"] = "5"
         return answer
 
-    monkeypatch.setitem(weight_files.fetch.__kwdefaults__, "opener", opener)
+    monkeypatch.setitem(fetch.__kwdefaults__, "opener", opener)
     return tmp_path / "home"
 
 

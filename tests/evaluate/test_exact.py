@@ -20,14 +20,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    from pgpis.synth.dataset import DatasetOptions, make_unit, write_lists
-
+def root(draw_people, tmp_path_factory):
     root = tmp_path_factory.mktemp("people")
-    options = DatasetOptions(6, 2, (128, 88), seed=11, test_share=0.5, textures="none")
-    for unit in options.units():
-        make_unit(root, options, unit)
-    write_lists(root, options, options.units())
+    draw_people(root, people=6, views=2, seed=11, size=(128, 88), share=0.5)
     return root
 
 

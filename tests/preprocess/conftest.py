@@ -35,15 +35,10 @@ def settings(weights):
 
 
 @pytest.fixture(scope="session")
-def people(tmp_path_factory):
+def people(draw_people, tmp_path_factory):
     """Two people in two views with all conditions, textures as the published procedure makes them."""
-    from pgpis.synth.dataset import DatasetOptions, make_unit, write_lists
-
     root = tmp_path_factory.mktemp("people")
-    options = DatasetOptions(2, 2, (128, 88), seed=5, test_share=0.5, textures="seen")
-    for unit in options.units():
-        make_unit(root, options, unit)
-    write_lists(root, options, options.units())
+    draw_people(root, people=2, views=2, seed=5, size=(128, 88), textures="seen", share=0.5)
     return root
 
 

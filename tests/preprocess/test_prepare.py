@@ -199,7 +199,7 @@ class TestNobody:
 
     def test_no_model_is_loaded_where_nothing_is_to_do(self, photos, run, blind, monkeypatch):
         run(photos, weights=blind)
-        monkeypatch.setattr(stages, "build_stage", pytest.fail)
+        monkeypatch.setattr("pgpis.preprocess.run.build_stage", pytest.fail)
         assert run(photos, weights=photos / "nowhere").made == {}
 
     def test_a_texture_follows_its_map(self, photos, run, blind):

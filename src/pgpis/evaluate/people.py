@@ -18,7 +18,7 @@ from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.preprocess.face import FaceEncoder
 from pgpis.preprocess.pose import PoseEstimator
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
-from pgpis.preprocess.stages import face_encoder, pose_estimator
+from pgpis.preprocess.tools import face_encoder, pose_estimator
 
 FACE_SCORES = ("face_cosine_source", "face_cosine_target", "face_euclidean_source", "face_euclidean_target")
 HANDS = slice(LEFT_HAND_START, POINT_COUNTS["wholebody133"])

@@ -7,6 +7,7 @@ import importlib
 import io
 import math
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -63,7 +64,7 @@ class FaceEncoder(Protocol):
         """Return the faces of an RGB picture, the largest first."""
 
 
-class _LandmarkEncoder:
+class _LandmarkEncoder(ABC):
     """Detection, enlargement of small faces, embedding.
 
     Args:
@@ -97,13 +98,13 @@ class _LandmarkEncoder:
         landmarks = (face.landmarks - np.array(corner, np.float32)) * scale + (scale - 1) / 2
         return self.embed(np.ascontiguousarray(np.asarray(enlarged)[..., ::-1]), landmarks.astype(np.float32))
 
+    @abstractmethod
     def detect(self, pixels: Pixels) -> list[FoundFace]:
         """Return the faces of a BGR picture."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the embedding of the face at the landmarks of a BGR picture."""
-        raise NotImplementedError
 
 
 class InsightFaceEncoder(_LandmarkEncoder):

@@ -17,7 +17,8 @@ from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
 from pgpis.preprocess.record import Record, append
 from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import build_stage, is_valid, require_weights
+from pgpis.preprocess.stages import build_stage, is_valid
+from pgpis.preprocess.tools import require_weights
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from pgpis.preprocess.settings import (
     PrepareSettings,
     refuse_absent,
 )
+from pgpis.preprocess.tools import face_encoder, pose_estimator
 from pgpis.uv_texture import TEXTURE_SIZE, TextureMapper
 from pgpis.weight_files import find
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
     from pgpis.preprocess.pose import PoseEstimator
 
 log = logging.getLogger(__name__)
-
-ONNX_GPU = "pip install onnxruntime-gpu in place of onnxruntime"
 
 
 class Stage(ABC):
@@ -227,72 +225,6 @@ class FaceMaskStage(FaceStage):
         box = self.face(picture).box
         save_image(self.parser(picture, box), files.path("face_mask"))
         return box
-
-
-def weights_of(condition: Condition, settings: PrepareSettings) -> tuple[str, ...]:
-    """Return the catalogue's names of the weights that a stage loads."""
-    face = ("facexlib-detection", "facexlib-recognition") if settings.face == "facexlib" else (f"face-{settings.face}",)
-    own = settings.densepose_weights is not None
-    names: dict[Condition, tuple[str, ...]] = {
-        "pose": ("pose-detector", f"pose-{settings.pose}"),
-        "densepose": () if own else (f"densepose-{settings.densepose}",),
-        "face": face,
-        "face_mask": (*face, "facexlib-parsing"),
-    }
-    return names.get(condition, ())
-
-
-def require_weights(condition: Condition, settings: PrepareSettings) -> None:
-    """Look for the weights of a stage before anything starts.
-
-    Raises:
-        PgpisError: A file is missing; names it and the command that gets it.
-    """
-    for name in weights_of(condition, settings):
-        find(name, settings.weights)
-
-
-def face_encoder(settings: PrepareSettings) -> FaceEncoder:
-    """Load the models that find and embed faces.
-
-    Raises:
-        PgpisError: A package or file is missing.
-    """
-    from pgpis.preprocess.face import FacexlibEncoder, InsightFaceEncoder
-
-    if settings.face == "facexlib":
-        detection, recognition = (
-            find(f"facexlib-{part}", settings.weights)[0] for part in ("detection", "recognition")
-        )
-        return FacexlibEncoder(detection, recognition, settings.upscale_faces, settings.device)
-    folder = find(f"face-{settings.face}", settings.weights)[0].parent
-    return InsightFaceEncoder(folder, settings.upscale_faces, onnx_device(settings.device))
-
-
-def pose_estimator(settings: PrepareSettings) -> PoseEstimator:
-    """Load the models that find people and their key points.
-
-    Raises:
-        PgpisError: A package or file is missing.
-    """
-    from pgpis.preprocess.pose import RTMPoseEstimator
-
-    detector, estimator = (find(f"pose-{name}", settings.weights)[0] for name in ("detector", settings.pose))
-    device = onnx_device(settings.device)
-    return RTMPoseEstimator(detector, estimator, settings.skeleton, settings.pose_threshold, device)
-
-
-def onnx_device(device: str) -> str:
-    """Return where ONNX models can run: the CPU, with a warning, where the runtime knows no GPU."""
-    if device.startswith("cuda"):
-        try:
-            providers = importlib.import_module("onnxruntime").get_available_providers()
-        except ImportError:
-            return device  # the message that it is missing comes from the library that needs it
-        if "CUDAExecutionProvider" not in providers:
-            log.warning("this onnxruntime knows no GPU, poses and faces are found on the CPU: %s", ONNX_GPU)
-            return "cpu"
-    return device
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,66 @@
+"""Taking the catalogued files out of a zip that may be damaged or hostile."""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from pgpis.errors import PgpisError
+from pgpis.weight_files.catalogue import WeightFile
+from pgpis.weight_files.checksums import CHUNK
+
+
+def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
+    """Take the catalogued files out of a zip, all or none.
+
+    Raises:
+        PgpisError: The zip is damaged, holds an unsafe name or a link, or lacks a file.
+    """
+    try:
+        with (
+            zipfile.ZipFile(archive) as packed,
+            tempfile.TemporaryDirectory(dir=target, prefix=f".{entry.name}-") as temporary,
+        ):
+            _refuse_unsafe(packed, archive)
+            made: list[tuple[Path, Path]] = []
+            for number, file in enumerate(entry.files):
+                half = Path(temporary) / str(number)
+                with packed.open(_member(entry, file, packed, archive)) as source, half.open("wb") as out:
+                    while chunk := source.read(CHUNK):
+                        out.write(chunk)
+                made.append((half, target / file))
+            for half, path in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                half.replace(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise PgpisError(
+            f"{archive} is a damaged zip: {error}", hint=f"delete it if it is there, then get {entry.url} again"
+        ) from error
+
+
+def _refuse_unsafe(packed: zipfile.ZipFile, archive: Path) -> None:
+    for info in packed.infolist():
+        name = info.orig_filename.replace("\\", "/")
+        path = PurePosixPath(name)
+        outside = path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name
+        if outside or stat.S_ISLNK(info.external_attr >> 16):
+            raise PgpisError(
+                f"{archive} holds '{info.orig_filename}': expected no links and no names that lead out of its folder",
+                hint="nothing was unpacked; do not use this file",
+            )
+
+
+def _member(entry: WeightFile, file: str, packed: zipfile.ZipFile, archive: Path) -> zipfile.ZipInfo:
+    """Return the one member of the zip that becomes ``file``, in whichever folder of the zip it lies."""
+    wanted = entry.member or PurePosixPath(file).name
+    members = [info for info in packed.infolist() if not info.is_dir() and PurePosixPath(info.filename).name == wanted]
+    if len(members) != 1:
+        raise PgpisError(
+            f"{archive} holds {len(members)} files '{wanted}', expected one: it is not what was published at "
+            f"{entry.url}",
+            hint="nothing was unpacked",
+        )
+    return members[0]

@@ -1,0 +1,134 @@
+"""Whether weights are what was published, and what they were when they came."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pgpis.errors import PgpisError
+from pgpis.weight_files.catalogue import WeightFile, catalogued
+from pgpis.weight_files.places import Found, look
+
+log = logging.getLogger(__name__)
+
+RECORD = "checksums.json"
+CHUNK = 1 << 20
+
+State = Literal["ok", "damaged", "missing", "unknown checksum"]
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What :func:`states` found out about one file."""
+
+    file: str
+    path: Path | None
+    state: State
+    reason: str | None = None
+
+
+def states(name: str, folder: str | os.PathLike[str] | None = None) -> list[FileState]:
+    """Read the files of an entry and compare them with what was recorded when they came, or was published.
+
+    Args:
+        name: Of the entry.
+        folder: Look here only, as in :func:`places`.
+
+    Returns:
+        One for each file, in the entry's order. ``unknown checksum``: there, but nothing to compare with.
+
+    Raises:
+        PgpisError: The record of checksums is damaged.
+    """
+    entry = catalogued(name)
+    return [_state(entry, file, found) for file, found in look(entry, folder).items()]
+
+
+def verify(name: str, folder: str | os.PathLike[str] | None = None) -> str | None:
+    """Return why the files of an entry cannot be used, or None.
+
+    Files are compared with the checksums recorded at :func:`fetch` and with published ones. Where there is neither,
+    they count as fine; :func:`states` tells these apart.
+
+    Args:
+        name: Of the entry.
+        folder: Look here only, as in :func:`places`.
+
+    Raises:
+        PgpisError: The record of checksums is damaged.
+    """
+    return next((state.reason for state in states(name, folder) if state.reason is not None), None)
+
+
+def _state(entry: WeightFile, file: str, found: Found | None) -> FileState:
+    if found is None:
+        return FileState(file, None, "missing", f"{file} is missing")
+    try:
+        return _compare(entry, file, found)
+    except OSError as error:
+        return FileState(file, found.path, "damaged", f"{found.path} cannot be read: {error.strerror or error}")
+
+
+def _compare(entry: WeightFile, file: str, found: Found) -> FileState:
+    recorded = read_record(found.root).get(found.path.relative_to(found.root).as_posix())
+    published = None if entry.zipped else entry.sha256
+    if recorded is None and published is None:
+        return FileState(file, found.path, "unknown checksum")
+    if recorded is not None and found.path.stat().st_size != recorded["bytes"]:
+        reason = f"{found.path} is damaged: {found.path.stat().st_size} bytes, expected {recorded['bytes']}"
+        return FileState(file, found.path, "damaged", reason)
+    digest = sha256_of(found.path)
+    for expected in (recorded["sha256"] if recorded else None, published):
+        if expected is not None and not digest.startswith(expected):
+            reason = f"{found.path} is damaged: its sha256 begins with {digest[:8]}, expected {expected[:8]}"
+            return FileState(file, found.path, "damaged", reason)
+    return FileState(file, found.path, "ok")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_record(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read a folder's ``checksums.json``: ``sha256`` and ``bytes`` by file; empty where there is none.
+
+    Raises:
+        PgpisError: It is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(value["sha256"], str) and isinstance(value["bytes"], int) for value in record.values()):
+            return dict(record)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        log.debug("%s", path, exc_info=error)
+    raise PgpisError(
+        f"{path} is damaged: expected the sha256 and bytes of each file",
+        hint="delete it, then 'pgpis weights fetch' the weights again that are not to be trusted",
+    )
+
+
+def write_record(folder: Path, paths: Sequence[Path]) -> None:
+    """Add files to a folder's ``checksums.json`` as they are now."""
+    new = {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in paths
+    }
+    record = {**read_record(folder), **new}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".record-") as temporary:
+        half = Path(temporary) / RECORD
+        half.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        half.replace(folder / RECORD)

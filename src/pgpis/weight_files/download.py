@@ -1,0 +1,203 @@
+"""One download: resumed, claimed by one process, with progress."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from pgpis import __version__
+from pgpis.errors import PgpisError
+from pgpis.jobs import SECONDS_BETWEEN_LINES
+from pgpis.weight_files.catalogue import WeightFile
+from pgpis.weight_files.checksums import CHUNK
+from pgpis.weight_files.places import fetch_command
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 30.0
+
+Opener = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the user is told to do where a download fails."""
+
+    entry: WeightFile
+    folder: str | os.PathLike[str] | None
+    target: Path
+
+    @property
+    def again(self) -> str:
+        """The command that was run."""
+        accept = " --accept-licence" if self.entry.commercial is False else ""
+        return fetch_command(self.entry.name, self.folder) + accept
+
+    @property
+    def by_hand(self) -> str:
+        """How to do without network here."""
+        return (
+            f"get {self.entry.url} on another machine, put it here as {self.target / self.entry.download}, "
+            f"then run '{self.again}'"
+        )
+
+
+def download(entry: WeightFile, part: Path, told: Advice, opener: Opener) -> None:
+    """Bring ``part`` to its full length, from where it is.
+
+    Raises:
+        PgpisError: The server cannot be reached, answers otherwise than expected, or breaks off.
+    """
+    with part.open("ab") as file:
+        _claim(file, part)
+        try:
+            expected = _transfer(entry, file, told, opener)
+        finally:
+            size = file.tell()
+            if size == 0:
+                part.unlink()
+    if size == 0 or (expected is not None and size < expected):
+        raise PgpisError(
+            f"weights '{entry.name}': {entry.url} broke off after {size} of {expected or 'unknown'} bytes",
+            hint=f"{told.again} goes on from there",
+        )
+    if (expected is not None and size > expected) or (entry.size is not None and size != entry.size):
+        part.unlink()
+        raise PgpisError(
+            f"weights '{entry.name}': {entry.url} gave {size} bytes, expected {entry.size or expected}; "
+            "they were deleted",
+            hint=told.by_hand,
+        )
+
+
+def _claim(file: BinaryIO, part: Path) -> None:
+    """Keep other processes from the same download; the claim ends when the file is closed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PgpisError(f"another process is downloading {part}", hint="wait until it is done") from error
+
+
+def _transfer(entry: WeightFile, file: BinaryIO, told: Advice, opener: Opener) -> int | None:
+    """Append what is missing to a file and return the length it should have, None if the server does not say."""
+    offset = file.seek(0, os.SEEK_END)
+    with _answer(entry, offset, told, opener) as response:
+        span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        start, total = span.groups() if span else (None, None)
+        if response.status == 416 and total == str(offset):
+            return offset  # it was complete
+        if response.status == 416 or (response.status == 206 and start != str(offset)):
+            file.truncate(0)
+            return _transfer(entry, file, told, opener)
+        if response.status == 200:
+            offset = 0
+            file.truncate(0)
+            file.seek(0)
+        length = response.headers.get("Content-Length", "")
+        expected = offset + int(length) if length.isdecimal() else None
+        if total is not None and total.isdecimal():
+            expected = int(total)
+        with _meter(entry.name, expected, offset) as advance:
+            while chunk := _read(response, entry, told):
+                file.write(chunk)
+                advance(len(chunk))
+    return expected
+
+
+def _answer(entry: WeightFile, offset: int, told: Advice, opener: Opener) -> Any:
+    """Ask for the bytes from ``offset`` on and return a response of status 200, or 206 or 416 where they were asked.
+
+    Raises:
+        PgpisError: There is no other answer.
+    """
+    if urlsplit(entry.url).scheme not in {"http", "https"}:
+        raise PgpisError(f"weights '{entry.name}': {entry.url} is no http or https address")
+    headers = {"User-Agent": f"pgpis/{__version__}", **({"Range": f"bytes={offset}-"} if offset else {})}
+    request = urllib.request.Request(entry.url, headers=headers)  # noqa: S310  (the scheme was checked)
+    try:
+        response = opener(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        response = error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise PgpisError(
+            f"weights '{entry.name}': cannot reach {urlsplit(entry.url).hostname} ({reason})", hint=told.by_hand
+        ) from error
+    final = urlsplit(getattr(response, "url", None) or entry.url)
+    wanted = {200, 206, 416} if offset else {200}
+    problem = None
+    if response.status not in wanted:
+        problem = f"the server answered {response.status}"
+    elif final.scheme != "https" and final.scheme != urlsplit(entry.url).scheme:
+        problem = f"the server sends on to {final.scheme}://{final.hostname}, which is not safe"
+    elif response.status != 416 and response.headers.get("Content-Type", "").startswith("text/html"):
+        problem = "the server answered with a web page"
+    if problem is not None:
+        response.close()
+        raise PgpisError(f"weights '{entry.name}': {entry.url}: {problem}", hint=told.by_hand)
+    return response
+
+
+def _read(response: Any, entry: WeightFile, told: Advice) -> bytes:
+    try:
+        chunk: bytes = response.read(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise PgpisError(
+            f"weights '{entry.name}': {entry.url} broke off ({error or type(error).__name__})",
+            hint=f"{told.again} goes on from there",
+        ) from error
+    return chunk
+
+
+@contextmanager
+def _meter(doing: str, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
+    """Show bytes done, bytes a second and the time left: a bar on a terminal, else a line now and then.
+
+    Args:
+        doing: What is said beside the bar.
+        total: All bytes, if known.
+        done: Those that are there already.
+
+    Yields:
+        A function that is told how many more bytes have come.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(TextColumn(doing), *columns, console=console) as bar:
+            task = bar.add_task(doing, total=total, completed=done)
+            yield lambda count: bar.advance(task, count)
+        return
+    begun = told = time.monotonic()
+    before = done
+
+    def tell(count: int) -> None:
+        nonlocal done, told
+        done += count
+        now = time.monotonic()
+        if now - told >= SECONDS_BETWEEN_LINES or done == total:
+            told = now
+            rate = (done - before) / max(now - begun, 1e-9)
+            rest = "" if total is None else f" of {decimal(total)}, {(total - done) / rate:.0f} s left"
+            log.info("%s: %s at %s/s%s", doing, decimal(done), decimal(int(rate)), rest)
+
+    yield tell

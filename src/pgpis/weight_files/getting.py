@@ -1,0 +1,116 @@
+"""Getting weights: from the network, or from what was put into the folder by hand."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.request
+from pathlib import Path
+
+from pgpis.errors import PgpisError
+from pgpis.weight_files.archive import unpack
+from pgpis.weight_files.catalogue import WeightFile, catalogued
+from pgpis.weight_files.checksums import read_record, sha256_of, verify, write_record
+from pgpis.weight_files.download import Advice, Opener, download
+from pgpis.weight_files.places import fetch_command, look, weights_folder
+
+log = logging.getLogger(__name__)
+
+
+def fetch(
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    accept_licence: bool = False,
+    opener: Opener = urllib.request.urlopen,
+) -> list[Path]:
+    """Download the files of an entry, unless they are there.
+
+    A download that was broken off goes on where it was. Files appear under their names when they are complete and
+    their checksums, where published, are right. A damaged file is downloaded again. A zip that was put into the folder
+    by hand is unpacked without network. Size and sha256 of each file are recorded in ``checksums.json``.
+
+    Args:
+        name: Of the entry.
+        folder: Where to; None: :func:`weights_folder`, unless the files are in one of :func:`places` already.
+        accept_licence: You keep to a licence that does not allow every use.
+        opener: Opens a ``urllib.request.Request``; takes ``timeout``.
+
+    Returns:
+        The files, in the order of the entry.
+
+    Raises:
+        PgpisError: The licence was not accepted, there is no network, the download is incomplete or not what was
+            published, or the folder cannot be written.
+    """
+    entry = catalogued(name)
+    target = weights_folder() if folder is None else Path(folder).expanduser()
+    try:
+        paths = _already_there(entry, folder, target)
+        if paths is not None:
+            return paths
+        if entry.commercial is False and not accept_licence:
+            raise PgpisError(
+                f"weights '{name}': the licence does not allow every use ({entry.licence})",
+                hint=f"if you keep to it: {fetch_command(name, folder)} --accept-licence",
+            )
+        log.info("%s: %s to %s, licence: %s", name, entry.url, target, entry.licence)
+        return _get(entry, target, Advice(entry, folder, target), opener)
+    except OSError as error:  # of the disk: what the network raises is told where it is read
+        raise PgpisError(
+            f"weights '{name}': cannot read or write {error.filename or target}: {error.strerror or error}",
+            hint="free space or choose another folder with --folder or PGPIS_WEIGHTS",
+        ) from error
+
+
+def _already_there(entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path) -> list[Path] | None:
+    """Return the files if all are there and none is damaged; those that were put there by hand are recorded."""
+    found = look(entry, folder)
+    if any(place is None for place in found.values()):
+        return None
+    reason = verify(entry.name, folder)
+    if reason is not None:
+        log.warning("%s; it is downloaded again", reason)
+        return None
+    known = read_record(target)
+    own = [place.path for place in found.values() if place is not None and place.root == target]
+    new = [path for path in own if path.relative_to(target).as_posix() not in known]
+    if new:
+        write_record(target, new)
+    return [place.path for place in found.values() if place is not None]
+
+
+def _get(entry: WeightFile, target: Path, told: Advice, opener: Opener) -> list[Path]:
+    """Download or take what was put there by hand, check, unpack, record."""
+    paths = [target / file for file in entry.files]
+    goal = target / entry.download
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    if entry.zipped and goal.is_file():  # put there by hand, and left there
+        reason = _wrong_checksum(entry, goal)
+        if reason is not None:
+            raise PgpisError(reason, hint=f"delete it; {told.by_hand}")
+        unpack(entry, goal, target)
+    else:
+        part = goal.with_name(f"{goal.name}.part")
+        download(entry, part, told, opener)
+        reason = _wrong_checksum(entry, part)
+        if reason is not None:
+            part.unlink()
+            raise PgpisError(f"{reason}; it was deleted", hint=told.by_hand)
+        if entry.zipped:
+            try:
+                unpack(entry, part, target)
+            except PgpisError:
+                part.unlink()
+                raise
+            part.unlink()
+        else:
+            part.replace(goal)
+    write_record(target, paths)
+    return paths
+
+
+def _wrong_checksum(entry: WeightFile, path: Path) -> str | None:
+    if entry.sha256 is None or (digest := sha256_of(path)).startswith(entry.sha256):
+        return None
+    return f"{path} is not what was published: its sha256 begins with {digest[:8]}, expected {entry.sha256[:8]}"

@@ -1,0 +1,122 @@
+"""Where weights lie: the weights folder, and the caches of the libraries."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from pgpis.errors import PgpisError
+from pgpis.weight_files.catalogue import WeightFile, catalogued
+
+DEFAULT_FOLDER = "~/.cache/pgpis/weights"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of an entry, and the folder below which it was found."""
+
+    root: Path
+    path: Path
+
+
+def weights_folder() -> Path:
+    """Return the folder that weights are downloaded to: ``$PGPIS_WEIGHTS``, or one below ``~/.cache``."""
+    return Path(os.environ.get("PGPIS_WEIGHTS") or DEFAULT_FOLDER).expanduser()
+
+
+def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the folders in which the files of an entry are looked for, in this order.
+
+    Args:
+        name: Of the entry.
+        folder: Look here only; None: the weights folder, pgpis' own cache, then the caches of the libraries.
+    """
+    entry = catalogued(name)
+    if folder is not None:
+        return [Path(folder).expanduser()]
+    caches = [place for cache in entry.caches if (place := _cache_folder(cache)) is not None]
+    return list(dict.fromkeys([weights_folder(), Path(DEFAULT_FOLDER).expanduser(), *caches]))
+
+
+def locate(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Path | None]:
+    """Return where each file of an entry lies, None where it is nowhere; nothing is read.
+
+    Args:
+        name: Of the entry.
+        folder: Look here only, as in :func:`places`.
+    """
+    return {file: None if found is None else found.path for file, found in look(catalogued(name), folder).items()}
+
+
+def find(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the files of an entry.
+
+    Args:
+        name: Of the entry.
+        folder: Look here only, as in :func:`places`. In every place a file may also lie without its subfolder.
+
+    Raises:
+        PgpisError: A file is nowhere; names every missing one, the places, and the command that gets them.
+    """
+    located = locate(name, folder)
+    missing = [file for file, path in located.items() if path is None]
+    if missing:
+        looked = ", ".join(map(str, places(name, folder)))
+        raise PgpisError(
+            f"weights '{name}': {', '.join(missing)} not found, looked in {looked}", hint=fetch_command(name, folder)
+        )
+    return [path for path in located.values() if path is not None]
+
+
+def expected_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
+    """Return where the file of an entry with one file is, or is expected if it is nowhere."""
+    found = next(iter(locate(name, folder).values()))
+    return found if found is not None else places(name, folder)[0] / catalogued(name).files[0]
+
+
+def fetch_command(name: str, folder: str | os.PathLike[str] | None = None) -> str:
+    """Return the command that fetches an entry."""
+    option = "" if folder is None else f" --folder {shlex.quote(str(folder))}"
+    return f"pgpis weights fetch {name}{option}"
+
+
+def _cache_folder(cache: str) -> Path | None:
+    """Return a folder of a library with its environment variables applied; None: its package is not installed."""
+    package, colon, inner = cache.partition(":")
+    if colon:
+        spec = importlib.util.find_spec(package)
+        return Path(spec.origin).parent / inner if spec is not None and spec.origin else None
+    library, slash, rest = cache.removeprefix("~/.cache/").partition("/")
+    if library in {"torch", "rtmlib"} and slash:
+        home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+        return Path(os.environ.get("TORCH_HOME", f"{home}/{library}")).expanduser() / rest
+    return Path(cache).expanduser()
+
+
+def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Found | None]:
+    """Return each file of an entry, None where it is nowhere; see :func:`places`."""
+    found: dict[str, Found | None] = {}
+    roots = places(entry.name, folder)
+    for file in entry.files:
+        candidates = (Found(root, root / name) for root in roots for name in (file, PurePosixPath(file).name))
+        found[file] = next((candidate for candidate in candidates if candidate.path.is_file()), None)
+        if found[file] is None and folder is None:
+            found[file] = _hub_cached(entry)
+    return found
+
+
+def _hub_cached(entry: WeightFile) -> Found | None:
+    """Return the file in the cache of the Hugging Face hub, if it comes from there."""
+    parts = urlsplit(entry.url)
+    match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts.path)
+    if parts.hostname != "huggingface.co" or match is None or entry.zipped:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(match[1], match[3], revision=match[2])
+    return Found(Path(path).parent, Path(path)) if isinstance(path, str) else None
