@@ -220,6 +220,23 @@ def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path)
         assert values["fid_train"] > 0
 
 
+def test_a_source_that_cannot_be_read_costs_its_face_scores_only(words, toy_root, generated, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    dataset = DeepFashion(root, "test")
+    dataset.setup()
+    broken = dataset.pairs[0].source
+    for pair in dataset.pairs:  # it is a target too, and those pairs are left out
+        if pair.target == broken:
+            (generated / f"{pair.pair_id}.png").unlink()
+    broken.write_bytes(b"no picture")
+    assert main([str(root) if word == str(toy_root) else word for word in words()]) == 1
+    content, values = results(tmp_path / "out")
+    assert content["samples"] == 4
+    assert 0 < values["face_cosine_target"] <= 1
+    assert f"no face is compared with a source: cannot read picture {broken}" in capsys.readouterr().err
+
+
 def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path, capsys):
     better = tmp_path / "better"
     better.mkdir()

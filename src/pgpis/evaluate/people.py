@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from pgpis.preprocess.pose import PoseEstimator
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
 from pgpis.preprocess.tools import face_encoder, pose_estimator
 
+log = logging.getLogger(__name__)
+
 FACE_SCORES = ("face_cosine_source", "face_cosine_target", "face_euclidean_source", "face_euclidean_target")
 HANDS = slice(LEFT_HAND_START, POINT_COUNTS["wholebody133"])
 
@@ -31,7 +34,7 @@ ReadSource = Callable[[Path], torch.Tensor]
 class FaceScores:
     """Cosine and distance between the largest face of a generated picture and those of its source and target.
 
-    Pairs in which either face is not found have no value.
+    Pairs in which either face is not found, or the source cannot be read, have no value.
 
     Args:
         encoder: Finds and embeds faces.
@@ -62,7 +65,11 @@ class FaceScores:
 
     def _source(self, path: Path) -> torch.Tensor | None:
         if path not in self._sources:
-            self._sources[path] = self._embedding(self.read(path))
+            try:
+                self._sources[path] = self._embedding(self.read(path))
+            except PgpisError as error:
+                log.warning("no face is compared with a source: %s", error.message)
+                self._sources[path] = None
         return self._sources[path]
 
 
