@@ -7,6 +7,10 @@ it is, the nearest training picture, the source's surface painted onto the targe
 ``--generated`` folder of pictures that ``pgpis test`` or ``predict`` made. Pictures of the first rows are written too,
 so that they can be looked at; what is there is not made again. Scoring takes seconds a pair: other people and outfits
 are drawn in the true one's place.
+
+Two columns come from our own small encoder, the source encoder of the shipped FPDM, and are comparable with nothing
+outside this table: ``token distance`` is one minus the mean cosine of the tokens of both pictures, in the manner of
+LPIPS; ``Fréchet distance`` is that of its embeddings of all pictures, in the manner of FID.
 """
 
 from __future__ import annotations
@@ -30,12 +34,16 @@ from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
-from pgpis.images import read_image, resize, save_image, write_text
+from pgpis.images import image_to_tensor, read_image, resize, save_image, write_text
 from pgpis.jobs import meter
 from pgpis.keypoints import Keypoints
-from pgpis.metrics import PSNR, SSIM
+from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
+from pgpis.models.encoders import encode_tokens
+from pgpis.pipelines import FPDMPipeline
+from pgpis.pipelines.bundle import SHIPPED, load_bundle
 
-COLUMNS = ("ssim", "psnr", *NAMES)
+COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)
+ENCODER = "synth-fpdm"
 HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
 
 Maker = Callable[[Pair], Image.Image]
@@ -74,8 +82,26 @@ def baselines(root: Path, test: DeepFashion) -> dict[str, Maker]:
     }
 
 
-def score(rows: dict[str, list[Path]], pairs: Sequence[Pair], exact: ExactScores) -> dict[str, dict[str, np.ndarray]]:
-    """Score the pictures of all rows."""
+class OwnEncoder:
+    """The small encoder that ships with pgpis, as a judge."""
+
+    def __init__(self) -> None:
+        pipeline = load_bundle(FPDMPipeline, SHIPPED[ENCODER].path)
+        self.encoder = pipeline.source_encoder.eval()
+        self.size = int(pipeline.conditioner.config.source_size)
+
+    @torch.inference_mode()
+    def __call__(self, files: Sequence[Path]) -> torch.Tensor:
+        """Return the tokens of pictures, class token first, ``(B, N, D)``."""
+        pictures = [image_to_tensor(resize(read_image(path), self.size, self.size)) for path in files]
+        batches = torch.stack(pictures).split(32)
+        return torch.cat([encode_tokens(self.encoder, batch) for batch in batches])
+
+
+def score(
+    rows: dict[str, list[Path]], pairs: Sequence[Pair], exact: ExactScores
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, float]]:
+    """Score the pictures of all rows; return values by row, column and pair, and each row's Fréchet distance."""
     metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
     values = {name: {column: np.full(len(pairs), np.nan) for column in COLUMNS} for name in rows}
     with meter("scoring", len(pairs)) as advance:
@@ -93,21 +119,38 @@ def score(rows: dict[str, list[Path]], pairs: Sequence[Pair], exact: ExactScores
                 for column, value in scores.items():
                     values[name][column][index] = value
             advance(1)
-    return values
+    encode = OwnEncoder()
+    reference = encode([pair.target for pair in pairs if pair.target is not None])
+    frechet = {}
+    for name, files in rows.items():
+        tokens = encode(files)
+        cosine = torch.nn.functional.cosine_similarity(tokens[:, 1:], reference[:, 1:], dim=-1)
+        values[name]["token_distance"] = 1 - cosine.mean(dim=1).double().numpy()
+        frechet[name] = frechet_distance(*statistics(tokens[:, 0]), *statistics(reference[:, 0]))
+    return values, frechet
 
 
-def table(rows: dict[str, dict[str, np.ndarray]]) -> str:
+def statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and covariance of features ``(N, D)``."""
+    gathered = FeatureStatistics(features.shape[1])
+    gathered.update(features)
+    mean, covariance = gathered.compute()
+    return mean, covariance
+
+
+def table(rows: dict[str, dict[str, np.ndarray]], frechet: dict[str, float]) -> str:
     """Return the table in Markdown: means and 95 % intervals over pairs."""
-    arrows = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in COLUMNS]
-    lines = [f"| | {' | '.join(arrows)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
+    shown = (*COLUMNS, "Fréchet distance")
+    arrows = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in shown]
+    lines = [f"| | {' | '.join(arrows)} |", f"| --- |{' --- |' * len(arrows)}"]
     for name, values in rows.items():
         cells = []
         for column in COLUMNS:
             finite = values[column][np.isfinite(values[column])]
             low, high = bootstrap_interval(values[column])
-            digits = 3 if column in ("ssim", "pose_recognised", "identity_recognised", "outfit_recognised") else 2
+            digits = 2 if column == "psnr" or column.endswith("_error") else 3
             cells.append(f"{finite.mean():.{digits}f} ({low:.{digits}f}-{high:.{digits}f})" if len(finite) else "-")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {frechet[name]:.3f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -138,10 +181,12 @@ def main() -> int:
             raise PgpisError(f"{folder} lacks {len(matches.missing)} of {len(test)} pairs, e.g. {matches.missing[0]}")
         found = {pair.pair_id: path for pair, path in matches.files}
         made[name] = [found[pair.pair_id] for pair in test.pairs]
-    rows = score(made, test.pairs, exact)
-    text = table(rows)
+    rows, frechet = score(made, test.pairs, exact)
+    text = table(rows, frechet)
     write_text(arguments.out / "benchmark.md", text)
     means = {row: {column: float(np.nanmean(values[column])) for column in COLUMNS} for row, values in rows.items()}
+    for row, distance in frechet.items():
+        means[row]["frechet_distance"] = distance
     write_text(arguments.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
     for name, values in rows.items():
         lines = io.StringIO()

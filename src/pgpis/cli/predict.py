@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
 
 from pgpis.cli import lightning
 from pgpis.cli.prepare import add_settings, settings_of
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
+from pgpis.pipelines.bundle import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 FOLDER_OPTIONS = (
@@ -25,6 +27,9 @@ FOLDER_OPTIONS = (
     "save_conditions",
 )
 PREFIX = "prepare-"
+MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
+
+log = logging.getLogger(__name__)
 
 
 def parser() -> OneLineParser:
@@ -35,8 +40,12 @@ def parser() -> OneLineParser:
         epilog="All other options are keys of the recipe: 'pgpis predict --out . --print_config' shows them.",
         allow_abbrev=False,
     )
-    short.add_argument("--config", action="append", default=[], help="recipe, may be repeated [fpdm.yaml]")
-    short.add_argument("--pipeline", help="pipeline folder or hub id; without it, give --ckpt_path")
+    short.add_argument("--config", action="append", default=[], help="recipe, may be repeated [the pipeline's]")
+    short.add_argument(
+        "--pipeline",
+        help=f"pipeline folder, hub id or bundle, or a model that ships with pgpis: {', '.join(SHIPPED)}; "
+        "without it and --config, one of these",
+    )
     short.add_argument("--sources", help="folder (or one file) of source pictures")
     short.add_argument(
         "--poses",
@@ -78,7 +87,9 @@ def parser() -> OneLineParser:
 
 def to_config_words(options: argparse.Namespace) -> list[str]:
     """Spell the short options as keys of the config system."""
-    words = [f"--config={name}" for name in options.config or ["fpdm.yaml"]]
+    shipped = SHIPPED.get(options.pipeline)
+    usual = "fpdm.yaml" if shipped is None else shipped.recipe
+    words = [f"--config={name}" for name in options.config or [usual]]
     long_forms = {
         "--model.init_args.pipeline": options.pipeline,
         "--model.init_args.images_per_pair": options.images_per_pair,
@@ -135,7 +146,15 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
     }
 
 
+def shipped_model(options: argparse.Namespace) -> str:
+    """Choose the shipped model that the options ask for: MCLD's are MCLD's."""
+    return "synth-mcld" if any(getattr(options, name) for name in MCLD_OPTIONS) else "synth-fpdm"
+
+
 def run(verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis predict``; 1 if a pair failed."""
     options, rest = parser().parse_known_args(list(words))
+    if options.pipeline is None and not options.config and not any(word.startswith("--ckpt_path") for word in rest):
+        options.pipeline = shipped_model(options)
+        log.info("no --config: %s, which ships with pgpis and knows drawn people only", options.pipeline)
     return lightning.run(verb, [*to_config_words(options), *rest])

@@ -110,11 +110,21 @@ class ExactScores:
 
 
 def _score(ours: Pixels, truth: Picture, drawn: Mapping[str, Sequence[Pixels]]) -> dict[str, float]:
-    difference = np.abs(ours.astype(np.int16) - truth.rgb.astype(np.int16)).mean(axis=-1)
-    errors = {name: _mean(difference, np.isin(truth.layer, layers)) for name, layers in REGIONS.items()}
+    errors = region_errors(ours, truth)
     own = _distance(ours, truth.rgb)
     recognised = {name: float(all(own < _distance(ours, other) for other in others)) for name, others in drawn.items()}
     return {**errors, **recognised}
+
+
+def region_errors(ours: Pixels, truth: Picture) -> dict[str, float]:
+    """Return the mean absolute difference of colours by region, NaN for one that the truth does not show.
+
+    Args:
+        ours: The generated picture, ``(H, W, 3)`` RGB, of the truth's size.
+        truth: The exact drawing.
+    """
+    difference = np.abs(ours.astype(np.int16) - truth.rgb.astype(np.int16)).mean(axis=-1)
+    return {name: _mean(difference, np.isin(truth.layer, layers)) for name, layers in REGIONS.items()}
 
 
 def _mean(difference: NDArray[np.floating], where: NDArray[np.bool_]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +85,8 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
         hidden_dim: See :class:`Combiner`.
         dropout: See :class:`Combiner`.
         image_size: Side of the encoder's square input in pixels; None takes the encoder's own.
+        fit: How training brings source and target to that square: ``crop`` as officially, or ``squash`` as stage 2
+            does, which keeps head and feet of an upright picture.
 
     Source: FPDM, section "Image-Pose Fusion Model".
     Deviation: The official B4 feeds the unnormalised CLIP embedding of the source; here it is normalised, so that the
@@ -101,6 +103,7 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
         hidden_dim: int = 768,
         dropout: float = 0.5,
         image_size: int | None = None,
+        fit: Literal["crop", "squash"] = "crop",
     ) -> None:
         super().__init__()
         self.encoder = build_vision_encoder(dict(encoder_config))
@@ -117,6 +120,7 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
         hidden_dim: int = 768,
         dropout: float = 0.5,
         image_size: int | None = None,
+        fit: Literal["crop", "squash"] = "crop",
     ) -> FusionEmbedder:
         """Build a prior around an encoder given by hub id, folder or configuration; other arguments as the class's."""
         built = build_vision_encoder(encoder)
@@ -127,6 +131,7 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
             hidden_dim=hidden_dim,
             dropout=dropout,
             image_size=image_size,
+            fit=fit,
         )
         embedder.encoder = built
         return embedder
@@ -143,10 +148,10 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
         Source: Official stage 1 runs CLIP's processor (short edge, centre crop) on source and target, and squashes the
             pose to a square first.
         """
-        size = self.input_size
+        size, fit = self.input_size, self.config.fit
         specs = {
-            "prior_source": ImageSpec("source", size, size, fit="crop"),
-            "prior_target": ImageSpec("target", size, size, fit="crop"),
+            "prior_source": ImageSpec("source", size, size, fit=fit),
+            "prior_target": ImageSpec("target", size, size, fit=fit),
         }
         if self.fusion_head is not None:
             specs["prior_pose"] = ImageSpec("pose", size, size)

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.errors import PgpisError
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
@@ -23,6 +24,7 @@ class AutoencoderTask(PersonImageTask):
         vae: Hub id or folder to start from, or a configuration of ``AutoencoderKL`` for random weights.
         height: Rows of a picture in pixels.
         width: Columns of a picture in pixels.
+        crop: Train on one random square of so many pixels a picture, which costs a fraction; null: whole pictures.
         kl_weight: Weight of the KL divergence from the standard normal.
         optimizer: See ``PersonImageTask``.
         warmup_epochs: See ``PersonImageTask``.
@@ -36,6 +38,7 @@ class AutoencoderTask(PersonImageTask):
         vae: ModelSpec,
         height: int = 512,
         width: int = 352,
+        crop: int | None = None,
         kl_weight: float = 1e-6,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
         warmup_epochs: float = 0.0,
@@ -47,6 +50,9 @@ class AutoencoderTask(PersonImageTask):
         self.vae = build_vae(vae).train()
         self.height = height
         self.width = width
+        if crop is not None and crop > min(height, width):
+            raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
+        self.crop = crop
         self.kl_weight = kl_weight
 
     @property
@@ -57,6 +63,8 @@ class AutoencoderTask(PersonImageTask):
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Reconstruct the targets through a sampled latent."""
         images = batch["target_image"]
+        if train and self.crop is not None:
+            images = random_crops(images, self.crop, generator)
         posterior = self.vae.encode(images).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator, device=images.device, dtype=posterior.mean.dtype)
         difference = self.vae.decode(posterior.mean + posterior.std * noise).sample - images
@@ -82,3 +90,15 @@ class AutoencoderTask(PersonImageTask):
         loader = self.trainer.datamodule.train_dataloader()
         batch = next(iter(loader))
         return float(self.vae.encode(batch["target_image"].to(self.device)).latent_dist.mode().std())
+
+
+def random_crops(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """Cut one square of ``side`` pixels at a random place from each picture ``(B, C, H, W)``."""
+    count, _, height, width = images.shape
+
+    def draw(limit: int) -> list[int]:
+        places: list[int] = torch.randint(limit + 1, (count,), generator=generator, device=images.device).tolist()
+        return places
+
+    places = zip(images, draw(height - side), draw(width - side), strict=True)
+    return torch.stack([image[:, top : top + side, left : left + side] for image, top, left in places])

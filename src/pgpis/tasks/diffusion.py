@@ -17,6 +17,7 @@ from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
+from pgpis.pipelines.bundle import SHIPPED, load_bundle, pipeline_name
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
@@ -212,27 +213,29 @@ class DiffusionTask(PersonImageTask):
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str) -> PipelineT:
-    """Load a pipeline from a folder or the hub.
+    """Load a pipeline from a folder, the hub, a bundle, or from the package.
 
     Args:
         pipeline_class: What it must be.
-        name: Folder or hub id.
+        name: Folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
         converter: The command that makes one of official weights.
 
     Raises:
         PgpisError: It is not there, not complete, or another model's.
     """
     index = Path(name) / "model_index.json"
+    bundle = SHIPPED[name].path if name in SHIPPED else Path(name)
+    is_bundle = bundle.suffix == ".safetensors"
     try:
-        if index.is_file():
-            found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        if is_bundle or index.is_file():
+            found = pipeline_name(bundle) if is_bundle else json.loads(index.read_text(encoding="utf-8"))["_class_name"]
             if found != pipeline_class.__name__:
                 raise PgpisError(
                     f"pipeline: '{name}' is a {found}, expected a {pipeline_class.__name__}",
                     hint="--config must be the recipe of the same model",
                 )
-        loaded: PipelineT = pipeline_class.from_pretrained(name)
-    except (OSError, ValueError, AttributeError, ImportError) as error:
+        loaded: PipelineT = load_bundle(pipeline_class, bundle) if is_bundle else pipeline_class.from_pretrained(name)
+    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
         raise PgpisError(
             f"pipeline: cannot load '{name}': {str(error).splitlines()[0]}",
             hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",

@@ -38,6 +38,7 @@ class FPDMTask(DiffusionTask):
         pipeline: A pipeline folder or hub id that replaces all of the parts above, for tests and predictions.
         pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
         token_hidden_dim: Width inside the token projection.
+        projection_dropout: Dropout inside the projections.
         position_interpolation: How DINOv2 interpolates positions: ``scale_factor`` as the official weights need.
         drop_pose: Probability of dropping the pose features in training.
         drop_source: Probability of dropping the source tokens in training.
@@ -77,6 +78,7 @@ class FPDMTask(DiffusionTask):
         pipeline: str | None = None,
         pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
         token_hidden_dim: int = 768,
+        projection_dropout: float = 0.2,
         position_interpolation: PositionInterpolation = "size",
         drop_pose: float = 0.2,
         drop_source: float = 0.2,
@@ -123,6 +125,7 @@ class FPDMTask(DiffusionTask):
                 prior,
                 token_hidden_dim=token_hidden_dim,
                 pose_hidden_channels=pose_hidden_channels,
+                dropout=projection_dropout,
                 source_size=source_size or 512,
                 position_interpolation=position_interpolation,
             )

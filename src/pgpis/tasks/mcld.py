@@ -68,6 +68,7 @@ class MCLDTask(DiffusionTask):
         use_texture: Ablation: False leaves the texture's token and the ReferenceNet out.
         aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain IP-attention.
         iuv_filter: How DensePose's map is resized: ``nearest`` keeps labels, ``bicubic`` mixes them as officially.
+        part_scale: Factor on the map's part before the pose encoder, see ``MCLDConditioner``; 1 as officially.
         drop_image: Probability of zeroing CLIP's picture of the source in training.
         drop_all: Probability of zeroing both of CLIP's pictures and leaving the ReferenceNet out in training.
         drop_whole_batch: Drop for the whole batch, as the official code does, instead of per sample.
@@ -115,6 +116,7 @@ class MCLDTask(DiffusionTask):
         use_texture: bool = True,
         aggregation: Aggregation = "stage",
         iuv_filter: Literal["nearest", "bicubic"] = "nearest",
+        part_scale: int = 1,
         drop_image: float = 0.1,
         drop_all: float = 0.1,
         drop_whole_batch: bool = False,
@@ -165,6 +167,7 @@ class MCLDTask(DiffusionTask):
                 use_texture=use_texture,
                 aggregation=aggregation,
                 iuv_filter=iuv_filter,
+                part_scale=part_scale,
                 **(resampler or {}),
             )
             if pose_encoder is not None:
@@ -179,6 +182,7 @@ class MCLDTask(DiffusionTask):
                 "use_texture": use_texture,
                 "aggregation": aggregation,
                 "iuv_filter": iuv_filter,
+                "part_scale": part_scale,
             }
             for name, value in asked.items():
                 if self.conditioner.config[name] != value:

@@ -1,0 +1,217 @@
+"""Train the models that ship with pgpis, from nothing: draws the data, then runs each recipe of ``configs/synth``.
+
+    python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--jobs 2]
+
+Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done; a stage that was
+stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands and how long they took; each stage's
+own output is beside it. With ``--jobs 2`` stages that do not need each other run side by side, a core each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pgpis.evaluate.baselines import iuv_of
+from pgpis.images import read_image
+from pgpis.jobs import meter
+from pgpis.pipelines.bundle import SHIPPED, pack
+from pgpis.synth.files import write_image
+from pgpis.uv_texture import TextureMapper
+
+PEOPLE, VIEWS, SEED, SOURCES = 1600, 5, 7, 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the training.
+
+    ``words`` are those of a pgpis command; ``recipe`` is fitted with them where it is given. ``done`` is a file that
+    says that it is.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    done: Path
+    words: tuple[object, ...] = ()
+    recipe: str | None = None
+
+
+def stages(data: Path, out: Path) -> list[Stage]:
+    """Return all stages, in an order in which they can run."""
+    vae = out / "autoencoder/vae"
+    fpdm = (
+        f"--model.init_args.vae={vae}",
+        f"--model.init_args.source_encoder={out}/source_encoder/encoder",
+    )
+    prior = f"--model.init_args.fusion_embedder={out}/fusion/fusion_embedder"
+    mcld = (
+        f"--model.init_args.vae={vae}",
+        f"--model.init_args.image_encoder={out}/clip/encoder",
+    )
+    fusion = (f"--model.init_args.fusion_embedder.encoder={out}/clip/encoder",)
+    drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 0.02, "--textures", "none")
+
+    def fit(name: str, needs: tuple[str, ...] = (), words: Sequence[str] = ()) -> Stage:
+        return Stage(name, ("data", *needs), out / name / ".done", (*words,), name)
+
+    def cache(name: str, needs: tuple[str, ...], words: Sequence[str]) -> Stage:
+        folder = out / f"cache_{name}"
+        roots = [f"--data.train.init_args.root={data}"]
+        told = ("cache", "--config", f"synth/{name}.yaml", "--out", folder, "--dtype", "bfloat16", *roots, *words)
+        return Stage(f"cache_{name}", ("data", *needs), folder / ".done", told)
+
+    return [
+        Stage("data", (), data / ".done", ("synth", "--out", data, *drawn)),
+        fit("autoencoder"),
+        fit("source_encoder"),
+        fit("clip"),
+        Stage("textures", ("data",), data / ".textures"),
+        fit("fusion", ("clip",), fusion),
+        # the prior sees another pose in each step, so nothing of it is kept
+        cache("fpdm", ("autoencoder", "source_encoder"), (*fpdm, "--model.init_args.fusion_embedder=null")),
+        fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
+        cache("mcld", ("autoencoder", "clip", "textures"), mcld),
+        fit("mcld", ("cache_mcld",), (*mcld, f"--data.cache={out}/cache_mcld")),
+        Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done"),
+    ]
+
+
+def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
+    """Run one stage, and mark it as done.
+
+    Raises:
+        RuntimeError: It failed; names the file with its output.
+    """
+    start = time.monotonic()
+    if stage.name == "textures":
+        seen_textures(data, SOURCES)
+    elif stage.name == "bundles":
+        write_bundles(out)
+    else:
+        words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out))]
+        line = f"pgpis {' '.join(words)}"
+        note(out, line)
+        report = out / f"{stage.name}.txt"
+        with report.open("a", encoding="utf-8") as file:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            command = [sys.executable, "-m", "pgpis", *words]
+            code = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False).returncode
+        if code:
+            raise RuntimeError(f"stage '{stage.name}' failed with exit code {code}: see {report}")
+    stage.done.touch()
+    note(out, f"# {stage.name}: {time.monotonic() - start:.0f} s")
+
+
+def fit_words(stage: Stage, data: Path, out: Path) -> Iterator[object]:
+    """Spell a recipe's command; one that was stopped goes on."""
+    yield from ("fit", "--config", f"synth/{stage.recipe}.yaml", f"--trainer.default_root_dir={out / stage.name}")
+    yield from (f"--data.{split}.init_args.root={data}" for split in ("train", "val"))
+    yield from stage.words
+    if (out / stage.name / "checkpoints/last.ckpt").is_file():
+        yield from ("--ckpt_path", "last")
+
+
+def note(out: Path, line: str) -> None:
+    """Add a line to the log."""
+    stamp = time.strftime("%H:%M:%S", time.gmtime())
+    print(line, flush=True)
+    with (out / "log.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{stamp} {line}\n")
+
+
+def seen_textures(data: Path, views: int) -> None:
+    """Make the texture of each person's first pictures, by the published procedure: the sources that MCLD trains on."""
+    with ProcessPoolExecutor(1) as pool:
+        for split in ("train", "test"):
+            pictures = sorted((data / split).glob("*.jpg"))
+            people: dict[str, list[Path]] = {}
+            for path in pictures:
+                people.setdefault(path.name.rsplit("_", 1)[0], []).append(path)
+            chosen = [path for paths in people.values() for path in paths[: views if split == "train" else None]]
+            with meter(f"textures ({split})", len(chosen)) as advance:
+                for _ in pool.map(_texture, chosen, chunksize=8):
+                    advance(1)
+
+
+def _texture(picture: Path) -> None:
+    global _mapper  # noqa: PLW0603  made once a process
+    folder = picture.parent
+    target = folder.with_name(f"{folder.name}_texture") / f"{picture.stem}.png"
+    if target.is_file():
+        return
+    _mapper = _mapper or TextureMapper()
+    iuv = iuv_of(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
+    write_image(target, _mapper(np.asarray(read_image(picture)), iuv))
+
+
+_mapper: TextureMapper | None = None
+
+
+def write_bundles(out: Path) -> None:
+    """Pack both pipelines into the files that ship; copy them to ``src/pgpis/bundles`` to ship them."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+    for shipped in SHIPPED.values():
+        name = Path(shipped.recipe).stem
+        card = {
+            "recipe": shipped.recipe,
+            "settings": _settings(out / name),
+            "data": f"pgpis synth --people {PEOPLE} --views {VIEWS} --seed {SEED} --test-share 0.02",
+            "commit": commit,
+            "torch": torch.__version__,
+        }
+        pack(out / name / "pipeline", out / "bundles" / shipped.file, card)
+        note(out, f"# {shipped.file}: {(out / 'bundles' / shipped.file).stat().st_size / 1e6:.1f} MB")
+
+
+def _settings(folder: Path) -> str:
+    """Return the configuration of the last run, as Lightning saved it."""
+    return max(folder.glob("lightning_logs/version_*/config.yaml")).read_text(encoding="utf-8")
+
+
+def main() -> int:
+    """Run all stages that are not done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data/synth"))
+    parser.add_argument("--out", type=Path, default=Path("outputs/synth"))
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    left = [stage for stage in stages(options.data, options.out) if not stage.done.is_file()]
+    known = {stage.name for stage in stages(options.data, options.out)}
+    if options.only is not None:
+        if unknown := set(options.only) - known:
+            parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(sorted(known))}")
+        left = [stage for stage in left if stage.name in options.only]
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    done = known - {stage.name for stage in left}
+    running: dict[Future[None], Stage] = {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        while left or running:
+            ready = [stage for stage in left if set(stage.needs) <= done][: options.jobs - len(running)]
+            for stage in ready:
+                left.remove(stage)
+                running[pool.submit(run, stage, options.data, options.out, threads)] = stage
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                stage = running.pop(future)
+                future.result()
+                done.add(stage.name)
+    print(json.dumps({"done": sorted(done)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

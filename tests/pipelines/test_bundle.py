@@ -1,0 +1,65 @@
+"""A pipeline in one file: the same pictures as from its folder, and no way out of the folder it is unpacked to."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pgpis.errors import PgpisError
+from pgpis.pipelines import FPDMPipeline
+from pgpis.pipelines.bundle import MARK, VERSION, load_bundle, pack, pipeline_name, read_card
+from tiny_fpdm import tiny_pipeline
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pipeline = tiny_pipeline()
+    with torch.no_grad():  # what half precision can hold
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                for value in part.parameters():
+                    value.copy_(value.half().float())
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+def test_a_bundle_is_its_folder(folder, tmp_path):
+    file = tmp_path / "model.safetensors"
+    pack(folder, file, {"seed": 7})
+    assert file.stat().st_size < 0.65 * sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    assert read_card(file) == {"seed": 7}
+    assert pipeline_name(file) == "FPDMPipeline"
+    ours, theirs = load_bundle(FPDMPipeline, file), FPDMPipeline.from_pretrained(folder)
+    for name, part in theirs.components.items():
+        loaded = ours.components[name]
+        if isinstance(part, torch.nn.Module):
+            expected, found = part.state_dict(), loaded.state_dict()
+            assert expected.keys() == found.keys()
+            assert all(torch.equal(expected[key], found[key]) for key in expected)
+            assert all(value.dtype == torch.float32 for value in found.values() if value.is_floating_point())
+        else:
+            assert loaded.config == part.config
+
+
+def test_other_files_are_refused(folder, tmp_path):
+    (tmp_path / "text.safetensors").write_text("no")
+    with pytest.raises(PgpisError, match=r"text\.safetensors cannot be read"):
+        load_bundle(FPDMPipeline, tmp_path / "text.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(PgpisError, match="is no bundle of pgpis"):
+        read_card(tmp_path / "plain.safetensors")
+    with pytest.raises(PgpisError, match=r"no model_index\.json"):
+        pack(tmp_path, tmp_path / "x.safetensors", {})
+    (folder / "run.py").write_text("raise SystemExit")
+    with pytest.raises(PgpisError, match=r"run\.py: a bundle holds JSON and safetensors only"):
+        pack(folder, tmp_path / "x.safetensors", {})
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["../x.json", "/tmp/x.json", "a/b/c.json", "unet/x.py"])
+def test_a_hostile_bundle_writes_nowhere_else(tmp_path, name):
+    metadata = {MARK: VERSION, "files": json.dumps({name: "{}"}), "card": "{}"}
+    save_file({}, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(PgpisError, match="holds a file with the name"):
+        load_bundle(FPDMPipeline, tmp_path / "bad.safetensors")
