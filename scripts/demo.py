@@ -73,19 +73,21 @@ def run(*words: object) -> None:
 
 def collect(data: Path, out: Path) -> list[Row]:
     """Copy what ``pgpis predict`` reads to one folder of each kind, as a user's own files would lie."""
-    test = DeepFashion(data, "test", layout="fpdm", self_pair_probability=0)
-    test.setup()
+    pairs: list[Pair] = []
+    for split in ("train", "test"):  # no model was trained on either
+        part = DeepFashion(data, split, layout="fpdm", self_pair_probability=0)
+        part.setup()
+        pairs += part.pairs
     rows: list[Row] = []
-    people = sorted({pair.source.parent for pair in test.pairs})
-    for person, folder in enumerate(people):
-        mine = sorted((pair for pair in test.pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
+    for person, folder in enumerate(sorted({pair.source.parent for pair in pairs})):
+        mine = sorted((pair for pair in pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
         first = min(pair.source for pair in mine)
         chosen = [pair for pair in mine if pair.source == first]
         kept = {"sources": first, "textures": chosen[0].appearance.texture, "faces": chosen[0].appearance.face}
         for kind, path in kept.items():
             assert path is not None, f"{first} has no {kind}"
             _copy(path, out / kind / f"person{person}{path.suffix}")
-        own = next(pair for pair in test.pairs if pair.target == first)
+        own = next(pair for pair in pairs if pair.target == first)
         _copy(_known(own.iuv), out / "maps" / f"person{person}.png")
         for view, pair in enumerate(chosen, start=1):
             _copy(_known(pair.pose), out / "poses" / f"person{person}_view{view}.txt")
@@ -234,7 +236,7 @@ def main() -> int:
     start = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
     data = out / "data"
-    drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 1, "--textures", "seen")
+    drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
     run("synth", "--out", data, *drawn)
     rows = collect(data, out)
     predict(out, rows)

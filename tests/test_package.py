@@ -6,7 +6,11 @@ import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from pgpis.pipelines.bundle import SHIPPED
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -27,6 +31,7 @@ def pgpis(installed, *words):
     empty = installed.parent / "empty"
     empty.mkdir(exist_ok=True)
     code = f"import sys; sys.path.insert(0, {str(installed)!r}); from pgpis.cli import console; console()"
+    words = [str(word) for word in words]
     return subprocess.run([sys.executable, "-c", code, *words], cwd=empty, check=False, capture_output=True, text=True)
 
 
@@ -34,7 +39,15 @@ def test_the_wheel_carries_every_recipe(installed):
     shipped = {path.relative_to(installed / "pgpis/configs") for path in (installed / "pgpis/configs").rglob("*.yaml")}
     assert shipped == {path.relative_to(REPOSITORY / "configs") for path in (REPOSITORY / "configs").rglob("*.yaml")}
     assert (installed / "pgpis/py.typed").is_file()
-    assert not list(installed.rglob("*.ckpt")) + list(installed.rglob("*.safetensors"))
+    weights = {path.relative_to(installed / "pgpis/bundles").as_posix() for path in installed.rglob("*.safetensors")}
+    assert weights == {shipped.file for shipped in SHIPPED.values()}
+    assert not list(installed.rglob("*.ckpt"))
+
+
+def test_the_wheel_is_small(installed):
+    (wheel,) = installed.parent.glob("*.whl")
+    assert wheel.stat().st_size < 60e6
+    assert sum(path.stat().st_size for path in installed.rglob("*.safetensors")) <= 40e6
 
 
 @pytest.mark.parametrize("verb", ["fit", "test"])
@@ -51,6 +64,42 @@ def test_predict_from_an_empty_directory_names_what_is_missing(installed):
     assert result.returncode == 2
     assert "pipeline: cannot load './p'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def people(draw_people, tmp_path_factory):
+    """Two people whom the shipped models have not seen."""
+    root = tmp_path_factory.mktemp("people")
+    draw_people(root, people=2, views=2, seed=99, textures="seen", share=0.5)
+    return root
+
+
+def psnr(picture, truth):
+    pixels = [np.asarray(Image.open(path).convert("RGB"), np.float64) for path in (picture, truth)]
+    return 10 * np.log10(255**2 / np.square(pixels[0] - pixels[1]).mean())
+
+
+@pytest.mark.parametrize("model", ["fpdm", "mcld"])
+def test_the_wheel_alone_makes_pictures_of_new_people(installed, people, tmp_path, model):
+    source, target = sorted((people / "test").glob("*.jpg"))
+    pose = {
+        "fpdm": next(path for path in (people / "pose").rglob("*.txt") if flat(path) == target.stem),
+        "mcld": people / "test_densepose" / f"{target.stem}.png",
+    }[model]
+    words = [] if model == "fpdm" else ["--pipeline", "synth-mcld", "--missing-face", "drop"]
+    result = pgpis(installed, "predict", "--sources", source, "--poses", pose, "--out", tmp_path / "out", *words)
+    assert result.returncode == 0, result.stderr
+    assert str(installed / f"pgpis/configs/synth/{model}.yaml") in result.stderr
+    (made,) = (tmp_path / "out").glob("*_2_*.png")
+    assert Image.open(made).size == (176, 256)
+    assert psnr(made, target) > psnr(source, target) + 2
+
+
+def flat(path):
+    """Name of a picture in MCLD's layout: ``WOMEN/Shorts/id_00000001/01_1_front`` has neither separators nor ``_``."""
+    group, kind, person, name = path.with_suffix("").parts[-4:]
+    number, view = name.split("_", 1)
+    return f"fashion{group}{kind.replace('_', '')}{person.replace('_', '')}{number}_{view.replace('_', '')}"
 
 
 def test_only_one_opencv_is_installed():

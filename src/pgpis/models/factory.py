@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from transformers import (
     AutoConfig,
     CLIPVisionConfig,
@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from pgpis.errors import PgpisError, nearest
+from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder
 from pgpis.models.loading import (
     BOOKKEEPING,
@@ -159,12 +160,35 @@ def build_reference_net(spec: ModelSpec) -> ReferenceNet:
     return loaded
 
 
-def build_vae(spec: ModelSpec) -> AutoencoderKL:
-    """Build the autoencoder; ``spec`` as in :func:`build_unet`, with subfolder ``vae`` or ``AutoencoderKL``'s keys."""
+_AUTOENCODERS: dict[str, type[Any]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderDC": AutoencoderDC}
+
+
+def build_vae(spec: ModelSpec) -> Autoencoder:
+    """Build the autoencoder.
+
+    Args:
+        spec: As in :func:`build_unet`, with subfolder ``vae``; or a configuration of ``AutoencoderKL``, or of the class
+            that its ``_class_name`` names: ``AutoencoderDC``.
+
+    Raises:
+        PgpisError: Not found, another class, or a key that it does not have.
+    """
+    vae: Autoencoder
     if isinstance(spec, Mapping):
-        check_keys("vae", spec, init_keys(AutoencoderKL))
-        return AutoencoderKL.from_config(public_fields(spec)).eval()
-    return load_diffusers(AutoencoderKL, "vae", spec, subfolder="vae")
+        vae_class = _autoencoder_class(spec.get("_class_name", "AutoencoderKL"))
+        check_keys("vae", public_fields(spec), init_keys(vae_class))
+        vae = vae_class.from_config(public_fields(spec)).eval()
+        return vae
+    with LoadErrors("vae", spec):
+        name = AutoencoderKL.load_config(spec, subfolder=subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
+    vae = load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")
+    return vae
+
+
+def _autoencoder_class(name: object) -> type[Any]:
+    if name not in _AUTOENCODERS:
+        raise PgpisError(f"vae: no autoencoder '{name}'{nearest(str(name), _AUTOENCODERS)}; {', '.join(_AUTOENCODERS)}")
+    return _AUTOENCODERS[str(name)]
 
 
 def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import nn
@@ -66,8 +66,3 @@ def evaluation_mode(components: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def scale_factor(vae: AutoencoderKL) -> int:
-    """Return how many pixels one latent stands for in each direction."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))

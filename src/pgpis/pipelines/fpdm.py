@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin
+from diffusers import SchedulerMixin
 from diffusers.utils import BaseOutput
 from PIL import Image
 
@@ -15,11 +15,12 @@ from pgpis.batch import ImageSpecs, PairBatch
 from pgpis.diffusion import guidance_branches
 from pgpis.errors import PgpisError
 from pgpis.models.attention import KeyValueCache
+from pgpis.models.autoencoder import Autoencoder, scale_factor
 from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.models.fpdm import FPDMConditioner, Ports, denoise, encode_pair, image_specs
 from pgpis.models.fusion import FusionEmbedder
 from pgpis.models.unet import PoseUNet
-from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode, scale_factor
+from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode
 from pgpis.pipelines.branches import Generators, branch_rows, guide, per_row
 from pgpis.pipelines.inputs import Picture, prepare_pairs
 
@@ -57,7 +58,7 @@ class FPDMPipeline(SamplingPipeline):
     def __init__(
         self,
         *,
-        vae: AutoencoderKL,
+        vae: Autoencoder,
         unet: PoseUNet,
         scheduler: SchedulerMixin,
         source_encoder: VisionEncoder,
@@ -238,7 +239,7 @@ class FPDMPipeline(SamplingPipeline):
 
 
 def _check_components(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     unet: PoseUNet,
     source_encoder: VisionEncoder,
     conditioner: FPDMConditioner,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin
+from diffusers import SchedulerMixin
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,11 +17,12 @@ from transformers import CLIPVisionModelWithProjection
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images
+from pgpis.models.autoencoder import Autoencoder, encode_moments, scale_factor
 from pgpis.models.encoders import encode_pictures
 from pgpis.models.mcld import EncodedFoci, MCLDConditioner, denoise_focal
 from pgpis.models.multifocal import FocalConditions, MultiFocalUNet
 from pgpis.models.reference import ReferenceNet
-from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode, scale_factor
+from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode
 from pgpis.pipelines.branches import Generators, per_row
 from pgpis.pipelines.inputs import Picture, as_pictures
 
@@ -58,7 +59,7 @@ class MCLDPipeline(SamplingPipeline):
     def __init__(
         self,
         *,
-        vae: AutoencoderKL,
+        vae: Autoencoder,
         unet: MultiFocalUNet,
         reference_net: ReferenceNet | None,
         scheduler: SchedulerMixin,
@@ -256,7 +257,7 @@ class MCLDPipeline(SamplingPipeline):
         bank = None
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
-            texture = self.vae.encode(batch["texture_image"].to(device, self.vae.dtype)).latent_dist.mode()
+            texture = encode_moments(self.vae, batch["texture_image"].to(device, self.vae.dtype)).chunk(2, dim=1)[0]
             bank = self.reference_net.bank(
                 (texture * self.vae.config.scaling_factor).to(self.reference_net.dtype),
                 ports.reference_token.to(self.reference_net.dtype),

@@ -1,17 +1,22 @@
-"""Training a small AutoencoderKL: for data on which Stable Diffusion's cannot be used or need not be."""
+"""Training a small autoencoder: for data on which Stable Diffusion's cannot be used or need not be."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
+from pgpis.models.autoencoder import encode_moments, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
+
+STATISTICS_PICTURES = 128
+"""Training pictures from which the scale of the latents is estimated: the same in every run."""
 
 
 class AutoencoderTask(PersonImageTask):
@@ -21,10 +26,13 @@ class AutoencoderTask(PersonImageTask):
         perceptual losses, which need a discriminator and foreign weights.
 
     Args:
-        vae: Hub id or folder to start from, or a configuration of ``AutoencoderKL`` for random weights.
+        vae: Hub id or folder to start from, or a configuration for random weights, see ``build_vae``.
         height: Rows of a picture in pixels.
         width: Columns of a picture in pixels.
         crop: Train on one random square of so many pixels a picture, which costs a fraction; null: whole pictures.
+        start_pictures: Start an ``AutoencoderDC`` from the principal components of the patches of so many training
+            pictures, see ``start_from_patches``; null: from ``vae`` as it is.
+        train_encoder: False leaves the encoder as it starts and trains the decoder alone.
         kl_weight: Weight of the KL divergence from the standard normal.
         optimizer: See ``PersonImageTask``.
         warmup_epochs: See ``PersonImageTask``.
@@ -39,6 +47,8 @@ class AutoencoderTask(PersonImageTask):
         height: int = 512,
         width: int = 352,
         crop: int | None = None,
+        start_pictures: int | None = None,
+        train_encoder: bool = True,
         kl_weight: float = 1e-6,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
         warmup_epochs: float = 0.0,
@@ -53,6 +63,8 @@ class AutoencoderTask(PersonImageTask):
         if crop is not None and crop > min(height, width):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.crop = crop
+        self.start_pictures = start_pictures
+        self.vae.encoder.requires_grad_(train_encoder)
         self.kl_weight = kl_weight
 
     @property
@@ -60,15 +72,21 @@ class AutoencoderTask(PersonImageTask):
         """Target pictures only."""
         return {"target_image": ImageSpec("target", self.height, self.width)}
 
+    def on_fit_start(self) -> None:
+        """Set the weights from which training starts, unless it goes on from a checkpoint."""
+        if self.start_pictures is not None and self.trainer.ckpt_path is None:
+            pictures = self.trainer.datamodule.training_pictures("target_image", self.image_specs, self.start_pictures)
+            start_from_patches(self.vae, torch.cat(list(pictures)).to(self.device))
+
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Reconstruct the targets through a sampled latent."""
         images = batch["target_image"]
         if train and self.crop is not None:
             images = random_crops(images, self.crop, generator)
-        posterior = self.vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=images.device, dtype=posterior.mean.dtype)
-        difference = self.vae.decode(posterior.mean + posterior.std * noise).sample - images
-        kl = posterior.kl().mean()
+        mean, deviation = encode_moments(self.vae, images).chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=generator, device=images.device, dtype=mean.dtype)
+        difference = self.vae.decode(mean + deviation * noise).sample - images
+        kl = _divergence(mean, deviation) if isinstance(self.vae, AutoencoderKL) else mean.new_zeros(())
         l1, mse = difference.abs().mean(), difference.square().mean()
         return {"loss": l1 + mse + self.kl_weight * kl, "l1": l1, "mse": mse, "kl": kl}
 
@@ -76,7 +94,7 @@ class AutoencoderTask(PersonImageTask):
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
         """Draw picture | reconstruction."""
         images = batch["target_image"][:rows]
-        return picture_grid([images, self.vae.decode(self.vae.encode(images).latent_dist.mode()).sample])
+        return picture_grid([images, self.vae.decode(self._latents(images)).sample])
 
     @torch.no_grad()
     def export(self, directory: str) -> str:
@@ -87,9 +105,18 @@ class AutoencoderTask(PersonImageTask):
         return str(path)
 
     def _latent_std(self) -> float:
-        loader = self.trainer.datamodule.train_dataloader()
-        batch = next(iter(loader))
-        return float(self.vae.encode(batch["target_image"].to(self.device)).latent_dist.mode().std())
+        pictures = self.trainer.datamodule.training_pictures("target_image", self.image_specs, STATISTICS_PICTURES)
+        latents = [self._latents(batch.to(self.device)).cpu() for batch in pictures]
+        return float(torch.cat(latents).std())
+
+    def _latents(self, images: torch.Tensor) -> torch.Tensor:
+        return encode_moments(self.vae, images).chunk(2, dim=1)[0]
+
+
+def _divergence(mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """Return the KL divergence from the standard normal, summed over a picture's latents, mean over pictures."""
+    square = deviation.square()
+    return (mean.square() + square - 1 - square.log()).flatten(1).sum(dim=1).mean() / 2
 
 
 def random_crops(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
+from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.pipelines.bundle import SHIPPED, load_bundle, pipeline_name
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
@@ -46,7 +47,7 @@ class DiffusionTask(PersonImageTask):
     """
 
     scheduler: SchedulerMixin
-    vae: AutoencoderKL
+    vae: Autoencoder
 
     def __init__(
         self,
@@ -94,8 +95,7 @@ class DiffusionTask(PersonImageTask):
 
     def moments(self, images: torch.Tensor) -> torch.Tensor:
         """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
-        posterior = self.vae.encode(images).latent_dist
-        return torch.cat([posterior.mean, posterior.std], dim=1)
+        return encode_moments(self.vae, images)
 
     def draw_latents(self, moments: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents from the posterior, float32 ``(B, C, h, w)``."""
