@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
-from pgpis.data import DeepFashion, OnMissing, PoseTransferDataModule
+from bench_synth import GUIDANCE, batches, dataset, shipped_models
 from pgpis.images import replacing, write_text
 from pgpis.jobs import meter
 from pgpis.metrics import PSNR, SSIM, to_uint8
 from pgpis.models.factory import build_scheduler
-from pgpis.pipelines import FPDMPipeline, MCLDPipeline
-from pgpis.pipelines.bundle import SHIPPED, load_bundle
 
 SAMPLERS: Mapping[str, dict[str, Any]] = {
     "DDPM": {"_class_name": "DDPMScheduler"},
@@ -33,7 +30,6 @@ SAMPLERS: Mapping[str, dict[str, Any]] = {
     "UniPC": {"_class_name": "UniPCMultistepScheduler"},
 }
 STEPS = (5, 10, 20)
-SIZE = (256, 176)
 Curve = dict[int, tuple[float, float]]
 
 
@@ -43,16 +39,6 @@ def sampler(name: str, trained: Any) -> Any:
     schedule = {key: trained.config[key] for key in kept}
     ends = {"rescale_betas_zero_snr": trained.config.rescale_betas_zero_snr, "timestep_spacing": "trailing"}
     return build_scheduler({**schedule, **ends, "steps_offset": 0, **SAMPLERS[name]})
-
-
-def batches(root: Path, pairs: int, specs: Any, batch_size: int) -> list[Any]:
-    """Read test pairs, spread evenly over the list."""
-    test = DeepFashion(root, "test", self_pair_probability=0, on_missing=OnMissing(face="drop"))
-    test.setup()
-    chosen = np.linspace(0, len(test) - 1, min(pairs, len(test))).round().astype(int)
-    test._pairs = tuple(test.pairs[index] for index in chosen)  # noqa: SLF001  a spread choice, not the first ones
-    data = PoseTransferDataModule(test=test, batch_size=batch_size, num_workers=0, image_specs=specs)
-    return list(data.test_dataloader())
 
 
 def measure(pipeline: Any, data: list[Any], guidance: float, advance: Callable[[int], None]) -> dict[str, Curve]:
@@ -97,20 +83,13 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True, help="data set of pgpis synth, with textures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pairs", type=int, default=48, help="test pairs, spread over the list")
-    parser.add_argument("--guidance", type=float, default=1.5, help="guidance scale")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help="guidance scale")
     options = parser.parse_args()
     results: dict[str, dict[str, Curve]] = {}
-    fpdm, mcld = (
-        load_bundle(kind, SHIPPED[name].path)
-        for kind, name in ((FPDMPipeline, "synth-fpdm"), (MCLDPipeline, "synth-mcld"))
-    )
-    models = {"FPDM": (fpdm, fpdm.image_specs(*SIZE)), "MCLD": (mcld, mcld.input_specs(*SIZE))}
-    for name, (pipeline, specs) in models.items():
-        pipeline.set_progress_bar_config(disable=True)
-        data = batches(options.root, options.pairs, specs, options.batch_size)
-        with meter(name, options.pairs * len(SAMPLERS) * len(STEPS)) as advance:
-            results[name] = measure(pipeline, data, options.guidance, advance)
+    test = dataset(options.root, "test", options.pairs)
+    for name, (pipeline, specs) in shipped_models().items():
+        with meter(name, len(test) * len(SAMPLERS) * len(STEPS)) as advance:
+            results[name] = measure(pipeline, list(batches(test, specs)), options.guidance, advance)
     lines = [
         "| model | sampler | " + " | ".join(f"{steps} steps: SSIM, PSNR" for steps in STEPS) + " |",
         "| --- " * 5 + "|",

@@ -2,11 +2,11 @@
 
     python scripts/bench_synth.py --root DATA --out FOLDER [--pairs 500] [--generated NAME=FOLDER ...]
 
-DATA was drawn by ``pgpis synth`` with at least ``--candidates`` test people. Rows: what needs no model (the source as
-it is, the nearest training picture, the source's surface painted onto the target pose, the truth), then each
-``--generated`` folder of pictures that ``pgpis test`` or ``predict`` made. Pictures of the first rows are written too,
-so that they can be looked at; what is there is not made again. Scoring takes seconds a pair: other people and outfits
-are drawn in the true one's place.
+DATA was drawn by ``pgpis synth`` with at least ``--candidates`` test people, and textures for MCLD. Rows: what needs no
+model (the source as it is, the nearest training picture, the source's surface painted onto the target pose, the truth),
+the models that ship with pgpis, then each ``--generated`` folder of pictures that ``pgpis test`` or ``predict`` made.
+Pictures of the first rows are written too, so that they can be looked at; what is there is not made again. Scoring
+takes seconds a pair: other people and outfits are drawn in the true one's place.
 
 Two columns come from our own small encoder, the source encoder of the shipped FPDM, and are comparable with nothing
 outside this table: ``token distance`` is one minus the mean cosine of the tokens of both pictures, in the manner of
@@ -20,30 +20,38 @@ import csv
 import io
 import json
 import logging
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.data import DeepFashion, Pair
+from pgpis.data import DeepFashion, OnMissing, Pair, PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
-from pgpis.images import image_to_tensor, read_image, resize, save_image, write_text
+from pgpis.images import image_to_tensor, read_image, resize, save_image, tensor_to_images, write_text
 from pgpis.jobs import meter
 from pgpis.keypoints import Keypoints
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.models.encoders import encode_tokens
-from pgpis.pipelines import FPDMPipeline
+from pgpis.pipelines import FPDMPipeline, MCLDPipeline
 from pgpis.pipelines.bundle import SHIPPED, load_bundle
+from pgpis.tasks.base import stable_seed
 
 COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)
 ENCODER = "synth-fpdm"
+SIZE, STEPS, GUIDANCE, BATCH = (256, 176), 10, 1.5, 16
+"""As in ``configs/synth``; noise as in ``pgpis test``."""
+WORKERS = os.cpu_count() or 1
 HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
 
 Maker = Callable[[Pair], Image.Image]
@@ -51,7 +59,8 @@ Maker = Callable[[Pair], Image.Image]
 
 def dataset(root: Path, split: str, pairs: int | None = None) -> DeepFashion:
     """Read the pairs of a split; a part of them is spread evenly over the list."""
-    found = DeepFashion(root, split, layout="fpdm", self_pair_probability=0)
+    drop = OnMissing(face="drop")  # seen from behind
+    found = DeepFashion(root, split, layout="fpdm", self_pair_probability=0, on_missing=drop)
     found.setup()
     if pairs is not None and pairs < len(found):
         chosen = np.linspace(0, len(found) - 1, pairs).round().astype(int)
@@ -102,21 +111,13 @@ def score(
     rows: dict[str, list[Path]], pairs: Sequence[Pair], exact: ExactScores
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, float]]:
     """Score the pictures of all rows; return values by row, column and pair, and each row's Fréchet distance."""
-    metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
     values = {name: {column: np.full(len(pairs), np.nan) for column in COLUMNS} for name in rows}
-    with meter("scoring", len(pairs)) as advance:
-        for index, pair in enumerate(pairs):
-            truth = read_image(pair.target)
-            pictures = [read_image(files[index]) for files in rows.values()]
-            for name, picture, scores in zip(rows, pictures, exact(pair.target, pictures), strict=True):
-                both = [
-                    torch.from_numpy(np.array(resize(image, truth.height, truth.width))) for image in (picture, truth)
-                ]
-                ours, reference = (tensor.permute(2, 0, 1)[None] for tensor in both)
-                for column, metric in metrics.items():
-                    metric.update(ours, reference)
-                    values[name][column][index] = float(metric.last_values[0])
-                for column, value in scores.items():
+    jobs = [(exact, pair, [files[index] for files in rows.values()]) for index, pair in enumerate(pairs)]
+    context = multiprocessing.get_context("spawn")  # a forked process may hang on the threads of its parent
+    with meter("scoring", len(pairs)) as advance, ProcessPoolExecutor(WORKERS, context) as pool:
+        for index, scores in enumerate(pool.map(score_pair, jobs, chunksize=4)):
+            for name, found in zip(rows, scores, strict=True):
+                for column, value in found.items():
                     values[name][column][index] = value
             advance(1)
     encode = OwnEncoder()
@@ -128,6 +129,53 @@ def score(
         values[name]["token_distance"] = 1 - cosine.mean(dim=1).double().numpy()
         frechet[name] = frechet_distance(*statistics(tokens[:, 0]), *statistics(reference[:, 0]))
     return values, frechet
+
+
+def score_pair(job: tuple[ExactScores, Pair, list[Path]]) -> list[dict[str, float]]:
+    """Score what all rows have for one pair."""
+    torch.set_num_threads(1)
+    exact, pair, files = job
+    assert pair.target is not None
+    truth, pictures = read_image(pair.target), [read_image(path) for path in files]
+    scores = exact(pair.target, pictures)
+    metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
+    for picture, found in zip(pictures, scores, strict=True):
+        sized = (resize(picture, truth.height, truth.width), truth)
+        ours, reference = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in sized)
+        found |= {name: float(metric.pair_values(ours, reference)[0]) for name, metric in metrics.items()}
+    return scores
+
+
+def shipped_models() -> dict[str, tuple[Any, Any]]:
+    """Return the pipelines that ship with pgpis, by name, and what they read of a pair."""
+    fpdm = load_bundle(FPDMPipeline, SHIPPED["synth-fpdm"].path)
+    mcld = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    for pipeline in (fpdm, mcld):
+        pipeline.set_progress_bar_config(disable=True)
+    return {"FPDM": (fpdm, fpdm.image_specs(*SIZE)), "MCLD": (mcld, mcld.input_specs(*SIZE))}
+
+
+def batches(test: DeepFashion, specs: Any) -> Any:
+    """Return the pairs in batches."""
+    data = PoseTransferDataModule(test=test, batch_size=BATCH, num_workers=0, image_specs=specs)
+    return data.test_dataloader()
+
+
+def generate(test: DeepFashion, folder: Path, pipeline: Any, specs: Any) -> list[Path]:
+    """Make a model's pictures; where all are there, none is made again."""
+    files = [folder / f"{pair.pair_id}.png" for pair in test.pairs]
+    if all(path.is_file() for path in files):
+        return files
+    with meter(folder.name, len(files)) as advance:
+        for batch in batches(test, specs):
+            noise = [torch.Generator().manual_seed(stable_seed(0, pair_id, 0)) for pair_id in batch["pair_id"]]
+            made = pipeline.generate(
+                batch, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise, output_type="pt"
+            ).images
+            for pair_id, image in zip(batch["pair_id"], tensor_to_images(made), strict=True):
+                save_image(image, folder / f"{pair_id}.png")
+            advance(len(made))
+    return files
 
 
 def statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,6 +209,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pairs", type=int, default=500, help="test pairs, spread over the list")
     parser.add_argument("--candidates", type=int, default=5, help="drawings to choose from in recognition")
+    parser.add_argument("--models", nargs="*", default=["FPDM", "MCLD"], help="shipped models [FPDM MCLD]")
     parser.add_argument("--generated", action="append", default=[], metavar="NAME=FOLDER", help="a model's pictures")
     arguments = parser.parse_args()
     logging.getLogger("pgpis").setLevel(logging.INFO)
@@ -174,6 +223,9 @@ def main() -> int:
         for pair, path in zip(test.pairs, made[name], strict=True):
             if not path.is_file():
                 save_image(make(pair), path)
+    for name in arguments.models:
+        pipeline, specs = shipped_models()[name]
+        made[name] = generate(test, arguments.out / name, pipeline, specs)
     for word in arguments.generated:
         name, _, folder = word.partition("=")
         matches = match_pictures(list_pictures(Path(folder)), test.pairs)

@@ -191,6 +191,19 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
     return out / "index.html"
 
 
+def sheet(out: Path, rows: Sequence[Row]) -> None:
+    """Write ``sheet.jpg``: of each person the source and one pose, FPDM, MCLD, truth; two people side by side."""
+    width, height = 132, 192
+    canvas = Image.new("RGB", (2 * 5 * width + 24, -(-PEOPLE // 2) * height), "white")
+    for person in range(PEOPLE):
+        row = next(row for row in rows if row.person == person and row.view == 1 + person % (VIEWS - 1))
+        files = [row.pair.source, *(out / folder / f"{row.name}.png" for folder in ("fpdm/poses", "fpdm", "mcld"))]
+        for column, path in enumerate([*files, _known(row.pair.target)]):
+            x = (person % 2) * (5 * width + 24) + column * width
+            canvas.paste(read_image(path).resize((width, height)), (x, person // 2 * height))
+    save_image(canvas, out / "sheet.jpg")
+
+
 def _result(out: Path, folder: str, stem: str) -> str:
     found = sorted((out / folder).glob(f"{stem}*.png"))
     assert len(found) == 1, f"{out / folder} has {len(found)} results of {stem}"
@@ -242,6 +255,7 @@ def main() -> int:
     predict(out, rows)
     paint(out, rows)
     tables = evaluate(out, data, rows)
+    sheet(out, rows)
     index = page(out, rows, tables, time.monotonic() - start)
     for title, table in tables.items():
         print(f"\n{title}: {', '.join(COLUMNS)}")

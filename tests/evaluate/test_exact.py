@@ -108,6 +108,8 @@ def test_the_script_scores_folders(root, tmp_path):
         tmp_path / "out",
         "--candidates",
         3,
+        "--models",
+        "FPDM",
         "--generated",
         f"blur={tmp_path / 'blurred'}",
     ]
@@ -115,6 +117,6 @@ def test_the_script_scores_folders(root, tmp_path):
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
     assert run.returncode == 0, run.stderr
     rows = {line.split("|")[1].strip(): line for line in run.stdout.splitlines()[2:]}
-    assert list(rows)[-2:] == ["truth", "blur"]
+    assert list(rows)[-2:] == ["FPDM", "blur"]
     assert (tmp_path / "out/benchmark.md").read_text() == run.stdout
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == len(dataset)
