@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import html
-import logging
 import os
 import shutil
 import sys
@@ -245,7 +244,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
     out: Path = parser.parse_args().out
-    logging.basicConfig(format="%(message)s")
     start = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
     data = out / "data"

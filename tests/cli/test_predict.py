@@ -212,3 +212,37 @@ def test_a_record_that_was_cut_short_costs_no_other_record(predict, inputs):
     assert main(predict("out")) == 0
     assert len(table(folder)) == 6
     assert {row["status"] for row in table(folder).values()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        ([], "fpdm"),
+        (["--pipeline", "synth-mcld"], "mcld"),
+        (["--pipeline", "synth-fpdm"], "fpdm"),
+        (["--clothes", "upper=a.jpg"], "mcld"),
+        (["--textures", "t"], "mcld"),
+    ],
+)
+def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
+    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
+    assert f"--config=synth/{model}.yaml" in seen
+    assert f"--model.init_args.pipeline=synth-{model}" in seen
+
+
+@pytest.mark.parametrize("words", [["--config=fpdm.yaml"], ["--pipeline=mine"], ["--ckpt_path=last"]])
+def test_who_says_more_gets_what_was_asked_for(words, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
+    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
+    assert "--config=fpdm.yaml" in seen
+    assert not any("synth-" in word for word in seen)
+
+
+def test_a_shipped_model_wants_its_own_recipe(inputs, capsys):
+    folders = ["--sources", str(inputs / "sources"), "--poses", str(inputs / "poses"), "--out", str(inputs / "o")]
+    assert main(["predict", "--config=smoke/fpdm.yaml", "--pipeline=synth-mcld", *folders]) == 2
+    message = capsys.readouterr().err
+    assert "'synth-mcld' is a MCLDPipeline, expected a FPDMPipeline" in message

@@ -94,3 +94,11 @@ def test_pictures_that_training_needs():
         "prior_pose": ("pose", "squash", 32),
     }
     assert FusionEmbedder(encoder_config=DINO, image_size=28).image_specs()["prior_source"].width == 28
+
+
+def test_pictures_are_cropped_as_officially_or_squashed_on_demand(tmp_path):
+    assert {spec.fit for key, spec in tiny_fusion_embedder().image_specs().items() if key != "prior_pose"} == {"crop"}
+    embedder = tiny_fusion_embedder(fit="squash")
+    embedder.save_pretrained(tmp_path)
+    loaded = FusionEmbedder.from_pretrained(tmp_path)
+    assert {spec.fit for spec in loaded.image_specs().values()} == {"squash"}

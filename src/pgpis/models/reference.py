@@ -98,18 +98,27 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     """``UNet2DConditionModel`` without what comes after its last ``norm1``.
 
     Arguments and names of weights are the base class's; the tail (rest of the last transformer block, its output
-    projection, ``conv_norm_out``, ``conv_out``) is not built.
+    projection, what of its UNet block and which UNet blocks come after it, ``conv_norm_out``, ``conv_out``) is not
+    built.
 
     Source: MCLD, section "Appearance: ReferenceNet on the UV texture"; Animate Anyone.
     """
 
+    up_blocks: Any
+
     @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc, unused-ignore]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        number = len(self.up_blocks) - 1
-        attentions = getattr(self.up_blocks[-1], "attentions", None)
-        if not attentions:
-            raise PgpisError("ReferenceNet: the last of up_block_types must have attention, as CrossAttnUpBlock2D")
+        stages = self.up_blocks
+        numbers = [index for index, block in enumerate(stages) if getattr(block, "attentions", None)]
+        if not numbers:
+            raise PgpisError("ReferenceNet: one of up_block_types must have attention, as CrossAttnUpBlock2D")
+        number = numbers[-1]
+        if number < len(stages) - 1:
+            stages = stages[: number + 1]
+            stages[number].upsamplers = None
+            self.up_blocks = stages
+        attentions = stages[number].attentions
         self.set_attn_processor(
             {
                 name: BankingProcessor(name.removesuffix(".attn1.processor"))
@@ -130,7 +139,11 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         """Return the beginnings of the stock weights in the last transformer that are not built."""
         last = next(module for module in self.modules() if isinstance(module, LastBlock))
         layers = ("attn1", "attn2", "norm2", "norm3", "ff")
+        after = len(self.up_blocks)
+        cut = [f"up_blocks.{number}." for number in range(after, len(self.config.up_block_types))]
         return (
+            *([f"up_blocks.{after - 1}.upsamplers."] if cut else []),
+            *cut,
             f"{last.block.split('.transformer_blocks.')[0]}.proj_out.",
             *(f"{last.block}.{name}." for name in layers),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
@@ -32,7 +34,10 @@ class AutoencoderTask(PersonImageTask):
         crop: Train on one random square of so many pixels a picture, which costs a fraction; null: whole pictures.
         start_pictures: Start an ``AutoencoderDC`` from the principal components of the patches of so many training
             pictures, see ``start_from_patches``; null: from ``vae`` as it is.
-        train_encoder: False leaves the encoder as it starts and trains the decoder alone.
+        train: ``all``; ``decoder``; or ``blocks``, its residual blocks alone: after a start from patches these can only
+            add, while steps of the other layers, which must be exact, undo more than they gain.
+        latent_noise: Largest deviation of the noise that training adds to the latents, drawn per picture, in units of
+            the latents' own: a decoder that has seen errors of a denoiser smooths them.
         kl_weight: Weight of the KL divergence from the standard normal.
         optimizer: See ``PersonImageTask``.
         warmup_epochs: See ``PersonImageTask``.
@@ -48,7 +53,8 @@ class AutoencoderTask(PersonImageTask):
         width: int = 352,
         crop: int | None = None,
         start_pictures: int | None = None,
-        train_encoder: bool = True,
+        train: Literal["all", "decoder", "blocks"] = "all",
+        latent_noise: float = 0.0,
         kl_weight: float = 1e-6,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
         warmup_epochs: float = 0.0,
@@ -64,7 +70,11 @@ class AutoencoderTask(PersonImageTask):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.crop = crop
         self.start_pictures = start_pictures
-        self.vae.encoder.requires_grad_(train_encoder)
+        for name, parameter in self.vae.named_parameters():
+            in_decoder = name.startswith(("decoder.", "post_quant_conv."))
+            in_block = re.search(r"\.(conv1|conv2|norm)\.", name) is not None
+            parameter.requires_grad_(train == "all" or (in_decoder and (train == "decoder" or in_block)))
+        self.latent_noise = latent_noise
         self.kl_weight = kl_weight
 
     @property
@@ -85,7 +95,13 @@ class AutoencoderTask(PersonImageTask):
             images = random_crops(images, self.crop, generator)
         mean, deviation = encode_moments(self.vae, images).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=images.device, dtype=mean.dtype)
-        difference = self.vae.decode(mean + deviation * noise).sample - images
+        latents = mean + deviation * noise
+        if train and self.latent_noise:
+            shape = (len(latents), 1, 1, 1)
+            level = self.latent_noise * torch.rand(shape, generator=generator, device=latents.device)
+            errors = torch.randn(latents.shape, generator=generator, device=latents.device)
+            latents = latents + level * latents.detach().std() * errors
+        difference = self.vae.decode(latents).sample - images
         kl = _divergence(mean, deviation) if isinstance(self.vae, AutoencoderKL) else mean.new_zeros(())
         l1, mse = difference.abs().mean(), difference.square().mean()
         return {"loss": l1 + mse + self.kl_weight * kl, "l1": l1, "mse": mse, "kl": kl}

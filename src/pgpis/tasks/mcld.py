@@ -64,6 +64,8 @@ class MCLDTask(DiffusionTask):
         pose_encoder: ControlNet (hub id or folder) from whose encoder the pose encoder starts; null: random.
         pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
         resampler: Sizes of the face resampler, keys of ``MCLDConditioner`` such as ``resampler_dim``.
+        freeze_reference_tail: Leave the ReferenceNet's last block as it is, as officially; False where it starts from
+            random weights.
         use_face: Ablation: False leaves the face out.
         use_texture: Ablation: False leaves the texture's token and the ReferenceNet out.
         aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain IP-attention.
@@ -112,6 +114,7 @@ class MCLDTask(DiffusionTask):
         pose_encoder: str | None = None,
         pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
         resampler: dict[str, int] | None = None,
+        freeze_reference_tail: bool = True,
         use_face: bool = True,
         use_texture: bool = True,
         aggregation: Aggregation = "stage",
@@ -190,7 +193,7 @@ class MCLDTask(DiffusionTask):
             if sampling_scheduler is not None:
                 self.scheduler = build_scheduler({**NOISE, **sampling_scheduler})
         self.freeze("vae", "image_encoder")
-        if self.reference_net is not None:
+        if self.reference_net is not None and freeze_reference_tail:
             self.freeze(f"reference_net.up_blocks.{len(self.reference_net.up_blocks) - 1}")
         self.build_pipeline()  # parts that do not fit together are refused before the first batch
         if gradient_checkpointing:
