@@ -9,6 +9,7 @@ same noise.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=48, help="test pairs, spread over the list")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="guidance scale")
     options = parser.parse_args()
+    logging.getLogger("pgpis").setLevel(logging.INFO)
+    logging.basicConfig(format="%(message)s")
     results: dict[str, dict[str, Curve]] = {}
     test = dataset(options.root, "test", options.pairs)
     for name, (pipeline, specs) in shipped_models().items():
