@@ -96,10 +96,10 @@ def test_the_wheel_alone_makes_pictures_of_new_people(installed, people, tmp_pat
 
 
 def flat(path):
-    """Name of a picture in MCLD's layout: ``WOMEN/Shorts/id_00000001/01_1_front`` has neither separators nor ``_``."""
+    """Name of a picture in MCLD's layout: ``WOMEN/Shorts/id_00000001/01_1_front`` has no separators."""
     group, kind, person, name = path.with_suffix("").parts[-4:]
     number, view = name.split("_", 1)
-    return f"fashion{group}{kind.replace('_', '')}{person.replace('_', '')}{number}_{view.replace('_', '')}"
+    return f"fashion{group}{kind}{person.replace('_', '')}{number}_{view.replace('_', '')}"
 
 
 def test_only_one_opencv_is_installed():
