@@ -25,7 +25,7 @@ $(BIN)/.ready: pyproject.toml uv.lock | $(if $(filter $(VENV)-uv/bin/uv,$(UV)),$
 	$(UV) sync --locked --extra dev --python $(PYTHON)
 	@touch $@
 
-demo: setup ## draw a small data set, train the smoke recipes on it, make pictures with the result
+demo: setup ## held-out people in new poses by the shipped models, scored against the truth
 	$(BIN)/python scripts/demo.py --out $(DEMO)
 
 test: setup ## run all tests
