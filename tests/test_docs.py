@@ -161,15 +161,17 @@ def run_page(tmp_path):
 @pytest.mark.timeout(1200)
 def test_readme_runs_as_written(run_page):
     folder = run_page(ROOT / "README.md")
-    [table] = folder.rglob("predictions.csv")
-    with table.open(encoding="utf-8", newline="") as file:
-        records = list(csv.DictReader(file))
-    assert records
-    assert {record["status"] for record in records} == {"done"}
-    for record in records:
-        with Image.open(table.parent / record["image"]) as picture:
-            picture.load()
-    assert (table.parent / "contact_sheet.jpg").is_file()
+    tables = sorted(folder.rglob("predictions.csv"))
+    assert [table.parent.name for table in tables] == ["edited", "pictures"]
+    for table in tables:
+        with table.open(encoding="utf-8", newline="") as file:
+            records = list(csv.DictReader(file))
+        assert records
+        assert {record["status"] for record in records} == {"done"}
+        for record in records:
+            with Image.open(table.parent / record["image"]) as picture:
+                picture.load()
+        assert (table.parent / "contact_sheet.jpg").is_file()
 
 
 @pytest.mark.slow
