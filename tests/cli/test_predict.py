@@ -137,7 +137,7 @@ def test_a_killed_run_is_continued(predict, inputs):
     command = [sys.executable, "-m", "pgpis", *predict("killed", "--batch-size", 1)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while not list((inputs / "killed").glob("*_2_*.png")) and time.monotonic() < deadline:
+    while not list((inputs / "killed").glob("[!.]*_2_*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -232,7 +232,16 @@ def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
     assert f"--model.init_args.pipeline=synth-{model}" in seen
 
 
-@pytest.mark.parametrize("words", [["--config=fpdm.yaml"], ["--pipeline=mine"], ["--ckpt_path=last"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config=fpdm.yaml"],
+        ["--pipeline=mine"],
+        ["--ckpt_path=last"],
+        ["--model.init_args.pipeline=mine"],
+        ["-c", "x"],
+    ],
+)
 def test_who_says_more_gets_what_was_asked_for(words, monkeypatch):
     seen = []
     monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)

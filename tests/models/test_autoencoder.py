@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from pgpis.errors import PgpisError
 from pgpis.models import build_vae
-from pgpis.models.autoencoder import encode_moments, scale_factor, start_from_patches
+from pgpis.models.autoencoder import choose_trained, encode_moments, scale_factor, start_from_patches
 
 DEEP = {
     "_class_name": "AutoencoderDC",
@@ -66,7 +66,7 @@ def test_training_goes_on_from_there():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        errors.append(float(loss))
+        errors.append(loss.item())
     assert errors[-1] < 0.8 * errors[0]
 
 
@@ -75,6 +75,7 @@ def test_training_goes_on_from_there():
     [
         ({"encoder_block_out_channels": [3, 16, 48]}, "cannot start from patches"),
         ({"encoder_layers_per_block": [1, 1, 1]}, "cannot start from patches"),
+        ({"decoder_block_types": ["ResBlock", "ResBlock", "EfficientViTBlock"]}, "cannot start from patches"),
         ({"decoder_block_out_channels": [8, 8, 32]}, "too few to start from patches"),
         ({"decoder_block_out_channels": [4, 16, 4], "decoder_in_shortcut": False}, "less than latent_channels"),
     ],
@@ -98,3 +99,24 @@ def test_other_autoencoders_are_told_apart(tmp_path):
         assert type(loaded) is type(vae)
         images = pictures(2, 16)
         assert torch.equal(encode_moments(loaded, images), encode_moments(vae, images))
+
+
+def test_what_is_trained():
+    def trained(vae):
+        return {name for name, parameter in vae.named_parameters() if parameter.requires_grad}
+
+    for config in (DEEP, SHALLOW):
+        vae = build_vae(config)
+        everything = trained(vae)
+        choose_trained(vae, "decoder")
+        assert trained(vae) == {name for name in everything if name.startswith(("decoder.", "post_quant_conv."))}
+        choose_trained(vae, "all")
+        assert trained(vae) == everything
+    deep = build_vae(DEEP)
+    choose_trained(deep, "blocks")
+    names = trained(deep)
+    assert names
+    assert {name.split(".")[-2] for name in names} == {"conv1", "conv2", "norm"}
+    assert all(name.startswith("decoder.up_blocks.") for name in names)
+    with pytest.raises(PgpisError, match="only an AutoencoderDC has 'blocks'"):
+        choose_trained(build_vae(SHALLOW), "blocks")

@@ -21,6 +21,8 @@ def folder(tmp_path):
                 for value in part.parameters():
                     value.copy_(value.half().float())
     pipeline.save_pretrained(tmp_path / "pipeline")
+    config = tmp_path / "pipeline/vae/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_name_or_path": "/home/somebody/vae"}))
     return tmp_path / "pipeline"
 
 
@@ -29,6 +31,7 @@ def test_a_bundle_is_its_folder(folder, tmp_path):
     pack(folder, file, {"seed": 7})
     assert file.stat().st_size < 0.65 * sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     assert read_card(file) == {"seed": 7}
+    assert b"somebody" not in file.read_bytes()
     assert pipeline_name(file) == "FPDMPipeline"
     ours, theirs = load_bundle(FPDMPipeline, file), FPDMPipeline.from_pretrained(folder)
     for name, part in theirs.components.items():

@@ -27,6 +27,8 @@ FOLDER_OPTIONS = (
     "save_conditions",
 )
 PREFIX = "prepare-"
+MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
+"""Words of the config system that say which model is meant."""
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
 
 log = logging.getLogger(__name__)
@@ -154,7 +156,8 @@ def shipped_model(options: argparse.Namespace) -> str:
 def run(verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis predict``; 1 if a pair failed."""
     options, rest = parser().parse_known_args(list(words))
-    if options.pipeline is None and not options.config and not any(word.startswith("--ckpt_path") for word in rest):
+    told = bool(options.pipeline or options.config) or any(word.split("=")[0] in MODEL_WORDS for word in rest)
+    if not told:
         options.pipeline = shipped_model(options)
         log.info("no --config: %s, which ships with pgpis and knows drawn people only", options.pipeline)
     return lightning.run(verb, [*to_config_words(options), *rest])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC, AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d, ResBlock
 
 from pgpis.errors import PgpisError
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderDC
+Trained = Literal["all", "decoder", "blocks"]
 
 CONSTANT = 8.0
 """Value of the channels that keep the last normalisation of the decoder linear."""
@@ -36,6 +38,26 @@ def encode_moments(vae: Autoencoder, images: torch.Tensor) -> torch.Tensor:
     if isinstance(vae, AutoencoderDC):
         return torch.cat([encoded.latent, torch.zeros_like(encoded.latent)], dim=1)
     return torch.cat([encoded.latent_dist.mean, encoded.latent_dist.std], dim=1)
+
+
+def choose_trained(vae: Autoencoder, train: Trained) -> None:
+    """Freeze all but what is to be trained: everything, the decoder, or the residual blocks of the decoder.
+
+    Raises:
+        PgpisError: It has no such blocks.
+    """
+    vae.requires_grad_(train == "all")
+    if train == "decoder":
+        for name in ("decoder", "post_quant_conv"):
+            part = getattr(vae, name, None)
+            if part is not None:
+                part.requires_grad_(True)
+    elif train == "blocks":
+        blocks = [block for block in vae.decoder.modules() if isinstance(block, ResBlock)]
+        if not blocks:
+            raise PgpisError("train: only an AutoencoderDC has 'blocks' to train", hint="'all' or 'decoder'")
+        for block in blocks:
+            block.requires_grad_(True)
 
 
 @torch.no_grad()
@@ -73,6 +95,9 @@ def start_from_patches(vae: Autoencoder, images: torch.Tensor) -> None:
 
 def _check_widths(vae: AutoencoderDC, side: int) -> None:
     config: Any = vae.config
+    for kinds in (config.encoder_block_types, config.decoder_block_types):
+        if set([kinds] if isinstance(kinds, str) else kinds) != {"ResBlock"}:
+            raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="ResBlock alone can be silenced")
     stages = side.bit_length() - 1
     encoder, decoder = config.encoder_block_out_channels[1:], config.decoder_block_out_channels
     wanted = [3 * 4 ** (stage + 1) for stage in range(stages)]
@@ -95,9 +120,10 @@ def _check_widths(vae: AutoencoderDC, side: int) -> None:
 
 def _clear(module: torch.nn.Module) -> None:
     """Silence residual blocks; a shortcut is all that remains."""
-    for name, parameter in module.named_parameters():
-        if name.rpartition(".")[0].endswith(".norm"):
-            parameter.zero_()
+    for block in module.modules():
+        if isinstance(block, ResBlock):
+            for parameter in block.norm.parameters():
+                parameter.zero_()
 
 
 def _middle(conv: torch.nn.Conv2d, matrix: torch.Tensor, bias: torch.Tensor | None = None) -> None:
@@ -115,7 +141,7 @@ def _set_encoder(encoder: Any, projection: torch.Tensor, offset: torch.Tensor) -
     _middle(encoder.conv_in.conv, torch.eye(3))
     for stage in encoder.down_blocks:
         for block in stage:
-            if type(block).__name__ == "DCDownBlock2d":  # its shortcut is the unshuffling
+            if isinstance(block, DCDownBlock2d):  # its shortcut is the unshuffling
                 _middle(block.conv, torch.zeros(0, 0))
     matrix = projection.T
     if encoder.out_shortcut:  # adds means of groups of channels
@@ -132,9 +158,7 @@ def _set_decoder(decoder: Any, synthesis: torch.Tensor, mean: torch.Tensor) -> N
     if decoder.in_shortcut:
         first = first - torch.eye(latents, dtype=synthesis.dtype).repeat_interleave(decoder.in_shortcut_repeats, dim=0)
     _middle(decoder.conv_in, first)
-    blocks = [
-        block for stage in reversed(decoder.up_blocks) for block in stage if type(block).__name__ == "DCUpBlock2d"
-    ]
+    blocks = [block for stage in reversed(decoder.up_blocks) for block in stage if isinstance(block, DCUpBlock2d)]
     held = synthesis.shape[0]  # signal channels of a parent, stacked as unshuffling does: channel, then place
     for number, block in enumerate(blocks):
         inner = block.conv.in_channels

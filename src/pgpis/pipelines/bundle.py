@@ -67,7 +67,9 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
             for key, value in load_file(path).items():
                 tensors[name + SEPARATOR + key] = value.half() if value.is_floating_point() else value
         elif path.suffix == ".json":
-            texts[name] = path.read_text(encoding="utf-8")
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content.pop("_name_or_path", None)  # where it lay on the machine that made it
+            texts[name] = json.dumps(content)
         else:
             raise PgpisError(f"{path}: a bundle holds JSON and safetensors only")
     metadata = {MARK: VERSION, "files": json.dumps(texts), "card": json.dumps(card)}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
 from lightning.pytorch.cli import OptimizerCallable
+from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
-from pgpis.models.autoencoder import encode_moments, start_from_patches
+from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
@@ -53,7 +52,7 @@ class AutoencoderTask(PersonImageTask):
         width: int = 352,
         crop: int | None = None,
         start_pictures: int | None = None,
-        train: Literal["all", "decoder", "blocks"] = "all",
+        train: Trained = "all",
         latent_noise: float = 0.0,
         kl_weight: float = 1e-6,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
@@ -70,10 +69,7 @@ class AutoencoderTask(PersonImageTask):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.crop = crop
         self.start_pictures = start_pictures
-        for name, parameter in self.vae.named_parameters():
-            in_decoder = name.startswith(("decoder.", "post_quant_conv."))
-            in_block = re.search(r"\.(conv1|conv2|norm)\.", name) is not None
-            parameter.requires_grad_(train == "all" or (in_decoder and (train == "decoder" or in_block)))
+        choose_trained(self.vae, train)
         self.latent_noise = latent_noise
         self.kl_weight = kl_weight
 
@@ -102,7 +98,9 @@ class AutoencoderTask(PersonImageTask):
             errors = torch.randn(latents.shape, generator=generator, device=latents.device)
             latents = latents + level * latents.detach().std() * errors
         difference = self.vae.decode(latents).sample - images
-        kl = _divergence(mean, deviation) if isinstance(self.vae, AutoencoderKL) else mean.new_zeros(())
+        kl = mean.new_zeros(())  # per picture
+        if isinstance(self.vae, AutoencoderKL):
+            kl = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).flatten(1).sum(dim=1).mean()
         l1, mse = difference.abs().mean(), difference.square().mean()
         return {"loss": l1 + mse + self.kl_weight * kl, "l1": l1, "mse": mse, "kl": kl}
 
@@ -127,12 +125,6 @@ class AutoencoderTask(PersonImageTask):
 
     def _latents(self, images: torch.Tensor) -> torch.Tensor:
         return encode_moments(self.vae, images).chunk(2, dim=1)[0]
-
-
-def _divergence(mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-    """Return the KL divergence from the standard normal, summed over a picture's latents, mean over pictures."""
-    square = deviation.square()
-    return (mean.square() + square - 1 - square.log()).flatten(1).sum(dim=1).mean() / 2
 
 
 def random_crops(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:

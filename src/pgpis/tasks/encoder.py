@@ -93,7 +93,8 @@ class VisionEncoderTask(PersonImageTask):
         patches = tokens.chunk(2)[1][:, 1:]  # (B, side**2, D)
         part, place = patch_places(batch["pose_image"], self.side)
         seen = part > 0
-        named = F.cross_entropy(self.part_head(patches).flatten(0, 1), part.flatten())
+        parts = self.part_head(patches)
+        named = F.cross_entropy(parts.flatten(0, 1), part.flatten())
         guess = self.place_head(patches)
         placed = (guess - place).abs()[seen].mean() if seen.any() else guess.sum() * 0
         colours = F.adaptive_avg_pool2d(batch["target_image"], self.side * COLOUR_CELLS)
@@ -104,7 +105,7 @@ class VisionEncoderTask(PersonImageTask):
             "loss": total,
             "contrast": contrast,
             "top1": (logits.argmax(dim=1) == own).float().mean(),
-            "part_accuracy": (self.part_head(patches).argmax(dim=-1) == part)[seen].float().mean(),
+            "part_accuracy": (parts.argmax(dim=-1) == part)[seen].float().mean(),
             "colour": coloured,
         }
 
