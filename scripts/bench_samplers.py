@@ -18,11 +18,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 
-from bench_synth import GUIDANCE, batches, dataset, shipped_models
-from pgpis.images import replacing, write_text
+from bench_synth import MODELS, OwnEncoder, batches, dataset, load_task, token_distance
+from pgpis.batch import PairBatch
+from pgpis.images import replacing, tensor_to_images, write_text
 from pgpis.jobs import meter
 from pgpis.metrics import PSNR, SSIM, to_uint8
 from pgpis.models.factory import build_scheduler
+from pgpis.tasks.diffusion import DiffusionTask
 
 SAMPLERS: Mapping[str, dict[str, Any]] = {
     "DDPM": {"_class_name": "DDPMScheduler"},
@@ -31,7 +33,7 @@ SAMPLERS: Mapping[str, dict[str, Any]] = {
     "UniPC": {"_class_name": "UniPCMultistepScheduler"},
 }
 STEPS = (5, 10, 20)
-Curve = dict[int, tuple[float, float]]
+Curve = dict[int, tuple[float, float, float]]
 
 
 def sampler(name: str, trained: Any) -> Any:
@@ -42,25 +44,25 @@ def sampler(name: str, trained: Any) -> Any:
     return build_scheduler({**schedule, **ends, "steps_offset": 0, **SAMPLERS[name]})
 
 
-def measure(pipeline: Any, data: list[Any], guidance: float, advance: Callable[[int], None]) -> dict[str, Curve]:
-    """Return SSIM and PSNR by sampler and number of steps."""
-    trained, curves = pipeline.scheduler, {}
+def measure(task: DiffusionTask, data: list[PairBatch], advance: Callable[[int], None]) -> dict[str, Curve]:
+    """Return SSIM, PSNR and token distance by sampler and number of steps."""
+    judge = OwnEncoder()
+    trained, curves = task.scheduler, {}
     for name in SAMPLERS:
         curves[name] = {}
-        pipeline.scheduler = sampler(name, trained)
-        for steps in STEPS:
-            ssim, psnr = SSIM("gaussian"), PSNR()
+        task.scheduler = sampler(name, trained)
+        for task.num_inference_steps in STEPS:
+            ssim, psnr, distances = SSIM("gaussian"), PSNR(), []
             for batch in data:
-                generators = [torch.Generator().manual_seed(int(index)) for index in batch["index"]]
-                made = pipeline.generate(
-                    batch, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="pt"
-                ).images
+                made = task.sample(batch)
                 ours, truth = to_uint8(made), to_uint8(batch["target_image"])
                 ssim.update(ours, truth)
                 psnr.update(ours, truth)
+                tokens = [judge.encode(tensor_to_images(images)) for images in (made, batch["target_image"])]
+                distances.append(token_distance(*tokens))
                 advance(len(truth))
-            curves[name][steps] = (float(ssim.compute()), float(psnr.compute()))
-    pipeline.scheduler = trained
+            found = (float(ssim.compute()), float(psnr.compute()), float(torch.cat(distances).mean()))
+            curves[name][task.num_inference_steps] = found
     return curves
 
 
@@ -84,22 +86,23 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True, help="data set of pgpis synth, with textures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pairs", type=int, default=48, help="test pairs, spread over the list")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE, help="guidance scale")
+    parser.add_argument("--guidance", type=float, help="guidance scale [the recipe's]")
     options = parser.parse_args()
     logging.getLogger("pgpis").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
     results: dict[str, dict[str, Curve]] = {}
     test = dataset(options.root, "test", options.pairs)
-    for name, (pipeline, specs) in shipped_models().items():
-        with meter(name, len(test) * len(SAMPLERS) * len(STEPS)) as advance:
-            results[name] = measure(pipeline, list(batches(test, specs)), options.guidance, advance)
-    lines = [
-        "| model | sampler | " + " | ".join(f"{steps} steps: SSIM, PSNR" for steps in STEPS) + " |",
-        "| --- " * 5 + "|",
-    ]
+    for name, _, pipeline in (word.partition("=") for word in MODELS):
+        task = load_task(pipeline)
+        if options.guidance is not None:
+            task.guidance_scale = options.guidance
+        with meter(name, len(test) * len(SAMPLERS) * len(STEPS)) as advance, torch.inference_mode():
+            results[name] = measure(task, list(batches(test, task)), advance)
+    names = " | ".join(f"{steps} steps: SSIM, PSNR, token distance" for steps in STEPS)
+    lines = [f"| model | sampler | {names} |", "| --- " * (2 + len(STEPS)) + "|"]
     for model, curves in results.items():
         for name, curve in curves.items():
-            cells = " | ".join(f"{curve[steps][0]:.4f}, {curve[steps][1]:.2f}" for steps in STEPS)
+            cells = " | ".join("{:.4f}, {:.2f}, {:.4f}".format(*curve[steps]) for steps in STEPS)
             lines.append(f"| {model} | {name} | {cells} |")
     write_text(options.out / "samplers.md", "\n".join(lines) + "\n")
     plot(results, options.out / "samplers.png")

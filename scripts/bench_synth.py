@@ -1,12 +1,12 @@
 """Benchmark on held-out synthetic people, whose exact truth is known; needs no weights of others.
 
-    python scripts/bench_synth.py --root DATA --out FOLDER [--pairs 500] [--generated NAME=FOLDER ...]
+    python scripts/bench_synth.py --root DATA --out FOLDER [--pairs 500] [--models NAME=PIPELINE ...]
 
 DATA was drawn by ``pgpis synth`` with at least ``--candidates`` test people, and textures for MCLD. Rows: what needs no
 model (the source as it is, the nearest training picture, the source's surface painted onto the target pose, the truth),
-the models that ship with pgpis, then each ``--generated`` folder of pictures that ``pgpis test`` or ``predict`` made.
-Pictures of the first rows are written too, so that they can be looked at; what is there is not made again. Scoring
-takes seconds a pair: other people and outfits are drawn in the true one's place.
+the models that ship with pgpis or those that ``--models`` names, then each ``--generated`` folder of pictures that
+``pgpis test`` or ``predict`` made. All pictures are written, so that they can be looked at; what is there is not made
+again. Scoring takes seconds a pair: other people and outfits are drawn in the true one's place.
 
 Two columns come from our own small encoder, the source encoder of the shipped FPDM, and are comparable with nothing
 outside this table: ``token distance`` is one minus the mean cosine of the tokens of both pictures, in the manner of
@@ -23,15 +23,16 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from pgpis.batch import PairBatch
+from pgpis.cli import lightning
 from pgpis.data import DeepFashion, OnMissing, Pair, PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
@@ -43,14 +44,14 @@ from pgpis.jobs import meter
 from pgpis.keypoints import Keypoints
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.models.encoders import encode_tokens
-from pgpis.pipelines import FPDMPipeline, MCLDPipeline
+from pgpis.pipelines import FPDMPipeline
 from pgpis.pipelines.bundle import SHIPPED, load_bundle
-from pgpis.tasks.base import stable_seed
+from pgpis.tasks.diffusion import DiffusionTask
 
 COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)
 ENCODER = "synth-fpdm"
-SIZE, STEPS, GUIDANCE, BATCH = (256, 176), 10, 1.5, 16
-"""As in ``configs/synth``; noise as in ``pgpis test``."""
+MODELS = ("FPDM=synth-fpdm", "MCLD=synth-mcld")
+BATCH = 16
 WORKERS = os.cpu_count() or 1
 HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
 
@@ -102,9 +103,21 @@ class OwnEncoder:
     @torch.inference_mode()
     def __call__(self, files: Sequence[Path]) -> torch.Tensor:
         """Return the tokens of pictures, class token first, ``(B, N, D)``."""
-        pictures = [image_to_tensor(resize(read_image(path), self.size, self.size)) for path in files]
-        batches = torch.stack(pictures).split(32)
-        return torch.cat([encode_tokens(self.encoder, batch) for batch in batches])
+        return torch.cat([self.encode([read_image(path) for path in some]) for some in _parts(files, 32)])
+
+    def encode(self, pictures: Iterable[Image.Image]) -> torch.Tensor:
+        """Return the tokens of pictures that are at hand."""
+        sized = [image_to_tensor(resize(picture, self.size, self.size)) for picture in pictures]
+        return encode_tokens(self.encoder, torch.stack(sized))
+
+
+def _parts(files: Sequence[Path], count: int) -> Iterable[Sequence[Path]]:
+    return (files[start : start + count] for start in range(0, len(files), count))
+
+
+def token_distance(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return one minus the mean cosine of the patches' tokens ``(B, N, D)``, per picture."""
+    return 1 - torch.nn.functional.cosine_similarity(ours[:, 1:], truth[:, 1:], dim=-1).mean(dim=1)
 
 
 def score(
@@ -125,8 +138,7 @@ def score(
     frechet = {}
     for name, files in rows.items():
         tokens = encode(files)
-        cosine = torch.nn.functional.cosine_similarity(tokens[:, 1:], reference[:, 1:], dim=-1)
-        values[name]["token_distance"] = 1 - cosine.mean(dim=1).double().numpy()
+        values[name]["token_distance"] = token_distance(tokens, reference).double().numpy()
         frechet[name] = frechet_distance(*statistics(tokens[:, 0]), *statistics(reference[:, 0]))
     return values, frechet
 
@@ -146,33 +158,37 @@ def score_pair(job: tuple[ExactScores, Pair, list[Path]]) -> list[dict[str, floa
     return scores
 
 
-def shipped_models() -> dict[str, tuple[Any, Any]]:
-    """Return the pipelines that ship with pgpis, by name, and what they read of a pair."""
-    fpdm = load_bundle(FPDMPipeline, SHIPPED["synth-fpdm"].path)
-    mcld = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
-    for pipeline in (fpdm, mcld):
-        pipeline.set_progress_bar_config(disable=True)
-    return {"FPDM": (fpdm, fpdm.image_specs(*SIZE)), "MCLD": (mcld, mcld.input_specs(*SIZE))}
+def load_task(pipeline: str) -> DiffusionTask:
+    """Build a shipped model, or what ``scripts/train_demo.py`` exported, with the steps and guidance of its recipe."""
+    shipped = SHIPPED.get(pipeline)
+    if shipped is None:
+        folder = Path(pipeline)
+        if not (folder / "model_index.json").is_file():
+            raise PgpisError(f"{folder} is no pipeline", hint=f"one of {', '.join(SHIPPED)}, or a folder")
+        method = "mcld" if "MCLD" in (folder / "model_index.json").read_text(encoding="utf-8") else "fpdm"
+        shipped = SHIPPED[f"synth-{method}"]
+    words = [f"--config={shipped.recipe}", f"--model.init_args.pipeline={pipeline}", "--trainer.logger=false"]
+    task = lightning.build(words).model
+    assert isinstance(task, DiffusionTask)
+    return task.eval()
 
 
-def batches(test: DeepFashion, specs: Any) -> Any:
+def batches(test: DeepFashion, task: DiffusionTask) -> Iterable[PairBatch]:
     """Return the pairs in batches."""
-    data = PoseTransferDataModule(test=test, batch_size=BATCH, num_workers=0, image_specs=specs)
+    data = PoseTransferDataModule(test=test, batch_size=BATCH, num_workers=0, image_specs=task.image_specs)
     return data.test_dataloader()
 
 
-def generate(test: DeepFashion, folder: Path, pipeline: Any, specs: Any) -> list[Path]:
+def generate(test: DeepFashion, folder: Path, pipeline: str) -> list[Path]:
     """Make a model's pictures; where all are there, none is made again."""
     files = [folder / f"{pair.pair_id}.png" for pair in test.pairs]
     if all(path.is_file() for path in files):
         return files
-    with meter(folder.name, len(files)) as advance:
-        for batch in batches(test, specs):
-            noise = [torch.Generator().manual_seed(stable_seed(0, pair_id, 0)) for pair_id in batch["pair_id"]]
-            made = pipeline.generate(
-                batch, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise, output_type="pt"
-            ).images
-            for pair_id, image in zip(batch["pair_id"], tensor_to_images(made), strict=True):
+    task = load_task(pipeline)
+    with meter(folder.name, len(files)) as advance, torch.inference_mode():
+        for batch in batches(test, task):
+            made = tensor_to_images(task.sample(batch))
+            for pair_id, image in zip(batch["pair_id"], made, strict=True):
                 save_image(image, folder / f"{pair_id}.png")
             advance(len(made))
     return files
@@ -197,9 +213,16 @@ def table(rows: dict[str, dict[str, np.ndarray]], frechet: dict[str, float]) -> 
             finite = values[column][np.isfinite(values[column])]
             low, high = bootstrap_interval(values[column])
             digits = 2 if column == "psnr" or column.endswith("_error") else 3
-            cells.append(f"{finite.mean():.{digits}f} ({low:.{digits}f}-{high:.{digits}f})" if len(finite) else "-")
+            dash = " to " if low < 0 else "-"
+            shown_interval = f"({low:.{digits}f}{dash}{high:.{digits}f})"
+            cells.append(f"{finite.mean():.{digits}f} {shown_interval}" if len(finite) else "-")
         lines.append(f"| {name} | {' | '.join(cells)} | {frechet[name]:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def difference(ours: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what one row has more than another, pair by pair."""
+    return {column: ours[column] - other[column] for column in ours}
 
 
 def main() -> int:
@@ -209,13 +232,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pairs", type=int, default=500, help="test pairs, spread over the list")
     parser.add_argument("--candidates", type=int, default=5, help="drawings to choose from in recognition")
-    parser.add_argument("--models", nargs="*", default=["FPDM", "MCLD"], help="shipped models [FPDM MCLD]")
+    parser.add_argument(
+        "--models", nargs="*", default=MODELS, metavar="NAME=PIPELINE", help=f"models to score [{' '.join(MODELS)}]"
+    )
     parser.add_argument("--generated", action="append", default=[], metavar="NAME=FOLDER", help="a model's pictures")
+    parser.add_argument("--differences", nargs="*", default=[], metavar="A-B", help="rows to compare pair by pair")
     arguments = parser.parse_args()
     logging.getLogger("pgpis").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
     test = dataset(arguments.root, "test", arguments.pairs)
     exact = ExactScores(arguments.root, arguments.candidates)
+    named = {word.partition("=")[0] for word in [*arguments.models, *arguments.generated]}
+    for word in arguments.differences:
+        if unknown := set(word.split("-", 1)) - named:
+            parser.error(f"--differences {word}: no row '{unknown.pop()}'; one of {', '.join(sorted(named))}")
     made: dict[str, list[Path]] = {}
     for name, make in baselines(arguments.root, test).items():
         folder = arguments.out / name.replace(" ", "_")
@@ -223,9 +253,9 @@ def main() -> int:
         for pair, path in zip(test.pairs, made[name], strict=True):
             if not path.is_file():
                 save_image(make(pair), path)
-    for name in arguments.models:
-        pipeline, specs = shipped_models()[name]
-        made[name] = generate(test, arguments.out / name, pipeline, specs)
+    for word in arguments.models:
+        name, _, pipeline = word.partition("=")
+        made[name] = generate(test, arguments.out / name, pipeline)
     for word in arguments.generated:
         name, _, folder = word.partition("=")
         matches = match_pictures(list_pictures(Path(folder)), test.pairs)
@@ -235,6 +265,10 @@ def main() -> int:
         made[name] = [found[pair.pair_id] for pair in test.pairs]
     rows, frechet = score(made, test.pairs, exact)
     text = table(rows, frechet)
+    if arguments.differences:
+        pairwise = [word.split("-", 1) for word in arguments.differences]
+        changes = {f"{ours} - {other}": difference(rows[ours], rows[other]) for ours, other in pairwise}
+        text += "\n" + table(changes, {f"{ours} - {other}": frechet[ours] - frechet[other] for ours, other in pairwise})
     write_text(arguments.out / "benchmark.md", text)
     means = {row: {column: float(np.nanmean(values[column])) for column in COLUMNS} for row, values in rows.items()}
     for row, distance in frechet.items():

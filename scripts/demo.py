@@ -1,8 +1,8 @@
 """The demo: held-out synthetic people in poses of their own, by both shipped models, beside the truth.
 
-    python scripts/demo.py --out outputs/demo
+    python scripts/demo.py --out outputs/demo [--people 6]
 
-Draws six people that no shipped model has seen, predicts each in four poses with FPDM and MCLD, gives each another
+Draws people that no shipped model has seen, predicts each in four poses with FPDM and MCLD, gives each another
 one's identity and clothes with MCLD, compares with the exact truth, and writes ``index.html``.
 """
 
@@ -33,7 +33,7 @@ from pgpis.synth.edit import with_identity, with_outfit
 from pgpis.synth.manifest import Entry, read_manifest
 from pgpis.synth.render import Picture, draw
 
-PEOPLE, VIEWS, SEED = 6, 5, 2026
+VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""
 CLOTHES = "upper={0}|lower={0}|feet={0}"
 EDITS = {"identity": with_identity, "clothes": with_outfit}
@@ -68,6 +68,11 @@ def run(*words: object) -> None:
     code = pgpis(command)
     if code:
         sys.exit(code)
+
+
+def count(rows: Sequence[Row]) -> int:
+    """Return the number of people."""
+    return len({row.person for row in rows})
 
 
 def collect(data: Path, out: Path) -> list[Row]:
@@ -106,10 +111,12 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def predict(out: Path, rows: Sequence[Row]) -> None:
-    """Make all pictures with the two shipped models."""
+    """Make all pictures with the two shipped models; MCLD also keeps each person's pose, with and without edits."""
+    people = count(rows)
     _table(out / "fpdm.csv", [(f"person{r.person}.jpg", f"person{r.person}_view{r.view}.txt", "", "") for r in rows])
-    _table(out / "mcld.csv", [(f"person{r.person}.jpg", f"person{r.person}_view{r.view}.png", "", "") for r in rows])
-    others = [(f"person{n}.jpg", f"person{n}.png", f"person{(n + 1) % PEOPLE}.jpg") for n in range(PEOPLE)]
+    others = [(f"person{n}.jpg", f"person{n}.png", f"person{(n + 1) % people}.jpg") for n in range(people)]
+    mcld_rows = [(f"person{r.person}.jpg", f"person{r.person}_view{r.view}.png", "", "") for r in rows]
+    _table(out / "mcld.csv", [*mcld_rows, *((source, pose, "", "") for source, pose, _ in others)])
     _table(out / "identity.csv", [(source, pose, other, "") for source, pose, other in others])
     _table(out / "clothes.csv", [(source, pose, "", CLOTHES.format(other)) for source, pose, other in others])
     sources, poses, maps = out / "sources", out / "poses", out / "maps"
@@ -151,9 +158,10 @@ def scores(pictures: Sequence[Image.Image], truths: Sequence[Picture]) -> list[f
 
 def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Sequence[float]]], seconds: float) -> Path:
     """Write ``index.html``."""
+    people = count(rows)
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>pgpis: the demo</title><style>{STYLE}</style>",
-        "<h1>pgpis: six people whom the models have never seen</h1>",
+        f"<h1>pgpis: {people} people whom the models have never seen</h1>",
         "<p>The first picture is all that a model is shown of a person; MCLD also gets a face embedding.</p>",
         f"<p>All people are drawn. Made in {seconds:.0f} s.</p>",
     ]
@@ -172,8 +180,8 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
         parts.append("</table></section>")
     parts.append("<h2>MCLD: another one's identity, another one's clothes</h2><section><table>")
     parts.append("<tr><th>source<th>other<th>identity<th>truth<th>clothes<th>truth</tr>")
-    for person in range(PEOPLE):
-        other, stem = (person + 1) % PEOPLE, f"person{person}_2_person{person}"
+    for person in range(people):
+        other, stem = (person + 1) % people, f"person{person}_2_person{person}"
         files = [f"sources/person{person}.jpg", f"sources/person{other}.jpg"]
         for name in EDITS:
             files += [_result(out, name, stem), f"truth/{name}{person}.png"]
@@ -192,9 +200,9 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
 
 def sheet(out: Path, rows: Sequence[Row]) -> None:
     """Write ``sheet.jpg``: of each person the source and one pose, FPDM, MCLD, truth; two people side by side."""
-    width, height = 132, 192
-    canvas = Image.new("RGB", (2 * 5 * width + 24, -(-PEOPLE // 2) * height), "white")
-    for person in range(PEOPLE):
+    width, height, people = 132, 192, count(rows)
+    canvas = Image.new("RGB", (2 * 5 * width + 24, -(-people // 2) * height), "white")
+    for person in range(people):
         row = next(row for row in rows if row.person == person and row.view == 1 + person % (VIEWS - 1))
         files = [row.pair.source, *(out / folder / f"{row.name}.png" for folder in ("fpdm/poses", "fpdm", "mcld"))]
         for column, path in enumerate([*files, _known(row.pair.target)]):
@@ -221,17 +229,22 @@ def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, 
     }
     tables = {f"{len(rows)} pairs": {name: scores(pictures, truths) for name, pictures in made.items()}}
     firsts = [entries[row.pair.source] for row in rows if row.view == 1]
+    stems = [f"person{person}_2_person{person}" for person in range(len(firsts))]
+    before = [read_image(out / f"sources/person{person}.jpg") for person in range(len(firsts))]
     for name, change in EDITS.items():
         truths = []
         for person, entry in enumerate(firsts):
-            other = firsts[(person + 1) % PEOPLE].scene
+            other = firsts[(person + 1) % len(firsts)].scene
             scene = change(entry.scene, other.identity if name == "identity" else other.outfit)
             truths.append(draw(scene, *entry.size))
             save_image(Image.fromarray(truths[-1].rgb), out / "truth" / f"{name}{person}.png")
-        results = [read_image(out / _result(out, name, f"person{n}_2_person{n}")) for n in range(PEOPLE)]
-        before = [read_image(out / f"sources/person{n}.jpg") for n in range(PEOPLE)]
-        rated = {"before the edit": scores(before, truths), "MCLD": scores(results, truths)}
-        tables[f"Another one's {name}: {PEOPLE} edits"] = rated
+        edits = {
+            "the source as it is": before,
+            "MCLD without the edit": [read_image(out / "mcld" / f"{stem}.png") for stem in stems],
+            "MCLD with the edit": [read_image(out / _result(out, name, stem)) for stem in stems],
+        }
+        rated = {row: scores(pictures, truths) for row, pictures in edits.items()}
+        tables[f"Another one's {name}: {len(firsts)} edits"] = rated
     return tables
 
 
@@ -243,11 +256,15 @@ def main() -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"))
-    out: Path = parser.parse_args().out
+    parser.add_argument("--people", type=int, default=6, help="at least two, each is edited with the next one [6]")
+    options = parser.parse_args()
+    if options.people < 2:
+        parser.error("--people: expected at least 2")
+    out: Path = options.out
     start = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
     data = out / "data"
-    drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
+    drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
     run("synth", "--out", data, *drawn)
     rows = collect(data, out)
     predict(out, rows)

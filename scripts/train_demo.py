@@ -1,10 +1,13 @@
 """Train the models that ship with pgpis, from nothing: draws the data, then runs each recipe of ``configs/synth``.
 
-    python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--jobs 2]
+    python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--ablations] [--jobs 2]
 
 Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done; a stage that was
 stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands and how long they took; each stage's
 own output is beside it. With ``--jobs 2`` stages that do not need each other run side by side, a core each.
+
+``--ablations`` trains those of ``docs/benchmark.md`` as well: the recipes of the shipped models with the overlays of
+``configs/ablation``, an equal and small number of steps each.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pgpis.cli.recipes import find_recipe
+from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import iuv_of
 from pgpis.images import read_image
 from pgpis.jobs import meter
@@ -31,14 +36,16 @@ from pgpis.synth.files import write_image
 from pgpis.uv_texture import TextureMapper
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
+EPOCHS, EPOCH_STEPS = 5, 150
+"""Budget of an ablation."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One step of the training.
 
-    ``words`` are those of a pgpis command; ``recipe`` is fitted with them where it is given. ``done`` is a file that
-    says that it is.
+    ``words`` are those of a pgpis command; ``recipe``, with ``overlay``, is fitted with them where it is given.
+    ``done`` is a file that says that it is.
     """
 
     name: str
@@ -46,6 +53,7 @@ class Stage:
     done: Path
     words: tuple[object, ...] = ()
     recipe: str | None = None
+    overlay: str | None = None
 
 
 def stages(data: Path, out: Path) -> list[Stage]:
@@ -66,12 +74,6 @@ def stages(data: Path, out: Path) -> list[Stage]:
     def fit(name: str, needs: tuple[str, ...] = (), words: Sequence[str] = ()) -> Stage:
         return Stage(name, ("data", *needs), out / name / ".done", (*words,), name)
 
-    def cache(name: str, needs: tuple[str, ...], words: Sequence[str]) -> Stage:
-        folder = out / f"cache_{name}"
-        roots = [f"--data.train.init_args.root={data}"]
-        told = ("cache", "--config", f"synth/{name}.yaml", "--out", folder, "--dtype", "bfloat16", *roots, *words)
-        return Stage(f"cache_{name}", ("data", *needs), folder / ".done", told)
-
     return [
         Stage("data", (), data / ".done", ("synth", "--out", data, *drawn)),
         fit("autoencoder"),
@@ -80,19 +82,66 @@ def stages(data: Path, out: Path) -> list[Stage]:
         Stage("textures", ("data",), data / ".textures"),
         fit("fusion", ("clip",), fusion),
         # the prior sees another pose in each step, so nothing of it is kept
-        cache("fpdm", ("autoencoder", "source_encoder"), (*fpdm, "--model.init_args.fusion_embedder=null")),
+        _cache("fpdm", "fpdm", ("autoencoder", "source_encoder"), (*fpdm, NO_PRIOR), data, out),
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
-        cache("mcld", ("autoencoder", "clip", "textures"), mcld),
+        _cache("mcld", "mcld", ("autoencoder", "clip", "textures"), mcld, data, out),
         fit("mcld", ("cache_mcld",), (*mcld, f"--data.cache={out}/cache_mcld")),
         Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done"),
     ]
+
+
+def ablations(data: Path, out: Path) -> list[Stage]:
+    """Return the ablations of both papers, of one budget; they need stages of :func:`stages`."""
+    vae = f"--model.init_args.vae={out}/autoencoder/vae"
+    clip, dino, prior = out / "clip/encoder", out / "source_encoder/encoder", "--model.init_args.fusion_embedder"
+    budget = (
+        f"--trainer.max_steps={EPOCHS * EPOCH_STEPS}",
+        f"--trainer.limit_train_batches={EPOCH_STEPS}",
+        f"--trainer.check_val_every_n_epoch={EPOCHS}",
+        "--model.init_args.warmup_epochs=0.5",
+        f"--model.init_args.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
+    )
+
+    def short(name: str, recipe: str, cache: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> Stage:
+        told = (vae, *words, f"--data.cache={out}/{cache}", *budget)
+        overlay = None if name in ("b6", "mcld_short") else f"ablation/{name}.yaml"  # these are the recipes themselves
+        return Stage(name, (cache, *needs), out / name / ".done", told, recipe, overlay)
+
+    a2 = (f"{prior}.encoder={clip}",)
+    found = [Stage("a2", ("data", "clip"), out / "a2/.done", a2, "fusion", "ablation/a2.yaml")]
+    for name, needed, encoder in (("b1", "clip", clip), ("b2", "source_encoder", dino)):
+        # both at CLIP's own size, so that they read as many tokens
+        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.source_size=128")
+        found.append(_cache(name, "fpdm", ("autoencoder", needed), (vae, *read, NO_PRIOR), data, out))
+        found.append(short(name, "fpdm", f"cache_{name}", read))
+    read = (f"--model.init_args.source_encoder={dino}",)
+    found += [
+        short("b3", "fpdm", "cache_fpdm", read),
+        short("b4", "fpdm", "cache_fpdm", (*read, f"{prior}.encoder={clip}"), ("clip",)),
+        short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
+        short("b6", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/fusion/fusion_embedder"), ("fusion",)),
+    ]
+    variants = ("mcld_short", "mcld_no_texture", "mcld_no_face", "mcld_all_stages", "mcld_ip_attention")
+    return found + [
+        short(name, "mcld", "cache_mcld", (f"--model.init_args.image_encoder={clip}",)) for name in variants
+    ]
+
+
+NO_PRIOR = "--model.init_args.fusion_embedder=null"
+
+
+def _cache(name: str, recipe: str, needs: tuple[str, ...], words: Sequence[str], data: Path, out: Path) -> Stage:
+    folder = out / f"cache_{name}"
+    told = ("cache", "--config", f"synth/{recipe}.yaml", "--out", folder, "--dtype", "bfloat16")
+    root = f"--data.train.init_args.root={data}"
+    return Stage(f"cache_{name}", ("data", *needs), folder / ".done", (*told, root, *words))
 
 
 def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
     """Run one stage, and mark it as done.
 
     Raises:
-        RuntimeError: It failed; names the file with its output.
+        PgpisError: It failed; names the file with its output.
     """
     start = time.monotonic()
     if stage.name == "textures":
@@ -109,14 +158,17 @@ def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
             command = [sys.executable, "-m", "pgpis", *words]
             code = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False).returncode
         if code:
-            raise RuntimeError(f"stage '{stage.name}' failed with exit code {code}: see {report}")
+            raise PgpisError(f"stage '{stage.name}' failed with exit code {code}: see {report}")
     stage.done.touch()
     note(out, f"# {stage.name}: {time.monotonic() - start:.0f} s")
 
 
 def fit_words(stage: Stage, data: Path, out: Path) -> Iterator[object]:
     """Spell a recipe's command; one that was stopped goes on."""
-    yield from ("fit", "--config", f"synth/{stage.recipe}.yaml", f"--trainer.default_root_dir={out / stage.name}")
+    yield from ("fit", "--config", f"synth/{stage.recipe}.yaml")
+    if stage.overlay is not None:
+        yield from ("--config", stage.overlay)
+    yield f"--trainer.default_root_dir={out / stage.name}"
     yield from (f"--data.{split}.init_args.root={data}" for split in ("train", "val"))
     yield from stage.words
     if (out / stage.name / "checkpoints/last.ckpt").is_file():
@@ -136,7 +188,7 @@ def seen_textures(data: Path) -> None:
 
     The published procedure takes half a second a picture; all pictures would take longer than the training.
     """
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1) as pool:  # one core, as every stage has
         for split in ("train", "test"):
             pictures = sorted((data / split).glob("*.jpg"))
             people: dict[str, list[Path]] = {}
@@ -169,7 +221,7 @@ def write_bundles(out: Path) -> None:
         name = Path(shipped.recipe).stem
         card = {
             "recipe": shipped.recipe,
-            "settings": _settings(out / name),
+            "settings": find_recipe(shipped.recipe).read_text(encoding="utf-8"),
             "data": f"pgpis synth --people {PEOPLE} --views {VIEWS} --seed {SEED} --test-share 0.02",
             "commit": commit,
             "torch": torch.__version__,
@@ -178,22 +230,21 @@ def write_bundles(out: Path) -> None:
         note(out, f"# {shipped.file}: {(out / 'bundles' / shipped.file).stat().st_size / 1e6:.1f} MB")
 
 
-def _settings(folder: Path) -> str:
-    """Return the configuration of the last run, as Lightning saved it."""
-    return max(folder.glob("lightning_logs/version_*/config.yaml")).read_text(encoding="utf-8")
-
-
 def main() -> int:
     """Run all stages that are not done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data/synth"))
     parser.add_argument("--out", type=Path, default=Path("outputs/synth"))
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
+    parser.add_argument("--ablations", action="store_true", help="train the ablations as well")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    left = [stage for stage in stages(options.data, options.out) if not stage.done.is_file()]
-    known = {stage.name for stage in stages(options.data, options.out)}
+    wanted = stages(options.data, options.out)
+    if options.ablations:
+        wanted += ablations(options.data, options.out)
+    left = [stage for stage in wanted if not stage.done.is_file()]
+    known = {stage.name for stage in wanted}
     if options.only is not None:
         if unknown := set(options.only) - known:
             parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(sorted(known))}")
@@ -217,4 +268,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except PgpisError as error:
+        sys.exit(f"train_demo: {error}")

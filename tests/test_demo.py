@@ -24,3 +24,9 @@ def test_the_demo_makes_its_page(tmp_path):
     first = run.stdout[run.stdout.index("24 pairs:") :].splitlines()[1:5]
     psnr = {line.rsplit(maxsplit=6)[0].strip(): float(line.rsplit(maxsplit=6)[2]) for line in first}
     assert min(psnr["FPDM"], psnr["MCLD"]) > psnr["the source as it is"] + 2
+    for edit in ("identity", "clothes"):
+        lines = run.stdout[run.stdout.index(f"Another one's {edit}: 6 edits") :].splitlines()[1:4]
+        assert [line.rsplit(maxsplit=6)[0].strip() for line in lines][1:] == [
+            "MCLD without the edit",
+            "MCLD with the edit",
+        ]

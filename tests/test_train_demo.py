@@ -7,6 +7,7 @@ import pytest
 
 import train_demo
 from pgpis.cli.recipes import find_recipe
+from pgpis.errors import PgpisError
 
 
 @pytest.fixture
@@ -14,15 +15,33 @@ def stages(tmp_path):
     return train_demo.stages(tmp_path / "data", tmp_path / "out")
 
 
-def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages):
+@pytest.fixture
+def ablations(tmp_path):
+    return train_demo.ablations(tmp_path / "data", tmp_path / "out")
+
+
+def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablations):
     done = set()
-    for stage in stages:
+    for stage in [*stages, *ablations]:
         assert set(stage.needs) <= done, stage.name
         assert stage.name not in done
         done.add(stage.name)
         if stage.recipe is not None:
             assert find_recipe(f"synth/{stage.recipe}.yaml").is_file()
-    assert {"fpdm", "mcld", "bundles"} <= done
+        if stage.overlay is not None:
+            assert find_recipe(stage.overlay).is_file()
+    assert {"fpdm", "mcld", "bundles", "a2", "b1", "b6", "mcld_no_face"} <= done
+
+
+def test_ablations_have_one_budget(ablations, tmp_path):
+    trained = [stage for stage in ablations if stage.recipe in ("fpdm", "mcld")]
+    assert len(trained) == 11
+    for stage in trained:
+        words = list(map(str, train_demo.fit_words(stage, tmp_path / "data", tmp_path / "out")))
+        assert {"--trainer.max_steps=750", "--trainer.limit_train_batches=150"} <= set(words)
+        # what is given word by word goes over the overlay, so it comes later
+        assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
+        assert (stage.overlay is None) == (words.count("--config") == 1) == (stage.name in ("b6", "mcld_short"))
 
 
 def test_a_stage_that_was_stopped_goes_on(stages, tmp_path):
@@ -50,7 +69,7 @@ def test_a_stage_is_done_when_its_command_succeeded(stages, tmp_path, monkeypatc
 
     monkeypatch.setattr(train_demo.subprocess, "run", command)
     if code:
-        with pytest.raises(RuntimeError, match=r"stage 'data' failed with exit code 3: see .*data\.txt"):
+        with pytest.raises(PgpisError, match=r"stage 'data' failed with exit code 3: see .*data\.txt"):
             train_demo.run(data, tmp_path / "data", tmp_path / "out", threads=1)
     else:
         train_demo.run(data, tmp_path / "data", tmp_path / "out", threads=1)

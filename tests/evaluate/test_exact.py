@@ -109,14 +109,34 @@ def test_the_script_scores_folders(root, tmp_path):
         "--candidates",
         3,
         "--models",
-        "FPDM",
+        "FPDM=synth-fpdm",
         "--generated",
         f"blur={tmp_path / 'blurred'}",
+        "--differences",
+        "FPDM-blur",
     ]
     command = [sys.executable, REPOSITORY / "scripts/bench_synth.py", *words]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
     assert run.returncode == 0, run.stderr
-    rows = {line.split("|")[1].strip(): line for line in run.stdout.splitlines()[2:]}
+    table, differences = run.stdout.split("\n\n")
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
     assert list(rows)[-2:] == ["FPDM", "blur"]
+    last = differences.splitlines()[-1]
+    assert last.startswith("| FPDM - blur | ")
+    ours, blurred, change = (float(line.split("|")[3].split()[0]) for line in (rows["FPDM"], rows["blur"], last))
+    assert change == pytest.approx(ours - blurred, abs=0.02)
     assert (tmp_path / "out/benchmark.md").read_text() == run.stdout
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == len(dataset)
+
+
+@pytest.mark.slow
+def test_the_probe_tells_what_a_model_reads(root, tmp_path):
+    words = ["--root", root, "--out", tmp_path, "--pairs", 6, "--models", "FPDM=synth-fpdm"]
+    command = [sys.executable, REPOSITORY / "scripts/probe_conditions.py", *words]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "conditions.md").read_text() == run.stdout
+    ratios = {line.split("|")[2].strip(): float(line.split("|")[4]) for line in run.stdout.splitlines()[2:]}
+    assert list(ratios) == ["all right", "source_image", "pose_image", "prior_source", "prior_pose"]
+    assert ratios["all right"] == 1
+    assert min(ratios["source_image"], ratios["pose_image"]) > 1.05
