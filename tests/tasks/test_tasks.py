@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.tasks import FusionPriorTask
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.weights import weights_hash
 
@@ -146,6 +148,16 @@ def test_a1_is_measured_but_not_trained(toy_root, tmp_path, capsys):
     assert json.loads((tmp_path / "test/metrics.json").read_text())["results"]["average_rank"] >= 1
     assert main(["fit", *words]) == 2
     assert "nothing to fit" in capsys.readouterr().err
+
+
+def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):
+    """Whether the encoder is given as ``encoder`` or inside ``fusion_embedder``; a trained prior is no A1."""
+    given = FusionPriorTask(fusion_embedder={"encoder": tiny_clip(), "fit": "squash"}, combiner=False)
+    assert given.fusion_embedder.fusion_head is None
+    assert given.fusion_embedder.config.fit == "squash"
+    assert FusionPriorTask(fusion_embedder={"encoder": tiny_clip()}).fusion_embedder.fusion_head is not None
+    with pytest.raises(PgpisError, match="combiner: false measures an encoder as it is"):
+        FusionPriorTask(fusion_embedder=str(tmp_path), combiner=False)
 
 
 def test_source_size_overrides_a_pipeline(tiny, tmp_path, capsys):

@@ -56,8 +56,15 @@ class FusionPriorTask(PersonImageTask):
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
         if fusion_embedder is None:
             self.fusion_embedder = FusionEmbedder.from_encoder(encoder, combiner=combiner)
-        else:
+        elif combiner:
             self.fusion_embedder = build_fusion_embedder(fusion_embedder)
+        elif isinstance(fusion_embedder, str):
+            raise PgpisError(
+                f"combiner: false measures an encoder as it is, and '{fusion_embedder}' is a trained prior",
+                hint="--model.init_args.fusion_embedder '{encoder: FOLDER}'",
+            )
+        else:
+            self.fusion_embedder = build_fusion_embedder({**fusion_embedder, "combiner": False})
         self.source_enhanced = source_enhanced
         self.temperature = temperature
         self.l1_weight = l1_weight
