@@ -29,7 +29,7 @@ demo: setup ## held-out people in new poses by the shipped models, scored agains
 	$(BIN)/python scripts/demo.py --out $(DEMO)
 
 test: setup ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-parity: setup ## compare with outputs of the official code (PGPIS_PARITY names the folder)
 	$(BIN)/pytest tests/parity

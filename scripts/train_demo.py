@@ -36,8 +36,8 @@ from pgpis.synth.files import write_image
 from pgpis.uv_texture import TextureMapper
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
-EPOCHS, EPOCH_STEPS = 5, 150
-"""Budget of an ablation."""
+EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
+"""Budget of an ablation, and steps of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,14 @@ def stages(data: Path, out: Path) -> list[Stage]:
         f"--model.init_args.vae={vae}",
         f"--model.init_args.image_encoder={out}/clip/encoder",
     )
+    trained = (*mcld, f"--data.cache={out}/cache_mcld")
     fusion = (f"--model.init_args.fusion_embedder.encoder={out}/clip/encoder",)
     drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 0.02, "--textures", "none")
 
-    def fit(name: str, needs: tuple[str, ...] = (), words: Sequence[str] = ()) -> Stage:
-        return Stage(name, ("data", *needs), out / name / ".done", (*words,), name)
+    def fit(
+        name: str, needs: tuple[str, ...] = (), words: Sequence[str] = (), recipe: str = "", overlay: str | None = None
+    ) -> Stage:
+        return Stage(name, ("data", *needs), out / name / ".done", (*words,), recipe or name, overlay)
 
     return [
         Stage("data", (), data / ".done", ("synth", "--out", data, *drawn)),
@@ -84,8 +87,9 @@ def stages(data: Path, out: Path) -> list[Stage]:
         # the prior sees another pose in each step, so nothing of it is kept
         _cache("fpdm", "fpdm", ("autoencoder", "source_encoder"), (*fpdm, NO_PRIOR), data, out),
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
-        _cache("mcld", "mcld", ("autoencoder", "clip", "textures"), mcld, data, out),
-        fit("mcld", ("cache_mcld",), (*mcld, f"--data.cache={out}/cache_mcld")),
+        _cache("mcld", "mcld", ("autoencoder", "clip", "textures"), (*mcld, NO_START), data, out),
+        fit("mcld_base", ("cache_mcld",), trained, "mcld", "synth/mcld_base.yaml"),
+        fit("mcld", ("mcld_base",), (*trained, f"--model.init_args.start_from={out}/mcld_base/pipeline")),
         Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done"),
     ]
 
@@ -94,15 +98,16 @@ def ablations(data: Path, out: Path) -> list[Stage]:
     """Return the ablations of both papers, of one budget; they need stages of :func:`stages`."""
     vae = f"--model.init_args.vae={out}/autoencoder/vae"
     clip, dino, prior = out / "clip/encoder", out / "source_encoder/encoder", "--model.init_args.fusion_embedder"
-    budget = (
-        f"--trainer.max_steps={EPOCHS * EPOCH_STEPS}",
-        f"--trainer.limit_train_batches={EPOCH_STEPS}",
-        f"--trainer.check_val_every_n_epoch={EPOCHS}",
-        "--model.init_args.warmup_epochs=0.5",
-        f"--model.init_args.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
-    )
 
     def short(name: str, recipe: str, cache: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> Stage:
+        steps = FPDM_STEPS if recipe == "fpdm" else MCLD_STEPS
+        budget = (
+            f"--trainer.max_steps={EPOCHS * steps}",
+            f"--trainer.limit_train_batches={steps}",
+            f"--trainer.check_val_every_n_epoch={EPOCHS}",
+            "--model.init_args.warmup_epochs=0.5",
+            f"--model.init_args.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
+        )
         told = (vae, *words, f"--data.cache={out}/{cache}", *budget)
         overlay = None if name in ("b6", "mcld_short") else f"ablation/{name}.yaml"  # these are the recipes themselves
         return Stage(name, (cache, *needs), out / name / ".done", told, recipe, overlay)
@@ -121,12 +126,12 @@ def ablations(data: Path, out: Path) -> list[Stage]:
         short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
         short("b6", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/fusion/fusion_embedder"), ("fusion",)),
     ]
-    variants = ("mcld_short", "mcld_no_texture", "mcld_no_face", "mcld_all_stages", "mcld_ip_attention")
-    return found + [
-        short(name, "mcld", "cache_mcld", (f"--model.init_args.image_encoder={clip}",)) for name in variants
-    ]
+    clip_and_nothing = (f"--model.init_args.image_encoder={clip}", NO_START)
+    variants = ("short", "no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
+    return found + [short(f"mcld_{name}", "mcld", "cache_mcld", clip_and_nothing) for name in variants]
 
 
+NO_START = "--model.init_args.start_from=null"
 NO_PRIOR = "--model.init_args.fusion_embedder=null"
 
 

@@ -141,6 +141,37 @@ def texel_table() -> NDArray[np.int64]:
     return np.rint(texture[..., 0] * 255).astype(np.int64)
 
 
+PLACE_BIN = 4
+"""Texels of a chart, along each side, that share one place in the texture."""
+
+
+@functools.lru_cache(maxsize=1)
+def chart_places() -> NDArray[np.float32]:
+    """Return where the texture holds each bin of the charts, (24, 50, 50, 2): (y, x) in [0, 1).
+
+    Rows run from V = 1 to V = 0, columns from U = 0 to U = 1. A bin that the texture leaves out has the place of the
+    nearest one of its chart that it holds.
+    """
+    table = texel_table()
+    y, x = np.nonzero(table)
+    chart, texel = np.divmod(table[y, x] - 1, CHART_SIZE**2)
+    row, column = np.divmod(texel, CHART_SIZE)
+    bins = (chart, row // PLACE_BIN, column // PLACE_BIN)
+    side = CHART_SIZE // PLACE_BIN
+    places = np.zeros((PARTS, side, side, 2), np.float32)
+    held = np.zeros((PARTS, side, side), bool)
+    places[bins] = np.stack([y, x], axis=-1) / TEXTURE_SIZE
+    held[bins] = True
+    for place, holds in zip(places, held, strict=True):
+        _, label = cv2.distanceTransformWithLabels(
+            (~holds).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        of_label = np.zeros((int(label.max()) + 1, 2), np.float32)
+        of_label[label[holds]] = place[holds]
+        place[:] = of_label[label]
+    return places
+
+
 PART_GROUPS: dict[str, tuple[int, ...]] = {
     "torso": (1, 2),
     "hands": (3, 4),

@@ -13,6 +13,7 @@ OVERLAYS = {
     **{f"ablation/a{number}.yaml": "fusion.yaml" for number in (1, 2, 3)},
     **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
     **{f"ablation/mcld_{name}.yaml": "mcld.yaml" for name in ("no_face", "no_texture", "all_stages", "ip_attention")},
+    "ablation/mcld_no_correspondence.yaml": "synth/mcld.yaml",
     "fusion_phoenix.yaml": "fusion.yaml",
     "mcld_phoenix.yaml": "mcld.yaml",
     "official_fpdm.yaml": "fpdm.yaml",
@@ -22,6 +23,7 @@ OVERLAYS = {
     "preset_24gb.yaml": "fpdm.yaml",
     "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",
+    "synth/mcld_base.yaml": "synth/mcld.yaml",
 }
 
 

@@ -19,9 +19,9 @@ def face(seed):
     return np.random.default_rng(seed).normal(size=512).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    return tiny_mcld()
+@pytest.fixture(scope="module", params=[0.0, 8.0], ids=["official", "correspondence"])
+def pipeline(request):
+    return tiny_mcld(correspondence=request.param)
 
 
 def make(pipeline, **options):

@@ -13,6 +13,8 @@ from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.models import build_vae, build_vision_encoder
 from pgpis.models.factory import build_focal_unet, build_reference_net
+from pgpis.models.loading import take_over
+from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.pose import PoseEncoder
 from pgpis.pipelines import MCLDPipeline
 from pgpis.tasks import MCLDTask
@@ -88,6 +90,7 @@ def test_two_processes_train(tiny_mcld_words, tmp_path):
         (["use_texture=false"], {"texture_image", "texture_clip"}),
         (["aggregation=all"], set()),
         (["aggregation=ip"], set()),
+        (["correspondence=8"], set()),
     ],
 )
 def test_ablations_train_and_export(options, unread, tiny_mcld_words, tmp_path):
@@ -98,6 +101,31 @@ def test_ablations_train_and_export(options, unread, tiny_mcld_words, tmp_path):
     everything = {"source_image", "source_clip", "texture_image", "texture_clip", "pose_image", "target_image", "face"}
     assert set(task.image_specs) == everything - unread
     assert (task.reference_net is None) == ("use_texture=false" in options)
+    assert task.conditioner.config.correspondence == (8 if "correspondence=8" in options else 0)
+
+
+def test_training_starts_from_a_smaller_model(tiny_mcld_words, tmp_path, capsys):
+    """What fits is taken over, what is new starts as ever, and a model of which nothing fits is refused."""
+    fewer = "--model.init_args.unet.down_block_types=[DownBlock2D,DownBlock2D]"
+    assert main(tiny_mcld_words("fit", fewer, "--trainer.max_steps=1", out="base")) == 0
+    still = (
+        "--trainer.max_steps=1",
+        "--model.init_args.optimizer.init_args.lr=0",
+        "--model.init_args.correspondence=8",
+    )
+    start = f"--model.init_args.start_from={tmp_path}/base/pipeline"
+    assert main(tiny_mcld_words("fit", start, *still)) == 0
+    base, own = (MCLDPipeline.from_pretrained(tmp_path / folder / "pipeline") for folder in ("base", "run"))
+    for part in ("unet", "reference_net", "conditioner"):
+        given, found = getattr(base, part).state_dict(), getattr(own, part).state_dict()
+        assert all(torch.equal(found[name], value) for name, value in given.items()), part
+        assert (len(found) > len(given)) == (part != "conditioner")
+    assert own.conditioner.config.correspondence == 8
+    other = MCLDConditioner(token_dim=8, pose_hidden_channels=(2, 2), pose_channels=2, use_face=False)
+    with pytest.raises(PgpisError, match="start_from: no weight of its conditioner fits"):
+        take_over("conditioner", other, base.conditioner)
+    assert main(tiny_mcld_words("fit", f"--model.init_args.start_from={tmp_path}/nowhere")) == 2
+    assert f"cannot load '{tmp_path}/nowhere'" in capsys.readouterr().err
 
 
 def test_a_stock_stable_diffusion_is_the_start(tmp_path):
@@ -157,6 +185,8 @@ def test_given_statistics_are_used(tiny_mcld_words, tmp_path, capsys):
 def test_wrong_choices_are_named(tiny_mcld_words, capsys):
     assert main(tiny_mcld_words("fit", "--model.init_args.aggregation=stages")) == 2
     assert "stages" in capsys.readouterr().err
+    assert main(tiny_mcld_words("fit", "--model.init_args.correspondence=-1")) == 2
+    assert "correspondence: -1.0 is no strength" in capsys.readouterr().err
 
 
 def test_sampling_may_use_other_betas(tiny_mcld_words, tmp_path):

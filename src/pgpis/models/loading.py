@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffusers.utils import is_accelerate_available
+from torch import nn
 
 from pgpis.errors import PgpisError, nearest
+
+log = logging.getLogger(__name__)
 
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 """Keys of a saved configuration that say nothing about the architecture."""
@@ -100,6 +104,29 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
+
+
+def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
+    """Take over the weights of another model that have the same name and shape; the rest stays as it is.
+
+    Args:
+        part: What the model is, for messages.
+        module: Gets the weights.
+        other: A model of the same class, say with fewer layers or of another size.
+
+    Raises:
+        PgpisError: Not one fits.
+    """
+    own = module.state_dict()
+    fitting = {
+        name: value for name, value in other.state_dict().items() if name in own and value.shape == own[name].shape
+    }
+    if not fitting:
+        raise PgpisError(
+            f"start_from: no weight of its {part} fits", hint="it must be a smaller or larger one of its kind"
+        )
+    module.load_state_dict({**own, **fitting})
+    log.info("%s: %d of %d tensors start as those of start_from", part, len(fitting), len(own))
 
 
 def init_keys(model_class: type[Any]) -> list[str]:

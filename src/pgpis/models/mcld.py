@@ -10,6 +10,7 @@ from diffusers.configuration_utils import register_to_config
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.errors import PgpisError, nearest
+from pgpis.models.correspondence import Correspondence
 from pgpis.models.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
 from pgpis.models.pose import PoseEncoder
 from pgpis.models.resampler import FaceResampler
@@ -42,6 +43,8 @@ class FocalPorts:
     """Added to ``conv_in``'s result, ``(B, block_out_channels[0], h, w)``."""
     reference_token: torch.Tensor
     """The ReferenceNet's only cross-attention token, ``(B, 1, D)``."""
+    correspondence: Correspondence | None = None
+    """Where each picture shows what of its texture; None: nothing is said of it."""
 
 
 class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
@@ -68,6 +71,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             labels.
         part_scale: Factor on the map's part, 0..24, before the pose encoder. 1 as officially, where neighbouring parts
             are 1/255 apart; 10 spreads them over the range, which a net that starts from nothing tells apart sooner.
+        correspondence: How strongly the attention to the ReferenceNet is drawn to the texture's cells that a cell of
+            the target shows, see ``Correspondence``; 0 as officially, not at all.
 
     Source: MCLD, "Multi-Focal Condition Aggregation"; table of stages as in the official code.
     """
@@ -90,11 +95,14 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         aggregation: str = "stage",
         iuv_filter: str = "nearest",
         part_scale: int = 1,
+        correspondence: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value, known in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
             if value not in known:
                 raise PgpisError(f"{name}: no such choice '{value}'{nearest(value, known)}; one of {', '.join(known)}")
+        if correspondence < 0:
+            raise PgpisError(f"correspondence: {correspondence} is no strength; expected 0 (off) or more, say 8")
         self.face_resampler = None
         if use_face:
             self.face_resampler = FaceResampler(
@@ -117,10 +125,15 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         """
         dtype = next(self.parameters()).dtype
         source = encoded.source[:, None].to(dtype)
+        found = None
+        if self.config.use_texture and self.config.correspondence:
+            factor = 2 ** (len(self.config.pose_hidden_channels) - 1)
+            size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
+            found = Correspondence(iuv, size, self.config.correspondence)
         if self.config.part_scale != 1:
             part = (iuv[:, 2:] / 2 + 0.5) * self.config.part_scale
             iuv = torch.cat([iuv[:, :2], part * 2 - 1], dim=1)
-        return FocalPorts(self._aggregate(source, encoded), self.pose_encoder(iuv.to(dtype)), source)
+        return FocalPorts(self._aggregate(source, encoded), self.pose_encoder(iuv.to(dtype)), source, found)
 
     def _aggregate(self, source: torch.Tensor, encoded: EncodedFoci) -> FocalTokens:
         """Say which stage reads what."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 
 from pgpis.errors import PgpisError
 from pgpis.models.attention import project_keys_values
+from pgpis.models.correspondence import Correspondence
 from pgpis.models.reference import ReferenceBank
 from pgpis.models.unet import PoseUNet
 
@@ -56,6 +57,8 @@ class FocalConditions:
     """By cross-attention layer: key and value of the face tokens."""
     reference: Mapping[str, KeyValue]
     """By self-attention layer: key and value of the ReferenceNet's hidden states; empty to go without."""
+    reference_bias: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """By self-attention layer: what is added to the logits of the reference, ``(P, 1 or heads, L, L)``; or nothing."""
     keep_reference: torch.Tensor | None = None
     """bool ``(P,)``: pictures that read the reference; None: all."""
     zero_rows: int = 0
@@ -112,11 +115,7 @@ class ReferenceAttentionProcessor:
             return _finish(attn, F.scaled_dot_product_attention(query, key, value))
         first = conditions.zero_rows
         seen_key, seen_value = (seen.repeat(conditions.repeats, 1, 1, 1) for seen in reference)
-        mask = None
-        if conditions.keep_reference is not None:
-            keep = conditions.keep_reference.repeat(conditions.repeats)[:, None, None, None]
-            own = keep.new_ones(len(keep), 1, 1, key.shape[2])
-            mask = torch.cat([own, keep.expand(-1, 1, 1, seen_key.shape[2])], dim=3)
+        mask = self._mask(conditions, query)
         attended = F.scaled_dot_product_attention(
             query[first:],
             torch.cat([key[first:], seen_key], dim=2),
@@ -127,6 +126,17 @@ class ReferenceAttentionProcessor:
             alone = F.scaled_dot_product_attention(query[:first], key[:first], value[:first])
             attended = torch.cat([alone, attended])
         return _finish(attn, attended)
+
+    def _mask(self, conditions: FocalConditions, query: torch.Tensor) -> torch.Tensor | None:
+        """Return what is added to the logits of own and reference keys; None: nothing."""
+        bias, keep = conditions.reference_bias.get(self.layer), conditions.keep_reference
+        if bias is None and keep is None:
+            return None
+        length = query.shape[2]
+        added = query.new_zeros(1, 1, 1, length) if bias is None else bias.to(query)
+        if keep is not None:
+            added = added.masked_fill(~keep[:, None, None, None], -torch.inf)
+        return F.pad(added, (length, 0)).repeat(conditions.repeats, 1, 1, 1)
 
 
 class MultiFocalAttentionProcessor(nn.Module):
@@ -230,6 +240,7 @@ class MultiFocalUNet(PoseUNet):
         tokens: FocalTokens,
         bank: ReferenceBank | None = None,
         *,
+        correspondence: Correspondence | None = None,
         keep_reference: torch.Tensor | None = None,
         zero_rows: int = 0,
         repeats: int = 1,
@@ -239,6 +250,8 @@ class MultiFocalUNet(PoseUNet):
         Args:
             tokens: Tokens of P pictures.
             bank: The ReferenceNet's hidden states of the same pictures; None: go without.
+            correspondence: Where each picture shows what of its texture, to draw the attention there; None: nothing is
+                said of it, as officially.
             keep_reference: bool ``(P,)``, pictures that read the bank; None: all.
             zero_rows: Rows of the denoiser's batch that come first and have no condition but the pose.
             repeats: How often the pictures follow after them.
@@ -249,6 +262,7 @@ class MultiFocalUNet(PoseUNet):
         by_stage: dict[str, KeyValue] = {}
         face: dict[str, KeyValue] = {}
         reference: dict[str, KeyValue] = {}
+        bias: dict[str, torch.Tensor] = {}
         for name, module in self._attention_layers():
             if name.endswith("attn2"):
                 by_stage[name] = project_keys_values(module, tokens.of(stage_of(name)))
@@ -258,4 +272,6 @@ class MultiFocalUNet(PoseUNet):
                 if block not in bank:
                     raise PgpisError(f"the ReferenceNet has no '{block}': it must have the denoiser's blocks")
                 reference[name] = project_keys_values(module, bank[block])
-        return FocalConditions(by_stage, face, reference, keep_reference, zero_rows, repeats)
+                if correspondence is not None:
+                    bias[name] = correspondence.bias(bank[block].shape[1])
+        return FocalConditions(by_stage, face, reference, bias, keep_reference, zero_rows, repeats)

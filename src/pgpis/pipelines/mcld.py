@@ -263,5 +263,11 @@ class MCLDPipeline(SamplingPipeline):
                 ports.reference_token.to(self.reference_net.dtype),
             )
         rows = num_images * len(encoded.source)
-        conditions = self.unet.prepare(ports.tokens, bank, zero_rows=rows if branches == 2 else 0, repeats=num_images)
+        conditions = self.unet.prepare(
+            ports.tokens,
+            bank,
+            correspondence=ports.correspondence,
+            zero_rows=rows if branches == 2 else 0,
+            repeats=num_images,
+        )
         return ports.pose_features.to(dtype).repeat(branches * num_images, 1, 1, 1), conditions

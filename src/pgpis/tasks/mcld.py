@@ -24,6 +24,7 @@ from pgpis.models.factory import (
     build_vae,
     build_vision_encoder,
 )
+from pgpis.models.loading import take_over
 from pgpis.models.mcld import EncodedFoci, MCLDConditioner, denoise_focal
 from pgpis.pipelines.mcld import MCLDPipeline
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
@@ -61,6 +62,8 @@ class MCLDTask(DiffusionTask):
         image_encoder: CLIP vision model for picture and texture: hub id, folder or configuration; frozen.
         pipeline: A pipeline folder or hub id that replaces all of the parts above, and whose own ``pose_encoder`` to
             ``iuv_filter`` hold instead of those below.
+        start_from: A pipeline folder, hub id, bundle or shipped model, of which denoiser, ReferenceNet and conditioner
+            give their weights where name and shape fit; the other parts and the settings are this task's own.
         pose_encoder: ControlNet (hub id or folder) from whose encoder the pose encoder starts; null: random.
         pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
         resampler: Sizes of the face resampler, keys of ``MCLDConditioner`` such as ``resampler_dim``.
@@ -71,6 +74,8 @@ class MCLDTask(DiffusionTask):
         aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain IP-attention.
         iuv_filter: How DensePose's map is resized: ``nearest`` keeps labels, ``bicubic`` mixes them as officially.
         part_scale: Factor on the map's part before the pose encoder, see ``MCLDConditioner``; 1 as officially.
+        correspondence: How strongly the attention to the ReferenceNet is drawn to what a cell of the target shows of
+            the texture, see ``MCLDConditioner``; 0 as officially, not at all.
         drop_image: Probability of zeroing CLIP's picture of the source in training.
         drop_all: Probability of zeroing both of CLIP's pictures and leaving the ReferenceNet out in training.
         drop_whole_batch: Drop for the whole batch, as the official code does, instead of per sample.
@@ -111,6 +116,7 @@ class MCLDTask(DiffusionTask):
         sampling_scheduler: dict[str, Any] | None = None,
         image_encoder: ModelSpec = "openai/clip-vit-large-patch14",
         pipeline: str | None = None,
+        start_from: str | None = None,
         pose_encoder: str | None = None,
         pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
         resampler: dict[str, int] | None = None,
@@ -120,6 +126,7 @@ class MCLDTask(DiffusionTask):
         aggregation: Aggregation = "stage",
         iuv_filter: Literal["nearest", "bicubic"] = "nearest",
         part_scale: int = 1,
+        correspondence: float = 0.0,
         drop_image: float = 0.1,
         drop_all: float = 0.1,
         drop_whole_batch: bool = False,
@@ -171,10 +178,13 @@ class MCLDTask(DiffusionTask):
                 aggregation=aggregation,
                 iuv_filter=iuv_filter,
                 part_scale=part_scale,
+                correspondence=correspondence,
                 **(resampler or {}),
             )
             if pose_encoder is not None:
                 self.conditioner.pose_encoder.start_from_controlnet(pose_encoder)
+            if start_from is not None:
+                self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld"))
         else:
             loaded = load_pipeline(MCLDPipeline, pipeline, "pgpis convert mcld")
             self.unet, self.vae, self.reference_net = loaded.unet, loaded.vae, loaded.reference_net
@@ -186,6 +196,7 @@ class MCLDTask(DiffusionTask):
                 "aggregation": aggregation,
                 "iuv_filter": iuv_filter,
                 "part_scale": part_scale,
+                "correspondence": correspondence,
             }
             for name, value in asked.items():
                 if self.conditioner.config[name] != value:
@@ -210,6 +221,12 @@ class MCLDTask(DiffusionTask):
         self.face_loss = face_loss
         self.clip_noise = clip_noise
         self.register_buffer("clip_std", read_clip_std(clip_std, embedding_width(self.image_encoder)))
+
+    def _start_from(self, other: MCLDPipeline) -> None:
+        for part in ("unet", "reference_net", "conditioner"):
+            own, given = getattr(self, part), getattr(other, part)
+            if own is not None and given is not None:
+                take_over(part, own, given)
 
     @property
     def image_specs(self) -> InputSpecs:
@@ -268,7 +285,9 @@ class MCLDTask(DiffusionTask):
         bank = None
         if self.reference_net is not None and texture is not None:
             bank = self.reference_net.bank(texture, ports.reference_token)
-        conditions = self.unet.prepare(ports.tokens, bank, keep_reference=keep_all if train else None)
+        conditions = self.unet.prepare(
+            ports.tokens, bank, correspondence=ports.correspondence, keep_reference=keep_all if train else None
+        )
         prediction = denoise_focal(self.unet, noisy, timesteps, ports.pose_features, conditions)
         face = face_region(batch["pose_image"], *latents.shape[-2:]) if self.face_loss else None
         return {"loss": focal_loss(prediction, target, min_snr_weights(alphas, timesteps, self.snr_gamma), face)}
