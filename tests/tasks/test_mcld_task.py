@@ -125,7 +125,7 @@ def test_training_starts_from_a_smaller_model(tiny_mcld_words, tmp_path, capsys)
     with pytest.raises(PgpisError, match="start_from: no weight of its conditioner fits"):
         take_over("conditioner", other, base.conditioner)
     assert main(tiny_mcld_words("fit", f"--model.init_args.start_from={tmp_path}/nowhere")) == 2
-    assert f"cannot load '{tmp_path}/nowhere'" in capsys.readouterr().err
+    assert f"start_from: cannot load '{tmp_path}/nowhere'" in capsys.readouterr().err
 
 
 def test_a_stock_stable_diffusion_is_the_start(tmp_path):

@@ -212,13 +212,14 @@ class DiffusionTask(PersonImageTask):
         return str(path)
 
 
-def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str) -> PipelineT:
+def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
     """Load a pipeline from a folder, the hub, a bundle, or from the package.
 
     Args:
         pipeline_class: What it must be.
         name: Folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
         converter: The command that makes one of official weights.
+        option: What the user gave the name for, for messages.
 
     Raises:
         PgpisError: It is not there, not complete, or another model's.
@@ -231,13 +232,13 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str) ->
             found = pipeline_name(bundle) if is_bundle else json.loads(index.read_text(encoding="utf-8"))["_class_name"]
             if found != pipeline_class.__name__:
                 raise PgpisError(
-                    f"pipeline: '{name}' is a {found}, expected a {pipeline_class.__name__}",
+                    f"{option}: '{name}' is a {found}, expected a {pipeline_class.__name__}",
                     hint="--config must be the recipe of the same model",
                 )
         loaded: PipelineT = load_bundle(pipeline_class, bundle) if is_bundle else pipeline_class.from_pretrained(name)
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
         raise PgpisError(
-            f"pipeline: cannot load '{name}': {str(error).splitlines()[0]}",
+            f"{option}: cannot load '{name}': {str(error).splitlines()[0]}",
             hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
         ) from error
     return loaded

@@ -184,7 +184,7 @@ class MCLDTask(DiffusionTask):
             if pose_encoder is not None:
                 self.conditioner.pose_encoder.start_from_controlnet(pose_encoder)
             if start_from is not None:
-                self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld"))
+                self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from"))
         else:
             loaded = load_pipeline(MCLDPipeline, pipeline, "pgpis convert mcld")
             self.unet, self.vae, self.reference_net = loaded.unet, loaded.vae, loaded.reference_net
@@ -225,7 +225,9 @@ class MCLDTask(DiffusionTask):
     def _start_from(self, other: MCLDPipeline) -> None:
         for part in ("unet", "reference_net", "conditioner"):
             own, given = getattr(self, part), getattr(other, part)
-            if own is not None and given is not None:
+            if own is not None and given is None:
+                log.info("start_from has no %s: this one starts anew", part)
+            elif own is not None:
                 take_over(part, own, given)
 
     @property
