@@ -13,6 +13,7 @@ import csv
 import html
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -61,11 +62,17 @@ class Row:
         return f"person{self.person}_2_person{self.person}_view{self.view}"
 
 
-def run(*words: object) -> None:
-    """Run a pgpis command as a user would, and stop the demo if it fails."""
+def run(*words: object, alone: bool = False) -> None:
+    """Run a pgpis command as a user would, and stop the demo if it fails.
+
+    ``alone`` gives it a process of its own: otherwise its workers would each import all that this script does.
+    """
     command = [str(word) for word in words]
     print(f"\n$ pgpis {' '.join(command)}", flush=True)
-    code = pgpis(command)
+    if alone:
+        code = subprocess.run([sys.executable, "-m", "pgpis", *command], check=False).returncode
+    else:
+        code = pgpis(command)
     if code:
         sys.exit(code)
 
@@ -265,7 +272,7 @@ def main() -> int:
     shutil.rmtree(out, ignore_errors=True)
     data = out / "data"
     drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
-    run("synth", "--out", data, *drawn)
+    run("synth", "--out", data, *drawn, alone=True)
     rows = collect(data, out)
     predict(out, rows)
     paint(out, rows)
