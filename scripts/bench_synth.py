@@ -51,6 +51,13 @@ from pgpis.tasks.diffusion import DiffusionTask
 COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)
 ENCODER = "synth-fpdm"
 MODELS = ("FPDM=synth-fpdm", "MCLD=synth-mcld")
+COPY, NEAREST, PAINTED, TRUTH = BASELINES = (
+    "copy of the source",
+    "nearest training picture",
+    "source painted onto the pose",
+    "truth",
+)
+"""Rows that need no model."""
 BATCH = 16
 WORKERS = os.cpu_count() or 1
 HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
@@ -85,10 +92,10 @@ def baselines(root: Path, test: DeepFashion) -> dict[str, Maker]:
         return Image.fromarray(warp(source, iuv_of(maps[pair.source]), iuv_of(pair.iuv)))
 
     return {
-        "copy of the source": lambda pair: read_image(pair.source),
-        "nearest training picture": nearest_training,
-        "source painted onto the pose": painted,
-        "truth": lambda pair: read_image(pair.target),
+        COPY: lambda pair: read_image(pair.source),
+        NEAREST: nearest_training,
+        PAINTED: painted,
+        TRUTH: lambda pair: read_image(pair.target),
     }
 
 
@@ -242,7 +249,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")
     test = dataset(arguments.root, "test", arguments.pairs)
     exact = ExactScores(arguments.root, arguments.candidates)
-    named = {word.partition("=")[0] for word in [*arguments.models, *arguments.generated]}
+    named = {*BASELINES, *(word.partition("=")[0] for word in [*arguments.models, *arguments.generated])}
     for word in arguments.differences:
         if unknown := set(word.split("-", 1)) - named:
             parser.error(f"--differences {word}: no row '{unknown.pop()}'; one of {', '.join(sorted(named))}")

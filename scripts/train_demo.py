@@ -89,7 +89,7 @@ def stages(data: Path, out: Path) -> list[Stage]:
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
         _cache("mcld", "mcld", ("autoencoder", "clip", "textures"), (*mcld, NO_START), data, out),
         fit("mcld_base", ("cache_mcld",), trained, "mcld", "synth/mcld_base.yaml"),
-        fit("mcld", ("mcld_base",), (*trained, f"--model.init_args.start_from={out}/mcld_base/pipeline")),
+        fit("mcld", ("mcld_base",), (*trained, f"--model.init_args.start_from={out}/mcld_base/pipeline", *TWO)),
         Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done"),
     ]
 
@@ -131,6 +131,8 @@ def ablations(data: Path, out: Path) -> list[Stage]:
     return found + [short(f"mcld_{name}", "mcld", "cache_mcld", clip_and_nothing) for name in variants]
 
 
+TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
+"""A process on each of two cores, half of the recipe's pairs in each."""
 NO_START = "--model.init_args.start_from=null"
 NO_PRIOR = "--model.init_args.fusion_embedder=null"
 

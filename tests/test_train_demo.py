@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import train_demo
 from pgpis.cli.recipes import find_recipe
@@ -44,6 +45,12 @@ def test_ablations_have_one_budget(ablations, tmp_path):
         # what is given word by word goes over the overlay, so it comes later
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1) == (stage.name in ("b6", "mcld_short"))
+
+
+def test_two_processes_share_the_batch_of_the_recipe():
+    recipe = yaml.safe_load(find_recipe("synth/mcld.yaml").read_text())
+    told = dict(word.split("=") for word in train_demo.TWO)
+    assert int(told["--trainer.devices"]) * int(told["--data.batch_size"]) == recipe["data"]["batch_size"]
 
 
 def test_a_stage_that_was_stopped_goes_on(stages, tmp_path):
