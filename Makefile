@@ -22,7 +22,7 @@ $(VENV)-uv/bin/uv:
 	$(VENV)-uv/bin/pip install --quiet uv
 
 $(BIN)/.ready: pyproject.toml uv.lock | $(if $(filter $(VENV)-uv/bin/uv,$(UV)),$(VENV)-uv/bin/uv)
-	$(UV) sync --locked --extra dev --python $(PYTHON)
+	$(UV) sync --locked --extra dev --compile-bytecode --python $(PYTHON)
 	@touch $@
 
 demo: setup ## held-out people in new poses by the shipped models, scored against the truth
