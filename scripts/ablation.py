@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.cli import main as pgpis
-from pgpis.images import write_text
+from pgpis.files import write_text
 
 TINY_CLIP = {
     "model_type": "clip_vision_model", "hidden_size": 64, "intermediate_size": 128, "projection_dim": 64,

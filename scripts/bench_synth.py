@@ -39,7 +39,8 @@ from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
-from pgpis.images import image_to_tensor, read_image, resize, save_image, tensor_to_images, write_text
+from pgpis.files import write_text
+from pgpis.images import image_to_tensor, read_image, resize, save_image, tensor_to_images
 from pgpis.jobs import meter
 from pgpis.keypoints import Keypoints
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance

@@ -28,7 +28,8 @@ from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
 from pgpis.evaluate.baselines import iuv_of, warp
 from pgpis.evaluate.exact import REGIONS, region_errors
-from pgpis.images import read_image, save_image, write_text
+from pgpis.files import write_text
+from pgpis.images import read_image, save_image
 from pgpis.metrics import PSNR, SSIM
 from pgpis.synth.edit import with_identity, with_outfit
 from pgpis.synth.manifest import Entry, read_manifest

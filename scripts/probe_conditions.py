@@ -19,7 +19,7 @@ import torch
 
 from bench_synth import MODELS, batches, dataset, load_task
 from pgpis.data import DeepFashion
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.jobs import meter
 from pgpis.tasks.diffusion import DiffusionTask
 

@@ -5,7 +5,8 @@ from PIL import Image
 
 from pgpis.batch import ImageSpec
 from pgpis.errors import PgpisError
-from pgpis.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images, write_text
+from pgpis.files import write_text
+from pgpis.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images
 
 
 def noise(height, width, channels=3, seed=0):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
-from pgpis.images import replacing
+from pgpis.files import writing
 
 # what NumPy's reader of headers lets through of the parsers that it is built on
 _ERRORS = (
@@ -55,5 +55,5 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
 
 def write_array(path: Path, values: NDArray[Any]) -> None:
     """Write an array as ``.npy`` so that no reader ever sees half of it."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with writing(path) as file:
         np.save(file, values, allow_pickle=False)

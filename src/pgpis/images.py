@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.errors import PgpisError
+from pgpis.files import replacing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -121,26 +120,3 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     file_format = Image.registered_extensions()[Path(path).suffix.lower()]
     with replacing(path) as temporary:
         image.save(temporary, format=file_format)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file so that no reader ever sees half of it."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary file beside ``path`` that takes its place when the block succeeds."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, Frame, Keypoints, Skeleton
 
 BODY25_TO_BODY18 = (*range(8), *range(9, 19))

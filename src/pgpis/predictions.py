@@ -17,7 +17,8 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.images import read_image, save_image, tensor_to_images, write_text
+from pgpis.files import write_text
+from pgpis.images import read_image, save_image, tensor_to_images
 
 log = logging.getLogger(__name__)
 

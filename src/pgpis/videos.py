@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from pgpis.errors import PgpisError
-from pgpis.images import read_image, replacing
+from pgpis.files import replacing
+from pgpis.images import read_image
 
 FRAMES_PER_SECOND = 25.0
 

@@ -18,7 +18,8 @@ from pgpis.data.pairs import PairDataset
 from pgpis.data.pictures import picture_stamp, read_picture
 from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError
-from pgpis.images import fit_images, replacing, write_text
+from pgpis.files import replacing, write_text
+from pgpis.images import fit_images
 
 SHARD = 512
 INDEX = "cache.json"

@@ -15,7 +15,8 @@ from pgpis.conditions import read_face, read_iuv
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
 from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.errors import PgpisError
-from pgpis.images import IMAGE_SUFFIXES, read_image, write_text
+from pgpis.files import write_text
+from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
 
 SHOWN_PROBLEMS = 20

@@ -18,7 +18,7 @@ from pgpis.data.layouts.patn import HEADER as PATN_HEADER
 from pgpis.data.layouts.pcdm import UNIT
 from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError
-from pgpis.images import replacing
+from pgpis.files import replacing
 from pgpis.unpickle import UNPICKLING_ERRORS, refuse_large_memo
 
 log = logging.getLogger(__name__)

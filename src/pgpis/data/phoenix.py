@@ -17,7 +17,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
 from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints
 
 Frames = tuple[str, int]

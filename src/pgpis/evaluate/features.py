@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from pgpis.data.pictures import picture_stamp, read_picture
 from pgpis.errors import PgpisError
 from pgpis.evaluate.protocols import Protocol, Size
-from pgpis.images import replacing
+from pgpis.files import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures
 
 SHARD = 1024

@@ -20,7 +20,7 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.protocols import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.metrics import write_pair_values
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 
 from pgpis.errors import PgpisError
-from pgpis.images import write_text
+from pgpis.files import write_text
 
 Result: TypeAlias = float | int | str | torch.Tensor
 """A value, or "not computed: ..." with the reason."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError
-from pgpis.images import replacing
+from pgpis.files import replacing
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pgpis.errors import PgpisError
-from pgpis.images import write_text
+from pgpis.files import write_text
 from pgpis.preprocess.settings import CONDITIONS, Condition, Outcome
 
 NAME = "prepare.jsonl"

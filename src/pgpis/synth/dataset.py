@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pgpis.errors import PgpisError
+from pgpis.files import writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth import deepfashion, phoenix
-from pgpis.synth.files import json_line, replacing, write_json
+from pgpis.synth.files import json_line, write_json
 from pgpis.synth.manifest import MANIFEST, Entry
 
 JOB = "job.json"
@@ -179,7 +180,7 @@ def write_lists(out: Path, options: DatasetOptions, units: list[Unit]) -> int:
     """Write manifest and lists over all units that are done, in order; return the number of pictures."""
     done = [unit for unit in units if record_path(out, unit).is_file()]
     pictures = 0
-    with replacing(out / MANIFEST) as file:
+    with writing(out / MANIFEST) as file:
         for unit in done:
             for entry in _entries(out, [unit]):
                 file.write(json_line(entry.to_json()))

@@ -34,9 +34,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pgpis.drawing import draw_pose
+from pgpis.files import write_bytes, writing
 from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 from pgpis.synth.atlas import person_atlas, texture_charts
-from pgpis.synth.files import json_line, link, replacing, write_bytes, write_image, write_iuv, write_json
+from pgpis.synth.files import json_line, link, write_image, write_iuv, write_json
 from pgpis.synth.identity import face_code
 from pgpis.synth.manifest import Entry, plain
 from pgpis.synth.person import dress
@@ -255,17 +256,17 @@ def write_lists(root: Path, entries: Iterable[Entry]) -> None:
         views = list(pictures)
         people[views[0].split].append([Names.of(entry.name) for entry in views])
     for split, views_of_people in people.items():
-        with replacing(root / f"{split}_pairs_data.json") as file:
+        with writing(root / f"{split}_pairs_data.json") as file:
             file.write(b"[")
             for number, (source, target) in enumerate(_pairs(views_of_people)):
                 pair = {"source_image": f"./img/{source.tree}.jpg", "target_image": f"./img/{target.tree}.jpg"}
                 file.write((b",\n" if number else b"\n") + json_line(pair).rstrip())
             file.write(b"\n]\n")
-        with replacing(root / f"{split}.csv") as file:
+        with writing(root / f"{split}.csv") as file:
             file.write(b"from,to\n")
             for source, target in _pairs(views_of_people):
                 file.write(f"{source.flat}.jpg,{target.flat}.jpg\n".encode())
-        with replacing(root / f"{split}.lst") as file:
+        with writing(root / f"{split}.lst") as file:
             for name in itertools.chain.from_iterable(views_of_people):
                 file.write(f"{name.flat}.jpg\n".encode())
 

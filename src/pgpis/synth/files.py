@@ -1,4 +1,4 @@
-"""Files of a data set: the same bytes every time, and never seen half-written.
+"""Files of a data set: the same bytes every time.
 
 Pictures are encoded with OpenCV and fixed settings. ``pgpis.images`` is not used here because it loads torch, which
 every worker process would pay for with memory and seconds.
@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from pgpis.files import write_bytes
 
 UInt8 = npt.NDArray[np.uint8]
 SETTINGS = {
@@ -25,28 +24,6 @@ SETTINGS = {
     # colours keep the resolution of the picture: a face has few pixels
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
 }
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file beside ``path`` that takes its place when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file."""
-    with replacing(path) as file:
-        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.files import replacing, write_bytes, write_image, write_iuv
+from pgpis.files import write_bytes, writing
+from pgpis.synth.files import write_image, write_iuv
 from pgpis.synth.manifest import Entry, plain
 from pgpis.synth.sampling import signer_of
 
@@ -96,7 +97,7 @@ def write_lists(root: Path, entries: Iterable[Entry]) -> None:
     for (split, signer), _ in itertools.groupby(entries, key=lambda entry: (entry.split, entry.person)):
         signers[split].append(signer)
     for split, numbers in signers.items():
-        with replacing(root / RELEASE / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv") as file:
+        with writing(root / RELEASE / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv") as file:
             file.write(HEADER.encode())
             for signer in numbers:
                 name = sequence_name(signer)
@@ -109,7 +110,7 @@ def write_lists(root: Path, entries: Iterable[Entry]) -> None:
             points = np.load(root / keypoint_file(split, name))
             key = f"{split}/{name}"
             sequences[key] = {"name": key, "gloss": gloss, "text": text, "num_frames": len(points), "keypoint": points}
-        with replacing(root / f"Phoenix-2014T.{split}") as file:
+        with writing(root / f"Phoenix-2014T.{split}") as file:
             file.write(pickled(sequences))
 
 

@@ -28,11 +28,12 @@ from typing import Literal
 import numpy as np
 
 from pgpis.errors import PgpisError
+from pgpis.files import write_bytes, writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth.dataset import FORMAT, is_done, open_folder
 from pgpis.synth.deepfashion import openpose_keypoints, pose_text
 from pgpis.synth.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
-from pgpis.synth.files import json_line, replacing, write_bytes, write_image, write_iuv, write_json
+from pgpis.synth.files import json_line, write_image, write_iuv, write_json
 from pgpis.synth.manifest import MANIFEST, Entry, plain, read_manifest
 from pgpis.synth.sampling import VIEWS
 from pgpis.synth.scene import Scene
@@ -215,7 +216,7 @@ def _files(triple: Triple) -> dict[str, str]:
 def write_lists(out: Path, triples: Sequence[Triple]) -> None:
     """Write the lists of all triples that are done, in order."""
     records = [path for path in (record_path(out, triple) for triple in triples) if path.is_file()]
-    with replacing(out / "triples.csv") as table, replacing(out / "triples.jsonl") as lines:
+    with writing(out / "triples.csv") as table, writing(out / "triples.jsonl") as lines:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of, write_text
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.places import Found, look
 
@@ -92,15 +91,6 @@ def _compare(entry: WeightFile, file: str, found: Found) -> FileState:
     return FileState(file, found.path, "ok")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     """Read a folder's ``checksums.json``: ``sha256`` and ``bytes`` by file; empty where there is none.
 
@@ -128,7 +118,4 @@ def write_record(folder: Path, paths: Sequence[Path]) -> None:
         path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in paths
     }
     record = {**read_record(folder), **new}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".record-") as temporary:
-        half = Path(temporary) / RECORD
-        half.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        half.replace(folder / RECORD)
+    write_text(folder / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")

@@ -8,9 +8,10 @@ import urllib.request
 from pathlib import Path
 
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
-from pgpis.weight_files.checksums import read_record, sha256_of, verify, write_record
+from pgpis.weight_files.checksums import read_record, verify, write_record
 from pgpis.weight_files.download import Advice, Opener, download
 from pgpis.weight_files.places import fetch_command, look, weights_folder
 

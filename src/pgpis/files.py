@@ -1,0 +1,132 @@
+"""Files and folders: written whole or not at all, used by one job at a time."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from pgpis.errors import PgpisError
+
+LOCK = ".pgpis.lock"
+TEMPORARY = ".pgpis-"
+"""How the name of every unfinished file begins; nothing else may begin so."""
+_REMEDIES = {
+    errno.ENOSPC: "free some space, then run the same command again",
+    errno.EDQUOT: "free some of your quota, then run the same command again",
+    errno.EFBIG: "the file system or a limit of the shell (ulimit -f) allows no larger files",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a file is in the place of a folder: move it, or choose another folder",
+    errno.EEXIST: "a file is in the place of a folder: move it, or choose another folder",
+    errno.EISDIR: "a folder is in the place of the file: move it, or choose another name",
+}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place when the block succeeds.
+
+    Its content is on the disk before the name changes, so that neither a kill nor a power cut leaves half a file.
+
+    Raises:
+        PgpisError: The file cannot be written: the disk is full, the folder is read-only, ...; names ``path``.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY, suffix=target.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        _flush(temporary)
+        temporary.replace(target)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        refusal = write_refusal(target, error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield an open binary file that takes the place of ``path`` when the block succeeds; see :func:`replacing`."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
+    """Return what the user is told where ``path`` cannot be written; None: the error is of another kind."""
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    return PgpisError(f"cannot write {path}: {os.strerror(error.errno)}", hint=_REMEDIES[error.errno])
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file so that no reader ever sees half of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that no reader ever sees half of it."""
+    with writing(path) as file:
+        file.write(content)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed job left half-written in a folder; call it with the folder locked."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other jobs out of a folder while the block runs; a killed job's lock is gone with it.
+
+    Raises:
+        PgpisError: Another job writes there, or the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise PgpisError(
+            f"another run is writing to {folder}", hint="wait until it is done, or choose another folder"
+        ) from error
+    except OSError as error:
+        refusal = write_refusal(folder, error)
+        if refusal is None:
+            raise
+        raise refusal from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

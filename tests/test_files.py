@@ -1,0 +1,74 @@
+"""Files that are written whole or not at all, and folders that one job has for itself."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from pgpis.errors import PgpisError
+from pgpis.files import locked, remove_unfinished, replacing, write_bytes, write_text
+
+
+def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "first")
+    with replacing(path) as temporary:
+        temporary.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "first")
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "first"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_no_more_is_named_with_the_way_on(tmp_path, code):
+    path = tmp_path / "file.txt"
+    with pytest.raises(PgpisError, match=r"cannot write .*file\.txt") as told, replacing(path):
+        raise OSError(code, "from below")
+    assert told.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(PgpisError, match=r"cannot write .*out"):
+        write_bytes(tmp_path / "out" / "picture.png", b"")
+
+
+def test_a_name_of_the_longest_length_leaves_room_for_the_temporary_file(tmp_path):
+    write_text(tmp_path / ("n" * 251 + ".txt"), "fits")
+    with pytest.raises(PgpisError, match="too long"):
+        write_text(tmp_path / ("n" * 252 + ".txt"), "does not")
+
+
+def test_a_folder_is_locked_for_one_job(tmp_path):
+    child = "import sys; from pathlib import Path; from pgpis.files import locked\nwith locked(Path(sys.argv[1])): pass"
+    with locked(tmp_path / "out"):
+        second = subprocess.run(
+            [sys.executable, "-c", child, tmp_path / "out"], capture_output=True, text=True, check=False
+        )
+    assert "another run is writing to" in second.stderr
+    assert subprocess.run([sys.executable, "-c", child, tmp_path / "out"], check=False).returncode == 0
+
+
+def test_what_a_kill_left_is_removed(tmp_path):
+    with replacing(tmp_path / "file.txt") as temporary:
+        left = temporary.with_name(temporary.name + ".left")
+        left.write_text("half")
+    remove_unfinished(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
