@@ -249,7 +249,7 @@ def _frozen_set(state: _State, _: Any) -> None:
     state.push(InertStub())
 
 
-def _refuse(state: _State, _: Any) -> None:
+def _refuse(_state: _State, _: Any) -> None:
     raise pickle.UnpicklingError("it refers to registered extensions or to buffers outside the file")
 
 
