@@ -221,7 +221,7 @@ def test_a_class_of_the_users_is_loaded_where_it_is_imported(folder, monkeypatch
         FPDMPipeline.from_pretrained(folder.parent / "own")
     assert "import the module first" in caught.value.hint
     own = DDIMScheduler()
-    assert FPDMPipeline.from_pretrained(folder.parent / "own", scheduler=own).scheduler is own
+    assert FPDMPipeline.from_pretrained(folder, scheduler=own).scheduler is own
 
 
 @pytest.mark.parametrize(

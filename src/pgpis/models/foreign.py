@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def _numel(shape: list[int]) -> int:
     return product
 
 
-def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str, own: Mapping[str, Any]) -> None:
+def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str) -> None:
     """Check ``model_index.json``: the pipeline it is of, and each component's library and class.
 
     A component may come from diffusers, transformers, or a module that is imported already, say that of a model of the
@@ -183,7 +183,6 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
         index: Its content.
         pipeline_class: The pipeline that loads it.
         source: Where it is from, for messages.
-        own: Components of the caller's, which are taken in place of the file's.
 
     Raises:
         PgpisError: It is malformed, of another pipeline, or names anything else.
@@ -196,7 +195,7 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
         )
     types = _component_types(pipeline_class)
     for part, value in index.items():
-        if part.startswith("_") or part in own or (part not in types and not isinstance(value, (list, dict))):
+        if part.startswith("_") or (part not in types and not isinstance(value, (list, dict))):
             continue
         if part not in types:
             raise PgpisError(f"'{source}': {pipeline_class.__name__} has no component '{part}'{nearest(part, types)}")
@@ -213,21 +212,20 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
             )
 
 
-def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path, own: Mapping[str, Any]) -> None:
+def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> None:
     """Check a pipeline's folder: its index, and each component's configurations and sizes.
 
     Args:
         pipeline_class: The pipeline that loads it.
         folder: Holds ``model_index.json``.
-        own: Components of the caller's, which are taken in place of the folder's.
 
     Raises:
         PgpisError: It holds or names what a model has no need of.
     """
     index = read_json(folder / "model_index.json")
-    check_index(index, pipeline_class, str(folder), own)
+    check_index(index, pipeline_class, str(folder))
     for part, value in index.items():
-        if part in own or not isinstance(value, list) or value[0] is None:
+        if part.startswith("_") or not isinstance(value, list) or value[0] is None:
             continue
         library, name = value
         if (folder / part / f"{library}.py").exists():

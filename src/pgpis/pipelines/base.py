@@ -51,10 +51,10 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         if not folder.is_dir():
             name = str(pretrained_model_name_or_path)
             hub = {key: value for key, value in options.items() if key in HUB_OPTIONS}
-            check_index(cls.load_config(name, **hub), cls, name, options)
+            check_index(cls.load_config(name, **hub), cls, name)
             folder = Path(cls.download(name, **options))
         if (folder / "model_index.json").is_file():
-            check_pipeline(cls, folder, options)
+            check_pipeline(cls, folder)
         return super().from_pretrained(folder, **options)  # type: ignore[no-any-return, unused-ignore]
 
     def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:

@@ -109,7 +109,7 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
     Raises:
         PgpisError: The file is not a bundle, not whole, of another pipeline, or names what a model has no need of.
     """
-    check_index(read_index(file), pipeline_class, str(file), {})
+    check_index(read_index(file), pipeline_class, str(file))
     with tempfile.TemporaryDirectory(prefix="pgpis-") as temporary:
         folder = Path(temporary)
         for name, text in _texts(file).items():

@@ -231,10 +231,10 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     is_bundle = bundle.suffix == ".safetensors"
     try:
         if is_bundle:
-            check_index(read_index(bundle), pipeline_class, name, {})
+            check_index(read_index(bundle), pipeline_class, name)
             return load_bundle(pipeline_class, bundle)
         if (folder / "model_index.json").is_file():
-            check_index(read_json(folder / "model_index.json"), pipeline_class, name, {})
+            check_index(read_json(folder / "model_index.json"), pipeline_class, name)
         loaded: PipelineT = pipeline_class.from_pretrained(name)
     except PgpisError as error:
         raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
