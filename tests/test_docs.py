@@ -17,6 +17,10 @@ from markdown.extensions.toc import slugify
 from PIL import Image
 
 from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_command, commands, pages
+from pgpis import arrays
+from pgpis.models import foreign
+from pgpis.unpickle import Budget, machine
+from pgpis.weight_files import archive, download
 
 ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
 BASH = [block for block in ALL_BLOCKS if block.language == "bash"]
@@ -192,6 +196,25 @@ def test_links_resolve(page):
         if anchor:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
             assert anchor in {slugify(heading, "-") for heading in headings}, f"{page.name}: no heading for {link}"
+
+
+def test_limits_of_the_security_page_are_those_of_the_code():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    stated = {
+        "instructions of a pickle": machine.MOST_STEPS == 2_000_000,
+        "three times the file, at least 64 MiB": (Budget(0).bytes, Budget(2**30).bytes) == (2**26, 3 * 2**30),
+        "8 MiB, 32 levels, numbers up to 2^24, 256 layers": (
+            (foreign.LARGEST_JSON, foreign.DEEPEST, foreign.LARGEST_NUMBER, foreign.MOST_LAYERS)
+            == (2**23, 32, 2**24, 256)
+        ),
+        "plus 2^20": foreign.SPARE_NUMBERS == 2**20,
+        "64 MiB, and no more than the file holds": arrays.LARGEST == 2**26,
+        "1 GiB, counted while reading": archive.LARGEST_FILE == 2**30,
+        "4 GiB": download.LARGEST == 2**32,
+    }
+    for limit, same in stated.items():
+        assert limit in text
+        assert same, limit
 
 
 def test_site_builds_without_a_warning(tmp_path):

@@ -1,8 +1,10 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from pgpis import arrays
 from pgpis.errors import PgpisError
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, SWAPS, Frame, Keypoints
@@ -176,3 +178,36 @@ def test_pickled_arrays_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.array([object()]), allow_pickle=True)
     with pytest.raises(PgpisError, match="cannot read"):
         read_keypoints(tmp_path / "a.npy", Frame(9, 9))
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape"),
+    [
+        ("'<f4'", (10**12, 2)), ("'|S1000000000000'", ()), ("'|O'", (3,)), ("('<f4', (1000000,))", (1000000,)),
+        ("'|V0'", (10**15,)), ("[('a', '<f8')]", (133, 3)), ("'<f4'", (2**62, 0)), ("'<f4'", (-1, 3)),
+        ("'<c8'", (133, 3)),
+    ],
+)  # fmt: skip
+def test_arrays_that_claim_more_than_they_hold_take_no_memory(tmp_path, descr, shape):
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (118 - len(header) - 1 + 64) + b"\n"
+    path = tmp_path / "pose.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(24))
+    tracemalloc.start()
+    try:
+        with pytest.raises(PgpisError, match=r"pose\.npy"):
+            read_keypoints(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_arrays_and_archives_are_refused(tmp_path, monkeypatch):
+    np.save(tmp_path / "pose.npy", np.zeros((133, 3)))
+    np.savez(tmp_path / "pose.npz", a=np.zeros((133, 3)))
+    (tmp_path / "pose.npz").rename(tmp_path / "archive.npy")
+    with pytest.raises(PgpisError, match=r"archive\.npy holds NpzFile"):
+        read_keypoints(tmp_path / "archive.npy")
+    monkeypatch.setattr(arrays, "LARGEST", 1000)
+    with pytest.raises(PgpisError, match=r"pose\.npy holds an array of 3192 bytes"):
+        read_keypoints(tmp_path / "pose.npy")

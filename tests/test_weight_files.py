@@ -17,7 +17,9 @@ from pgpis.errors import PgpisError
 from pgpis.weight_files import (
     CATALOGUE,
     WeightFile,
+    archive,
     catalogue,
+    download,
     expected_file,
     fetch,
     find,
@@ -462,6 +464,24 @@ def test_damaged_zip_is_refused(tmp_path):
         with pytest.raises(PgpisError, match="damaged zip"):
             fetch("face-antelopev2", tmp_path, accept_licence=True, opener=Server(body))
         assert names(tmp_path) == []
+
+
+def test_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "LARGEST_FILE", 3 << 20)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in ANTELOPE:
+            bomb.writestr(name, bytes(5 << 20))
+    assert len(packed.getvalue()) < 1 << 20
+    with pytest.raises(PgpisError, match="has more than 3145728 bytes"):
+        fetch("face-antelopev2", tmp_path, accept_licence=True, opener=Server(packed.getvalue()))
+    assert names(tmp_path) == []
+
+
+def test_a_download_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1000)
+    with pytest.raises(PgpisError, match="gave more than 1000 bytes"):
+        fetch("lpips-alexnet", tmp_path, opener=Server(bytes(2000)))
 
 
 def test_zip_put_there_by_hand_is_unpacked_without_network(tmp_path):

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from pgpis.errors import PgpisError
 from pgpis.files import writing
 
+LARGEST = 2**26
+"""Bytes of an array; what is read here describes one picture."""
+
 # what NumPy's reader of headers lets through of the parsers that it is built on
 _ERRORS = (
     OSError,
@@ -41,7 +44,8 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
         PgpisError: It is missing, damaged, or holds something else than numbers.
     """
     try:
-        values = np.load(Path(path), allow_pickle=False)
+        # mapped first: a header that claims more than the file holds is an error before memory is taken
+        values = np.load(Path(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise PgpisError(f"file not found: {path}; expected {expected}") from None
     except _ERRORS as error:
@@ -50,7 +54,9 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise PgpisError(f"{path} holds {found}; expected {expected}")
-    return values
+    if values.nbytes > LARGEST:
+        raise PgpisError(f"{path} holds an array of {values.nbytes} bytes; expected {expected}")
+    return np.array(values)
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:

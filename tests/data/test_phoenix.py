@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pgpis.cli import main
 from pgpis.data import Phoenix14T
@@ -93,6 +94,21 @@ def test_the_pickle_becomes_safetensors_once(release, tmp_path):
     np.testing.assert_array_equal(file.read(name), read_mska(release / "Phoenix-2014T.test")[name].numpy())
 
 
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (torch.tensor(1.0), r"\(\), expected \(T, 133, 3\)"),
+        (torch.zeros(2, 18, 3), r"\(2, 18, 3\), expected"),
+        (torch.full((1, 133, 3), torch.nan), "not finite"),
+        (torch.zeros(1, 133, 3, dtype=torch.int32), "not finite float32"),
+    ],
+)
+def test_kept_key_points_are_checked_like_the_pickle(tmp_path, points, message):
+    save_file({"a": points}, tmp_path / "points.safetensors")
+    with pytest.raises(PgpisError, match=message):
+        KeypointFile(tmp_path / "points").read("a")
+
+
 def test_plain_torch_pickles_are_read(tmp_path):
     """As MSKA writes them: keys with or without a folder, views of larger tensors, float64."""
     whole = torch.randn(10, 133, 3)
@@ -113,7 +129,7 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": Evil()}, r"asks for builtins\.eval"),
+        ({"a": Evil()}, r"names builtins\.eval"),
         ([1, 2], "expected a dict"),
         ({}, "expected a dict"),
         ({"a": 3}, "no tensor 'keypoint'"),

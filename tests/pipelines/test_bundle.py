@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError
 from pgpis.pipelines import FPDMPipeline
-from pgpis.pipelines.bundle import MARK, VERSION, load_bundle, pack, pipeline_name, read_card
+from pgpis.pipelines.bundle import MARK, VERSION, load_bundle, pack, read_card, read_index
 from tiny_fpdm import tiny_pipeline
 
 
@@ -32,7 +32,7 @@ def test_a_bundle_is_its_folder(folder, tmp_path):
     assert file.stat().st_size < 0.65 * sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     assert read_card(file) == {"seed": 7}
     assert b"somebody" not in file.read_bytes()
-    assert pipeline_name(file) == "FPDMPipeline"
+    assert read_index(file)["_class_name"] == "FPDMPipeline"
     ours, theirs = load_bundle(FPDMPipeline, file), FPDMPipeline.from_pretrained(folder)
     for name, part in theirs.components.items():
         loaded = ours.components[name]
@@ -60,9 +60,23 @@ def test_other_files_are_refused(folder, tmp_path):
     assert not (tmp_path / "x.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["../x.json", "/tmp/x.json", "a/b/c.json", "unet/x.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x.json", "/tmp/x.json", "a/b/c.json", "unet/x.py", "..\\x.json", "unet\\..\\..\\x.json", "C:x.json",
+        "c:/x.json", "\\\\host\\x.json", "unet/../x.json", "./x.json", "unet/x\0.json", "unet/x.json\n", "nul.json",
+        "COM1/x.json", "", ".json", "unet/.json", "a:b.json", "~/x.json", "x.json/", "\u202ex.json",
+    ],
+)  # fmt: skip
 def test_a_hostile_bundle_writes_nowhere_else(tmp_path, name):
     metadata = {MARK: VERSION, "files": json.dumps({name: "{}"}), "card": "{}"}
     save_file({}, tmp_path / "bad.safetensors", metadata=metadata)
     with pytest.raises(PgpisError, match="holds a file with the name"):
         load_bundle(FPDMPipeline, tmp_path / "bad.safetensors")
+    index = {"model_index.json": json.dumps({"_class_name": "FPDMPipeline"})}
+    weights = name.replace("json", "safetensors") + "::a"
+    metadata = {MARK: VERSION, "files": json.dumps(index), "card": "{}"}
+    save_file({weights: torch.zeros(1)}, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(PgpisError, match="holds a file with the name"):
+        load_bundle(FPDMPipeline, tmp_path / "bad.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.safetensors"]

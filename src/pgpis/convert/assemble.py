@@ -17,7 +17,7 @@ from pgpis.errors import PgpisError, nearest
 from pgpis.models.factory import build_scheduler, build_unet, build_vae, load_vision_encoder, vision_encoder_config
 from pgpis.models.fpdm import FPDMConditioner
 from pgpis.models.fusion import FusionEmbedder
-from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, subfolder_of
+from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, stored_config, subfolder_of
 from pgpis.models.unet import PoseUNet
 from pgpis.pipelines.fpdm import FPDMPipeline
 from pgpis.weights import weights_hash
@@ -161,7 +161,7 @@ def _base_config(model_class: type[Any], part: str, base: str | None, given: Con
     if base is None:
         return None
     with LoadErrors(part, base):
-        config = model_class.load_config(base, subfolder=subfolder_of(base, part))
+        config = stored_config(model_class, base, subfolder_of(base, part))
     return {**public_fields(config), **given}
 
 

@@ -15,9 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pgpis.errors import PgpisError
-from pgpis.unpickle import UNPICKLING_ERRORS, StorageRecord, TensorRecord, inert_load
+from pgpis.unpickle import (
+    UNPICKLING_ERRORS,
+    Budget,
+    Reader,
+    StorageRecord,
+    TensorRecord,
+    storage_of,
+    strided,
+    torch_names,
+)
 
-_MAX_PICKLE_BYTES = 2**28
 _INFO_KEYS = ("epoch", "global_step", "pytorch-lightning_version")
 _ARCHIVE_ERRORS = (
     *UNPICKLING_ERRORS,
@@ -69,7 +77,7 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Reader(path, archive).read()
+            return _Archive(path, archive).read()
     except _ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
 
@@ -80,7 +88,7 @@ def _unreadable(path: Path, reason: object) -> PgpisError:
     return PgpisError(f"cannot read checkpoint {path}: {text}", hint="the file is damaged: copy or download it again")
 
 
-class _Reader:
+class _Archive:
     """Reads one open archive."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
@@ -92,15 +100,15 @@ class _Reader:
         self.root = pickles[0].removesuffix("data.pkl")
         self.storages: dict[str, torch.Tensor] = {}
         self.tensors: dict[TensorRecord, torch.Tensor] = {}
+        self.bytes_left = path.stat().st_size
+        self.budget = Budget(self.bytes_left)
 
     def read(self) -> ForeignCheckpoint:
         byte_order = f"{self.root}byteorder"
-        if byte_order in self.archive.namelist() and self.archive.read(byte_order) != sys.byteorder.encode():
+        if byte_order in self.archive.namelist() and self._bytes("byteorder") != sys.byteorder.encode():
             raise PgpisError(f"{self.path} was written on a machine with another byte order")
-        entry = self._entry("data.pkl")
-        if entry.file_size > _MAX_PICKLE_BYTES:
-            raise ValueError("the pickle inside is implausibly large")
-        content = inert_load(self.archive.read(entry))
+        reader = Reader(torch_names(self.budget), self.budget, storage_of)
+        content = reader.load(bytes(self._bytes("data.pkl")))
         nested = content.get("state_dict") if isinstance(content, dict) else None
         state_dict = content if nested is None else nested
         if not isinstance(state_dict, dict) or not any(isinstance(v, TensorRecord) for v in state_dict.values()):
@@ -112,40 +120,17 @@ class _Reader:
         tensors = {}
         for name, record in state_dict.items():
             if not isinstance(name, str) or not isinstance(record, TensorRecord):
-                raise PgpisError(f"{self.path}: entry {name!r} of the state dict is no plain tensor")
+                raise PgpisError(f"{self.path}: entry {str(name)[:80]!r} of the state dict is no plain tensor")
             if record not in self.tensors:
-                self.tensors[record] = self._tensor(name, record)
+                self.tensors[record] = strided(record, self._storage(record.storage), self.budget)
             tensors[name] = self.tensors[record]
         return tensors
 
-    def _tensor(self, name: str, record: TensorRecord) -> torch.Tensor:
-        numbers = (record.offset, *record.shape, *record.stride)
-        if not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError(f"'{name}' has an impossible shape")
-        if len(record.shape) != len(record.stride):
-            raise ValueError(f"'{name}' has an impossible shape")
-        numel = 1
-        for extent in record.shape:
-            numel *= extent
-        steps = zip(record.shape, record.stride, strict=True)
-        last = record.offset + sum((extent - 1) * step for extent, step in steps) if numel else 0
-        storage = self._storage(record.storage)
-        if numel > len(storage) or last >= max(len(storage), 1):
-            raise ValueError(f"'{name}' reaches beyond its storage")
-        tensor = storage.as_strided(record.shape, record.stride, record.offset)
-        # a slice of a storage would keep the rest of it alive, and safetensors refuses tensors that overlap
-        return tensor.contiguous() if numel == len(storage) else tensor.clone(memory_format=torch.contiguous_format)
-
     def _storage(self, record: StorageRecord) -> torch.Tensor:
-        if not isinstance(record.key, str) or type(record.numel) is not int:
-            raise TypeError("a storage has no name")
         if record.key not in self.storages:
-            entry = self._entry(f"data/{record.key}")
-            if entry.file_size != record.numel * record.dtype.itemsize:
-                raise ValueError(f"storage {record.key} has {entry.file_size} bytes, not as many as its tensors need")
-            content = bytearray(entry.file_size)
-            with self.archive.open(entry) as file:
-                _read_into(file, content)
+            content = self._bytes(f"data/{record.key}")
+            if len(content) != record.numel * record.dtype.itemsize:
+                raise ValueError(f"storage {record.key} has {len(content)} bytes, not as many as its tensors need")
             empty = torch.empty(0, dtype=record.dtype)
             self.storages[record.key] = torch.frombuffer(content, dtype=record.dtype) if content else empty
         storage = self.storages[record.key]
@@ -153,11 +138,18 @@ class _Reader:
             raise ValueError(f"storage {record.key} is used in two ways")
         return storage
 
-    def _entry(self, name: str) -> zipfile.ZipInfo:
+    def _bytes(self, name: str) -> bytearray:
+        """Read an entry; together they hold no more than the file, or they overlap."""
         entry = self.archive.getinfo(self.root + name)
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"'{name}' is compressed, which torch.save never does")
-        return entry
+        self.bytes_left -= entry.file_size
+        if self.bytes_left < 0:
+            raise ValueError("its entries hold more than the file")
+        content = bytearray(entry.file_size)
+        with self.archive.open(entry) as file:
+            _read_into(file, content)
+        return content
 
 
 def _read_into(file: Any, content: bytearray) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
 import logging
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,21 @@ from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
-from pgpis.unpickle import UNPICKLING_ERRORS, refuse_large_memo
+from pgpis.unpickle import (
+    UNPICKLING_ERRORS,
+    ArrayRecord,
+    Budget,
+    Reader,
+    TensorRecord,
+    numpy_names,
+    strided,
+    torch_names,
+)
 
 log = logging.getLogger(__name__)
 
 POINTS = 133
+REMOVE = "remove it: it is made again from MSKA's own file"
 
 
 class KeypointFile:
@@ -47,13 +55,19 @@ class KeypointFile:
             write_keypoints(self.path, read_mska(path))
         try:
             with safe_open(self.path, "np") as file:
-                self.lengths = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise PgpisError(f"cannot read {self.path}: {error}", hint="remove it: it is made again") from error
+            raise PgpisError(f"cannot read {self.path}: {error}", hint=REMOVE) from error
+        for name, shape in shapes.items():
+            if len(shape) != 3 or shape[1:] != (POINTS, 3):
+                raise PgpisError(f"{self.path}: '{name}' is {shape}, expected (T, {POINTS}, 3)", hint=REMOVE)
+        self.lengths = {name: shape[0] for name, shape in shapes.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return x, y and confidence of a video, ``(T, 133, 3)``, in pixels of 210 x 260."""
         points: NDArray[np.float32] = _open(self.path).get_tensor(name)
+        if points.dtype != np.float32 or not np.isfinite(points).all():
+            raise PgpisError(f"{self.path}: the key points of '{name}' are not finite float32 numbers", hint=REMOVE)
         return points
 
 
@@ -77,19 +91,23 @@ def read_mska(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         data = path.read_bytes()
-        content = _load(data)
+        budget = Budget(len(data))
+        names = {**numpy_names(budget), **torch_names(budget)}
+        content = Reader(names, budget, content="key points").load(data)
+        if not isinstance(content, dict) or not content:
+            raise PgpisError(f"{path}: expected a dict of videos, found {type(content).__name__}")
+        return dict(_video(path, key, video, budget) for key, video in content.items())
     except (*UNPICKLING_ERRORS, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PgpisError(f"cannot read the key points {path}: {reason}") from error
-    if not isinstance(content, dict) or not content:
-        raise PgpisError(f"{path}: expected a dict of videos, found {type(content).__name__}")
-    return {name: points for key, video in content.items() for name, points in [_video(path, key, video)]}
 
 
-def _video(path: Path, key: object, video: object) -> tuple[str, torch.Tensor]:
+def _video(path: Path, key: object, video: object, budget: Budget) -> tuple[str, torch.Tensor]:
     points = video.get("keypoint") if isinstance(video, dict) else None
-    if isinstance(points, np.ndarray) and points.dtype.kind in "fiu":
-        points = torch.from_numpy(points)
+    if isinstance(points, ArrayRecord) and points.values is not None:
+        points = torch.from_numpy(points.values.astype(points.values.dtype.newbyteorder("=")))
+    elif isinstance(points, TensorRecord) and points.storage.values is not None:
+        points = strided(points, points.storage.values, budget)
     if not isinstance(key, str) or not isinstance(points, torch.Tensor):
         raise PgpisError(f"{path}: '{key}' has no tensor 'keypoint'")
     if points.ndim != 3 or points.shape[1:] != (POINTS, 3) or not points.dtype.is_floating_point:
@@ -97,43 +115,3 @@ def _video(path: Path, key: object, video: object) -> tuple[str, torch.Tensor]:
     if not points.isfinite().all():
         raise PgpisError(f"{path}: the key points of '{key}' are not finite")
     return key.rpartition("/")[2], points.float().contiguous()
-
-
-def _storage(data: bytes) -> Any:
-    """Read the numbers of a tensor as torch pickles them, which is a file of its own; no code is run."""
-    return torch.load(io.BytesIO(data), weights_only=True)
-
-
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: object) -> torch.Tensor:
-    """Make a tensor of a storage; torch refuses what lies outside of it."""
-    untyped = storage._untyped_storage  # noqa: SLF001 - there is no public way from a storage to a tensor
-    return torch.empty(0, dtype=storage.dtype).set_(untyped, offset, tuple(size), tuple(stride)).clone()
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    """Turn text into bytes, as old protocols of pickle do."""
-    if encoding != "latin1" or not isinstance(text, str):
-        raise pickle.UnpicklingError(f"unknown encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_ALLOWED = {
-    ("_codecs", "encode"): _bytes,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("collections", "OrderedDict"): dict,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows how tensors are made, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which key points do not need")
-        return _ALLOWED[module, name]
-
-
-def _load(data: bytes) -> Any:
-    refuse_large_memo(data)
-    return _Unpickler(io.BytesIO(data)).load()

@@ -15,6 +15,7 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.report import SHOWN, html_table, page, pairs_by_id, picture_row, shown
 from pgpis.evaluate.score import Scores, bootstrap_interval
 from pgpis.files import write_text
+from pgpis.markup import markdown
 
 LOWER_IS_BETTER = {"lpips", "mae", "l1", "fid", "fid_gt", "fid_train"}
 
@@ -92,7 +93,7 @@ def to_markdown(comparison: Comparison) -> str:
         f"| {' | '.join(HEAD)} |",
         f"|{' --- |' * len(HEAD)}",
     ]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in _rows(comparison))]) + "\n"
+    return "\n".join([*lines, *(f"| {' | '.join(map(markdown, row))} |" for row in _rows(comparison))]) + "\n"
 
 
 def write_comparison(

@@ -7,7 +7,7 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.protocols import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
+from pgpis.markup import latex, markdown
 from pgpis.metrics import write_pair_values
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
@@ -86,21 +87,21 @@ def _finite(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None or not all(map(math.isfinite, interval)) else list(interval)
 
 
-def _about(scores: Scores) -> str:
+def _about(scores: Scores, escape: Callable[[str], str]) -> str:
     height, width = scores.size
-    real = ", ".join(f"{name} {value}" for name, value in scores.details.items())
+    real = escape(", ".join(f"{name} {value}" for name, value in scores.details.items()))
     return f"protocol `{scores.protocol}`, {len(scores.pair_ids)} pairs, {height}x{width} (height x width), {real}"
 
 
 def to_markdown(scores: Scores, name: str) -> str:
     """Return the table of all metrics, and the published rows of the same protocol and size."""
-    lines = [_about(scores), "", "| metric | mean | 95 % interval |", "| --- | --- | --- |"]
+    lines = [_about(scores, markdown), "", "| metric | mean | 95 % interval |", "| --- | --- | --- |"]
     for metric, value in scores.summary().items():
         interval = _finite(scores.interval(metric))
         cell = "" if interval is None else " to ".join(shown(metric, end) for end in interval)
-        lines.append(f"| {metric} | {shown(metric, value)} | {cell} |")
+        lines.append(f"| {markdown(metric)} | {markdown(shown(metric, value))} | {cell} |")
     lines += ["", f"| | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
-    lines += [f"| {row} | {' | '.join(cells)} |" for row, cells in _table(scores, name)]
+    lines += [f"| {markdown(row)} | {' | '.join(cells)} |" for row, cells in _table(scores, name)]
     if len(scores.pair_ids) < ENOUGH_FOR_FID:
         lines += ["", f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only."]
     if not _published(scores):
@@ -126,28 +127,28 @@ def to_latex(scores: Scores, name: str) -> str:
     heads = {"fid": r"FID$\downarrow$", "fid_gt": r"FID$_{gt}\downarrow$", "lpips": r"LPIPS$\downarrow$",
              "ssim": r"SSIM$\uparrow$", "psnr": r"PSNR$\uparrow$"}  # fmt: skip
     lines = [
-        f"% {_about(scores)}",
+        f"% {_about(scores, latex)}",
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         f"Method & {' & '.join(heads[column] for column in COLUMNS)} \\\\",
         r"\midrule",
     ]
     for row, cells in _table(scores, name):
-        escaped = "".join(rf"\{letter}" if letter in "&%$#_{}" else letter for letter in row)
-        lines.append(f"{escaped} & {' & '.join('--' if cell == '-' else cell for cell in cells)} \\\\")
+        lines.append(f"{latex(row)} & {' & '.join('--' if cell == '-' else cell for cell in cells)} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def to_html(scores: Scores, matches: Matches, generated: Path) -> str:
     """Return a page that needs nothing beside itself."""
-    body = [f"<h1>{html.escape(generated.name)}</h1>", f"<p>{html.escape(_about(scores))}</p>", _metric_table(scores)]
+    body = [f"<h1>{html.escape(generated.name)}</h1>", f"<p>{_about(scores, html.escape)}</p>", _metric_table(scores)]
     body += [
         "<h2>Beside published numbers</h2>",
         html_table(["", *COLUMNS], [[r, *c] for r, c in _table(scores, generated.name)]),
     ]
     body.append("<h2>Distribution over pairs</h2>")
     body += [
-        f"<figure>{histogram(values)}<figcaption>{name}</figcaption></figure>" for name, values in scores.values.items()
+        f"<figure>{histogram(values)}<figcaption>{html.escape(name)}</figcaption></figure>"
+        for name, values in scores.values.items()
     ]
     ranked = "lpips" if "lpips" in scores.values else "ssim"
     files = {pair.pair_id: (pair, path) for pair, path in matches.files}

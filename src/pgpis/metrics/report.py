@@ -15,6 +15,7 @@ import torch
 
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
+from pgpis.markup import markdown
 
 Result: TypeAlias = float | int | str | torch.Tensor
 """A value, or "not computed: ..." with the reason."""
@@ -51,9 +52,11 @@ class MetricReport:
         about = [f"protocol `{self.protocol}`", f"{self.samples} samples"]
         if self.size is not None:
             about.append(f"{self.size[0]}x{self.size[1]} pixels (height x width)")
-        about += [f"{name} {value}" for name, value in self.details.items()]
+        about += [markdown(f"{name} {value}") for name, value in self.details.items()]
         lines = [", ".join(about), "", "| metric | value |", "| --- | --- |"]
-        lines += [f"| {_cell(name)} | {_cell(_shown(_plain(name, value)))} |" for name, value in self.results.items()]
+        lines += [
+            f"| {markdown(name)} | {markdown(_shown(_plain(name, value)))} |" for name, value in self.results.items()
+        ]
         return "\n".join(lines) + "\n"
 
     def write(self, directory: str | Path, name: str = "metrics") -> tuple[Path, Path]:
@@ -101,7 +104,3 @@ def _plain(name: str, value: Result) -> float | int | str:
 
 def _shown(value: float | str) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

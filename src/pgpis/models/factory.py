@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +11,6 @@ import diffusers
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from transformers import (
-    AutoConfig,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     Dinov2Config,
@@ -23,6 +21,7 @@ from transformers import (
 from pgpis.errors import PgpisError, nearest
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder
+from pgpis.models.foreign import check_config, check_folder, check_size, read_json
 from pgpis.models.loading import (
     BOOKKEEPING,
     LoadErrors,
@@ -31,6 +30,7 @@ from pgpis.models.loading import (
     init_keys,
     load_diffusers,
     public_fields,
+    stored_config,
     subfolder_of,
 )
 from pgpis.models.multifocal import MultiFocalUNet
@@ -61,12 +61,18 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
         config, model_class = _vision_config(spec)
         return model_class(config).eval()
     with LoadErrors("vision encoder", spec):
-        model_type = AutoConfig.from_pretrained(spec).model_type
-    if model_type not in _FAMILIES:
-        raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
-    model_class = _FAMILIES[model_type][1]
-    with LoadErrors("vision encoder", spec):
-        encoder, report = model_class.from_pretrained(spec, dtype=torch.float32, output_loading_info=True)
+        folder, path = Path(spec), Path(spec) / "config.json"
+        stored = read_json(path) if path.is_file() else PretrainedConfig.get_config_dict(spec)[0]
+        model_type = str(check_config(stored, f"vision encoder '{spec}'").get("model_type"))
+        if model_type not in _FAMILIES:
+            raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
+        model_class = _FAMILIES[model_type][1]
+        if folder.is_dir():
+            check_folder(folder)
+            check_size(model_class, folder)
+        encoder, report = model_class.from_pretrained(
+            spec, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
     # a full CLIP also holds its text half, which is not ours to load
     check_loaded(f"vision encoder '{spec}'", report, ignore=("text_model.", "text_projection.", "logit_scale"))
     return encoder
@@ -139,9 +145,11 @@ def build_focal_unet(spec: ModelSpec) -> MultiFocalUNet:
 
 def has_face_weights(spec: str) -> bool:
     """Whether a local folder says that its denoiser is MCLD's; what comes from the hub is stock."""
-    folder = Path(spec) if subfolder_of(spec, "unet") is None else Path(spec) / "unet"
-    config = folder / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("_class_name") == "MultiFocalUNet"
+    config = Path(spec, subfolder_of(spec, "unet") or "", "config.json")
+    return (
+        config.is_file()
+        and stored_config(UNet2DConditionModel, str(config.parent)).get("_class_name") == "MultiFocalUNet"
+    )
 
 
 def build_reference_net(spec: ModelSpec) -> ReferenceNet:
@@ -151,9 +159,9 @@ def build_reference_net(spec: ModelSpec) -> ReferenceNet:
         net: ReferenceNet = ReferenceNet.from_config(public_fields(spec))
         return net
     with LoadErrors("reference_net", spec):
-        config = UNet2DConditionModel.load_config(spec, subfolder=subfolder_of(spec, "unet"))
-    with torch.device("meta"):
-        tail = ReferenceNet.from_config(config).tail()
+        config = stored_config(UNet2DConditionModel, spec, subfolder_of(spec, "unet"))
+        with torch.device("meta"):
+            tail = ReferenceNet.from_config(config).tail()
     loaded: ReferenceNet = load_diffusers(
         ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=(*tail, "conv_out.", "conv_norm_out.")
     )
@@ -180,13 +188,13 @@ def build_vae(spec: ModelSpec) -> Autoencoder:
         vae = vae_class.from_config(public_fields(spec)).eval()
         return vae
     with LoadErrors("vae", spec):
-        name = AutoencoderKL.load_config(spec, subfolder=subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
+        name = stored_config(AutoencoderKL, spec, subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
     vae = load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")
     return vae
 
 
 def _autoencoder_class(name: object) -> type[Any]:
-    if name not in _AUTOENCODERS:
+    if str(name) not in _AUTOENCODERS:
         raise PgpisError(f"vae: no autoencoder '{name}'{nearest(str(name), _AUTOENCODERS)}; {', '.join(_AUTOENCODERS)}")
     return _AUTOENCODERS[str(name)]
 
@@ -204,7 +212,8 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
     """
     if isinstance(spec, str):
         with LoadErrors("scheduler", spec):
-            return diffusers.DDPMScheduler.from_pretrained(spec, subfolder=subfolder_of(spec, "scheduler"))
+            config = stored_config(diffusers.DDPMScheduler, spec, subfolder_of(spec, "scheduler"))
+            return diffusers.DDPMScheduler.from_config(config)
     given = dict(spec or {})
     name = str(given.pop("_class_name", "DDPMScheduler"))
     scheduler_class = getattr(diffusers, name, None)

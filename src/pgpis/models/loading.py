@@ -9,16 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.utils import is_accelerate_available
+from safetensors import SafetensorError
 from torch import nn
 
 from pgpis.errors import PgpisError, nearest
+from pgpis.models.foreign import check_config, check_folder, check_size, read_json
 
 log = logging.getLogger(__name__)
 
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 """Keys of a saved configuration that say nothing about the architecture."""
 
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError)
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    ImportError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    SafetensorError,
+)
 """What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
 
 
@@ -47,9 +58,16 @@ def load_diffusers(
         PgpisError: Not found, unreadable, or weights that do not fit exactly.
     """
     with LoadErrors(part, spec):
+        subfolder = None if subfolder is None else subfolder_of(spec, subfolder)
+        stored_config(model_class, spec, subfolder)
+        folder = Path(spec, subfolder or "")
+        if folder.is_dir():
+            check_folder(folder)
+            check_size(model_class, folder)
         model, report = model_class.from_pretrained(
             spec,
-            subfolder=None if subfolder is None else subfolder_of(spec, subfolder),
+            subfolder=subfolder,
+            use_safetensors=True,
             output_loading_info=True,
             low_cpu_mem_usage=is_accelerate_available() and not may_lack,
             **overrides,
@@ -57,6 +75,23 @@ def load_diffusers(
     report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
     check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
     return model
+
+
+def stored_config(model_class: type[Any], spec: str, subfolder: str | None = None) -> dict[str, Any]:
+    """Return the configuration of a part in a folder or on the hub, checked.
+
+    Args:
+        model_class: The diffusers class that reads it.
+        spec: Folder or hub id.
+        subfolder: See :func:`subfolder_of`.
+
+    Raises:
+        PgpisError: It asks for code, or is not a configuration.
+        Exception: One of :data:`LOAD_ERRORS`: there is none.
+    """
+    path = Path(spec, subfolder or "", model_class.config_name)
+    config = read_json(path) if path.is_file() else model_class.load_config(spec, subfolder=subfolder)
+    return check_config(config, str(path) if path.is_file() else spec)
 
 
 def subfolder_of(spec: str, name: str) -> str | None:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
+from pgpis.models.foreign import check_index, parse_json
+from pgpis.pipelines.base import SamplingPipeline
 
-PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
+PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
 FOLDER = Path(__file__).resolve().parent.parent / "bundles"
 MARK = "pgpis_bundle"
 VERSION = "1"
 SEPARATOR = "::"
+NAME = re.compile(r"(\w[\w-]*/)?\w[\w.-]*", re.ASCII)
+"""Of a file in a bundle: no step out of its folder on any system."""
+RESERVED = re.compile(r"(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)", re.IGNORECASE)
+"""Names that are devices on Windows."""
+UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, LookupError, AttributeError)
+"""What safetensors raises for a damaged file, or for types of numbers that torch does not have."""
 
 
 @dataclass(frozen=True)
@@ -77,51 +85,69 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def read_card(file: Path) -> dict[str, Any]:
+def read_card(file: Path) -> Any:
     """Return what a bundle says of itself.
 
     Raises:
-        PgpisError: The file is no bundle.
+        PgpisError: The file is not a bundle.
     """
-    card: dict[str, Any] = json.loads(_metadata(file)["card"])
-    return card
+    return parse_json(_metadata(file).get("card"), f"{file}: the card")
+
+
+def read_index(file: Path) -> Any:
+    """Return the ``model_index.json`` of a bundle, which nobody has checked.
+
+    Raises:
+        PgpisError: The file is not a bundle.
+    """
+    return parse_json(_texts(file).get("model_index.json"), f"{file}: model_index.json")
 
 
 def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
     """Load a pipeline from a bundle, in float32, by the class's own ``from_pretrained``.
 
     Raises:
-        PgpisError: The file is no bundle, or not whole.
+        PgpisError: The file is not a bundle, not whole, of another pipeline, or names what a model has no need of.
     """
-    texts: dict[str, str] = json.loads(_metadata(file)["files"])
-    parts: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(file).items():
-        name, _, weight = key.partition(SEPARATOR)
-        parts.setdefault(name, {})[weight] = value.float() if value.is_floating_point() else value
+    check_index(read_index(file), pipeline_class, str(file))
     with tempfile.TemporaryDirectory(prefix="pgpis-") as temporary:
         folder = Path(temporary)
-        for name, text in texts.items():
-            _place(folder, name, ".json").write_text(text, encoding="utf-8")
-        for name, weights in parts.items():
-            save_file(weights, _place(folder, name, ".safetensors"), metadata={"format": "pt"})
+        for name, text in _texts(file).items():
+            _place(folder, name).write_text(text, encoding="utf-8")
+        for name, weights in _weights(file).items():
+            save_file(weights, _place(folder, name), metadata={"format": "pt"})
         loaded: PipelineT = pipeline_class.from_pretrained(folder)
     return loaded
 
 
-def pipeline_name(file: Path) -> str:
-    """Return the class of the pipeline in a bundle.
+def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the tensors by file and name."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    try:
+        for key, value in load_file(file).items():
+            name, _, weight = key.partition(SEPARATOR)
+            _check_name(file, name, ".safetensors")
+            parts.setdefault(name, {})[weight] = value.float() if value.is_floating_point() else value
+    except UNREADABLE as error:
+        raise PgpisError(f"{file} cannot be read: {error}") from error
+    return parts
 
-    Raises:
-        PgpisError: The file is no bundle.
-    """
-    return str(json.loads(json.loads(_metadata(file)["files"])["model_index.json"])["_class_name"])
+
+def _texts(file: Path) -> dict[str, str]:
+    """Return the JSON files by name."""
+    texts = parse_json(_metadata(file).get("files"), f"{file}: its list of files")
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise PgpisError(f"{file}: expected JSON files by name in its metadata")
+    for name in texts:
+        _check_name(file, name, ".json")
+    return texts
 
 
 def _metadata(file: Path) -> dict[str, str]:
     try:
         with safe_open(file, "pt") as opened:
             metadata: dict[str, str] = opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise PgpisError(f"{file} cannot be read: {error}") from error
     if metadata.get(MARK) != VERSION:
         raise PgpisError(
@@ -130,11 +156,13 @@ def _metadata(file: Path) -> dict[str, str]:
     return metadata
 
 
-def _place(folder: Path, name: str, suffix: str) -> Path:
-    """Return where a file of the bundle is unpacked to; a name that leads elsewhere is refused."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or relative.suffix != suffix or len(relative.parts) > 2:
-        raise PgpisError(f"the bundle holds a file with the name '{name}'")
-    path = folder / relative
+def _check_name(file: Path, name: str, suffix: str) -> None:
+    """Refuse what is not ``name.suffix`` or ``part/name.suffix``, or leads elsewhere on some system."""
+    if not NAME.fullmatch(name) or not name.endswith(suffix) or RESERVED.search(name):
+        raise PgpisError(f"{file} holds a file with the name {name[:80]!r}, expected *{suffix} or */*{suffix}")
+
+
+def _place(folder: Path, name: str) -> Path:
+    path = folder / name
     path.parent.mkdir(exist_ok=True)
     return path

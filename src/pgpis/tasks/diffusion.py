@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from abc import abstractmethod
 from pathlib import Path
@@ -18,13 +17,16 @@ from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
-from pgpis.pipelines.bundle import SHIPPED, load_bundle, pipeline_name
+from pgpis.models.foreign import check_index, read_json
+from pgpis.models.loading import LOAD_ERRORS
+from pgpis.pipelines.base import SamplingPipeline
+from pgpis.pipelines.bundle import SHIPPED, load_bundle, read_index
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
 
-PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
+PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
 
 class DiffusionTask(PersonImageTask):
@@ -224,21 +226,21 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     Raises:
         PgpisError: It is not there, not complete, or another model's.
     """
-    index = Path(name) / "model_index.json"
-    bundle = SHIPPED[name].path if name in SHIPPED else Path(name)
+    folder = Path(name)
+    bundle = SHIPPED[name].path if name in SHIPPED else folder
     is_bundle = bundle.suffix == ".safetensors"
     try:
-        if is_bundle or index.is_file():
-            found = pipeline_name(bundle) if is_bundle else json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-            if found != pipeline_class.__name__:
-                raise PgpisError(
-                    f"{option}: '{name}' is a {found}, expected a {pipeline_class.__name__}",
-                    hint="--config must be the recipe of the same model",
-                )
-        loaded: PipelineT = load_bundle(pipeline_class, bundle) if is_bundle else pipeline_class.from_pretrained(name)
-    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+        if is_bundle:
+            check_index(read_index(bundle), pipeline_class, name)
+            return load_bundle(pipeline_class, bundle)
+        if (folder / "model_index.json").is_file():
+            check_index(read_json(folder / "model_index.json"), pipeline_class, name)
+        loaded: PipelineT = pipeline_class.from_pretrained(name)
+    except PgpisError as error:
+        raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
+    except LOAD_ERRORS as error:
         raise PgpisError(
-            f"{option}: cannot load '{name}': {str(error).splitlines()[0]}",
+            f"{option}: cannot load '{name}': {(str(error).splitlines() or [type(error).__name__])[0]}",
             hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
         ) from error
     return loaded

@@ -12,12 +12,15 @@ from pgpis.errors import PgpisError
 from pgpis.weight_files.catalogue import WeightFile
 from pgpis.weight_files.checksums import CHUNK
 
+LARGEST_FILE = 2**30
+"""Bytes of one unpacked file; the largest that is published has 0.4 of it."""
+
 
 def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
     """Take the catalogued files out of a zip, all or none.
 
     Raises:
-        PgpisError: The zip is damaged, holds an unsafe name or a link, or lacks a file.
+        PgpisError: The zip is damaged, holds an unsafe name or a link, lacks a file, or a file is far too large.
     """
     try:
         with (
@@ -29,8 +32,13 @@ def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
             for number, file in enumerate(entry.files):
                 half = Path(temporary) / str(number)
                 with packed.open(_member(entry, file, packed, archive)) as source, half.open("wb") as out:
-                    while chunk := source.read(CHUNK):
+                    while chunk := source.read(CHUNK):  # counted here: the directory of the zip may say anything
                         out.write(chunk)
+                        if out.tell() > LARGEST_FILE:
+                            raise PgpisError(
+                                f"{archive}: '{file}' has more than {LARGEST_FILE} bytes; it is not what was published",
+                                hint="nothing was unpacked; do not use this file",
+                            )
                 made.append((half, target / file))
             for half, path in made:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,8 @@ from pgpis.weight_files.places import fetch_command
 log = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
+LARGEST = 2**32
+"""Bytes of a download; the largest that is published has a tenth of it."""
 
 Opener = Callable[..., Any]
 
@@ -120,6 +122,10 @@ def _transfer(entry: WeightFile, file: BinaryIO, told: Advice, opener: Opener) -
             while chunk := _read(response, entry, told):
                 file.write(chunk)
                 advance(len(chunk))
+                if file.tell() > LARGEST:
+                    raise PgpisError(
+                        f"weights '{entry.name}': {entry.url} gave more than {LARGEST} bytes", hint=told.by_hand
+                    )
     return expected
 
 

@@ -1,0 +1,28 @@
+"""Text of other people, names of files say, inside Markdown and LaTeX: shown as it is, never taken for markup."""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKDOWN = re.compile(r"[&<>]|[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is one
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{letter: rf"\{letter}" for letter in "&%$#_{}"},
+}
+
+
+def markdown(text: str) -> str:
+    """Escape text for one line or one cell of a table in Markdown."""
+    return _MARKDOWN.sub(lambda match: _HTML.get(match[0], rf"\{match[0]}"), _UNPRINTABLE.sub(" ", text))
+
+
+def latex(text: str) -> str:
+    """Escape text for one line, one cell of a table or a comment in LaTeX."""
+    return "".join(_LATEX.get(letter, letter) for letter in _UNPRINTABLE.sub(" ", text))

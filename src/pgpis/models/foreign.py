@@ -1,0 +1,267 @@
+"""What a folder or hub id of somebody else may name: parts of known libraries and plausible numbers, never code.
+
+The configuration is checked before diffusers or transformers see it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AsymmetricAutoencoderKL,
+    AutoencoderKL,
+    AutoencoderTiny,
+    DiffusionPipeline,
+    ModelMixin,
+    SchedulerMixin,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
+
+from pgpis.errors import PgpisError, nearest
+
+LARGEST_JSON = 2**23
+"""Bytes of a configuration."""
+DEEPEST = 32
+"""Levels of a configuration."""
+LARGEST_NUMBER = 2**24
+MOST_ENTRIES = 2**16
+MOST_LAYERS = 256
+"""Layers, blocks and depths; more take minutes to build, even without memory."""
+SPARE_NUMBERS = 2**20
+"""What a model may have beyond twice the numbers in its files, as parts may be new."""
+
+CODE_KEYS = frozenset((
+    "auto_map", "configuration_files", "custom_pipelines", "quantization_config", "trust_remote_code",
+))  # fmt: skip
+"""Keys by which a configuration asks for code, for another configuration, or for a library that unpacks weights."""
+IMPLEMENTATION = re.compile(r"(attn|experts)_implementation(_internal)?$")
+"""Keys whose value may be a hub id with code in it."""
+KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, ImageProcessingMixin, FeatureExtractionMixin)
+AUTOENCODERS = (AutoencoderTiny, AsymmetricAutoencoderKL)
+"""What decodes the latents of an ``AutoencoderKL``."""
+HINT = "use models of people you trust only; SECURITY.md says what pgpis loads"
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of unknown origin.
+
+    Raises:
+        PgpisError: It is missing, too large, nested too deeply, or not JSON.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise PgpisError(f"{path} has more than {LARGEST_JSON} bytes; expected a configuration")
+        return parse_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PgpisError(f"cannot read {path}: {error}") from error
+
+
+def parse_json(text: Any, source: str) -> Any:
+    """Read JSON of unknown origin.
+
+    Raises:
+        PgpisError: It is not text, not JSON or nested too deeply; names ``source``.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PgpisError(f"{source} is not JSON that can be read: {error}") from error
+
+
+def check_config(config: Any, source: str) -> dict[str, Any]:
+    """Check a configuration and return it.
+
+    Raises:
+        PgpisError: It is not a mapping, asks for code, or holds numbers that no model has.
+    """
+    if not isinstance(config, dict):
+        raise PgpisError(f"{source} holds a {type(config).__name__}, expected a mapping")
+    for key, value, depth in _walk(config):
+        if depth > DEEPEST or (isinstance(value, (dict, list)) and len(value) > MOST_ENTRIES):
+            raise PgpisError(f"{source}: '{key[:80]}' is too large or nested too deeply for a configuration", hint=HINT)
+        is_code = key in CODE_KEYS or (IMPLEMENTATION.search(key) and not str(value).replace("_", "").isalnum())
+        if is_code and value is not None:
+            raise PgpisError(f"{source}: '{key}' asks for code or libraries of the model's own", hint=HINT)
+        counts_layers = ("layer" in key or "block" in key or "depth" in key) and "channels" not in key
+        largest = MOST_LAYERS if counts_layers else LARGEST_NUMBER
+        number = len(value) if counts_layers and isinstance(value, list) else value
+        if isinstance(number, int) and abs(number) > largest:
+            raise PgpisError(f"{source}: '{key[:80]}' is implausible, expected at most {largest}", hint=HINT)
+    return config
+
+
+def _walk(config: dict[str, Any]) -> Iterator[tuple[str, Any, int]]:
+    """Yield each value with its key, entries of lists with that of the list, and the level."""
+    waiting: list[tuple[str, Any, int]] = [("", config, 0)]
+    while waiting:
+        key, value, depth = waiting.pop()
+        yield key, value, depth
+        if isinstance(value, dict):
+            waiting += [(str(name), entry, depth + 1) for name, entry in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, entry, depth + 1) for entry in value]
+
+
+def check_folder(folder: Path) -> None:
+    """Check what libraries read beside the weights of one part: every configuration, and the names of its shards.
+
+    Raises:
+        PgpisError: It asks for code or adapters, or names files elsewhere.
+    """
+    for path in sorted(folder.glob("*.json")):
+        if path.name == "adapter_config.json":
+            raise PgpisError(f"{path}: adapters are not loaded", hint="merge them into the weights first")
+        content = read_json(path)
+        if path.name.endswith(".index.json"):
+            shards = content.get("weight_map") if isinstance(content, dict) else None
+            if not isinstance(shards, dict) or not all(_is_shard(name) for name in shards.values()):
+                raise PgpisError(f"{path}: expected the names of .safetensors files beside it", hint=HINT)
+        elif path.name not in ("vocab.json", "tokenizer.json"):
+            check_config(content, str(path))
+
+
+def _is_shard(name: Any) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) is not None
+
+
+def check_size(model_class: type[Any], folder: Path) -> None:
+    """Check that a part's files hold about as many numbers as its configuration describes, before memory is taken.
+
+    Raises:
+        PgpisError: They hold less than half, cannot be read, or the configuration describes no such model.
+    """
+    stored = 0
+    try:
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                stored += sum(_numel(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise PgpisError(f"{path} cannot be read: {error}") from error
+    if not stored:
+        raise PgpisError(f"{folder} holds no .safetensors weights", hint="other forms of weights are not loaded")
+    try:
+        with torch.device("meta"):
+            if issubclass(model_class, ModelMixin):
+                model = model_class.from_config(read_json(folder / "config.json"))
+            else:
+                model = model_class(model_class.config_class.from_pretrained(folder))
+    except PgpisError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PgpisError(f"{folder}: its config.json describes no {model_class.__name__}: {reason}") from error
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > 2 * stored + SPARE_NUMBERS:
+        raise PgpisError(f"{folder}: its config.json describes {described} numbers, its files hold {stored}", hint=HINT)
+
+
+def _numel(shape: list[int]) -> int:
+    product = 1
+    for extent in shape:
+        product *= extent
+    return product
+
+
+def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str) -> None:
+    """Check ``model_index.json``: the pipeline it is of, and each component's library and class.
+
+    A component may come from diffusers, transformers, or a module that is imported already, say that of a model of the
+    user's; nothing is imported because the file names it. Where the pipeline's constructor states a type, the component
+    must be of that type.
+
+    Args:
+        index: Its content.
+        pipeline_class: The pipeline that loads it.
+        source: Where it is from, for messages.
+
+    Raises:
+        PgpisError: It is malformed, of another pipeline, or names anything else.
+    """
+    name = check_config(index, source).get("_class_name")
+    if not isinstance(name, str) or name not in [base.__name__ for base in pipeline_class.__mro__]:
+        raise PgpisError(
+            f"'{source}' is a {str(name)[:80]}, expected a {pipeline_class.__name__}",
+            hint="--config must be the recipe of the same model",
+        )
+    types = _component_types(pipeline_class)
+    for part, value in index.items():
+        if part.startswith("_") or (part not in types and not isinstance(value, (list, dict))):
+            continue
+        if part not in types:
+            raise PgpisError(f"'{source}': {pipeline_class.__name__} has no component '{part}'{nearest(part, types)}")
+        if value in ([None, None], None):
+            continue
+        if not isinstance(value, list) or len(value) != 2 or not all(isinstance(entry, str) for entry in value):
+            raise PgpisError(f"'{source}': component '{part}': expected a library and a class")
+        component = _component_class(*value)
+        if component is None or not _fits(component, types[part]):
+            raise PgpisError(
+                f"'{source}': component '{part}' is {'.'.join(value)[:80]}, "
+                f"which {pipeline_class.__name__} does not load",
+                hint="import the module first if it is your own; else use models of people you trust only",
+            )
+
+
+def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> None:
+    """Check a pipeline's folder: its index, and each component's configurations and sizes.
+
+    Args:
+        pipeline_class: The pipeline that loads it.
+        folder: Holds ``model_index.json``.
+
+    Raises:
+        PgpisError: It holds or names what a model has no need of.
+    """
+    index = read_json(folder / "model_index.json")
+    check_index(index, pipeline_class, str(folder))
+    for part, value in index.items():
+        if part.startswith("_") or not isinstance(value, list) or value[0] is None:
+            continue
+        library, name = value
+        if (folder / part / f"{library}.py").exists():
+            raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline's folder holds no code", hint=HINT)
+        check_folder(folder / part)
+        component = _component_class(library, name)
+        if component is not None and issubclass(component, (ModelMixin, PreTrainedModel)):
+            check_size(component, folder / part)
+
+
+def _component_types(pipeline_class: type[DiffusionPipeline]) -> dict[str, Any]:
+    """Return the constructor's arguments with their types, None where none is stated."""
+    try:
+        hints = typing.get_type_hints(pipeline_class.__init__)
+    except NameError:  # a type that is imported for type checkers only
+        hints = {}
+    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
+    return {name: hints.get(name) for name in names}
+
+
+def _component_class(library: str, name: str) -> type[Any] | None:
+    """Return the class, None unless it is a kind of component in a known or imported module."""
+    if not name.isidentifier():
+        return None
+    if library in ("diffusers", "transformers"):
+        try:
+            component = getattr(importlib.import_module(library), name, None)
+        except (ImportError, RuntimeError):  # of a part of the library whose requirements are missing
+            return None
+    else:
+        component = vars(sys.modules[library]).get(name) if library in sys.modules else None
+    return component if inspect.isclass(component) and issubclass(component, KINDS) else None
+
+
+def _fits(component: type[Any], stated: Any) -> bool:
+    expected = [entry for entry in typing.get_args(stated) or (stated,) if inspect.isclass(entry)]
+    if not expected:
+        return True
+    return issubclass(component, (*expected, *AUTOENCODERS) if AutoencoderKL in expected else tuple(expected))

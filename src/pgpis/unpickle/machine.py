@@ -1,0 +1,305 @@
+"""A pickle's instructions carried out on plain values: nothing is imported, nothing is hashed but plain keys."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, TypeAlias
+
+UNPICKLING_ERRORS = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+"""What reading a damaged pickle may raise."""
+
+MOST_STEPS = 2_000_000
+"""Instructions, and items passed to stand-ins, of one file; the largest published checkpoints need a tenth."""
+FREE_BYTES = 2**26
+"""What the arrays of any file may come to, however small the file is."""
+MOST_SHOWN = 80
+
+_CONSTANTS = frozenset((
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINUNICODE", "BINBYTES", "BINBYTES8",
+    "SHORT_BINBYTES", "BYTEARRAY8",
+))  # fmt: skip
+_VALUES: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+
+
+class Budget:
+    """What the reading of one file may cost; whatever goes beyond is refused.
+
+    Args:
+        file_bytes: Size of the file. Arrays may come to three times as much: old protocols hold bytes as text, which is
+            converted, and views of one storage may overlap.
+    """
+
+    def __init__(self, file_bytes: int) -> None:
+        self.steps = MOST_STEPS
+        self.bytes = max(FREE_BYTES, 3 * file_bytes)
+
+    def spend_steps(self, count: int) -> None:
+        """Account for instructions or items.
+
+        Raises:
+            pickle.UnpicklingError: They are too many.
+        """
+        self.steps -= count
+        if self.steps < 0:
+            raise pickle.UnpicklingError(f"more than {MOST_STEPS} instructions")
+
+    def spend_bytes(self, count: int) -> None:
+        """Account for the memory of an array, before it is taken.
+
+        Raises:
+            pickle.UnpicklingError: It is too much.
+        """
+        self.bytes -= count
+        if self.bytes < 0:
+            raise pickle.UnpicklingError("its arrays come to far more bytes than the file has")
+
+
+class InertStub:
+    """Stands for any object of a pickle that has no meaning here; what would fill it is thrown away."""
+
+    __slots__ = ()
+
+
+class StandIn:
+    """Stands for a function or class of the file: may be called by it, and be changed in no way."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+
+Names: TypeAlias = Mapping[tuple[str, str], Any]
+
+
+class Reader:
+    """Reads one file's pickles.
+
+    Args:
+        names: What stands for each function or class of the file, by module and name: a :class:`StandIn`, or any value.
+        budget: Shared by all pickles of the file.
+        persistent: Makes a value of a persistent id; None: there may be none.
+        content: What the file should hold, if a name that is not in ``names`` is an error; None: it becomes inert.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        budget: Budget,
+        persistent: Callable[[Any], Any] | None = None,
+        content: str | None = None,
+    ) -> None:
+        self.names = names
+        self.budget = budget
+        self.persistent = persistent
+        self.content = content
+
+    def load(self, source: bytes | BinaryIO) -> Any:
+        """Read one pickle; a stream is left behind its end.
+
+        Returns:
+            Dicts, lists, tuples, numbers and text as they are; what the stand-ins made; else :class:`InertStub`.
+            Containers may be nested deeply, and may contain themselves: do not walk, compare or hash them.
+
+        Raises:
+            Exception: One of :data:`UNPICKLING_ERRORS`: the pickle is damaged, or asks for what it may not.
+        """
+        stream = io.BytesIO(source) if isinstance(source, bytes) else source
+        state = _State(self)
+        for code, argument, _ in pickletools.genops(stream):
+            self.budget.spend_steps(1)
+            if code.name == "STOP":
+                return state.stack.pop()
+            if code.name in _CONSTANTS:
+                state.stack.append(argument)
+            elif code.name in _VALUES:
+                state.stack.append(_VALUES[code.name])
+            elif code.name not in ("PROTO", "FRAME"):
+                instruction: Callable[[_State, Any], Any] = _INSTRUCTIONS.get(code.name, _refuse)
+                instruction(state, argument)
+        raise EOFError("the pickle is cut off")
+
+    def look_up(self, module: Any, name: Any) -> Any:
+        """Return what stands for a name of the file."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise pickle.UnpicklingError("a name that is not text")
+        if (module, name) in self.names:
+            return self.names[module, name]
+        if self.content is not None:
+            dotted = f"{module}.{name}"[:MOST_SHOWN]
+            raise pickle.UnpicklingError(f"it names {dotted}, which has no place in {self.content}")
+        return InertStub()
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """Call a stand-in; calls of anything else make a stub."""
+        if not isinstance(arguments, tuple):
+            raise pickle.UnpicklingError("a call without a tuple of arguments")
+        if not isinstance(function, StandIn):
+            return InertStub()
+        self.budget.spend_steps(len(arguments))
+        return function.function(*arguments)
+
+
+class _State:
+    """Stack and memo while one pickle is read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def since_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def last(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise pickle.UnpicklingError("the stack is empty")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def call(self, function: Any, arguments: Any) -> None:
+        self.push(self.reader.call(function, arguments))
+
+
+def filled(pairs: list[Any]) -> dict[Any, Any]:
+    """Return a dict of ``[key, value, key, value, ...]``.
+
+    A key that is not plain becomes a stub: a few bytes make nested tuples that take years to hash.
+    """
+    return dict(zip((key if _is_plain(key) else InertStub() for key in pairs[::2]), pairs[1::2], strict=True))
+
+
+def _is_plain(key: Any) -> bool:
+    """Whether a key is hashed at once; large whole numbers are not, and can be chosen so that all hashes are equal."""
+    return key is None or isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < 2**32)
+
+
+def ordered_dict(budget: Budget) -> StandIn:
+    """Return what stands for ``OrderedDict``: a dict, made of nothing or of pairs."""
+
+    def make(pairs: Any = ()) -> dict[Any, Any]:
+        budget.spend_steps(len(pairs))
+        if isinstance(pairs, dict):
+            return dict(pairs)
+        return filled([item for pair in pairs for item in _pair(pair)])
+
+    return StandIn(make)
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise pickle.UnpicklingError("a pair that is not a pair")
+    return value[0], value[1]
+
+
+def _extend(state: _State, items: list[Any]) -> None:
+    target = state.stack[-1]
+    if isinstance(target, list):
+        target.extend(items)
+    elif not isinstance(target, InertStub):
+        raise pickle.UnpicklingError("items for what is not a list")
+
+
+def _update(state: _State, pairs: list[Any]) -> None:
+    target = state.stack[-1]
+    if isinstance(target, dict):
+        target.update(filled(pairs))
+    elif not isinstance(target, InertStub):
+        raise pickle.UnpicklingError("items for what is not a dict")
+
+
+def _build(state: _State, _: Any) -> None:
+    (content,) = state.last(1)
+    target = state.stack[-1]
+    if isinstance(target, StandIn):
+        raise pickle.UnpicklingError("a function with a state")
+    if hasattr(target, "fill"):
+        target.fill(content)
+
+
+def _persistent(state: _State, identity: Any) -> None:
+    if state.reader.persistent is None:
+        raise pickle.UnpicklingError("it names a persistent object")
+    state.push(state.reader.persistent(identity))
+
+
+def _frozen_set(state: _State, _: Any) -> None:
+    state.since_mark()
+    state.push(InertStub())
+
+
+def _refuse(_state: _State, _: Any) -> None:
+    raise pickle.UnpicklingError("it refers to registered extensions or to buffers outside the file")
+
+
+def _object(state: _State, _: Any) -> None:
+    function, *arguments = state.since_mark()
+    state.call(function, tuple(arguments))
+
+
+def _new_object(state: _State, _: Any) -> None:
+    function, arguments, named = state.last(3)
+    if named != {} and isinstance(function, StandIn):
+        raise pickle.UnpicklingError("a call with named arguments")
+    state.call(function, arguments)
+
+
+_INSTRUCTIONS: dict[str, Callable[[_State, Any], Any]] = {
+    "MARK": lambda state, _: state.marks.append(len(state.stack)),
+    "POP": lambda state, _: state.marks.pop() if state.marks and state.marks[-1] == len(state.stack) else state.last(1),
+    "POP_MARK": lambda state, _: state.since_mark(),
+    "DUP": lambda state, _: state.push(state.stack[-1]),
+    "EMPTY_LIST": lambda state, _: state.push([]),
+    "LIST": lambda state, _: state.push(state.since_mark()),
+    "APPEND": lambda state, _: _extend(state, state.last(1)),
+    "APPENDS": lambda state, _: _extend(state, state.since_mark()),
+    "TUPLE": lambda state, _: state.push(tuple(state.since_mark())),
+    "TUPLE1": lambda state, _: state.push(tuple(state.last(1))),
+    "TUPLE2": lambda state, _: state.push(tuple(state.last(2))),
+    "TUPLE3": lambda state, _: state.push(tuple(state.last(3))),
+    "EMPTY_DICT": lambda state, _: state.push({}),
+    "DICT": lambda state, _: state.push(filled(state.since_mark())),
+    "SETITEM": lambda state, _: _update(state, state.last(2)),
+    "SETITEMS": lambda state, _: _update(state, state.since_mark()),
+    "EMPTY_SET": lambda state, _: state.push(InertStub()),
+    "ADDITEMS": lambda state, _: _extend(state, state.since_mark()),
+    "FROZENSET": _frozen_set,
+    "PUT": lambda state, key: state.memo.__setitem__(key, state.stack[-1]),
+    "BINPUT": lambda state, key: state.memo.__setitem__(key, state.stack[-1]),
+    "LONG_BINPUT": lambda state, key: state.memo.__setitem__(key, state.stack[-1]),
+    "MEMOIZE": lambda state, _: state.memo.__setitem__(len(state.memo), state.stack[-1]),
+    "GET": lambda state, key: state.push(state.memo[key]),
+    "BINGET": lambda state, key: state.push(state.memo[key]),
+    "LONG_BINGET": lambda state, key: state.push(state.memo[key]),
+    "GLOBAL": lambda state, name: state.push(state.reader.look_up(*name.split(" ", 1))),
+    "STACK_GLOBAL": lambda state, _: state.push(state.reader.look_up(*state.last(2))),
+    "REDUCE": lambda state, _: state.call(*state.last(2)),
+    "NEWOBJ": lambda state, _: state.call(*state.last(2)),
+    "NEWOBJ_EX": _new_object,
+    "INST": lambda state, name: state.call(state.reader.look_up(*name.split(" ", 1)), tuple(state.since_mark())),
+    "OBJ": _object,
+    "BUILD": _build,
+    "PERSID": _persistent,
+    "BINPERSID": lambda state, _: _persistent(state, state.stack.pop()),
+}

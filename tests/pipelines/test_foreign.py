@@ -1,0 +1,240 @@
+"""Pipelines of other people: nothing of theirs runs, nothing that they name is imported, and the refusal says why."""
+
+import json
+import shutil
+import sys
+import types
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, SchedulerMixin
+from safetensors.torch import save_file
+
+from pgpis.errors import PgpisError
+from pgpis.models import build_unet, build_vae, build_vision_encoder
+from pgpis.models.fusion import load_fusion_embedder
+from pgpis.pipelines import FPDMPipeline
+from pgpis.pipelines.bundle import load_bundle, pack
+from pgpis.tasks.diffusion import load_pipeline
+from tiny_fpdm import tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "pipeline"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path, monkeypatch):
+    """A copy to change; code that anybody might import lies on the path and leaves a file if it is run."""
+    code = f"open({str(tmp_path / 'was-run')!r}, 'w').close()\nclass Evil: pass\n"
+    (tmp_path / "on_the_path.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(saved, tmp_path / "pipeline")
+    for name in ("pipeline.py", "scheduler/evil.py"):
+        (tmp_path / "pipeline" / name).write_text(code)
+    yield tmp_path / "pipeline"
+    assert not (tmp_path / "was-run").exists()
+    assert "on_the_path" not in sys.modules
+
+
+def change(path, **entries):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def as_bundle(folder):
+    """Pack as it is, without what a bundle cannot hold."""
+    for path in folder.rglob("*.py"):
+        path.unlink()
+    pack(folder, folder.parent / "model.safetensors", {})
+    return folder.parent / "model.safetensors"
+
+
+WAYS = {
+    "from_pretrained": FPDMPipeline.from_pretrained,
+    "load_pipeline": lambda folder: load_pipeline(FPDMPipeline, str(folder), "pgpis convert fpdm"),
+    "bundle": lambda folder: load_bundle(FPDMPipeline, as_bundle(folder)),
+}
+
+INDEXES = {
+    "code in the folder": (
+        {"scheduler": ["evil", "Evil"]},
+        "is evil.Evil, which FPDMPipeline does not load",
+    ),
+    "os": ({"scheduler": ["os", "system"]}, r"'scheduler' is os\.system"),
+    "subprocess": ({"unet": ["subprocess", "Popen"]}, r"'unet' is subprocess\.Popen"),
+    "a module on the path": ({"unet": ["on_the_path", "Evil"]}, r"'unet' is on_the_path\.Evil"),
+    "a pipeline in a pipeline": ({"unet": ["diffusers", "DiffusionPipeline"]}, "does not load"),
+    "a class that chooses": ({"source_encoder": ["transformers", "AutoModel"]}, "does not load"),
+    "a module of a library": ({"source_encoder": ["transformers", "pipelines"]}, "does not load"),
+    "a function of a library": ({"unet": ["diffusers.utils", "get_class_from_dynamic_module"]}, "does not load"),
+    "another kind of part": ({"vae": ["pgpis.models.unet", "PoseUNet"]}, "does not load"),
+    "a private name": ({"unet": ["pgpis.models.unet", "__builtins__"]}, "does not load"),
+    "three words": ({"unet": ["a", "b", "c"]}, "expected a library and a class"),
+    "one word": ({"unet": "ab"}, "expected a library and a class"),
+    "a mapping": ({"unet": {"diffusers": "UNet2DConditionModel"}}, "expected a library and a class"),
+    "lists": ({"unet": [["diffusers"], "UNet2DConditionModel"]}, "expected a library and a class"),
+    "half of nothing": ({"unet": [None, "Evil"]}, "expected a library and a class"),
+    "a folder above": ({"../outside": ["diffusers", "DDPMScheduler"]}, r"has no component '\.\./outside'"),
+    "a folder elsewhere": ({"/etc": ["diffusers", "DDPMScheduler"]}, "has no component '/etc'"),
+    "a pipeline of its own": ({"_class_name": ["pipeline", "Evil"]}, "expected a FPDMPipeline"),
+    "no pipeline": ({"_class_name": None}, "is a None, expected a FPDMPipeline"),
+    "another pipeline": ({"_class_name": "MCLDPipeline"}, "is a MCLDPipeline, expected a FPDMPipeline"),
+    "custom pipelines": ({"custom_pipelines": {"a": "b"}}, "'custom_pipelines' asks for code"),
+    "a large number": ({"steps": 10**400}, "'steps' is implausible"),
+    "depth": ({"x": json.loads("[" * 200 + "]" * 200)}, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", INDEXES)
+def test_what_an_index_may_not_name(case, way, folder):
+    entries, message = INDEXES[case]
+    change(folder / "model_index.json", **entries)
+    with pytest.raises(PgpisError, match=message):
+        WAYS[way](folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "holds a list, expected a mapping"),
+        ("3", "holds a int, expected a mapping"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"a": 1' + "0" * 5000 + "}", "is not JSON"),
+        ("\udcff", "cannot read"),
+        ("{}" + " " * 2**23, "more than"),
+    ],
+)
+@pytest.mark.parametrize("way", ["from_pretrained", "load_pipeline"])
+def test_malformed_indexes(text, message, way, folder):
+    (folder / "model_index.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(PgpisError, match=message):
+        WAYS[way](folder)
+
+
+def test_code_that_is_called_like_the_library_is_refused(folder):
+    (folder / "scheduler/evil.py").rename(folder / "scheduler/diffusers.py")
+    with pytest.raises(PgpisError, match=r"scheduler/diffusers\.py: a pipeline's folder holds no code"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+CONFIGS = {
+    "code": ("source_encoder", {"auto_map": {"AutoModel": "on_the_path.Evil"}}, "'auto_map' asks for code"),
+    "code deeper down": ("fusion_embedder", {"encoder_config": {"auto_map": {"a": "b"}}}, "'auto_map' asks for code"),
+    "another file": ("source_encoder", {"configuration_files": ["config.4.json"]}, "asks for code"),
+    "a library": ("unet", {"quantization_config": {"quant_method": "evil"}}, "'quantization_config' asks"),
+    "attention of a hub id": ("source_encoder", {"attn_implementation": "evil/attention"}, "asks for code"),
+    "a hidden one": ("source_encoder", {"_attn_implementation": "evil/attention:x"}, "asks for code"),
+    "layers": ("unet", {"layers_per_block": 10**6}, "'layers_per_block' is implausible"),
+    "blocks": ("vae", {"down_block_types": ["DownEncoderBlock2D"] * 1000}, "'down_block_types' is implausible"),
+    "terabytes": ("unet", {"block_out_channels": [2**20, 2**20]}, "describes [0-9]+ numbers, its files hold"),
+    "terabytes of words": ("source_encoder", {"hidden_size": 2**20}, "describes"),
+    "nonsense": ("unet", {"down_block_types": ["Evil", 3]}, "describes no PoseUNet"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_what_a_part_may_not_ask_for(case, folder):
+    part, entries, message = CONFIGS[case]
+    change(folder / part / "config.json", **entries)
+    build = {"unet": build_unet, "vae": build_vae, "source_encoder": build_vision_encoder}.get(
+        part, load_fusion_embedder
+    )
+    for load in (FPDMPipeline.from_pretrained, lambda folder: build(str(folder / part))):
+        with pytest.raises(PgpisError, match=message):
+            load(folder)
+
+
+def test_steps_of_a_scheduler_are_bounded(folder):
+    change(folder / "scheduler/scheduler_config.json", num_train_timesteps=10**11)
+    with pytest.raises(PgpisError, match="'num_train_timesteps' is implausible"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["../../x.safetensors", "/etc/x.safetensors", "evil.bin", 3, None])
+def test_shards_lie_beside_their_list(name, folder):
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    index = {"metadata": {}, "weight_map": {"conv_in.weight": name}}
+    weights.with_name(f"{weights.name}.index.json").write_text(json.dumps(index))
+    for load in (FPDMPipeline.from_pretrained, lambda folder: build_unet(str(folder / "unet"))):
+        with pytest.raises(PgpisError, match="expected the names of"):
+            load(folder)
+
+
+@pytest.mark.parametrize(("part", "weights"), [("unet", "diffusion_pytorch_model"), ("source_encoder", "model")])
+def test_pickled_weights_are_not_read(part, weights, folder):
+    (folder / part / f"{weights}.safetensors").unlink()
+    torch.save({"a": torch.ones(1)}, folder / part / f"{'pytorch_model' if weights == 'model' else weights}.bin")
+    with pytest.raises(PgpisError, match=r"holds no \.safetensors weights"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+def test_adapters_are_not_read(folder):
+    (folder / "source_encoder/adapter_config.json").write_text("{}")
+    with pytest.raises(PgpisError, match="adapters are not loaded"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("option", ["custom_pipeline", "trust_remote_code"])
+def test_code_is_not_run_even_if_asked(option, folder):
+    with pytest.raises(PgpisError, match=option):
+        FPDMPipeline.from_pretrained(folder, **{option: str(folder)})
+
+
+def test_the_index_of_a_hub_id_is_checked_before_anything_is_downloaded(monkeypatch):
+    index = {"_class_name": "FPDMPipeline", "unet": ["os", "system"]}
+    monkeypatch.setattr(FPDMPipeline, "load_config", lambda *_, **__: index)
+    monkeypatch.setattr(FPDMPipeline, "download", lambda *_, **__: pytest.fail("downloaded"))
+    with pytest.raises(PgpisError, match=r"'somebody/model': component 'unet' is os\.system"):
+        FPDMPipeline.from_pretrained("somebody/model")
+
+
+def test_other_schedulers_and_autoencoders_are_loaded(folder):
+    pipeline = FPDMPipeline.from_pretrained(folder)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.vae = AutoencoderTiny(
+        encoder_block_out_channels=(4, 4), decoder_block_out_channels=(4, 4), num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )  # fmt: skip
+    pipeline.save_pretrained(folder.parent / "other")
+    loaded = FPDMPipeline.from_pretrained(folder.parent / "other", torch_dtype=torch.bfloat16)
+    assert type(loaded.scheduler) is DDIMScheduler
+    assert type(loaded.vae) is AutoencoderTiny
+    assert loaded.unet.dtype == torch.bfloat16
+
+
+def test_a_class_of_the_users_is_loaded_where_it_is_imported(folder, monkeypatch):
+    scheduler = type("OwnScheduler", (DDIMScheduler,), {"__module__": "own_module"})
+    pipeline = FPDMPipeline.from_pretrained(folder)
+    module = types.ModuleType("own_module")
+    module.OwnScheduler, module.SchedulerMixin = scheduler, SchedulerMixin  # diffusers looks for its kind there
+    monkeypatch.setitem(sys.modules, "own_module", module)
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pipeline.save_pretrained(folder.parent / "own")
+    assert type(FPDMPipeline.from_pretrained(folder.parent / "own").scheduler) is scheduler
+    monkeypatch.delitem(sys.modules, "own_module")
+    with pytest.raises(PgpisError, match=r"'scheduler' is own_module\.OwnScheduler") as caught:
+        FPDMPipeline.from_pretrained(folder.parent / "own")
+    assert "import the module first" in caught.value.hint
+    own = DDIMScheduler()
+    assert FPDMPipeline.from_pretrained(folder, scheduler=own).scheduler is own
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"files": "[1]"}, "expected JSON files by name"),
+        ({"files": '{"model_index.json": 3}'}, "expected JSON files by name"),
+        ({"files": "[" * 100_000}, "is not JSON"),
+        ({}, "is not JSON"),
+        ({"files": "{}"}, "model_index.json is not JSON"),
+    ],
+)
+def test_bundles_with_other_metadata(metadata, message, tmp_path):
+    save_file({}, tmp_path / "model.safetensors", metadata={"pgpis_bundle": "1", **metadata})
+    with pytest.raises(PgpisError, match=message):
+        load_pipeline(FPDMPipeline, str(tmp_path / "model.safetensors"), "pgpis convert fpdm")
