@@ -19,6 +19,7 @@ from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints
+from pgpis.plausibility import person_of
 
 Frames = tuple[str, int]
 """Name of a video and number of a frame, from 1."""
@@ -147,11 +148,16 @@ class Phoenix14T(PairDataset):
         return folder / f"images{number:04d}{suffix}"
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
-        """Return the 133 points of the target frame."""
+        """Return the 133 points of the target frame.
+
+        Raises:
+            PgpisError: They are not a person's.
+        """
         name, number = self._frames[pair.pair_id]
         points = self.keypoints.read(name)[number - 1].astype(np.float64)
         visible = np.repeat(points[:, 2:] > 0, 2, axis=1)
-        return Keypoints.from_visible(points[:, :2], visible, FRAME, "wholebody133")
+        where = f"{self.keypoints.path}: {name}, frame {number}"
+        return person_of(points[:, :2], visible, FRAME, "wholebody133", where)
 
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs of each video in the order of their frames; none in training."""
