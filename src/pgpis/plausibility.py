@@ -178,6 +178,14 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
     )
 
 
+def warn_of_odd_pose(image: Image.Image) -> None:
+    """Warn once of a picture that is not a skeleton drawn on black; who calls a pipeline may have trained on others."""
+    try:
+        check_drawn_pose(image, "pose")
+    except PgpisError as error:
+        tell_once("odd pose", "pipeline", error.message)
+
+
 def _coloured(highest: npt.NDArray[np.uint8], lowest: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return highest > 2 * lowest.astype(np.int64)
 

@@ -47,9 +47,13 @@ class KeypointFile:
             write_keypoints(self.path, read_mska(path))
         try:
             with safe_open(self.path, "np") as file:
-                self.lengths = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
+                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise PgpisError(f"cannot read {self.path}: {error}", hint="remove it: it is made again") from error
+        for name, shape in shapes.items():
+            if len(shape) != 3 or shape[1:] != [POINTS, 3]:
+                raise PgpisError(f"{self.path}: the key points of '{name}' are {shape}, expected [T, {POINTS}, 3]")
+        self.lengths = {name: shape[0] for name, shape in shapes.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return x, y and confidence of a video, ``(T, 133, 3)``, in pixels of 210 x 260."""

@@ -114,17 +114,21 @@ class Phoenix14T(PairDataset):
         if not path.is_file():
             write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
         pairs = []
-        with path.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                try:
-                    name, source, target = row["name"], int(row["source"]), int(row["target"])
-                except (KeyError, TypeError, ValueError) as error:
-                    raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
-                if self.videos and name not in self.videos:
-                    continue
-                if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
-                    raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
-                pairs.append(((name, source), (name, target)))
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise PgpisError(f"cannot read {path}: {error}", hint="remove it: it is drawn again") from error
+        for number, row in enumerate(rows, 2):
+            try:
+                name, source, target = row["name"], int(row["source"]), int(row["target"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
+            if self.videos and name not in self.videos:
+                continue
+            if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
+                raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
+            pairs.append(((name, source), (name, target)))
         return pairs
 
     def _pair(self, source: Frames, target: Frames) -> Pair:

@@ -135,6 +135,10 @@ class PhotoPairs(FolderPairs):
             return driving
         return check_keypoints(retarget(driving, self._points(str(pair.source))), f"{pair.pose} on another body")
 
+    def _pairs_by_pose(self) -> Iterable[Pair]:
+        """Return all pairs where the pose also depends on the source."""
+        return self.pairs if self.retarget else super()._pairs_by_pose()
+
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")
         if path in self._reasons:

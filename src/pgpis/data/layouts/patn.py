@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.keypoints import MISSING, Frame, Keypoints
 from pgpis.plausibility import person_of
 
@@ -102,19 +102,8 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
             rows.setdefault(key_of(line.partition(":")[0].strip()), {}).setdefault(line, number)
-    reasons = (_why_not(path, row) for row in rows.values())
-    first = next(reasons, None)
-    if first is not None and all(reasons):
-        raise first
+    refuse_if_all_fail(lambda row: points_of(path, row), rows.values())
     return rows
-
-
-def _why_not(path: Path, row: dict[str, int]) -> PgpisError | None:
-    try:
-        points_of(path, row)
-    except PgpisError as error:
-        return error
-    return None
 
 
 def points_of(path: Path, row: dict[str, int]) -> Keypoints:
