@@ -36,6 +36,8 @@ POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.p
 DARK, BRIGHT = 40, 64
 LEAST_DARK, LEAST_COLOURED = 0.2, 0.3
 """Seen: thick limbs leave 0.3 of a small picture dark; 133 points in a poor JPEG are coloured by 0.4, people by 0.3."""
+LOOKED_AT = 1024
+"""Pixels of the longer side of a drawing at which it is looked."""
 MOST_STRAY = 0.05
 """Of the background: coordinates where no part is."""
 POSE_FILES = "--driving takes photographs; --poses takes key points (.txt, .json, .npy) or a skeleton drawn on black"
@@ -153,7 +155,8 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
     Raises:
         PgpisError: It shows nothing, or something else; says what it looks like.
     """
-    pixels = np.asarray(image)
+    step = max(1, max(image.size) // LOOKED_AT)
+    pixels = np.asarray(image)[::step, ::step]
     highest, lowest = pixels.max(axis=2), pixels.min(axis=2)
     bright = highest > BRIGHT
     if not bright.any():
@@ -187,7 +190,7 @@ def warn_of_odd_pose(image: Image.Image) -> None:
 
 
 def _coloured(highest: npt.NDArray[np.uint8], lowest: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return highest > 2 * lowest.astype(np.int64)
+    return highest > 2 * lowest.astype(np.int16)
 
 
 def _figure_on_light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_] | None:

@@ -236,6 +236,8 @@ def test_damaged_tables(roots, tmp_path):
         (b'source;pose\n"01_1_front.jpg";"a.txt"\n\n', 1),
         (b"pose\tsource\na.txt\t01_1_front.jpg\n", 1),
         (b"source\n01_1_front.jpg\n", None),
+        (b"source,pose,pose\n01_1_front.jpg,a.txt,a.txt\n", None),
+        (b"source,pose\n\xe9.jpg,a.txt\n", None),
         (b"source,pose\n01_1_front.jpg\n", None),
         (b"source,pose\n01_1_front.jpg,a.txt\n01_1_front.jpg,a.txt\n", None),
         (b"source,pose\nnothing.jpg,a.txt\n", None),
