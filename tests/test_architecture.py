@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
     "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs", "keypoint_files",
-    "keypoints", "losses", "markup", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "keypoints", "losses", "markup", "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

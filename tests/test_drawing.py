@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pgpis.data import PoseTransferDataModule
 from pgpis.drawing import STICK_WIDTH, colors_of, draw_pose
 from pgpis.errors import PgpisError
 from pgpis.keypoints import POINT_COUNTS, Frame, Keypoints
@@ -55,6 +56,39 @@ def test_colors_leave_the_global_generator_alone():
     colors_of.cache_clear()
     assert len(set(colors_of("wholebody133"))) > 120
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+BODY = Keypoints.from_array(np.linspace([2.0, 2.0], [7.0, 8.0], 18), Frame(9, 9), "body18")
+
+
+@pytest.mark.parametrize("canvas", [(0, 0), (-1, 9), (9, 0), (10**6, 10**6), (40_000, 1), (2**14, 2**13)])
+def test_canvases_out_of_bounds_are_named(canvas):
+    with pytest.raises(PgpisError, match="pose_canvas is"):
+        draw_pose(BODY, *canvas)
+    with pytest.raises(PgpisError, match="pose_canvas is"):
+        PoseTransferDataModule(pose_canvas=canvas)
+
+
+@pytest.mark.parametrize("stick_width", [0, -1, 10_000, 2**40])
+def test_limbs_out_of_bounds_are_named(stick_width):
+    with pytest.raises(PgpisError, match="stick_width is"):
+        draw_pose(BODY, 550, 375, stick_width=stick_width)
+    with pytest.raises(PgpisError, match="stick_width is"):
+        PoseTransferDataModule(stick_width=stick_width)
+
+
+@pytest.mark.parametrize("far", [1e5, -1e5, 3e4])
+def test_points_far_outside_are_cut(far):
+    points = np.array(BODY.points)
+    points[::2] = far
+    drawn = draw_pose(Keypoints.from_array(points, Frame(550, 375), "body18"), 550, 375, stick_width=100)
+    assert drawn.shape == (550, 375, 3)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, float("inf")), (float("nan"), 5), (1e6, 5)])
+def test_frames_out_of_bounds_are_named(size):
+    with pytest.raises(PgpisError, match=r"pose_size: .*positive size"):
+        Frame(*size, name="pose_size")
 
 
 def test_skeleton_without_a_drawing_is_refused():

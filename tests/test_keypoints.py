@@ -112,7 +112,7 @@ def test_openpose_takes_the_largest_person_and_drops_the_middle_hip(tmp_path):
 
 def test_openpose_fractions_and_confidence(tmp_path):
     path = tmp_path / "a.json"
-    body = [0.5, 0.25, 0.9] * 17 + [0.0, 0.0, 0.0]
+    body = [0.5, 0.25, 0.9] * 16 + [0.5, 0.75, 0.9] + [0.0, 0.0, 0.0]
     path.write_text(openpose(body))
     keypoints = read_keypoints(path, Frame(400, 200))
     assert keypoints.points[0] == pytest.approx([100, 100])
@@ -136,7 +136,7 @@ def test_whole_body_files(tmp_path, columns, suffix):
 
 def test_eighteen_lines_are_deepfashion_unless_told_otherwise(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbf" + b"50 60\r\n" * 17 + b"-1 -1\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + b"50 60\r\n" * 16 + b"50 80\r\n-1 -1\r\n")
     assert read_keypoints(path).frame == DEEPFASHION_FRAME
     assert read_keypoints(path, Frame(99, 88)).frame == Frame(99, 88)
     assert not read_keypoints(path).visible[17].any()

@@ -81,6 +81,22 @@ def test_ratios_are_bounded():
     assert all(0.499 <= moved[bone] / before[bone] <= 2.001 for bone in BONES)
 
 
+def test_without_a_common_limb_there_is_nothing_to_measure():
+    with pytest.raises(PgpisError, match="no limb is seen both"):
+        retarget(body(STANDING, missing=range(8)), body(STANDING, missing=range(8, 18)))
+
+
+def test_limbs_without_length_do_no_harm():
+    """A source of one point, and a driving arm of no length."""
+    pose = STANDING.copy()
+    pose[[3, 4]] = pose[2]
+    moved = retarget(body(pose), body(with_legs(1e-300)))
+    assert np.isfinite(moved.points).all()
+    assert np.abs(moved.points).max() < 500
+    with pytest.raises(PgpisError, match="no limb is seen both"):
+        retarget(body(pose), body(np.full_like(STANDING, 7.0)))
+
+
 def test_other_skeletons_are_refused():
     face = Keypoints.from_array(np.ones((133, 2)), Frame(10, 10), "wholebody133")
     with pytest.raises(PgpisError, match="18 body points"):

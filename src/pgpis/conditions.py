@@ -10,14 +10,14 @@ from PIL import Image, UnidentifiedImageError
 
 from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
-from pgpis.uv_texture import PARTS
+from pgpis.plausibility import check_iuv
 
 
 def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
     """Read DensePose's map: RGB whose channels are V, U (0..255) and the part 0..24.
 
     Raises:
-        PgpisError: The file is missing, no lossless RGB picture, or its third channel holds no labels of parts.
+        PgpisError: The file is missing, no lossless RGB picture, or not the map of a person.
     """
     expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
     try:
@@ -30,9 +30,7 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
         raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
     if kind == "JPEG" or mode != "RGB":
         raise PgpisError(f"{path} is {kind} with mode {mode}; {expected}")
-    highest = int(np.asarray(image)[..., 2].max())
-    if highest > PARTS:
-        raise PgpisError(f"{path}: its third channel reaches {highest}; {expected}")
+    check_iuv(image, str(path))
     return image
 
 

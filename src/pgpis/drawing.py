@@ -19,6 +19,7 @@ Limb = tuple[int, ...]
 POINT_RADIUS = {"body18": 4, "wholebody133": 2}
 STICK_WIDTH = {"body18": 4, "wholebody133": 2}
 LIMB_OPACITY = 0.6
+LONGEST_SIDE, MOST_PIXELS = 32_767, 2**26  # OpenCV's short coordinates; 200 MB
 
 # 1-based, as OpenPose prints them. It names two more limbs (shoulder to ear) that the published loop leaves out.
 BODY18_LIMBS: tuple[Limb, ...] = (
@@ -104,6 +105,30 @@ def limb_polygon(points: npt.NDArray[np.float64], stick_width: int) -> npt.NDArr
     return np.asarray(cv2.ellipse2Poly(center, axes, int(angle), 0, 360, 1), dtype=np.int32)
 
 
+def check_canvas(height: int, width: int, stick_width: int | None = None) -> None:
+    """Refuse what cannot be drawn on or with.
+
+    Args:
+        height: Rows of the canvas in pixels.
+        width: Columns of the canvas in pixels.
+        stick_width: Half the thickness of a limb in pixels.
+
+    Raises:
+        PgpisError: A size is out of bounds; names the option.
+    """
+    if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE and height * width <= MOST_PIXELS):
+        raise PgpisError(
+            f"pose_canvas is {height} x {width}, expected 1 to {LONGEST_SIDE} pixels a side and {MOST_PIXELS:,} in all",
+            hint="--data.pose_canvas '[550, 375]'",
+        )
+    thickest = max(min(height, width) // 2, 1)
+    if stick_width is not None and not 0 < stick_width <= thickest:
+        raise PgpisError(
+            f"stick_width is {stick_width}, expected 1 to {thickest} pixels on a canvas of {height} x {width}",
+            hint="--data.stick_width 4",
+        )
+
+
 def draw_pose(
     keypoints: Keypoints, height: int, width: int, *, stick_width: int | None = None
 ) -> npt.NDArray[np.uint8]:
@@ -123,10 +148,11 @@ def draw_pose(
         uint8 RGB ``(height, width, 3)``.
 
     Raises:
-        PgpisError: The skeleton has no drawing.
+        PgpisError: The skeleton has no drawing, or a size is out of bounds.
 
     Source: FPDM's pose drawing; exact to the fixtures ``preprocess/pose_png``.
     """
+    check_canvas(height, width, stick_width)
     skeleton = keypoints.skeleton
     limbs, colors = limbs_of(skeleton), colors_of(skeleton)
     thickness = STICK_WIDTH[skeleton] if stick_width is None else stick_width

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class PgpisError(Exception):
@@ -18,6 +21,26 @@ class PgpisError(Exception):
         super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
         self.message = message
         self.hint = hint
+
+
+def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Try items until one succeeds.
+
+    Raises:
+        PgpisError: None does; the first one's.
+    """
+
+    def reason(item: Item) -> PgpisError | None:
+        try:
+            attempt(item)
+        except PgpisError as error:
+            return error
+        return None
+
+    reasons = map(reason, items)
+    first = next(reasons, None)
+    if first is not None and all(reasons):
+        raise first
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

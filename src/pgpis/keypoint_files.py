@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,19 @@ import numpy.typing as npt
 from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, Frame, Keypoints, Skeleton
+from pgpis.keypoints import DEEPFASHION_FRAME, FARTHEST, MISSING, POINT_COUNTS, Frame, Keypoints, Skeleton
+from pgpis.plausibility import POSE_SIZE, person_of, tell_once
 
+MOST_BYTES = 2**22
 BODY25_TO_BODY18 = (*range(8), *range(9, 19))
 WHOLEBODY = "wholebody_keypoints_2d"
 """Field of a person in our JSON for which OpenPose has no equal: COCO-WholeBody's 133 points."""
+WAYS = {
+    17: "COCO's 17 points have no neck; Keypoints(..., 'coco17').to_body18() and write_keypoints make 18 of them",
+    18: "18 points go into a .txt of lines 'x y', or with confidences into OpenPose's .json",
+    25: "OpenPose's 25 points go into its .json, with confidences",
+}
+"""What to do with points that a format does not hold, by their number."""
 
 
 def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> Keypoints:
@@ -27,7 +35,7 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
     Formats: ``.txt`` with 18 lines ``x y`` (-1 missing) or 133 lines (0 missing), ``.npy`` of shape (133, 2) or
     (133, 3) with confidences (0 missing), OpenPose ``.json`` with 18 or 25 body points, or with 133 points in the field
     ``wholebody_keypoints_2d`` as ``pgpis prepare`` writes it (confidence 0 missing; of several people the largest is
-    taken).
+    taken). Fractions of the picture are recognised, see :func:`pgpis.plausibility.person_of`.
 
     Args:
         path: The file.
@@ -35,7 +43,8 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
             must name its canvas size.
 
     Raises:
-        PgpisError: The file is missing, is none of these formats, or does not say what its coordinates refer to.
+        PgpisError: The file is missing, is none of these formats, does not say what its coordinates refer to, or holds
+            numbers that are not a person's.
     """
     file = Path(path)
     readers = {".txt": _read_txt, ".npy": _read_npy, ".json": _read_openpose}
@@ -43,38 +52,46 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
         raise PgpisError(f"{file}: no key point format ends in '{file.suffix}' (known: {', '.join(readers)})")
     if not file.is_file():
         raise PgpisError(f"key points not found: {file}")
+    if file.stat().st_size > MOST_BYTES:
+        raise PgpisError(f"{file}: {file.stat().st_size:,} bytes, expected one person's key points in some thousands")
     try:
         return readers[file.suffix.lower()](file, frame)
     except PgpisError as error:
         if str(file) in error.message:
             raise
         raise PgpisError(f"{file}: {error.message}", hint=error.hint) from error
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, RecursionError) as error:
         raise PgpisError(f"cannot read key points {file}: {error}") from error
 
 
 def _read_txt(path: Path, frame: Frame | None) -> Keypoints:
     rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if len(rows) not in (18, 133) or any(len(row) != 2 for row in rows):
-        raise PgpisError(f"{path}: expected 18 or 133 lines 'x y', found {len(rows)} lines")
-    array = np.array(rows, dtype=np.float64)
+        columns = " or ".join(sorted({str(len(row)) for row in rows}))
+        raise PgpisError(
+            f"{path}: expected 18 or 133 lines 'x y', found {len(rows)} lines of {columns or 'no'} numbers",
+            hint=WAYS.get(len(rows)),
+        )
+    points = np.array(rows, dtype=np.float64)
     if len(rows) == 18:
-        return Keypoints.from_array(array, frame or DEEPFASHION_FRAME, "body18")
-    return Keypoints.from_array(array, _required(frame, path), "wholebody133", missing=0.0)
+        return person_of(points, points != MISSING, frame or DEEPFASHION_FRAME, "body18", str(path))
+    return person_of(points, points != 0.0, _required(frame, path), "wholebody133", str(path))
 
 
 def _read_npy(path: Path, frame: Frame | None) -> Keypoints:
     array: npt.NDArray[Any] = read_array(path, "key points of shape (133, 2) or (133, 3)")
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
-    columns = array.shape[1] if array.ndim == 2 else 0
-    if len(array) != POINT_COUNTS["wholebody133"] or columns not in (2, 3):
-        raise PgpisError(f"{path}: expected an array of shape (133, 2) or (133, 3), found {array.shape}")
+    if array.ndim != 2 or len(array) != POINT_COUNTS["wholebody133"] or array.shape[1] not in (2, 3):
+        raise PgpisError(
+            f"{path}: expected an array of shape (133, 2) or (133, 3), found {array.shape}",
+            hint=WAYS.get(array.shape[0]) if array.ndim == 2 else None,
+        )
     points = array[:, :2].astype(np.float64)
     visible = points != 0.0
-    if columns == 3:
+    if array.shape[1] == 3:
         visible &= array[:, 2:] > 0
-    return Keypoints.from_visible(points, visible, _required(frame, path), "wholebody133")
+    return person_of(points, visible, _required(frame, path), "wholebody133", str(path))
 
 
 def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
@@ -84,34 +101,44 @@ def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
     people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, list):
         raise PgpisError(f"{path}: expected OpenPose's 'people'", hint="write it with openpose --write_json")
-    found = [_openpose_person(person, path) for person in people]
-    found = [person for person in found if (person[:, 2] > 0).any()]
-    if not found:
+    arrays = [_openpose_person(person, path) for person in people]
+    arrays = [array for array in arrays if (array[:, 2] > 0).any()]
+    if not arrays:
         raise PgpisError(f"{path}: nobody in it (people[].pose_keypoints_2d is empty)")
-    person = max(found, key=_extent)
+    if len(arrays) > 1:
+        tell_once("people", str(path), f"{len(arrays)} people are in it; the largest is taken, of equal ones the first")
+    largest = max(arrays, key=_extent)
     frame = frame or _openpose_frame(content, path)
-    points, confident = person[:, :2], person[:, 2:] > 0
-    if np.abs(points).max() <= 1.0 and max(frame.height, frame.width) > 2:
-        points = points * [frame.width, frame.height]  # some editors write fractions of the canvas
-    skeleton: Skeleton = "wholebody133" if len(person) == POINT_COUNTS["wholebody133"] else "body18"
-    return Keypoints.from_visible(points, np.repeat(confident, 2, axis=1), frame, skeleton)
+    visible = np.repeat(largest[:, 2:] > 0, 2, axis=1)
+    skeleton: Skeleton = "wholebody133" if len(largest) == POINT_COUNTS["wholebody133"] else "body18"
+    return person_of(largest[:, :2], visible, frame, skeleton, str(path))
 
 
 def _openpose_person(person: Any, path: Path) -> npt.NDArray[np.float64]:
-    whole = person.get(WHOLEBODY) if isinstance(person, dict) else None
-    if whole is not None:
-        if not isinstance(whole, Sequence) or len(whole) != 3 * POINT_COUNTS["wholebody133"]:
-            raise PgpisError(f"{path}: people[].{WHOLEBODY} must hold 133 points 'x, y, confidence'")
-        return np.array(whole, dtype=np.float64).reshape(-1, 3)
-    numbers = person.get("pose_keypoints_2d") if isinstance(person, dict) else None
-    if not isinstance(numbers, Sequence) or len(numbers) not in (0, 54, 75):
-        raise PgpisError(f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points 'x, y, confidence'")
-    body = np.array(numbers, dtype=np.float64).reshape(-1, 3)
+    fields = person if isinstance(person, dict) else {}
+    if fields.get(WHOLEBODY) is not None:
+        return _triples(fields[WHOLEBODY], (133,), f"{path}: people[].{WHOLEBODY} must hold 133 points")
+    body = _triples(
+        fields.get("pose_keypoints_2d"), (0, 18, 25), f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points"
+    )
     return body[list(BODY25_TO_BODY18)] if len(body) == 25 else body
 
 
+def _triples(numbers: Any, counts: tuple[int, ...], expected: str) -> npt.NDArray[np.float64]:
+    """Return a flat list of numbers as rows ``x, y, confidence``; null is no number."""
+    length = len(numbers) if isinstance(numbers, list) else -1
+    if length not in [3 * count for count in counts]:
+        content = type(numbers).__name__ if length < 0 else f"{length} numbers"
+        raise PgpisError(f"{expected} 'x, y, confidence', found {content}", hint=WAYS.get(length // 3))
+    if not all(number is None or type(number) in (int, float) for number in numbers):
+        raise PgpisError(f"{expected} 'x, y, confidence', found something else than numbers")
+    return np.array(numbers, dtype=np.float64).reshape(-1, 3)
+
+
 def _extent(person: npt.NDArray[np.float64]) -> float:
-    return float(np.prod(np.ptp(person[person[:, 2] > 0, :2], axis=0) + 1e-6))
+    """Return the area of a person; one whose coordinates are no pixels is the smallest."""
+    sides = np.ptp(person[person[:, 2] > 0, :2], axis=0) + 1e-6
+    return float(np.prod(sides)) if (sides < FARTHEST).all() else 0.0
 
 
 def _openpose_frame(content: Mapping[str, Any], path: Path) -> Frame:
@@ -125,7 +152,7 @@ def _required(frame: Frame | None, path: Path) -> Frame:
     if frame is None:
         raise PgpisError(
             f"{path} does not say how large the picture is that its coordinates refer to",
-            hint="give its size: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]', or a Frame to read_keypoints",
+            hint=f"{POSE_SIZE}, or a Frame to read_keypoints",
         )
     return frame
 

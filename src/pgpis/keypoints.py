@@ -62,8 +62,11 @@ class Frame:
     name: str = "pixels"
 
     def __post_init__(self) -> None:
-        if not (self.height > 0 and self.width > 0):
-            raise PgpisError(f"a key point frame must have a positive size, not {self.height} x {self.width}")
+        if not (0 < self.height <= FARTHEST and 0 < self.width <= FARTHEST):
+            raise PgpisError(
+                f"{self.name}: key points need a picture of a positive size of at most {FARTHEST:g} pixels a side, "
+                f"not {self.height} x {self.width}"
+            )
 
     def padded(self, aspect_ratio: float) -> Frame:
         """Return the smallest frame around this one, centred, whose width / height is ``aspect_ratio``."""

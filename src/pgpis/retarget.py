@@ -42,7 +42,7 @@ def retarget(driving: Keypoints, source: Keypoints) -> Keypoints:
         Body-18 in the driving frame.
 
     Raises:
-        PgpisError: Other skeletons.
+        PgpisError: Other skeletons, or no limb is seen in both pictures.
     """
     for points in (driving, source):
         if points.skeleton != "body18":
@@ -77,7 +77,7 @@ def _lengths(points: Keypoints) -> Lengths:
 def _ratios(driving: Lengths, source: Lengths) -> Lengths:
     common = driving.keys() & source.keys()
     if not common:
-        return {}
+        raise PgpisError("no limb is seen both in the driving picture and in the source", hint="leave --retarget away")
     scale = sum(driving[bone] for bone in common) / sum(source[bone] for bone in common)
     return {
         bone: float(np.clip(source[bone] / driving[bone] * scale, 1 / LARGEST_RATIO, LARGEST_RATIO)) for bone in common

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from pgpis.cli import main
 from pgpis.data import Phoenix14T
-from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.mska import KeypointFile, read_mska, write_keypoints
 from pgpis.errors import PgpisError
 from pgpis.synth.phoenix import DENSEPOSE, RELEASE
 
@@ -163,6 +163,41 @@ def test_damaged_pickles_are_errors_and_run_nothing(release, tmp_path):
         except PgpisError:
             errors += 1
     assert errors > 250
+
+
+def copy_of(release, tmp_path):
+    """The release, whose key points may be changed."""
+    shutil.copytree(release, tmp_path, dirs_exist_ok=True)
+    return read_mska(tmp_path / "Phoenix-2014T.test")
+
+
+def test_a_frame_without_a_person_fails_alone(release, tmp_path):
+    videos = copy_of(release, tmp_path)
+    name = min(videos)
+    videos[name][0, :, 2] = 0
+    videos[name][1, :, :2] += 5000
+    write_keypoints(tmp_path / "Phoenix-2014T.test.safetensors", videos)
+    pairs = Phoenix14T(tmp_path, "test", videos=(name,))
+    pairs.setup()
+    for number, message in enumerate(["all are missing", "0 of 123 key points lie in the picture"]):
+        with pytest.raises(PgpisError, match=rf"{name}, frame {number + 1}: .*{message}"):
+            pairs.read_pose(pairs.pairs[number])
+    assert pairs.read_pose(pairs.pairs[2]).visible.any()
+
+
+def test_other_shapes_in_safetensors_are_named(release, tmp_path):
+    copy_of(release, tmp_path)
+    write_keypoints(tmp_path / "Phoenix-2014T.test.safetensors", {"a": torch.zeros(3, 18, 3)})
+    with pytest.raises(PgpisError, match=r"key points of 'a' are \[3, 18, 3\]"):
+        Phoenix14T(tmp_path, "test").setup()
+
+
+@pytest.mark.parametrize("content", [b"name,source,target\n\xe9,1,2\n", b"name,source,target\n" + b"a" * 200_000])
+def test_a_damaged_draw_of_pairs_is_named(release, tmp_path, content):
+    copy_of(release, tmp_path)
+    (tmp_path / "pgpis-pairs-train-5-0.csv").write_bytes(content)
+    with pytest.raises(PgpisError, match=r"pgpis-pairs-train-5-0\.csv"):
+        Phoenix14T(tmp_path, "train", train_pairs=5).setup()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import lmdb
 import numpy as np
@@ -141,6 +142,43 @@ def test_bad_tables_of_key_points_are_named(tmp_path, text, message):
     (tmp_path / "points.csv").write_text(text)
     with pytest.raises(PgpisError, match=message):
         read_points(tmp_path / "points.csv")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ["[1e999, 2]", "[" * 100_000, f"[{10**400}]", "[null]", str([-1] * 18), str([7] * 18), str([9000] * 18), "[9, 8]"],
+)
+def test_a_bad_line_of_a_table_fails_its_own_picture(fpdm, tmp_path, numbers):
+    link_layout(fpdm, tmp_path, "patn")
+    table = min(tmp_path.glob("fasion-resize-annotation-test.csv"))
+    header, first, *rest = table.read_text().splitlines()
+    name = first.split(":")[0]
+    table.write_text("\r\n".join([header, f"{name}: {numbers}: {numbers}", *rest]), encoding="utf-8-sig")
+    with table.open("ab") as file:
+        file.write("\r\nAndr\u00e9.jpg: [1]: [2]\r\n".encode("latin-1"))
+    made = dataset(tmp_path, "test")
+    reasons = {pair.target.stem: reason for pair in made.pairs if (reason := why_not(made, pair))}
+    assert list(reasons) == [Path(name).stem]
+    assert f"{table.name} line 2" in reasons[Path(name).stem]
+
+
+def why_not(pairs, pair):
+    try:
+        pairs.read_pose(pair)
+    except PgpisError as error:
+        return str(error)
+    return None
+
+
+def test_lines_that_contradict_each_other_are_named(fpdm, tmp_path):
+    link_layout(fpdm, tmp_path, "patn")
+    table = min(tmp_path.glob("fasion-resize-annotation-test.csv"))
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1], lines[2].replace("[", "[1", 1)]))
+    made = dataset(tmp_path, "test")
+    reasons = [reason for pair in made.pairs if (reason := why_not(made, pair))]
+    assert reasons
+    assert all(f"lines 3, {len(lines) + 2} name the same picture" in reason for reason in reasons)
 
 
 def test_pixels_where_shares_are_expected_are_named(fpdm, tmp_path):

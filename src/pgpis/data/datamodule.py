@@ -17,6 +17,7 @@ from pgpis.data.pairs import PairDataset
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, FPDM_CANVAS, Augmentation, PairTransform
+from pgpis.drawing import check_canvas
 from pgpis.errors import PgpisError
 
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -63,6 +64,7 @@ class PoseTransferDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
             raise PgpisError("data.batch_size and data.eval_batch_size must be at least 1")
+        check_canvas(*pose_canvas, stick_width)
         self.train = train
         self.val = val
         self.test = test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.missing import HINTS, WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
 from pgpis.uv_texture import parts_of
@@ -115,6 +115,20 @@ class FolderPairs(PairDataset):
             )
             for pair_id, (source, pose, target), edit in zip(ids, rows, edits, strict=True)
         ]
+
+    def require(self, origins: Collection[str]) -> None:
+        """Look for the files that a model reads; see ``PairDataset.require``.
+
+        Raises:
+            PgpisError: Files are missing that may not be, or no pose at all can be read.
+        """
+        super().require(origins)
+        if "pose" in origins:
+            refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
+
+    def _pairs_by_pose(self) -> Iterable[Pair]:
+        """Return a pair of each pose."""
+        return {pair.pose: pair for pair in self.pairs}.values()
 
     def _appearance(self, picture: Path) -> Appearance:
         return Appearance(

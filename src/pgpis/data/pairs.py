@@ -20,6 +20,7 @@ from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame, Keypoints
+from pgpis.plausibility import check_drawn_pose
 from pgpis.uv_texture import PART_GROUPS, replace_parts
 
 log = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ class PairDataset(ABC):
         """Read the key points or the drawn pose of a pair.
 
         Raises:
-            PgpisError: There is none, or it cannot be read.
+            PgpisError: There is none, or it cannot be read, or does not show a person.
         """
         pose = pair.pose
         if pose is None:
@@ -256,7 +257,9 @@ class PairDataset(ABC):
                 hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
             )
         if pose.suffix.lower() in IMAGE_SUFFIXES:
-            return read_image(pose)
+            drawing = read_image(pose)
+            check_drawn_pose(drawing, str(pose))
+            return drawing
         return read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:

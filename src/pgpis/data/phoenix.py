@@ -19,6 +19,7 @@ from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints
+from pgpis.plausibility import person_of
 
 Frames = tuple[str, int]
 """Name of a video and number of a frame, from 1."""
@@ -113,17 +114,21 @@ class Phoenix14T(PairDataset):
         if not path.is_file():
             write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
         pairs = []
-        with path.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                try:
-                    name, source, target = row["name"], int(row["source"]), int(row["target"])
-                except (KeyError, TypeError, ValueError) as error:
-                    raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
-                if self.videos and name not in self.videos:
-                    continue
-                if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
-                    raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
-                pairs.append(((name, source), (name, target)))
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise PgpisError(f"cannot read {path}: {error}", hint="remove it: it is drawn again") from error
+        for number, row in enumerate(rows, 2):
+            try:
+                name, source, target = row["name"], int(row["source"]), int(row["target"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
+            if self.videos and name not in self.videos:
+                continue
+            if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
+                raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
+            pairs.append(((name, source), (name, target)))
         return pairs
 
     def _pair(self, source: Frames, target: Frames) -> Pair:
@@ -147,11 +152,16 @@ class Phoenix14T(PairDataset):
         return folder / f"images{number:04d}{suffix}"
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
-        """Return the 133 points of the target frame."""
+        """Return the 133 points of the target frame.
+
+        Raises:
+            PgpisError: They are not a person's.
+        """
         name, number = self._frames[pair.pair_id]
         points = self.keypoints.read(name)[number - 1].astype(np.float64)
         visible = np.repeat(points[:, 2:] > 0, 2, axis=1)
-        return Keypoints.from_visible(points[:, :2], visible, FRAME, "wholebody133")
+        where = f"{self.keypoints.path}: {name}, frame {number}"
+        return person_of(points[:, :2], visible, FRAME, "wholebody133", where)
 
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs of each video in the order of their frames; none in training."""

@@ -30,10 +30,14 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
                 raise PgpisError(
                     f"{path}: unknown column '{unknown[0]}'{nearest(unknown[0], COLUMNS)}; known are {known}"
                 )
+            if len(set(columns)) < len(columns):
+                raise PgpisError(f"{path}: a column is named twice: {delimiter.join(columns)}")
             reader = csv.reader(file, delimiter=delimiter)
             lines = [(reader.line_num + 1, [field.strip() for field in fields]) for fields in reader]
     except FileNotFoundError:
         raise PgpisError(f"table of pairs not found: {path}") from None
+    except UnicodeDecodeError as error:
+        raise PgpisError(f"cannot read the table of pairs {path}: {error}", hint="save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:
         raise PgpisError(f"cannot read the table of pairs {path}: {error}") from error
     lines = [(number, fields) for number, fields in lines if any(fields)]

@@ -13,6 +13,7 @@ from PIL import Image
 from pgpis.batch import ImageSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images, to_rgb
+from pgpis.plausibility import warn_of_odd_pose
 
 Picture: TypeAlias = Image.Image | NDArray[np.uint8]
 """A PIL picture, or 8-bit RGB ``(H, W, 3)``."""
@@ -32,6 +33,8 @@ def prepare_pairs(
         PgpisError: No pictures, numbers that do not match, or something that is no picture.
     """
     sources, poses = as_pictures(source, "source"), as_pictures(pose, "pose")
+    for drawing in poses:
+        warn_of_odd_pose(drawing)
     count = max(len(sources), len(poses))
     if len(sources) not in (1, count) or len(poses) not in (1, count):
         raise PgpisError(f"got {len(sources)} sources and {len(poses)} poses, expected as many of both, or one of one")

@@ -23,6 +23,7 @@ from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Keypoints
+from pgpis.plausibility import check_keypoints
 from pgpis.preprocess.pictures import ENDINGS
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
@@ -130,7 +131,13 @@ class PhotoPairs(FolderPairs):
         if not self.driving:
             return super().read_pose(pair)
         driving = self._points(str(pair.pose))
-        return retarget(driving, self._points(str(pair.source))) if self.retarget else driving
+        if not self.retarget:
+            return driving
+        return check_keypoints(retarget(driving, self._points(str(pair.source))), f"{pair.pose} on another body")
+
+    def _pairs_by_pose(self) -> Iterable[Pair]:
+        """Return all pairs where the pose also depends on the source."""
+        return self.pairs if self.retarget else super()._pairs_by_pose()
 
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")

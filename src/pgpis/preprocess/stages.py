@@ -19,6 +19,7 @@ from pgpis.errors import PgpisError
 from pgpis.images import read_image, save_image
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints, write_keypoints
+from pgpis.plausibility import check_keypoints
 from pgpis.preprocess.settings import (
     Box,
     Condition,
@@ -88,6 +89,7 @@ class PoseStage(Stage):
         seen = points.visible.all(axis=1)
         if not seen.any():
             raise NothingFoundError("a person was found, but no point of it is certain enough")
+        check_keypoints(points, "a person was found")
         write_keypoints(files.path("pose"), points, scores)
         corners = [*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)]
         left, top, right, bottom = (round(float(value), 2) for value in corners)

@@ -103,7 +103,7 @@ class Layout(ABC):
         """Read a list of ``{"source_image": ..., "target_image": ...}`` as it is written."""
         try:
             content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise self._list_error(error) from error
         if not isinstance(content, list):
             raise PgpisError(

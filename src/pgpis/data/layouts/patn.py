@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
-from pgpis.errors import PgpisError
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.errors import PgpisError, refuse_if_all_fail
+from pgpis.keypoints import MISSING, Frame, Keypoints
+from pgpis.plausibility import person_of
 
 FRAME = Frame(256, 176, name="PATN")
 """Their key points refer to pictures of 176 x 256 pixels without a border."""
@@ -32,7 +33,7 @@ class PATNLayout(Layout):
 
     def __init__(self, root: Path, split: Split) -> None:
         super().__init__(root, split)
-        self._points: dict[str, Keypoints] | None = None
+        self._rows: dict[str, dict[str, int]] | None = None
 
     def read_pairs(self) -> list[KeyPair]:
         """Read the table ``from,to`` of flat names."""
@@ -65,13 +66,13 @@ class PATNLayout(Layout):
         """Return a picture's key points.
 
         Raises:
-            PgpisError: The table is malformed, or has no such picture.
+            PgpisError: The table or the picture's line is malformed, or there is no such line.
         """
-        if self._points is None:
-            self._points = read_points(self.table_path)
-        if key not in self._points:
+        if self._rows is None:
+            self._rows = read_points(self.table_path)
+        if key not in self._rows:
             raise PgpisError(f"{self.table_path} has no key points of {flat_name(key)}")
-        return self._points[key]
+        return points_of(self.table_path, self._rows[key])
 
 
 def existing(path: Path) -> Path:
@@ -82,31 +83,48 @@ def existing(path: Path) -> Path:
     return next((other for other in others if other.is_file()), path)
 
 
-def read_points(path: Path) -> dict[str, Keypoints]:
+def read_points(path: Path) -> dict[str, dict[str, int]]:
     """Read a table of key points: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, -1 missing.
 
+    Returns:
+        The lines of each picture, with their numbers: a bad one fails its own picture, see :func:`points_of`.
+
     Raises:
-        PgpisError: It is missing or malformed.
+        PgpisError: The table is missing, has another header, or none of its lines can be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+        lines = path.read_text(encoding="utf-8-sig", errors="backslashreplace").splitlines()
+    except OSError as error:
         raise PgpisError(f"cannot read the key points {path}: {error}") from error
     if not lines or [field.strip() for field in lines[0].split(":")] != HEADER:
         raise PgpisError(f"{path}: the first line must be '{':'.join(HEADER)}'")
-    return {key: points for number, line in enumerate(lines[1:], 2) if line.strip()
-            for key, points in [_parse(path, number, line)]}  # fmt: skip
+    rows: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            rows.setdefault(key_of(line.partition(":")[0].strip()), {}).setdefault(line, number)
+    refuse_if_all_fail(lambda row: points_of(path, row), rows.values())
+    return rows
 
 
-def _parse(path: Path, number: int, line: str) -> tuple[str, Keypoints]:
-    fields = line.split(":")
+def points_of(path: Path, row: dict[str, int]) -> Keypoints:
+    """Return the key points of a picture's line of a table.
+
+    Raises:
+        PgpisError: It is malformed, or there are several that differ.
+    """
+    line, number = next(iter(row.items()))
+    where = f"{path} line {number}"
+    if len(row) > 1:
+        raise PgpisError(f"{path}: lines {', '.join(map(str, row.values()))} name the same picture and differ")
     expected = "expected 'NAME: [18 numbers]: [18 numbers]'"
+    fields = line.split(":")
     if len(fields) != len(HEADER):
-        raise PgpisError(f"{path} line {number}: {expected}")
+        raise PgpisError(f"{where}: {expected}")
     try:
         rows, columns = (np.asarray(json.loads(field), dtype=np.float64) for field in fields[1:])
-    except (ValueError, TypeError) as error:
-        raise PgpisError(f"{path} line {number}: {expected}: {error}") from error
-    if rows.shape != (18,) or columns.shape != (18,) or not np.isfinite([rows, columns]).all():
-        raise PgpisError(f"{path} line {number}: {expected}, found {rows.shape} and {columns.shape}")
-    return key_of(fields[0].strip()), Keypoints.from_array(np.stack([columns, rows], axis=1), FRAME, "body18")
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise PgpisError(f"{where}: {expected}: {error}") from error
+    if rows.shape != (18,) or columns.shape != (18,):
+        raise PgpisError(f"{where}: {expected}, found {rows.shape} and {columns.shape}")
+    points = np.stack([columns, rows], axis=1)
+    return person_of(points, points != MISSING, FRAME, "body18", where)
