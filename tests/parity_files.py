@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pgpis.images import read_image, resize
+
 REPOSITORY = Path(__file__).parents[1]
 
 TOLERANCES = {
@@ -26,9 +28,10 @@ TOLERANCES = {
     "mcld": 1e-4,  # MCLD's training step, on average
     "mcld rounded": 2e-3,  # its worst value: officially the bank is rounded to float16, and a last bit may flip
     "mcld sampled": 2e-4,  # latents after each step, and the picture in [0, 1]
-    "picture": 2e-6,  # resized pictures in [0, 1] or normalised for an encoder
+    "picture": 3e-6,  # resized pictures in [0, 1] or normalised for an encoder
     "statistic": 1e-6,  # losses' parts, scores of a picture, means
     "features": 2e-4,  # Inception's
+    "score": 2e-5,  # of a pair, computed in float32 by the official code
 }
 """Largest absolute difference from the official value by stage, at values of about 1; 8-bit pictures may differ by 1,
 drawings and textures not at all."""
@@ -120,6 +123,20 @@ def enlarged(tensors: dict[str, torch.Tensor], name: str) -> torch.Tensor:
 def signed(pictures: torch.Tensor) -> torch.Tensor:
     """Bring uint8 ``(B, H, W, 3)`` to ``(B, 3, H, W)`` in [-1, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / 255 * 2 - 1
+
+
+def metric_pictures(kind: str, size: tuple[int, int] | None = None) -> list[torch.Tensor]:
+    """Return ``gt`` or ``pred`` of the metrics' pairs, uint8 ``(1, 3, H, W)`` each, by number; resized if asked to."""
+    paths = {
+        int(match[1]): path
+        for path in (parity_root() / "metrics/png").glob(f"{kind}*.png")
+        if (match := re.fullmatch(rf"{kind}(\d+)", path.stem))
+    }
+    if not paths:
+        incomplete(f"{parity_root() / 'metrics/png'} has no {kind}*.png")
+    images = [read_image(paths[number]) for number in sorted(paths)]
+    arrays = [np.array(image if size is None else resize(image, *size)) for image in images]
+    return [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
 
 
 def strided(values: torch.Tensor, meta: Recorded) -> torch.Tensor:

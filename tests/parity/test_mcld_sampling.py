@@ -37,7 +37,7 @@ def images(pictures):
 
 
 def as_clip_fits_it(picture, size):
-    """CLIP's own processor scales the short edge and crops the centre; our pipeline squashes, as the official loader."""
+    """CLIP's own processor scales the short edge and crops the centre; ours squashes, as the official loader does."""
     return fit_images({"source": picture}, {"clip": ImageSpec("source", size, size, fit="crop")})["clip"]
 
 
