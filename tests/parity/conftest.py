@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, Dinov2Config
 
 from parity_files import REPOSITORY, Recorded, enlarged, names, read_weights, recipe_tensor, require_parity_root, signed
 from pgpis.models import FPDMConditioner, FusionEmbedder, PoseUNet, load_vision_encoder
-from pgpis.models.encoders import VisionEncoder, normalize_pictures
+from pgpis.models.encoders import VisionEncoder, normalize_pictures, set_position_interpolation
 
 STORED_WEIGHTS = "state_dict.fp16.safetensors"
 
@@ -130,6 +130,7 @@ def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
         if key.startswith("src_image_encoder.")
     }
     source_encoder = load_vision_encoder(known_fields(Dinov2Config, meta["dino_config"]), source)
+    set_position_interpolation(source_encoder, "scale_factor")  # as transformers 4.40 does
     fusion_embedder = load_fusion_embedder(meta["clip_config"], prior)
 
     unet = PoseUNet.from_config({**meta["unet_config"], "class_embed_type": "identity"})
