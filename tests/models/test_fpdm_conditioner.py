@@ -98,6 +98,20 @@ def test_default_sizes_are_the_papers():
     assert shapes["fusion_projection.net.3.weight"] == (1280, 768)
 
 
+def test_both_projections_are_equally_wide_inside_and_pipelines_saved_before_keep_their_width(tmp_path):
+    components = tiny_components()
+    conditioner, embedding_dim = components["conditioner"], components["fusion_embedder"].embedding_dim
+    hidden = conditioner.config.token_hidden_dim
+    assert hidden != embedding_dim
+    assert conditioner.fusion_projection.net[0].weight.shape == (hidden, embedding_dim)
+    assert conditioner.fusion_projection.net[3].in_features == hidden
+    config = {key: value for key, value in conditioner.config.items() if key != "fusion_hidden_dim"}
+    older = FPDMConditioner.from_config(config)
+    assert older.fusion_projection.net[0].weight.shape == (embedding_dim, embedding_dim)
+    older.save_pretrained(tmp_path)
+    assert FPDMConditioner.from_pretrained(tmp_path).state_dict().keys() == older.state_dict().keys()
+
+
 def test_pictures_that_it_needs():
     specs = image_specs(512, 352, 512, tiny_fusion_embedder())
     assert specs["source_image"].train_detour == (256, 256)

@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from official_configs import known_fields
-from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, Dinov2Config
 
+from parity_files import REPOSITORY, Recorded, enlarged, names, read_weights, recipe_tensor, require_parity_root, signed
 from pgpis.models import FPDMConditioner, FusionEmbedder, PoseUNet, load_vision_encoder
-from pgpis.models.encoders import VisionEncoder, normalize_pictures
+from pgpis.models.encoders import VisionEncoder, normalize_pictures, set_position_interpolation
 
-REPOSITORY = Path(__file__).parents[2]
 STORED_WEIGHTS = "state_dict.fp16.safetensors"
 
 
 @pytest.fixture(scope="session")
 def parity_root() -> Path:
     """Folder with the outputs of the official code."""
-    root = Path(os.environ.get("PGPIS_PARITY", REPOSITORY / "../shared/parity")).resolve()
-    if not root.is_dir():
-        pytest.skip(f"PARITY NOT CHECKED: {root} is absent; set PGPIS_PARITY to the folder with the official outputs")
-    return root
+    return require_parity_root()
 
 
 @pytest.fixture(scope="session")
 def samples_root(parity_root: Path) -> Path:
-    """Folder with the real sample pictures."""
-    root = Path(os.environ.get("PGPIS_SAMPLES", parity_root.parent / "samples")).resolve()
+    """Folder with the real sample pictures: named, or beside the fixtures, or beside the usual ones."""
+    beside = [parity_root.parent / "samples", (REPOSITORY / "../shared/samples").resolve()]
+    usual = next((folder for folder in beside if folder.is_dir()), beside[0])
+    root = Path(os.environ.get("PGPIS_SAMPLES", usual))
     if not root.is_dir():
         pytest.skip(f"PARITY NOT CHECKED: {root} is absent; set PGPIS_SAMPLES to the folder with the sample pictures")
     return root
-
-
-def recipe_tensor(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Make the procedural weight that the fixtures document: it depends on name, shape and seed only."""
-    stream = np.random.RandomState((zlib.crc32(key.encode()) + 1_000_003 * seed) % 2**32)
-    values = stream.standard_normal(int(np.prod(shape))).reshape(shape)
-    if len(shape) > 1:
-        values = values / np.sqrt(float(np.prod(shape[1:])))
-    elif key.endswith((".weight", "lambda1")):
-        values = 1 + 0.1 * values
-    else:
-        values = 0.05 * values
-    return torch.from_numpy(values).float().half().float()
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    return {key: value.float() for key, value in load_file(path).items()}
 
 
 COMBINER_NAMES = {
@@ -142,7 +120,7 @@ def read_fpdm_weights(folder: Path, meta: dict[str, Any]) -> tuple[dict[str, tor
 
 def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
     folder = root / name
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = Recorded(folder / "meta.json")
     weights, prior = read_fpdm_weights(folder, meta)
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
 
@@ -152,6 +130,7 @@ def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
         if key.startswith("src_image_encoder.")
     }
     source_encoder = load_vision_encoder(known_fields(Dinov2Config, meta["dino_config"]), source)
+    set_position_interpolation(source_encoder, "scale_factor")  # as transformers 4.40 does
     fusion_embedder = load_fusion_embedder(meta["clip_config"], prior)
 
     unet = PoseUNet.from_config({**meta["unet_config"], "class_embed_type": "identity"})
@@ -168,19 +147,19 @@ def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
     pose = "sd_model.pose_t_proj"
     blocks = sorted(int(key.split(".")[3]) for key in shapes if key.startswith(f"{pose}.blocks.") and "weight" in key)
     stages = [shapes[f"{pose}.conv_in.weight"][0]] + [shapes[f"{pose}.blocks.{i}.weight"][0] for i in blocks[1::2]]
+    tensors = Recorded(folder / "io.safetensors")
     conditioner = FPDMConditioner.for_components(
         unet,
         source_encoder,
         fusion_embedder,
         token_hidden_dim=shapes["sd_model.srcimage_proj_model.net.0.weight"][0],
         pose_hidden_channels=tuple(stages),
-        source_size=meta["dims"]["src_size"][0],
+        source_size=tensors["src_processed_source_image"].shape[-1],
         position_interpolation="scale_factor",
     )
     conditioner.load_state_dict(select(weights, CONDITIONER_NAMES))
     for module in (unet, vae, conditioner):
         module.eval()
-    tensors = load_file(folder / "io.safetensors")
     return OfficialFPDM(
         name=name,
         root=root,
@@ -196,9 +175,9 @@ def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
     )
 
 
-@pytest.fixture(scope="session", params=["fpdm_unet", "fpdm_unet_fulldims"])
+@pytest.fixture(scope="session", params=names("fpdm_unet*"))
 def fpdm(request: pytest.FixtureRequest, parity_root: Path) -> OfficialFPDM:
-    """FPDM's official inputs, outputs and weights, at tiny size and with the real projections' sizes."""
+    """FPDM's official inputs, outputs and weights, in each set of shapes."""
     return load_official_fpdm(parity_root, request.param)
 
 
@@ -221,9 +200,9 @@ class OfficialPrior:
 def prior(parity_root: Path) -> OfficialPrior:
     """The prior's official inputs, outputs and weights."""
     folder = parity_root / "fpdm_ipf"
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = Recorded(folder / "meta.json")
     weights = read_weights(folder / STORED_WEIGHTS)
-    return OfficialPrior(meta, load_file(folder / "io.safetensors"), load_fusion_embedder(meta["clip_config"], weights))
+    return OfficialPrior(meta, Recorded(folder / "io.safetensors"), load_fusion_embedder(meta["clip_config"], weights))
 
 
 @pytest.fixture(scope="session")
@@ -246,17 +225,11 @@ def official_batch(fpdm: OfficialFPDM, unnormalize: Callable[..., torch.Tensor])
         "source_image": unnormalize(fpdm.source_encoder, fpdm.io["src_processed_source_image"]),
         "prior_source": unnormalize(prior_encoder, fpdm.io["fusion_processed_source_image"]),
         "prior_pose": unnormalize(prior_encoder, fpdm.io["fusion_processed_target_pose"]),
-        "pose_image": enlarge(fpdm.io["target_pose_u8_div8"]),
+        "pose_image": signed(enlarged(fpdm.io, "target_pose_u8")),
     }
 
 
 @pytest.fixture
 def official_target(fpdm: OfficialFPDM) -> torch.Tensor:
     """The official target pictures."""
-    return enlarge(fpdm.io["target_image_u8_div8"])
-
-
-def enlarge(pictures: torch.Tensor) -> torch.Tensor:
-    """Enlarge 8-bit ``(B, h, w, 3)`` eight times, to ``(B, 3, 8 h, 8 w)`` in [-1, 1]."""
-    tensor = pictures.permute(0, 3, 1, 2).float() / 255 * 2 - 1
-    return tensor.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    return signed(enlarged(fpdm.io, "target_image_u8"))

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from official_configs import known_fields
-from safetensors.torch import load_file
 from transformers import CLIPVisionConfig
 
+from parity_files import Recorded, read_weights
 from pgpis.models import load_vision_encoder
 from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.multifocal import MultiFocalUNet
 from pgpis.models.reference import ReferenceNet
 from pgpis.pipelines import MCLDPipeline
-
-BLOCKS = {
-    "CrossAttnDownBlock3D": "CrossAttnDownBlock2D",
-    "DownBlock3D": "DownBlock2D",
-    "UpBlock3D": "UpBlock2D",
-    "CrossAttnUpBlock3D": "CrossAttnUpBlock2D",
-}
-UNET_FIELDS = (
-    "sample_size", "block_out_channels", "layers_per_block", "norm_num_groups", "cross_attention_dim",
-    "attention_head_dim", "use_linear_projection",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,23 +32,14 @@ class OfficialMCLD:
     meta: dict[str, Any]
 
 
-VAE_FIELDS = ("block_out_channels", "layers_per_block", "norm_num_groups", "latent_channels", "scaling_factor")
-
-
 def load_official_pipeline(root: Path, scheduler: dict[str, Any]) -> MCLDPipeline:
     """The official components as a pipeline; ``scheduler``: the recorded configuration of DDIM."""
     folder = root / "mcld_forward"
     official = load_official_mcld(root)
-    config = {name: official.meta["vae_config"][name] for name in VAE_FIELDS if name in official.meta["vae_config"]}
-    stages = len(config["block_out_channels"])
-    blocks = {
-        "down_block_types": ["DownEncoderBlock2D"] * stages,
-        "up_block_types": ["UpDecoderBlock2D"] * stages,
-    }
-    vae = AutoencoderKL(**config, **blocks)
-    vae.load_state_dict(weights_of(folder / "vae.fp16.safetensors"))
+    vae = AutoencoderKL.from_config(official.meta["vae_config"])
+    vae.load_state_dict(read_weights(folder / "vae.fp16.safetensors"))
     clip = known_fields(CLIPVisionConfig, official.meta["clip_config"])
-    encoder = load_vision_encoder(clip, weights_of(folder / "image_encoder.fp16.safetensors"))
+    encoder = load_vision_encoder(clip, read_weights(folder / "image_encoder.fp16.safetensors"))
     pipeline = MCLDPipeline(
         vae=vae.eval(),
         unet=official.unet,
@@ -72,26 +52,33 @@ def load_official_pipeline(root: Path, scheduler: dict[str, Any]) -> MCLDPipelin
     return pipeline
 
 
-def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return {key: value.float() for key, value in load_file(path).items()}
+def as_2d(config: dict[str, Any]) -> dict[str, Any]:
+    """The official denoiser is a video's net with one frame: its 3D blocks are the 2D ones of the same name."""
+    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) & config.keys()
+    config = {name: config[name] for name in known}
+    for name in ("down_block_types", "up_block_types"):
+        config[name] = [kind.replace("3D", "2D") for kind in config[name]]
+    return {**config, "mid_block_type": config["mid_block_type"].replace("3D", "2D")}
+
+
+def last_attention(meta: dict[str, Any]) -> str:
+    """Prefix of the ReferenceNet's last transformer block, of which the last ``norm1`` alone is read."""
+    blocks = [number for number, kind in enumerate(meta["reference_config"]["up_block_types"]) if "CrossAttn" in kind]
+    return f"up_blocks.{blocks[-1]}.attentions.{meta['reference_config']['layers_per_block']}."
 
 
 def load_official_mcld(root: Path) -> OfficialMCLD:
     folder = root / "mcld_forward"
-    meta = json.loads((folder / "meta.json").read_text())
-    config = {name: meta["unet_config"][name] for name in UNET_FIELDS}
-    config["down_block_types"] = [BLOCKS[name] for name in meta["unet_config"]["down_block_types"]]
-    config["up_block_types"] = [BLOCKS[name] for name in meta["unet_config"]["up_block_types"]]
-    unet = MultiFocalUNet(**config)
-    unet.load_state_dict(weights_of(folder / "denoising_unet.fp16.safetensors"))
+    meta = Recorded(folder / "meta.json")
+    unet = MultiFocalUNet(**as_2d(meta["unet_config"]))
+    unet.load_state_dict(read_weights(folder / "denoising_unet.fp16.safetensors"))
 
-    reference_net = ReferenceNet(**config)
-    official = weights_of(folder / "reference_unet.fp16.safetensors")
+    reference_net = ReferenceNet(**as_2d(meta["reference_config"]))
+    official = read_weights(folder / "reference_unet.fp16.safetensors")
     known = reference_net.state_dict()
     dropped = official.keys() - known.keys()
-    last = f"up_blocks.{len(config['up_block_types']) - 1}.attentions.{config['layers_per_block']}."
     assert dropped
-    assert all(key.startswith(last) for key in dropped), "only the tail may be left out"
+    assert all(key.startswith(last_attention(meta)) for key in dropped), "only the tail may be left out"
     reference_net.load_state_dict({key: value for key, value in official.items() if key in known})
 
     resampler, pose = meta["resampler"], meta["pose_guider"]
@@ -106,15 +93,15 @@ def load_official_mcld(root: Path) -> OfficialMCLD:
         pose_hidden_channels=tuple(pose["block_out_channels"]),
         pose_channels=pose["channels"],
     )
-    conditioner.face_resampler.load_state_dict(weights_of(folder / "image_proj_model.fp16.safetensors"))
-    conditioner.pose_encoder.load_state_dict(weights_of(folder / "pose_guider.fp16.safetensors"))
+    conditioner.face_resampler.load_state_dict(read_weights(folder / "image_proj_model.fp16.safetensors"))
+    conditioner.pose_encoder.load_state_dict(read_weights(folder / "pose_guider.fp16.safetensors"))
     for module in (unet, reference_net, conditioner):
         module.eval()
     return OfficialMCLD(
         unet,
         reference_net,
         conditioner,
-        load_file(folder / "io.safetensors"),
-        load_file(folder / "train.safetensors"),
+        Recorded(folder / "io.safetensors"),
+        Recorded(folder / "train.safetensors"),
         meta,
     )

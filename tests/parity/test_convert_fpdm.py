@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from safetensors.torch import load_file
 
+from parity_files import Recorded, names
 from pgpis.convert import architecture, assemble, convert_fpdm, map_official_keys, read_checkpoint
 from pgpis.convert.report import ConversionReport
 from pgpis.models import load_vision_encoder
@@ -35,13 +35,13 @@ def told(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
     config = {part: {key: meta[name][key] for key in keys} for part, (name, keys) in UNTOLD_BY_SHAPES.items()}
     known = inspect.signature(DDPMScheduler.__init__).parameters
     config["scheduler"] = {key: value for key, value in meta["scheduler_config"].items() if key in known}
-    config["conditioner"] = {"source_size": meta["dims"]["src_size"][0]}
+    config["conditioner"] = {"source_size": meta["io"]["src_processed_source_image"][1][-1]}
     return config
 
 
 @pytest.fixture(scope="module")
 def meta(parity_root: Path) -> dict[str, Any]:
-    return json.loads((parity_root / "fpdm_unet" / "meta.json").read_text())
+    return Recorded(parity_root / "fpdm_unet" / "meta.json")
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,13 @@ def test_configurations(meta, pipeline, name, official):
         assert value == meta[official][key], key
 
 
-@pytest.mark.parametrize("run_name", ["single", "batch", "nocfg"])
+@pytest.mark.parametrize("run_name", names("fpdm_sampling/*.json"))
 @pytest.mark.parametrize("fpdm", ["fpdm_unet"], indirect=True)
 def test_sampled_pictures(fpdm, pipeline, official_batch, parity_root, run_name, monkeypatch):
-    run = json.loads((parity_root / "fpdm_sampling" / f"{run_name}.json").read_text())
-    official = load_file(parity_root / "fpdm_sampling" / f"{run_name}.safetensors")
-    noise = iter([official[f"step{step}.variance_noise"] for step in range(run["steps"])])
+    run = Recorded(parity_root / "fpdm_sampling" / f"{run_name}.json")
+    official = Recorded(parity_root / "fpdm_sampling" / f"{run_name}.safetensors")
+    steps = [f"step{step}.variance_noise" for step in range(run["steps"])]
+    noise = iter([official[name] for name in steps if name in official])
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(noise))
     pairs = len(official["init_noise"]) // run["num_images_per_prompt"]
     images = pipeline.generate(
@@ -123,8 +124,7 @@ def test_safetensors_give_the_same_pipeline(parity_root, meta, pipeline, tmp_pat
 
 
 def read_keys(path: Path) -> dict[str, torch.Tensor]:
-    shapes = json.loads(path.read_text())
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    return {name: torch.empty(shape, device="meta") for name, shape in Recorded(path).items()}
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,16 @@ def test_tiny_names_with_real_projections(parity_root):
     state = read_keys(folder / "official_ckpt_keys.json")
     parts, report = map_official_keys(state)
     assert len(report.renamed) + len(report.dropped) == len(state)
-    config = told(json.loads((folder / "meta.json").read_text()))
-    unet = assemble._build_unet(parts["unet"], config["unet"], None, fusion=True)
-    assert unet.state_dict().keys() == parts["unet"].keys()
+    config = told(Recorded(folder / "meta.json"))
+    built = {
+        "unet": assemble._build_unet(parts["unet"], config["unet"], None, fusion=True),
+        "conditioner": assemble._build_conditioner(
+            parts["conditioner"], config["conditioner"], {"model_type": "dinov2"}
+        ),
+    }
+    for name, module in built.items():
+        shapes = {key: value.shape for key, value in module.state_dict().items()}
+        assert shapes == {key: value.shape for key, value in parts[name].items()}, name
 
 
 def test_denoiser_autoencoder_and_conditioner_fit_at_real_size(real_parts):

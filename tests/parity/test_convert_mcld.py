@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 import torch
-from official_mcld import load_official_pipeline
+from official_mcld import last_attention, load_official_pipeline
 
+from parity_files import Recorded
 from pgpis.cli import main
 from pgpis.convert.mcld import SCHEDULER, TAIL
 from pgpis.pipelines import MCLDPipeline
@@ -21,7 +22,11 @@ FILES = {
     "--pose-guider": "pose_guider.pth",
     "--image-proj": "image_proj_model.pth",
 }
-SIZES = ["--heads", "4", "--resampler-head-dim", "16", "--norm-groups", "8"]
+
+
+@pytest.fixture(scope="module")
+def meta(parity_root):
+    return Recorded(parity_root / "mcld_forward/meta.json")
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +36,24 @@ def original(parity_root):
 
 
 @pytest.fixture
-def words(parity_root, original, tmp_path):
+def words(parity_root, original, meta, tmp_path):
+    unet = meta["unet_config"]
+    sizes = {
+        "--heads": unet["attention_head_dim"],
+        "--resampler-head-dim": meta["resampler"]["dim_head"],
+        "--norm-groups": unet["norm_num_groups"],
+    }
     original.vae.save_pretrained(tmp_path / "base/vae")
     original.image_encoder.save_pretrained(tmp_path / "clip")
-    words = ["convert", "mcld", "--base", str(tmp_path / "base"), "--image-encoder", str(tmp_path / "clip"), *SIZES]
+    words = ["convert", "mcld", "--base", str(tmp_path / "base"), "--image-encoder", str(tmp_path / "clip")]
+    for option, size in sizes.items():
+        words += [option, str(size)]
     for option, name in FILES.items():
         words += [option, str(parity_root / "official_checkpoints" / name)]
     return words
 
 
-def test_converted_weights_are_the_official_ones(original, words, tmp_path, capsys):
+def test_converted_weights_are_the_official_ones(original, words, meta, tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert TAIL in said
@@ -54,10 +67,10 @@ def test_converted_weights_are_the_official_ones(original, words, tmp_path, caps
     for name, value in original.conditioner.state_dict().items():
         assert torch.equal(converted.conditioner.state_dict()[name], value)
     report = json.loads((tmp_path / "out/conversion.json").read_text())
-    assert len(report["files"]) == 4
+    assert len(report["files"]) == len(FILES)
     dropped = [name for file in report["files"].values() for name in file["dropped"]]
     assert dropped
-    assert all(name.startswith("up_blocks.3.attentions.1.") for name in dropped)
+    assert all(name.startswith(last_attention(meta)) for name in dropped)
 
 
 def test_the_readmes_name_of_the_fourth_file_serves_too(words, tmp_path, parity_root):
@@ -72,14 +85,15 @@ def test_the_readmes_name_of_the_fourth_file_serves_too(words, tmp_path, parity_
         ("--denoising", "reference_unet.pth", "conv_out.weight"),
         ("--image-proj", "pose_guider.pth", "proj_in.weight"),
         ("--pose-guider", "absent.pth", "not found"),
-        ("--heads", "3", "error"),
+        ("--heads", None, "error"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(
-    words, tmp_path, parity_root, capsys, option, value, message
+    words, meta, tmp_path, parity_root, capsys, option, value, message
 ):
-    position = words.index(option) + 1
-    words[position] = value if option == "--heads" else str(parity_root / "official_checkpoints" / value)
+    widths = meta["unet_config"]["block_out_channels"]
+    no_divisor = next(number for number in range(2, 99) if any(width % number for width in widths))
+    words[words.index(option) + 1] = str(parity_root / "official_checkpoints" / value if value else no_divisor)
     assert main([*words, "--out", str(tmp_path / "out")]) != 0
     said = capsys.readouterr().err
     assert message in said

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
 
+from parity_files import Recorded, incomplete, names
 from pgpis.errors import PgpisError
 from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image, read_checkpoint, surface_of
 from pgpis.preprocess.densepose.checkpoint import load_arrays
@@ -19,13 +19,14 @@ from pgpis.preprocess.densepose.model import normalise, resize_input
 
 pytestmark = pytest.mark.parity
 
-VARIANTS = (
-    "tiny_R_50_FPN",
-    "tiny_R_50_FPN_DL",
-    "tiny_R_50_FPN_WC1",
-    pytest.param("R_50_FPN_s1x", marks=pytest.mark.slow),
-    pytest.param("R_101_FPN_DL_s1x", marks=pytest.mark.slow),
-)
+VARIANTS = names("densepose/*.safetensors")
+TINY = [variant for variant in VARIANTS if not variant.startswith("R_")]
+# detectron2's options that no tensor's shape tells, in the order of ``with_input``; a case lists what it changed
+INPUT = {
+    "INPUT.MIN_SIZE_TEST": "min_size",
+    "INPUT.MAX_SIZE_TEST": "max_size",
+    "MODEL.ROI_DENSEPOSE_HEAD.POOLER_RESOLUTION": "pool_size",
+}
 LOW = {"low_ann_index": "ann_index", "low_index_uv": "index_uv", "low_u": "u", "low_v": "v"}
 
 
@@ -36,6 +37,8 @@ def folder(parity_root):
 
 @pytest.fixture(scope="module")
 def recipe(folder):
+    if not (folder / "weights_recipe.py").is_file():
+        incomplete(f"{folder / 'weights_recipe.py'} is missing")
     spec = importlib.util.spec_from_file_location("weights_recipe", folder / "weights_recipe.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -47,18 +50,19 @@ class Case:
 
     def __init__(self, folder, recipe, variant):
         path = folder / f"{variant}.safetensors"
-        self.expected = load_file(path)
+        self.expected = Recorded(path)
         with safe_open(path, "pt") as file:
             self.metadata = file.metadata()
         self.strides = json.loads(self.metadata["strides"])
-        shapes = json.loads((folder / f"names_{variant}.json").read_text())
+        shapes = Recorded(folder / f"names_{variant}.json")
         state = recipe.make_state({name: tuple(shape) for name, shape in shapes.items()})
         digest = hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in shapes)).hexdigest()
         assert digest == self.metadata["weights_sha256"]
         arrays = {name: value.numpy() for name, value in state.items()}
         config = DensePoseConfig.from_shapes({name: value.shape for name, value in arrays.items()})
-        if variant.startswith("tiny"):
-            config = config.with_input(160, 266, 14)
+        overrides = json.loads(self.metadata["overrides"])
+        options = dict(zip(overrides[::2], overrides[1::2], strict=True))
+        config = config.with_input(*(options.get(name, getattr(config, ours)) for name, ours in INPUT.items()))
         self.net = DensePoseRCNN(config)
         load_arrays(self.net, arrays)
         self.image = Image.fromarray(self.expected["image_bgr"].numpy()[..., ::-1].copy())
@@ -74,7 +78,11 @@ class Case:
         assert (ours - expected).abs().max() <= tolerance * max(float(expected.abs().max()), 1e-6), name
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+def marked(variant):
+    return variant if variant in TINY else pytest.param(variant, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=map(marked, VARIANTS))
 def case(request, folder, recipe):
     return Case(folder, recipe, request.param)
 
@@ -175,9 +183,9 @@ def test_overflow_is_cut_or_wrapped(case):
 
 
 def test_pictures_of_one_size_are_computed_together(folder, recipe):
-    case = Case(folder, recipe, "tiny_R_50_FPN_DL")
+    case = Case(folder, recipe, TINY[0])
     mirrored = case.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    wide = case.image.resize((140, 100))
+    wide = case.image.resize((case.image.height + 12, case.image.width + 4))
     together = case.net([case.image, wide, mirrored])
     for picture, ours in zip((case.image, wide, mirrored), together, strict=True):
         alone = case.net([picture])[0]
@@ -187,7 +195,7 @@ def test_pictures_of_one_size_are_computed_together(folder, recipe):
         assert (ours[0] != alone[0]).any(axis=-1).mean() <= 0.01
 
 
-@pytest.mark.parametrize("name", ["numpy1_protocol2", "numpy1_protocol4", "numpy2_protocol5"])
+@pytest.mark.parametrize("name", names("densepose/loader/numpy*.pkl"))
 def test_official_pickles_are_read(folder, name):
     arrays = read_checkpoint(folder / "loader" / f"{name}.pkl")
     assert np.array_equal(arrays["a"], np.arange(6, dtype=np.float32).reshape(2, 3))

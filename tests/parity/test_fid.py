@@ -1,15 +1,10 @@
 """Fréchet distance, the legacy Inception transform and features, face distances: both official repositories."""
 
-import json
-import zlib
-
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torchvision.models import inception_v3
 
-from pgpis.images import read_image, resize
+from parity_files import TOLERANCES, Recorded, close, metric_pictures, recipe_tensor, with_number
 from pgpis.metrics import L1, MAE, PSNR, SSIM
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
@@ -21,7 +16,7 @@ pytestmark = pytest.mark.parity
 
 def load(parity_root, name):
     folder = parity_root / "metrics"
-    return json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors")
+    return Recorded(folder / f"{name}.json"), Recorded(folder / f"{name}.safetensors")
 
 
 def statistics(*batches):
@@ -42,20 +37,9 @@ def statistics(*batches):
 def test_frechet_distance(parity_root, name, first, second, entry):
     meta, tensors = load(parity_root, name)
     one, other = tensors[first], tensors[second]
-    distance = frechet_distance(*statistics(one[:7], one[7:]), *statistics(other))
+    distance = frechet_distance(*statistics(*one.split(len(one) // 3 + 1)), *statistics(other))
     assert distance == pytest.approx(meta[entry], rel=1e-6)
     assert frechet_distance(*statistics(one), *statistics(one)) == pytest.approx(0, abs=1e-8)
-
-
-def recipe_tensor(key, shape, seed):
-    """The procedural weight that the fixtures document."""
-    stream = np.random.RandomState((zlib.crc32(key.encode()) + 1_000_003 * seed) % 2**32)
-    values = stream.standard_normal(int(np.prod(shape))).reshape(shape)
-    if len(shape) > 1:
-        values = values / np.sqrt(float(np.prod(shape[1:])))
-    else:
-        values = 1 + 0.1 * values if key.endswith(".weight") else 0.05 * values
-    return torch.from_numpy(values).float().half().float()
 
 
 LAYERS = [
@@ -95,56 +79,52 @@ def inception(request, parity_root, tmp_path):
     return request.param, meta, tensors, InceptionFeatures("legacy", tmp_path)
 
 
-def pictures(parity_root, kind, count):
-    folder = parity_root / "metrics/png"
-    arrays = [np.array(read_image(folder / f"{kind}{number}.png")) for number in range(count)]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+# features that are recorded: their name, and of which pictures they are, in order
+FEATURES = {
+    "fpdm": {"gt": "inception_feat"},
+    "mcld": {"pred": "pred_feat_#", "gt": "real_feat_#"},
+}
 
 
-def test_legacy_input_and_features(parity_root, inception):
+def test_legacy_input_and_features(inception):
     name, meta, tensors, features = inception
-    expected = tensors["inception_input_s16"]
-    images = pictures(parity_root, "gt", 2)
-    values = legacy_input(images.float() / 255)[: len(expected)]
-    torch.testing.assert_close(values[:, :, ::16, ::16], expected, atol=3e-6, rtol=0)
-    assert float(values.mean()) == pytest.approx(meta["inception_input"]["mean"], abs=1e-6)
-    if name == "fpdm":
-        torch.testing.assert_close(features(images), tensors["inception_feat"], atol=2e-4, rtol=1e-4)
-    else:
-        torch.testing.assert_close(
-            features(pictures(parity_root, "pred", 2)), tensors["pred_feat_2"], atol=2e-4, rtol=1e-4
-        )
-        torch.testing.assert_close(
-            features(pictures(parity_root, "gt", 2)), tensors["real_feat_2"], atol=2e-4, rtol=1e-4
-        )
+    expected, stride = with_number(tensors, "inception_input_s#")
+    targets = metric_pictures("gt")
+    values = torch.cat([legacy_input(picture.float() / 255) for picture in targets[: len(expected)]])
+    close(values[:, :, ::stride, ::stride], expected, "picture", rtol=0)
+    assert float(values.mean()) == pytest.approx(meta["inception_input"]["mean"], abs=TOLERANCES["statistic"])
+    for kind, entry in FEATURES[name].items():
+        recorded = with_number(tensors, entry)[0] if "#" in entry else tensors[entry]
+        ours = torch.cat([features(picture) for picture in metric_pictures(kind)[: len(recorded)]])
+        close(ours, recorded, "features", rtol=1e-4)
 
 
 def test_mcld_scores_of_pairs(parity_root):
     _, tensors = load(parity_root, "mcld")
-    generated, target = pictures(parity_root, "pred", 4), pictures(parity_root, "gt", 4)
+    # the official order is that of the names as text: 0, 1, 10, 2
+    pairs = list(zip(metric_pictures("pred"), metric_pictures("gt"), strict=True))
+    pairs = [pairs[number] for number in sorted(range(len(pairs)), key=str)]
     for name, metric in (("psnr", PSNR()), ("ssim", SSIM()), ("ssim_256", SSIM("gaussian"))):
-        metric.update(generated, target)
-        torch.testing.assert_close(metric.last_values, tensors[name].double(), atol=2e-5, rtol=1e-6)
+        for pair, expected in zip(pairs, tensors[name], strict=True):
+            metric.update(*pair)
+            close(metric.last_values, expected.double()[None], "score", name, rtol=1e-6)
 
 
 def test_absolute_differences(parity_root):
     meta, _ = load(parity_root, "fpdm")
-    folder = parity_root / "metrics/png"
-    for number in range(4):
-        pair = [
-            torch.from_numpy(np.array(resize(read_image(folder / f"{kind}{number}.png"), 256, 176))).permute(2, 0, 1)[
-                None
-            ]
-            for kind in ("pred", "gt")
-        ]
+    singles = {key: entry for key, entry in meta["reconstruction"].items() if "." in key}
+    assert singles
+    for key, entry in singles.items():
+        size, number = key.split(".")
+        width, height = map(int, size.split("x"))
+        pair = [metric_pictures(kind, (height, width))[int(number)] for kind in ("pred", "gt")]
         for name, metric in (("mae", MAE()), ("l1", L1())):
             metric.update(*pair)
-            expected = meta["reconstruction"][f"176x256.{number}"][name][0]
-            assert metric.result() == pytest.approx(expected, abs=1e-6)
+            assert metric.result() == pytest.approx(entry[name][0], abs=TOLERANCES["statistic"])
 
 
 def test_face_distances(parity_root):
     meta, tensors = load(parity_root, "mcld")
     a, b = tensors["face_a"][None], tensors["face_b"][None]
-    assert float(cosine_similarity(a, b)) == pytest.approx(meta["face_cosine"], abs=1e-6)
+    assert float(cosine_similarity(a, b)) == pytest.approx(meta["face_cosine"], abs=TOLERANCES["statistic"])
     assert float(euclidean_distance(a, b)) == pytest.approx(meta["face_euclid"], rel=1e-6)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from parity_files import Recorded, close, names
 from pgpis.images import tensor_to_images
 from pgpis.pipelines import FPDMPipeline
 
@@ -30,22 +27,28 @@ def pipeline(fpdm) -> FPDMPipeline:
     return pipeline
 
 
-@pytest.fixture(params=["single", "batch", "nocfg"])
-def run(request, fpdm) -> dict:
-    folder = Path(fpdm.root) / fpdm.name.replace("unet", "sampling")
-    run = json.loads((folder / f"{request.param}.json").read_text())
-    run["tensors"] = load_file(folder / f"{request.param}.safetensors")
+SETS = [(name, run) for name in names("fpdm_unet*") for run in names(f"{name.replace('unet', 'sampling')}/*.json")]
+every_run = pytest.mark.parametrize(("fpdm", "run"), SETS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def run(request, fpdm) -> Recorded:
+    folder = fpdm.root / fpdm.name.replace("unet", "sampling")
+    run = Recorded(folder / f"{request.param}.json")
+    run["tensors"] = Recorded(folder / f"{request.param}.safetensors")
     return run
 
 
 @pytest.fixture
 def official_noise(run, monkeypatch) -> pytest.MonkeyPatch:
     """Give the scheduler the recorded noise: officially it is drawn from the global generator."""
-    recorded = iter([run["tensors"][f"step{step}.variance_noise"] for step in range(run["steps"])])
+    steps = [f"step{step}.variance_noise" for step in range(run["steps"])]
+    recorded = iter([run["tensors"][name] for name in steps if name in run["tensors"]])  # none at t = 0
     monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(recorded))
     return monkeypatch
 
 
+@every_run
 @pytest.mark.parametrize("cache", [True, False], ids=["cache", "no-cache"])
 @pytest.mark.parametrize("branches", ["two", "three"])
 def test_steps(pipeline, official_batch, official_noise, run, branches, cache):
@@ -75,11 +78,11 @@ def test_steps(pipeline, official_batch, official_noise, run, branches, cache):
     final = pipeline.generate(batch, latents=official["init_noise"], output_type="latent", **arguments).images
     assert times == official["timesteps"].tolist()
     for step, latents in enumerate(steps):
-        torch.testing.assert_close(latents, official[f"step{step}.latents_out"], atol=1e-4, rtol=0)
-    decoder_input = final / pipeline.vae.config.scaling_factor
-    torch.testing.assert_close(decoder_input, official["vae_decode_in"], atol=1e-3, rtol=0)
+        close(latents, official[f"step{step}.latents_out"], "sampled")
+    close(final / pipeline.vae.config.scaling_factor, official["vae_decode_in"], "vae input")
 
 
+@every_run
 def test_pictures(fpdm, pipeline, official_batch, official_noise, run):
     official = run["tensors"]
     pictures = [np.asarray(picture) for picture in tensor_to_images(official["image_raw"])]
@@ -97,6 +100,7 @@ def test_pictures(fpdm, pipeline, official_batch, official_noise, run):
     assert np.abs(difference).max() <= 1
 
 
+@every_run
 def test_conditions_of_the_branches(pipeline, official_batch, run):
     official = run["tensors"]
     num_images = run["num_images_per_prompt"]
@@ -106,6 +110,6 @@ def test_conditions_of_the_branches(pipeline, official_batch, run):
     with torch.no_grad():
         ports, _ = pipeline._condition(batch, branches, num_images, use_cache=False)
         time_embedding = pipeline.conditioner.fusion_projection(official["unet_in.class_labels"].squeeze(1))
-    torch.testing.assert_close(ports.tokens, official["unet_in.encoder_hidden_states"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(ports.pose_features, official["unet_in.pose_cond"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(ports.time_embedding, time_embedding, atol=1e-5, rtol=0)
+    close(ports.tokens, official["unet_in.encoder_hidden_states"])
+    close(ports.pose_features, official["unet_in.pose_cond"])
+    close(ports.time_embedding, time_embedding)

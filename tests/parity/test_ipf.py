@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from parity_files import TOLERANCES, close
 from pgpis.losses import FusionLoss, fusion_loss
 from pgpis.models import encode_pictures
 
@@ -21,7 +22,7 @@ LOGGED = {
 
 def assert_logged(loss: FusionLoss, official: dict[str, float], stage: str) -> None:
     for name, ours in LOGGED.items():
-        assert getattr(loss, ours).item() == pytest.approx(official[f"{stage}_{name}"], abs=1e-5), name
+        assert getattr(loss, ours).item() == pytest.approx(official[f"{stage}_{name}"], abs=TOLERANCES["network"]), name
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def triplet(prior, unnormalize):
 def test_embeddings_and_fusion(prior, triplet):
     embeddings = [encode_pictures(prior.embedder.encoder, images) for images in triplet]
     for ours, name in zip(embeddings, ("source_embeds", "pose_embeds", "target_embeds"), strict=True):
-        torch.testing.assert_close(ours, prior.io[name], atol=1e-5, rtol=0)
-    torch.testing.assert_close(prior.embedder(*triplet[:2]), prior.io["fused"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(prior.embedder.embed_triplet(*triplet).fused, prior.io["fused"], atol=1e-5, rtol=0)
+        close(ours, prior.io[name])
+    close(prior.embedder(*triplet[:2]), prior.io["fused"])
+    close(prior.embedder.embed_triplet(*triplet).fused, prior.io["fused"])
 
 
 @pytest.mark.parametrize("source_enhanced", [False, True])
@@ -62,6 +63,4 @@ def test_loss_and_gradients_of_a_training_step(prior, triplet, source_enhanced):
     assert listed
     for name in listed:
         gradient = prior.parameter(name.removeprefix(prefix)).grad
-        torch.testing.assert_close(
-            gradient, prior.io[name], atol=1e-5, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}"
-        )
+        close(gradient, prior.io[name], "network", name, rtol=1e-3)

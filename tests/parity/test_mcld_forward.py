@@ -6,6 +6,7 @@ import pytest
 import torch
 from official_mcld import OfficialMCLD, load_official_mcld
 
+from parity_files import TOLERANCES, close, enlarged, signed
 from pgpis.models.mcld import EncodedFoci, FocalPorts, denoise_focal
 
 pytestmark = pytest.mark.parity
@@ -14,16 +15,6 @@ pytestmark = pytest.mark.parity
 @pytest.fixture(scope="module")
 def mcld(parity_root) -> OfficialMCLD:
     return load_official_mcld(parity_root)
-
-
-def close(ours, official, atol=1e-5):
-    torch.testing.assert_close(ours.reshape(official.shape), official, atol=atol, rtol=1e-5)
-
-
-def nearest_times(pictures: torch.Tensor, factor: int) -> torch.Tensor:
-    """Pictures (B, h, w, 3) uint8, enlarged, as (B, 3, H, W) in [-1, 1]."""
-    large = pictures.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-    return large.permute(0, 3, 1, 2).float() / 255 * 2 - 1
 
 
 def half_precision(bank):
@@ -38,7 +29,7 @@ def ports(mcld) -> FocalPorts:
         io["clip_image_embeds"][:, 0], io["clip_image_embeds2"][:, 0], io["face_pretrained_embeds"][:, 0]
     )
     with torch.no_grad():
-        return mcld.conditioner(encoded, nearest_times(io["pose_u8_div8"], 8))
+        return mcld.conditioner(encoded, signed(enlarged(io, "pose_u8")))
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +43,21 @@ def test_face_tokens_and_pose_features(mcld, ports):
     close(ports.pose_features, mcld.io["cond.pose_fea"])
 
 
-def test_every_block_of_the_reference_is_banked(mcld, bank):
+@pytest.fixture(scope="module")
+def recorded_bank(mcld, bank):
+    """The official bank: rounding our own would flip a last bit here and there, on one processor and not on another."""
+    return {name: mcld.io[f"cond.bank.{name}.0"].float() for name in bank}
+
+
+def test_every_block_of_the_reference_is_banked(mcld, bank, recorded_bank):
     assert set(bank) == {pair[0] for pair in mcld.meta["bank_pairing"]}
     for name, value in bank.items():
-        # stored in float16
-        torch.testing.assert_close(value, mcld.io[f"cond.bank.{name}.0"].float(), atol=2e-3, rtol=1e-3)
+        close(value, recorded_bank[name], "mcld rounded", name, rtol=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["official", "full"])
-def test_denoiser_with_reference(mcld, ports, bank, precision):
-    shown = half_precision(bank) if precision == "official" else bank
+def test_denoiser_with_reference(mcld, ports, bank, recorded_bank, precision):
+    shown = recorded_bank if precision == "official" else bank
     expected = mcld.io["cond.model_pred" if precision == "official" else "control.model_pred_fp32bank"]
     with torch.no_grad():
         conditions = mcld.unet.prepare(ports.tokens, shown)
@@ -76,13 +72,13 @@ def test_denoiser_without_reference(mcld, ports):
         close(denoise_focal(mcld.unet, latents, steps, ports.pose_features, conditions), mcld.io["uncond.model_pred"])
 
 
-def test_pictures_that_skip_the_reference_are_masked_one_by_one(mcld, ports, bank):
+def test_pictures_that_skip_the_reference_are_masked_one_by_one(mcld, ports, recorded_bank):
     """A mixed batch is row by row what whole batches are."""
     io = mcld.io
     keep = torch.zeros(len(io["timesteps"]), dtype=torch.bool)
     keep[0] = True
     with torch.no_grad():
-        conditions = mcld.unet.prepare(ports.tokens, half_precision(bank), keep_reference=keep)
+        conditions = mcld.unet.prepare(ports.tokens, recorded_bank, keep_reference=keep)
         mixed = denoise_focal(mcld.unet, io["noisy_latents"][:, :, 0], io["timesteps"], ports.pose_features, conditions)
     close(mixed[0], io["cond.model_pred"][0])
     close(mixed[1:], io["uncond.model_pred"][1:])
@@ -103,7 +99,7 @@ def test_training_prediction(mcld, branch):
         of("image_prompt_embeds")[:, 0], of("image_prompt_embeds2")[:, 0], train["face_emb"][:, 0].float()
     )
     with torch.no_grad():
-        ports = mcld.conditioner(encoded, nearest_times(train["tgt_pose_u8_div8"], 8))
+        ports = mcld.conditioner(encoded, signed(enlarged(train, "tgt_pose_u8")))
         bank = None
         if branch != "uncond":
             bank = half_precision(mcld.reference_net.bank(of("ref_image_latents"), ports.reference_token))
@@ -111,7 +107,9 @@ def test_training_prediction(mcld, branch):
         latents, noise = of("latents")[:, :, 0], of("noise")[:, :, 0]
         noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
         conditions = mcld.unet.prepare(ports.tokens, bank)
-        close(denoise_focal(mcld.unet, noisy, of("timesteps"), ports.pose_features, conditions), of("model_pred"), 3e-5)
+        prediction = denoise_focal(mcld.unet, noisy, of("timesteps"), ports.pose_features, conditions)
+    close(prediction, of("model_pred"), "mcld rounded")
+    assert (prediction - of("model_pred")[:, :, 0]).abs().mean() < TOLERANCES["mcld"]
 
 
 def test_gradients_reach_every_trained_part(mcld):
@@ -122,7 +120,7 @@ def test_gradients_reach_every_trained_part(mcld):
         train["cond.image_prompt_embeds2"][:, 0],
         train["face_emb"][:, 0].float(),
     )
-    ports = mcld.conditioner(encoded, nearest_times(train["tgt_pose_u8_div8"], 8))
+    ports = mcld.conditioner(encoded, signed(enlarged(train, "tgt_pose_u8")))
     bank = half_precision(mcld.reference_net.bank(train["cond.ref_image_latents"], ports.reference_token))
     conditions = mcld.unet.prepare(ports.tokens, bank)
     noisy, steps = train["cond.noisy_latents"][:, :, 0], train["cond.timesteps"]
@@ -130,7 +128,7 @@ def test_gradients_reach_every_trained_part(mcld):
     weight = train["cond.mse_loss_weights"]
     squared = (prediction - train["cond.target"][:, :, 0]) ** 2 * (1 + train["cond.face_mask"].float())
     loss = (squared.flatten(1).mean(1) * weight).mean()
-    assert float(loss) == pytest.approx(mcld.meta["scalars"]["train_cond"]["loss"], rel=1e-5)
+    assert float(loss) == pytest.approx(mcld.meta["scalars"]["train_cond"]["loss"], rel=TOLERANCES["mcld"])
     loss.backward()
     parameters = {
         "denoising_unet": dict(mcld.unet.named_parameters()),
@@ -142,6 +140,6 @@ def test_gradients_reach_every_trained_part(mcld):
     for key in train:
         if key.startswith("grad."):
             net, name = key.removeprefix("grad.").split(".", 1)
-            torch.testing.assert_close(parameters[net][name].grad, train[key], atol=2e-5, rtol=2e-3)
+            close(parameters[net][name].grad, train[key], "gradient", key, rtol=2e-3)
             checked += 1
     assert checked >= 5

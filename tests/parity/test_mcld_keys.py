@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
+from official_mcld import last_attention
 
+from parity_files import Recorded
+from pgpis.convert import architecture
+from pgpis.convert.mcld import HEADS
 from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.multifocal import MultiFocalUNet
 from pgpis.models.reference import ReferenceNet
 
 pytestmark = pytest.mark.parity
 
-# Stable Diffusion 1.5
-UNET = {
-    "sample_size": 64,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "layers_per_block": 2,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-}
-
 
 def official(parity_root, name):
-    shapes = json.loads((parity_root / "keys" / f"mcld_{name}_pth.json").read_text())
-    return {key: tuple(shape) for key, shape in shapes.items()}
+    keys = Recorded(parity_root / "keys" / f"mcld_{name}_pth.json")
+    return {key: tuple(shape) for key, shape in keys.items()}
 
 
 def shapes(module):
@@ -33,27 +26,29 @@ def shapes(module):
 
 
 @pytest.fixture(scope="module")
-def conditioner():
-    with torch.device("meta"):
-        return MCLDConditioner()
+def config(parity_root):
+    """What the converter infers; Stable Diffusion 1.5 has 8 heads, which no shape tells."""
+    return architecture.unet_config(official(parity_root, "denoising_unet"), {"attention_head_dim": HEADS})
 
 
-def test_denoiser(parity_root):
+def test_denoiser(parity_root, config):
     with torch.device("meta"):
-        unet = MultiFocalUNet(**UNET)
+        unet = MultiFocalUNet(**config)
     assert shapes(unet) == official(parity_root, "denoising_unet")
 
 
-def test_reference_net_lacks_the_tail_alone(parity_root):
+def test_reference_net_lacks_the_tail_alone(parity_root, config):
     with torch.device("meta"):
-        reference_net = ReferenceNet(**UNET)
+        reference_net = ReferenceNet(**config)
     expected, built = official(parity_root, "reference_unet"), shapes(reference_net)
     assert built.items() <= expected.items()
     left_out = expected.keys() - built.keys()
     assert left_out
-    assert all(key.startswith("up_blocks.3.attentions.2.") for key in left_out)
+    assert all(key.startswith(last_attention({"reference_config": config})) for key in left_out)
 
 
-def test_pose_encoder_and_face_resampler(parity_root, conditioner):
+def test_pose_encoder_and_face_resampler_have_the_published_size_by_default(parity_root):
+    with torch.device("meta"):
+        conditioner = MCLDConditioner()
     assert shapes(conditioner.pose_encoder) == official(parity_root, "pose_guider")
     assert shapes(conditioner.face_resampler) == official(parity_root, "image_proj_model")

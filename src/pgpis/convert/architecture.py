@@ -160,6 +160,7 @@ def conditioner_config(shapes: Shapes, given: Mapping[str, Any]) -> Config:
         "source_size": 512,
     }
     if fusion:
+        config["fusion_hidden_dim"] = _shape(shapes, "fusion_projection.net.0.weight", part)[0]
         config["time_embed_dim"] = _shape(shapes, "fusion_projection.net.3.weight", part)[0]
     return {**config, **given}
 

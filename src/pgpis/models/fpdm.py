@@ -63,13 +63,16 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         pose_hidden_channels: Channels of the pose encoder's stages.
         pose_channels: Channels after the denoiser's first convolution.
         fusion_dim: Width of the fusion embedding; None for models without a prior (B1-B3).
+        fusion_hidden_dim: Width inside the fusion projection; None is ``fusion_dim``, which it was in every pipeline
+            saved before this argument.
         time_embed_dim: Width of the denoiser's time embedding.
         dropout: Dropout inside the projections.
         source_size: Side in pixels of the square source picture that the source encoder sees.
         position_interpolation: How a DINOv2 source encoder interpolates its positions; official weights need
             ``scale_factor``. Kept here because it belongs to the weights that were trained on these tokens.
 
-    Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model".
+    Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model"; official code, where both projections have the
+        same width inside (:meth:`for_components`).
     """
 
     @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
@@ -82,6 +85,7 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
         pose_channels: int = 320,
         fusion_dim: int | None = 768,
+        fusion_hidden_dim: int | None = None,
         time_embed_dim: int = 1280,
         dropout: float = 0.2,
         source_size: int = 512,
@@ -90,7 +94,11 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         super().__init__()
         self.source_projection = TokenProjection(source_dim, token_dim, token_hidden_dim, dropout)
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
-        self.fusion_projection = None if fusion_dim is None else FusionProjection(fusion_dim, time_embed_dim, dropout)
+        self.fusion_projection = (
+            None
+            if fusion_dim is None
+            else FusionProjection(fusion_dim, time_embed_dim, fusion_hidden_dim or fusion_dim, dropout)
+        )
 
     @classmethod
     def for_components(
@@ -105,7 +113,10 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         source_size: int = 512,
         position_interpolation: PositionInterpolation = "size",
     ) -> FPDMConditioner:
-        """Build a conditioner whose widths follow from the components; other arguments as the class's."""
+        """Build a conditioner whose widths follow from the components.
+
+        Arguments are as the class's, except that ``token_hidden_dim`` is the width inside both projections.
+        """
         conditioner: FPDMConditioner = cls(
             source_dim=token_width(source_encoder),
             token_dim=unet.config.cross_attention_dim,
@@ -113,6 +124,7 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             pose_hidden_channels=tuple(pose_hidden_channels),
             pose_channels=unet.config.block_out_channels[0],
             fusion_dim=None if fusion_embedder is None else fusion_embedder.embedding_dim,
+            fusion_hidden_dim=None if fusion_embedder is None else token_hidden_dim,
             time_embed_dim=unet.time_embedding.linear_2.out_features,
             dropout=dropout,
             source_size=source_size,

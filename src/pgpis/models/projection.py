@@ -40,23 +40,24 @@ class TokenProjection(nn.Module):
 class FusionProjection(nn.Module):
     """Project a fusion embedding to what is added to the time embedding.
 
-    ``Linear, GELU, Dropout, Linear, Dropout``; the first layer keeps the width.
+    ``Linear, GELU, Dropout, Linear, Dropout``.
 
     Args:
         in_features: Width of the fusion embedding.
         out_features: Width of the denoiser's time embedding.
+        hidden_features: Width between the two layers.
         dropout: Probability of both dropouts.
 
     Source: FPDM, official code ``unet.class_embedding``.
     """
 
-    def __init__(self, in_features: int, out_features: int, dropout: float = 0.2) -> None:
+    def __init__(self, in_features: int, out_features: int, hidden_features: int = 768, dropout: float = 0.2) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(in_features, in_features),
+            nn.Linear(in_features, hidden_features),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(in_features, out_features),
+            nn.Linear(hidden_features, out_features),
             nn.Dropout(dropout),
         )
 

@@ -37,7 +37,7 @@ class FPDMTask(DiffusionTask):
         fusion_embedder: The trained prior (folder or hub id), or its arguments; null for B1-B3; frozen.
         pipeline: A pipeline folder or hub id that replaces all of the parts above, for tests and predictions.
         pose_hidden_channels: Channels of the pose encoder's stages; each after the first halves the size.
-        token_hidden_dim: Width inside the token projection.
+        token_hidden_dim: Width inside the token projection and the fusion projection.
         projection_dropout: Dropout inside the projections.
         position_interpolation: How DINOv2 interpolates positions: ``scale_factor`` as the official weights need.
         drop_pose: Probability of dropping the pose features in training.
