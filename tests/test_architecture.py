@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
     "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs", "keypoint_files",
-    "keypoints", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "keypoints", "lazy", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
@@ -78,6 +78,9 @@ def test_imports_point_down(path):
         ("pgpis.metrics", "lightning"),
         ("pgpis.cli.prepare", "lightning"),
         ("pgpis.preprocess.stages", "torchvision"),
+        ("pgpis.preprocess.settings", "torch"),
+        ("pgpis.pipelines.shipped", "torch"),
+        ("pgpis.data.names", "torch"),
         ("pgpis.cli", "torch"),
         ("pgpis.cli", "jsonargparse"),
         ("pgpis.cli.configs", "torch"),

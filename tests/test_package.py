@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.pipelines.bundle import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -36,6 +36,20 @@ def test_quick_answers_import_nothing_heavy(words):
     assert subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("verb", [verb for verb, (module, _) in VERBS.items() if module != "lightning"])
+def test_help_of_a_plain_verb_is_quick(verb):
+    """Torch and OpenCV take seconds to import; ``fit``, ``validate`` and ``test`` show Lightning's own options."""
+    code = (
+        "import sys; from pgpis.cli import main\n"
+        "try: main([*sys.argv[1:], '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(' '.join({'torch', 'lightning', 'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, verb], check=False, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert f"pgpis {verb}" in answer.stdout
+
+
 def test_missing_recipe_names_the_nearest_one(capsys):
     assert main(["fit", "--config", "fdpm.yaml"]) == 2
     message = capsys.readouterr().err

@@ -7,11 +7,10 @@ import json
 import logging
 from collections.abc import Sequence
 
-from pgpis.cli import lightning
 from pgpis.cli.prepare import add_settings, settings_of
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
-from pgpis.pipelines.bundle import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 FOLDER_OPTIONS = (
@@ -122,6 +121,7 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
             "--data.predict.init_args.textures": options.textures,
             "--data.predict.init_args.faces": options.faces,
             "--data.predict.init_args.on_missing.face": options.missing_face,
+            "--data.predict.init_args.on_missing.face_space": face_space(options),
             "--data.predict.init_args.identity": options.identity,
             "--data.predict.init_args.clothes": json.dumps(options.clothes) if options.clothes else None,
         }
@@ -148,6 +148,14 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
     }
 
 
+def face_space(options: argparse.Namespace) -> str | None:
+    """Return whose face embeddings a shipped model reads, or one that was trained by its recipe; None: any model's."""
+    for name, shipped in SHIPPED.items():
+        if options.pipeline == name or shipped.recipe in options.config:
+            return shipped.face_space
+    return None
+
+
 def shipped_model(options: argparse.Namespace) -> str:
     """Choose the shipped model that the options ask for: MCLD's are MCLD's."""
     return "synth-mcld" if any(getattr(options, name) for name in MCLD_OPTIONS) else "synth-fpdm"
@@ -160,4 +168,6 @@ def run(verb: str, words: Sequence[str]) -> int:
     if not told:
         options.pipeline = shipped_model(options)
         log.info("no --config: %s, which ships with pgpis and knows drawn people only", options.pipeline)
+    from pgpis.cli import lightning  # loads torch
+
     return lightning.run(verb, [*to_config_words(options), *rest])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from pgpis.cli.verbs import OneLineParser
-from pgpis.data.layouts import LayoutName
+from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, nearest
 from pgpis.preprocess.settings import (
     CONDITIONS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
-from pgpis.data.missing import HINTS, WHAT, OnMissing
+from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError
@@ -130,11 +130,16 @@ class FolderPairs(PairDataset):
         for group, name in request.clothes:
             texture = self._appearance(self._picture(name)).texture
             if texture is None or not texture.is_file():
-                raise PgpisError(f"clothes {group}={name}: no texture map {texture}", hint=HINTS["texture"])
+                raise PgpisError(
+                    f"clothes {group}={name}: no texture map {texture}", hint=self.on_missing.hint("texture")
+                )
             clothes.append((parts_of(group), texture))
         for what, path in () if identity is None else (("face", identity.face), ("texture", identity.texture)):
-            if path is None or not path.is_file():
-                raise PgpisError(f"identity {request.identity}: no {WHAT[what]} {path}", hint=HINTS[what])
+            droppable = what == "face" and self.on_missing.face == "drop"
+            if not droppable and (path is None or not path.is_file()):
+                raise PgpisError(
+                    f"identity {request.identity}: no {WHAT[what]} {path}", hint=self.on_missing.hint(what)
+                )
         return Edit(identity, tuple(clothes))
 
     def _picture(self, name: str) -> Path:

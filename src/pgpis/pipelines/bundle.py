@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -18,32 +17,9 @@ from pgpis.files import replacing
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
-FOLDER = Path(__file__).resolve().parent.parent / "bundles"
 MARK = "pgpis_bundle"
 VERSION = "1"
 SEPARATOR = "::"
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A model inside the package."""
-
-    recipe: str
-    """The recipe that it was trained with, and that holds its sizes."""
-    file: str
-    """Its bundle, in ``FOLDER``."""
-
-    @property
-    def path(self) -> Path:
-        """Where the bundle is."""
-        return FOLDER / self.file
-
-
-SHIPPED = {
-    "synth-fpdm": Shipped("synth/fpdm.yaml", "synth_fpdm.safetensors"),
-    "synth-mcld": Shipped("synth/mcld.yaml", "synth_mcld.safetensors"),
-}
-"""By the name that ``--pipeline`` takes."""
 
 
 def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:

@@ -26,7 +26,8 @@ from pgpis.keypoints import Keypoints
 from pgpis.preprocess.pictures import ENDINGS
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
-from pgpis.preprocess.settings import Condition, PictureFiles, PrepareSettings
+from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles, PrepareSettings
+from pgpis.preprocess.tools import require_weights
 from pgpis.retarget import retarget
 
 log = logging.getLogger(__name__)
@@ -110,20 +111,29 @@ class PhotoPairs(FolderPairs):
         """
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
+        wanted = self._wanted(origins)
+        kinds = [
+            kind for pictures, condition in wanted if self._todo(pictures, condition) for kind in _chain(condition)
+        ]
+        require_weights(kinds, self.settings)
+        for pictures, condition in wanted:
+            self._make(pictures, condition)
+        super().require(origins)
+
+    def _wanted(self, origins: Collection[str]) -> list[tuple[list[Path], Condition]]:
+        """Return which files are made of which pictures, where they are not there yet."""
         sources = list(dict.fromkeys(pair.source for pair in self.pairs))
         poses = list(dict.fromkeys(pair.pose for pair in self.pairs if pair.pose is not None))
-        if self.driving:
-            if "pose" in origins:
-                self._make(poses, "pose")
-            if "iuv" in origins:
-                self._make(poses, "densepose")
-            if self.retarget:
-                self._make(sources, "pose")
+        wanted: list[tuple[list[Path], Condition]] = []
+        if self.driving and "pose" in origins:
+            wanted.append(([*poses, *(sources if self.retarget else [])], "pose"))
+        if self.driving and "iuv" in origins:
+            wanted.append((poses, "densepose"))
         if "texture" in origins:
-            self._make([pair.source for pair in self.pairs if not _exists(pair.appearance.texture)], "texture")
-        if "face" in origins:
-            self._make([pair.source for pair in self.pairs if not _exists(pair.appearance.face)], "face")
-        super().require(origins)
+            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.texture)], "texture"))
+        if "face" in origins and self.on_missing.face_space == "recogniser":
+            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.face)], "face"))
+        return wanted
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the key points that were found in the driving picture, on the source's body if that is asked for."""
@@ -152,7 +162,7 @@ class PhotoPairs(FolderPairs):
             lenders = [name for _, name in request.clothes] + ([request.identity] if request.identity else [])
             pictures = [self._picture(name) for name in lenders]
             self._make([path for path in pictures if not _exists(self._appearance(path).texture)], "texture")
-            if request.identity is not None:
+            if request.identity is not None and self.on_missing.face_space == "recogniser":
                 self._make([self._picture(request.identity)], "face")
         return super()._edit(request)
 
@@ -165,18 +175,20 @@ class PhotoPairs(FolderPairs):
 
     def _make(self, pictures: Iterable[Path], condition: Condition) -> None:
         """Make one kind of file of some pictures in this process."""
-        conditions: list[Condition] = ["densepose", "texture"] if condition == "texture" else [condition]
-        files = [
-            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in conditions))
-            for path in dict.fromkeys(pictures)
-        ]
-        files = [file for file in files if not file.path(condition).is_file()]
+        files, conditions = self._todo(pictures, condition), _chain(condition)
         if not files:
             return
         log.info("making %s of %d photographs", " and ".join(conditions), len(files))
         result = prepare(files, conditions, self.settings, Record(self._conditions / NAME), run_here)
         for outcome in result.failures:
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
+
+    def _todo(self, pictures: Iterable[Path], condition: Condition) -> list[PictureFiles]:
+        files = [
+            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in _chain(condition)))
+            for path in dict.fromkeys(pictures)
+        ]
+        return [file for file in files if not file.path(condition).is_file()]
 
     def _place(self, picture: str, condition: Condition) -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture."""
@@ -195,6 +207,11 @@ class PhotoPairs(FolderPairs):
                 self._folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
                 atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
+
+
+def _chain(condition: Condition) -> list[Condition]:
+    """Return what is made, in order, where a kind of file is wanted."""
+    return [NEEDS[condition], condition] if condition in NEEDS else [condition]
 
 
 def _exists(path: Path | None) -> bool:

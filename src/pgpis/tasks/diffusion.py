@@ -18,7 +18,8 @@ from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
-from pgpis.pipelines.bundle import SHIPPED, load_bundle, pipeline_name
+from pgpis.pipelines.bundle import load_bundle, pipeline_name
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid

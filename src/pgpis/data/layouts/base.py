@@ -12,13 +12,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from pgpis.data.names import FLAT, TREE, flat_to_tree, tree_to_flat
+from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Keypoints
 
 Split = Literal["train", "val", "test"]
 Kind = Literal["picture", "keypoints", "drawn", "iuv", "texture", "face"]
-LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
 KeyPair = tuple[str, str]
 """Keys of source and target."""
 
