@@ -8,6 +8,7 @@ import pytest
 
 import pgpis
 from pgpis.cli import VERBS, main
+from pgpis.cli.synonyms import SYNONYMS
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
@@ -25,6 +26,28 @@ def test_version(capsys):
 def test_mistyped_verb_names_the_nearest_one(capsys):
     assert main(["predcit"]) == 2
     assert capsys.readouterr().err.startswith("pgpis: error: unknown verb 'predcit'; did you mean 'predict'?")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--config", "fpdm.yaml"], "fit"),
+        (["generate"], "predict"),
+        (["Eval"], "evaluate"),
+        (["download", "lpips-alexnet"], "weights fetch"),
+        (["weights", "download"], "fetch"),
+        (["check", "data"], "data check"),
+        (["configs", "print"], None),
+    ],
+)
+def test_words_of_other_programs_are_understood(words, meant, capsys):
+    assert main(words) == 2
+    assert meant is None or f"; did you mean '{meant}'?" in capsys.readouterr().err
+
+
+def test_synonyms_name_what_there_is():
+    assert {meant.partition(" ")[0] for meant in SYNONYMS.values()} <= VERBS.keys()
+    assert not SYNONYMS.keys() & VERBS.keys()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["fti"]])

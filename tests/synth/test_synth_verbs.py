@@ -39,7 +39,7 @@ def manifest(tmp_path_factory):
         (["--out", "d", "--people", "2", "--test-share", "0.9"], ["--test-share 0.9"]),
         (["--out", "d", "--people", "2", "--frames", "0"], ["--frames 0"]),
         (["--out", "d", "--people", "2", "--colour"], ["--colour"]),
-        (["--out", "file/below", "--people", "2"], ["cannot write to file/below", "--out"]),
+        (["--out", "file/below", "--people", "2"], ["cannot write file/below", "hint"]),
         (["edti"], ["edti", "did you mean 'edit'?"]),
         (["edit", "--out", "d", "--kind", "pose"], ["--from"]),
         (["edit", "--from", "nowhere", "--out", "d", "--kind", "pose"], ["manifest not found: nowhere"]),

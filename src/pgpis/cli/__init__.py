@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from pgpis import __version__
-from pgpis.errors import PgpisError, nearest
+from pgpis.cli.synonyms import suggestion
+from pgpis.errors import PgpisError
 from pgpis.interrupts import Stopped, ended_at_once
 
 USAGE_ERROR = 2
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"pgpis {__version__}\n")
         return 0
     if verb not in VERBS:
-        return _complain(f"unknown verb '{verb}'{nearest(verb, VERBS)} ('pgpis --help' lists them)")
+        return _complain(f"unknown verb '{verb}'{suggestion(verb, VERBS)} ('pgpis --help' lists them)")
     _configure_logging()
     return _run_quietly(verb, words[1:], debug=debug)
 

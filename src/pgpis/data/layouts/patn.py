@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
+from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Frame, Keypoints
 
@@ -88,10 +89,7 @@ def read_points(path: Path) -> dict[str, Keypoints]:
     Raises:
         PgpisError: It is missing or malformed.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise PgpisError(f"cannot read the key points {path}: {error}") from error
+    lines = read_text(path, "table of key points").splitlines()
     if not lines or [field.strip() for field in lines[0].split(":")] != HEADER:
         raise PgpisError(f"{path}: the first line must be '{':'.join(HEADER)}'")
     return {key: points for number, line in enumerate(lines[1:], 2) if line.strip()
@@ -105,7 +103,7 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, Keypoints]:
         raise PgpisError(f"{path} line {number}: {expected}")
     try:
         rows, columns = (np.asarray(json.loads(field), dtype=np.float64) for field in fields[1:])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise PgpisError(f"{path} line {number}: {expected}: {error}") from error
     if rows.shape != (18,) or columns.shape != (18,) or not np.isfinite([rows, columns]).all():
         raise PgpisError(f"{path} line {number}: {expected}, found {rows.shape} and {columns.shape}")
