@@ -107,6 +107,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
     """Return what the user is told where ``path`` cannot be written; None: the error is of another kind."""
+    if isinstance(error, PgpisError):
+        return None
     code = error.errno if isinstance(error, OSError) else None
     if code is None and isinstance(error, Exception):
         # libraries that write by themselves say it in words: "Os { code: 28, ...", "iostream error"

@@ -107,7 +107,8 @@ class PGPISCLI(LightningCLI):
     def _write_videos(self) -> None:
         """Write source | pose | truth | result of each video whose frames were predicted."""
         images = {record.pair_id: record.image for record in self.writer.records() if record.status == DONE}
-        for name, pairs in self.datamodule.dataset("predict").sequences().items():
+        dataset = self.datamodule.dataset("predict")
+        for name, pairs in dataset.sequences().items():
             frames = [
                 FrameFiles(
                     (
@@ -122,7 +123,12 @@ class PGPISCLI(LightningCLI):
             ]
             if frames:
                 path = self.writer.out / "videos" / f"{name}.mp4"
-                write_video(path, frames)
+                try:
+                    write_video(path, frames, dataset.frames_per_second)
+                except PgpisError as error:  # its pictures are there, and so are the other videos
+                    log.error("%s", error)  # noqa: TRY400  its traceback is of no use
+                    self.exit_code = 1
+                    continue
                 log.info("%s: %d frames", path, len(frames))
 
 

@@ -24,6 +24,7 @@ FOLDER_OPTIONS = (
     "prepare",
     "retarget",
     "save_conditions",
+    "every",
 )
 PREFIX = "prepare-"
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
@@ -53,7 +54,8 @@ def parser() -> OneLineParser:
         help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton; "
         "for MCLD DensePose's maps as png",
     )
-    short.add_argument("--driving", help="folder (or one file) of photographs to take the poses from, for --poses")
+    short.add_argument("--driving", help="for --poses: photographs to take the poses from, a folder, a file or a video")
+    short.add_argument("--every", type=int, metavar="N", help="of a driving video take each Nth frame [1]")
     short.add_argument("--out", required=True, help="folder to write to; a second run continues there")
     short.add_argument("--pairs", help="CSV with columns source,pose[,target][,identity][,clothes]")
     short.add_argument(
@@ -113,6 +115,8 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
         long_forms |= _photo_options(options) if photos else {}
         if not photos and (options.retarget or options.save_conditions):
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
+        if options.every is not None and not options.driving:
+            raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
         long_forms |= {
             "--data.predict.init_args.sources": options.sources,
             "--data.predict.init_args.poses": poses,
@@ -144,6 +148,7 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
         "--data.predict.init_args.driving": str(bool(options.driving)).lower(),
         "--data.predict.init_args.retarget": str(options.retarget).lower(),
         "--data.predict.init_args.save_conditions": options.save_conditions,
+        "--data.predict.init_args.every": None if options.every is None else str(options.every),
         **{f"--data.predict.init_args.settings.{name}": value for name, value in changed.items()},
     }
 

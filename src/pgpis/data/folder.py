@@ -17,6 +17,7 @@ from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
 from pgpis.uv_texture import parts_of
+from pgpis.videos import is_video
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,8 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     expected = f"expected {what} ({', '.join(suffixes)})"
     if folder.is_file():
         if folder.suffix.lower() not in suffixes:
-            raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}")
+            hint = "--driving takes the poses from a video" if is_video(folder) else None
+            raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}", hint=hint)
         return [folder]
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}; {expected}")

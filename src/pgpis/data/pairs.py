@@ -189,6 +189,9 @@ class PairDataset(ABC):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    frames_per_second = 25.0
+    """Of the videos whose frames :meth:`sequences` gives."""
+
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
         return {}

@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
+from pgpis.pipelines.shipped import SHIPPED
+
+__all__ = ["SHIPPED", "load_bundle", "pack", "pipeline_name", "read_card"]
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 

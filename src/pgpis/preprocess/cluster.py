@@ -19,7 +19,7 @@ from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of
 from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
 from pgpis.preprocess.stages import build_stage
 
-INSTALL = "pip install 'pgpis[ray]'"
+INSTALL = "pip install 'ray[data]>=2.50'"
 ONE_THREAD = dict.fromkeys(THREADS, "1")
 
 

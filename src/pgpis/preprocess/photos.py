@@ -16,7 +16,7 @@ from typing import Literal
 from PIL import Image
 
 from pgpis.data.edits import EditRequest
-from pgpis.data.folder import FolderPairs
+from pgpis.data.folder import FolderPairs, short_names
 from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair
 from pgpis.errors import PgpisError
@@ -29,6 +29,7 @@ from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles, PrepareSettings
 from pgpis.preprocess.tools import require_weights
 from pgpis.retarget import retarget
+from pgpis.videos import extract_frames, is_video
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class PhotoPairs(FolderPairs):
 
     Args:
         sources: Folder of source pictures, or one picture.
-        poses: With ``driving`` photographs of people in the wanted poses; else as for ``FolderPairs``.
+        poses: With ``driving`` photographs of people in the wanted poses, or one video; else as for ``FolderPairs``.
         pairs_csv: See ``FolderPairs``.
         pairing: See ``FolderPairs``.
         pose_size: See ``FolderPairs``.
@@ -51,6 +52,7 @@ class PhotoPairs(FolderPairs):
         retarget: Give driving poses the limb lengths of the source; for models that read key points.
         settings: With which tools.
         save_conditions: Folder that keeps what is made, and is used again; None: a temporary one.
+        every: Of a driving video take the first of so many frames.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class PhotoPairs(FolderPairs):
         retarget: bool = False,
         settings: PrepareSettings = PrepareSettings(),  # noqa: B008  frozen
         save_conditions: str | os.PathLike[str] | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__(
             sources,
@@ -90,11 +93,17 @@ class PhotoPairs(FolderPairs):
         self.retarget = retarget
         self.settings = settings
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
+        self.every = every
+        self._video = self.poses if driving and is_video(self.poses) else None
         self._folder: Path | None = None
         self._reasons: dict[Path, str] = {}
 
     def read_pairs(self) -> list[Pair]:
-        """Read the pairs; see ``FolderPairs.read_pairs``."""
+        """Read the pairs; see ``FolderPairs.read_pairs``. The frames of a video become pictures first."""
+        if self._video is not None:
+            name = f"{self._video.stem}-{self._stamp(str(self._video))}-{self.every}"
+            frames = extract_frames(self._video, self._conditions / "frames" / name, self.every)
+            self.poses, self.frames_per_second = frames.folder, frames.frames_per_second
         pairs = super().read_pairs()
         if not self.driving:
             return pairs
@@ -141,6 +150,16 @@ class PhotoPairs(FolderPairs):
             return super().read_pose(pair)
         driving = self._points(str(pair.pose))
         return retarget(driving, self._points(str(pair.source))) if self.retarget else driving
+
+    def sequences(self) -> dict[str, list[Pair]]:
+        """Return the frames of the driving video by the source that they drive."""
+        if self._video is None:
+            return {}
+        driven: dict[Path, list[Pair]] = {}
+        for pair in self.pairs:
+            driven.setdefault(pair.source, []).append(pair)
+        names = short_names(driven)
+        return {f"{names[source]}_2_{self._video.stem}": pairs for source, pairs in driven.items()}
 
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")
@@ -192,11 +211,15 @@ class PhotoPairs(FolderPairs):
 
     def _place(self, picture: str, condition: Condition) -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture."""
-        path = Path(picture)
+        return self._conditions / condition / f"{Path(picture).stem}-{self._stamp(picture)}{ENDINGS[condition][1]}"
+
+    @staticmethod
+    def _stamp(file: str) -> str:
+        """Return digits that change with a file."""
+        path = Path(file)
         stat = path.stat() if path.is_file() else None
         stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}" if stat is not None else str(path.absolute())
-        digits = hashlib.sha256(stamp.encode()).hexdigest()[:8]
-        return self._conditions / condition / f"{path.stem}-{digits}{ENDINGS[condition][1]}"
+        return hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:8]
 
     @property
     def _conditions(self) -> Path:
