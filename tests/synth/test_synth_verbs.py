@@ -10,7 +10,7 @@ from PIL import Image
 
 from pgpis.cli import main
 from pgpis.files import write_bytes, writing
-from pgpis.synth.files import json_line, link, write_bytes
+from pgpis.synth.files import json_line, link
 from pgpis.synth.overlay import OVERLAYS, draw_overlay
 from pgpis.synth.sheet import sample_people
 

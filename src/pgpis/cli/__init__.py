@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import shlex
@@ -126,7 +127,12 @@ class _StderrHandler(logging.Handler):
 
 
 def _configure_logging() -> None:
-    """Show the log of pgpis on the main process; leave other libraries' settings alone."""
+    """Show the log of pgpis on the main process; leave other libraries' settings alone.
+
+    Names of files need not be UTF-8: what cannot be written is shown with escapes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logger = logging.getLogger("pgpis")
     if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:
         logger.addHandler(_StderrHandler())
