@@ -46,7 +46,8 @@ from pgpis.keypoints import Keypoints
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.models.encoders import encode_tokens
 from pgpis.pipelines import FPDMPipeline
-from pgpis.pipelines.bundle import SHIPPED, load_bundle
+from pgpis.pipelines.bundle import load_bundle
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.tasks.diffusion import DiffusionTask
 
 COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)

@@ -6,41 +6,26 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pgpis.cli import main
-from tiny_fpdm import UNET, VAE
 
 PAGE = Path(__file__).parents[1] / "docs/adding-a-model.md"
 
 
 @pytest.fixture
 def toy(tmp_path, toy_root, monkeypatch):
-    """A folder with the page's module and a recipe for it."""
-    code = re.search(r'```python title="toy_model.py"\n(.*?)```', PAGE.read_text(), re.DOTALL).group(1)
+    """A folder with the page's module and its recipe."""
+    text = PAGE.read_text()
+    code, recipe = (
+        re.search(rf'```{language} title="{name}"\n(.*?)```', text, re.DOTALL).group(1)
+        for language, name in (("python", "toy_model.py"), ("yaml", "toy.yaml"))
+    )
     assert len(code.splitlines()) < 80
     (tmp_path / "toy_model.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "toy_model", raising=False)
-    clip = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 16, "projection_dim": 8,
-            "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}  # fmt: skip
-    unet = UNET | {"cross_attention_dim": 16, "class_embed_type": None}
-    vae = VAE | {"block_out_channels": [4, 8, 8], "down_block_types": ["DownEncoderBlock2D"] * 3,
-                 "up_block_types": ["UpDecoderBlock2D"] * 3}  # fmt: skip
-    split = {"class_path": "DeepFashion", "init_args": {"root": str(toy_root)}}
-    recipe = {
-        "model": {
-            "class_path": "toy_model.ToyTask",
-            "init_args": {"unet": unet, "vae": vae, "source_encoder": clip, "num_inference_steps": 2},
-        },
-        "data": {"train": split, "test": {**split, "init_args": {**split["init_args"], "split": "test"}},
-                 "batch_size": 2, "num_workers": 0},
-        "trainer": {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False, "logger": False,
-                    "callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"save_last": True}},
-                                  {"class_path": "ExportModel"}]},
-    }  # fmt: skip
-    plain = json.loads(json.dumps(recipe))  # tuples are no YAML
-    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(plain))
+    assert recipe.count("outputs/demo/data") == 2
+    (tmp_path / "toy.yaml").write_text(recipe.replace("outputs/demo/data", str(toy_root)))
     return tmp_path
 
 

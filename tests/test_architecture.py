@@ -10,8 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs", "keypoint_files",
-    "keypoints", "losses", "markup", "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "interrupts", "jobs",
+    "keypoint_files", "keypoints", "lazy", "losses", "markup", "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files",
+    "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
@@ -78,6 +79,9 @@ def test_imports_point_down(path):
         ("pgpis.metrics", "lightning"),
         ("pgpis.cli.prepare", "lightning"),
         ("pgpis.preprocess.stages", "torchvision"),
+        ("pgpis.preprocess.settings", "torch"),
+        ("pgpis.pipelines.shipped", "torch"),
+        ("pgpis.data.names", "torch"),
         ("pgpis.cli", "torch"),
         ("pgpis.cli", "jsonargparse"),
         ("pgpis.cli.configs", "torch"),

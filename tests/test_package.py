@@ -1,5 +1,7 @@
 """What a plain ``pip install`` gives: the wheel, taken apart and run from an empty directory."""
 
+import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.pipelines.bundle import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED
+from pgpis.preprocess.settings import INSTALL
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -100,6 +103,14 @@ def flat(path):
     group, kind, person, name = path.with_suffix("").parts[-4:]
     number, view = name.split("_", 1)
     return f"fashion{group}{kind}{person.replace('_', '')}{number}_{view.replace('_', '')}"
+
+
+def test_nothing_is_installed_from_an_index_where_pgpis_is_not():
+    """A stranger could take the name there."""
+    texts = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("docs/**/*.md"), REPOSITORY / "README.md"]
+    assert not [path for path in texts if re.search(r"pip install '?pgpis", path.read_text(encoding="utf-8"))]
+    extra = re.search(r"^prepare = (\[.*\])$", (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
+    assert "pip install " + " ".join(f"'{package}'" for package in json.loads(extra[1])) == INSTALL
 
 
 def test_only_one_opencv_is_installed():

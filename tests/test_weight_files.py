@@ -23,6 +23,8 @@ from pgpis.weight_files import (
     expected_file,
     fetch,
     find,
+    locate,
+    require,
     states,
     verify,
     weights_folder,
@@ -247,6 +249,19 @@ def test_missing_files_and_places_are_named(home):
     assert str(home / ".cache/pgpis/weights") in told.value.message
     assert str(home / ".insightface/models") in told.value.message
     assert told.value.hint == "pgpis weights fetch face-antelopev2"
+
+
+def test_all_that_is_missing_is_fetched_by_one_command(home, tmp_path):
+    place(home / f".cache/torch/hub/checkpoints/{ALEXNET}")
+    require(["lpips-alexnet"])
+    with pytest.raises(PgpisError) as told:
+        require(["pose-detector", "lpips-alexnet", "densepose-r50", "pose-detector"])
+    assert told.value.hint == "pgpis weights fetch pose-detector densepose-r50"
+    assert all(file in told.value.message for name in ("pose-detector", "densepose-r50") for file in locate(name))
+    with pytest.raises(PgpisError) as told:
+        require(["pose-detector", "face-antelopev2"], tmp_path)
+    command = f"pgpis weights fetch pose-detector face-antelopev2 --folder {tmp_path} --accept-licence, if you keep to"
+    assert told.value.hint.startswith(command)
 
 
 def test_unknown_name_names_the_nearest():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from filelock import FileLock, Timeout
 from pgpis.errors import PgpisError
 
 LOCK = ".pgpis.lock"
+LEAST_SPACE = 1 << 16
+"""Bytes below which a disk is full."""
 TEMPORARY = ".pgpis-"
 """How the name of every unfinished file begins; nothing else may begin so."""
 _REMEDIES = {
@@ -29,7 +33,13 @@ _REMEDIES = {
     errno.ENOTDIR: "a file is in the place of a folder: move it, or choose another folder",
     errno.EEXIST: "a file is in the place of a folder: move it, or choose another folder",
     errno.EISDIR: "a folder is in the place of the file: move it, or choose another name",
+    errno.ENOTEMPTY: "choose another folder, or remove this one",
 }
+_ENDING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class UnwritableError(PgpisError):
+    """Nothing more can be written there: it ends a job, where other errors of a file cost that file alone."""
 
 
 @contextmanager
@@ -53,9 +63,36 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(target)
     except BaseException as error:
+        refusal = write_refusal(target, error)
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that takes its place when the block succeeds; see :func:`replacing`.
+
+    Raises:
+        PgpisError: It cannot be written, or ``path`` is a folder that is not empty.
+    """
+    target = Path(path).absolute()
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        temporary.chmod(0o755)
+        temporary.replace(target)
+    except BaseException as error:
         refusal = write_refusal(target, error)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         if refusal is None:
             raise
         raise refusal from error
@@ -70,14 +107,29 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
     """Return what the user is told where ``path`` cannot be written; None: the error is of another kind."""
-    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+    if isinstance(error, PgpisError):
         return None
-    return PgpisError(f"cannot write {path}: {os.strerror(error.errno)}", hint=_REMEDIES[error.errno])
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None and isinstance(error, Exception):
+        # libraries that write by themselves say it in words: "Os { code: 28, ...", "iostream error"
+        match = re.search(r"\bcode: (\d+)", str(error))
+        code = int(match[1]) if match else errno.ENOSPC if _is_full(path) else None
+    if code not in _REMEDIES:
+        return None
+    kind = UnwritableError if code in _ENDING else PgpisError
+    return kind(f"cannot write {path}: {os.strerror(code)}", hint=_REMEDIES[code])
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < LEAST_SPACE
+    except OSError:
+        return False
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file so that no reader ever sees half of it."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # of names that are not UTF-8
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +64,8 @@ def run_units(
         The units that raised and the failures that were returned, in their order.
 
     Raises:
-        PgpisError: A process was ended from outside.
-        KeyboardInterrupt: After the units in hand were finished; the others are dropped.
+        PgpisError: A process was ended from outside, or nothing more can be written.
+        Stopped: By a signal, after the units in hand were finished; the others are dropped.
     """
     failed: dict[int, Sequence[Failure]] = {}
     if not units:
@@ -78,6 +80,8 @@ def run_units(
             error = future.exception()
             if isinstance(error, BrokenProcessPool):
                 raise broken_pool(doing, error) from error
+            if isinstance(error, UnwritableError):  # the others would fail as well
+                raise error
             if error is not None:
                 log.debug("%s", unit, exc_info=error)
                 failed[number] = [Failure(str(unit), reason_of(error))]
@@ -102,7 +106,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     Submit inside :func:`born_deaf`, and everything inside :func:`one_thread_each`.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_alone)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_depend_on_parent)
     try:
         yield pool
     finally:
@@ -125,9 +129,20 @@ def reason_of(error: BaseException) -> str:
     return error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
 
 
-def _leave_interrupts_alone() -> None:
-    """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group."""
+def _depend_on_parent() -> None:
+    """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group, and end with it.
+
+    A parent that was killed leaves its folder to the next job, to which its workers must not write.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """fit, validate and test from the command line, on real classes at tiny size."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -123,8 +125,9 @@ def test_average_weights_are_kept_and_resumed(tiny, tmp_path):
 
 
 def test_test_writes_pictures_and_tables(tiny, tmp_path, toy_root, capsys):
-    assert main(tiny("test")) == 0
-    folder = tmp_path / "run/test"
+    """And names the command that gives the same scores, whatever the folder is called."""
+    assert main(tiny("test", out="my run")) == 0
+    folder = tmp_path / "my run/test"
     pairs = json.loads((toy_root / "test_pairs_data.json").read_text())
     assert len(list((folder / "images").glob("*_2_*.png"))) == len(pairs)
     table = json.loads((folder / "metrics.json").read_text())
@@ -133,6 +136,12 @@ def test_test_writes_pictures_and_tables(tiny, tmp_path, toy_root, capsys):
     assert table["results"]["lpips"].startswith("not computed: missing")
     assert "| ssim |" in (folder / "metrics.md").read_text()
     assert len((folder / "pairs.csv").read_text().splitlines()) == len(pairs) + 1
+    command = re.search(r"the same scores with FID and faces: (pgpis .*)", capsys.readouterr().err)[1]
+    assert "--size 64x56" in command
+    assert main([*shlex.split(command)[1:], f"--out={tmp_path / 'again'}", f"--weights={tmp_path}", "--workers=0"]) == 3
+    again = json.loads((tmp_path / "again/metrics.json").read_text())["results"]
+    for name in ("ssim", "ssim_gaussian", "psnr"):
+        assert again[name]["value"] == pytest.approx(table["results"][name], abs=1e-6)
 
 
 def test_validation_draws_a_grid(tiny, tmp_path):

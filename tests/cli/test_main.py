@@ -8,6 +8,7 @@ import pytest
 
 import pgpis
 from pgpis.cli import VERBS, main
+from pgpis.cli.synonyms import SYNONYMS
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
@@ -27,6 +28,28 @@ def test_mistyped_verb_names_the_nearest_one(capsys):
     assert capsys.readouterr().err.startswith("pgpis: error: unknown verb 'predcit'; did you mean 'predict'?")
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--config", "fpdm.yaml"], "fit"),
+        (["generate"], "predict"),
+        (["Eval"], "evaluate"),
+        (["download", "lpips-alexnet"], "weights fetch"),
+        (["weights", "download"], "fetch"),
+        (["check", "data"], "data check"),
+        (["configs", "print"], None),
+    ],
+)
+def test_words_of_other_programs_are_understood(words, meant, capsys):
+    assert main(words) == 2
+    assert meant is None or f"; did you mean '{meant}'?" in capsys.readouterr().err
+
+
+def test_synonyms_name_what_there_is():
+    assert {meant.partition(" ")[0] for meant in SYNONYMS.values()} <= VERBS.keys()
+    assert not SYNONYMS.keys() & VERBS.keys()
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["fti"]])
 def test_quick_answers_import_nothing_heavy(words):
     code = (
@@ -34,6 +57,20 @@ def test_quick_answers_import_nothing_heavy(words):
         "heavy = {'torch', 'jsonargparse', 'lightning', 'numpy'} & set(sys.modules); sys.exit(bool(heavy))"
     )
     assert subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (module, _) in VERBS.items() if module != "lightning"])
+def test_help_of_a_plain_verb_is_quick(verb):
+    """Torch and OpenCV take seconds to import; ``fit``, ``validate`` and ``test`` show Lightning's own options."""
+    code = (
+        "import sys; from pgpis.cli import main\n"
+        "try: main([*sys.argv[1:], '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(' '.join({'torch', 'lightning', 'numpy', 'cv2', 'PIL'} & set(sys.modules)) or 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, verb], check=False, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert f"pgpis {verb}" in answer.stdout
 
 
 def test_missing_recipe_names_the_nearest_one(capsys):

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 import tiny_models
 from pgpis.cli import main
 from pgpis.keypoint_files import read_keypoints
+from pgpis.videos import FrameFiles, write_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -24,6 +26,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def photos(toy_root, tmp_path):
     """Two sources and two driving photographs, one of which is broken."""
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
     images = sorted((toy_root / "img").rglob("*.jpg"))
     for folder in ("sources", "driving"):
         (tmp_path / folder).mkdir()
@@ -97,6 +100,23 @@ def test_poses_come_from_driving_photographs(fpdm, photos, weights):
         np.testing.assert_array_equal(ours, files)
 
 
+def test_poses_come_from_a_driving_video(fpdm, photos, weights, capsys):
+    """Its frames are kept, and the result is a video again, at the rate at which they were taken."""
+    frames = [FrameFiles((photos / "driving/walk.jpg",)) for _ in range(4)]
+    write_video(photos / "clip.mp4", frames, 12)
+    words = [f"--driving={photos}/clip.mp4", "--every=2", f"--save-conditions={photos}/kept"]
+    assert main(arguments(photos, weights, fpdm, "fpdm", *words)) == 0
+    rows = table(photos / "out")
+    assert sorted(rows) == [f"{name}_2_clip_00000{number}" for name in ("anna", "bert") for number in (1, 3)]
+    for name in ("anna", "bert"):
+        with av.open(photos / f"out/videos/{name}_2_clip.mp4") as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.frames, stream.average_rate) == ("h264", 2, 6)
+    capsys.readouterr()
+    assert main(arguments(photos, weights, fpdm, "fpdm", *words, out="again")) == 0
+    assert "making pose" not in capsys.readouterr().err
+
+
 def test_retargeting_moves_the_pose(fpdm, photos, weights):
     for out, more in (("plain", []), ("moved", ["--retarget"])):
         words = arguments(photos, weights, fpdm, "fpdm", f"--driving={photos}/driving/walk.jpg", *more, out=out)
@@ -140,6 +160,9 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
         (["--poses={photos}/driving", "--retarget"], "go with --driving"),
         (["--poses={photos}/driving", "--prepare", "--retarget"], "--driving FOLDER in place of --poses"),
         (["--driving={photos}/kept"], "kept"),
+        (["--driving={photos}/no.mp4"], "no.mp4"),
+        (["--poses={photos}/driving", "--prepare", "--every=2"], "--every goes with a video"),
+        (["--poses={photos}/clip.mp4"], "--driving takes the poses from a video"),
         (["--driving={photos}/driving", "--prepare-weights={photos}"], "pgpis weights fetch pose-detector"),
     ],
 )

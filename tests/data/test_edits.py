@@ -8,6 +8,8 @@ from PIL import Image
 
 from pgpis.data import FolderPairs, OnMissing
 from pgpis.errors import PgpisError
+from pgpis.synth.identity import face_code
+from pgpis.synth.sheet import sample_people
 from pgpis.uv_texture import PART_GROUPS, part_table, parts_of, replace_parts
 
 READS = {"iuv", "texture", "face"}
@@ -129,3 +131,27 @@ def test_groups_and_numbers_of_parts():
 def test_a_texture_of_another_size_is_refused():
     with pytest.raises(PgpisError, match=r"\(4, 4, 3\)"):
         replace_parts(np.zeros((512, 512, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), (1,))
+
+
+def test_a_model_of_drawn_faces_reads_no_recognisers(folders):
+    """The hint does not lead to embeddings of another space, and those that are there are refused."""
+    np.save(folders / "photos_face/anna.npy", face_code(sample_people(0, 1, 1, (64, 44))[0][0].scene.identity))
+    made = pairs(folders, on_missing=OnMissing(face_space="synth"))
+    assert made.load(0, READS).face.shape == (512,)
+    with pytest.raises(PgpisError, match=r"ben\.npy: not a face of pgpis synth") as refused:
+        made.load(1, READS)
+    shutil.rmtree(folders / "photos_face")
+    with pytest.raises(PgpisError, match="no face embedding") as missing:
+        pairs(folders, on_missing=OnMissing(face_space="synth"))
+    for error in (refused.value, missing.value):
+        assert error.hint.startswith("--missing-face drop")
+    with pytest.raises(PgpisError, match="pgpis prepare FOLDER --conditions face"):
+        pairs(folders)
+
+
+def test_an_identity_without_a_face_gives_its_head_where_faces_are_dropped(folders):
+    shutil.rmtree(folders / "photos_face")
+    with pytest.raises(PgpisError, match="identity ben"):
+        pairs(folders, identity="ben.jpg")
+    made = pairs(folders, identity="ben.jpg", on_missing=OnMissing(face="drop"))
+    assert made.load(0, READS).face is None

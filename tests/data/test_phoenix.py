@@ -255,3 +255,31 @@ def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
         frames += 1
         assert frame.shape == (66, 208, 3)
     assert frames == 5
+
+
+def test_the_check_knows_the_release(release, tmp_path, capsys):
+    words = ["data", "check", str(release), f"--report={tmp_path / 'problems.txt'}"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "layout Phoenix" in told
+    for line in ("videos in PHOENIX-2014-T.train.corpus.csv", "pictures in", "with key points in Phoenix-2014T.test"):
+        assert line in told
+    assert "the release has 7,096 videos" in told
+
+
+def test_the_check_names_what_the_release_lacks(release, tmp_path, capsys, monkeypatch):
+    root = tmp_path / "phoenix"
+    shutil.copytree(release, root)
+    frames = sorted((root / RELEASE / "features/fullFrame-210x260px/test").rglob("*.png"))
+    frames[2].unlink()
+    frames[3].write_bytes(b"no picture")
+    table = root / RELEASE / "annotations/manual/PHOENIX-2014-T.dev.corpus.csv"
+    table.write_text(table.read_text() + "gone|gone|1\n")
+    (root / "Phoenix-2014T.train").write_bytes(b"no pickle")
+    (root / "Phoenix-2014T.train.safetensors").unlink(missing_ok=True)
+    assert main(["data", "check", str(root), f"--report={tmp_path / 'problems.txt'}"]) == 1
+    problems = (tmp_path / "problems.txt").read_text()
+    assert f"{frames[2].relative_to(root)}: picture missing" in problems
+    assert f"{frames[3].relative_to(root)}: cannot read picture" in problems
+    assert "gone: no key points in Phoenix-2014T.dev" in problems
+    assert "cannot read the key points" in problems

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +16,19 @@ from torchvision.models import alexnet, inception_v3
 
 import tiny_models
 from pgpis.cli import main
-from pgpis.data import DeepFashion
+from pgpis.data import DeepFashion, Pair
+from pgpis.data.layouts.base import key_of
+from pgpis.data.names import pair_name
 from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
-from pgpis.evaluate.people import HandPoseScores
-from pgpis.evaluate.protocols import PROTOCOLS, PUBLISHED
+from pgpis.evaluate import reference as reference_module
+from pgpis.evaluate import score as score_module
+from pgpis.evaluate.people import FaceScores, HandPoseScores
+from pgpis.evaluate.protocols import PROTOCOLS
+from pgpis.evaluate.published import PUBLISHED
+from pgpis.evaluate.reference import list_digest
 from pgpis.evaluate.score import bootstrap_interval
+from pgpis.files import locked
 from pgpis.keypoints import Frame, Keypoints
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops
 from pgpis.preprocess.settings import NothingFoundError
@@ -145,6 +154,84 @@ def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_pat
     torch.save({}, folder / name)
     with pytest.raises(PgpisError, match="not torch-fidelity's Inception"):
         InceptionFeatures("standard", folder)
+
+
+def test_published_rows_need_the_whole_published_list(words, toy_root, generated, tmp_path, monkeypatch, capsys):
+    """Neither drawn people nor a part of the list stand beside them; a row is called as ``--name`` says."""
+    monkeypatch.setattr(reference_module, "PUBLISHED_LIST", "")
+    line = [("256x176" if word == SIZE else word) for word in words("--name", "mine")]
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "Without published rows: these are synthetic people" in shown
+    assert "| mine (measured here) |" in shown
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    (root / "manifest.jsonl").unlink()
+    line = [str(root) if word == str(toy_root) else word for word in line]
+    main(line)
+    assert "8,570 test pairs, not of these 6" in capsys.readouterr().out
+    dataset = DeepFashion(root, "test")
+    dataset.setup()
+    monkeypatch.setattr(reference_module, "PUBLISHED_LIST", list_digest(dataset.pairs))
+    main(line)
+    assert "| FPDM (B6) |" in capsys.readouterr().out
+    next(generated.glob("*.png")).unlink()
+    assert main(line) == 1
+    assert "FPDM (B6)" not in capsys.readouterr().out
+    for name in ("metrics.md", "metrics.tex", "report.html"):
+        assert "FPDM" not in (tmp_path / "out" / name).read_text().replace("protocol", "")
+        assert "1 of which have no picture here" in (tmp_path / "out" / name).read_text()
+
+
+def test_the_published_list_is_known_in_any_spelling():
+    samples = Path(os.environ.get("PGPIS_SAMPLES", Path(__file__).parents[3] / "shared/samples"))
+    if not samples.is_dir():
+        pytest.skip(f"NOT CHECKED: {samples} is absent; set PGPIS_SAMPLES")
+    with (samples / "lists/test.csv").open(newline="") as file:
+        rows = [(key_of(row["from"]), key_of(row["to"])) for row in csv.DictReader(file)]
+    pairs = [Pair(pair_name(source, target), Path(), None) for source, target in reversed(rows)]
+    assert list_digest(pairs) == reference_module.PUBLISHED_LIST
+    assert list_digest(pairs[1:]) != reference_module.PUBLISHED_LIST
+
+
+def test_pictures_of_another_size_are_told(words, capsys):
+    main(words("--max-pairs", "2"))
+    assert "2 of 2 pictures are not 64x56 and were resized to it; --size 256x176 compares" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(words, tmp_path, capsys):
+    with locked(tmp_path / "out"):
+        assert main(words()) == 2
+    assert f"another run is writing to {tmp_path / 'out'}" in capsys.readouterr().err
+
+
+def test_any_error_of_one_picture_costs_that_picture(words, generated, toy_root, tmp_path, monkeypatch, capsys):
+    """Whatever a library raises; a folder or a dangling link with the name of a picture does not end the job either."""
+    files = sorted(generated.glob("*.png"))
+    (generated / "folder.png").mkdir()
+    files[0].unlink()
+    files[0].symlink_to("nowhere")
+    read, faces = score_module.read_picture, FaceScores.__call__
+
+    def odd(path):
+        if path == files[1]:
+            raise RecursionError("too deep")
+        return read(path)
+
+    def odd_faces(self, pair, *pictures):
+        if pair.pair_id == files[2].stem:
+            raise ValueError("nothing to see")
+        return faces(self, pair, *pictures)
+
+    monkeypatch.setattr(score_module, "read_picture", odd)
+    monkeypatch.setattr(FaceScores, "__call__", odd_faces)
+    assert main(words()) == 1
+    content, values = results(tmp_path / "out")
+    assert content["samples"] == 4
+    assert list(content["failures"]) == [path.stem for path in files[:3]]
+    assert "RecursionError: too deep" in content["failures"][files[1].stem]
+    assert "nothing to see" in content["failures"][files[2].stem]
+    assert 0 < values["face_cosine_target"] <= 1
 
 
 def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):

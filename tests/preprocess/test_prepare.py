@@ -1,6 +1,7 @@
 """``pgpis prepare``: from photographs to all conditions, resumed, with failures listed."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -290,6 +291,27 @@ def test_pictures_that_would_share_their_files_are_refused(photos, pictures):
     pictures[2].save(photos / "anna.jpg")
     with pytest.raises(PgpisError, match=r"anna\.png and .*anna\.jpg would share their files: rename one"):
         find_pictures(photos, ["pose"])
+
+
+def test_odd_files_cost_themselves(photos, weights, capsys):
+    """A name that is not UTF-8, a link to nowhere, a folder that is called like a picture, a picture of one row."""
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / "anna.png").rename(photos / name)
+    (photos / "gone.jpg").symlink_to("nowhere")
+    (photos / "folder.png").mkdir()
+    Image.new("RGB", (2000, 1)).save(photos / "row.png")
+    words = ["prepare", str(photos), "--conditions=pose", f"--weights={weights}", "--workers=1", "--preview"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "gone.jpg: pose: picture not found" in told.out
+    assert "folder.png" not in told.out + told.err
+    assert output(photos, "pose", name[:-4]).is_file()
+    (photos.with_name("photos_pose") / "row.json").unlink(missing_ok=True)
+    (photos / "sub/bert.jpg").unlink()
+    (photos / name).write_bytes(b"")
+    output(photos, "pose", name[:-4]).unlink()
+    assert main(words) == 1
+    assert "caf\\udce9.png: pose: cannot read picture" in capsys.readouterr().out
 
 
 def test_one_picture(photos):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pgpis.data.check import check_root
 from pgpis.data.names import flat_to_tree, tree_to_flat
 from pgpis.drawing import draw_pose
 from pgpis.errors import PgpisError
+from pgpis.files import LOCK
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame
 from pgpis.synth import deepfashion, phoenix
@@ -264,7 +266,7 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
     assert contents(root) == before
 
 
-def interrupted_run(out, until):
+def interrupted_run(out, until, signum=signal.SIGINT):
     """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
     words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--textures=none", "--workers", "2"]
     process = subprocess.Popen(
@@ -278,12 +280,12 @@ def interrupted_run(out, until):
     deadline = time.monotonic() + 120
     while not until() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)  # a terminal asks the whole group
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert told.splitlines()[-1] == "pgpis: error: interrupted; run the same command again to continue"
+    assert process.returncode == 128 + signum, told
+    assert told.splitlines()[-1].endswith(f"this command goes on with it: {shlex.join(['pgpis', *words])}")
     assert "Traceback" not in told
-    assert not [path for path in out.rglob(".*") if path.is_file()]
+    assert [path.name for path in out.rglob(".*") if path.is_file()] == [LOCK]
     return len(list(out.glob("manifest/people/*.json")))
 
 
@@ -301,9 +303,10 @@ def test_interrupted_while_processes_start_it_stops_cleanly(tmp_path):
 
 
 @pytest.mark.slow
-def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(tmp_path):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(signum, tmp_path):
     out = tmp_path / "data"
-    done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")))
+    done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")), signum)
     assert 0 < done < 12
     report = make_dataset(out, DatasetOptions(people=12, views=2, textures="none"), workers=2)
     assert (report.kept, report.drawn) == (done, 12 - done)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pgpis.cli import main
-from pgpis.synth.files import json_line, link, replacing, write_bytes
+from pgpis.files import write_bytes, writing
+from pgpis.synth.files import json_line, link
 from pgpis.synth.overlay import OVERLAYS, draw_overlay
 from pgpis.synth.sheet import sample_people
 
@@ -39,7 +40,7 @@ def manifest(tmp_path_factory):
         (["--out", "d", "--people", "2", "--test-share", "0.9"], ["--test-share 0.9"]),
         (["--out", "d", "--people", "2", "--frames", "0"], ["--frames 0"]),
         (["--out", "d", "--people", "2", "--colour"], ["--colour"]),
-        (["--out", "file/below", "--people", "2"], ["cannot write to file/below", "--out"]),
+        (["--out", "file/below", "--people", "2"], ["cannot write file/below", "hint"]),
         (["edti"], ["edti", "did you mean 'edit'?"]),
         (["edit", "--out", "d", "--kind", "pose"], ["--from"]),
         (["edit", "--from", "nowhere", "--out", "d", "--kind", "pose"], ["manifest not found: nowhere"]),
@@ -155,7 +156,7 @@ def test_overlays_are_drawn_where_their_labels_are(overlay):
 def test_files_replace_or_stay(tmp_path, monkeypatch):
     path = tmp_path / "a" / "file.txt"
     write_bytes(path, b"first")
-    with pytest.raises(TypeError), replacing(path) as file:
+    with pytest.raises(TypeError), writing(path) as file:
         file.writelines([b"half", None])
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
-import torch
-
-from pgpis.cli import lightning
 from pgpis.cli.verbs import OneLineParser
-from pgpis.data.cache import CacheWriter, DtypeName, Encode, feature_key, files_of, variants_of
 from pgpis.errors import PgpisError
-from pgpis.jobs import meter
+
+if TYPE_CHECKING:  # loads torch
+    from pgpis.data.cache import Encode
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def parser() -> OneLineParser:
     made.add_argument("--config", action="append", required=True, help="recipe, may be repeated")
     made.add_argument("--out", type=Path, required=True, help="folder to write to")
     made.add_argument(
-        "--dtype", choices=get_args(DtypeName), default="float32", help="how features are stored [float32]"
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="how features are stored [float32]"
     )
     made.add_argument("--device", help="cpu, cuda, ... [a GPU if there is one]")
     made.add_argument("--batch-size", type=int, default=8, help="pictures at a time [8]")
@@ -43,10 +42,22 @@ def parser() -> OneLineParser:
     return made
 
 
-@torch.inference_mode()
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis cache``; 1 if a picture could not be read."""
     options, rest = parser().parse_known_args(list(words))
+    import torch
+
+    with torch.inference_mode():
+        return _write(options, rest)
+
+
+def _write(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    import torch
+
+    from pgpis.cli import lightning
+    from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
+    from pgpis.jobs import meter
+
     if options.batch_size < 1:
         raise PgpisError(f"--batch-size is {options.batch_size}, expected at least 1")
     cli = lightning.build([*(f"--config={name}" for name in options.config), "--trainer.logger=false", *rest])

@@ -9,9 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from pgpis.cli.verbs import parse
-from pgpis.convert.architecture import NORM_GROUPS
-from pgpis.convert.fpdm import convert_fpdm
-from pgpis.convert.mcld import HEADS, IMAGE_ENCODER, RESAMPLER_HEAD_DIM, convert_mcld
+from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 
 
 def parser() -> ArgumentParser:
@@ -47,6 +45,8 @@ def parser() -> ArgumentParser:
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis convert fpdm`` or ``pgpis convert mcld``."""
     options = parse(parser(), words)
+    from pgpis.convert import convert_fpdm, convert_mcld  # loads torch
+
     if words[0] == "mcld":
         report = convert_mcld(
             options.denoising,

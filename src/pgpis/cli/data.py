@@ -10,9 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from pgpis.cli.verbs import parse
-from pgpis.data.check import check_root
-from pgpis.data.layouts import LayoutName
-from pgpis.data.link import link_layout
+from pgpis.data.names import LayoutName
 
 
 def parser() -> ArgumentParser:
@@ -40,6 +38,8 @@ def run(_verb: str, words: Sequence[str]) -> int:
 
 
 def _link(options: Any) -> int:
+    from pgpis.data.link import link_layout  # loads torch
+
     report = link_layout(options.source, options.out or options.source, options.to)
     made = f"{report.lists} lists of layout '{options.to}', {report.links} links made, {report.already} there already"
     sys.stdout.write(f"{options.out or options.source}: {made}\n")
@@ -49,6 +49,8 @@ def _link(options: Any) -> int:
 
 
 def _check(options: Any) -> int:
+    from pgpis.data.check import check_root  # loads torch
+
     report = check_root(options.root)
     sys.stdout.write(report.render())
     if not report.problems:

@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import pgpis.tasks  # noqa: F401  registers the short class names
 from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter
+from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
@@ -89,10 +90,13 @@ class PGPISCLI(LightningCLI):
     def after_test(self) -> None:
         """Report pairs that could not be read: the exit code is 1 if there are any. Say how to go on."""
         self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
-        root = getattr(self.datamodule.dataset("test"), "root", None)
+        if not (isinstance(self.model, DiffusionTask) and self.model.save_test_images and self.trainer.is_global_zero):
+            return
+        dataset = self.datamodule.dataset("test")
         images = Path(self.trainer.default_root_dir) / "test" / "images"
-        if root is not None and images.is_dir() and self.trainer.is_global_zero:
-            log.info("FID, faces and published numbers: pgpis evaluate --generated %s --reference %s", images, root)
+        if hasattr(dataset, "root") and images.is_dir():
+            size = self.model.output_size or (self.model.height, self.model.width)
+            log.info("the same scores with FID and faces: %s", evaluate_command(images, dataset, size))
 
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
@@ -103,7 +107,8 @@ class PGPISCLI(LightningCLI):
     def _write_videos(self) -> None:
         """Write source | pose | truth | result of each video whose frames were predicted."""
         images = {record.pair_id: record.image for record in self.writer.records() if record.status == DONE}
-        for name, pairs in self.datamodule.dataset("predict").sequences().items():
+        dataset = self.datamodule.dataset("predict")
+        for name, pairs in dataset.sequences().items():
             frames = [
                 FrameFiles(
                     (
@@ -118,7 +123,12 @@ class PGPISCLI(LightningCLI):
             ]
             if frames:
                 path = self.writer.out / "videos" / f"{name}.mp4"
-                write_video(path, frames)
+                try:
+                    write_video(path, frames, dataset.frames_per_second)
+                except PgpisError as error:  # its pictures are there, and so are the other videos
+                    log.error("%s", error)  # noqa: TRY400  its traceback is of no use
+                    self.exit_code = 1
+                    continue
                 log.info("%s: %d frames", path, len(frames))
 
 

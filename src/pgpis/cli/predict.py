@@ -7,11 +7,10 @@ import json
 import logging
 from collections.abc import Sequence
 
-from pgpis.cli import lightning
 from pgpis.cli.prepare import add_settings, settings_of
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError
-from pgpis.pipelines.bundle import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 FOLDER_OPTIONS = (
@@ -25,6 +24,7 @@ FOLDER_OPTIONS = (
     "prepare",
     "retarget",
     "save_conditions",
+    "every",
 )
 PREFIX = "prepare-"
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
@@ -54,7 +54,8 @@ def parser() -> OneLineParser:
         help="folder (or one file) of poses: 18-point txt, OpenPose JSON, 133-point txt/npy, drawn skeleton; "
         "for MCLD DensePose's maps as png",
     )
-    short.add_argument("--driving", help="folder (or one file) of photographs to take the poses from, for --poses")
+    short.add_argument("--driving", help="for --poses: photographs to take the poses from, a folder, a file or a video")
+    short.add_argument("--every", type=int, metavar="N", help="of a driving video take each Nth frame [1]")
     short.add_argument("--out", required=True, help="folder to write to; a second run continues there")
     short.add_argument("--pairs", help="CSV with columns source,pose[,target][,identity][,clothes]")
     short.add_argument(
@@ -114,6 +115,8 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
         long_forms |= _photo_options(options) if photos else {}
         if not photos and (options.retarget or options.save_conditions):
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
+        if options.every is not None and not options.driving:
+            raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
         long_forms |= {
             "--data.predict.init_args.sources": options.sources,
             "--data.predict.init_args.poses": poses,
@@ -122,6 +125,7 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
             "--data.predict.init_args.textures": options.textures,
             "--data.predict.init_args.faces": options.faces,
             "--data.predict.init_args.on_missing.face": options.missing_face,
+            "--data.predict.init_args.on_missing.face_space": face_space(options),
             "--data.predict.init_args.identity": options.identity,
             "--data.predict.init_args.clothes": json.dumps(options.clothes) if options.clothes else None,
         }
@@ -144,8 +148,17 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
         "--data.predict.init_args.driving": str(bool(options.driving)).lower(),
         "--data.predict.init_args.retarget": str(options.retarget).lower(),
         "--data.predict.init_args.save_conditions": options.save_conditions,
+        "--data.predict.init_args.every": None if options.every is None else str(options.every),
         **{f"--data.predict.init_args.settings.{name}": value for name, value in changed.items()},
     }
+
+
+def face_space(options: argparse.Namespace) -> str | None:
+    """Return whose face embeddings a shipped model reads, or one that was trained by its recipe; None: any model's."""
+    for name, shipped in SHIPPED.items():
+        if options.pipeline == name or shipped.recipe in options.config:
+            return shipped.face_space
+    return None
 
 
 def shipped_model(options: argparse.Namespace) -> str:
@@ -160,4 +173,6 @@ def run(verb: str, words: Sequence[str]) -> int:
     if not told:
         options.pipeline = shipped_model(options)
         log.info("no --config: %s, which ships with pgpis and knows drawn people only", options.pipeline)
+    from pgpis.cli import lightning  # loads torch
+
     return lightning.run(verb, [*to_config_words(options), *rest])

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from pgpis.cli.verbs import OneLineParser
-from pgpis.data.layouts import LayoutName
+from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, nearest
+from pgpis.files import locked, remove_unfinished
 from pgpis.preprocess.settings import (
     CONDITIONS,
     Condition,
@@ -134,9 +135,12 @@ def run(_verb: str, words: Sequence[str]) -> int:
             f"--skeleton wholebody133: the layout of {options.root} keeps 18 points", hint="--layout photos"
         )
     folder = options.root if options.root.is_dir() else options.root.parent
-    record = Record(folder / NAME)
     runner = run_local if options.runner == "local" else run_ray
-    result = prepare(files, conditions, settings, record, runner, options.workers, again=options.again)
+    with locked(folder):
+        for place in {path.parent for file in files for _, path in file.outputs}:
+            remove_unfinished(place)
+        record = Record(folder / NAME)
+        result = prepare(files, conditions, settings, record, runner, options.workers, again=options.again)
     sys.stdout.write(_summary(conditions, result, record.path))
     if options.preview is not None:
         place = folder.resolve().with_name(f"{folder.resolve().name}_preview")

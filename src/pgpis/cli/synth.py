@@ -170,6 +170,7 @@ def _sheet(words: Sequence[str]) -> int:
     _check_least(options, {"people": 1, "views": 1, "across": 1, "zoom": 1, "seed": 0})
     if options.root is not None and (options.seed is not None or options.size is not None):
         raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
+    from pgpis.jobs import render_failures
     from pgpis.synth.sheet import people_of, sample_people, write_sheet
 
     if options.root is not None:
@@ -177,9 +178,10 @@ def _sheet(words: Sequence[str]) -> int:
     else:
         size = SIZES[options.size or "256x176"]
         people = sample_people(options.seed or 0, options.people, options.views, size)
-    write_sheet(options.out, people, options.overlay, options.across, options.zoom)
+    failures = write_sheet(options.out, people, options.overlay, options.across, options.zoom)
     sys.stdout.write(f"{options.out}: {sum(map(len, people))} pictures of {len(people)} people\n")
-    return 0
+    sys.stdout.write(render_failures(failures))
+    return 1 if failures else 0
 
 
 def _add_workers(parser: OneLineParser) -> None:

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pgpis.errors import PgpisError, nearest
+from pgpis.cli.synonyms import suggestion
+from pgpis.errors import PgpisError
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -32,6 +33,6 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Any:
         message = " ".join(str(error).split())
         choice = re.search(r"invalid choice: '?([\w-]+)'? \(choose from (.+)\)", message)
         if choice:
-            message += nearest(choice.group(1), re.findall(r"[\w-]+", choice.group(2)))
+            message += suggestion(choice.group(1), re.findall(r"[\w-]+", choice.group(2)))
         raise PgpisError(message, hint=f"'{parser.prog} --help' lists every option") from error
     return options[options.subcommand]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jsonargparse import ArgumentParser
 
 from pgpis.cli.verbs import parse
 from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError, locked
 from pgpis.weight_files import CATALOGUE, catalogued, fetch, locate, states, weights_folder
 
 COMMERCIAL = {True: "yes", False: "no", None: "not stated"}
@@ -73,7 +75,10 @@ def _where(name: str) -> str:
 
 
 def _fetch(options: Any) -> int:
-    told = [_fetch_one(name, options) for name in dict.fromkeys(options.names)]
+    target = weights_folder() if options.folder is None else options.folder.expanduser()
+    complete = all(None not in locate(name, options.folder).values() for name in options.names)
+    with nullcontext() if complete else locked(target):  # what is only looked at may lie in a folder that is not ours
+        told = [_fetch_one(name, options) for name in dict.fromkeys(options.names)]
     failures = [failure for failure in told if failure is not None]
     if failures:
         sys.stdout.write(f"{len(failures)} failed:\n" + "".join(f"  {failure}\n" for failure in failures))
@@ -84,6 +89,8 @@ def _fetch_one(name: str, options: Any) -> str | None:
     """Fetch and print where the files are; or return why not."""
     try:
         paths = fetch(name, options.folder, accept_licence=options.accept_licence)
+    except UnwritableError:
+        raise
     except PgpisError as error:
         return str(error)
     sys.stdout.write("".join(f"{name}: {path}\n" for path in paths))

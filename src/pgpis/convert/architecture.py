@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from pgpis.convert.sizes import NORM_GROUPS
 from pgpis.errors import PgpisError
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -15,8 +16,6 @@ Config: TypeAlias = dict[str, Any]
 
 HEAD_DIM = 64
 """Width of an attention head in Stable Diffusion 2, CLIP and DINOv2."""
-NORM_GROUPS = 32
-"""Groups of the group norms of Stable Diffusion."""
 
 
 def unet_config(shapes: Shapes, given: Mapping[str, Any]) -> Config:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +14,7 @@ from pgpis.convert.checkpoint import read_checkpoint
 from pgpis.convert.report import FILE_NAME, ConversionReport
 from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
 from pgpis.errors import PgpisError
+from pgpis.files import replacing_folder
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ def convert_fpdm(
     if fusion is not None:
         _merge_prior(parts, _read_parts(Path(fusion), report), Path(fusion))
     pipeline = assemble(parts, overrides, base, report)
-    with new_folder(out) as folder:
+    with replacing_folder(out) as folder:
         pipeline.save_pretrained(folder)
         write_trained(pipeline, folder / CHECKPOINT_NAME)
         (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
@@ -131,11 +129,11 @@ def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
     if path is None:
         return {}
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise PgpisError(f"--config {path} is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PgpisError(f"--config {path} is not JSON: {error}") from error
     return check_overrides(content, str(path))
 
 
@@ -160,17 +158,3 @@ def _merge_prior(parts: Parts, prior: Parts, path: Path) -> None:
                 f"{path} is not the prior that the diffusion model was trained with: '{name}' differs",
                 hint="leave --fusion out to take the prior inside the diffusion checkpoint",
             )
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``out`` that takes its place when the block succeeds."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.replace(out)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise

@@ -13,10 +13,11 @@ from torch import nn
 from pgpis.convert import architecture
 from pgpis.convert.assemble import as_float32, fill_module, shapes_of
 from pgpis.convert.checkpoint import read_checkpoint
-from pgpis.convert.fpdm import new_folder
 from pgpis.convert.report import FILE_NAME, ConversionReport
 from pgpis.convert.rules import KeyReport
+from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.errors import PgpisError
+from pgpis.files import replacing_folder
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.mcld import MCLDConditioner
 from pgpis.models.multifocal import MultiFocalUNet
@@ -25,11 +26,6 @@ from pgpis.pipelines.mcld import MCLDPipeline
 
 _LOGGER = logging.getLogger(__name__)
 
-IMAGE_ENCODER = "openai/clip-vit-large-patch14"
-"""What the official code takes for picture and texture."""
-HEADS = 8
-"""Attention heads of Stable Diffusion 1.5, which shapes cannot tell."""
-RESAMPLER_HEAD_DIM = 64
 SCHEDULER = {
     "_class_name": "DDIMScheduler",
     "beta_schedule": "linear",  # the released test; training used scaled_linear
@@ -53,7 +49,7 @@ def convert_mcld(
     image_encoder: str = IMAGE_ENCODER,
     heads: int = HEADS,
     resampler_head_dim: int = RESAMPLER_HEAD_DIM,
-    norm_groups: int = architecture.NORM_GROUPS,
+    norm_groups: int = NORM_GROUPS,
 ) -> ConversionReport:
     """Turn the four official files into a pipeline folder and a report.
 
@@ -107,7 +103,7 @@ def convert_mcld(
         conditioner=conditioner.eval(),
     )
     report.configs = {name: _fields(getattr(pipeline, name)) for name in ("unet", "conditioner", "vae", "scheduler")}
-    with new_folder(out) as folder:
+    with replacing_folder(out) as folder:
         pipeline.save_pretrained(folder)
         (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
     _LOGGER.info("converted %s to %s", denoising, out)

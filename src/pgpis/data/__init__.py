@@ -1,21 +1,19 @@
-"""Data sets of pairs, their augmentation, and the DataModule that batches them.
+"""Data sets of pairs, their augmentation, and the DataModule that batches them."""
 
-The DataModule is loaded when it is asked for: Lightning takes seconds to import, and most verbs do without it.
-"""
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
-
-from pgpis.data.check import CheckReport, check_root
-from pgpis.data.deepfashion import DeepFashion
-from pgpis.data.folder import FolderPairs
-from pgpis.data.missing import OnMissing
-from pgpis.data.pairs import Appearance, Edit, LoadedPair, Pair, PairDataset
-from pgpis.data.phoenix import Phoenix14T
-from pgpis.data.sampler import ResumableSampler
-from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
+from pgpis.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pgpis.data.check import CheckReport, check_root
     from pgpis.data.datamodule import PoseTransferDataModule
+    from pgpis.data.deepfashion import DeepFashion
+    from pgpis.data.folder import FolderPairs
+    from pgpis.data.missing import OnMissing
+    from pgpis.data.pairs import Appearance, Edit, LoadedPair, Pair, PairDataset
+    from pgpis.data.phoenix import Phoenix14T
+    from pgpis.data.sampler import ResumableSampler
+    from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 
 __all__ = [
     "Appearance",
@@ -36,10 +34,4 @@ __all__ = [
     "sample_generator",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "PoseTransferDataModule":
-        from pgpis.data.datamodule import PoseTransferDataModule
-
-        return PoseTransferDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, __file__)

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from rich.console import Console
-from rich.progress import track
-
-from pgpis.conditions import read_face, read_iuv
+from pgpis.data.check_files import KINDS, check_files
+from pgpis.data.check_phoenix import check_phoenix
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
-from pgpis.data.pictures import picture_exists, read_picture
+from pgpis.data.phoenix import RELEASE, find_release
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.images import IMAGE_SUFFIXES, read_image
-from pgpis.keypoint_files import read_keypoints
+from pgpis.images import IMAGE_SUFFIXES
+from pgpis.jobs import reason_of
 
 SHOWN_PROBLEMS = 20
 SPLITS: tuple[Split, ...] = get_args(Split)
-KINDS: Mapping[Kind, str] = {
-    "picture": "pictures",
-    "keypoints": "key points",
-    "drawn": "drawn poses",
-    "iuv": "DensePose maps",
-    "texture": "texture maps",
-    "face": "face embeddings",
-}
-ONE: Mapping[Kind, str] = {kind: name.removesuffix("s") for kind, name in KINDS.items()} | {"keypoints": "key points"}
 PUBLISHED_PAIRS: Mapping[Split, int] = {"train": 101_966, "test": 8_570}
 """Pairs of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
 OF_TARGETS = ("keypoints", "drawn", "iuv")
@@ -39,14 +28,6 @@ WITHOUT = {
     "iuv": "MCLD cannot be trained or tested",
     "texture": "MCLD cannot be trained or tested",
     "face": "MCLD needs on_missing.face=drop",
-}
-READERS: Mapping[Kind, Callable[[Path], Any]] = {
-    "picture": read_picture,
-    "keypoints": read_keypoints,
-    "drawn": read_image,
-    "iuv": read_iuv,
-    "texture": read_image,
-    "face": read_face,
 }
 
 
@@ -98,6 +79,10 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     problems: list[str] = []
     notes: list[str] = []
     names = []
+    release = find_release(folder)
+    if release is not None:
+        names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
+        check_phoenix(folder, release, counts, problems, notes)
     found = [layout for layout in LAYOUTS if layout.found(folder)]
     if not found and (folder / "img").is_dir():
         found = [FPDMLayout]
@@ -107,7 +92,8 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     if not names:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
-            f"{folder} has no layout that pgpis knows; expected one of: {known}", hint="see docs/data/deepfashion.md"
+            f"{folder} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
+            hint="see docs/data/deepfashion.md and docs/data/phoenix.md",
         )
     return CheckReport(folder, " and ".join(names), counts, tuple(problems), tuple(notes))
 
@@ -128,8 +114,8 @@ def _check_layout(
                 counts[f"{KINDS[kind]} in {place}/"] = _count_files(root / place)
         try:
             pairs = layout.read_pairs()
-        except PgpisError as error:
-            problems.append(error.message)
+        except Exception as error:  # noqa: BLE001  as above
+            problems.append(reason_of(error))
             continue
         counts[f"pairs in {layout.list_path.name}"] = len(pairs)
         if split in PUBLISHED_PAIRS and len(pairs) != PUBLISHED_PAIRS[split]:
@@ -145,7 +131,7 @@ def _check_layout(
             elif layout.folder(kind) is not None:
                 notes.append(f"no {layout.folder(kind)}/: {WITHOUT[kind]}")
     for kind, paths in files.items():
-        _check_files(root, sorted(paths), kind, problems, notes)
+        check_files(root, sorted(paths), kind, problems, notes)
     notes[:] = dict.fromkeys(notes)
 
 
@@ -157,30 +143,11 @@ def _check_points(layout: Layout, keys: Sequence[str]) -> list[str]:
 def _why_no_points(layout: Layout, key: str) -> str | None:
     try:
         layout.points(key)
-    except PgpisError as error:
-        return error.message
+    except Exception as error:  # noqa: BLE001  readers raise anything on odd tables
+        return reason_of(error)
     return None
 
 
 def _count_files(folder: Path) -> int:
     suffixes = {*IMAGE_SUFFIXES, ".txt", ".npy"}
-    return sum(path.suffix.lower() in suffixes for path in folder.rglob("*"))
-
-
-def _check_files(root: Path, files: Iterable[Path], kind: Kind, problems: list[str], notes: list[str]) -> None:
-    """Open files; faces may be missing, since some pictures show none."""
-    read = READERS[kind]
-    absent = 0
-    for path in track(list(files), f"checking {KINDS[kind]}", console=Console(stderr=True), transient=True):
-        name = path.relative_to(root).as_posix()
-        if not (picture_exists(path) if kind == "picture" else path.is_file()):
-            absent += 1
-            if kind != "face":
-                problems.append(f"{name}: {ONE[kind]} missing")
-            continue
-        try:
-            read(path)
-        except PgpisError as error:
-            problems.append(f"{name}: {error.message}")
-    if kind == "face" and absent:
-        notes.append(f"{absent} pictures have no face embedding: set on_missing.face to 'drop' or 'skip'")
+    return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in folder.rglob("*"))

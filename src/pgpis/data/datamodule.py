@@ -13,7 +13,10 @@ from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.data.cache import FeatureCache, feature_key, variants_of
+from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
+from pgpis.data.folder import FolderPairs  # noqa: F401
 from pgpis.data.pairs import PairDataset
+from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, FPDM_CANVAS, Augmentation, PairTransform

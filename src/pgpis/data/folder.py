@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
-from pgpis.data.missing import HINTS, WHAT, OnMissing
+from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
 from pgpis.uv_texture import parts_of
+from pgpis.videos import is_video
 
 log = logging.getLogger(__name__)
 
@@ -144,11 +145,16 @@ class FolderPairs(PairDataset):
         for group, name in request.clothes:
             texture = self._appearance(self._picture(name)).texture
             if texture is None or not texture.is_file():
-                raise PgpisError(f"clothes {group}={name}: no texture map {texture}", hint=HINTS["texture"])
+                raise PgpisError(
+                    f"clothes {group}={name}: no texture map {texture}", hint=self.on_missing.hint("texture")
+                )
             clothes.append((parts_of(group), texture))
         for what, path in () if identity is None else (("face", identity.face), ("texture", identity.texture)):
-            if path is None or not path.is_file():
-                raise PgpisError(f"identity {request.identity}: no {WHAT[what]} {path}", hint=HINTS[what])
+            droppable = what == "face" and self.on_missing.face == "drop"
+            if not droppable and (path is None or not path.is_file()):
+                raise PgpisError(
+                    f"identity {request.identity}: no {WHAT[what]} {path}", hint=self.on_missing.hint(what)
+                )
         return Edit(identity, tuple(clothes))
 
     def _picture(self, name: str) -> Path:
@@ -209,7 +215,8 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     expected = f"expected {what} ({', '.join(suffixes)})"
     if folder.is_file():
         if folder.suffix.lower() not in suffixes:
-            raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}")
+            hint = "--driving takes the poses from a video" if is_video(folder) else None
+            raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}", hint=hint)
         return [folder]
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}; {expected}")

@@ -18,7 +18,8 @@ from pgpis.data.layouts.patn import HEADER as PATN_HEADER
 from pgpis.data.layouts.pcdm import UNIT
 from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.files import write_text
+from pgpis.files import UnwritableError, locked, write_refusal, write_text
+from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 
@@ -53,6 +54,11 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
     target_class = next(layout for layout in LAYOUTS if layout.name == to)
     if target_class in found and out.resolve() == source.resolve():
         raise PgpisError(f"{source} has the layout '{to}' already")
+    with locked(out):
+        return _link_all(source, out, found, target_class)
+
+
+def _link_all(source: Path, out: Path, found: Sequence[type[Layout]], target_class: type[Layout]) -> LinkReport:
     links = already = lists = 0
     missing: list[str] = []
     for split in get_args(Split):
@@ -67,7 +73,14 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
         pairs = first.read_pairs()
         pictures = list(dict.fromkeys(key for pair in pairs for key in pair))
         for key in pictures:
-            made, old, absent = _link_picture(key, origins, target)
+            try:
+                made, old, absent = _link_picture(key, origins, target)
+            except (OSError, ValueError) as error:  # a name that the file system does not take, say
+                refusal = write_refusal(out, error)
+                if isinstance(refusal, UnwritableError):
+                    raise refusal from error
+                missing.append(f"{key}: {reason_of(refusal or error)}")
+                continue
             links, already = links + made, already + old
             missing += absent
         missing += _write_points(pictures, origins, target)
@@ -113,8 +126,8 @@ def _read_points(key: str, origin: Layout) -> Keypoints | str:
     """Return a picture's key points, or why there are none."""
     try:
         return origin.points(key) or read_keypoints(origin.path(key, "keypoints"))
-    except PgpisError as error:
-        return error.message
+    except Exception as error:  # noqa: BLE001  readers raise anything on odd files, which cost their picture alone
+        return f"{key}: {reason_of(error)}"
 
 
 def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> list[str]:

@@ -7,7 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pgpis.errors import PgpisError
+
 WhenMissing = Literal["error", "drop", "skip"]
+FaceSpace = Literal["recogniser", "synth"]
+SYNTH_NORM = 22.0
+"""Length of every face code of ``pgpis synth``, by which they are told from a recogniser's embeddings."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,22 @@ class OnMissing:
     """Texture map of the source."""
     iuv: WhenMissing = "error"
     """DensePose's map of the target pose."""
+    face_space: FaceSpace = "recogniser"
+    """Whose face embeddings the model was trained with; those of another space mean nothing to it."""
+
+    def hint(self, origin: str) -> str:
+        """Return what the user can do about a missing file."""
+        return FACE_HINTS[self.face_space] if origin == "face" else HINTS[origin]
+
+    def refuse_foreign(self, face: NDArray[np.float32], path: Path) -> None:
+        """Refuse a face embedding of another space, where that can be seen.
+
+        Raises:
+            PgpisError: The model knows faces of ``pgpis synth`` alone, and this is a recogniser's.
+        """
+        if self.face_space == "synth" and abs(float(np.linalg.norm(face)) - SYNTH_NORM) > 0.01:
+            message = f"{path}: not a face of pgpis synth; this model was trained with those alone"
+            raise PgpisError(message, hint=FACE_HINTS["synth"])
 
 
 WHAT = {
@@ -33,9 +57,12 @@ WHAT = {
     "iuv": "DensePose map (.png)",
 }
 HINTS = {
-    "face": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
     "texture": "pgpis prepare FOLDER --conditions densepose,texture",
     "iuv": "pgpis prepare FOLDER --conditions densepose; see docs/data/own-photos.md",
+}
+FACE_HINTS: dict[FaceSpace, str] = {
+    "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
+    "synth": "--missing-face drop goes without; faces of 'pgpis prepare' are of another kind, and would mislead this model",
 }
 
 

@@ -1,10 +1,13 @@
-"""DeepFashion's three spellings of a picture's name: tree, flat, and FPDM's result pictures."""
+"""Names: of the published layouts, and DeepFashion's three spellings of a picture's: tree, flat, FPDM's results."""
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pgpis.errors import PgpisError
+
+LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
 
 TREE = re.compile(
     r"(?P<group>MEN|WOMEN)/(?P<category>[^/]+)/id_(?P<id>\d{8})/(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)"

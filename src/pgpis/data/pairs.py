@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.conditions import read_face, read_iuv
-from pgpis.data.missing import HINTS, WHAT, Listing, OnMissing, WhenMissing
+from pgpis.data.missing import WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
@@ -166,7 +166,7 @@ class PairDataset(ABC):
         expected = list(dict.fromkeys(str(pair.file(origin) or pair.pair_id) for pair in missing))
         message = f"{len(missing)} of {len(self.pairs)} pairs have no {WHAT[origin]}: {', '.join(expected[:3])}"
         if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
-            raise PgpisError(message, hint=HINTS[origin])
+            raise PgpisError(message, hint=self.on_missing.hint(origin))
         if policy == "drop":
             log.warning("%s; the model gets zeros for them", message)
         elif policy == "skip":
@@ -174,7 +174,7 @@ class PairDataset(ABC):
             self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
             log.warning("%s; they are left out", message)
             if not self._pairs:
-                raise PgpisError(f"no pair is left: {message}", hint=HINTS[origin])
+                raise PgpisError(f"no pair is left: {message}", hint=self.on_missing.hint(origin))
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -189,6 +189,9 @@ class PairDataset(ABC):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    frames_per_second = 25.0
+    """Of the videos whose frames :meth:`sequences` gives."""
 
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
@@ -230,11 +233,14 @@ class PairDataset(ABC):
             loaded = self._with_pose(loaded)
         files = {origin: self._existing(pair, origin) for origin in WHAT if origin in origins}
         iuv, texture, face = (files.get(origin) for origin in ("iuv", "texture", "face"))
+        embedding = None if face is None else read_face(face)
+        if face is not None and embedding is not None:
+            self.on_missing.refuse_foreign(embedding, face)
         return replace(
             loaded,
             iuv=None if iuv is None else read_iuv(iuv),
             texture=None if texture is None else _edited(read_image(texture), pair.edit),
-            face=None if face is None else read_face(face),
+            face=embedding,
             dropped=frozenset(origin for origin, path in files.items() if path is None),
         )
 
@@ -270,7 +276,7 @@ class PairDataset(ABC):
         if getattr(self.on_missing, origin) == "drop":
             return None
         where = f": {path}" if path is not None else ""
-        raise PgpisError(f"no {WHAT[origin]}{where}", hint=HINTS[origin])
+        raise PgpisError(f"no {WHAT[origin]}{where}", hint=self.on_missing.hint(origin))
 
 
 def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:

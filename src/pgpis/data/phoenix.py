@@ -16,6 +16,7 @@ from PIL import Image
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
 from pgpis.data.pairs import Appearance, Pair, PairDataset
+from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints
@@ -76,7 +77,7 @@ class Phoenix14T(PairDataset):
         """
         self.release = self._find_release()
         names = read_corpus(self.release / f"annotations/manual/PHOENIX-2014-T.{SPLITS[self.split]}.corpus.csv")
-        self.keypoints = KeypointFile(self._find_keypoints())
+        self.keypoints = KeypointFile(self.keypoints_path(self.release))
         unknown = [name for name in self.videos if name not in names]
         if unknown:
             raise PgpisError(f"video not found: '{unknown[0]}' is not in the {self.split} list of {self.release}")
@@ -96,9 +97,10 @@ class Phoenix14T(PairDataset):
             )
         return release
 
-    def _find_keypoints(self) -> Path:
+    def keypoints_path(self, release: Path) -> Path:
+        """Return where MSKA's key points are, in the root, in the release or beside it."""
         name = f"Phoenix-2014T.{SPLITS[self.split]}"
-        places = (self.root, self.release, self.release.parent, self.release.parent.parent)
+        places = (self.root, release, release.parent, release.parent.parent)
         files = (place / f"{name}{ending}" for place in places for ending in ("", ".safetensors"))
         found = next((path for path in files if path.is_file()), self.root / name)
         return found.with_name(name)
@@ -114,15 +116,10 @@ class Phoenix14T(PairDataset):
         if not path.is_file():
             write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
         pairs = []
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise PgpisError(f"cannot read {path}: {error}", hint="remove it: it is drawn again") from error
-        for number, row in enumerate(rows, 2):
+        for number, fields in read_rows(path, "list of pairs", hint="remove it")[1:]:
             try:
-                name, source, target = row["name"], int(row["source"]), int(row["target"])
-            except (KeyError, TypeError, ValueError) as error:
+                name, source, target = fields[0], int(fields[1]), int(fields[2])
+            except (IndexError, ValueError) as error:
                 raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
             if self.videos and name not in self.videos:
                 continue
@@ -183,12 +180,7 @@ def read_corpus(path: Path) -> list[str]:
     Raises:
         PgpisError: It is missing or malformed, or a name leaves the folder.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise PgpisError(f"table of videos not found: {path}", hint="see docs/data/phoenix.md") from None
-    except (OSError, ValueError) as error:
-        raise PgpisError(f"cannot read {path}: {error}") from error
+    lines = read_text(path, "table of videos", hint="see docs/data/phoenix.md").splitlines()
     if not lines or lines[0].split("|")[0].strip() != HEADER:
         raise PgpisError(f"{path}: the first line must begin with 'name|video|'")
     names = [line.split("|")[0].strip() for line in lines[1:] if line.strip()]

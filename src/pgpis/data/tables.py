@@ -1,14 +1,86 @@
-"""A user's table of pairs: which source, which pose, and what is to be another's."""
+"""Lists that users bring: text, tables and JSON in whatever encoding, and tables of pairs."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 from pgpis.errors import PgpisError, nearest
 
 EDIT_SEPARATOR = "|"
 COLUMNS = ("source", "pose", "target", "identity", "clothes")
+LARGEST_LIST = 1 << 29
+"""Bytes; DeepFashion's training list has 17 million."""
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text(path: Path, what: str, hint: str | None = None) -> str:
+    """Read a text file: UTF-8, or UTF-16 where its first bytes say so, as Excel writes it.
+
+    Args:
+        path: The file.
+        what: What it is, for messages: ``list of pairs``.
+        hint: What the user can do.
+
+    Raises:
+        PgpisError: The file is missing, too large, or no text; names the line.
+    """
+    try:
+        if path.stat().st_size > LARGEST_LIST:
+            raise PgpisError(f"{path} is too large for a {what}: more than {LARGEST_LIST >> 20} MiB", hint=hint)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise PgpisError(f"{what} not found: {path}", hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise PgpisError(f"cannot read the {what} {path}: {error}", hint=hint) from error
+    try:
+        text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"cannot read the {what} {path}: line {line} is not UTF-8 ({error.reason})"
+        raise PgpisError(message, hint="save it as UTF-8 in the program that wrote it") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise PgpisError(f"cannot read the {what} {path}: line {line} holds NUL, which no text does", hint=hint)
+    return text
+
+
+def read_json(path: Path, what: str, hint: str | None = None) -> Any:
+    """Read a JSON file; arguments and errors as :func:`read_text`."""
+    text = read_text(path, what, hint)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise PgpisError(f"cannot read the {what} {path}: nested too deeply", hint=hint) from error
+    except ValueError as error:
+        raise PgpisError(f"cannot read the {what} {path}: {error}", hint=hint) from error
+
+
+def read_rows(
+    path: Path, what: str, hint: str | None = None, delimiter: str | None = ","
+) -> list[tuple[int, list[str]]]:
+    """Read the lines of a table with their numbers; empty ones are left out.
+
+    Args:
+        path: The file.
+        what: See :func:`read_text`.
+        hint: See :func:`read_text`.
+        delimiter: Between the columns; None: whichever of comma, semicolon and tab the first line has most of.
+
+    Raises:
+        PgpisError: As :func:`read_text`, or a line is no line of a table.
+    """
+    text = read_text(path, what, hint)
+    delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
+    except csv.Error as error:
+        raise PgpisError(f"cannot read the {what} {path}: line {reader.line_num}: {error}", hint=hint) from error
+    return [(number, fields) for number, fields in lines if any(fields)]
 
 
 def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -17,36 +89,23 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         PgpisError: The table is missing, empty, lacks a column or has an empty field.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            delimiter = max(",;\t", key=header.count)
-            columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            if not {"source", "pose"} <= set(columns):
-                raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
-            unknown = [column for column in columns if column not in COLUMNS]
-            if unknown:
-                known = ", ".join(COLUMNS)
-                raise PgpisError(
-                    f"{path}: unknown column '{unknown[0]}'{nearest(unknown[0], COLUMNS)}; known are {known}"
-                )
-            if len(set(columns)) < len(columns):
-                raise PgpisError(f"{path}: a column is named twice: {delimiter.join(columns)}")
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num + 1, [field.strip() for field in fields]) for fields in reader]
-    except FileNotFoundError:
-        raise PgpisError(f"table of pairs not found: {path}") from None
-    except UnicodeDecodeError as error:
-        raise PgpisError(f"cannot read the table of pairs {path}: {error}", hint="save it as UTF-8") from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise PgpisError(f"cannot read the table of pairs {path}: {error}") from error
-    lines = [(number, fields) for number, fields in lines if any(fields)]
-    if not lines:
+    lines = read_rows(path, "table of pairs", delimiter=None)
+    columns = [name.lower() for name in lines[0][1]] if lines else []
+    if not {"source", "pose"} <= set(columns):
+        raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
+    unknown = [column for column in columns if column not in COLUMNS]
+    if unknown:
+        known = ", ".join(COLUMNS)
+        raise PgpisError(f"{path}: unknown column '{unknown[0]}'{nearest(unknown[0], COLUMNS)}; known are {known}")
+    doubled = [column for column in COLUMNS if columns.count(column) > 1]
+    if doubled:
+        raise PgpisError(f"{path}: two columns are called '{doubled[0]}'")
+    if len(lines) == 1:
         raise PgpisError(f"{path} names no pairs")
     table = []
-    for number, fields in lines:
+    for number, fields in lines[1:]:
         line = dict(zip(columns, fields, strict=False))  # the number of fields is checked next
         if not (line.get("source") and line.get("pose")) or len(fields) > len(columns):
-            raise PgpisError(f"{path} line {number}: expected {delimiter.join(columns)}, found '{' '.join(fields)}'")
+            raise PgpisError(f"{path} line {number}: expected {','.join(columns)}, found '{' '.join(fields)}'")
         table.append((number, line))
     return table

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pgpis.data.pictures import picture_stamp, read_picture
-from pgpis.errors import PgpisError
-from pgpis.evaluate.protocols import Protocol, Size
+from pgpis.evaluate.protocols import Protocol
+from pgpis.evaluate.published import Size
 from pgpis.files import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures
 
@@ -38,8 +39,12 @@ def features_key(files: Sequence[Path], protocol: Protocol, size: Size, features
 
 def picture_tensor(path: Path, protocol: Protocol, size: Size) -> torch.Tensor:
     """Read a picture as uint8 ``(3, H, W)`` in the protocol's way."""
-    array = np.array(protocol.fit(read_picture(path), size))
-    return torch.from_numpy(array).permute(2, 0, 1)
+    return as_tensor(read_picture(path), protocol, size)
+
+
+def as_tensor(picture: Image.Image, protocol: Protocol, size: Size) -> torch.Tensor:
+    """Return a picture as uint8 ``(3, H, W)`` in the protocol's way."""
+    return torch.from_numpy(np.array(protocol.fit(picture, size))).permute(2, 0, 1)
 
 
 def real_statistics(
@@ -92,7 +97,7 @@ def real_statistics(
 def _readable(path: Path, protocol: Protocol, size: Size) -> torch.Tensor | None:
     try:
         return picture_tensor(path, protocol, size)
-    except PgpisError:
+    except Exception:  # noqa: BLE001  libraries raise anything on odd files, which are listed as UNREADABLE
         return None
 
 

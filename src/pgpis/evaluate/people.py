@@ -13,6 +13,7 @@ from PIL import Image
 
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
+from pgpis.jobs import reason_of
 from pgpis.keypoints import LEFT_HAND_START, POINT_COUNTS
 from pgpis.metrics import HandSSIM, hand_crops
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
@@ -67,8 +68,8 @@ class FaceScores:
         if path not in self._sources:
             try:
                 self._sources[path] = self._embedding(self.read(path))
-            except PgpisError as error:
-                log.warning("no face is compared with a source: %s", error.message)
+            except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, which cost their score
+                log.warning("no face is compared with a source: %s", reason_of(error))
                 self._sources[path] = None
         return self._sources[path]
 
@@ -112,6 +113,8 @@ class PeopleScores:
     def __init__(self, weights: Path | None, device: str, read: ReadSource, *, hands: bool) -> None:
         self.not_computed: dict[str, str] = {}
         """Score, and why there is none."""
+        self.failures: list[tuple[str, str]] = []
+        """Pairs whose faces or hands could not be looked for, and why."""
         self.hands = hands
         self._faces: FaceScores | None = None
         self._hand_pose: HandPoseScores | None = None
@@ -150,15 +153,19 @@ class PeopleScores:
         Returns:
             By name ``(B,)``, NaN where there is nothing to measure.
         """
-        values: Values = {}
-        both = list(zip(pairs, generated, target, strict=True))
-        if self._faces is not None:
-            rows = [self._faces(*row) for row in both]
-            values |= {name: np.array([row[name] for row in rows]) for name in FACE_SCORES}
+        values = {name: np.full(len(pairs), np.nan) for name in self.names}
         if self.hands:
             values["hand_ssim"] = hand_values(generated, target, centers)
-        if self._hand_pose is not None:
-            values["hand_pose"] = np.array([self._hand_pose(ours, theirs) for _, ours, theirs in both])
+        for row, (pair, ours, theirs) in enumerate(zip(pairs, generated, target, strict=True)):
+            try:
+                scores = {} if self._faces is None else dict(self._faces(pair, ours, theirs))
+                if self._hand_pose is not None:
+                    scores["hand_pose"] = self._hand_pose(ours, theirs)
+            except Exception as error:  # noqa: BLE001  libraries raise anything on odd pictures, which cost their score
+                self.failures.append((pair.pair_id, f"no face or hand is compared: {reason_of(error)}"))
+                continue
+            for name, value in scores.items():
+                values[name][row] = value
         return values
 
 

@@ -16,9 +16,8 @@ from PIL import Image
 
 from pgpis.data.pairs import Pair
 from pgpis.data.pictures import read_picture
-from pgpis.errors import PgpisError
 from pgpis.evaluate.naming import Matches
-from pgpis.evaluate.protocols import COLUMNS, PUBLISHED
+from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
 from pgpis.markup import latex, markdown
@@ -29,6 +28,7 @@ ENOUGH_FOR_FID = 2048
 """Below the width of the features their covariance is singular."""
 SHOWN = 6
 THUMBNAIL = 192
+WIDEST = 8 * THUMBNAIL
 BINS = 30
 BAR_WIDTH, BAR_HEIGHT = 12, 120
 STYLE = """
@@ -49,15 +49,15 @@ def shown(name: str, value: float | str) -> str:
     return "inf" if math.isinf(value) else f"{value:.{DIGITS.get(name, 4)}f}"
 
 
-def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path) -> Path:
+def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path, name: str) -> Path:
     """Write ``metrics.json``, ``metrics.md``, ``metrics.tex``, ``pairs.csv`` and ``report.html``; return the page."""
     write_pair_values(
         out / "pairs.csv", scores.pair_ids, {name: values.tolist() for name, values in scores.values.items()}
     )
     write_text(out / "metrics.json", to_json(scores, matches, generated))
-    write_text(out / "metrics.md", to_markdown(scores, generated.name))
-    write_text(out / "metrics.tex", to_latex(scores, generated.name))
-    write_text(out / "report.html", to_html(scores, matches, generated))
+    write_text(out / "metrics.md", to_markdown(scores, name))
+    write_text(out / "metrics.tex", to_latex(scores, name))
+    write_text(out / "report.html", to_html(scores, matches, name))
     return out / "report.html"
 
 
@@ -104,13 +104,20 @@ def to_markdown(scores: Scores, name: str) -> str:
     lines += [f"| {markdown(row)} | {' | '.join(cells)} |" for row, cells in _table(scores, name)]
     if len(scores.pair_ids) < ENOUGH_FOR_FID:
         lines += ["", f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only."]
-    if not _published(scores):
-        lines += ["", "No published numbers of this protocol and size are known."]
+    if _note(scores):
+        lines += ["", _note(scores)]
     return "\n".join(lines) + "\n"
 
 
 def _published(scores: Scores) -> Mapping[str, Mapping[str, float]]:
-    return PUBLISHED.get(scores.protocol, {}).get(scores.size, {})
+    return {} if scores.not_comparable else PUBLISHED.get(scores.protocol, {}).get(scores.size, {})
+
+
+def _note(scores: Scores) -> str:
+    """Say why there are no published rows; empty where there are some."""
+    if scores.not_comparable:
+        return f"Without published rows: {scores.not_comparable}."
+    return "" if _published(scores) else "No published numbers of this protocol and size are known."
 
 
 def _table(scores: Scores, name: str) -> list[tuple[str, list[str]]]:
@@ -128,6 +135,7 @@ def to_latex(scores: Scores, name: str) -> str:
              "ssim": r"SSIM$\uparrow$", "psnr": r"PSNR$\uparrow$"}  # fmt: skip
     lines = [
         f"% {_about(scores, latex)}",
+        *([f"% {_note(scores)}"] if _note(scores) else []),
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         f"Method & {' & '.join(heads[column] for column in COLUMNS)} \\\\",
@@ -138,12 +146,12 @@ def to_latex(scores: Scores, name: str) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def to_html(scores: Scores, matches: Matches, generated: Path) -> str:
+def to_html(scores: Scores, matches: Matches, name: str) -> str:
     """Return a page that needs nothing beside itself."""
-    body = [f"<h1>{html.escape(generated.name)}</h1>", f"<p>{_about(scores, html.escape)}</p>", _metric_table(scores)]
+    body = [f"<h1>{html.escape(name)}</h1>", f"<p>{_about(scores, html.escape)}</p>", _metric_table(scores)]
     body += [
-        "<h2>Beside published numbers</h2>",
-        html_table(["", *COLUMNS], [[r, *c] for r, c in _table(scores, generated.name)]),
+        f"<h2>Beside published numbers</h2><p>{html.escape(_note(scores))}</p>",
+        html_table(["", *COLUMNS], [[r, *c] for r, c in _table(scores, name)]),
     ]
     body.append("<h2>Distribution over pairs</h2>")
     body += [
@@ -174,7 +182,7 @@ def to_html(scores: Scores, matches: Matches, generated: Path) -> str:
         if names:
             items = "".join(f"<li>{html.escape(name)}</li>" for name in names[:50])
             body.append(f"<h2>{title}: {len(names)}</h2><ul>{items}</ul>")
-    return page(generated.name, body)
+    return page(name, body)
 
 
 def page(title: str, body: Sequence[str]) -> str:
@@ -233,9 +241,10 @@ def picture_row(paths: Sequence[Path], caption: str) -> str:
 def _thumbnail(path: Path) -> str:
     try:
         image = read_picture(path)
-    except PgpisError:
+    except Exception:  # noqa: BLE001  a page shows what it can, and the list of failures says the rest
         image = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "grey")
-    image = image.resize((max(1, image.width * THUMBNAIL // image.height), THUMBNAIL), Image.Resampling.LANCZOS)
+    width = min(max(1, image.width * THUMBNAIL // image.height), WIDEST)
+    image = image.resize((width, THUMBNAIL), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return base64.b64encode(file.getvalue()).decode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,42 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pgpis.data.pairs import Pair
+from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
-from pgpis.evaluate.features import Advance, picture_tensor, real_statistics
+from pgpis.evaluate.features import Advance, as_tensor, picture_tensor, real_statistics
 from pgpis.evaluate.people import PeopleScores, ReadSource
-from pgpis.evaluate.protocols import PROTOCOLS, Protocol, ProtocolName, Size
-from pgpis.metrics import (
-    L1,
-    LPIPS,
-    MAE,
-    PSNR,
-    SSIM,
-    FeatureStatistics,
-    InceptionFeatures,
-    PairMetric,
-    frechet_distance,
-)
-from pgpis.metrics.image import unit_range
+from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
+from pgpis.evaluate.published import ProtocolName, Size
+from pgpis.jobs import reason_of
+from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
+
+log = logging.getLogger(__name__)
 
 NO_VALUES = "not computed: no pair has it"
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-
-
-class TorchmetricsSSIM(PairMetric):
-    """Gaussian SSIM as torchmetrics computes it by default, data range 1."""
-
-    higher_is_better = True
-
-    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the similarity of each pair; see :meth:`PairMetric.pair_values`."""
-        ours, reference = unit_range(generated, target)
-        values = structural_similarity_index_measure(ours, reference, data_range=1.0, reduction="none")
-        assert isinstance(values, torch.Tensor)
-        return values.double()
 
 
 @dataclass(frozen=True)
@@ -89,6 +71,8 @@ class Scores:
     failures: tuple[tuple[str, str], ...]
     """Pairs and real pictures that could not be read, and why."""
     details: Mapping[str, str | int]
+    not_comparable: str = ""
+    """Why these numbers do not stand beside published ones; empty: they do."""
 
     def summary(self) -> dict[str, float | str]:
         """Return the mean of each metric, or why there is none."""
@@ -145,10 +129,11 @@ class _Pairs(Dataset[tuple[int, Any]]):
         try:
             if pair.target is None:
                 return index, f"{pair.pair_id} has no true picture"
-            both = (picture_tensor(file, self.protocol, self.size) for file in (path, pair.target))
-            return index, (*both, self.knuckles(pair))
-        except PgpisError as error:
-            return index, error.message
+            picture = read_picture(path)
+            both = (as_tensor(image, self.protocol, self.size) for image in (picture, read_picture(pair.target)))
+            return index, (*both, self.knuckles(pair), (picture.height, picture.width))
+        except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, which cost themselves alone
+            return index, reason_of(error)
 
 
 def evaluate(
@@ -179,6 +164,7 @@ def evaluate(
     values = {name: np.full(len(files), np.nan) for name, m in metrics.items() if m.not_computed is None}
     statistics = FeatureStatistics(2048)
     done: list[int] = []
+    sizes: Counter[Size] = Counter()
     failures: list[tuple[str, str]] = []
     people = PeopleScores(options.weights, options.device, _reader(protocol, options.size), hands=knuckles is not None)
     values |= {name: np.full(len(files), np.nan) for name in people.names}
@@ -190,6 +176,7 @@ def evaluate(
         if good:
             generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
             rows = [index for index, _ in good]
+            sizes.update(content[3] for _, content in good)
             pair = generated.to(options.device), target.to(options.device)
             scored = people([files[row][0] for row in rows], generated, target, _centers(good))
             for name, metric in metrics.items():
@@ -206,6 +193,8 @@ def evaluate(
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
     missing = {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed}
     missing |= people.not_computed
+    failures += people.failures
+    _warn_of_other_sizes(sizes, options.size)
     sets, unreadable = _distances(statistics, reals, protocol, features, options, advance)
     failures += unreadable
     return Scores(
@@ -223,6 +212,17 @@ def evaluate(
             "features": protocol.features,
         },
     )
+
+
+def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:
+    """Say that pictures of another size were resized, and how they are compared as they are."""
+    (usual, _), others = sizes.most_common(1)[0], sizes.total() - sizes[size]
+    if others:
+        (height, width), (usual_height, usual_width) = size, usual
+        log.warning(
+            "%d of %d pictures are not %dx%d and were resized to it; --size %dx%d compares them as they are",
+            others, sizes.total(), height, width, usual_height, usual_width,
+        )  # fmt: skip
 
 
 def _centers(items: Sequence[tuple[int, Any]]) -> torch.Tensor:
@@ -246,15 +246,6 @@ def _reader(protocol: Protocol, size: Size) -> ReadSource:
 
 def _no_hands(_pair: Pair) -> torch.Tensor:
     return torch.full((2, 2), torch.nan)
-
-
-def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:
-    """Return the pair metrics of a protocol by name."""
-    similarity: dict[str, PairMetric] = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian")}
-    if protocol.ssim == "torchmetrics":
-        similarity = {"ssim": TorchmetricsSSIM()}
-    lpips = LPIPS(weights, normalize=protocol.lpips_normalize)
-    return {**similarity, "psnr": PSNR(), "mae": MAE(), "l1": L1(), "lpips": lpips}
 
 
 def _distances(

@@ -75,7 +75,7 @@ class InceptionFeatures:
         if not self.path.is_file():
             return f"not computed: missing {self.path}, get it with: {self.command}"
         if self.kind == "standard" and importlib.util.find_spec("torch_fidelity") is None:
-            return "not computed: torch-fidelity is not installed, get it with: pip install 'pgpis[evaluate]'"
+            return "not computed: torch-fidelity is not installed, get it with: pip install torch-fidelity"
         return None
 
     @torch.inference_mode()

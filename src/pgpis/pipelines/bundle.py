@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +16,12 @@ from pgpis.errors import PgpisError
 from pgpis.files import replacing
 from pgpis.models.foreign import check_index, parse_json
 from pgpis.pipelines.base import SamplingPipeline
+from pgpis.pipelines.shipped import SHIPPED
+
+__all__ = ["SHIPPED", "load_bundle", "pack", "pipeline_name", "read_card", "read_index"]
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
-FOLDER = Path(__file__).resolve().parent.parent / "bundles"
 MARK = "pgpis_bundle"
 VERSION = "1"
 SEPARATOR = "::"
@@ -30,28 +31,6 @@ RESERVED = re.compile(r"(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)", re.IGNORECA
 """Names that are devices on Windows."""
 UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, LookupError, AttributeError)
 """What safetensors raises for a damaged file, or for types of numbers that torch does not have."""
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A model inside the package."""
-
-    recipe: str
-    """The recipe that it was trained with, and that holds its sizes."""
-    file: str
-    """Its bundle, in ``FOLDER``."""
-
-    @property
-    def path(self) -> Path:
-        """Where the bundle is."""
-        return FOLDER / self.file
-
-
-SHIPPED = {
-    "synth-fpdm": Shipped("synth/fpdm.yaml", "synth_fpdm.safetensors"),
-    "synth-mcld": Shipped("synth/mcld.yaml", "synth_mcld.safetensors"),
-}
-"""By the name that ``--pipeline`` takes."""
 
 
 def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:

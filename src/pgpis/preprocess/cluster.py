@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of
 from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
 from pgpis.preprocess.stages import build_stage
 
-INSTALL = "pip install 'pgpis[ray]'"
+INSTALL = "pip install 'ray[data]>=2.50'"
 ONE_THREAD = dict.fromkeys(THREADS, "1")
 
 
@@ -61,7 +61,7 @@ class ClusterStage:
         return Outcome(row["name"], self.condition, f"no {before['condition']}: {before['reason']}", before["found"])
 
 
-def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Iterator[list[Outcome]]:
+def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything on the cluster that ``RAY_ADDRESS`` names, or on one started on this machine.
 
     Args:

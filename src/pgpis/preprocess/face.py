@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.preprocess.settings import Box
+from pgpis.preprocess.settings import INSTALL, Box
 
 MARGIN = 1.5
 """Side of the region that is enlarged, by that of the face's box."""
 DETECTION_SIZE = (640, 640)
-INSTALL = "pip install 'pgpis[prepare]'"
 FACEXLIB_CONFIDENCE = 0.8
 FACEXLIB_WEIGHTS = "pgpis weights fetch facexlib-detection facexlib-recognition facexlib-parsing"
 PARSED_FACE = tuple(range(1, 14))

@@ -16,7 +16,7 @@ from typing import Literal
 from PIL import Image
 
 from pgpis.data.edits import EditRequest
-from pgpis.data.folder import FolderPairs
+from pgpis.data.folder import FolderPairs, short_names
 from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair
 from pgpis.errors import PgpisError
@@ -27,8 +27,10 @@ from pgpis.plausibility import check_keypoints
 from pgpis.preprocess.pictures import ENDINGS
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
-from pgpis.preprocess.settings import Condition, PictureFiles, PrepareSettings
+from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles, PrepareSettings
+from pgpis.preprocess.tools import require_weights
 from pgpis.retarget import retarget
+from pgpis.videos import extract_frames, is_video
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class PhotoPairs(FolderPairs):
 
     Args:
         sources: Folder of source pictures, or one picture.
-        poses: With ``driving`` photographs of people in the wanted poses; else as for ``FolderPairs``.
+        poses: With ``driving`` photographs of people in the wanted poses, or one video; else as for ``FolderPairs``.
         pairs_csv: See ``FolderPairs``.
         pairing: See ``FolderPairs``.
         pose_size: See ``FolderPairs``.
@@ -51,6 +53,7 @@ class PhotoPairs(FolderPairs):
         retarget: Give driving poses the limb lengths of the source; for models that read key points.
         settings: With which tools.
         save_conditions: Folder that keeps what is made, and is used again; None: a temporary one.
+        every: Of a driving video take the first of so many frames.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class PhotoPairs(FolderPairs):
         retarget: bool = False,
         settings: PrepareSettings = PrepareSettings(),  # noqa: B008  frozen
         save_conditions: str | os.PathLike[str] | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__(
             sources,
@@ -90,11 +94,17 @@ class PhotoPairs(FolderPairs):
         self.retarget = retarget
         self.settings = settings
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
+        self.every = every
+        self._video = self.poses if driving and is_video(self.poses) else None
         self._folder: Path | None = None
         self._reasons: dict[Path, str] = {}
 
     def read_pairs(self) -> list[Pair]:
-        """Read the pairs; see ``FolderPairs.read_pairs``."""
+        """Read the pairs; see ``FolderPairs.read_pairs``. The frames of a video become pictures first."""
+        if self._video is not None:
+            name = f"{self._video.stem}-{self._stamp(str(self._video))}-{self.every}"
+            frames = extract_frames(self._video, self._conditions / "frames" / name, self.every)
+            self.poses, self.frames_per_second = frames.folder, frames.frames_per_second
         pairs = super().read_pairs()
         if not self.driving:
             return pairs
@@ -111,20 +121,29 @@ class PhotoPairs(FolderPairs):
         """
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
+        wanted = self._wanted(origins)
+        kinds = [
+            kind for pictures, condition in wanted if self._todo(pictures, condition) for kind in _chain(condition)
+        ]
+        require_weights(kinds, self.settings)
+        for pictures, condition in wanted:
+            self._make(pictures, condition)
+        super().require(origins)
+
+    def _wanted(self, origins: Collection[str]) -> list[tuple[list[Path], Condition]]:
+        """Return which files are made of which pictures, where they are not there yet."""
         sources = list(dict.fromkeys(pair.source for pair in self.pairs))
         poses = list(dict.fromkeys(pair.pose for pair in self.pairs if pair.pose is not None))
-        if self.driving:
-            if "pose" in origins:
-                self._make(poses, "pose")
-            if "iuv" in origins:
-                self._make(poses, "densepose")
-            if self.retarget:
-                self._make(sources, "pose")
+        wanted: list[tuple[list[Path], Condition]] = []
+        if self.driving and "pose" in origins:
+            wanted.append(([*poses, *(sources if self.retarget else [])], "pose"))
+        if self.driving and "iuv" in origins:
+            wanted.append((poses, "densepose"))
         if "texture" in origins:
-            self._make([pair.source for pair in self.pairs if not _exists(pair.appearance.texture)], "texture")
-        if "face" in origins:
-            self._make([pair.source for pair in self.pairs if not _exists(pair.appearance.face)], "face")
-        super().require(origins)
+            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.texture)], "texture"))
+        if "face" in origins and self.on_missing.face_space == "recogniser":
+            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.face)], "face"))
+        return wanted
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the key points that were found in the driving picture, on the source's body if that is asked for."""
@@ -138,6 +157,16 @@ class PhotoPairs(FolderPairs):
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return all pairs where the pose also depends on the source."""
         return self.pairs if self.retarget else super()._pairs_by_pose()
+
+    def sequences(self) -> dict[str, list[Pair]]:
+        """Return the frames of the driving video by the source that they drive."""
+        if self._video is None:
+            return {}
+        driven: dict[Path, list[Pair]] = {}
+        for pair in self.pairs:
+            driven.setdefault(pair.source, []).append(pair)
+        names = short_names(driven)
+        return {f"{names[source]}_2_{self._video.stem}": pairs for source, pairs in driven.items()}
 
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")
@@ -159,7 +188,7 @@ class PhotoPairs(FolderPairs):
             lenders = [name for _, name in request.clothes] + ([request.identity] if request.identity else [])
             pictures = [self._picture(name) for name in lenders]
             self._make([path for path in pictures if not _exists(self._appearance(path).texture)], "texture")
-            if request.identity is not None:
+            if request.identity is not None and self.on_missing.face_space == "recogniser":
                 self._make([self._picture(request.identity)], "face")
         return super()._edit(request)
 
@@ -172,12 +201,7 @@ class PhotoPairs(FolderPairs):
 
     def _make(self, pictures: Iterable[Path], condition: Condition) -> None:
         """Make one kind of file of some pictures in this process."""
-        conditions: list[Condition] = ["densepose", "texture"] if condition == "texture" else [condition]
-        files = [
-            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in conditions))
-            for path in dict.fromkeys(pictures)
-        ]
-        files = [file for file in files if not file.path(condition).is_file()]
+        files, conditions = self._todo(pictures, condition), _chain(condition)
         if not files:
             return
         log.info("making %s of %d photographs", " and ".join(conditions), len(files))
@@ -185,13 +209,24 @@ class PhotoPairs(FolderPairs):
         for outcome in result.failures:
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 
+    def _todo(self, pictures: Iterable[Path], condition: Condition) -> list[PictureFiles]:
+        files = [
+            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in _chain(condition)))
+            for path in dict.fromkeys(pictures)
+        ]
+        return [file for file in files if not file.path(condition).is_file()]
+
     def _place(self, picture: str, condition: Condition) -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture."""
-        path = Path(picture)
+        return self._conditions / condition / f"{Path(picture).stem}-{self._stamp(picture)}{ENDINGS[condition][1]}"
+
+    @staticmethod
+    def _stamp(file: str) -> str:
+        """Return digits that change with a file."""
+        path = Path(file)
         stat = path.stat() if path.is_file() else None
         stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}" if stat is not None else str(path.absolute())
-        digits = hashlib.sha256(stamp.encode()).hexdigest()[:8]
-        return self._conditions / condition / f"{path.stem}-{digits}{ENDINGS[condition][1]}"
+        return hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:8]
 
     @property
     def _conditions(self) -> Path:
@@ -202,6 +237,11 @@ class PhotoPairs(FolderPairs):
                 self._folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
                 atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
+
+
+def _chain(condition: Condition) -> list[Condition]:
+    """Return what is made, in order, where a kind of file is wanted."""
+    return [NEEDS[condition], condition] if condition in NEEDS else [condition]
 
 
 def _exists(path: Path | None) -> bool:

@@ -60,7 +60,11 @@ def find_pictures(root: Path, conditions: Sequence[Condition], layout: str = "au
 def _of_folder(root: Path, conditions: Sequence[Condition]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
     candidates = root.rglob("*") if root.is_dir() else [root]
-    pictures = sorted(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES and _visible(path, folder))
+    pictures = sorted(
+        path
+        for path in candidates
+        if path.suffix.lower() in IMAGE_SUFFIXES and _visible(path, folder) and not path.is_dir()
+    )
     if not pictures:
         raise PgpisError(f"no pictures in {root}; expected {', '.join(IMAGE_SUFFIXES)}")
     files = []

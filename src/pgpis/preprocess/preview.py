@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pgpis.drawing import draw_pose
-from pgpis.errors import PgpisError
 from pgpis.images import read_image, save_image
+from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame
 from pgpis.preprocess.record import Record
@@ -21,6 +21,7 @@ from pgpis.uv_texture import PARTS
 TILE = 256
 """Height of a picture on a sheet, in pixels."""
 ROWS = 8
+WIDEST = 4 * TILE
 STRENGTH = 0.6
 """Of the overlaid map."""
 CAPTION = 16
@@ -56,11 +57,11 @@ def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -
     try:
         picture = read_image(files.picture)
         tiles = [picture, *(_tile(picture, files, condition, record) for condition in conditions)]
-    except PgpisError:
+    except Exception:  # noqa: BLE001  libraries raise anything on odd files, and the sheet shows the others
         tiles = [_note("unreadable")]
-    scaled = [tile.resize((max(1, round(tile.width * TILE / tile.height)), TILE)) for tile in tiles]
+    scaled = [tile.resize((min(max(1, round(tile.width * TILE / tile.height)), WIDEST), TILE)) for tile in tiles]
     row = Image.new("RGB", (sum(tile.width for tile in scaled), TILE + CAPTION), "white")
-    ImageDraw.Draw(row).text((2, 2), files.name, fill="black")
+    ImageDraw.Draw(row).text((2, 2), printable(files.name), fill="black")
     left = 0
     for tile in scaled:
         row.paste(tile, (left, CAPTION))
@@ -75,8 +76,8 @@ def _tile(picture: Image.Image, files: PictureFiles, condition: Condition, recor
         return _note(f"no {condition}" if outcome is None else str(outcome.reason))
     try:
         tile = _overlay(picture, path, condition)
-    except PgpisError as error:
-        return _note(error.message)
+    except Exception as error:  # noqa: BLE001  as above
+        return _note(reason_of(error))
     if outcome is not None and outcome.box is not None and condition != "pose":
         width = max(1, picture.height // 200)
         ImageDraw.Draw(tile).rectangle(outcome.box, outline=(255, 0, 0), width=width)
@@ -116,9 +117,14 @@ def part_colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)
 
 
+def printable(text: str) -> str:
+    """Return text that a picture can hold, with escapes for the rest of a name that is not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _note(text: str) -> Image.Image:
     tile = Image.new("RGB", (TILE // 2, TILE), (230, 230, 230))
     draw = ImageDraw.Draw(tile)
     for line in range(0, min(len(text), 120), 20):
-        draw.text((4, 8 + line * 0.7), text[line : line + 20], fill="black")
+        draw.text((4, 8 + line * 0.7), printable(text[line : line + 20]), fill="black")
     return tile

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pgpis.errors import PgpisError
-from pgpis.files import write_text
+from pgpis.files import write_refusal, write_text
 from pgpis.preprocess.settings import CONDITIONS, Condition, Outcome
 
 NAME = "prepare.jsonl"
@@ -45,16 +45,18 @@ class Record:
                 self.outcomes[outcome.name, outcome.condition] = outcome
 
     def __enter__(self) -> Record:  # noqa: PYI034  typing.Self is of Python 3.11
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n")  # ends a line that was cut short
+        append(self.path, [], first="\n")  # ends a line that was cut short
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         lines = (_line(self.outcomes[key]) for key in sorted(self.outcomes))
-        write_text(self.path, "".join(lines))
+        try:
+            write_text(self.path, "".join(lines))
+        except PgpisError:
+            if error is None:  # else what ended the job is told
+                raise
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Add outcomes; each replaces the last one of the same condition of the same picture."""
@@ -68,11 +70,22 @@ class Record:
         return outcome is not None and not outcome.found
 
 
-def append(path: Path, outcomes: Iterable[Outcome]) -> None:
-    """Add lines; what several processes add at the same time does not mix."""
-    text = "".join(_line(outcome) for outcome in outcomes)
-    with path.open("ab", buffering=0) as file:
-        file.write(text.encode())
+def append(path: Path, outcomes: Iterable[Outcome], first: str = "") -> None:
+    """Add lines; what several processes add at the same time does not mix.
+
+    Raises:
+        PgpisError: The file cannot be written.
+    """
+    text = first + "".join(_line(outcome) for outcome in outcomes)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(text.encode())
+    except OSError as error:
+        refusal = write_refusal(path, error)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def _line(outcome: Outcome) -> str:
@@ -90,6 +103,6 @@ def _parse(line: str) -> Outcome | None:
             bool(content["found"]),
             None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         )
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError):
         return None
     return outcome if outcome.condition in CONDITIONS else None

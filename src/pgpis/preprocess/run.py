@@ -6,10 +6,10 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ NEURAL: tuple[Condition, ...] = ("pose", "densepose", "face", "face_mask")
 
 Unit = tuple[Condition, tuple[PictureFiles, ...]]
 Todo = Mapping[Condition, Sequence[PictureFiles]]
-Runner = Callable[[Todo, PrepareSettings, int, Path], Iterator[list[Outcome]]]
+Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], None, None]]
 
 
 @dataclass
@@ -80,12 +80,12 @@ def prepare(
                 result.failures.append(record.outcomes[file.name, condition])
             else:
                 todo[condition].append(file)
-    for condition in conditions:
-        if todo[condition]:
-            require_weights(condition, settings)
+    require_weights((condition for condition in conditions if todo[condition]), settings)
     start = time.monotonic()
-    with record, meters({condition: len(todo[condition]) for condition in conditions if todo[condition]}) as advance:
-        for outcomes in runner(todo, settings, workers, record.path):
+    counts: dict[str, int] = {condition: len(todo[condition]) for condition in conditions if todo[condition]}
+    # closed first: no worker adds to a record that is being written anew
+    with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:
+        for outcomes in stream:
             record.add(outcomes)
             for outcome in outcomes:
                 advance(outcome.condition, 1)
@@ -121,7 +121,7 @@ def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[O
     return outcomes
 
 
-def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Iterator[list[Outcome]]:
+def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in this process, one stage after the other."""
     lacking: dict[Condition, dict[str, Outcome]] = {}
     for condition in order_of(todo):
@@ -133,7 +133,7 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
             yield outcomes
 
 
-def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Iterator[list[Outcome]]:
+def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in processes of this machine; a picture goes on to the next stage as soon as it is through one.
 
     Args:

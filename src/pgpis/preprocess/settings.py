@@ -9,6 +9,9 @@ from typing import Literal, get_args
 
 from pgpis.errors import PgpisError
 
+INSTALL = "pip install 'facexlib>=0.3' 'insightface>=2.0' 'onnxruntime>=1.20' 'rtmlib>=0.0.15'"
+"""What the extra ``prepare`` installs; pgpis itself is not in an index from which it could be asked for."""
+
 Condition = Literal["pose", "densepose", "texture", "face", "face_mask"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 NEEDS: Mapping[Condition, Condition] = {"texture": "densepose"}

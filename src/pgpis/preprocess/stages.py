@@ -16,6 +16,7 @@ from PIL import Image
 from pgpis.arrays import write_array
 from pgpis.conditions import read_face, read_iuv
 from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError
 from pgpis.images import read_image, save_image
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints, write_keypoints
@@ -56,6 +57,8 @@ class Stage(ABC):
     def _attempt(self, files: PictureFiles) -> Outcome:
         try:
             return Outcome(files.name, self.condition, box=self.make(read_image(files.picture), files))
+        except UnwritableError:  # it ends the job
+            raise
         except Exception as error:  # noqa: BLE001  libraries raise anything on odd pictures, and the job goes on
             return self.failure(files, error)
 
@@ -129,7 +132,7 @@ class DensePoseStage(Stage):
     def _read(self, files: PictureFiles) -> Image.Image | Outcome:
         try:
             return read_image(files.picture)
-        except PgpisError as error:
+        except Exception as error:  # noqa: BLE001  as above
             return self.failure(files, error)
 
     def _batch(self, batch: Sequence[tuple[PictureFiles, Image.Image]]) -> list[Outcome]:
@@ -149,8 +152,14 @@ class DensePoseStage(Stage):
                 outcomes.append(self.failure(files, self._nobody()))
                 continue
             iuv, person = result
-            # the file holds V, U, part
-            save_image(Image.fromarray(np.ascontiguousarray(iuv[..., ::-1])), files.path("densepose"))
+            try:
+                # the file holds V, U, part
+                save_image(Image.fromarray(np.ascontiguousarray(iuv[..., ::-1])), files.path("densepose"))
+            except UnwritableError:
+                raise
+            except Exception as error:  # noqa: BLE001  a name that is too long, say
+                outcomes.append(self.failure(files, error))
+                continue
             left, top, right, bottom = (round(float(value), 2) for value in person.box)
             outcomes.append(Outcome(files.name, self.condition, box=(left, top, right, bottom)))
         return outcomes
@@ -253,9 +262,9 @@ def build_stage(condition: Condition, settings: PrepareSettings) -> Stage:
 def is_valid(condition: Condition, files: PictureFiles) -> bool:
     """Whether a file is there and can be used; cheap, because a resumed job asks it of every file."""
     path = files.path(condition)
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         if condition == "pose":
             read_keypoints(path)
         elif condition == "face":
@@ -263,7 +272,7 @@ def is_valid(condition: Condition, files: PictureFiles) -> bool:
         else:
             size = _verified_size(path)
             return condition != "texture" or size == (TEXTURE_SIZE, TEXTURE_SIZE)
-    except (PgpisError, OSError, ValueError, SyntaxError):
+    except Exception:  # noqa: BLE001  libraries raise anything on damaged files, which are made again
         return False
     return True
 

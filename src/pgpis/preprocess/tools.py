@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pgpis.preprocess.settings import Condition, PrepareSettings
-from pgpis.weight_files import find
+from pgpis.weight_files import find, require
 
 if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
     from pgpis.preprocess.face import FaceEncoder
@@ -31,14 +32,13 @@ def weights_of(condition: Condition, settings: PrepareSettings) -> tuple[str, ..
     return names.get(condition, ())
 
 
-def require_weights(condition: Condition, settings: PrepareSettings) -> None:
-    """Look for the weights of a stage before anything starts.
+def require_weights(conditions: Iterable[Condition], settings: PrepareSettings) -> None:
+    """Look for the weights of all stages before anything starts.
 
     Raises:
-        PgpisError: A file is missing; names it and the command that gets it.
+        PgpisError: Files are missing; names all of them and the command that gets them.
     """
-    for name in weights_of(condition, settings):
-        find(name, settings.weights)
+    require((name for condition in conditions for name in weights_of(condition, settings)), settings.weights)
 
 
 def face_encoder(settings: PrepareSettings) -> FaceEncoder:

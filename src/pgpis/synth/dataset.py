@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pgpis.errors import PgpisError
-from pgpis.files import writing
+from pgpis.files import TEMPORARY, locked, writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth import deepfashion, phoenix
 from pgpis.synth.files import json_line, write_json
@@ -132,13 +131,14 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Datase
     Raises:
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
-    open_folder(out, {"format": FORMAT, **asdict(options)}, growing="people")
     if options.textures != "none" and options.layout != "phoenix":
         deepfashion.texture_mapper()  # tells what is missing before any process starts
     units = options.units()
-    missing = [unit for unit in units if not is_done(out, record_path(out, unit))]
-    failures = run_units(missing, functools.partial(make_unit, out, options), workers)
-    pictures = write_lists(out, options, units)
+    with locked(out):
+        open_folder(out, {"format": FORMAT, **asdict(options)}, growing="people")
+        missing = [unit for unit in units if not is_done(out, record_path(out, unit))]
+        failures = run_units(missing, functools.partial(make_unit, out, options), workers)
+        pictures = write_lists(out, options, units)
     return DatasetReport(len(missing) - len(failures), len(units) - len(missing), pictures, tuple(failures))
 
 
@@ -199,24 +199,20 @@ def _entries(out: Path, units: list[Unit]) -> Iterator[Entry]:
 
 
 def open_folder(out: Path, options: dict[str, Any], *, growing: str) -> None:
-    """Begin a folder, or go on with one that was begun with the same options.
+    """Begin a locked folder, or go on with one that was begun with the same options.
 
     Args:
-        out: The folder; made where it is missing.
+        out: The folder.
         options: What determines its files; kept in ``job.json``.
         growing: The option that may be larger than before.
 
     Raises:
-        PgpisError: The folder cannot be written, or was begun with other options.
+        PgpisError: It was begun with other options.
     """
     path = out / JOB
     options = json.loads(json.dumps(options))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise PgpisError(f"cannot write to {out}: {error}", hint="choose another folder with --out") from error
+    for unfinished in out.rglob(f"{TEMPORARY}*"):  # of a run that was killed
+        unfinished.unlink(missing_ok=True)
     if path.is_file():
         _refuse_other_options(path, options, growing)
     write_json(path, options)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,9 @@ def write_iuv(path: Path, iuv: UInt8) -> None:
 
 def link(existing: Path, path: Path) -> None:
     """Give a file a second name; where the file system has no hard links, copy it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         os.link(existing, path)
     except OSError:
-        shutil.copyfile(existing, path)
+        write_bytes(path, existing.read_bytes())

@@ -43,7 +43,7 @@ class Entry:
         """
         try:
             return from_json(Scene, self.values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise PgpisError(
                 f"the manifest's scene of {self.name} cannot be read ({error})",
                 hint="it was written by another version of pgpis: draw the data set anew",
@@ -121,5 +121,5 @@ def read_manifest(root: Path) -> list[Entry]:
 def _read_line(line: str, where: str, hint: str) -> Entry:
     try:
         return Entry.from_json(json.loads(line))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PgpisError(f"{where} is damaged ({error!r})", hint=hint) from error

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pgpis.errors import PgpisError
+from pgpis.jobs import Failure, reason_of
 from pgpis.synth.files import SETTINGS, UInt8, write_image
 from pgpis.synth.manifest import Entry, plain, read_manifest
 from pgpis.synth.overlay import Overlay, draw_overlay
@@ -25,8 +26,8 @@ LARGEST_SIDE = 65_000
 
 def write_sheet(
     path: Path, people: Sequence[Sequence[Entry]], overlays: Sequence[Overlay], across: int = 1, zoom: int = 1
-) -> None:
-    """Draw people again and lay them out.
+) -> list[Failure]:
+    """Draw people again and lay them out; a picture that cannot be drawn is grey.
 
     Args:
         path: ``.jpg`` or ``.png``.
@@ -34,6 +35,9 @@ def write_sheet(
         overlays: Each picture is shown once with each of them.
         across: People beside each other.
         zoom: Enlargement of every picture.
+
+    Returns:
+        The pictures that could not be drawn.
 
     Raises:
         PgpisError: The path has another suffix or cannot be written, or the sheet would be too large.
@@ -51,23 +55,38 @@ def write_sheet(
         )
     sheet = np.full((rows * cell_height, across * cell_width, 3), 255, np.uint8)
     shown = Console(file=sys.stderr)
+    failures: list[Failure] = []
     for number, views in enumerate(track(people, "drawing people", console=shown, transient=True)):
         row, column = divmod(number, across)
-        strip = _strip(views, overlays, zoom)
+        strip = _strip(views, overlays, zoom, (height, width), failures)
         top, left = row * cell_height, column * cell_width
         sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
-    try:
-        write_image(path, sheet)
-    except OSError as error:
-        raise PgpisError(f"cannot write {path}: {error}", hint="choose another file with --out") from error
+    write_image(path, sheet)
+    return failures
 
 
-def _strip(views: Sequence[Entry], overlays: Sequence[Overlay], zoom: int) -> UInt8:
-    pictures = [entry.draw() for entry in views]
-    tiles = [draw_overlay(picture, overlay, zoom) for picture in pictures for overlay in overlays]
+def _strip(
+    views: Sequence[Entry], overlays: Sequence[Overlay], zoom: int, size: tuple[int, int], failures: list[Failure]
+) -> UInt8:
+    tiles = [tile for entry in views for tile in _tiles(entry, overlays, zoom, size, failures)]
     label = np.full((tiles[0].shape[0], MARGIN, 3), 255, np.uint8)
     cv2.putText(label, str(views[0].person), (1, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (90, 90, 90), 1, cv2.LINE_AA)
     return np.concatenate([label, *tiles], axis=1)
+
+
+def _tiles(
+    entry: Entry, overlays: Sequence[Overlay], zoom: int, size: tuple[int, int], failures: list[Failure]
+) -> list[UInt8]:
+    height, width = size
+    reason = f"its size is {entry.size}, not {size} as the first one's"
+    if entry.size == size:
+        try:
+            picture = entry.draw()
+            return [draw_overlay(picture, overlay, zoom) for overlay in overlays]
+        except Exception as error:  # noqa: BLE001  a damaged scene raises anything, and the sheet shows the others
+            reason = reason_of(error)
+    failures.append(Failure(entry.name, reason))
+    return [np.full((height * zoom, width * zoom, 3), 200, np.uint8)] * len(overlays)
 
 
 def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:

@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 
 from pgpis.errors import PgpisError
-from pgpis.files import write_bytes, writing
+from pgpis.files import locked, write_bytes, writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth.dataset import FORMAT, is_done, open_folder
 from pgpis.synth.deepfashion import openpose_keypoints, pose_text
@@ -130,10 +130,11 @@ def make_triples(
         )
     triples = [triple for kind in KINDS if kind in kinds for triple in choose(entries, kind, pictures, seed)]
     options = {"format": FORMAT, "from": str(root.resolve()), "kind": sorted(kinds), "pictures": pictures}
-    open_folder(out, {**options, "seed": seed, "split": split}, growing="pictures")
-    missing = [triple for triple in triples if not is_done(out, record_path(out, triple))]
-    failures = run_units(missing, functools.partial(make_triple, out), workers)
-    write_lists(out, triples)
+    with locked(out):
+        open_folder(out, {**options, "seed": seed, "split": split}, growing="pictures")
+        missing = [triple for triple in triples if not is_done(out, record_path(out, triple))]
+        failures = run_units(missing, functools.partial(make_triple, out), workers)
+        write_lists(out, triples)
     return TriplesReport(len(missing) - len(failures), len(triples) - len(missing), tuple(failures))
 
 

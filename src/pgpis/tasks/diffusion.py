@@ -20,7 +20,8 @@ from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.pipelines.bundle import SHIPPED, load_bundle, read_index
+from pgpis.pipelines.bundle import load_bundle, read_index
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid

@@ -3,7 +3,7 @@
 from pgpis.weight_files.catalogue import CATALOGUE, WeightFile, catalogued
 from pgpis.weight_files.checksums import FileState, states, verify
 from pgpis.weight_files.getting import fetch
-from pgpis.weight_files.places import expected_file, fetch_command, find, locate, places, weights_folder
+from pgpis.weight_files.places import expected_file, fetch_command, find, locate, places, require, weights_folder
 
 __all__ = [
     "CATALOGUE",
@@ -16,6 +16,7 @@ __all__ = [
     "find",
     "locate",
     "places",
+    "require",
     "states",
     "verify",
     "weights_folder",

@@ -104,7 +104,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
         record = json.loads(path.read_text(encoding="utf-8"))
         if all(isinstance(value["sha256"], str) and isinstance(value["bytes"], int) for value in record.values()):
             return dict(record)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         log.debug("%s", path, exc_info=error)
     raise PgpisError(
         f"{path} is damaged: expected the sha256 and bytes of each file",

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from pgpis.errors import PgpisError
-from pgpis.files import sha256_of
+from pgpis.files import sha256_of, write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record
@@ -58,6 +58,9 @@ def fetch(
         log.info("%s: %s to %s, licence: %s", name, entry.url, target, entry.licence)
         return _get(entry, target, Advice(entry, folder, target), opener)
     except OSError as error:  # of the disk: what the network raises is told where it is read
+        refusal = write_refusal(Path(error.filename or target), error)
+        if refusal is not None:
+            raise refusal from error
         raise PgpisError(
             f"weights '{name}': cannot read or write {error.filename or target}: {error.strerror or error}",
             hint="free space or choose another folder with --folder or PGPIS_WEIGHTS",

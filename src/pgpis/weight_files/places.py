@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -71,6 +72,28 @@ def find(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
             f"weights '{name}': {', '.join(missing)} not found, looked in {looked}", hint=fetch_command(name, folder)
         )
     return [path for path in located.values() if path is not None]
+
+
+def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) -> None:
+    """Look for the files of several entries before anything starts.
+
+    Raises:
+        PgpisError: Some are nowhere; names all of them, and one command that gets them.
+    """
+    located = {name: locate(name, folder) for name in names}
+    missing = {name: [file for file, path in files.items() if path is None] for name, files in located.items()}
+    missing = {name: files for name, files in missing.items() if files}
+    if len(missing) == 1:
+        find(next(iter(missing)), folder)
+    if missing:
+        command = fetch_command(" ".join(missing), folder)
+        restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
+        if restricted:
+            licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
+            command += f" --accept-licence, if you keep to it ({licences})"
+        looked = ", ".join(dict.fromkeys(str(place) for name in missing for place in places(name, folder)))
+        files = "; ".join(f"'{name}': {', '.join(files)}" for name, files in missing.items())
+        raise PgpisError(f"weights not found: {files}; looked in {looked}", hint=command)
 
 
 def expected_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pgpis.data.layouts.base import Kind, Layout, LayoutName, Split
+from pgpis.data.layouts.base import Kind, Layout, Split
 from pgpis.data.layouts.fpdm import FPDMLayout
 from pgpis.data.layouts.mcld import MCLDLayout
 from pgpis.data.layouts.nted import NTEDLayout
 from pgpis.data.layouts.patn import PATNLayout
 from pgpis.data.layouts.pcdm import PCDMLayout
+from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError
 
 __all__ = [

@@ -6,19 +6,18 @@ that are named otherwise keep the name that the layout's list has.
 
 from __future__ import annotations
 
-import csv
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from pgpis.data.names import FLAT, TREE, flat_to_tree, tree_to_flat
+from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
+from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Keypoints
 
 Split = Literal["train", "val", "test"]
 Kind = Literal["picture", "keypoints", "drawn", "iuv", "texture", "face"]
-LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
+LIST = "list of pairs"
 KeyPair = tuple[str, str]
 """Keys of source and target."""
 
@@ -84,15 +83,15 @@ class Layout(ABC):
 
     def _read_table(self) -> list[KeyPair]:
         """Read a table ``from,to`` of flat names."""
-        try:
-            with self.list_path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise self._list_error(error) from error
-        return [(self._cell(number, row, "from"), self._cell(number, row, "to")) for number, row in enumerate(rows, 2)]
+        lines = read_rows(self.list_path, LIST, self._hint)
+        columns = lines[0][1] if lines else []
+        rows = [(number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:]]
+        if not {"from", "to"} <= set(columns):
+            raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
+        return [(self._cell(number, row, "from"), self._cell(number, row, "to")) for number, row in rows]
 
-    def _cell(self, line: int, row: dict[str, str | None], column: str) -> str:
-        value = (row.get(column) or "").strip()
+    def _cell(self, line: int, row: dict[str, str], column: str) -> str:
+        value = row.get(column, "")
         if not value:
             raise PgpisError(f"{self.list_path} line {line}: no '{column}'; the first line must be 'from,to'")
         if not is_plain_name(value):
@@ -101,14 +100,11 @@ class Layout(ABC):
 
     def _read_entries(self) -> list[tuple[str, str]]:
         """Read a list of ``{"source_image": ..., "target_image": ...}`` as it is written."""
-        try:
-            content: Any = json.loads(self.list_path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise self._list_error(error) from error
+        content = read_json(self.list_path, LIST, self._hint)
         if not isinstance(content, list):
             raise PgpisError(
                 f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
-                hint=f"pgpis data check {self.root}",
+                hint=self._hint,
             )
         return [
             (self._entry(number, entry, "source_image"), self._entry(number, entry, "target_image"))
@@ -121,11 +117,9 @@ class Layout(ABC):
             raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
         return value
 
-    def _list_error(self, error: Exception) -> PgpisError:
-        hint = f"pgpis data check {self.root}"
-        if isinstance(error, FileNotFoundError):
-            return PgpisError(f"list of pairs not found: {self.list_path}", hint=hint)
-        return PgpisError(f"cannot read the list of pairs {self.list_path}: {error}", hint=hint)
+    @property
+    def _hint(self) -> str:
+        return f"pgpis data check {self.root}"
 
 
 def key_of(name: str) -> str:

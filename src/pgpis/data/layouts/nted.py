@@ -6,8 +6,9 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from pgpis.data.layouts.base import KeyPair, Kind, Layout, is_inside, key_of
+from pgpis.data.layouts.base import LIST, KeyPair, Kind, Layout, is_inside, key_of
 from pgpis.data.layouts.patn import existing
+from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError
 
 
@@ -21,10 +22,7 @@ class NTEDLayout(Layout):
 
     def read_pairs(self) -> list[KeyPair]:
         """Read the list: on each line the target, then its sources; commas or spaces between."""
-        try:
-            lines = self.list_path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, ValueError) as error:
-            raise self._list_error(error) from error
+        lines = read_text(self.list_path, LIST, self._hint).splitlines()
         pairs: list[KeyPair] = []
         for number, line in enumerate(lines, 1):
             names = [name for name in re.split(r"[,;\s]+", line.strip()) if name]

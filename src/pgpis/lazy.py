@@ -1,0 +1,34 @@
+"""Packages whose names are imported when they are asked for: torch takes seconds, and ``--help`` does without it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def lazy_names(package: str, file: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package (PEP 562).
+
+    Args:
+        package: Its ``__name__``.
+        file: Its ``__file__``. What it imports ``if TYPE_CHECKING`` is what it offers, so that type checkers and this
+            function read the same list.
+    """
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    homes = {
+        alias.name: node.module
+        for node in imports
+        if node.module is not None and node.module.startswith(f"{package}.")
+        for alias in node.names
+    }
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    return get

@@ -1,0 +1,95 @@
+"""Verbs that write a folder: a second run is refused, and what cannot be written is one line."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis import files
+from pgpis.cli import main
+from pgpis.files import UnwritableError, locked, replacing_folder
+
+
+@pytest.fixture
+def words(toy_root, tmp_path):
+    """By verb, the words that write to ``out``."""
+    photos = tmp_path / "out"
+    photos.mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "anna.png")
+    return {
+        "synth": ["synth", "--people=2", "--textures=none", f"--out={photos}"],
+        "synth edit": ["synth", "edit", f"--from={toy_root}", "--kind=paint", "--split=all", f"--out={photos}"],
+        "data link": ["data", "link", str(toy_root), "--to=nted", f"--out={photos}"],
+        "weights fetch": ["weights", "fetch", "pose-detector", f"--folder={photos}"],
+        "prepare": ["prepare", str(photos), "--conditions=pose"],
+    }
+
+
+@pytest.mark.parametrize("verb", ["synth", "synth edit", "data link", "weights fetch", "prepare"])
+def test_a_second_run_in_a_folder_is_refused(verb, words, tmp_path, capsys):
+    with locked(tmp_path / "out"):
+        assert main(words[verb]) == 2
+    told = capsys.readouterr().err
+    assert f"another run is writing to {tmp_path / 'out'}" in told
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".pgpis.lock", "anna.png"]
+
+
+@pytest.mark.parametrize("verb", ["synth", "synth edit", "data link", "weights fetch"])
+def test_a_file_in_the_place_of_the_folder_is_one_line(verb, words, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([word.replace(f"{tmp_path}/out", f"{tmp_path}/file/out") for word in words[verb]]) == 2
+    told = capsys.readouterr().err
+    assert f"cannot write {tmp_path}/file/out" in told
+    assert len(told.strip().splitlines()) == 2
+
+
+def test_links_on_a_full_disk(words, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", full)
+    assert main(words["data link"]) == 2
+    assert "No space left on device\n  hint: free some space" in capsys.readouterr().err
+
+
+def test_a_name_that_cannot_be_linked_costs_itself(words, toy_root, monkeypatch, capsys):
+    link = type(toy_root).symlink_to
+    calls = []
+
+    def odd(path, target):
+        calls.append(path)
+        if len(calls) == 1:
+            raise ValueError("embedded null byte")
+        link(path, target)
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", odd)
+    assert main(words["data link"]) == 1
+    assert "embedded null byte" in capsys.readouterr().out
+    assert len(calls) > 1
+
+
+def test_what_writes_by_itself_says_a_full_disk_in_words(tmp_path, monkeypatch):
+    """safetensors has no error number, and PyTorch not even words."""
+    with pytest.raises(UnwritableError, match="No space left"), files.replacing(tmp_path / "a.safetensors"):
+        raise ValueError('Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "No space" })')
+    monkeypatch.setattr(files, "LEAST_SPACE", 1 << 60)
+    with pytest.raises(UnwritableError, match="No space left"), files.replacing(tmp_path / "a.ckpt"):
+        raise RuntimeError("unexpected pos 64 vs 0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def write(name):
+        with replacing_folder(tmp_path / name) as folder:
+            np.save(folder / "a.npy", np.zeros(3))
+            assert name == "whole" or not (tmp_path / name).exists()
+            if name == "half":
+                raise KeyError
+
+    write("whole")
+    with pytest.raises(KeyError):
+        write("half")
+    with pytest.raises(files.PgpisError, match=r"cannot write .*whole"):
+        write("whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["whole", "a.npy"]

@@ -1,0 +1,70 @@
+"""Lists as people have them: other programs' encodings are read, what is no text is named with its line."""
+
+import pytest
+
+from pgpis.cli import main
+from pgpis.data.deepfashion import DeepFashion
+from pgpis.data.tables import read_json, read_rows, read_table
+from pgpis.errors import PgpisError
+
+TABLE = "source;pose\nanna.jpg;walk.txt\n\nzoë.jpg;run.txt\n"
+ROWS = [(2, {"source": "anna.jpg", "pose": "walk.txt"}), (4, {"source": "zoë.jpg", "pose": "run.txt"})]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_of_other_programs(tmp_path, encoding):
+    (tmp_path / "pairs.csv").write_bytes(TABLE.replace("\n", "\r\n").encode(encoding))
+    assert read_table(tmp_path / "pairs.csv") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TABLE.encode("latin-1"), "line 4 is not UTF-8"),
+        (TABLE.encode("utf-16-le"), "line 1 holds NUL|line 4 is not UTF-8"),
+        (b"source,pose\na.jpg,\0.txt\n", "line 2 holds NUL"),
+        (b"source,pose\n" + b'"' + b"a" * 200_000, "field larger than field limit"),
+        (b"", "the first line must be"),
+        (b"source,pose,source\na,b,c\n", "two columns are called 'source'"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path, content, message):
+    (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(PgpisError, match=message) as error:
+        read_table(tmp_path / "pairs.csv")
+    assert "pairs.csv" in error.value.message
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "[" + "9" * 10_000 + "]", '[{"a": 1}', "\ufeff{", "[NaN" * 3], ids=range(5)
+)
+def test_what_is_no_json_is_named(tmp_path, content):
+    (tmp_path / "list.json").write_text(content, encoding="utf-8")
+    with pytest.raises(PgpisError, match=r"cannot read the list .*list\.json"):
+        read_json(tmp_path / "list.json", "list")
+
+
+def test_a_folder_and_a_file_that_is_too_large_are_named(tmp_path, monkeypatch):
+    with pytest.raises(PgpisError, match="cannot read the list"):
+        read_rows(tmp_path, "list")
+    monkeypatch.setattr("pgpis.data.tables.LARGEST_LIST", 3)
+    (tmp_path / "list.csv").write_text("a,b,c")
+    with pytest.raises(PgpisError, match="too large"):
+        read_rows(tmp_path / "list.csv", "list")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("test.csv", b"source,to\na,b\n", "first line must be 'from,to', not 'source,to'"),
+        ("test.csv", "from,to\né,b\n".encode("latin-1"), "line 2 is not UTF-8"),
+        ("test_pairs_data.json", b"[" * 50_000, "nested too deeply"),
+        ("test_pairs.txt", b"a\0b,c\n", "holds NUL"),
+    ],
+)
+def test_lists_of_data_sets_are_read_by_the_same_rules(tmp_path, name, content, message, capsys):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PgpisError, match=message):
+        DeepFashion(tmp_path, "test").setup()
+    assert main(["data", "check", str(tmp_path), f"--report={tmp_path / 'problems.txt'}"]) == 1
+    assert message in capsys.readouterr().out

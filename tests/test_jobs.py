@@ -1,0 +1,74 @@
+"""Work of many processes: what ends a job, and what a killed one leaves behind."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError, write_bytes
+from pgpis.jobs import run_units
+
+
+@dataclass(frozen=True)
+class Unit:
+    path: Path
+    pictures: int = 1
+
+
+def write(unit):
+    """Fail as a full disk does for one of the units."""
+    if unit.path.name == "full":
+        raise UnwritableError(f"cannot write {unit.path}: {os.strerror(errno.ENOSPC)}", hint="free some space")
+    if unit.path.name == "odd":
+        raise RecursionError("too deep")
+    write_bytes(unit.path, b"whole")
+
+
+def test_an_error_of_one_unit_is_listed(tmp_path):
+    (failure,) = run_units([Unit(tmp_path / "odd"), Unit(tmp_path / "other")], write, 1)
+    assert failure.reason == "RecursionError: too deep"
+    assert (tmp_path / "other").is_file()
+
+
+def test_a_full_disk_ends_the_job_at_once(tmp_path):
+    units = [Unit(tmp_path / name) for name in ("full", *map(str, range(50)))]
+    with pytest.raises(PgpisError, match=r"cannot write .*full: No space left") as error:
+        run_units(units, write, 1)
+    assert error.value.hint == "free some space"
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 7), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_worker_outlives_its_parent(signum, code, tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_jobs as t\n"
+        "from pgpis.interrupts import Stopped, ended_at_once\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with ended_at_once(): t.run_units([t.Unit(Path(sys.argv[2]))], t.sleep_shortly, 1)\n"
+        "    except Stopped: sys.exit(7)\n"
+    )
+    note = tmp_path / "pid"
+    job = subprocess.Popen([sys.executable, script, str(Path(__file__).parent), note])
+    end = time.monotonic() + 120
+    while not note.is_file() and time.monotonic() < end:
+        time.sleep(0.05)
+    worker = psutil.Process(int(note.read_text()))
+    job.send_signal(signum)
+    assert job.wait(60) == code
+    worker.wait(30)
+
+
+def sleep_shortly(unit):
+    """Longer than a killed parent needs to be noticed, shorter than anybody waits for the unit in hand."""
+    write_bytes(unit.path, str(os.getpid()).encode())
+    time.sleep(8)
