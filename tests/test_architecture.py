@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
     "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "interrupts", "jobs",
-    "keypoint_files", "keypoints", "lazy", "losses", "markup", "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files",
-    "weights",
+    "keypoint_files", "keypoints", "lazy", "losses", "markup", "plausibility", "retarget", "unpickle", "uv_texture",
+    "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

@@ -18,7 +18,7 @@ from pgpis.models.foreign import check_index, parse_json
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.shipped import SHIPPED
 
-__all__ = ["SHIPPED", "load_bundle", "pack", "pipeline_name", "read_card", "read_index"]
+__all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index"]
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
