@@ -53,7 +53,7 @@ def require_parity_root() -> Path:
 
 
 def names(pattern: str) -> list[str]:
-    """Return the stems of the files that a pattern below the folder matches; without any, a case that reports the lack."""
+    """Return the stems of the files that match below the folder; without any, a case that reports the lack."""
     return sorted(path.stem for path in parity_root().glob(pattern)) or ["(any)"]
 
 
