@@ -53,8 +53,8 @@ def require_parity_root() -> Path:
 
 
 def names(pattern: str) -> list[str]:
-    """Return the stems of the files that a pattern below the folder matches; without any, what reports the lack."""
-    return sorted(path.stem for path in parity_root().glob(pattern)) or [f"no {pattern}".replace("/", " ")]
+    """Return the stems of the files that match below the folder; without any, a case that reports the lack."""
+    return sorted(path.stem for path in parity_root().glob(pattern)) or ["(any)"]
 
 
 def incomplete(what: str) -> NoReturn:
