@@ -481,6 +481,16 @@ def test_damaged_zip_is_refused(tmp_path):
         assert names(tmp_path) == []
 
 
+def test_zip_whose_entries_begin_before_it_is_damaged(tmp_path):
+    packed = zip_of(ANTELOPE)
+    end = packed.rindex(b"PK\x05\x06")
+    position = int.from_bytes(packed[end + 16 : end + 20], "little") + 10_000
+    body = packed[: end + 16] + position.to_bytes(4, "little") + packed[end + 20 :]
+    with pytest.raises(PgpisError, match="damaged zip"):
+        fetch("face-antelopev2", tmp_path, accept_licence=True, opener=Server(body))
+    assert names(tmp_path) == []
+
+
 def test_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "LARGEST_FILE", 3 << 20)
     packed = io.BytesIO()

@@ -241,6 +241,15 @@ def test_damaged_safetensors(tmp_path, content):
         read_checkpoint(tmp_path / "weights.safetensors")
 
 
+def test_archives_of_several_disks_are_damaged(tmp_path):
+    content = save_lightning(tmp_path / "last.ckpt", tensors()).read_bytes()
+    locator = b"PK\x06\x07" + bytes(4) + bytes(8) + b"\x02\x00\x00\x00"
+    end = content.rindex(b"PK\x05\x06")
+    (tmp_path / "last.ckpt").write_bytes(content[:end] + locator + content[end:])
+    with pytest.raises(PgpisError, match="cannot read checkpoint"):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
 def test_truncated_anywhere(tmp_path):
     content = save_lightning(tmp_path / "last.ckpt", tensors()).read_bytes()
     for length in range(0, len(content), 97):

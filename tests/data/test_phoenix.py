@@ -100,7 +100,8 @@ def test_the_pickle_becomes_safetensors_once(release, tmp_path):
         (torch.tensor(1.0), r"\(\), expected \(T, 133, 3\)"),
         (torch.zeros(2, 18, 3), r"\(2, 18, 3\), expected"),
         (torch.full((1, 133, 3), torch.nan), "not finite"),
-        (torch.zeros(1, 133, 3, dtype=torch.int32), "not finite float32"),
+        (torch.zeros(1, 133, 3, dtype=torch.int32), "does not hold float32"),
+        (torch.zeros(1, 133, 3, dtype=torch.float8_e4m3fn), "does not hold float32"),
     ],
 )
 def test_kept_key_points_are_checked_like_the_pickle(tmp_path, points, message):

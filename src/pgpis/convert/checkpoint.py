@@ -66,20 +66,20 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
             return ForeignCheckpoint(path, load_file(path), {})
         except (SafetensorError, OSError, ValueError) as error:
             raise _unreadable(path, error) from error
-    if not zipfile.is_zipfile(path):
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _Archive(path, archive).read()
         with path.open("rb") as file:
             start = file.read(4)
-        if start == b"PK\x03\x04":
-            raise _unreadable(path, "the archive is cut off")
-        raise PgpisError(
-            f"{path} is no checkpoint: expected a zip archive of torch.save or a .safetensors file",
-            hint="a file of torch < 1.6 must be saved once more by a current torch",
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _Archive(path, archive).read()
     except _ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
+    if start == b"PK\x03\x04":
+        raise _unreadable(path, "the archive is cut off")
+    raise PgpisError(
+        f"{path} is no checkpoint: expected a zip archive of torch.save or a .safetensors file",
+        hint="a file of torch < 1.6 must be saved once more by a current torch",
+    )
 
 
 def _unreadable(path: Path, reason: object) -> PgpisError:

@@ -55,19 +55,23 @@ class KeypointFile:
             write_keypoints(self.path, read_mska(path))
         try:
             with safe_open(self.path, "np") as file:
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+                others = [name for name, part in slices.items() if part.get_dtype() != "F32"]
         except (OSError, SafetensorError) as error:
             raise PgpisError(f"cannot read {self.path}: {error}", hint=REMOVE) from error
         for name, shape in shapes.items():
             if len(shape) != 3 or shape[1:] != (POINTS, 3):
                 raise PgpisError(f"{self.path}: '{name}' is {shape}, expected (T, {POINTS}, 3)", hint=REMOVE)
+        if others:
+            raise PgpisError(f"{self.path}: '{others[0]}' does not hold float32 numbers", hint=REMOVE)
         self.lengths = {name: shape[0] for name, shape in shapes.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return x, y and confidence of a video, ``(T, 133, 3)``, in pixels of 210 x 260."""
         points: NDArray[np.float32] = _open(self.path).get_tensor(name)
-        if points.dtype != np.float32 or not np.isfinite(points).all():
-            raise PgpisError(f"{self.path}: the key points of '{name}' are not finite float32 numbers", hint=REMOVE)
+        if not np.isfinite(points).all():
+            raise PgpisError(f"{self.path}: the key points of '{name}' are not finite", hint=REMOVE)
         return points
 
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import sys
+import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ MOST_LAYERS = 256
 SPARE_NUMBERS = 2**20
 """What a model may have beyond twice the numbers in its files, as parts may be new."""
 
+CONFIGURATIONS = ("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json")
 CODE_KEYS = frozenset((
     "auto_map", "configuration_files", "custom_pipelines", "quantization_config", "trust_remote_code",
 ))  # fmt: skip
@@ -118,16 +120,16 @@ def check_folder(folder: Path) -> None:
     Raises:
         PgpisError: It asks for code or adapters, or names files elsewhere.
     """
-    for path in sorted(folder.glob("*.json")):
-        if path.name == "adapter_config.json":
-            raise PgpisError(f"{path}: adapters are not loaded", hint="merge them into the weights first")
+    if (folder / "adapter_config.json").exists():
+        raise PgpisError(f"{folder}/adapter_config.json: adapters are not loaded", hint="merge them into the weights")
+    for path in (folder / name for name in CONFIGURATIONS):
+        if path.is_file():
+            check_config(read_json(path), str(path))
+    for path in folder.glob("*.safetensors.index*.json"):
         content = read_json(path)
-        if path.name.endswith(".index.json"):
-            shards = content.get("weight_map") if isinstance(content, dict) else None
-            if not isinstance(shards, dict) or not all(_is_shard(name) for name in shards.values()):
-                raise PgpisError(f"{path}: expected the names of .safetensors files beside it", hint=HINT)
-        elif path.name not in ("vocab.json", "tokenizer.json"):
-            check_config(content, str(path))
+        shards = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(shards, dict) or not all(_is_shard(name) for name in shards.values()):
+            raise PgpisError(f"{path}: expected the names of .safetensors files beside it", hint=HINT)
 
 
 def _is_shard(name: Any) -> bool:
@@ -193,18 +195,18 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
             f"'{source}' is a {str(name)[:80]}, expected a {pipeline_class.__name__}",
             hint="--config must be the recipe of the same model",
         )
-    types = _component_types(pipeline_class)
+    stated = _component_types(pipeline_class)
     for part, value in index.items():
-        if part.startswith("_") or (part not in types and not isinstance(value, (list, dict))):
+        if part.startswith("_") or (part not in stated and not isinstance(value, (list, dict))):
             continue
-        if part not in types:
-            raise PgpisError(f"'{source}': {pipeline_class.__name__} has no component '{part}'{nearest(part, types)}")
+        if part not in stated:
+            raise PgpisError(f"'{source}': {pipeline_class.__name__} has no component '{part}'{nearest(part, stated)}")
         if value in ([None, None], None):
             continue
         if not isinstance(value, list) or len(value) != 2 or not all(isinstance(entry, str) for entry in value):
             raise PgpisError(f"'{source}': component '{part}': expected a library and a class")
         component = _component_class(*value)
-        if component is None or not _fits(component, types[part]):
+        if component is None or not _fits(component, stated[part]):
             raise PgpisError(
                 f"'{source}': component '{part}' is {'.'.join(value)[:80]}, "
                 f"which {pipeline_class.__name__} does not load",
@@ -256,7 +258,8 @@ def _component_class(library: str, name: str) -> type[Any] | None:
         except (ImportError, RuntimeError):  # of a part of the library whose requirements are missing
             return None
     else:
-        component = vars(sys.modules[library]).get(name) if library in sys.modules else None
+        module = sys.modules.get(library)
+        component = vars(module).get(name) if isinstance(module, types.ModuleType) else None
     return component if inspect.isclass(component) and issubclass(component, KINDS) else None
 
 

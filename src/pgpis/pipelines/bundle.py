@@ -92,7 +92,7 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
     with tempfile.TemporaryDirectory(prefix="pgpis-") as temporary:
         folder = Path(temporary)
         for name, text in _texts(file).items():
-            _place(folder, name).write_text(text, encoding="utf-8")
+            _place(folder, name).write_bytes(text.encode(errors="replace"))
         for name, weights in _weights(file).items():
             save_file(weights, _place(folder, name), metadata={"format": "pt"})
         loaded: PipelineT = pipeline_class.from_pretrained(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ from pgpis.errors import PgpisError
 from pgpis.weight_files.catalogue import WeightFile
 from pgpis.weight_files.checksums import CHUNK
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, ArithmeticError)
 LARGEST_FILE = 2**30
 """Bytes of one unpacked file; the largest that is published has 0.4 of it."""
 
@@ -43,7 +45,9 @@ def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
             for half, path in made:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 half.replace(path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # of the disk; an impossible position in the zip is EINVAL
         raise PgpisError(
             f"{archive} is a damaged zip: {error}", hint=f"delete it if it is there, then get {entry.url} again"
         ) from error
