@@ -129,12 +129,14 @@ def reason_of(error: BaseException) -> str:
     return error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
 
 
-def _depend_on_parent() -> None:
-    """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group, and end with it.
-
-    A parent that was killed leaves its folder to the next job, to which its workers must not write.
-    """
+def leave_interrupts_alone(_worker: int = 0) -> None:
+    """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _depend_on_parent() -> None:
+    """End with the parent: one that was killed leaves its folder to the next job, to which no worker may write."""
+    leave_interrupts_alone()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

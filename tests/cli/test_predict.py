@@ -233,6 +233,25 @@ def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("words", "space"),
+    [
+        (["--pipeline=synth-mcld"], "synth"),
+        (["--config=synth/mcld.yaml", "--pipeline=mine"], "synth"),
+        (["--faces=f"], "synth"),
+        (["--config=mcld.yaml", "--pipeline=mine"], None),
+        (["--pipeline=synth-fpdm"], None),
+    ],
+)
+def test_a_model_of_drawn_faces_is_told_so(words, space, monkeypatch):
+    """Its hints must not lead to embeddings of another kind; see tests/data/test_edits.py."""
+    seen = []
+    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
+    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
+    key = "--data.predict.init_args.on_missing.face_space="
+    assert [word.removeprefix(key) for word in seen if word.startswith(key)] == ([space] if space else [])
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--config=fpdm.yaml"],

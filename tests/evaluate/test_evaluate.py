@@ -159,8 +159,8 @@ def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_pat
 def test_published_rows_need_the_whole_published_list(words, toy_root, generated, tmp_path, monkeypatch, capsys):
     """Neither drawn people nor a part of the list stand beside them; a row is called as ``--name`` says."""
     monkeypatch.setattr(reference_module, "PUBLISHED_LIST", "")
-    line = [("256x176" if word == SIZE else word) for word in words("--name", "mine")]
-    assert main(line) == 0
+    line = [("256x176" if word == SIZE else word) for word in words("--name", "mine", weights=tmp_path)]
+    assert main(line) == 3
     shown = capsys.readouterr().out
     assert "Without published rows: these are synthetic people" in shown
     assert "| mine (measured here) |" in shown
@@ -194,8 +194,8 @@ def test_the_published_list_is_known_in_any_spelling():
     assert list_digest(pairs[1:]) != reference_module.PUBLISHED_LIST
 
 
-def test_pictures_of_another_size_are_told(words, capsys):
-    main(words("--max-pairs", "2"))
+def test_pictures_of_another_size_are_told(words, tmp_path, capsys):
+    main(words("--max-pairs", "2", weights=tmp_path))
     assert "2 of 2 pictures are not 64x56 and were resized to it; --size 256x176 compares" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pgpis.cli import main
 from pgpis.files import write_bytes, writing
 from pgpis.synth.files import json_line, link
+from pgpis.synth.manifest import Entry
 from pgpis.synth.overlay import OVERLAYS, draw_overlay
 from pgpis.synth.sheet import sample_people
 
@@ -170,3 +171,18 @@ def test_files_replace_or_stay(tmp_path, monkeypatch):
     link(path, tmp_path / "b" / "linked.txt")
     assert (tmp_path / "b" / "linked.txt").stat().st_ino != path.stat().st_ino
     assert (tmp_path / "b" / "linked.txt").read_bytes() == b"first"
+
+
+def test_a_picture_that_cannot_be_drawn_is_grey_and_listed(tmp_path, monkeypatch, capsys):
+    def odd(entry):
+        if entry.view == 1:
+            raise RecursionError("too deep")
+        return draw(entry)
+
+    draw = Entry.draw
+    monkeypatch.setattr(Entry, "draw", odd)
+    assert main(["synth", "sheet", "--people=1", "--views=2", f"--out={tmp_path / 'sheet.png'}"]) == 1
+    assert "RecursionError: too deep" in capsys.readouterr().out
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert (sheet[:, -176:] == 200).all()
+    assert not (sheet[:, -352:-176] == 200).all()

@@ -97,8 +97,8 @@ def run(verb: str, words: Sequence[str]) -> int:
 
     settings = _settings(options)
     reference = Reference(options.reference, options.split, options.layout, options.max_pairs, tuple(options.videos))
+    dataset = reference.dataset()
     with locked(out):
-        dataset = reference.dataset()
         results = [_score(folder, reference, dataset, settings) for folder in folders]
         path, text = _report(verb, out, folders, results, options)
     sys.stdout.write(f"{text}\n{path}\n")

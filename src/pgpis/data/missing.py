@@ -62,7 +62,7 @@ HINTS = {
 }
 FACE_HINTS: dict[FaceSpace, str] = {
     "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
-    "synth": "--missing-face drop goes without; faces of 'pgpis prepare' are of another kind and would mislead it",
+    "synth": "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it",
 }
 
 

@@ -22,7 +22,7 @@ from pgpis.evaluate.features import Advance, as_tensor, picture_tensor, real_sta
 from pgpis.evaluate.people import PeopleScores, ReadSource
 from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
 from pgpis.evaluate.published import ProtocolName, Size
-from pgpis.jobs import reason_of
+from pgpis.jobs import leave_interrupts_alone, reason_of
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,13 @@ def evaluate(
     people = PeopleScores(options.weights, options.device, _reader(protocol, options.size), hands=knuckles is not None)
     values |= {name: np.full(len(files), np.nan) for name in people.names}
     pairs = _Pairs(files, protocol, options.size, knuckles or _no_hands)
-    loader: DataLoader[Any] = DataLoader(pairs, options.batch_size, num_workers=options.workers, collate_fn=list)
+    loader: DataLoader[Any] = DataLoader(
+        pairs,
+        options.batch_size,
+        num_workers=options.workers,
+        collate_fn=list,
+        worker_init_fn=leave_interrupts_alone,
+    )
     for items in loader:
         good = [(index, content) for index, content in items if not isinstance(content, str)]
         failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
