@@ -13,6 +13,7 @@ from rich.progress import track
 
 from pgpis.conditions import read_face, read_iuv
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
+from pgpis.data.pairs import read_drawn_pose
 from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
@@ -43,7 +44,7 @@ WITHOUT = {
 READERS: Mapping[Kind, Callable[[Path], Any]] = {
     "picture": read_picture,
     "keypoints": read_keypoints,
-    "drawn": read_image,
+    "drawn": read_drawn_pose,
     "iuv": read_iuv,
     "texture": read_image,
     "face": read_face,
