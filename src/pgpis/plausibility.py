@@ -35,7 +35,7 @@ POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.p
 
 DARK, BRIGHT = 40, 64
 LEAST_DARK, LEAST_COLOURED = 0.28, 0.3
-"""Seen: thick limbs leave 0.32 of a small picture dark; a poor JPEG of 133 points has 0.4 coloured, people have 0.27."""
+"""Thick limbs leave 0.32 of a small picture dark; a poor JPEG of 133 points has 0.4 coloured, people have 0.27."""
 LOOKED_AT = 1024
 """Pixels of the longer side of a drawing at which it is looked."""
 MOST_STRAY = 0.05
