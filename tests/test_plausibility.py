@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from pgpis import plausibility
+from pgpis.batch import ImageSpec
 from pgpis.conditions import read_iuv
-from pgpis.data import FolderPairs
+from pgpis.data import FolderPairs, check_root
 from pgpis.drawing import draw_pose
 from pgpis.errors import PgpisError
 from pgpis.keypoint_files import MOST_BYTES, read_keypoints
 from pgpis.keypoints import Frame, Keypoints
+from pgpis.pipelines.inputs import prepare_pairs
 from pgpis.plausibility import check_drawn_pose
 
 BODY = np.array(
@@ -270,6 +272,25 @@ def test_other_pictures_are_named_with_the_way_to_go(tmp_path, image, message):
     with pytest.raises(PgpisError, match=message):
         mixed.load(0)
     assert mixed.load(1, {"pose"}).pose_image is not None
+
+
+def test_pipelines_warn_once(caplog):
+    """Who calls a pipeline may have trained it on other drawings."""
+    with caplog.at_level(logging.WARNING, "pgpis"):
+        batch = prepare_pairs(NOISE, [NOISE, photograph()], {"pose_image": ImageSpec("pose", 8, 8)})
+        prepare_pairs(NOISE, drawing(), {"pose_image": ImageSpec("pose", 8, 8)})
+    assert len(batch["pose_image"]) == 2
+    assert [record.getMessage().count("looks like a photograph") for record in caplog.records] == [1]
+
+
+def test_checks_of_data_sets_look_at_drawn_poses(tmp_path):
+    for folder in ("img", "pose_img"):
+        (tmp_path / folder).mkdir()
+        photograph().save(tmp_path / folder / "a.png")
+    (tmp_path / "test_pairs_data.json").write_text(
+        json.dumps([{"source_image": "./img/a.png", "target_image": "./img/a.png"}])
+    )
+    assert any("pose_img/a.png: " in problem and "photograph" in problem for problem in check_root(tmp_path).problems)
 
 
 def with_stray():

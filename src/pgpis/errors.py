@@ -35,6 +35,8 @@ def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item])
             attempt(item)
         except PgpisError as error:
             return error
+        except Exception:  # noqa: BLE001  libraries raise anything on odd files, which the item's own reading will tell
+            return None
         return None
 
     reasons = map(reason, items)

@@ -34,8 +34,8 @@ NEAR = 1.5
 POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]'"
 
 DARK, BRIGHT = 40, 64
-LEAST_DARK, LEAST_COLOURED = 0.2, 0.3
-"""Seen: thick limbs leave 0.3 of a small picture dark; 133 points in a poor JPEG are coloured by 0.4, people by 0.3."""
+LEAST_DARK, LEAST_COLOURED = 0.28, 0.3
+"""Thick limbs leave 0.32 of a small picture dark; a poor JPEG of 133 points has 0.4 coloured, people have 0.27."""
 LOOKED_AT = 1024
 """Pixels of the longer side of a drawing at which it is looked."""
 MOST_STRAY = 0.05

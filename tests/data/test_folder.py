@@ -22,7 +22,9 @@ def folders(tmp_path):
     document = {"people": [{"pose_keypoints_2d": BODY}], "canvas_height": 256, "canvas_width": 176}
     (poses / "ben_keypoints.json").write_text(json.dumps(document))
     np.save(poses / "whole.npy", np.random.default_rng(0).uniform(1, 170, (133, 3)))
-    Image.new("RGB", (44, 64)).save(poses / "drawn.png")
+    drawn = Image.new("RGB", (44, 64))
+    drawn.paste((0, 0, 153), (20, 10, 24, 50))
+    drawn.save(poses / "drawn.png")
     return sources, poses
 
 
@@ -39,7 +41,7 @@ def test_every_source_with_every_pose(folders, specs):
     images = [transform(dataset.load(index)) for index in range(len(dataset))]
     assert all(set(image) == {"source_image", "pose_image"} for image in images)
     painted = [image["pose_image"].max() > -1 for image in images]
-    assert painted == [True, True, False, True] * 2
+    assert all(painted)
 
 
 def test_same_names(folders):

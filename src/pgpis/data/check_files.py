@@ -12,6 +12,7 @@ from rich.progress import track
 from pgpis.conditions import read_face, read_iuv
 from pgpis.data.layouts import Kind
 from pgpis.data.pictures import picture_exists, read_picture
+from pgpis.data.pairs import read_drawn_pose
 from pgpis.images import read_image
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints
@@ -28,7 +29,7 @@ ONE: Mapping[Kind, str] = {kind: name.removesuffix("s") for kind, name in KINDS.
 READERS: Mapping[Kind, Callable[[Path], Any]] = {
     "picture": read_picture,
     "keypoints": read_keypoints,
-    "drawn": read_image,
+    "drawn": read_drawn_pose,
     "iuv": read_iuv,
     "texture": read_image,
     "face": read_face,

@@ -263,9 +263,7 @@ class PairDataset(ABC):
                 hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
             )
         if pose.suffix.lower() in IMAGE_SUFFIXES:
-            drawing = read_image(pose)
-            check_drawn_pose(drawing, str(pose))
-            return drawing
+            return read_drawn_pose(pose)
         return read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
@@ -277,6 +275,17 @@ class PairDataset(ABC):
             return None
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {WHAT[origin]}{where}", hint=self.on_missing.hint(origin))
+
+
+def read_drawn_pose(path: Path) -> Image.Image:
+    """Read a picture of a skeleton.
+
+    Raises:
+        PgpisError: The file is missing or not such a picture.
+    """
+    drawing = read_image(path)
+    check_drawn_pose(drawing, str(path))
+    return drawing
 
 
 def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:
