@@ -10,8 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs", "keypoint_files",
-    "keypoints", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "arrays", "batch", "colour_profiles", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs",
+    "keypoint_files", "keypoints", "losses", "picture_files", "retarget", "unpickle", "uv_texture", "videos",
+    "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

@@ -87,7 +87,7 @@ def test_files_are_replaced_whole(tmp_path):
     target = tmp_path / "deep" / "a.png"
     save_image(Image.fromarray(noise(4, 4)), target)
     before = target.read_bytes()
-    with pytest.raises(KeyError):
+    with pytest.raises(PgpisError, match=r"a\.nonsense.*\.jpg, .*\.bmp"):
         save_image(Image.fromarray(noise(4, 4)), tmp_path / "deep" / "a.nonsense")
     write_text(tmp_path / "deep" / "a.txt", "ä")
     assert target.read_bytes() == before

@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
+from pgpis.picture_files import decode, read_bytes
 from pgpis.uv_texture import PARTS
 
 
@@ -17,19 +18,16 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
     """Read DensePose's map: RGB whose channels are V, U (0..255) and the part 0..24.
 
     Raises:
-        PgpisError: The file is missing, no lossless RGB picture, or its third channel holds no labels of parts.
+        PgpisError: The file is missing, no lossless RGB picture, exceeds a limit of ``picture_files``, or its third channel holds no labels of parts.
     """
     expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
     try:
-        with Image.open(path) as file:
-            kind, mode = file.format, file.mode
-            image = file.convert("RGB")
-    except FileNotFoundError:
-        raise PgpisError(f"DensePose's map not found: {path}") from None
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
-    if kind == "JPEG" or mode != "RGB":
-        raise PgpisError(f"{path} is {kind} with mode {mode}; {expected}")
+        picture = decode(read_bytes(path), path)
+    except PgpisError as error:
+        raise PgpisError(f"{error.message}; {expected}", hint=error.hint) from error
+    if picture.format in ("JPEG", "MPO") or picture.mode != "RGB":
+        raise PgpisError(f"{path} is {picture.format} with mode {picture.mode}; {expected}")
+    image = picture.convert("RGB")
     highest = int(np.asarray(image)[..., 2].max())
     if highest > PARTS:
         raise PgpisError(f"{path}: its third channel reaches {highest}; {expected}")

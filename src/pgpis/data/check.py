@@ -173,13 +173,13 @@ def _check_files(root: Path, files: Iterable[Path], kind: Kind, problems: list[s
     absent = 0
     for path in track(list(files), f"checking {KINDS[kind]}", console=Console(stderr=True), transient=True):
         name = path.relative_to(root).as_posix()
-        if not (picture_exists(path) if kind == "picture" else path.is_file()):
+        try:
+            if picture_exists(path) if kind == "picture" else path.is_file():
+                read(path)
+                continue
             absent += 1
             if kind != "face":
                 problems.append(f"{name}: {ONE[kind]} missing")
-            continue
-        try:
-            read(path)
         except PgpisError as error:
             problems.append(f"{name}: {error.message}")
     if kind == "face" and absent:

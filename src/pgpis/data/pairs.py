@@ -256,7 +256,7 @@ class PairDataset(ABC):
                 hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
             )
         if pose.suffix.lower() in IMAGE_SUFFIXES:
-            return read_image(pose)
+            return read_image(pose, background="black")
         return read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:

@@ -21,6 +21,7 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.protocols import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
+from pgpis.images import tile
 from pgpis.metrics import write_pair_values
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
@@ -234,9 +235,8 @@ def _thumbnail(path: Path) -> str:
         image = read_picture(path)
     except PgpisError:
         image = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "grey")
-    image = image.resize((max(1, image.width * THUMBNAIL // image.height), THUMBNAIL), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
+    tile(image, THUMBNAIL, 4 * THUMBNAIL).save(file, "JPEG", quality=85)
     return base64.b64encode(file.getvalue()).decode()
 
 
