@@ -34,9 +34,7 @@ def to_srgb(image: Image.Image, name: object) -> Callable[[Image.Image], Image.I
     if not profile:
         return None
     try:
-        mode, transform = _transform(bytes(profile))
-        if (mode == "CMYK") != (image.mode == "CMYK") or (mode == "L" and Image.getmodebase(image.mode) != "L"):
-            raise ValueError(f"it describes {mode} pixels, the picture holds {image.mode}")
+        mode, transform = _transform(bytes(profile), "CMYK" if image.mode == "CMYK" else Image.getmodebase(image.mode))
     except Exception as error:  # noqa: BLE001  the profile is a stranger's, and its parsers raise anything
         warn_once(f"{name}: its colour profile cannot be used, its colours are read as sRGB ({error})")
         return None
@@ -52,12 +50,19 @@ def to_srgb(image: Image.Image, name: object) -> Callable[[Image.Image], Image.I
 
 
 @functools.lru_cache(maxsize=8)
-def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Return the mode that a profile describes and its way to sRGB; None: it is sRGB."""
+def _transform(profile: bytes, base: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+    """Return the mode that a profile describes and its way to sRGB, None if it is sRGB.
+
+    Args:
+        profile: As it is embedded.
+        base: Mode of the picture: RGB, L or CMYK. A grey picture may have a profile for RGB.
+    """
     if len(profile) > MOST_BYTES:
         raise ValueError(f"it has {len(profile)} bytes, more than {MOST_BYTES}")
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = MODES[source.profile.xcolor_space.strip()]
+    if mode not in (base, "RGB") or (base == "CMYK" and mode == "RGB"):
+        raise ValueError(f"it describes {mode} pixels, the picture holds {base}")
     transform = ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),

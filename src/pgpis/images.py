@@ -29,6 +29,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF orientation."""
+_SIDEWAYS = {_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]}
+_BACKWARDS = {_TURNS[3], _TURNS[4], _TURNS[6], _TURNS[7]}
+"""Turns that make rows columns, and those after which the first row is the last."""
 
 
 def read_image(path: str | os.PathLike[str], background: str = "white") -> Image.Image:
@@ -60,22 +63,26 @@ def upright_rgb(image: Image.Image, name: object = "picture", background: str = 
     check_size(image.size, name)
     with telling(name):
         image.load()
-        rgb, turn = to_rgb(image, background, name), _turn(image, name)
-        return rgb if turn is None else rgb.transpose(turn)
+        return to_rgb(image, background, name, _turn(image, name))
 
 
-def to_rgb(image: Image.Image, background: str = "white", name: object = "picture") -> Image.Image:
-    """Convert to 8-bit sRGB: embedded profiles are applied, transparency laid on ``background``, 16-bit grey scaled."""
+def to_rgb(
+    image: Image.Image, background: str = "white", name: object = "picture", turn: Image.Transpose | None = None
+) -> Image.Image:
+    """Convert to 8-bit sRGB: embedded profiles are applied, transparency laid on ``background``, 16-bit grey scaled.
+
+    All of it band by band, so that a large picture is in memory twice at most. The result has no metadata: what it said
+    of orientation and colours holds no longer.
+    """
     colours = to_srgb(image, name)
-    if colours is None and not image.has_transparency_data and not image.mode.startswith(("I", "F")):
-        rgb = image.convert("RGB")
-        rgb.info.clear()  # what it says of orientation and colours holds no longer
-        return rgb
-    rgb = Image.new("RGB", image.size)
-    rows = max(1, _BAND // max(1, image.width))
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        rgb.paste(_band_to_rgb(band, colours, background), (0, top))
+    width, height = image.size
+    rows = max(1, _BAND // max(1, width))
+    rgb = Image.new("RGB", (height, width) if turn in _SIDEWAYS else (width, height))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        band = _band_to_rgb(image.crop((0, top, width, bottom)), colours, background)
+        start = height - bottom if turn in _BACKWARDS else top
+        rgb.paste(band if turn is None else band.transpose(turn), (start, 0) if turn in _SIDEWAYS else (0, start))
     return rgb
 
 

@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
 """What is read and written, by suffix. A file is read by its content; nothing else of what Pillow knows is tried."""
-MOST_PIXELS = 2**27
-"""134 megapixels: with the file and one copy of the pixels, about a gigabyte."""
-MOST_PIXELS_OF = {"WEBP": 2**26, "bmp_rle": 2**22}
-"""By format or codec: WebP's decoder holds five copies, Pillow's decoder of compressed BMPs is written in Python."""
+MOST_PIXELS = 120_000_000
+"""The largest common sensors have 108 million. A progressive JPEG of this size takes 1.2 GB while it is decoded."""
+MOST_PIXELS_OF = {"WEBP": MOST_PIXELS // 2, "CMYK": MOST_PIXELS // 2, "bmp_rle": 2**22}
+"""By format, mode or codec: WebP's decoder and progressive CMYK take twice the memory; Pillow's decoder of compressed
+BMPs is written in Python."""
 MOST_SCANNED = 2**32
 """Pixels times scans of a JPEG: each scan passes over the whole picture, and takes but a few bytes."""
 MOST_BYTES = 2**29
@@ -41,7 +42,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         PgpisError: It is missing, no regular file, too large, or cannot be read.
     """
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise PgpisError(f"cannot read picture {path}: it is not a file")
         if status.st_size > MOST_BYTES:
@@ -142,7 +143,7 @@ def _open(content: bytes, name: object) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=tuple(dict.fromkeys(FORMATS.values())))
     check_size(image.size, name)
     pixels = image.width * image.height
-    for kind in (str(image.format), *(str(tile[0]) for tile in getattr(image, "tile", ()))):
+    for kind in (str(image.format), image.mode, *(str(tile[0]) for tile in getattr(image, "tile", ()))):
         if pixels > MOST_PIXELS_OF.get(kind, MOST_PIXELS):
             raise _too_large(name, f"{image.width}x{image.height} pixels as {kind}", MOST_PIXELS_OF[kind])
     if content.startswith(_SIGNATURES["JPEG"]):
