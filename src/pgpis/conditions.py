@@ -18,8 +18,8 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
     """Read DensePose's map: RGB whose channels are V, U (0..255) and the part 0..24.
 
     Raises:
-        PgpisError: The file is missing, too large or not a lossless RGB picture, or its third channel holds no labels of
-            parts.
+        PgpisError: The file is missing, too large, not a lossless RGB picture, or its third channel does not hold
+            labels of parts.
     """
     expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
     try:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pgpis.cli import main
-from pgpis.synth.files import json_line, link, replacing, write_bytes
+from pgpis.files import write_bytes, writing
+from pgpis.synth.files import json_line, link
 from pgpis.synth.overlay import OVERLAYS, draw_overlay
 from pgpis.synth.sheet import sample_people
 
@@ -51,6 +52,7 @@ def manifest(tmp_path_factory):
         (["sheet", "--out", "s.jpg", "--from", "d", "--seed", "1"], ["--from", "--seed"]),
         (["sheet", "--out", "s.gif", "--people", "1", "--views", "1"], ["s.gif", ".png"]),
         (["sheet", "--out", "s.jpg", "--people", "1", "--views", "1", "--zoom", "400"], ["too large", "--people"]),
+        (["sheet", "--out", "s.jpg", "--people", "1", "--views", "1", "--zoom", "90"], ["too large", "--people"]),
         (["sheet", "--out", "file/s.jpg", "--people", "1", "--views", "1"], ["cannot write file/s.jpg"]),
     ],
 )
@@ -72,6 +74,8 @@ def test_wrong_words_are_one_message(words, expected, tmp_path, monkeypatch, cap
         (lambda text: text[: text.index("\n") + 40], "line 2 is damaged"),
         (lambda text: text.replace('"name"', '"nom"', 1), "line 1 is damaged (KeyError('name'))"),
         (lambda text: text[:0], "is empty"),
+        (lambda text: text.replace('"size":[', '"size":[6', 1), "line 1 is damaged (ValueError('its size is [6"),
+        (lambda text: text.replace('"size":[', '"size":[1', 1), "a sheet shows pictures of one size"),
     ],
 )
 def test_a_damaged_manifest_is_told_with_its_line(manifest, tmp_path, capsys, damage, expected):
@@ -155,7 +159,7 @@ def test_overlays_are_drawn_where_their_labels_are(overlay):
 def test_files_replace_or_stay(tmp_path, monkeypatch):
     path = tmp_path / "a" / "file.txt"
     write_bytes(path, b"first")
-    with pytest.raises(TypeError), replacing(path) as file:
+    with pytest.raises(TypeError), writing(path) as file:
         file.writelines([b"half", None])
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]

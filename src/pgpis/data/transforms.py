@@ -170,8 +170,9 @@ class PairTransform:
         frame = Frame(drawing.height, drawing.width).padded(width / height)
         surplus = frame.height * frame.width / MOST_PADDED
         if surplus > 1:
-            sides = (max(1, round(side / surplus**0.5)) for side in drawing.size)
-            return self._pad(drawing.resize((next(sides), next(sides)), Image.Resampling.NEAREST))
+            smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
+            drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
+            frame = Frame(drawing.height, drawing.width).padded(width / height)
         canvas = Image.new("RGB", (round(frame.width), round(frame.height)))
         canvas.paste(drawing, (round(-frame.left), round(-frame.top)))
         return canvas
