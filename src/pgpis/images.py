@@ -71,10 +71,14 @@ def to_rgb(
 ) -> Image.Image:
     """Convert to 8-bit sRGB: embedded profiles are applied, transparency laid on ``background``, 16-bit grey scaled.
 
-    All of it band by band, so that a large picture is in memory twice at most. The result has no metadata: what it said
+    What takes memory is done band by band, so that a large picture is there twice at most. The result has no metadata: what it said
     of orientation and colours holds no longer.
     """
     colours = to_srgb(image, name)
+    if colours is None and turn is None and not image.has_transparency_data and image.mode[0] not in "IF":
+        rgb = image.convert("RGB")
+        rgb.info.clear()
+        return rgb
     width, height = image.size
     rows = max(1, _BAND // max(1, width))
     rgb = Image.new("RGB", (height, width) if turn in _SIDEWAYS else (width, height))
