@@ -71,8 +71,8 @@ def to_rgb(
 ) -> Image.Image:
     """Convert to 8-bit sRGB: embedded profiles are applied, transparency laid on ``background``, 16-bit grey scaled.
 
-    What takes memory is done band by band, so that a large picture is there twice at most. The result has no metadata: what it said
-    of orientation and colours holds no longer.
+    What takes memory is done band by band, so that a large picture is there twice at most. The result has no metadata:
+    what it said of orientation and colours holds no longer.
     """
     colours = to_srgb(image, name)
     if colours is None and turn is None and not image.has_transparency_data and image.mode[0] not in "IF":
