@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
             labels of parts.
     """
     expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
+    if not Path(path).exists():
+        raise PgpisError(f"DensePose's map not found: {path}")
     try:
         picture = decode(read_bytes(path), path)
     except PgpisError as error:

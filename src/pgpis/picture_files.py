@@ -39,7 +39,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read a file that is to be decoded.
 
     Raises:
-        PgpisError: It is missing, no regular file, too large, or cannot be read.
+        PgpisError: It is missing, not a regular file, too large, or cannot be read.
     """
     try:
         status = Path(path).stat()
@@ -160,11 +160,11 @@ def _too_large(name: object, size: str, most: int) -> PgpisError:
 def _without_metadata(content: bytes) -> bytes:
     """Leave out what describes a JPEG or PNG but is not needed to decode it, and may be damaged."""
     if content.startswith(_SIGNATURES["JPEG"]):
-        header, kept = b"\xff\xe1", b"\xff\xe2"
         parts, position = [content[:2]], 2
         while content[position : position + 1] == b"\xff" and content[position + 1 : position + 2] != b"\xda":
             end = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-            if content[position : position + 2] not in (header, kept):  # Exif and XMP; profiles and further pictures
+            # Exif and XMP; profiles and further pictures
+            if content[position : position + 2] not in (b"\xff\xe1", b"\xff\xe2"):
                 parts.append(content[position:end])
             position = end
         return b"".join([*parts, content[position:]])

@@ -19,7 +19,7 @@ from pgpis.picture_files import MOST_BYTES
 MAGIC, VERSION = 0xBEEFC0DE, 1
 HEADER = 16
 """Bytes of a page before its content."""
-BRANCH, LEAF, OVERFLOW = 0x01, 0x02, 0x04
+BRANCH, LEAF = 0x01, 0x02
 BIG = 0x01
 """Flag of an entry that has pages of its own."""
 EMPTY = 2**64 - 1
