@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from pgpis import images
 from pgpis.batch import ImageSpec
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images
+from pgpis.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images, tile
 
 
 def noise(height, width, channels=3, seed=0):
@@ -25,6 +26,46 @@ def test_tensor_and_back_is_exact():
 def test_transparency_is_laid_on_white(tmp_path):
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_drawn_poses_lie_on_black(tmp_path):
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", background="black").getpixel((0, 0)) == (0, 0, 0)
+
+
+def whole(image):
+    """What reading does to a picture, all at once."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) / 257.0).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return image.convert("RGB")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_band_by_band_is_the_same_as_at_once(mode, orientation, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_BAND", 40)
+    if mode == "I;16":
+        image = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (23, 11), dtype=np.uint16))
+    else:
+        image = Image.fromarray(noise(23, 11, 3 if mode == "CMYK" else 4)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    image.save(path, exif=exif, **({"transparency": 3} if mode in ("P", "L") else {}))
+    with Image.open(path) as file:
+        np.testing.assert_array_equal(read_image(path), whole(file))
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (100, 100), (3, 2)])
+def test_tiles_of_any_shape_fit_a_row(size):
+    made = tile(Image.new("RGB", size, "red"), 64, 256)
+    assert made.height == 64
+    assert 1 <= made.width <= 256
+    assert (np.asarray(made) == (255, 0, 0)).all(axis=-1).any()
 
 
 def test_photos_are_turned_upright(tmp_path):
@@ -87,7 +128,7 @@ def test_files_are_replaced_whole(tmp_path):
     target = tmp_path / "deep" / "a.png"
     save_image(Image.fromarray(noise(4, 4)), target)
     before = target.read_bytes()
-    with pytest.raises(KeyError):
+    with pytest.raises(PgpisError, match=r"a\.nonsense.*\.jpg, .*\.bmp"):
         save_image(Image.fromarray(noise(4, 4)), tmp_path / "deep" / "a.nonsense")
     write_text(tmp_path / "deep" / "a.txt", "ä")
     assert target.read_bytes() == before

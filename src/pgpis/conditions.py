@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pgpis.arrays import read_array
 from pgpis.errors import PgpisError
+from pgpis.picture_files import decode, read_bytes
 from pgpis.plausibility import check_iuv
 
 
@@ -17,19 +19,18 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
     """Read DensePose's map: RGB whose channels are V, U (0..255) and the part 0..24.
 
     Raises:
-        PgpisError: The file is missing, no lossless RGB picture, or not the map of a person.
+        PgpisError: The file is missing, too large, not a lossless RGB picture, or not the map of a person.
     """
     expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
+    if not Path(path).exists():
+        raise PgpisError(f"DensePose's map not found: {path}")
     try:
-        with Image.open(path) as file:
-            kind, mode = file.format, file.mode
-            image = file.convert("RGB")
-    except FileNotFoundError:
-        raise PgpisError(f"DensePose's map not found: {path}") from None
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise PgpisError(f"cannot read {path}: {error}; {expected}") from error
-    if kind == "JPEG" or mode != "RGB":
-        raise PgpisError(f"{path} is {kind} with mode {mode}; {expected}")
+        picture = decode(read_bytes(path), path)
+    except PgpisError as error:
+        raise PgpisError(f"{error.message}; {expected}", hint=error.hint) from error
+    if picture.format in ("JPEG", "MPO") or picture.mode != "RGB":
+        raise PgpisError(f"{path} is {picture.format} with mode {picture.mode}; {expected}")
+    image = picture.convert("RGB")
     check_iuv(image, str(path))
     return image
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError, nearest
+from pgpis.picture_files import decode, read_bytes
 
 PARTS = 24
 CHART_SIZE = 200
@@ -112,14 +113,15 @@ def _inpaint(chart: Bytes, mask: NDArray[np.bool_]) -> Bytes:
 
 def read_chart_masks(path: Path) -> NDArray[np.bool_]:
     """Read MCLD's ``texture_bg_200.png`` as (24, 200, 200): where each chart has texels."""
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     expected = (ROWS * CHART_SIZE, COLUMNS * CHART_SIZE)
-    if picture is None or picture.shape != expected:
-        found = "cannot be read" if picture is None else f"is {picture.shape}"
-        raise PgpisError(
-            f"{path} {found}; a chart mask is a picture of {expected[0]} x {expected[1]} (height x width)",
-            hint="leave the chart mask out to use the one that pgpis draws itself",
-        )
+    reason = "expected a chart mask, a picture of {} x {} (height x width)".format(*expected)
+    hint = "leave the chart mask out to use the one that pgpis draws itself"
+    try:
+        picture = np.asarray(decode(read_bytes(path), path).convert("L"))
+    except PgpisError as error:
+        raise PgpisError(f"{error.message}; {reason}", hint=hint) from error
+    if picture.shape != expected:
+        raise PgpisError(f"{path} is {picture.shape}; {reason}", hint=hint)
     return unstack(picture) > 0
 
 

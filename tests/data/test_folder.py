@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pgpis.data import FolderPairs, PairTransform
@@ -117,6 +118,22 @@ def test_joined_names_stay_apart(tmp_path):
         Image.new("RGB", (4, 4)).save(poses / f"{name}.png")
     names = ids(FolderPairs(sources, poses))
     assert len(names) == len(set(names)) == 4
+
+
+def test_a_transparent_drawing_is_read_as_on_black(tmp_path, specs):
+    drawing = Image.new("RGB", (375, 550))
+    drawing.paste((255, 0, 0), (100, 100, 200, 400))
+    drawing.save(tmp_path / "black.png")
+    drawing.putalpha(drawing.convert("L").point(lambda value: 255 * bool(value)))
+    drawing.save(tmp_path / "clear.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    transform = PairTransform({"pose_image": specs["pose_image"]}, train=False)
+    images = []
+    for name in ("black", "clear"):
+        dataset = FolderPairs(tmp_path / "a.png", tmp_path / f"{name}.png")
+        dataset.setup()
+        images.append(transform(dataset.load(0))["pose_image"])
+    assert torch.equal(*images)
 
 
 def test_a_wide_canvas_is_padded_not_squashed(tmp_path, specs):

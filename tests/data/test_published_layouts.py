@@ -98,6 +98,11 @@ def test_pictures_in_an_lmdb(fpdm, tmp_path, capsys):
     object.__setattr__(made.pairs[0], "source", missing)
     with pytest.raises(PgpisError, match="picture not found"):
         made.load(0)
+    database = tmp_path / "256-176/data.mdb"
+    database.write_bytes(database.read_bytes()[:-4096])
+    problems = check_root(tmp_path).problems
+    assert problems
+    assert all("data.mdb: it is cut short" in problem for problem in problems)
 
 
 def test_cflds_large_pictures_and_the_other_spelling(fpdm, tmp_path):

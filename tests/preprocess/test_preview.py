@@ -150,6 +150,21 @@ def test_a_part_that_does_not_exist_is_no_crash(photos, sheets):
     assert len(sheets("densepose")) == 1
 
 
+@pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (2000, 2000)])
+def test_long_and_large_pictures_do_not_blow_up_a_sheet(size, photos, sheets):
+    Image.new("RGB", size, (90, 90, 90)).save(photos / "a.png")
+    corner = size[0] // 2, size[1] // 2
+    boxes = [Outcome("a.png", "face", box=(corner[0] * 0.5, corner[1] * 0.5, *map(float, corner)))]
+    (sheet,) = sheets(*CONDITIONS, outcomes=boxes)
+    assert sheet.shape[0] == ROW
+    assert sheet.shape[1] <= 6 * 4 * 256
+    if size == (2000, 2000):  # the box lies where it did
+        face = sheet[16:, 4 * 256 : 5 * 256]
+        red = np.argwhere(face[..., 0] - face[..., 1] > 60)
+        assert np.abs(red.min(axis=0) - 64).max() <= 2
+        assert np.abs(red.max(axis=0) - 128).max() <= 2
+
+
 def test_colours_of_parts_differ():
     assert len({tuple(colour) for colour in part_colours().tolist()}) == 25
     assert (part_colours()[0] == 0).all()

@@ -53,6 +53,7 @@ def manifest(tmp_path_factory):
         (["sheet", "--out", "s.jpg", "--from", "d", "--seed", "1"], ["--from", "--seed"]),
         (["sheet", "--out", "s.gif", "--people", "1", "--views", "1"], ["s.gif", ".png"]),
         (["sheet", "--out", "s.jpg", "--people", "1", "--views", "1", "--zoom", "400"], ["too large", "--people"]),
+        (["sheet", "--out", "s.jpg", "--people", "1", "--views", "1", "--zoom", "90"], ["too large", "--people"]),
         (["sheet", "--out", "file/s.jpg", "--people", "1", "--views", "1"], ["cannot write file/s.jpg"]),
     ],
 )
@@ -74,6 +75,8 @@ def test_wrong_words_are_one_message(words, expected, tmp_path, monkeypatch, cap
         (lambda text: text[: text.index("\n") + 40], "line 2 is damaged"),
         (lambda text: text.replace('"name"', '"nom"', 1), "line 1 is damaged (KeyError('name'))"),
         (lambda text: text[:0], "is empty"),
+        (lambda text: text.replace('"size":[', '"size":[6', 1), "line 1 is damaged (ValueError('its size is [6"),
+        (lambda text: text.replace('"size":[', '"size":[1', 1), "a sheet shows pictures of one size"),
     ],
 )
 def test_a_damaged_manifest_is_told_with_its_line(manifest, tmp_path, capsys, damage, expected):

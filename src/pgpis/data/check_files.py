@@ -11,8 +11,8 @@ from rich.progress import track
 
 from pgpis.conditions import read_face, read_iuv
 from pgpis.data.layouts import Kind
-from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.data.pairs import read_drawn_pose
+from pgpis.data.pictures import picture_exists, read_picture
 from pgpis.images import read_image
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints

@@ -283,7 +283,7 @@ def read_drawn_pose(path: Path) -> Image.Image:
     Raises:
         PgpisError: The file is missing or not such a picture.
     """
-    drawing = read_image(path)
+    drawing = read_image(path, background="black")
     check_drawn_pose(drawing, str(path))
     return drawing
 

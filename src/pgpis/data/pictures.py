@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import lmdb
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pgpis.data.lmdb_reader import read_entry
 from pgpis.errors import PgpisError
-from pgpis.images import read_image, to_rgb
+from pgpis.images import read_image, upright_rgb
+from pgpis.picture_files import decode
 
 DATABASE = "data.mdb"
 
@@ -21,19 +19,14 @@ def read_picture(path: Path) -> Image.Image:
     """Read a picture as 8-bit RGB; ``ROOT/512-352/data.mdb/KEY.png`` is an entry of an LMDB.
 
     Raises:
-        PgpisError: It is missing or no picture.
+        PgpisError: It is missing, damaged or not a picture.
     """
     if DATABASE not in path.parts:
         return read_image(path)
     content = _entry(path)
     if content is None:
         raise PgpisError(f"picture not found: {path}")
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            file.load()
-            return to_rgb(file)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise PgpisError(f"cannot read picture {path}: {error}") from error
+    return upright_rgb(decode(content, path), path)
 
 
 def picture_exists(path: Path) -> bool:
@@ -52,20 +45,7 @@ def picture_stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _entry(path: Path) -> bytes | None:
-    position = path.parts.index(DATABASE)
-    folder, key = Path(*path.parts[:position]), PurePosixPath(*path.parts[position + 1 :])
-    with _open(folder, os.getpid()).begin() as transaction:
-        for name in (str(key), f"img/{key}"):
-            content: bytes | None = transaction.get(name.encode())
-            if content is not None:
-                return content
-    return None
-
-
-@functools.lru_cache(maxsize=8)
-def _open(folder: Path, _process: int) -> Any:
-    """Open a database once per process: what a worker inherits by fork must not be used."""
-    try:
-        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, create=False)
-    except lmdb.Error as error:
-        raise PgpisError(f"cannot read the LMDB {folder}: {error}") from error
+    position = path.parts.index(DATABASE) + 1
+    database, key = Path(*path.parts[:position]), PurePosixPath(*path.parts[position:])
+    entries = (read_entry(database, os.fsencode(name)) for name in (str(key), f"img/{key}"))
+    return next((content for content in entries if content is not None), None)

@@ -20,6 +20,7 @@ from pgpis.images import fit_images
 from pgpis.keypoints import Frame, Keypoints
 
 FPDM_CANVAS = (550, 375)
+MOST_PADDED = 2**25  # pixels of a padded drawing; a larger one is first made smaller
 ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % and are squashed
 
 
@@ -167,6 +168,11 @@ class PairTransform:
         if not self._other_aspect(drawing.width / drawing.height):
             return drawing
         frame = Frame(drawing.height, drawing.width).padded(width / height)
+        surplus = frame.height * frame.width / MOST_PADDED
+        if surplus > 1:
+            smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
+            drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
+            frame = Frame(drawing.height, drawing.width).padded(width / height)
         canvas = Image.new("RGB", (round(frame.width), round(frame.height)))
         canvas.paste(drawing, (round(-frame.left), round(-frame.top)))
         return canvas

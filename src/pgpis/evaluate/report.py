@@ -20,6 +20,7 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
+from pgpis.images import tile
 from pgpis.markup import latex, markdown
 from pgpis.metrics import write_pair_values
 
@@ -28,7 +29,6 @@ ENOUGH_FOR_FID = 2048
 """Below the width of the features their covariance is singular."""
 SHOWN = 6
 THUMBNAIL = 192
-WIDEST = 8 * THUMBNAIL
 BINS = 30
 BAR_WIDTH, BAR_HEIGHT = 12, 120
 STYLE = """
@@ -243,10 +243,8 @@ def _thumbnail(path: Path) -> str:
         image = read_picture(path)
     except Exception:  # noqa: BLE001  a page shows what it can, and the list of failures says the rest
         image = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "grey")
-    width = min(max(1, image.width * THUMBNAIL // image.height), WIDEST)
-    image = image.resize((width, THUMBNAIL), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
+    tile(image, THUMBNAIL, 4 * THUMBNAIL).save(file, "JPEG", quality=85)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pgpis.drawing import draw_pose
-from pgpis.images import read_image, save_image
+from pgpis.images import read_image, save_image, tile
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame
@@ -20,8 +20,10 @@ from pgpis.uv_texture import PARTS
 
 TILE = 256
 """Height of a picture on a sheet, in pixels."""
+MOST_WIDTH = 4 * TILE
+LARGEST = 4 * TILE
+"""Longer side of the picture that conditions are laid over; what is larger costs memory and is not seen."""
 ROWS = 8
-WIDEST = 4 * TILE
 STRENGTH = 0.6
 """Of the overlaid map."""
 CAPTION = 16
@@ -56,32 +58,37 @@ def write_previews(
 def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -> Image.Image:
     try:
         picture = read_image(files.picture)
-        tiles = [picture, *(_tile(picture, files, condition, record) for condition in conditions)]
+        scale = min(1.0, LARGEST / max(picture.size))
+        small = picture if scale == 1 else picture.resize([max(1, round(side * scale)) for side in picture.size])
+        layers = [small, *(_layer(small, scale, files, condition, record) for condition in conditions)]
     except Exception:  # noqa: BLE001  libraries raise anything on odd files, and the sheet shows the others
-        tiles = [_note("unreadable")]
-    scaled = [tile.resize((min(max(1, round(tile.width * TILE / tile.height)), WIDEST), TILE)) for tile in tiles]
-    row = Image.new("RGB", (sum(tile.width for tile in scaled), TILE + CAPTION), "white")
+        layers = [_note("unreadable")]
+    scaled = [tile(layer, TILE, MOST_WIDTH) for layer in layers]
+    row = Image.new("RGB", (sum(layer.width for layer in scaled), TILE + CAPTION), "white")
     ImageDraw.Draw(row).text((2, 2), printable(files.name), fill="black")
     left = 0
-    for tile in scaled:
-        row.paste(tile, (left, CAPTION))
-        left += tile.width
+    for layer in scaled:
+        row.paste(layer, (left, CAPTION))
+        left += layer.width
     return row
 
 
-def _tile(picture: Image.Image, files: PictureFiles, condition: Condition, record: Record) -> Image.Image:
+def _layer(
+    picture: Image.Image, scale: float, files: PictureFiles, condition: Condition, record: Record
+) -> Image.Image:
     path = files.path(condition)
     outcome = record.outcomes.get((files.name, condition))
     if not path.is_file():
         return _note(f"no {condition}" if outcome is None else str(outcome.reason))
     try:
-        tile = _overlay(picture, path, condition)
+        layer = _overlay(picture, path, condition)
     except Exception as error:  # noqa: BLE001  as above
         return _note(reason_of(error))
     if outcome is not None and outcome.box is not None and condition != "pose":
         width = max(1, picture.height // 200)
-        ImageDraw.Draw(tile).rectangle(outcome.box, outline=(255, 0, 0), width=width)
-    return tile
+        box = [side * scale for side in outcome.box]
+        ImageDraw.Draw(layer).rectangle(box, outline=(255, 0, 0), width=width)
+    return layer
 
 
 def _overlay(picture: Image.Image, path: Path, condition: Condition) -> Image.Image:
@@ -123,8 +130,8 @@ def printable(text: str) -> str:
 
 
 def _note(text: str) -> Image.Image:
-    tile = Image.new("RGB", (TILE // 2, TILE), (230, 230, 230))
-    draw = ImageDraw.Draw(tile)
+    note = Image.new("RGB", (TILE // 2, TILE), (230, 230, 230))
+    draw = ImageDraw.Draw(note)
     for line in range(0, min(len(text), 120), 20):
         draw.text((4, 8 + line * 0.7), printable(text[line : line + 20]), fill="black")
-    return tile
+    return note

@@ -20,6 +20,7 @@ from pgpis.files import UnwritableError
 from pgpis.images import read_image, save_image
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints, write_keypoints
+from pgpis.picture_files import verified_size
 from pgpis.plausibility import check_keypoints
 from pgpis.preprocess.settings import (
     Box,
@@ -270,14 +271,8 @@ def is_valid(condition: Condition, files: PictureFiles) -> bool:
         elif condition == "face":
             read_face(path)
         else:
-            size = _verified_size(path)
+            size = verified_size(path)
             return condition != "texture" or size == (TEXTURE_SIZE, TEXTURE_SIZE)
     except Exception:  # noqa: BLE001  libraries raise anything on damaged files, which are made again
         return False
     return True
-
-
-def _verified_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as file:
-        file.verify()
-        return file.size

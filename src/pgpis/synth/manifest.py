@@ -14,6 +14,8 @@ from pgpis.synth.scene import Scene, from_json, to_json
 
 Layout = Literal["deepfashion", "phoenix"]
 MANIFEST = "manifest.jsonl"
+MOST_SIDE = 4096
+"""Rows or columns of a picture; drawing takes some hundred bytes for each pixel."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Entry:
             KeyError, TypeError, ValueError: It is no line of a manifest.
         """
         height, width = value["size"]
+        if not (0 < int(height) <= MOST_SIDE and 0 < int(width) <= MOST_SIDE):
+            raise ValueError(f"its size is {value['size']}, expected 1 to {MOST_SIDE} rows and columns")
         return cls(
             str(value["name"]),
             value["layout"],

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
+from pgpis.picture_files import MOST_PIXELS
 from pgpis.synth.files import SETTINGS, UInt8, write_image
 from pgpis.synth.manifest import Entry, plain, read_manifest
 from pgpis.synth.overlay import Overlay, draw_overlay
@@ -40,15 +41,20 @@ def write_sheet(
         The pictures that could not be drawn.
 
     Raises:
-        PgpisError: The path has another suffix or cannot be written, or the sheet would be too large.
+        PgpisError: The path has another suffix or cannot be written, or the sheet would be too large or show
+            pictures of several sizes.
     """
     if path.suffix.lower() not in SETTINGS:
         raise PgpisError(f"--out {path}: expected a file that ends in .jpg or .png")
-    height, width = people[0][0].size
+    sizes = {entry.size for views in people for entry in views}
+    if len(sizes) > 1:
+        raise PgpisError(f"a sheet shows pictures of one size, these have {sorted(sizes)} (height, width)")
+    height, width = sizes.pop()
     most_views = max(map(len, people))
     cell_height, cell_width = height * zoom, MARGIN + width * zoom * most_views * len(overlays)
     rows = -(-len(people) // across)
-    if max(rows * cell_height, across * cell_width) > LARGEST_SIDE:
+    sides = (rows * cell_height, across * cell_width)
+    if max(sides) > LARGEST_SIDE or sides[0] * sides[1] > MOST_PIXELS:
         raise PgpisError(
             f"a sheet of {across * cell_width} x {rows * cell_height} pixels is too large",
             hint=f"show fewer --people, or set --across (now {across}) so that it is about as wide as high",
