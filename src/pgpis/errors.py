@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+import numbers
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
 
 
 class PgpisError(Exception):
@@ -18,6 +21,52 @@ class PgpisError(Exception):
         super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
         self.message = message
         self.hint = hint
+
+
+class NotFiniteError(PgpisError):
+    """Rows of a batch came out as numbers that are not finite; as 8 bit they would be black pictures without a word.
+
+    Args:
+        rows: The rows concerned.
+        images: The whole batch as it came out, for a caller who goes on with the other rows.
+        dtype: Name of the type that it was computed in.
+        cause: What is to blame where float16 is not.
+    """
+
+    def __init__(self, rows: Sequence[int], images: Sized, dtype: str, cause: str) -> None:
+        which = "" if len(images) == 1 else f" of the results {', '.join(map(str, rows))} (of 0 to {len(images) - 1})"
+        advice = "float16 ends at 65504: use bfloat16 or float32 (torch_dtype, or --trainer.precision)"
+        super().__init__(
+            f"the numbers{which} are not finite in {dtype}", hint=advice if dtype == "float16" else cause
+        )
+        self.rows = rows
+        self.images: Any = images
+
+
+def check_range(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf, *, whole: bool = False
+) -> None:
+    """Refuse an option that is not a finite number in ``[least, most]``.
+
+    Args:
+        name: The option, as the user spells it.
+        value: What it was set to.
+        least: Smallest value allowed.
+        most: Largest value allowed.
+        whole: Whether it must be a whole number.
+
+    Raises:
+        PgpisError: Names the option, its value and what was expected.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most and abs(value) < math.inf:
+        return
+    expected = "a whole number" if whole else "a number"
+    if most < math.inf:
+        expected += f" from {least} to {most}"
+    elif least > -math.inf:
+        expected += f" of at least {least}"
+    raise PgpisError(f"{name} is {value!r}, expected {expected}")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

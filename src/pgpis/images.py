@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pgpis.batch import ImageSpec, ImageSpecs
-from pgpis.errors import PgpisError
+from pgpis.errors import NotFiniteError, PgpisError
 from pgpis.files import replacing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -36,14 +36,14 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     return to_rgb(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8-bit RGB: transparency is laid on white, 16-bit grey is scaled to 8 bit."""
+def to_rgb(image: Image.Image, background: str = "white") -> Image.Image:
+    """Convert to 8-bit RGB: transparency is laid on ``background``, 16-bit grey is scaled to 8 bit."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
     return image.convert("RGB")
 
 
@@ -109,8 +109,20 @@ def image_to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).contiguous().to(torch.float32).div(255).mul(2).sub(1)
 
 
+def rows_not_finite(images: torch.Tensor) -> list[int]:
+    """Return which rows of ``(R, ...)`` hold a number that is not finite."""
+    rows: list[int] = (~images.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+    return rows
+
+
 def tensor_to_images(images: torch.Tensor) -> list[Image.Image]:
-    """Convert ``(B, 3, H, W)`` in [-1, 1] to 8-bit RGB pictures, rounded as the official FPDM code does."""
+    """Convert ``(B, 3, H, W)`` in [-1, 1] to 8-bit RGB pictures, rounded as the official FPDM code does.
+
+    Raises:
+        NotFiniteError: A picture holds numbers that are not finite.
+    """
+    if rows := rows_not_finite(images):
+        raise NotFiniteError(rows, images, str(images.dtype).removeprefix("torch."), "they come from somewhere before")
     array = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in (array * 255).round().astype(np.uint8)]
 

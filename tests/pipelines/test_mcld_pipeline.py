@@ -11,8 +11,12 @@ from pgpis.pipelines import MCLDPipeline
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 
-def picture(seed, height=30, width=26):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(seed, height=30, width=26, highest=255):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, highest + 1, (height, width, 3), dtype=np.uint8))
+
+
+def iuv(seed):
+    return picture(seed, highest=24)  # no part has a higher number
 
 
 def face(seed):
@@ -25,7 +29,7 @@ def pipeline(request):
 
 
 def make(pipeline, **options):
-    arguments = {"source": picture(0), "texture": picture(1), "iuv": picture(2), "face": face(3)} | options
+    arguments = {"source": picture(0), "texture": picture(1), "iuv": iuv(2), "face": face(3)} | options
     defaults = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": 3, "output_type": "pt"}
     generator = {} if "latents" in options else {"generator": torch.Generator().manual_seed(0)}
     return pipeline(**defaults | generator | arguments).images
@@ -39,7 +43,7 @@ def test_pictures_have_the_asked_size(pipeline):
 
 @pytest.mark.parametrize("changed", ["source", "texture", "iuv", "face"])
 def test_every_condition_matters(pipeline, changed):
-    other = {"source": picture(9), "texture": picture(9), "iuv": picture(9), "face": face(9)}[changed]
+    other = {"source": picture(9), "texture": picture(9), "iuv": iuv(9), "face": face(9)}[changed]
     assert (make(pipeline) - make(pipeline, **{changed: other})).abs().max() > 1e-3
 
 
@@ -164,10 +168,15 @@ def test_bad_input_is_named(pipeline):
         make(pipeline, texture="picture.png")
     with pytest.raises(PgpisError, match="multiples of 2"):
         make(pipeline, height=HEIGHT + 1)
-    with pytest.raises(PgpisError, match="face embeddings"):
-        make(pipeline, face=np.zeros(128, np.float32))
+    for face_embedding in (np.zeros(128, np.float32), np.full(512, np.nan)):
+        with pytest.raises(PgpisError, match="face embeddings"):
+            make(pipeline, face=face_embedding)
+    with pytest.raises(PgpisError, match="face: got str"):
+        make(pipeline, face="anna.npy")
+    with pytest.raises(PgpisError, match="iuv: the third channel reaches 255"):
+        make(pipeline, iuv=Image.new("RGB", (20, 30), "white"))
     with pytest.raises(PgpisError, match="expected 1 or 3"):
-        make(pipeline, source=[picture(0)] * 2, iuv=[picture(0)] * 3)
+        make(pipeline, source=[picture(0)] * 2, iuv=[iuv(0)] * 3)
     with pytest.raises(PgpisError, match="no attention layer"):
         stage_of("time_embedding")
     conditions = pipeline.unet.prepare(

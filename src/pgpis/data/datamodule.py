@@ -16,7 +16,8 @@ from pgpis.data.cache import FeatureCache, feature_key, variants_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
-from pgpis.data.transforms import FPDM_AUGMENTATION, FPDM_CANVAS, Augmentation, PairTransform
+from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
+from pgpis.drawing import CANVAS
 from pgpis.errors import PgpisError
 
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -55,7 +56,7 @@ class PoseTransferDataModule(LightningDataModule):
         seed: int = 0,
         image_specs: InputSpecs | None = None,
         pin_memory: bool = False,
-        pose_canvas: tuple[int, int] = FPDM_CANVAS,
+        pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
         cache: str | None = None,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.utils import is_accelerate_available
 from torch import nn
 
@@ -56,6 +57,7 @@ def load_diffusers(
         )
     report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
     check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
+    check_finite(f"{part} '{spec}'", model)
     return model
 
 
@@ -104,6 +106,30 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
+
+
+def weight_not_finite(module: nn.Module) -> str | None:
+    """Return the name of the first weight that holds a number which is not finite; None: there is none."""
+    for name, value in module.state_dict().items():
+        # the sum tells in one pass without a copy; a sum that overflows is looked at again
+        if value.is_floating_point() and not value.is_meta and not value.sum(dtype=torch.float32).isfinite():
+            if not value.isfinite().all():
+                return name
+    return None
+
+
+def check_finite(what: str, module: nn.Module) -> None:
+    """Refuse weights that are not finite, as training that diverged leaves them.
+
+    Raises:
+        PgpisError: Names the first such weight.
+    """
+    name = weight_not_finite(module)
+    if name is not None:
+        raise PgpisError(
+            f"{what}: '{name}' holds numbers that are not finite",
+            hint="the training diverged or the file is damaged: take an earlier checkpoint or another copy",
+        )
 
 
 def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
