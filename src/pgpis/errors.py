@@ -35,16 +35,16 @@ class NotFiniteError(PgpisError):
 
     def __init__(self, rows: Sequence[int], images: Sized, dtype: str, cause: str) -> None:
         which = "" if len(images) == 1 else f" of the results {', '.join(map(str, rows))} (of 0 to {len(images) - 1})"
-        advice = "float16 ends at 65504: use bfloat16 or float32 (torch_dtype, or --trainer.precision)"
-        super().__init__(
-            f"the numbers{which} are not finite in {dtype}", hint=advice if dtype == "float16" else cause
-        )
+        if dtype == "float16":
+            cause = "float16 ends at 65504: use bfloat16 or float32 (torch_dtype, or --trainer.precision)"
+        super().__init__(f"the numbers{which} are not finite in {dtype}", hint=cause)
+        self.reason = f"the picture's numbers are not finite in {dtype}: {cause}"
         self.rows = rows
         self.images: Any = images
 
 
 def check_range(
-    name: str, value: object, least: float = -math.inf, most: float = math.inf, *, whole: bool = False
+    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False, optional: bool = False
 ) -> None:
     """Refuse an option that is not a finite number in ``[least, most]``.
 
@@ -54,18 +54,17 @@ def check_range(
         least: Smallest value allowed.
         most: Largest value allowed.
         whole: Whether it must be a whole number.
+        optional: Whether None is allowed too.
 
     Raises:
         PgpisError: Names the option, its value and what was expected.
     """
     kind = numbers.Integral if whole else numbers.Real
-    if isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most and abs(value) < math.inf:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if (optional and value is None) or (is_number and least <= value <= most and value < math.inf):  # type: ignore[operator]
         return
     expected = "a whole number" if whole else "a number"
-    if most < math.inf:
-        expected += f" from {least} to {most}"
-    elif least > -math.inf:
-        expected += f" of at least {least}"
+    expected += f" from {least} to {most}" if most < math.inf else f" of at least {least}"
     raise PgpisError(f"{name} is {value!r}, expected {expected}")
 
 

@@ -236,9 +236,7 @@ def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
     "words",
     [
         ["--config=fpdm.yaml"],
-        ["--pipeline=mine"],
         ["--ckpt_path=last"],
-        ["--model.init_args.pipeline=mine"],
         ["-c", "x"],
     ],
 )

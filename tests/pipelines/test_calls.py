@@ -126,7 +126,7 @@ def test_weights_that_are_not_finite_are_blamed(call):
     with torch.no_grad():
         weight[0, 0, 0, 0] = math.nan
         try:
-            with pytest.raises(NotFiniteError, match="not finite, 'conv_in.weight' of the unet is the first"):
+            with pytest.raises(NotFiniteError, match=r"not finite, 'conv_in\.weight' of the unet is the first"):
                 call()
         finally:
             weight[0, 0, 0, 0] = value

@@ -14,7 +14,7 @@ import torch
 from pgpis.cli import lightning
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data.cache import CacheWriter, DtypeName, Encode, feature_key, files_of, variants_of
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.jobs import meter
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,7 @@ def parser() -> OneLineParser:
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis cache``; 1 if a picture could not be read."""
     options, rest = parser().parse_known_args(list(words))
-    if options.batch_size < 1:
-        raise PgpisError(f"--batch-size is {options.batch_size}, expected at least 1")
+    check_range("--batch-size", options.batch_size, 1, whole=True)
     cli = lightning.build([*(f"--config={name}" for name in options.config), "--trainer.logger=false", *rest])
     data, model = cli.datamodule, cli.model
     features = model.frozen_features()

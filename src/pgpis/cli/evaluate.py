@@ -14,7 +14,7 @@ import torch
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data import DeepFashion, Pair, PairDataset, Phoenix14T
 from pgpis.data.phoenix import find_release
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.compare import compare, to_markdown, write_comparison
 from pgpis.evaluate.features import default_cache
 from pgpis.evaluate.naming import Matches, list_pictures, match_pictures
@@ -92,8 +92,9 @@ def _settings(options: Any) -> EvaluationOptions:
     height, _, width = options.size.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise PgpisError(f"--size {options.size}: expected HEIGHTxWIDTH", hint="--size 256x176")
-    if options.batch_size < 1 or options.workers < 0:
-        raise PgpisError("--batch-size must be at least 1 and --workers at least 0")
+    check_range("--batch-size", options.batch_size, 1, whole=True)
+    check_range("--workers", options.workers, 0, whole=True)
+    check_range("--max-pairs", options.max_pairs, 1, whole=True, optional=True)
     name: ProtocolName = next(known for known in get_args(ProtocolName) if known == options.protocol)
     return EvaluationOptions(
         name,

@@ -21,9 +21,9 @@ from pgpis.callbacks import PredictionWriter
 from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.predictions import DONE
-from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.videos import FrameFiles, write_video
 
@@ -125,6 +125,7 @@ class PGPISCLI(LightningCLI):
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool):
         raise PgpisError(f"seed_everything is {value}, expected a whole number", hint="--seed_everything 0")
+    check_range("seed_everything", value, 0, LARGEST_SEED, whole=True)
     return value
 
 

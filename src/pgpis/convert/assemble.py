@@ -186,7 +186,7 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
             hint=hint,
         )
     module.load_state_dict(weights, strict=True, assign=True)
-    check_finite(part, module)
+    check_finite(part, weights)
     module.eval()
 
 

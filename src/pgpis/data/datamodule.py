@@ -18,8 +18,11 @@ from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.drawing import CANVAS
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 
+MOST_WORKERS = 1024
+MOST_PIXELS = 4096
+"""Longest side of the canvas."""
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
@@ -41,6 +44,9 @@ class PoseTransferDataModule(LightningDataModule):
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
         cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders.
+
+    Raises:
+        PgpisError: A number that none of these can have.
     """
 
     def __init__(
@@ -62,8 +68,12 @@ class PoseTransferDataModule(LightningDataModule):
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
-            raise PgpisError("data.batch_size and data.eval_batch_size must be at least 1")
+        check_range("data.batch_size", batch_size, 1, whole=True)
+        check_range("data.eval_batch_size", eval_batch_size, 1, whole=True, optional=True)
+        check_range("data.num_workers", num_workers, 0, MOST_WORKERS, whole=True)
+        for side in pose_canvas:
+            check_range("data.pose_canvas", side, 1, MOST_PIXELS, whole=True)
+        check_range("data.stick_width", stick_width, 1, MOST_PIXELS, whole=True, optional=True)
         self.train = train
         self.val = val
         self.test = test

@@ -15,7 +15,7 @@ from PIL import Image
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.pairs import LoadedPair
 from pgpis.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.images import fit_images
 from pgpis.keypoints import Frame, Keypoints
 
@@ -33,6 +33,11 @@ class Augmentation:
     """Probability of mirroring source, target and key points together."""
     detour_probability: float = 0.5
     """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
+
+    def __post_init__(self) -> None:
+        check_range("data.augmentation.jitter", self.jitter, 0)
+        check_range("data.augmentation.flip_probability", self.flip_probability, 0, 1)
+        check_range("data.augmentation.detour_probability", self.detour_probability, 0, 1)
 
 
 FPDM_AUGMENTATION = Augmentation()

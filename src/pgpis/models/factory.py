@@ -70,7 +70,7 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
         encoder, report = model_class.from_pretrained(spec, dtype=torch.float32, output_loading_info=True)
     # a full CLIP also holds its text half, which is not ours to load
     check_loaded(f"vision encoder '{spec}'", report, ignore=("text_model.", "text_projection.", "logit_scale"))
-    check_finite(f"vision encoder '{spec}'", encoder)
+    check_finite(f"vision encoder '{spec}'", encoder.state_dict())
     return encoder
 
 
@@ -93,7 +93,7 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
         ignore_mismatched_sizes=True,  # reported below, with the name
     )
     check_loaded("vision encoder", report)
-    check_finite("vision encoder", encoder)
+    check_finite("vision encoder", encoder.state_dict())
     return encoder
 
 

@@ -57,7 +57,7 @@ def load_diffusers(
         )
     report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
     check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
-    check_finite(f"{part} '{spec}'", model)
+    check_finite(f"{part} '{spec}'", model.state_dict())
     return model
 
 
@@ -108,23 +108,23 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
 
 
-def weight_not_finite(module: nn.Module) -> str | None:
+def weight_not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
     """Return the name of the first weight that holds a number which is not finite; None: there is none."""
-    for name, value in module.state_dict().items():
-        # the sum tells in one pass without a copy; a sum that overflows is looked at again
-        if value.is_floating_point() and not value.is_meta and not value.sum(dtype=torch.float32).isfinite():
-            if not value.isfinite().all():
-                return name
+    for name, value in weights.items():
+        if not value.is_floating_point() or value.is_meta or value.sum(dtype=torch.float32).isfinite():
+            continue  # the sum tells in one pass without a copy; one that overflows is looked at again
+        if not value.isfinite().all():
+            return name
     return None
 
 
-def check_finite(what: str, module: nn.Module) -> None:
+def check_finite(what: str, weights: Mapping[str, torch.Tensor]) -> None:
     """Refuse weights that are not finite, as training that diverged leaves them.
 
     Raises:
         PgpisError: Names the first such weight.
     """
-    name = weight_not_finite(module)
+    name = weight_not_finite(weights)
     if name is not None:
         raise PgpisError(
             f"{what}: '{name}' holds numbers that are not finite",

@@ -194,7 +194,7 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         narrow = [dtype for dtype in (torch.float16, torch.bfloat16) if dtype in dtypes]
         dtype = str(narrow[0] if narrow else torch.float32).removeprefix("torch.")
         for name, part in parts.items():
-            if weight := weight_not_finite(part):
+            if weight := weight_not_finite(part.state_dict()):
                 return dtype, f"the weights are not finite, '{weight}' of the {name} is the first"
         return dtype, "the weights are finite: look at the inputs, the guidance scale and the scheduler"
 

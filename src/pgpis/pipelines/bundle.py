@@ -117,6 +117,30 @@ def pipeline_name(file: Path) -> str:
     return str(json.loads(json.loads(_metadata(file)["files"])["model_index.json"])["_class_name"])
 
 
+def read_index(name: str) -> dict[str, Any]:
+    """Return the ``model_index.json`` of a pipeline: its class, its parts and how it was exported to sample.
+
+    Args:
+        name: Folder, hub id or ``.safetensors`` bundle.
+
+    Raises:
+        PgpisError: There is none, or it cannot be read.
+    """
+    try:
+        if name.endswith(".safetensors"):
+            index: Any = json.loads(json.loads(_metadata(Path(name))["files"])["model_index.json"])
+        else:
+            index = DiffusionPipeline.load_config(name)
+        return {**index, "_class_name": str(index["_class_name"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PgpisError(
+            f"pipeline: cannot load '{name}': {reason}",
+            hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
+            "official weights",
+        ) from error
+
+
 def _metadata(file: Path) -> dict[str, str]:
     try:
         with safe_open(file, "pt") as opened:

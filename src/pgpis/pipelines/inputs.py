@@ -24,14 +24,14 @@ DRAWN = ("pose", "iuv")
 
 
 def prepare_pairs(
-    pictures: Mapping[str, Picture | Sequence[Picture] | None], specs: InputSpecs, canvas: Sequence[int]
+    pictures: Mapping[str, Picture | Sequence[Picture] | None], specs: InputSpecs, canvas: Sequence[int] | None
 ) -> PairBatch:
     """Make a batch from a user's pictures, as the data sets do from files.
 
     Args:
         pictures: One or B pictures by origin; a single one is used for all pairs, None is left out.
         specs: What the model declared. Targets and vectors are left out.
-        canvas: (height, width) of the canvas on which poses are drawn.
+        canvas: (height, width) of the canvas on which poses are drawn; None: maps are not looked at, only squashed.
 
     Raises:
         PgpisError: No pictures, numbers that do not match, or something that is not a picture.
@@ -94,8 +94,8 @@ def _as_image(picture: object, name: str) -> Image.Image:
     raise PgpisError(f"{name}: got {kind}, expected a PIL picture or a uint8 RGB array (H, W, 3)")
 
 
-def _fit_drawn(picture: Image.Image, name: str, canvas: Sequence[int]) -> Image.Image:
-    if name not in DRAWN:
+def _fit_drawn(picture: Image.Image, name: str, canvas: Sequence[int] | None) -> Image.Image:
+    if name not in DRAWN or canvas is None:
         return picture
     highest = int(np.asarray(picture)[..., 2].max())
     if name == "iuv" and highest > PARTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ class MCLDPipeline(SamplingPipeline):
         height, width = self._default("height", height), self._default("width", width)
         self._check_size(height, width)
         return self.generate(
-            self.prepare(source, texture, iuv, face, height, width),
+            self.prepare(source, texture, iuv, face, height, width, self.config.pose_canvas),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             num_images_per_pair=num_images_per_pair,
@@ -177,10 +177,14 @@ class MCLDPipeline(SamplingPipeline):
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         height: int,
         width: int,
+        pose_canvas: Sequence[int] | None = None,
     ) -> PairBatch:
-        """Fit a user's pictures to the size of the result, as officially by squashing; arguments as in ``__call__``."""
+        """Fit a user's pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
+
+        With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
+        """
         pictures = {"source": source, "texture": texture, "iuv": iuv}
-        batch = prepare_pairs(pictures, self.input_specs(height, width), self.config.pose_canvas)
+        batch = prepare_pairs(pictures, self.input_specs(height, width), pose_canvas)
         batch["face"] = prepare_faces(face, int(self.conditioner.config.face_dim), len(batch["pose_image"]))
         return batch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 
 Condition = Literal["pose", "densepose", "texture", "face", "face_mask"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -77,10 +77,10 @@ class PrepareSettings:
             raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133, not {self.pose}")
         if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
-        if self.person is not None and self.person < 0:
-            raise PgpisError(f"--person is {self.person}, expected 0 for the largest, 1 for the second largest, ...")
-        if self.batch_size < 1:
-            raise PgpisError(f"--batch-size is {self.batch_size}, expected at least 1")
+        check_range("--person", self.person, 0, whole=True, optional=True)
+        check_range("--batch-size", self.batch_size, 1, whole=True)
+        check_range("--pose-threshold", self.pose_threshold, 0, 1)
+        check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
 
 @dataclass(frozen=True)
