@@ -19,6 +19,7 @@ import pgpis.tasks  # noqa: F401  registers the short class names
 from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter
 from pgpis.cli.messages import explain
+from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
@@ -55,6 +56,7 @@ class PGPISCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; checkpoints go to one folder per run so that ``--ckpt_path last`` finds them."""
         trainer = super().instantiate_trainer(**kwargs)
+        use_half_weights(trainer)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
