@@ -45,8 +45,8 @@ def test_half_precision_fits_the_prior(toy_root, tmp_path):
     clip = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}  # fmt: skip
     roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
-    words = ["--config=smoke/fusion.yaml", f"--model.init_args.encoder={json.dumps(clip)}", *roots,
-             f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2", "--trainer.precision=bf16-true"]  # fmt: skip
+    words = ["--config=smoke/fusion.yaml", f"--model.init_args.encoder={json.dumps(clip)}", *roots]
+    words += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2", "--trainer.precision=bf16-true"]
     assert main(["fit", *words]) == 0
     assert main(["test", *words, "--ckpt_path=last"]) == 0
     assert results(tmp_path)["average_rank"] >= 1
