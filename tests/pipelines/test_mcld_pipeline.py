@@ -8,6 +8,7 @@ from pgpis.models.mcld import EncodedFoci, denoise_focal
 from pgpis.models.multifocal import stage_of
 from pgpis.models.reference import LastBlock, ReferenceNet
 from pgpis.pipelines import MCLDPipeline
+from pgpis.pipelines.bundle import SHIPPED, load_bundle
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 
@@ -145,6 +146,44 @@ def test_bfloat16_and_compilation_run():
             module.to(torch.bfloat16)
         rough = one_step(half, torch.bfloat16).float()
     assert (rough - expected).abs().mean() < 0.1 * expected.abs().mean() + 0.05
+
+
+def halved(pipeline, how, folder):
+    """Bring a pipeline to float16 in one of the ways there are; return what to sample in."""
+    if how == "loaded":
+        pipeline.save_pretrained(folder)
+        pipeline = MCLDPipeline.from_pretrained(folder, torch_dtype=torch.float16)
+        pipeline.set_progress_bar_config(disable=True)
+    elif how == "moved":
+        pipeline.to(torch.float16)
+    return pipeline, torch.autocast("cpu", torch.float16, enabled=how == "autocast")
+
+
+@pytest.mark.parametrize("how", ["moved", "loaded", "autocast"])
+def test_float16_is_wide_enough_for_the_reference(how, tmp_path):
+    pipeline = tiny_mcld()
+    with torch.no_grad():  # trained nets reach millions there; what is read is normalised
+        for resnet in pipeline.reference_net.up_blocks[-1].resnets:
+            resnet.conv_shortcut.weight.mul_(1e6)
+    expected = make(pipeline)
+    pipeline, precision = halved(pipeline, how, tmp_path)
+    with precision:
+        found = make(pipeline)
+    assert (found - expected).abs().mean() < 0.01
+    if how != "autocast":
+        dtypes = {name: pipeline.components[name].dtype for name in ("unet", "vae", "conditioner", "reference_net")}
+        assert dtypes.pop("reference_net") == torch.float32
+        assert set(dtypes.values()) == {torch.float16}
+    assert pipeline.reference_net.to(torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_the_shipped_model_in_float16_resembles_float32():
+    pipeline = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None}
+    expected = make(pipeline, **options)
+    assert (make(pipeline.to(torch.float16), **options) - expected).abs().mean() < 0.01
 
 
 def test_ablations_close_their_port():

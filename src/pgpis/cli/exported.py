@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 
 from pgpis.errors import PgpisError
 from pgpis.pipelines.bundle import SHIPPED, read_index
 
 TASKS = {"FPDMPipeline": ("FPDMTask", "fpdm.yaml"), "MCLDPipeline": ("MCLDTask", "mcld.yaml")}
 """By the class in ``model_index.json``: the task, and the recipe for a pipeline that does not say how it samples."""
-OPTIONS: Mapping[str, str] = {
-    **{
-        name: f"model.init_args.{name}"
-        for name in (
-            "height",
-            "width",
-            "output_size",
-            "num_inference_steps",
-            "guidance_scale",
-            "pose_guidance_scale",
-        )
-    },
+SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
+OPTIONS = {
+    **{name: f"model.init_args.{name}" for name in SAMPLING},
     "pose_canvas": "data.pose_canvas",
     "stick_width": "data.stick_width",
 }
+"""By the key in ``model_index.json``: the option that it stands for."""
 
 log = logging.getLogger(__name__)
 
