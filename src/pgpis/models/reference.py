@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -182,7 +181,7 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         bank: ReferenceBank = {}
         latents, tokens = latents.to(self.dtype), tokens.to(self.dtype)
         kind = latents.device.type
-        narrow = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
-        with torch.autocast(kind, enabled=False) if narrow else nullcontext():
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, dtype, enabled=torch.is_autocast_enabled(kind) and dtype != torch.float16):
             self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
         return bank

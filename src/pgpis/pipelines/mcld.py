@@ -183,8 +183,8 @@ class MCLDPipeline(SamplingPipeline):
 
         With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
         """
-        pictures = {"source": source, "texture": texture, "iuv": iuv}
-        batch = prepare_pairs(pictures, self.input_specs(height, width), pose_canvas)
+        specs = self.input_specs(height, width)
+        batch = prepare_pairs({"source": source, "texture": texture, "iuv": iuv}, specs, pose_canvas)
         batch["face"] = prepare_faces(face, int(self.conditioner.config.face_dim), len(batch["pose_image"]))
         return batch
 
