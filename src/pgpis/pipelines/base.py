@@ -70,7 +70,7 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         check_range("height", height, 1, MOST_PIXELS, whole=True)
         check_range("width", width, 1, MOST_PIXELS, whole=True)
         factor: Any = self.vae_scale_factor
-        if height % factor or width % factor:  # type: ignore[operator]
+        if height % factor or width % factor:
             raise PgpisError(f"height and width are {height} and {width}, expected multiples of {factor}")
 
     def _check_steps(self, steps: object) -> None:

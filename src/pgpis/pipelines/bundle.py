@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import torch
+import yaml
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -93,7 +94,7 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
     Raises:
         PgpisError: The file is no bundle, or not whole.
     """
-    texts: dict[str, str] = json.loads(_metadata(file)["files"])
+    texts = _texts(file)
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in load_file(file).items():
         name, _, weight = key.partition(SEPARATOR)
@@ -128,7 +129,7 @@ def read_index(name: str) -> dict[str, Any]:
     """
     try:
         if name.endswith(".safetensors"):
-            index: Any = json.loads(json.loads(_metadata(Path(name))["files"])["model_index.json"])
+            index: Any = json.loads(_texts(Path(name))["model_index.json"])
         else:
             index = DiffusionPipeline.load_config(name)
         return {**index, "_class_name": str(index["_class_name"])}
@@ -139,6 +140,18 @@ def read_index(name: str) -> dict[str, Any]:
             hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
             "official weights",
         ) from error
+
+
+def _texts(file: Path) -> dict[str, str]:
+    """Return the JSON files of a bundle. Those that ship are older than the defaults of pipelines: their card has them."""
+    metadata = _metadata(file)
+    texts: dict[str, str] = json.loads(metadata["files"])
+    index = json.loads(texts["model_index.json"])
+    if file.resolve().parent == FOLDER and "height" not in index:
+        recipe = yaml.safe_load(json.loads(metadata["card"])["settings"])["model"]["init_args"]
+        kept = ("height", "width", "num_inference_steps", "guidance_scale")
+        texts["model_index.json"] = json.dumps({**index, **{name: recipe[name] for name in kept}})
+    return texts
 
 
 def _metadata(file: Path) -> dict[str, str]:
