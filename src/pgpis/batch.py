@@ -141,7 +141,8 @@ def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
             raise PgpisError(f"batch key '{key}' is missing: the model needs it as {expected}")
         if value.dtype != torch.float32 or value.ndim != 4 or tuple(value.shape[1:]) != (3, spec.height, spec.width):
             raise PgpisError(f"batch['{key}'] is {value.dtype} {tuple(value.shape)}, expected {expected}")
-        if len(value) and (value.min() < -1.0 or value.max() > 1.0):
+        # a negated comparison, because NaN must not pass either
+        if len(value) and not (value.min() >= -1.0 and value.max() <= 1.0):
             low, high = value.min().item(), value.max().item()
             raise PgpisError(f"batch['{key}'] spans [{low:.3g}, {high:.3g}], expected {expected}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, check_range, nearest
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -140,9 +140,8 @@ def keep_mask(
     Source: FPDM drops with probability 0.2.
     Deviation: The official code draws once per batch (``per_sample=False``), for pose features in validation too.
     """
-    if not 0 <= drop_probability <= 1:
-        raise PgpisError(f"drop probability is {drop_probability}, expected a number in [0, 1]")
-    draws = torch.rand(batch_size if per_sample else 1, generator=generator, device=device)
+    check_range("drop_probability", drop_probability, 0, 1)
+    draws = torch.rand(batch_size if per_sample else 1, generator=generator, device=device, dtype=torch.float32)
     return (draws >= drop_probability).expand(batch_size)
 
 

@@ -9,12 +9,17 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pgpis.errors import PgpisError
 from pgpis.keypoints import POINT_COUNTS, Frame, Keypoints, Skeleton
 
 Color = tuple[int, int, int]
 Limb = tuple[int, ...]
+
+CANVAS = (550, 375)
+"""(height, width) on which FPDM draws DeepFashion's poses."""
+ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % and are squashed
 
 POINT_RADIUS = {"body18": 4, "wholebody133": 2}
 STICK_WIDTH = {"body18": 4, "wholebody133": 2}
@@ -178,3 +183,18 @@ def _blend_limb(canvas: npt.NDArray[np.uint8], polygon: npt.NDArray[np.int32], c
         painted = box.copy()
         cv2.fillConvexPoly(painted, polygon - (left, top), color)
         cv2.addWeighted(box, 1 - LIMB_OPACITY, painted, LIMB_OPACITY, 0, dst=box)
+
+
+def other_aspect(height: float, width: float, canvas: tuple[int, int]) -> bool:
+    """Whether a picture has another shape than the canvas (height, width), so that squashing would show."""
+    return abs(width / height * canvas[0] / canvas[1] - 1) > ASPECT_TOLERANCE
+
+
+def centre_on_canvas(drawing: Image.Image, canvas: tuple[int, int]) -> Image.Image:
+    """Centre a drawn pose or a DensePose map on black, where it has another shape than the canvas (height, width)."""
+    if not other_aspect(drawing.height, drawing.width, canvas):
+        return drawing
+    frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
+    centred = Image.new("RGB", (round(frame.width), round(frame.height)))
+    centred.paste(drawing, (round(-frame.left), round(-frame.top)))
+    return centred

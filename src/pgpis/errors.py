@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import math
+import numbers
+from collections.abc import Callable, Iterable, Sequence, Sized
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -43,6 +45,51 @@ def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item])
     first = next(reasons, None)
     if first is not None and all(reasons):
         raise first
+
+
+class NotFiniteError(PgpisError):
+    """Rows of a batch came out as numbers that are not finite; as 8 bit they would be black pictures without a word.
+
+    Args:
+        rows: The rows concerned.
+        images: The whole batch as it came out, for a caller who goes on with the other rows.
+        dtype: Name of the type that it was computed in.
+        cause: What is to blame where float16 is not.
+    """
+
+    def __init__(self, rows: Sequence[int], images: Sized, dtype: str, cause: str) -> None:
+        which = "" if len(images) == 1 else f" of the results {', '.join(map(str, rows))} (of 0 to {len(images) - 1})"
+        if dtype == "float16":
+            cause = "float16 ends at 65504: use bfloat16 or float32 (torch_dtype, or --trainer.precision)"
+        super().__init__(f"the numbers{which} are not finite in {dtype}", hint=cause)
+        self.reason = f"the picture's numbers are not finite in {dtype}: {cause}"
+        self.rows = rows
+        self.images: Any = images
+
+
+def check_range(
+    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False, optional: bool = False
+) -> None:
+    """Refuse an option that is not a finite number in ``[least, most]``.
+
+    Args:
+        name: The option, as the user spells it.
+        value: What it was set to.
+        least: Smallest value allowed.
+        most: Largest value allowed.
+        whole: Whether it must be a whole number.
+        optional: Whether None is allowed too.
+
+    Raises:
+        PgpisError: Names the option, its value and what was expected.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if (optional and value is None) or (is_number and least <= value <= most and value < math.inf):  # type: ignore[operator]
+        return
+    expected = "a whole number" if whole else "a number"
+    expected += f" from {least} to {most}" if most < math.inf else f" of at least {least}"
+    raise PgpisError(f"{name} is {value!r}, expected {expected}")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.colour_profiles import to_srgb
-from pgpis.errors import PgpisError
+from pgpis.errors import NotFiniteError, PgpisError
 from pgpis.files import replacing
 from pgpis.picture_files import FORMATS, check_size, decode, read_bytes, telling, warn_once
 
@@ -199,8 +199,20 @@ def image_to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).contiguous().to(torch.float32).div(255).mul(2).sub(1)
 
 
+def rows_not_finite(images: torch.Tensor) -> list[int]:
+    """Return which rows of ``(R, ...)`` hold a number that is not finite."""
+    rows: list[int] = (~images.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+    return rows
+
+
 def tensor_to_images(images: torch.Tensor) -> list[Image.Image]:
-    """Convert ``(B, 3, H, W)`` in [-1, 1] to 8-bit RGB pictures, rounded as the official FPDM code does."""
+    """Convert ``(B, 3, H, W)`` in [-1, 1] to 8-bit RGB pictures, rounded as the official FPDM code does.
+
+    Raises:
+        NotFiniteError: A picture holds numbers that are not finite.
+    """
+    if rows := rows_not_finite(images):
+        raise NotFiniteError(rows, images, str(images.dtype).removeprefix("torch."), "they come from somewhere before")
     array = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in (array * 255).round().astype(np.uint8)]
 

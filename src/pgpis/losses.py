@@ -10,6 +10,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+LEAST_TEMPERATURE = 1e-4
+"""Below it the logits of InfoNCE leave what float32 can tell apart."""
+
 
 @dataclass(frozen=True)
 class FusionLoss:

@@ -255,9 +255,7 @@ def test_a_model_of_drawn_faces_is_told_so(words, space, monkeypatch):
     "words",
     [
         ["--config=fpdm.yaml"],
-        ["--pipeline=mine"],
         ["--ckpt_path=last"],
-        ["--model.init_args.pipeline=mine"],
         ["-c", "x"],
     ],
 )

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError
 from pgpis.pipelines import FPDMPipeline
-from pgpis.pipelines.bundle import MARK, VERSION, load_bundle, pack, read_card, read_index
+from pgpis.pipelines.bundle import MARK, SHIPPED, VERSION, load_bundle, pack, read_card, read_index
 from tiny_fpdm import tiny_pipeline
 
 
@@ -58,6 +58,13 @@ def test_other_files_are_refused(folder, tmp_path):
     with pytest.raises(PgpisError, match=r"run\.py: a bundle holds JSON and safetensors only"):
         pack(folder, tmp_path / "x.safetensors", {})
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_shipped_bundle_says_how_it_samples():
+    for shipped, guidance in (("synth-fpdm", 1.5), ("synth-mcld", 1.0)):
+        index = read_index(SHIPPED[shipped].path)
+        assert (index["height"], index["width"], index["num_inference_steps"]) == (256, 176, 5)
+        assert index["guidance_scale"] == guidance
 
 
 @pytest.mark.parametrize(

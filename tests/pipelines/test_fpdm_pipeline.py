@@ -8,6 +8,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
+from pgpis.drawing import CANVAS, centre_on_canvas
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images
 from pgpis.models import build_scheduler
@@ -55,7 +56,8 @@ def test_pictures_in_pictures_out(pipeline):
 
 def test_user_pictures_are_prepared_like_the_data_sets(pipeline):
     specs = pipeline.image_specs(**SIZE)
-    prepared = [fit_images({"source": picture(i), "pose": picture(10 + i)}, specs) for i in range(2)]
+    poses = [centre_on_canvas(picture(10 + i), CANVAS) for i in range(2)]
+    prepared = [fit_images({"source": picture(i), "pose": poses[i]}, specs) for i in range(2)]
     batch = {key: torch.stack([pair[key] for pair in prepared]) for key in prepared[0]}
     called = pipeline(
         [picture(0), picture(1)],
@@ -73,19 +75,6 @@ def test_one_source_serves_all_poses(pipeline):
     options = {"num_inference_steps": 2, "output_type": "latent", **SIZE}
     one = pipeline(picture(9), poses, generator=seeded(0), **options).images
     same(one, pipeline([picture(9)] * 2, poses, generator=seeded(0), **options).images)
-
-
-def test_output_types(pipeline):
-    batch = random_batch(pipeline, 2)
-    results = {
-        kind: pipeline.generate(batch, num_inference_steps=2, generator=seeded(0), output_type=kind).images
-        for kind in ("pil", "pt", "latent")
-    }
-    assert results["latent"].shape == (2, 4, HEIGHT // 2, WIDTH // 2)
-    assert results["pt"].shape == (2, 3, HEIGHT, WIDTH)
-    assert -1 <= results["pt"].min() < results["pt"].max() <= 1
-    eight_bit = ((results["pt"] / 2 + 0.5) * 255).permute(0, 2, 3, 1).numpy()
-    assert np.abs(np.stack([np.asarray(image) for image in results["pil"]]) - eight_bit).max() <= 1
 
 
 @pytest.mark.parametrize("scales", [{}, {"pose_guidance_scale": 3.0}, {"guidance_scale": 1.0}])
@@ -266,12 +255,10 @@ def test_callback_may_replace_latents(pipeline):
     ("change", "message"),
     [
         ({"height": 25}, "height and width are 25 and 20, expected multiples of 2"),
-        ({"source": []}, "source: got an empty list"),
         ({"source": ["a.jpg"]}, "source: got str, expected a PIL picture"),
         ({"pose": np.zeros((4, 4), dtype=np.uint8)}, r"pose: got uint8 array \(4, 4\)"),
-        ({"source": [picture(0)] * 2, "pose": [picture(1)] * 3}, "got 2 sources and 3 poses"),
-        ({"num_images_per_pair": 0}, "num_images_per_pair is 0"),
-        ({"output_type": "np"}, "output_type is 'np'"),
+        ({"source": [picture(0)] * 2, "pose": [picture(1)] * 3}, "source: got 2 pictures, expected 1 or 3"),
+        ({"pose_guidance_scale": float("nan")}, "pose_guidance_scale is nan"),
         ({"latents": torch.zeros(1, 4, 3, 3)}, r"latents have shape \(1, 4, 3, 3\), expected \(1, 4, 12, 10\)"),
         ({"generator": [seeded(0)] * 3}, "got 3 generators, expected one, 1 or 1"),
     ],

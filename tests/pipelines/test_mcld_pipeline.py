@@ -8,11 +8,16 @@ from pgpis.models.mcld import EncodedFoci, denoise_focal
 from pgpis.models.multifocal import stage_of
 from pgpis.models.reference import LastBlock, ReferenceNet
 from pgpis.pipelines import MCLDPipeline
+from pgpis.pipelines.bundle import SHIPPED, load_bundle
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 
-def picture(seed, height=30, width=26):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def picture(seed, height=30, width=26, highest=255):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, highest + 1, (height, width, 3), dtype=np.uint8))
+
+
+def iuv(seed):
+    return picture(seed, highest=24)  # no part has a higher number
 
 
 def face(seed):
@@ -25,7 +30,7 @@ def pipeline(request):
 
 
 def make(pipeline, **options):
-    arguments = {"source": picture(0), "texture": picture(1), "iuv": picture(2), "face": face(3)} | options
+    arguments = {"source": picture(0), "texture": picture(1), "iuv": iuv(2), "face": face(3)} | options
     defaults = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": 3, "output_type": "pt"}
     generator = {} if "latents" in options else {"generator": torch.Generator().manual_seed(0)}
     return pipeline(**defaults | generator | arguments).images
@@ -39,7 +44,7 @@ def test_pictures_have_the_asked_size(pipeline):
 
 @pytest.mark.parametrize("changed", ["source", "texture", "iuv", "face"])
 def test_every_condition_matters(pipeline, changed):
-    other = {"source": picture(9), "texture": picture(9), "iuv": picture(9), "face": face(9)}[changed]
+    other = {"source": picture(9), "texture": picture(9), "iuv": iuv(9), "face": face(9)}[changed]
     assert (make(pipeline) - make(pipeline, **{changed: other})).abs().max() > 1e-3
 
 
@@ -143,6 +148,44 @@ def test_bfloat16_and_compilation_run():
     assert (rough - expected).abs().mean() < 0.1 * expected.abs().mean() + 0.05
 
 
+def halved(pipeline, how, folder):
+    """Bring a pipeline to float16 in one of the ways there are; return what to sample in."""
+    if how == "loaded":
+        pipeline.save_pretrained(folder)
+        pipeline = MCLDPipeline.from_pretrained(folder, torch_dtype=torch.float16)
+        pipeline.set_progress_bar_config(disable=True)
+    elif how == "moved":
+        pipeline.to(torch.float16)
+    return pipeline, torch.autocast("cpu", torch.float16, enabled=how == "autocast")
+
+
+@pytest.mark.parametrize("how", ["moved", "loaded", "autocast"])
+def test_float16_is_wide_enough_for_the_reference(how, tmp_path):
+    pipeline = tiny_mcld()
+    with torch.no_grad():  # trained nets reach millions there; what is read is normalised
+        for resnet in pipeline.reference_net.up_blocks[-1].resnets:
+            resnet.conv_shortcut.weight.mul_(1e6)
+    expected = make(pipeline)
+    pipeline, precision = halved(pipeline, how, tmp_path)
+    with precision:
+        found = make(pipeline)
+    assert (found - expected).abs().mean() < 0.01
+    if how != "autocast":
+        dtypes = {name: pipeline.components[name].dtype for name in ("unet", "vae", "conditioner", "reference_net")}
+        assert dtypes.pop("reference_net") == torch.float32
+        assert set(dtypes.values()) == {torch.float16}
+    assert pipeline.reference_net.to(torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_the_shipped_model_in_float16_resembles_float32():
+    pipeline = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None}
+    expected = make(pipeline, **options)
+    assert (make(pipeline.to(torch.float16), **options) - expected).abs().mean() < 0.01
+
+
 def test_ablations_close_their_port():
     for option, changed in (("use_face", "face"), ("use_texture", None)):
         pipeline = tiny_mcld(**{option: False})
@@ -164,10 +207,15 @@ def test_bad_input_is_named(pipeline):
         make(pipeline, texture="picture.png")
     with pytest.raises(PgpisError, match="multiples of 2"):
         make(pipeline, height=HEIGHT + 1)
-    with pytest.raises(PgpisError, match="face embeddings"):
-        make(pipeline, face=np.zeros(128, np.float32))
+    for face_embedding in (np.zeros(128, np.float32), np.full(512, np.nan)):
+        with pytest.raises(PgpisError, match="face embeddings"):
+            make(pipeline, face=face_embedding)
+    with pytest.raises(PgpisError, match="face: got str"):
+        make(pipeline, face="anna.npy")
+    with pytest.raises(PgpisError, match="iuv: the third channel reaches 255"):
+        make(pipeline, iuv=Image.new("RGB", (20, 30), "white"))
     with pytest.raises(PgpisError, match="expected 1 or 3"):
-        make(pipeline, source=[picture(0)] * 2, iuv=[picture(0)] * 3)
+        make(pipeline, source=[picture(0)] * 2, iuv=[iuv(0)] * 3)
     with pytest.raises(PgpisError, match="no attention layer"):
         stage_of("time_embedding")
     conditions = pipeline.unet.prepare(

@@ -470,7 +470,7 @@ class TestCommand:
         ("words", "messages"),
         [
             (["{photos}", "--conditions", "pose,textur"], ["unknown 'textur'; did you mean 'texture'?"]),
-            (["{photos}", "--workers", "0"], ["--workers is 0, expected at least 1"]),
+            (["{photos}", "--workers", "0"], ["--workers is 0, expected a whole number of at least 1"]),
             (["{photos}", "--batch-size", "0"], ["--batch-size is 0"]),
             (["{photos}", "--person", "-1"], ["--person is -1"]),
             (["{photos}/nowhere"], ["folder not found", "nowhere"]),

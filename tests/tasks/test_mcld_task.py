@@ -186,7 +186,7 @@ def test_wrong_choices_are_named(tiny_mcld_words, capsys):
     assert main(tiny_mcld_words("fit", "--model.init_args.aggregation=stages")) == 2
     assert "stages" in capsys.readouterr().err
     assert main(tiny_mcld_words("fit", "--model.init_args.correspondence=-1")) == 2
-    assert "correspondence: -1.0 is no strength" in capsys.readouterr().err
+    assert "correspondence is -1.0, expected a number of at least 0" in capsys.readouterr().err
 
 
 def test_sampling_may_use_other_betas(tiny_mcld_words, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgpis.cli.verbs import OneLineParser
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.cache import Encode
@@ -58,8 +58,7 @@ def _write(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
     from pgpis.jobs import meter
 
-    if options.batch_size < 1:
-        raise PgpisError(f"--batch-size is {options.batch_size}, expected at least 1")
+    check_range("--batch-size", options.batch_size, 1, whole=True)
     cli = lightning.build([*(f"--config={name}" for name in options.config), "--trainer.logger=false", *rest])
     data, model = cli.datamodule, cli.model
     features = model.frozen_features()

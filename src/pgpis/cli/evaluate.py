@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data.names import LayoutName
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import ProtocolName
 from pgpis.files import locked
 
@@ -127,10 +127,9 @@ def _settings(options: Any) -> EvaluationOptions:
     height, _, width = options.size.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise PgpisError(f"--size {options.size}: expected HEIGHTxWIDTH", hint="--size 256x176")
-    if options.batch_size < 1 or options.workers < 0:
-        raise PgpisError("--batch-size must be at least 1 and --workers at least 0")
-    if options.max_pairs is not None and options.max_pairs < 1:
-        raise PgpisError(f"--max-pairs {options.max_pairs}: expected a number of at least 1")
+    check_range("--batch-size", options.batch_size, 1, whole=True)
+    check_range("--workers", options.workers, 0, whole=True)
+    check_range("--max-pairs", options.max_pairs, 1, whole=True, optional=True)
     import torch
 
     from pgpis.evaluate.features import default_cache

@@ -20,11 +20,12 @@ from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explain
+from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
 from pgpis.data import PoseTransferDataModule
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.predictions import DONE
-from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.videos import FrameFiles, write_video
 
@@ -56,6 +57,7 @@ class PGPISCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; checkpoints go to one folder per run so that ``--ckpt_path last`` finds them."""
         trainer = super().instantiate_trainer(**kwargs)
+        use_half_weights(trainer)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
@@ -135,6 +137,7 @@ class PGPISCLI(LightningCLI):
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool):
         raise PgpisError(f"seed_everything is {value}, expected a whole number", hint="--seed_everything 0")
+    check_range("seed_everything", value, 0, LARGEST_SEED, whole=True)
     return value
 
 

@@ -7,9 +7,10 @@ import json
 import logging
 from collections.abc import Sequence
 
+from pgpis.cli.exported import words_of_pipeline
 from pgpis.cli.prepare import add_settings, settings_of
 from pgpis.cli.verbs import OneLineParser
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
@@ -42,7 +43,9 @@ def parser() -> OneLineParser:
         epilog="All other options are keys of the recipe: 'pgpis predict --out . --print_config' shows them.",
         allow_abbrev=False,
     )
-    short.add_argument("--config", action="append", default=[], help="recipe, may be repeated [the pipeline's]")
+    short.add_argument(
+        "--config", action="append", default=[], help="recipe, may be repeated [as the pipeline was exported]"
+    )
     short.add_argument(
         "--pipeline",
         help=f"pipeline folder, hub id or bundle, or a model that ships with pgpis: {', '.join(SHIPPED)}; "
@@ -90,9 +93,9 @@ def parser() -> OneLineParser:
 
 def to_config_words(options: argparse.Namespace) -> list[str]:
     """Spell the short options as keys of the config system."""
-    shipped = SHIPPED.get(options.pipeline)
-    usual = "fpdm.yaml" if shipped is None else shipped.recipe
-    words = [f"--config={name}" for name in options.config or [usual]]
+    words = [f"--config={name}" for name in options.config]
+    if not words:
+        words = ["--config=fpdm.yaml"] if options.pipeline is None else words_of_pipeline(options.pipeline)
     long_forms = {
         "--model.init_args.pipeline": options.pipeline,
         "--model.init_args.images_per_pair": options.images_per_pair,
@@ -166,9 +169,29 @@ def shipped_model(options: argparse.Namespace) -> str:
     return "synth-mcld" if any(getattr(options, name) for name in MCLD_OPTIONS) else "synth-fpdm"
 
 
+def check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that no prediction can have, before anything is loaded.
+
+    Raises:
+        PgpisError: Names the option.
+    """
+    from pgpis.pipelines.base import MOST_IMAGES  # these load torch
+    from pgpis.tasks.base import LARGEST_SEED
+
+    check_range("--images-per-pair", options.images_per_pair, 1, MOST_IMAGES, whole=True, optional=True)
+    check_range("--steps", options.steps, 1, whole=True, optional=True)
+    check_range("--guidance-scale", options.guidance_scale, 0, optional=True)
+    check_range("--seed", options.seed, 0, LARGEST_SEED, whole=True, optional=True)
+    check_range("--batch-size", options.batch_size, 1, whole=True, optional=True)
+
+
 def run(verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis predict``; 1 if a pair failed."""
     options, rest = parser().parse_known_args(list(words))
+    check_numbers(options)
+    if options.pipeline is None and not options.config:
+        key = "--model.init_args.pipeline="
+        options.pipeline = next((word.removeprefix(key) for word in rest if word.startswith(key)), None)
     told = bool(options.pipeline or options.config) or any(word.split("=")[0] in MODEL_WORDS for word in rest)
     if not told:
         options.pipeline = shipped_model(options)

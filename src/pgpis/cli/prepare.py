@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data.names import LayoutName
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.files import locked, remove_unfinished
 from pgpis.preprocess.settings import (
     CONDITIONS,
@@ -118,8 +118,7 @@ def conditions_of(text: str) -> list[Condition]:
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis prepare``; 1 if a picture failed."""
     options = parser().parse_args(list(words))
-    if options.workers < 1:
-        raise PgpisError(f"--workers is {options.workers}, expected at least 1")
+    check_range("--workers", options.workers, 1, whole=True)
     settings = settings_of(options)
     conditions = conditions_of(options.conditions)
     # these load torch

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pgpis.cli.verbs import OneLineParser
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, check_range, nearest
 
 SIZES = {"256x176": (256, 176), "512x352": (512, 352)}
 EDITS = ("outfit", "fabric", "identity", "paint", "pose")
@@ -192,6 +192,4 @@ def _add_workers(parser: OneLineParser) -> None:
 
 def _check_least(options: argparse.Namespace, least: dict[str, int]) -> None:
     for name, value in least.items():
-        given = getattr(options, name)
-        if given is not None and given < value:
-            raise PgpisError(f"--{name} {given}: expected a number of at least {value}")
+        check_range(f"--{name}", getattr(options, name), value, whole=True, optional=True)

@@ -17,7 +17,15 @@ from pgpis.errors import PgpisError, nearest
 from pgpis.models.factory import build_scheduler, build_unet, build_vae, load_vision_encoder, vision_encoder_config
 from pgpis.models.fpdm import FPDMConditioner
 from pgpis.models.fusion import FusionEmbedder
-from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, stored_config, subfolder_of
+from pgpis.models.loading import (
+    LoadErrors,
+    check_finite,
+    check_keys,
+    init_keys,
+    public_fields,
+    stored_config,
+    subfolder_of,
+)
 from pgpis.models.unet import PoseUNet
 from pgpis.pipelines.fpdm import FPDMPipeline
 from pgpis.weights import weights_hash
@@ -169,7 +177,7 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
     """Put weights into a module that was built without any.
 
     Raises:
-        PgpisError: A tensor is missing, left over or has another shape.
+        PgpisError: A tensor is missing, left over, has another shape or holds numbers that are not finite.
     """
     expected, found = shapes_of(module.state_dict()), shapes_of(weights)
     problems = [f"lacks '{name}'" for name in expected if name not in found]
@@ -186,6 +194,7 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
             hint=hint,
         )
     module.load_state_dict(weights, strict=True, assign=True)
+    check_finite(part, weights)
     module.eval()
 
 

@@ -16,7 +16,7 @@ from pgpis.convert.checkpoint import read_checkpoint
 from pgpis.convert.report import FILE_NAME, ConversionReport
 from pgpis.convert.rules import KeyReport
 from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.files import replacing_folder
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.mcld import MCLDConditioner
@@ -68,6 +68,8 @@ def convert_mcld(
     Raises:
         PgpisError: A file cannot be read, a tensor is missing, left over or has another shape, or ``out`` is not empty.
     """
+    for name, value in (("heads", heads), ("resampler-head-dim", resampler_head_dim), ("norm-groups", norm_groups)):
+        check_range(f"--{name}", value, 1, whole=True)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
@@ -101,6 +103,7 @@ def convert_mcld(
         scheduler=build_scheduler(SCHEDULER),
         image_encoder=encoder,
         conditioner=conditioner.eval(),
+        output_size=[512, 352],
     )
     report.configs = {name: _fields(getattr(pipeline, name)) for name in ("unet", "conditioner", "vae", "scheduler")}
     with replacing_folder(out) as folder:

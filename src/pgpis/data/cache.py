@@ -276,9 +276,10 @@ class FeatureCache:
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
         folder = self.folder / name / variant.name
         values: torch.Tensor = _slices(folder / f"{row // SHARD:05d}.safetensors")[row % SHARD]
-        if values.flatten()[0].isnan():
+        if not values.isfinite().all():
             raise PgpisError(
-                f"{path} could not be read when the cache was made", hint="mend it, and run pgpis cache again"
+                f"{path} could not be read when the cache was made, or gave numbers that are not finite",
+                hint="mend it, and run pgpis cache again",
             )
         return values.float()
 

@@ -19,10 +19,11 @@ from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
-from pgpis.data.transforms import FPDM_AUGMENTATION, FPDM_CANVAS, Augmentation, PairTransform
-from pgpis.drawing import check_canvas
-from pgpis.errors import PgpisError
+from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
+from pgpis.drawing import CANVAS, check_canvas
+from pgpis.errors import PgpisError, check_range
 
+MOST_WORKERS = 1024
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
@@ -44,6 +45,9 @@ class PoseTransferDataModule(LightningDataModule):
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
         cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders.
+
+    Raises:
+        PgpisError: A number that none of these can have.
     """
 
     def __init__(
@@ -59,14 +63,15 @@ class PoseTransferDataModule(LightningDataModule):
         seed: int = 0,
         image_specs: InputSpecs | None = None,
         pin_memory: bool = False,
-        pose_canvas: tuple[int, int] = FPDM_CANVAS,
+        pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
-            raise PgpisError("data.batch_size and data.eval_batch_size must be at least 1")
+        check_range("data.batch_size", batch_size, 1, whole=True)
+        check_range("data.eval_batch_size", eval_batch_size, 1, whole=True, optional=True)
+        check_range("data.num_workers", num_workers, 0, MOST_WORKERS, whole=True)
         check_canvas(*pose_canvas, stick_width)
         self.train = train
         self.val = val

@@ -13,7 +13,7 @@ from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
 from pgpis.data.pairs import Appearance, Pair, PairDataset
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.keypoints import Keypoints
 
 
@@ -48,6 +48,7 @@ class DeepFashion(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
     ) -> None:
         super().__init__(self_pair_probability if split == "train" else 0.0, on_missing=on_missing)
+        check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
         self.root = Path(root)
         self.split = split
         self.layout = layout

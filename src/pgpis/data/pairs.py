@@ -16,7 +16,7 @@ from PIL import Image
 from pgpis.conditions import read_face, read_iuv
 from pgpis.data.missing import WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import read_picture
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame, Keypoints
@@ -121,6 +121,7 @@ class PairDataset(ABC):
         pose_frame: Frame | None = None,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
     ) -> None:
+        check_range("self_pair_probability", self_pair_probability, 0, 1)
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
         self.on_missing = on_missing

@@ -17,7 +17,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
 from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.data.tables import read_rows, read_text
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints
 from pgpis.plausibility import person_of
@@ -61,6 +61,9 @@ class Phoenix14T(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
     ) -> None:
         super().__init__(on_missing=on_missing)
+        check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
+        check_range("train_pairs", train_pairs, 1, whole=True)
+        check_range("pairs_seed", pairs_seed, 0, whole=True)
         self.root = Path(root)
         self.split = split
         self.train_pairs = train_pairs

@@ -14,14 +14,10 @@ from PIL import Image
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.pairs import LoadedPair
-from pgpis.drawing import draw_pose
-from pgpis.errors import PgpisError
+from pgpis.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
+from pgpis.errors import PgpisError, check_range
 from pgpis.images import fit_images
 from pgpis.keypoints import Frame, Keypoints
-
-FPDM_CANVAS = (550, 375)
-MOST_PADDED = 2**25  # pixels of a padded drawing; a larger one is first made smaller
-ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % and are squashed
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,11 @@ class Augmentation:
     """Probability of mirroring source, target and key points together."""
     detour_probability: float = 0.5
     """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
+
+    def __post_init__(self) -> None:
+        check_range("data.augmentation.jitter", self.jitter, 0)
+        check_range("data.augmentation.flip_probability", self.flip_probability, 0, 1)
+        check_range("data.augmentation.detour_probability", self.detour_probability, 0, 1)
 
 
 FPDM_AUGMENTATION = Augmentation()
@@ -66,7 +67,7 @@ class PairTransform:
         specs: InputSpecs,
         *,
         train: bool,
-        pose_canvas: tuple[int, int] = FPDM_CANVAS,
+        pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
         cache: Features | None = None,
@@ -121,9 +122,9 @@ class PairTransform:
             height, width = self.pose_canvas
             fitted["pose"] = Image.fromarray(draw_pose(keypoints, height, width, stick_width=self.stick_width))
         elif loaded.pose_image is not None:
-            fitted["pose"] = self._pad(loaded.pose_image)
+            fitted["pose"] = centre_on_canvas(loaded.pose_image, self.pose_canvas)
         if loaded.iuv is not None:
-            fitted["iuv"] = self._pad(loaded.iuv)
+            fitted["iuv"] = centre_on_canvas(loaded.iuv, self.pose_canvas)
         if loaded.texture is not None:
             fitted["texture"] = loaded.texture
         fitted |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
@@ -157,29 +158,10 @@ class PairTransform:
         if keypoints.skeleton == "coco17":
             keypoints = keypoints.to_body18()
         frame = keypoints.frame
-        if self._other_aspect(frame.width / frame.height):
+        if other_aspect(frame.height, frame.width, self.pose_canvas):
             frame = frame.padded(width / height)
             keypoints = Keypoints(keypoints.points, keypoints.visible, frame, keypoints.skeleton)
         return keypoints.to(Frame(height, width))
-
-    def _pad(self, drawing: Image.Image) -> Image.Image:
-        """Centre a drawing or a DensePose map of another aspect ratio on black."""
-        height, width = self.pose_canvas
-        if not self._other_aspect(drawing.width / drawing.height):
-            return drawing
-        frame = Frame(drawing.height, drawing.width).padded(width / height)
-        surplus = frame.height * frame.width / MOST_PADDED
-        if surplus > 1:
-            smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
-            drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
-            frame = Frame(drawing.height, drawing.width).padded(width / height)
-        canvas = Image.new("RGB", (round(frame.width), round(frame.height)))
-        canvas.paste(drawing, (round(-frame.left), round(-frame.top)))
-        return canvas
-
-    def _other_aspect(self, ratio: float) -> bool:
-        height, width = self.pose_canvas
-        return abs(ratio * height / width - 1) > ASPECT_TOLERANCE
 
 
 class Features(Protocol):

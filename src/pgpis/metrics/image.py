@@ -25,7 +25,12 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 
     Returns:
         uint8, same shape.
+
+    Raises:
+        PgpisError: A number is not finite; uint8 would hide it.
     """
+    if not images.isfinite().all():
+        raise PgpisError("pictures hold numbers that are not finite")
     return images.float().div(2).add(0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 

@@ -34,7 +34,7 @@ def encode_moments(vae: Autoencoder, images: torch.Tensor) -> torch.Tensor:
         vae: The autoencoder.
         images: RGB in [-1, 1], ``(B, 3, H, W)``.
     """
-    encoded = vae.encode(images)
+    encoded = vae.encode(images.to(vae.dtype))
     if isinstance(vae, AutoencoderDC):
         return torch.cat([encoded.latent, torch.zeros_like(encoded.latent)], dim=1)
     return torch.cat([encoded.latent_dist.mean, encoded.latent_dist.std], dim=1)

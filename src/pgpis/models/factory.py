@@ -25,6 +25,7 @@ from pgpis.models.foreign import check_config, check_folder, check_size, read_js
 from pgpis.models.loading import (
     BOOKKEEPING,
     LoadErrors,
+    check_finite,
     check_keys,
     check_loaded,
     init_keys,
@@ -75,6 +76,7 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
         )
     # a full CLIP also holds its text half, which is not ours to load
     check_loaded(f"vision encoder '{spec}'", report, ignore=("text_model.", "text_projection.", "logit_scale"))
+    check_finite(f"vision encoder '{spec}'", encoder.state_dict())
     return encoder
 
 
@@ -97,6 +99,7 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
         ignore_mismatched_sizes=True,  # reported below, with the name
     )
     check_loaded("vision encoder", report)
+    check_finite("vision encoder", encoder.state_dict())
     return encoder
 
 

@@ -196,8 +196,9 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
             hint="--config must be the recipe of the same model",
         )
     stated = _component_types(pipeline_class)
+    settings = inspect.signature(pipeline_class.__init__).parameters.keys() - stated.keys()
     for part, value in index.items():
-        if part.startswith("_") or (part not in stated and not isinstance(value, (list, dict))):
+        if part.startswith("_") or part in settings or (part not in stated and not isinstance(value, (list, dict))):
             continue
         if part not in stated:
             raise PgpisError(f"'{source}': {pipeline_class.__name__} has no component '{part}'{nearest(part, stated)}")
@@ -239,13 +240,21 @@ def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> Non
 
 
 def _component_types(pipeline_class: type[DiffusionPipeline]) -> dict[str, Any]:
-    """Return the constructor's arguments with their types, None where none is stated."""
+    """Return the constructor's components with their types, None where none is stated.
+
+    As diffusers has it: arguments with a default are settings, but for those that the class calls optional components.
+    """
     try:
         hints = typing.get_type_hints(pipeline_class.__init__)
     except NameError:  # a type that is imported for type checkers only
         hints = {}
-    names = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
-    return {name: hints.get(name) for name in names}
+    arguments = inspect.signature(pipeline_class.__init__).parameters.values()
+    optional = pipeline_class._optional_components  # noqa: SLF001  diffusers has no other way to ask
+    return {
+        argument.name: hints.get(argument.name)
+        for argument in arguments
+        if argument.name != "self" and (argument.default is inspect.Parameter.empty or argument.name in optional)
+    }
 
 
 def _component_class(library: str, name: str) -> type[Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 from torch import nn
@@ -74,6 +75,7 @@ def load_diffusers(
         )
     report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
     check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
+    check_finite(f"{part} '{spec}'", model.state_dict())
     return model
 
 
@@ -139,6 +141,30 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
+
+
+def weight_not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the name of the first weight that holds a number which is not finite; None: there is none."""
+    for name, value in weights.items():
+        if not value.is_floating_point() or value.is_meta or value.sum(dtype=torch.float32).isfinite():
+            continue  # the sum tells in one pass without a copy; one that overflows is looked at again
+        if not value.isfinite().all():
+            return name
+    return None
+
+
+def check_finite(what: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that are not finite, as training that diverged leaves them.
+
+    Raises:
+        PgpisError: Names the first such weight.
+    """
+    name = weight_not_finite(weights)
+    if name is not None:
+        raise PgpisError(
+            f"{what}: '{name}' holds numbers that are not finite",
+            hint="the training diverged or the file is damaged: take an earlier checkpoint or another copy",
+        )
 
 
 def take_over(part: str, module: nn.Module, other: nn.Module) -> None:

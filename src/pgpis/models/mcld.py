@@ -9,7 +9,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.models.correspondence import Correspondence
 from pgpis.models.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
 from pgpis.models.pose import PoseEncoder
@@ -101,8 +101,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         for name, value, known in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
             if value not in known:
                 raise PgpisError(f"{name}: no such choice '{value}'{nearest(value, known)}; one of {', '.join(known)}")
-        if correspondence < 0:
-            raise PgpisError(f"correspondence: {correspondence} is no strength; expected 0 (off) or more, say 8")
+        check_range("correspondence", correspondence, 0)
+        check_range("part_scale", part_scale, 1, whole=True)
         self.face_resampler = None
         if use_face:
             self.face_resampler = FaceResampler(

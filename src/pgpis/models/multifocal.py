@@ -271,7 +271,7 @@ class MultiFocalUNet(PoseUNet):
                 block = name.removesuffix(".attn1")
                 if block not in bank:
                     raise PgpisError(f"the ReferenceNet has no '{block}': it must have the denoiser's blocks")
-                reference[name] = project_keys_values(module, bank[block])
+                reference[name] = project_keys_values(module, bank[block].to(self.dtype))
                 if correspondence is not None:
                     bias[name] = correspondence.bias(bank[block].shape[1])
         return FocalConditions(by_stage, face, reference, bias, keep_reference, zero_rows, repeats)

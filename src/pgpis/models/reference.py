@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -101,6 +102,10 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     projection, what of its UNet block and which UNet blocks come after it, ``conv_norm_out``, ``conv_out``) is not
     built.
 
+    In float16 it stays float32, under ``.to``, ``from_pretrained`` and autocast alike: nothing bounds the hidden states
+    that it adds up from block to block, and a net that was trained in a wider type passes 65504 (synth-mcld: 2 million
+    in ``up_blocks.2``). It runs once per picture; what it lends is normalised and fits.
+
     Source: MCLD, section "Appearance: ReferenceNet on the UV texture"; Animate Anyone.
     """
 
@@ -135,6 +140,21 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         self.conv_norm_out = None
         self.conv_out = nn.Identity()
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as the base class does, in float32 where float16 is asked for."""
+        for name in ("torch_dtype", "dtype"):
+            if kwargs.get(name) == torch.float16:
+                kwargs[name] = torch.float32
+        return super().from_pretrained(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        def widened(value: torch.Tensor) -> torch.Tensor:
+            moved = fn(value)
+            return value.to(moved.device, torch.float32) if moved.dtype == torch.float16 else moved
+
+        return super()._apply(widened, recurse)
+
     def tail(self) -> tuple[str, ...]:
         """Return the beginnings of the stock weights in the last transformer that are not built."""
         last = next(module for module in self.modules() if isinstance(module, LastBlock))
@@ -159,5 +179,9 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
             What each transformer block's ``norm1`` returned.
         """
         bank: ReferenceBank = {}
-        self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
+        latents, tokens = latents.to(self.dtype), tokens.to(self.dtype)
+        kind = latents.device.type
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, dtype, enabled=torch.is_autocast_enabled(kind) and dtype != torch.float16):
+            self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
         return bank

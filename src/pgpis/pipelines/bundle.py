@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import yaml
+from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
-from pgpis.models.foreign import check_index, parse_json
+from pgpis.models.foreign import check_config, check_index, parse_json, read_json
+from pgpis.models.loading import LOAD_ERRORS
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import FOLDER, SHIPPED
 
-__all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index"]
+__all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index", "read_pipeline_index"]
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
+INDEX = "model_index.json"
 MARK = "pgpis_bundle"
 VERSION = "1"
 SEPARATOR = "::"
@@ -44,7 +48,7 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
     Raises:
         PgpisError: The folder is no pipeline's, or holds something else.
     """
-    if not (folder / "model_index.json").is_file():
+    if not (folder / INDEX).is_file():
         raise PgpisError(f"{folder} is no pipeline: no model_index.json", hint="'pgpis fit' exports one")
     tensors: dict[str, torch.Tensor] = {}
     texts: dict[str, str] = {}
@@ -79,7 +83,34 @@ def read_index(file: Path) -> Any:
     Raises:
         PgpisError: The file is not a bundle.
     """
-    return parse_json(_texts(file).get("model_index.json"), f"{file}: model_index.json")
+    return parse_json(_texts(file).get(INDEX), f"{file}: model_index.json")
+
+
+def read_pipeline_index(name: str) -> dict[str, Any]:
+    """Return the ``model_index.json`` of a pipeline: its class, its parts and how it was exported to sample.
+
+    Args:
+        name: Folder, hub id or ``.safetensors`` bundle.
+
+    Raises:
+        PgpisError: There is none, or it cannot be read.
+    """
+    path = Path(name)
+    try:
+        if path.suffix == ".safetensors":
+            index = read_index(path)
+        elif (path / INDEX).is_file():
+            index = read_json(path / INDEX)
+        else:
+            index = DiffusionPipeline.load_config(name)
+    except LOAD_ERRORS as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PgpisError(
+            f"pipeline: cannot load '{name}': {reason}",
+            hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
+            "official weights",
+        ) from error
+    return check_config(index, name)
 
 
 def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
@@ -119,7 +150,16 @@ def _texts(file: Path) -> dict[str, str]:
         raise PgpisError(f"{file}: expected JSON files by name in its metadata")
     for name in texts:
         _check_name(file, name, ".json")
+    if file.resolve().parent == FOLDER:
+        texts[INDEX] = _with_defaults(texts[INDEX], json.loads(_metadata(file)["card"]))
     return texts
+
+
+def _with_defaults(index: str, card: dict[str, Any]) -> str:
+    """Say how a shipped bundle samples: it is older than the defaults of pipelines, and its card holds its recipe."""
+    recipe = yaml.safe_load(card["settings"])["model"]["init_args"]
+    kept = ("height", "width", "num_inference_steps", "guidance_scale")
+    return json.dumps({**{name: recipe[name] for name in kept}, **json.loads(index)})
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from diffusers import SchedulerMixin
 from diffusers.utils import BaseOutput
-from PIL import Image
 
 from pgpis.batch import ImageSpecs, PairBatch
 from pgpis.diffusion import guidance_branches
@@ -20,7 +19,7 @@ from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.models.fpdm import FPDMConditioner, Ports, denoise, encode_pair, image_specs
 from pgpis.models.fusion import FusionEmbedder
 from pgpis.models.unet import PoseUNet
-from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode
+from pgpis.pipelines.base import Images, OutputType, SamplingPipeline, StepCallback, evaluation_mode
 from pgpis.pipelines.branches import Generators, branch_rows, guide, per_row
 from pgpis.pipelines.inputs import Picture, prepare_pairs
 
@@ -29,8 +28,8 @@ from pgpis.pipelines.inputs import Picture, prepare_pairs
 class FPDMPipelineOutput(BaseOutput):  # type: ignore[misc, unused-ignore]
     """Result of :class:`FPDMPipeline`."""
 
-    images: list[Image.Image] | torch.Tensor
-    """Pictures; a tensor ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents ``(R, C, h, w)`` for "latent"."""
+    images: Images
+    """In the form of ``output_type``."""
 
 
 class FPDMPipeline(SamplingPipeline):
@@ -43,9 +42,18 @@ class FPDMPipeline(SamplingPipeline):
         source_encoder: Vision encoder that gives the tokens.
         conditioner: Trained projections.
         fusion_embedder: The prior; None for models without one (B1-B3).
+        height: Rows of a result where a call does not say; with the other defaults, it is kept by ``save_pretrained``.
+        width: Columns of it.
+        num_inference_steps: Denoising steps of a call that does not say.
+        guidance_scale: Guidance of such a call.
+        pose_guidance_scale: See :meth:`generate`; None: as ``guidance_scale``.
+        output_size: (height, width) that ``pgpis predict`` resizes results to; None: not at all.
+        pose_canvas: (height, width) on which poses are drawn; a drawing of another shape is centred on that. None:
+            FPDM's for DeepFashion.
+        stick_width: Half the thickness of a limb on it, for ``pgpis predict``; None: the skeleton's own.
 
     Raises:
-        PgpisError: Components that do not fit together.
+        PgpisError: Components that do not fit together, or a default that no call may have.
 
     Source: FPDM, official ``stage2`` pipeline.
     Deviation: Scheduler arithmetic and random draws are float32 whatever the weights' dtype, so that a seed means the
@@ -64,6 +72,14 @@ class FPDMPipeline(SamplingPipeline):
         source_encoder: VisionEncoder,
         conditioner: FPDMConditioner,
         fusion_embedder: FusionEmbedder | None = None,
+        height: int = 512,
+        width: int = 352,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 2.0,
+        pose_guidance_scale: float | None = None,
+        output_size: list[int] | None = None,
+        pose_canvas: list[int] | None = None,
+        stick_width: int | None = None,
     ) -> None:
         super().__init__()
         _check_components(vae, unet, source_encoder, conditioner, fusion_embedder)
@@ -77,6 +93,16 @@ class FPDMPipeline(SamplingPipeline):
             fusion_embedder=fusion_embedder,
         )
         self.vae_scale_factor = scale_factor(vae)
+        self.set_defaults(
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            pose_guidance_scale=pose_guidance_scale,
+            output_size=output_size,
+            pose_canvas=pose_canvas,
+            stick_width=stick_width,
+        )
 
     def image_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
         """Return the pictures that a batch for :meth:`generate` must hold (``target_image`` is not looked at)."""
@@ -88,10 +114,10 @@ class FPDMPipeline(SamplingPipeline):
         source: Picture | Sequence[Picture],
         pose: Picture | Sequence[Picture],
         *,
-        height: int = 512,
-        width: int = 352,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 2.0,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         pose_guidance_scale: float | None = None,
         num_images_per_pair: int = 1,
         generator: Generators = None,
@@ -99,14 +125,15 @@ class FPDMPipeline(SamplingPipeline):
         output_type: OutputType = "pil",
         cache_keys_values: bool = True,
         callback_on_step_end: StepCallback | None = None,
-    ) -> FPDMPipelineOutput:
+        return_dict: bool = True,
+    ) -> FPDMPipelineOutput | tuple[Images]:
         """Generate pictures from pictures; see :meth:`generate` for the arguments that are not listed here.
 
         Args:
             source: Picture of the person, or a list of B.
             pose: Drawn target pose, or a list of B; a single source or pose serves all of the others.
-            height: Rows of the result, a multiple of 8.
-            width: Columns of the result, a multiple of 8.
+            height: Rows of the result, a multiple of 8; None: the pipeline's own, ``pipeline.config.height``.
+            width: Columns of the result, a multiple of 8; None: the pipeline's own.
             num_inference_steps: See :meth:`generate`.
             guidance_scale: See :meth:`generate`.
             pose_guidance_scale: See :meth:`generate`.
@@ -116,9 +143,15 @@ class FPDMPipeline(SamplingPipeline):
             output_type: See :meth:`generate`.
             cache_keys_values: See :meth:`generate`.
             callback_on_step_end: See :meth:`generate`.
+            return_dict: See :meth:`generate`.
+
+        Raises:
+            PgpisError: Pictures that are none or whose numbers do not match; else see :meth:`generate`.
         """
+        height, width = self._default("height", height), self._default("width", width)
+        self._check_size(height, width)
         return self.generate(
-            prepare_pairs(source, pose, self.image_specs(height, width)),
+            prepare_pairs({"source": source, "pose": pose}, self.image_specs(height, width), self.config.pose_canvas),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             pose_guidance_scale=pose_guidance_scale,
@@ -128,6 +161,7 @@ class FPDMPipeline(SamplingPipeline):
             output_type=output_type,
             cache_keys_values=cache_keys_values,
             callback_on_step_end=callback_on_step_end,
+            return_dict=return_dict,
         )
 
     @torch.no_grad()
@@ -135,8 +169,8 @@ class FPDMPipeline(SamplingPipeline):
         self,
         batch: PairBatch,
         *,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 2.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         pose_guidance_scale: float | None = None,
         num_images_per_pair: int = 1,
         generator: Generators = None,
@@ -144,12 +178,13 @@ class FPDMPipeline(SamplingPipeline):
         output_type: OutputType = "pil",
         cache_keys_values: bool = True,
         callback_on_step_end: StepCallback | None = None,
-    ) -> FPDMPipelineOutput:
+        return_dict: bool = True,
+    ) -> FPDMPipelineOutput | tuple[Images]:
         """Generate pictures from a prepared batch of B pairs.
 
         Args:
             batch: The entries of :meth:`image_specs` made from source and pose. The result has ``pose_image``'s size.
-            num_inference_steps: Denoising steps.
+            num_inference_steps: Denoising steps; None: the pipeline's own, as for the scales.
             guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything. Up to
                 1 the conditional prediction is taken as it is.
             pose_guidance_scale: Weight of source and pose, when it differs: costs a third branch.
@@ -157,57 +192,50 @@ class FPDMPipeline(SamplingPipeline):
             generator: One generator for all; or one per pair or per result, so that a result does not depend on the
                 rest of the batch.
             latents: Standard normal start ``(n * B, C, H / 8, W / 8)``; drawn if None.
-            output_type: "pil", "pt" (tensor in [-1, 1]) or "latent".
+            output_type: "pil", "np" ((R, H, W, 3) in [0, 1]), "pt" (tensor in [-1, 1]) or "latent".
             cache_keys_values: Compute the source tokens' keys and values once; False recomputes them at each step.
             callback_on_step_end: Called as ``callback(pipeline, step, timestep, {"latents": latents})``; a returned
-                ``latents`` replaces the current ones.
+                ``latents`` replaces the current ones, ``pipeline._interrupt = True`` ends the denoising.
+            return_dict: False returns a tuple instead.
 
         Raises:
-            PgpisError: A batch entry is missing, a size is no multiple of 8, or a number of generators or latents
-                does not fit.
+            PgpisError: A batch entry is missing, or an argument is not what it should be.
+            NotFiniteError: Results hold numbers that are not finite, as where float16 is too narrow.
 
         Source: FPDM eq. 12; official sampling (20 DDPM steps, scale 2).
         """
-        self._check_call(batch, num_images_per_pair, output_type)
+        steps = self._default("num_inference_steps", num_inference_steps)
+        if guidance_scale is None:
+            guidance_scale = self.config.guidance_scale
+            pose_guidance_scale = self._default("pose_guidance_scale", pose_guidance_scale)
+        pose_scale = guidance_scale if pose_guidance_scale is None else pose_guidance_scale
+        needed = [key for key, spec in self.image_specs().items() if spec.origin != "target"]
+        scales: dict[str, object] = {"guidance_scale": guidance_scale, "pose_guidance_scale": pose_scale}
+        self._check_call(batch, needed, steps, scales, num_images_per_pair, output_type)
         pairs = len(batch["pose_image"])
         generators = per_row(generator, pairs, num_images_per_pair)
         # without a prior, the branches s and c of the guidance are one, which source and pose guide
-        fusion = self.fusion_embedder is not None
-        pose_scale = guidance_scale if pose_guidance_scale is None else pose_guidance_scale
-        branches = guidance_branches(guidance_scale, pose_scale, fusion=fusion)
+        branches = guidance_branches(guidance_scale, pose_scale, fusion=self.fusion_embedder is not None)
 
         with evaluation_mode(self.components.values()):
             ports, cache = self._condition(batch, branches, num_images_per_pair, cache_keys_values)
-            self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-            size = tuple(ports.pose_features.shape[-2:])
-            sample = self._start(
-                latents, (pairs * num_images_per_pair, self.vae.config.latent_channels, *size), generators
-            )
-            extra = self._step_arguments(generators)
-            with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
-                for step, timestep in enumerate(self.scheduler.timesteps):
-                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * branches), timestep)
-                    prediction = denoise(self.unet, noisy, timestep, ports, cache).float()
-                    guided = guide(prediction, branches, guidance_scale, pose_scale)
-                    sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
-                    sample = self._call_back(callback_on_step_end, step, timestep, sample)
-                    progress.update()
-            return FPDMPipelineOutput(images=self._finish(sample, output_type))
 
-    def _check_call(self, batch: PairBatch, num_images_per_pair: int, output_type: str) -> None:
-        needed = [key for key, spec in self.image_specs().items() if spec.origin != "target"]
-        missing = [key for key in needed if key not in batch]
-        if missing:
-            raise PgpisError(f"the batch lacks '{missing[0]}', this pipeline needs {', '.join(needed)}")
-        height, width = batch["pose_image"].shape[-2:]
-        if height % self.vae_scale_factor or width % self.vae_scale_factor or not height or not width:
-            raise PgpisError(
-                f"height and width are {height} and {width}, expected multiples of {self.vae_scale_factor}"
+            def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+                prediction = denoise(self.unet, noisy, timestep, ports, cache).float()
+                return guide(prediction, branches, guidance_scale, pose_scale)
+
+            shape = (pairs * num_images_per_pair, self.vae.config.latent_channels, *ports.pose_features.shape[-2:])
+            sample = self._sample(
+                predict,
+                latents,
+                shape,
+                branches=branches,
+                num_inference_steps=steps,
+                generators=generators,
+                callback=callback_on_step_end,
             )
-        if num_images_per_pair < 1:
-            raise PgpisError(f"num_images_per_pair is {num_images_per_pair}, expected at least 1")
-        if output_type not in ("pil", "pt", "latent"):
-            raise PgpisError(f"output_type is '{output_type}', expected 'pil', 'pt' or 'latent'")
+            images = self._finish(sample, output_type)
+        return FPDMPipelineOutput(images=images) if return_dict else (images,)
 
     def _condition(
         self, batch: PairBatch, branches: int, num_images: int, use_cache: bool

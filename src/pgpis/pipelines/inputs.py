@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,61 +10,95 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.batch import ImageSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.drawing import centre_on_canvas
 from pgpis.errors import PgpisError
-from pgpis.images import fit_images, to_rgb
-from pgpis.plausibility import warn_of_odd_pose
+from pgpis.images import fit_images, upright_rgb
+from pgpis.plausibility import check_iuv, warn_of_odd_pose
 
 Picture: TypeAlias = Image.Image | NDArray[np.uint8]
 """A PIL picture, or 8-bit RGB ``(H, W, 3)``."""
 
+DRAWN = ("pose", "iuv")
+"""What lies on black and is centred on the canvas; all else is a photograph, laid on white and squashed."""
+
 
 def prepare_pairs(
-    source: Picture | Sequence[Picture], pose: Picture | Sequence[Picture], specs: ImageSpecs
+    pictures: Mapping[str, Picture | Sequence[Picture] | None], specs: InputSpecs, canvas: Sequence[int] | None
 ) -> PairBatch:
-    """Make a batch from pictures of sources and drawn poses.
+    """Make a batch from a user's pictures, as the data sets do from files.
 
     Args:
-        source: One or B sources; a single one is used for all poses.
-        pose: One or B drawn poses; a single one is used for all sources.
-        specs: What the model declared.
+        pictures: One or B pictures by origin; a single one is used for all pairs, None is left out.
+        specs: What the model declared. Targets and vectors are left out.
+        canvas: (height, width) of the canvas on which poses are drawn; None: maps are not looked at, only squashed.
 
     Raises:
-        PgpisError: No pictures, numbers that do not match, or something that is no picture.
+        PgpisError: No pictures, numbers that do not match, or something that is not a picture.
     """
-    sources, poses = as_pictures(source, "source"), as_pictures(pose, "pose")
-    for drawing in poses:
-        warn_of_odd_pose(drawing)
-    count = max(len(sources), len(poses))
-    if len(sources) not in (1, count) or len(poses) not in (1, count):
-        raise PgpisError(f"got {len(sources)} sources and {len(poses)} poses, expected as many of both, or one of one")
+    images = {key: spec for key, spec in specs.items() if isinstance(spec, ImageSpec) and spec.origin != "target"}
+    origins = {spec.origin for spec in images.values()}
+    columns = {
+        name: [_fit_drawn(_as_image(picture, name), name, canvas) for picture in _as_list(entries, name)]
+        for name, entries in pictures.items()
+        if name in origins
+    }
+    count = max(map(len, columns.values()))
+    for name, column in columns.items():
+        if len(column) not in (1, count):
+            raise PgpisError(f"{name}: got {len(column)} pictures, expected 1 or {count}")
     pairs = [
-        fit_images({"source": sources[index % len(sources)], "pose": poses[index % len(poses)]}, specs)
-        for index in range(count)
+        fit_images({name: column[number % len(column)] for name, column in columns.items()}, images)
+        for number in range(count)
     ]
-    tensors: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+    tensors: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in images}
     batch: PairBatch = tensors
     return batch
 
 
-def as_pictures(pictures: Picture | Sequence[Picture], name: str) -> list[Image.Image]:
-    """Return one picture or several as a list of RGB pictures.
+def prepare_faces(face: object, size: int, count: int) -> torch.Tensor:
+    """Make the raw face embeddings of a batch, float32 ``(count, size)``; None: no face is known, which is zeros.
 
     Raises:
-        PgpisError: There is none, or something is no picture; ``name`` says which argument it was.
+        PgpisError: Another shape, or numbers that are not finite.
     """
-    given = [pictures] if isinstance(pictures, Image.Image | np.ndarray) else list(pictures)
-    if not given:
+    if face is None:
+        return torch.zeros(count, size)
+    try:
+        faces = torch.from_numpy(np.atleast_2d(np.array(face, dtype=np.float32)))
+    except (TypeError, ValueError) as error:  # no numbers, or rows of different lengths
+        raise PgpisError(f"face: got {type(face).__name__}, expected {size} floats, or a list of them") from error
+    if faces.shape[1:] != (size,) or len(faces) not in (1, count):
+        raise PgpisError(f"face embeddings have shape {tuple(faces.shape)}, expected ({count}, {size})")
+    if not faces.isfinite().all():
+        raise PgpisError("face embeddings hold numbers that are not finite")
+    return faces.expand(count, -1)
+
+
+def _as_list(entries: object, name: str) -> Sequence[object]:
+    listed = entries if isinstance(entries, Sequence) and not isinstance(entries, str | bytes) else [entries]
+    if not listed:
         raise PgpisError(f"{name}: got an empty list of pictures")
-    return [_as_image(picture, name) for picture in given]
+    return listed
 
 
 def _as_image(picture: object, name: str) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return to_rgb(picture)
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        return Image.fromarray(picture)
-    kind = type(picture).__name__
+    if isinstance(picture, Image.Image) and picture.width and picture.height:
+        return upright_rgb(picture, name, "black" if name in DRAWN else "white")
     if isinstance(picture, np.ndarray):
+        if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
+            return Image.fromarray(picture)
         kind = f"{picture.dtype} array {picture.shape}"
+    else:
+        kind = "an empty picture" if isinstance(picture, Image.Image) else type(picture).__name__
     raise PgpisError(f"{name}: got {kind}, expected a PIL picture or a uint8 RGB array (H, W, 3)")
+
+
+def _fit_drawn(picture: Image.Image, name: str, canvas: Sequence[int] | None) -> Image.Image:
+    if name not in DRAWN or canvas is None:
+        return picture
+    if name == "iuv":
+        check_iuv(picture, name)
+    else:
+        warn_of_odd_pose(picture)
+    return centre_on_canvas(picture, (canvas[0], canvas[1]))

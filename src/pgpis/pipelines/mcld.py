@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from diffusers import SchedulerMixin
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
-from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError
-from pgpis.images import fit_images
 from pgpis.models.autoencoder import Autoencoder, encode_moments, scale_factor
 from pgpis.models.encoders import encode_pictures
 from pgpis.models.mcld import EncodedFoci, MCLDConditioner, denoise_focal
 from pgpis.models.multifocal import FocalConditions, MultiFocalUNet
 from pgpis.models.reference import ReferenceNet
-from pgpis.pipelines.base import OutputType, SamplingPipeline, StepCallback, evaluation_mode
-from pgpis.pipelines.branches import Generators, per_row
-from pgpis.pipelines.inputs import Picture, as_pictures
+from pgpis.pipelines.base import Images, OutputType, SamplingPipeline, StepCallback, evaluation_mode
+from pgpis.pipelines.branches import Generators, guide, per_row
+from pgpis.pipelines.inputs import Picture, prepare_faces, prepare_pairs
 
 
 @dataclass
 class MCLDPipelineOutput(BaseOutput):  # type: ignore[misc, unused-ignore]
     """Result of :class:`MCLDPipeline`."""
 
-    images: list[Image.Image] | torch.Tensor
-    """Pictures; a tensor ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents ``(R, C, h, w)`` for "latent"."""
+    images: Images
+    """In the form of ``output_type``."""
 
 
 class MCLDPipeline(SamplingPipeline):
@@ -45,9 +43,17 @@ class MCLDPipeline(SamplingPipeline):
         scheduler: Any diffusers scheduler; officially DDIM with zero terminal SNR and trailing steps.
         image_encoder: CLIP for the source and the texture.
         conditioner: Trained projections.
+        height: Rows of a result where a call does not say; with the other defaults, it is kept by ``save_pretrained``.
+        width: Columns of it.
+        num_inference_steps: Denoising steps of a call that does not say.
+        guidance_scale: Guidance of such a call.
+        output_size: (height, width) that ``pgpis predict`` resizes results to; None: not at all.
+        pose_canvas: (height, width) on which poses are drawn; a drawing of another shape is centred on that. None:
+            FPDM's for DeepFashion.
+        stick_width: Half the thickness of a limb on it, for ``pgpis predict``; None: the skeleton's own.
 
     Raises:
-        PgpisError: Components that do not fit together.
+        PgpisError: Components that do not fit together, or a default that no call may have.
 
     Source: MCLD, official test pipeline. The ReferenceNet and all keys and values are computed once, for the
         conditional rows alone: the others do not read them.
@@ -65,6 +71,13 @@ class MCLDPipeline(SamplingPipeline):
         scheduler: SchedulerMixin,
         image_encoder: CLIPVisionModelWithProjection,
         conditioner: MCLDConditioner,
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 3.5,
+        output_size: list[int] | None = None,
+        pose_canvas: list[int] | None = None,
+        stick_width: int | None = None,
     ) -> None:
         super().__init__()
         pairs = (
@@ -91,6 +104,15 @@ class MCLDPipeline(SamplingPipeline):
             conditioner=conditioner,
         )
         self.vae_scale_factor = scale_factor(vae)
+        self.set_defaults(
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            output_size=output_size,
+            pose_canvas=pose_canvas,
+            stick_width=stick_width,
+        )
 
     @torch.no_grad()
     def __call__(
@@ -100,16 +122,17 @@ class MCLDPipeline(SamplingPipeline):
         iuv: Picture | Sequence[Picture],
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         *,
-        height: int = 512,
-        width: int = 512,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 3.5,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         num_images_per_pair: int = 1,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
-    ) -> MCLDPipelineOutput:
+        return_dict: bool = True,
+    ) -> MCLDPipelineOutput | tuple[Images]:
         """Generate pictures from pictures; see :meth:`generate` for the other arguments.
 
         Args:
@@ -117,8 +140,8 @@ class MCLDPipeline(SamplingPipeline):
             texture: The person's texture map, or a list of B; None for models without texture.
             iuv: DensePose's map of the target pose as its PNG reads, channels V, U, part; or a list of B.
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
-            height: Rows of the result, a multiple of 8; officially 512.
-            width: Columns of the result, a multiple of 8; officially 512, squashed later.
+            height: Rows of the result, a multiple of 8; None: the pipeline's own, officially 512.
+            width: Columns of the result, a multiple of 8; None: the pipeline's own, officially 512, squashed later.
             num_inference_steps: See :meth:`generate`.
             guidance_scale: See :meth:`generate`.
             num_images_per_pair: See :meth:`generate`.
@@ -126,12 +149,16 @@ class MCLDPipeline(SamplingPipeline):
             latents: See :meth:`generate`.
             output_type: See :meth:`generate`.
             callback_on_step_end: See :meth:`generate`.
+            return_dict: See :meth:`generate`.
 
         Raises:
-            PgpisError: Numbers of pictures that do not match, or a face embedding of another size.
+            PgpisError: Numbers of pictures that do not match, a map that is not DensePose's, or a face embedding of
+                another size or that is not finite; else see :meth:`generate`.
         """
+        height, width = self._default("height", height), self._default("width", width)
+        self._check_size(height, width)
         return self.generate(
-            self.prepare(source, texture, iuv, face, height, width),
+            self.prepare(source, texture, iuv, face, height, width, self.config.pose_canvas),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             num_images_per_pair=num_images_per_pair,
@@ -139,6 +166,7 @@ class MCLDPipeline(SamplingPipeline):
             latents=latents,
             output_type=output_type,
             callback_on_step_end=callback_on_step_end,
+            return_dict=return_dict,
         )
 
     def prepare(
@@ -149,100 +177,82 @@ class MCLDPipeline(SamplingPipeline):
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         height: int,
         width: int,
+        pose_canvas: Sequence[int] | None = None,
     ) -> PairBatch:
-        """Fit a user's pictures, squashed to the size of the result as officially; arguments as in ``__call__``."""
-        given = {
-            "source": as_pictures(source, "source"),
-            "texture": [] if texture is None else as_pictures(texture, "texture"),
-            "iuv": as_pictures(iuv, "iuv"),
-        }
-        specs = {
-            key: spec
-            for key, spec in self.input_specs(height, width).items()
-            if isinstance(spec, ImageSpec) and spec.origin != "target"
-        }
-        count = max(len(pictures) for pictures in given.values())
-        for name, pictures in given.items():
-            if len(pictures) not in (1, count) and (pictures or self.conditioner.config.use_texture):
-                raise PgpisError(f"got {len(pictures)} pictures of the {name}, expected 1 or {count}")
-        pairs = [
-            fit_images({name: pictures[number % len(pictures)] for name, pictures in given.items() if pictures}, specs)
-            for number in range(count)
-        ]
-        tensors: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in specs}
-        batch: PairBatch = tensors
-        batch["face"] = self._faces(face, count)
+        """Fit a user's pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
+
+        With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
+        """
+        specs = self.input_specs(height, width)
+        batch = prepare_pairs({"source": source, "texture": texture, "iuv": iuv}, specs, pose_canvas)
+        batch["face"] = prepare_faces(face, int(self.conditioner.config.face_dim), len(batch["pose_image"]))
         return batch
 
     def input_specs(self, height: int = 512, width: int = 512) -> InputSpecs:
         """Return what the model reads of a pair."""
         return self.conditioner.input_specs(height, width, int(self.image_encoder.config.image_size))
 
-    def _faces(self, face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None, count: int) -> torch.Tensor:
-        size = int(self.conditioner.config.face_dim)
-        if face is None:
-            return torch.zeros(count, size)
-        faces = torch.from_numpy(np.atleast_2d(np.asarray(face, dtype=np.float32)))
-        if faces.shape[1:] != (size,) or len(faces) not in (1, count):
-            raise PgpisError(f"face embeddings have shape {tuple(faces.shape)}, expected ({count}, {size})")
-        return faces.expand(count, -1)
-
     @torch.no_grad()
     def generate(
         self,
         batch: PairBatch,
         *,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 3.5,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         num_images_per_pair: int = 1,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
-    ) -> MCLDPipelineOutput:
+        return_dict: bool = True,
+    ) -> MCLDPipelineOutput | tuple[Images]:
         """Generate pictures from a prepared batch of B pairs.
 
         Args:
             batch: What :meth:`prepare` returns; the result has ``pose_image``'s size.
-            num_inference_steps: Denoising steps.
+            num_inference_steps: Denoising steps; None: the pipeline's own, as for the scale.
             guidance_scale: Weight of source, texture and face; the pose is never left out. Up to 1 the conditional
                 prediction is taken as it is.
             num_images_per_pair: Results n per pair; results are ordered ``b0, b1, .., b0, b1, ..``.
             generator: One generator for all; or one per pair or per result.
             latents: Standard normal start ``(n * B, C, H / 8, W / 8)``; drawn if None.
-            output_type: "pil", "pt" (tensor in [-1, 1]) or "latent".
+            output_type: "pil", "np" ((R, H, W, 3) in [0, 1]), "pt" (tensor in [-1, 1]) or "latent".
             callback_on_step_end: Called as ``callback(pipeline, step, timestep, {"latents": latents})``; a returned
-                ``latents`` replaces the current ones.
+                ``latents`` replaces the current ones, ``pipeline._interrupt = True`` ends the denoising.
+            return_dict: False returns a tuple instead.
 
         Raises:
-            PgpisError: A size is no multiple of 8, or a number of generators or latents does not fit.
+            PgpisError: A batch entry is missing, or an argument is not what it should be.
+            NotFiniteError: Results hold numbers that are not finite, as where float16 is too narrow.
 
         Source: MCLD, official sampling (20 DDIM steps, scale 3.5).
         """
-        height, width = batch["pose_image"].shape[-2:]
-        factor = self.vae_scale_factor
-        if not height or not width or height % factor or width % factor:
-            raise PgpisError(f"height and width are {height} and {width}, expected multiples of {factor}")
+        steps = self._default("num_inference_steps", num_inference_steps)
+        scale: float = self._default("guidance_scale", guidance_scale)
+        unread = ("source_image", "target_image")  # CLIP's pictures are made of the former
+        needed = [key for key in self.input_specs() if key not in unread]
+        self._check_call(batch, needed, steps, {"guidance_scale": scale}, num_images_per_pair, output_type)
         pairs = len(batch["pose_image"])
         generators = per_row(generator, pairs, num_images_per_pair)
-        branches = 2 if guidance_scale > 1 else 1
+        branches = 2 if scale > 1 else 1
         with evaluation_mode(self.components.values()):
             pose_features, conditions = self._condition(batch, branches, num_images_per_pair)
-            self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-            shape = (pairs * num_images_per_pair, self.vae.config.latent_channels, *pose_features.shape[-2:])
-            sample = self._start(latents, shape, generators)
-            extra = self._step_arguments(generators)
-            with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
-                for step, timestep in enumerate(self.scheduler.timesteps):
-                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * branches), timestep)
-                    prediction = denoise_focal(self.unet, noisy, timestep, pose_features, conditions).float()
-                    if branches == 2:
-                        without, conditional = prediction.chunk(2)
-                        prediction = without + guidance_scale * (conditional - without)
-                    sample = self.scheduler.step(prediction, timestep, sample, **extra, return_dict=False)[0]
-                    sample = self._call_back(callback_on_step_end, step, timestep, sample)
-                    progress.update()
-            return MCLDPipelineOutput(images=self._finish(sample, output_type))
+
+            def predict(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+                prediction = denoise_focal(self.unet, noisy, timestep, pose_features, conditions).float()
+                return guide(prediction, branches, scale, scale)
+
+            sample = self._sample(
+                predict,
+                latents,
+                (pairs * num_images_per_pair, self.vae.config.latent_channels, *pose_features.shape[-2:]),
+                branches=branches,
+                num_inference_steps=steps,
+                generators=generators,
+                callback=callback_on_step_end,
+            )
+            images = self._finish(sample, output_type)
+        return MCLDPipelineOutput(images=images) if return_dict else (images,)
 
     def _condition(self, batch: PairBatch, branches: int, num_images: int) -> tuple[torch.Tensor, FocalConditions]:
         """Compute everything that stays the same over the steps."""
@@ -258,10 +268,7 @@ class MCLDPipeline(SamplingPipeline):
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
             texture = encode_moments(self.vae, batch["texture_image"].to(device, self.vae.dtype)).chunk(2, dim=1)[0]
-            bank = self.reference_net.bank(
-                (texture * self.vae.config.scaling_factor).to(self.reference_net.dtype),
-                ports.reference_token.to(self.reference_net.dtype),
-            )
+            bank = self.reference_net.bank(texture * self.vae.config.scaling_factor, ports.reference_token)
         rows = num_images * len(encoded.source)
         conditions = self.unet.prepare(
             ports.tokens,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 
 INSTALL = "pip install 'facexlib>=0.3' 'insightface>=2.0' 'onnxruntime>=1.20' 'rtmlib>=0.0.15'"
 """What the extra ``prepare`` installs; pgpis itself is not in an index from which it could be asked for."""
@@ -80,10 +80,10 @@ class PrepareSettings:
             raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133, not {self.pose}")
         if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
-        if self.person is not None and self.person < 0:
-            raise PgpisError(f"--person is {self.person}, expected 0 for the largest, 1 for the second largest, ...")
-        if self.batch_size < 1:
-            raise PgpisError(f"--batch-size is {self.batch_size}, expected at least 1")
+        check_range("--person", self.person, 0, whole=True, optional=True)
+        check_range("--batch-size", self.batch_size, 1, whole=True)
+        check_range("--pose-threshold", self.pose_threshold, 0, 1)
+        check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.files import TEMPORARY, locked, writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth import deepfashion, phoenix
@@ -76,8 +76,7 @@ class DatasetOptions:
             "seed": (self.seed, 0, 2**32 - 1),
         }
         for name, (value, least, most) in ranges.items():
-            if not least <= value <= most:
-                raise PgpisError(f"--{name} {value}: expected a number from {least} to {most}")
+            check_range(f"--{name}", value, least, most, whole=True)
         if not 0 < self.test_share <= MOST_TEST_SHARE:
             raise PgpisError(f"--test-share {self.test_share}: expected a share above 0, up to {MOST_TEST_SHARE}")
 

@@ -27,7 +27,7 @@ from typing import Literal
 
 import numpy as np
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, write_bytes, writing
 from pgpis.jobs import Failure, run_units
 from pgpis.synth.dataset import FORMAT, is_done, open_folder
@@ -116,10 +116,8 @@ def make_triples(
     Raises:
         PgpisError: The manifest is missing or damaged, names too few people, or the folder cannot be written.
     """
-    if pictures < 1:
-        raise PgpisError(f"--pictures {pictures}: expected a number of at least 1")
-    if seed < 0:
-        raise PgpisError(f"--seed {seed}: expected a number of at least 0")
+    check_range("--pictures", pictures, 1, whole=True)
+    check_range("--seed", seed, 0, whole=True)
     entries = [
         entry for entry in read_manifest(root) if entry.layout == "deepfashion" and split in (entry.split, "all")
     ]

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
@@ -62,11 +62,17 @@ class AutoencoderTask(PersonImageTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        check_range("height", height, 1, whole=True)
+        check_range("width", width, 1, whole=True)
+        check_range("latent_noise", latent_noise, 0)
+        check_range("kl_weight", kl_weight, 0)
+        check_range("start_pictures", start_pictures, 1, whole=True, optional=True)
+        check_range("crop", crop, 1, whole=True, optional=True)
+        if crop is not None and crop > min(height, width):
+            raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.vae = build_vae(vae).train()
         self.height = height
         self.width = width
-        if crop is not None and crop > min(height, width):
-            raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.crop = crop
         self.start_pictures = start_pictures
         choose_trained(self.vae, train)

@@ -18,13 +18,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.metrics.report import MetricReport
+from pgpis.models.loading import check_finite
 from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
 
 RowT = TypeVar("RowT")
+LARGEST_SEED = 2**32 - 1
+"""Largest seed that NumPy, and therefore Lightning, takes."""
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -39,6 +42,9 @@ class PersonImageTask(LightningModule, ABC):
         decay_epochs: Epochs after which the learning rate is multiplied by ``decay_factor``.
         decay_factor: See ``decay_epochs``.
         seed: Seed of training, validation and sampling.
+
+    Raises:
+        PgpisError: A value that none of these can have.
     """
 
     def __init__(
@@ -50,6 +56,11 @@ class PersonImageTask(LightningModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_range("warmup_epochs", warmup_epochs, 0)
+        check_range("decay_factor", decay_factor, 0)
+        for epoch in decay_epochs:
+            check_range("decay_epochs", epoch, 0)
+        check_range("seed", seed, 0, LARGEST_SEED, whole=True)
         self.optimizer = optimizer
         self.warmup_epochs = warmup_epochs
         self.decay_epochs = decay_epochs
@@ -200,7 +211,7 @@ class PersonImageTask(LightningModule, ABC):
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained on top of other frozen weights."""
+        """Refuse a checkpoint that was trained on top of other frozen weights, or whose training diverged."""
         recorded: Mapping[str, str] | None = checkpoint.get("frozen")
         if recorded is None:
             raise PgpisError(
@@ -215,6 +226,8 @@ class PersonImageTask(LightningModule, ABC):
                     f"(sha256 {str(recorded.get(name))[:12]}, here {str(present.get(name))[:12]})",
                     hint=f"set model.{name} to the weights used in training",
                 )
+        weights = checkpoint["state_dict"]  # a buffer may be anything before training has set it
+        check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
 
 
 def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,14 +14,14 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
-from pgpis.errors import PgpisError
-from pgpis.images import save_image, tensor_to_images
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
+from pgpis.errors import NotFiniteError, PgpisError, check_range
+from pgpis.images import rows_not_finite, save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
-from pgpis.models.loading import LOAD_ERRORS
-from pgpis.pipelines.base import SamplingPipeline
+from pgpis.models.loading import LOAD_ERRORS, check_finite
+from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS, SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction, PredictionRecord
@@ -28,6 +30,8 @@ from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
+
+log = logging.getLogger(__name__)
 
 
 class DiffusionTask(PersonImageTask):
@@ -47,6 +51,9 @@ class DiffusionTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+
+    Raises:
+        PgpisError: A value that none of these can have.
     """
 
     scheduler: SchedulerMixin
@@ -70,6 +77,12 @@ class DiffusionTask(PersonImageTask):
         output_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        sides = [("height", height), ("width", width), *(("output_size", side) for side in output_size or ())]
+        for name, side in sides:
+            check_range(name, side, 1, MOST_PIXELS, whole=True)
+        check_range("num_inference_steps", num_inference_steps, 1, whole=True)
+        check_range("guidance_scale", guidance_scale, 0)
+        check_range("images_per_pair", images_per_pair, 1, MOST_IMAGES, whole=True)
         self.height = height
         self.width = width
         self.pipeline_name = pipeline_name
@@ -103,7 +116,7 @@ class DiffusionTask(PersonImageTask):
     def draw_latents(self, moments: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents from the posterior, float32 ``(B, C, h, w)``."""
         mean, deviation = moments.chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=generator, device=self.device)
+        noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
         drawn: torch.Tensor = (mean + deviation * noise).float() * self.vae.config.scaling_factor
         return drawn
 
@@ -122,16 +135,34 @@ class DiffusionTask(PersonImageTask):
 
         Returns:
             ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+
+        Raises:
+            NotFiniteError: Pictures hold numbers that are not finite.
         """
         generators = [
             torch.Generator().manual_seed(self.picture_seed(pair_id, number))
             for number in range(images_per_pair)
             for pair_id in batch["pair_id"]
         ]
-        images = self.generate(batch, images_per_pair, generators)
+        try:
+            return self._resized(self.generate(batch, images_per_pair, generators))
+        except NotFiniteError as error:
+            error.images = self._resized(error.images)
+            raise
+
+    def _resized(self, images: torch.Tensor) -> torch.Tensor:
         if self.output_size is None:
             return images
         return F.interpolate(images, self.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
+
+    def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
+        """Generate pictures, and say why by row where one came out as numbers that are not finite."""
+        reason = "the picture's numbers are not finite"
+        try:
+            images = self.sample(batch, images_per_pair)
+        except NotFiniteError as error:
+            images, reason = error.images, error.reason
+        return images, dict.fromkeys(rows_not_finite(images), reason)
 
     def picture_seed(self, pair_id: str, number: int) -> int:
         """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
@@ -142,7 +173,9 @@ class DiffusionTask(PersonImageTask):
         """Draw source | pose | target | result."""
         entries: dict[str, Any] = dict(batch)
         first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
-        result = self.sample(first)
+        result, unfit = self._sample_finite(first)
+        for row, reason in unfit.items():
+            log.warning("sample grid: %s: %s", first["pair_id"][row], reason)
         return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
 
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:
@@ -151,12 +184,17 @@ class DiffusionTask(PersonImageTask):
         if not len(batch["index"]):
             return
         self.check_once("test", batch)
-        images = self.sample(batch)
+        images, unfit = self._sample_finite(batch)
+        self.failures += [PairFailure(batch["pair_id"][row], reason) for row, reason in unfit.items()]
+        rows = [row for row in range(len(images)) if row not in unfit]
+        if not rows:
+            return
         truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
-        self.scores.update(to_uint8(images), to_uint8(truth), batch["pair_id"])
+        images, pair_ids = images[rows], [batch["pair_id"][row] for row in rows]
+        self.scores.update(to_uint8(images), to_uint8(truth[rows]), pair_ids)
         if self.save_test_images:
             folder = Path(self.trainer.default_root_dir) / "test" / "images"
-            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
+            for pair_id, image in zip(pair_ids, tensor_to_images(images), strict=True):
                 save_image(image, folder / f"{pair_id}.png")
 
     def on_test_epoch_end(self) -> None:
@@ -178,12 +216,15 @@ class DiffusionTask(PersonImageTask):
             return predictions
         self.check_once("predict", batch)
         start = time.perf_counter()
-        images = tensor_to_images(self.sample(batch, self.images_per_pair))
+        images, unfit = self._sample_finite(batch, self.images_per_pair)
         seconds = round((time.perf_counter() - start) / len(images), 3)
         pairs = len(batch["pair_id"])
-        for position, image in enumerate(images):
-            record = self._record(batch, position % pairs, position // pairs, seconds)
-            predictions.append(Prediction(record, image))
+        for row in range(len(images)):
+            record = self._record(batch, row % pairs, row // pairs, seconds)
+            if row in unfit:
+                predictions.append(Prediction(replace(record, image="", status=unfit[row]), None))
+            else:
+                predictions.append(Prediction(record, tensor_to_images(images[row : row + 1])[0]))
         return predictions
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
@@ -207,6 +248,19 @@ class DiffusionTask(PersonImageTask):
             "pipeline": self.pipeline_name,
         }
 
+    def pipeline_defaults(self) -> dict[str, Any]:
+        """Return what the exported pipeline does where a call does not say: as this task does, and its data."""
+        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        return {
+            "height": self.height,
+            "width": self.width,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "output_size": self.output_size and list(self.output_size),
+            "pose_canvas": getattr(data, "pose_canvas", None),
+            "stick_width": getattr(data, "stick_width", None),
+        }
+
     @torch.no_grad()
     def export(self, directory: str) -> str:
         """Write ``pipeline/``."""
@@ -225,7 +279,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
         option: What the user gave the name for, for messages.
 
     Raises:
-        PgpisError: It is not there, not complete, or another model's.
+        PgpisError: It is not there, not complete, another model's, or holds weights that are not finite.
     """
     folder = Path(name)
     bundle = SHIPPED[name].path if name in SHIPPED else folder
@@ -233,10 +287,12 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     try:
         if is_bundle:
             check_index(read_index(bundle), pipeline_class, name)
-            return load_bundle(pipeline_class, bundle)
-        if (folder / "model_index.json").is_file():
+        elif (folder / "model_index.json").is_file():
             check_index(read_json(folder / "model_index.json"), pipeline_class, name)
-        loaded: PipelineT = pipeline_class.from_pretrained(name)
+        loaded: PipelineT = load_bundle(pipeline_class, bundle) if is_bundle else pipeline_class.from_pretrained(name)
+        for part, module in loaded.components.items():
+            if isinstance(module, torch.nn.Module):
+                check_finite(f"'{name}': {part}", module.state_dict())
     except PgpisError as error:
         raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
     except LOAD_ERRORS as error:

@@ -10,6 +10,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.errors import check_range
+from pgpis.losses import LEAST_TEMPERATURE
 from pgpis.models.encoders import embedding_width, encode_tokens, token_width
 from pgpis.models.factory import ModelSpec, build_vision_encoder
 from pgpis.tasks.base import PersonImageTask
@@ -59,6 +61,11 @@ class VisionEncoderTask(PersonImageTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        check_range("temperature", temperature, LEAST_TEMPERATURE)
+        weights = {"contrast_weight": contrast_weight, "part_weight": part_weight, "colour_weight": colour_weight}
+        for name, value in weights.items():
+            check_range(name, value, 0)
+        check_range("image_size", image_size, 1, whole=True, optional=True)
         self.encoder = build_vision_encoder(encoder).train()
         self.size = int(image_size or self.encoder.config.image_size)
         self.side = self.size // int(self.encoder.config.patch_size)

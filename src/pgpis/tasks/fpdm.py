@@ -10,10 +10,12 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
+from pgpis.errors import check_range
 from pgpis.models.encoders import PositionInterpolation, encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_unet, build_vae, build_vision_encoder
 from pgpis.models.fpdm import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
 from pgpis.models.fusion import build_fusion_embedder
+from pgpis.pipelines.base import MOST_PIXELS
 from pgpis.pipelines.fpdm import FPDMPipeline
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 
@@ -113,6 +115,17 @@ class FPDMTask(DiffusionTask):
             decay_factor=decay_factor,
             seed=seed,
         )
+        self.drop_pose = drop_pose
+        self.drop_source = drop_source
+        self.drop_fusion = drop_fusion
+        self.noise_offset = noise_offset
+        self.pose_guidance_scale = pose_guidance_scale
+        for name in ("drop_pose", "drop_source", "drop_fusion"):
+            check_range(name, getattr(self, name), 0, 1)
+        check_range("projection_dropout", projection_dropout, 0, 1)
+        check_range("noise_offset", noise_offset, 0)
+        check_range("pose_guidance_scale", pose_guidance_scale, 0, optional=True)
+        check_range("source_size", source_size, 1, MOST_PIXELS, whole=True, optional=True)
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
             self.unet = build_unet(unet or base, fusion=prior is not None)
@@ -144,12 +157,7 @@ class FPDMTask(DiffusionTask):
         if compile_unet:
             self.unet.compile()
         self.source_detour = source_detour
-        self.drop_pose = drop_pose
-        self.drop_source = drop_source
-        self.drop_fusion = drop_fusion
         self.drop_whole_batch = drop_whole_batch
-        self.noise_offset = noise_offset
-        self.pose_guidance_scale = pose_guidance_scale
 
     @property
     def image_specs(self) -> InputSpecs:
@@ -172,6 +180,8 @@ class FPDMTask(DiffusionTask):
             source_encoder=self.source_encoder,
             conditioner=self.conditioner,
             fusion_embedder=self.fusion_embedder,
+            pose_guidance_scale=self.pose_guidance_scale,
+            **self.pipeline_defaults(),
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

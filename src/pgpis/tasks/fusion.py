@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import InputSpecs, PairBatch
-from pgpis.errors import PgpisError
-from pgpis.losses import fusion_loss
+from pgpis.errors import PgpisError, check_range
+from pgpis.losses import LEAST_TEMPERATURE, fusion_loss
 from pgpis.metrics import MetricReport, RetrievalMetrics
 from pgpis.models.factory import ModelSpec
 from pgpis.models.fusion import FusionEmbedder, TripletEmbeddings, build_fusion_embedder
@@ -54,6 +54,8 @@ class FusionPriorTask(PersonImageTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        check_range("temperature", temperature, LEAST_TEMPERATURE)
+        check_range("l1_weight", l1_weight, 0)
         if fusion_embedder is None:
             self.fusion_embedder = FusionEmbedder.from_encoder(encoder, combiner=combiner)
         elif combiner:

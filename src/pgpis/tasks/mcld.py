@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from pgpis.arrays import read_array
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.losses import face_region, focal_loss, min_snr_weights
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import (
@@ -162,6 +163,13 @@ class MCLDTask(DiffusionTask):
             decay_factor=decay_factor,
             seed=seed,
         )
+        self.drop_image = drop_image
+        self.drop_all = drop_all
+        self.noise_offset = noise_offset
+        self.snr_gamma = snr_gamma
+        self.clip_noise = clip_noise
+        for name in ("drop_image", "drop_all", "noise_offset", "snr_gamma", "clip_noise"):
+            check_range(name, getattr(self, name), 0, 1 if name.startswith("drop") else math.inf)
         self.noise_schedule = build_scheduler({**NOISE, **(scheduler or {})})
         if pipeline is None:
             self.unet = build_focal_unet(unet or base)
@@ -213,13 +221,8 @@ class MCLDTask(DiffusionTask):
                 self.reference_net.enable_gradient_checkpointing()
         if compile_unet:
             self.unet.compile()
-        self.drop_image = drop_image
-        self.drop_all = drop_all
         self.drop_whole_batch = drop_whole_batch
-        self.noise_offset = noise_offset
-        self.snr_gamma = snr_gamma
         self.face_loss = face_loss
-        self.clip_noise = clip_noise
         self.register_buffer("clip_std", read_clip_std(clip_std, embedding_width(self.image_encoder)))
 
     def _start_from(self, other: MCLDPipeline) -> None:
@@ -245,6 +248,7 @@ class MCLDTask(DiffusionTask):
             scheduler=self.scheduler,
             image_encoder=self.image_encoder,
             conditioner=self.conditioner,
+            **self.pipeline_defaults(),
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -281,7 +285,7 @@ class MCLDTask(DiffusionTask):
         keep_image = self._keep(len(latents), self.drop_image if train else 0.0, generator)
         encoded = self._encode(batch, keep_all, keep_all & keep_image)
         if train and self.clip_noise:
-            drawn = torch.randn(encoded.source.shape, generator=generator, device=self.device)
+            drawn = torch.randn(encoded.source.shape, generator=generator, device=self.device, dtype=torch.float32)
             encoded = replace(encoded, source=encoded.source + self.clip_noise * self.clip_std * drawn)
         ports = self.conditioner(encoded, batch["pose_image"])
         bank = None

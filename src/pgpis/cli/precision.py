@@ -1,0 +1,62 @@
+"""``trainer.precision: bf16-true`` and ``16-true``: weights in half precision, everything else as it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import HalfPrecision
+from torch import nn
+from torch.optim import Optimizer
+
+from pgpis.tasks.base import PersonImageTask
+
+LEAST_EPS = 1e-4
+"""What the optimiser adds to its denominator in float16, in which the usual 1e-8 is zero, and so are small moments."""
+
+log = logging.getLogger(__name__)
+
+
+class HalfWeights(HalfPrecision):
+    """Lightning's half precision for the weights alone.
+
+    Batches stay float32, because half precision mixes the labels of DensePose's maps; so do noise, losses and scores,
+    because the default type stays what it is. The models cast what they read.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the batch as it is."""
+        return data
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
+        """Leave the default type alone."""
+        yield
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Cast the weights; frozen ones are hashed before, so that a checkpoint fits in every precision."""
+        if isinstance(module, PersonImageTask):
+            module.frozen_hashes()
+        return super().convert_module(module)
+
+    def connect(
+        self, model: nn.Module, optimizers: list[Optimizer], lr_schedulers: list[Any]
+    ) -> tuple[nn.Module, list[Optimizer], list[Any]]:
+        """Keep the optimisers' denominators above zero."""
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            narrow = any(parameter.dtype == torch.float16 for parameter in group["params"])
+            if narrow and group.get("eps", LEAST_EPS) < LEAST_EPS:
+                log.warning("precision 16-true: the optimiser's eps is %s, not %s", LEAST_EPS, group["eps"])
+                group["eps"] = LEAST_EPS
+        return super().connect(model, optimizers, lr_schedulers)
+
+
+def use_half_weights(trainer: Trainer) -> None:
+    """Put :class:`HalfWeights` in the place of Lightning's own half precision, where that was asked for."""
+    plugin = trainer.strategy.precision_plugin
+    if type(plugin) is HalfPrecision:
+        trainer.strategy.precision_plugin = HalfWeights(plugin.precision)
