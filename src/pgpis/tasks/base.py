@@ -18,8 +18,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
+from pgpis.checkpoints import misfit
 from pgpis.errors import PgpisError
 from pgpis.metrics.report import MetricReport
+from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
@@ -189,6 +191,10 @@ class PersonImageTask(LightningModule, ABC):
         limit = self.trainer.limit_train_batches
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before gradients that are not finite reach the weights."""
+        require_finite(self.trainer, "the gradients", gradients_are_finite(self))
+
     def frozen_hashes(self) -> dict[str, str]:
         """Return the sha256 of each frozen part's weights, by name; computed once per run."""
         if self._frozen_hashes is None:
@@ -196,13 +202,14 @@ class PersonImageTask(LightningModule, ABC):
         return self._frozen_hashes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which frozen weights the trained ones belong to."""
+        """Record which frozen weights the trained ones belong to; weights that are not finite are not saved."""
+        require_finite(self.trainer, "the weights", weights_are_finite(checkpoint["state_dict"]))
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained on top of other frozen weights."""
+        """Refuse a checkpoint of another model, and one that was trained on top of other frozen weights."""
         recorded: Mapping[str, str] | None = checkpoint.get("frozen")
-        if recorded is None:
+        if not isinstance(recorded, dict):
             raise PgpisError(
                 "this checkpoint was not written by pgpis: it does not name its frozen parts",
                 hint="official checkpoints are converted by 'pgpis convert fpdm'",
@@ -215,6 +222,22 @@ class PersonImageTask(LightningModule, ABC):
                     f"(sha256 {str(recorded.get(name))[:12]}, here {str(present.get(name))[:12]})",
                     hint=f"set model.{name} to the weights used in training",
                 )
+        self._refuse_other_weights(checkpoint["state_dict"])
+        if self.trainer.training:
+            key = misfit(checkpoint["loops"].get("fit_loop"), self.trainer.fit_loop.state_dict())
+            if key is not None:
+                raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
+
+    def _refuse_other_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        own = self.state_dict()
+        for name in sorted(own.keys() | weights.keys()):
+            mine, stored = own.get(name), weights.get(name)
+            if mine is None or not isinstance(stored, torch.Tensor) or mine.shape != stored.shape:
+                shapes = [list(value.shape) if isinstance(value, torch.Tensor) else "none" for value in (stored, mine)]
+                raise PgpisError(
+                    f"the checkpoint is another model's: '{name}' is {shapes[0]} there and {shapes[1]} here",
+                    hint="--config must be the recipe, with the options, that it was trained with",
+                )
 
 
 def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
@@ -225,8 +248,11 @@ def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
 
 def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     for name in task.frozen:
+        foreign = next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)
+        if foreign is not None:
+            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are given")
         for key, value in task.get_submodule(name).state_dict().items():
-            state_dict.setdefault(f"{prefix}{name}.{key}", value)
+            state_dict[f"{prefix}{name}.{key}"] = value
 
 
 def gather_rows(rows: list[RowT]) -> list[RowT]:

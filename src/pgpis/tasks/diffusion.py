@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from pgpis.errors import PgpisError
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
+from pgpis.pipelines.base import StepCallback
 from pgpis.pipelines.bundle import SHIPPED, load_bundle, pipeline_name
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
@@ -67,6 +69,7 @@ class DiffusionTask(PersonImageTask):
         output_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        self.on_denoising_step: Callable[[int, int], None] | None = None
         self.height = height
         self.width = width
         self.pipeline_name = pipeline_name
@@ -129,6 +132,16 @@ class DiffusionTask(PersonImageTask):
         if self.output_size is None:
             return images
         return F.interpolate(images, self.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
+
+    @property
+    def step_callback(self) -> StepCallback | None:
+        """What the pipeline calls after each denoising step, where somebody wants to know."""
+        return None if self.on_denoising_step is None else self._report_step
+
+    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert self.on_denoising_step is not None
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        return tensors
 
     def picture_seed(self, pair_id: str, number: int) -> int:
         """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""

@@ -346,6 +346,7 @@ class MCLDTask(DiffusionTask):
             num_images_per_pair=images_per_pair,
             generator=generators,
             output_type="pt",
+            callback_on_step_end=self.step_callback,
         )
         return result.images
 
