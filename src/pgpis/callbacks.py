@@ -103,7 +103,7 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
     ) -> None:
         """Stop between two steps."""
-        if not trainer.fit_loop._should_accumulate():
+        if not trainer.fit_loop._should_accumulate():  # noqa: SLF001  Lightning tells it nowhere else
             self._obey(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
@@ -118,7 +118,8 @@ class StopOnSignal(Callback):
         command = None
         if callback is not None and not trainer.sanity_checking and not trainer.fast_dev_run:
             callback.save_last = True  # as a file of its own, not as a link
-            callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+            metrics = callback._monitor_candidates(trainer)  # noqa: SLF001  keeps its own record of what is the last
+            callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
             command = shlex.join([*self.command, "--ckpt_path", callback.last_model_path])  # the last one given counts
         raise Stopped(self.request.signum or signal.SIGTERM, command)
 

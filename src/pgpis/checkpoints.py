@@ -50,7 +50,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint that a better one replaces.
 
-        Its name may have been read from a checkpoint: nothing but a ``.ckpt`` file is removed, by no way through ``..``.
+        Its name may come from a foreign checkpoint: nothing but a ``.ckpt`` file is removed, and none behind ``..``.
         """
         file = Path(path)
         if file.suffix == ".ckpt" and ".." not in file.parts and not file.is_dir():
@@ -70,14 +70,12 @@ def check_checkpoint(path: Path, *, training: bool) -> int:
     try:
         _check_file(path)
         checkpoint = read_checkpoint(path, mmap=True)
-        for name, kind in (PARTS | TRAINING_PARTS if training else PARTS).items():
-            if not isinstance(checkpoint.get(name), kind):
-                reason = "no usable" if name in checkpoint else "no"
-                raise PgpisError(f"{path} is not a checkpoint to {'go on' if training else 'load'} from: {reason} {name}")
+        _check_parts(path, checkpoint, PARTS | TRAINING_PARTS if training else PARTS)
     except PgpisError as error:
-        whole = error.hint or next((f"--ckpt_path {other}" for other in _whole_ones(path)), ANEW)
-        raise PgpisError(error.message, hint=whole) from error
-    return step if isinstance(step := checkpoint.get("global_step"), int) else 0
+        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in _whole_ones(path)), ANEW)
+        raise PgpisError(error.message, hint=hint) from error
+    step = checkpoint.get("global_step")
+    return step if isinstance(step, int) else 0
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # noqa: BLE001  the bytes of the file decide what goes wrong
+    except Exception as error:  # the bytes of the file decide what goes wrong
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f": it names {code[1]}, and nothing of a checkpoint is run" if code else ""
         raise PgpisError(f"{path} is damaged or is not a checkpoint{reason}") from error
@@ -133,6 +131,12 @@ def _check_file(path: Path) -> None:
         whole = False
     if not whole:
         raise PgpisError(f"{path} is damaged or is not a checkpoint")
+
+
+def _check_parts(path: Path, checkpoint: Mapping[str, Any], parts: Mapping[str, type]) -> None:
+    for name, kind in parts.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise PgpisError(f"{path} is not a checkpoint of 'pgpis fit': no {name} in it")
 
 
 def _whole_ones(path: Path) -> Iterator[Path]:

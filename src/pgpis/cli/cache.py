@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
 import torch
 
+from pgpis.batch import FrozenFeature
 from pgpis.cli import lightning
 from pgpis.cli.verbs import OneLineParser
 from pgpis.data.cache import CacheWriter, DtypeName, Encode, feature_key, files_of, variants_of
+from pgpis.data.pairs import PairDataset
+from pgpis.data.transforms import Augmentation
 from pgpis.errors import PgpisError
+from pgpis.files import locked
 from pgpis.jobs import meter
 
 log = logging.getLogger(__name__)
@@ -62,27 +67,39 @@ def run(_verb: str, words: Sequence[str]) -> int:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    writer = CacheWriter(options.out, specs, options.dtype, rank, world)
-    failures = []
+    chosen = {name: feature for name, feature in features.items() if not options.features or name in options.features}
+    with locked(options.out) if rank == 0 else nullcontext():
+        writer = CacheWriter(options.out, specs, options.dtype, rank, world)
+        failures = _write(writer, chosen, dataset, data.augmentation, device, options.batch_size)
+    for path, reason in failures[:SHOWN]:
+        log.error("left out: %s: %s", path, reason)
+    return 1 if failures else 0
+
+
+def _write(
+    writer: CacheWriter,
+    features: Mapping[str, FrozenFeature],
+    dataset: PairDataset,
+    augmentation: Augmentation,
+    device: str,
+    batch_size: int,
+) -> list[tuple[str, str]]:
+    specs, failures = writer.specs, []
     for name, feature in features.items():
-        if options.features and name not in options.features:
-            continue
         files = files_of(dataset, specs[feature.picture].origin)
-        variants = variants_of(feature.picture, specs, data.augmentation)
-        with meter(name, max(1, len(files) * len(variants) // world)) as advance:
+        variants = variants_of(feature.picture, specs, augmentation)
+        with meter(name, max(1, len(files) * len(variants) // writer.world_size)) as advance:
             failures += writer.write(
                 name,
                 feature_key(feature.picture, specs, feature.weights),
                 files,
                 variants,
                 _on_device(feature.encode, device),
-                options.batch_size,
+                batch_size,
                 advance,
             )
-        sys.stdout.write(f"{options.out / name}: {len(files)} pictures in {len(variants)} variants\n")
-    for path, reason in failures[:SHOWN]:
-        log.error("left out: %s: %s", path, reason)
-    return 1 if failures else 0
+        sys.stdout.write(f"{writer.folder / name}: {len(files)} pictures in {len(variants)} variants\n")
+    return failures
 
 
 def _on_device(encode: Encode, device: str) -> Encode:

@@ -114,6 +114,10 @@ class PGPISCLI(LightningCLI):
                 _go_on_logging(logger, self.first_step)
         return trainer
 
+    @property
+    def _restores(self) -> bool:
+        return bool(self.trainer._checkpoint_connector._loaded_checkpoint)  # noqa: SLF001  told nowhere else
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a verb; nobody else trains in its folder meanwhile, and signals wait for the end of a step."""
         with ExitStack() as stack:
@@ -124,7 +128,7 @@ class PGPISCLI(LightningCLI):
             try:
                 super()._run_subcommand(subcommand)
             except Exception as error:
-                if not self.trainer._checkpoint_connector._loaded_checkpoint or isinstance(error, PgpisError):
+                if isinstance(error, PgpisError) or not self._restores:
                     raise
                 raise PgpisError(  # between the reading of a checkpoint and the first step, it is what does not fit
                     f"{self.checkpoint}: cannot go on from this checkpoint: {type(error).__name__}: "
@@ -184,7 +188,6 @@ class PGPISCLI(LightningCLI):
                 write_video(path, frames)
                 log.info("%s: %d frames", path, len(frames))
 
-
     def test(self, verbose: bool = True, **options: Any) -> None:
         """Score the test pairs; the report shows the table, Lightning need not."""
         del verbose
@@ -197,13 +200,13 @@ def _as_list(value: Any) -> list[Any]:
 
 def _go_on_logging(logger: Logger, step: int) -> None:
     """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
-    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:
+    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
         return
     versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
     numbers = [int(version) for version in versions if version.isdigit()]
     if numbers:
-        logger._version = max(numbers)
-        logger._kwargs.setdefault("purge_step", step + 1)
+        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
+        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001
 
 
 def _seed(value: bool | int) -> int:
