@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,8 +24,9 @@ import pgpis.tasks  # noqa: F401  registers the short class names
 from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter, ProgressBar, StopOnSignal
 from pgpis.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
-from pgpis.cli.messages import explain
+from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.training_help import short_help
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.files import locked
@@ -232,7 +234,10 @@ def run(verb: str, words: Sequence[str]) -> int:
     Raises:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
-    return _build(words, verb).exit_code
+    if verb != "predict" and any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(short_help(verb))
+        return 0
+    return _build(["--help" if word == "--help-all" else word for word in words], verb).exit_code
 
 
 def build(words: Sequence[str]) -> PGPISCLI:
@@ -265,7 +270,8 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 run=verb is not None,
             )
         except ArgumentError as error:
-            raise PgpisError(explain(str(error)), hint=f"'pgpis {verb or 'fit'} --help' lists every option") from error
+            message = str(error)
+            raise PgpisError(explain(message), hint=hint_of(message, verb or "fit")) from error
 
 
 def _quiet_libraries() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -41,6 +41,8 @@ class PersonImageTask(LightningModule, ABC):
         decay_epochs: Epochs after which the learning rate is multiplied by ``decay_factor``.
         decay_factor: See ``decay_epochs``.
         seed: Seed of training, validation and sampling.
+        lr_scheduler: Makes a schedule of the learning rate in the place of warm-up and decay; it counts optimiser
+            steps, and ``ReduceLROnPlateau`` validations.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class PersonImageTask(LightningModule, ABC):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
@@ -57,6 +60,7 @@ class PersonImageTask(LightningModule, ABC):
         self.decay_epochs = decay_epochs
         self.decay_factor = decay_factor
         self.seed = seed
+        self.lr_scheduler = lr_scheduler
         self.frozen: tuple[str, ...] = ()
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
@@ -166,8 +170,13 @@ class PersonImageTask(LightningModule, ABC):
         return stable_seed(self.seed, stage, step, self.global_rank)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimiser over what is trained, and the warm-up and decay of its learning rate."""
+        """Make the optimiser over what is trained, and the schedule of its learning rate."""
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.lr_scheduler is not None:
+            schedule = self.lr_scheduler(optimizer)
+            if isinstance(schedule, ReduceLROnPlateau):
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": schedule.monitor}}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         per_epoch = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
 
         def factor(step: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline, SchedulerMixin
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
@@ -46,6 +46,7 @@ class DiffusionTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
     """
 
     scheduler: SchedulerMixin
@@ -67,8 +68,9 @@ class DiffusionTask(PersonImageTask):
         decay_factor: float = 0.1,
         seed: int = 0,
         output_size: tuple[int, int] | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
         self.on_denoising_step: Callable[[int, int], None] | None = None
         self.height = height
         self.width = width

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
@@ -57,6 +57,7 @@ class FPDMTask(DiffusionTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model".
     Deviation: Conditions are dropped per sample and never in validation; ``drop_whole_batch`` restores the former.
@@ -97,6 +98,7 @@ class FPDMTask(DiffusionTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
             height=height,
@@ -112,6 +114,7 @@ class FPDMTask(DiffusionTask):
             decay_epochs=decay_epochs,
             decay_factor=decay_factor,
             seed=seed,
+            lr_scheduler=lr_scheduler,
         )
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)

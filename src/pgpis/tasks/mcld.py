@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.arrays import read_array
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
@@ -96,6 +96,7 @@ class MCLDTask(DiffusionTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Source: MCLD, official training: min-SNR, zero terminal SNR, velocity, noise offset, face region counted twice, last
         block of the ReferenceNet frozen.
@@ -146,6 +147,7 @@ class MCLDTask(DiffusionTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
             height=height,
@@ -161,6 +163,7 @@ class MCLDTask(DiffusionTask):
             decay_epochs=decay_epochs,
             decay_factor=decay_factor,
             seed=seed,
+            lr_scheduler=lr_scheduler,
         )
         self.noise_schedule = build_scheduler({**NOISE, **(scheduler or {})})
         if pipeline is None:
