@@ -35,7 +35,10 @@ class WholeCheckpoints(TorchCheckpointIO):
             PgpisError: It cannot be written.
         """
         with writing(path) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's complaint that its file was not finished hides why
+                raise error.__context__ or error from None
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None

@@ -209,7 +209,9 @@ def test_another_batch_size_sees_every_pair_once_an_epoch(toy_root, specs, tmp_p
         rows += [row for row in resumed.seen if row[2] < second] + last.seen
         for epoch in range(3):
             indices = [index for row in rows if row[0] == epoch for index in row[4:-2]]
-            assert sorted(indices) == list(range(24)), f"epoch {epoch}, resumed after step {step}"
+            assert sorted(indices) == list(range(24)), (
+                f"epoch {epoch}, resumed after step {step}: {again}, {[r[:-2] for r in rows]}"
+            )
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
