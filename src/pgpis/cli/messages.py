@@ -87,7 +87,15 @@ def _class_problem(message: str) -> str | None:
         if not reason.startswith(("Parser key", "Option")):
             return f"{path}: {_import_problem(path) or reason}"
     stranger = re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", message)
-    return f"{stranger.group(1)} is not a {stranger.group(2)}" if stranger else None
+    if stranger:
+        return f"{stranger.group(1)} is not a {stranger.group(2)}"
+    value = re.search(
+        r"Given value: (?:{'class_path': ')?((?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*)(?:$|')", message, re.MULTILINE
+    )
+    base = re.search(r"Subtypes: \[<class '[\w.]*?(\w+)'>", message)
+    if value and base and "Parser key" not in message.partition("Errors:")[2]:
+        return f"{value[1]}: {_import_problem(value[1]) or f'is not a {base[1]}'}"
+    return None
 
 
 def _keys(message: str) -> list[str]:
