@@ -106,8 +106,8 @@ class StopOnSignal(Callback):
         if not trainer.fit_loop._should_accumulate():  # noqa: SLF001  Lightning tells it nowhere else
             self._obey(trainer)
 
-    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Stop in the middle of a validation, which a resumed run makes again."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after a validation: a run that goes on from the middle of one does not repeat the uninterrupted one."""
         self._obey(trainer)
 
     def _obey(self, trainer: Trainer) -> None:
