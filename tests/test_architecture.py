@@ -10,9 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "arrays", "batch", "colour_profiles", "conditions", "diffusion", "drawing", "errors", "files", "images",
-    "interrupts", "jobs", "keypoint_files", "keypoints", "lazy", "losses", "markup", "picture_files", "plausibility",
-    "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "arrays", "batch", "checkpoints", "colour_profiles", "conditions", "diffusion", "drawing", "errors", "files",
+    "images", "interrupts", "jobs", "keypoint_files", "keypoints", "lazy", "losses", "markup", "picture_files",
+    "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

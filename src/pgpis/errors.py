@@ -19,6 +19,8 @@ class PgpisError(Exception):
         hint: The command or change that mends it.
     """
 
+    exit_code = 2
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
         self.message = message

@@ -12,6 +12,8 @@ import torch
 
 from pgpis.cli import main
 from pgpis.data import cache as cache_module
+from pgpis.data.pictures import read_picture
+from pgpis.files import locked
 
 
 @pytest.fixture(params=["fpdm", "mcld"])
@@ -98,9 +100,27 @@ def test_a_stale_cache_is_refused(tiny_mcld_words, tmp_path, capsys):
     assert main(tiny_mcld_words("fit", use)) == 2
     assert "has changed" in capsys.readouterr().err
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    next(out.rglob("*.safetensors")).unlink()
+    shard = next(out.rglob("*.safetensors"))
+    content = shard.read_bytes()
+    shard.rename(shard.with_name(".pgpis-killed.safetensors"))  # as a killed job leaves it
     assert main(tiny_mcld_words("fit", use)) == 2
-    assert "not complete" in capsys.readouterr().err
+    assert f"not complete: no {shard}" in capsys.readouterr().err
+    shard.write_bytes(content[:-1])
+    assert main(tiny_mcld_words("fit", use)) == 2
+    assert f"{shard} is damaged" in capsys.readouterr().err
+    index = out / "target_moments/cache.json"
+    for text in (index.read_text()[:-20], "[" * 5000, '{"key": {}, "dtype": "float32", "variants": [], "files": [7]}'):
+        index.write_text(text)
+        assert main(tiny_mcld_words("fit", use)) == 2
+        assert f"{index} is damaged" in capsys.readouterr().err
+        assert main(cache(tiny_mcld_words, out)) == 2
+        assert f"{index} is damaged" in capsys.readouterr().err
+
+
+def test_a_folder_has_one_writer(tiny_mcld_words, tmp_path, capsys):
+    with locked(tmp_path / "cache"):
+        assert main(cache(tiny_mcld_words, tmp_path / "cache")) == 2
+        assert "another run is writing" in capsys.readouterr().err
 
 
 def test_another_augmentation_is_refused(tiny, tmp_path, capsys):
@@ -136,15 +156,21 @@ def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path):
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
 
 
-def test_a_picture_that_could_not_be_read_is_not_trained_on(tiny_mcld_words, textured_root, tmp_path, capsys):
+def test_a_picture_that_could_not_be_read_is_not_trained_on(
+    tiny_mcld_words, textured_root, tmp_path, capsys, monkeypatch
+):
     """Its feature is no number, and a training pair that needs it is replaced, as without a cache."""
     root = tmp_path / "data"
     shutil.copytree(textured_root, root)
     words = [f"--data.train.init_args.root={root}", "--data.val=null"]
     broken = min((root / "train_texture").glob("*.png"))
     broken.write_bytes(b"no picture")
+    other = max((root / "train_texture").glob("*.png"))
+    monkeypatch.setattr(cache_module, "read_picture", lambda path: 1 / 0 if path == other else read_picture(path))
     assert main(cache(tiny_mcld_words, tmp_path / "cache", *words)) == 1
-    assert broken.name in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert broken.name in said
+    assert f"{other}: ZeroDivisionError" in said
     assert main(tiny_mcld_words("fit", *words, *LOG, f"--data.cache={tmp_path}/cache")) == 0
     said = capsys.readouterr().err
     assert f"training goes on with another pair: {broken}" in said

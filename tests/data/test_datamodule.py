@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pgpis.batch import check_batch
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
+from pgpis.data.position import EpochPosition
 from pgpis.errors import PgpisError
 
 
@@ -188,6 +189,70 @@ def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(toy_root, specs, tmp_
         assert resumed.seen == expected, f"resumed after step {step}"
         assert trainer.global_step == whole_trainer.global_step
         assert trainer.current_epoch == whole_trainer.current_epoch
+
+
+def before(path, recorder):
+    """Return what a run saw until it wrote a checkpoint."""
+    loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]
+    return [row for row in recorder.seen if row[3] < loops["epoch_loop.batch_progress"]["total"]["ready"]]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 1), (24, 1), (7, 2)])
+def test_another_batch_size_sees_every_pair_once_an_epoch(toy_root, specs, tmp_path, batch_size, accumulation):
+    options = {"max_epochs": 3, "accumulate_grad_batches": accumulation}
+    whole, _ = fit(module(toy_root, specs), tmp_path / "whole", **options)
+    for step in (2, 5, 6) if accumulation == 1 else (1, 3):
+        path = tmp_path / "whole" / "checkpoints" / f"step={step}.ckpt"
+        data = module(toy_root, specs, batch_size=batch_size)
+        resumed, trainer = fit(data, tmp_path / f"resumed{step}", ckpt_path=path, **options)
+        assert trainer.current_epoch == 3
+        again = max(
+            (tmp_path / f"resumed{step}" / "checkpoints").glob("*.ckpt"), key=lambda path: -path.stat().st_mtime_ns
+        )
+        last, _ = fit(module(toy_root, specs, batch_size=3), tmp_path / f"last{step}", ckpt_path=again, **options)
+        rows = before(path, whole) + before(again, resumed) + last.seen
+        for epoch in range(3):
+            indices = [index for row in rows if row[0] == epoch for index in row[4:-2]]
+            assert sorted(indices) == list(range(24)), f"epoch {epoch}, resumed after step {step}"
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
+def test_another_number_of_processes_shares_the_rest_of_the_epoch(before, after):
+    def shares(world_size, **start):
+        samplers = (
+            ResumableSampler(range(25), shuffle=True, rank=r, world_size=world_size, **start) for r in range(world_size)
+        )
+        return [[index for _, index in sampler] for sampler in samplers]
+
+    seen = [index for share in shares(before) for index in share[:4]]
+    rest = shares(after, start_sample=4 * before)
+    assert len({len(share) for share in rest}) == 1
+    assert set(seen) | {index for share in rest for index in share} == set(range(25))
+    assert len(seen) + sum(map(len, rest)) < 25 + after  # no more repeated than fills up the shares
+
+
+def test_the_position_counts_all_processes_and_is_refused_where_it_is_none(caplog):
+    position = EpochPosition(pairs=24, seed=0, batch_size=2)
+    with pytest.raises(PgpisError, match="how many pairs"):
+        position.load_state_dict({"epoch": 0, "samples": -8, "batches": 2, "pairs": 24, "seed": 0})
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit_loop.epoch_progress.current.started = 1
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    batches.total.ready = batches.current.ready = batches.current.processed = batches.current.completed = 2
+    position.load_state_dict({"epoch": 0, "samples": 16, "batches": 2, "pairs": 24, "seed": 0})  # 2 batches of 8
+    assert position.go_on(trainer) == (0, 16)
+    assert batches.current.processed == 8  # of 12, so that 4 batches of 2 are left
+    assert position.of(trainer) == (0, 16)
+    position.load_state_dict({"epoch": 0, "samples": 16, "batches": 2, "pairs": 30, "seed": 0})
+    assert "30 pairs" in caplog.text
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_overfitting_trains_on_the_same_batches(toy_root, specs, tmp_path, num_workers):
+    data = module(toy_root, specs, num_workers=num_workers)
+    recorder, _ = fit(data, tmp_path, max_epochs=3, overfit_batches=2)
+    assert len(recorder.seen) == 6
+    assert {row[4:-2] for row in recorder.seen} == {(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)}
 
 
 def test_predict_lists_failures_and_skips_finished_pairs(toy_root, specs, tmp_path):

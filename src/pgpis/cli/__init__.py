@@ -98,7 +98,7 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
             raise
         told = _user_error(error)
         if told is not None:
-            return _complain(str(told))
+            return _complain(str(told), code=told.exit_code)
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
 
 

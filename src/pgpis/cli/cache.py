@@ -6,15 +6,20 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import locked
 
-if TYPE_CHECKING:  # loads torch
-    from pgpis.data.cache import Encode
+if TYPE_CHECKING:  # these load torch
+    from pgpis.batch import FrozenFeature
+    from pgpis.data.cache import CacheWriter, Encode
+    from pgpis.data.pairs import PairDataset
+    from pgpis.data.transforms import Augmentation
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +53,14 @@ def run(_verb: str, words: Sequence[str]) -> int:
     import torch
 
     with torch.inference_mode():
-        return _write(options, rest)
+        return _run(options, rest)
 
 
-def _write(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     import torch
 
     from pgpis.cli import lightning
-    from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
-    from pgpis.jobs import meter
+    from pgpis.data.cache import CacheWriter
 
     check_range("--batch-size", options.batch_size, 1, whole=True)
     cli = lightning.build([*(f"--config={name}" for name in options.config), "--trainer.logger=false", *rest])
@@ -72,27 +76,42 @@ def _write(options: argparse.Namespace, rest: Sequence[str]) -> int:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    writer = CacheWriter(options.out, specs, options.dtype, rank, world)
-    failures = []
+    chosen = {name: feature for name, feature in features.items() if not options.features or name in options.features}
+    with locked(options.out) if rank == 0 else nullcontext():
+        writer = CacheWriter(options.out, specs, options.dtype, rank, world)
+        failures = _write(writer, chosen, dataset, data.augmentation, device, options.batch_size)
+    for path, reason in failures[:SHOWN]:
+        log.error("left out: %s: %s", path, reason)
+    return 1 if failures else 0
+
+
+def _write(
+    writer: CacheWriter,
+    features: Mapping[str, FrozenFeature],
+    dataset: PairDataset,
+    augmentation: Augmentation,
+    device: str,
+    batch_size: int,
+) -> list[tuple[str, str]]:
+    from pgpis.data.cache import feature_key, files_of, variants_of
+    from pgpis.jobs import meter
+
+    specs, failures = writer.specs, []
     for name, feature in features.items():
-        if options.features and name not in options.features:
-            continue
         files = files_of(dataset, specs[feature.picture].origin)
-        variants = variants_of(feature.picture, specs, data.augmentation)
-        with meter(name, max(1, len(files) * len(variants) // world)) as advance:
+        variants = variants_of(feature.picture, specs, augmentation)
+        with meter(name, max(1, len(files) * len(variants) // writer.world_size)) as advance:
             failures += writer.write(
                 name,
                 feature_key(feature.picture, specs, feature.weights),
                 files,
                 variants,
                 _on_device(feature.encode, device),
-                options.batch_size,
+                batch_size,
                 advance,
             )
-        sys.stdout.write(f"{options.out / name}: {len(files)} pictures in {len(variants)} variants\n")
-    for path, reason in failures[:SHOWN]:
-        log.error("left out: %s: %s", path, reason)
-    return 1 if failures else 0
+        sys.stdout.write(f"{writer.folder / name}: {len(files)} pictures in {len(variants)} variants\n")
+    return failures
 
 
 def _on_device(encode: Encode, device: str) -> Encode:

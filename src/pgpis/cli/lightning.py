@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import transformers
 from jsonargparse import ArgumentError
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import pgpis.tasks  # noqa: F401  registers the short class names
 from pgpis.batch import InputSpecs
-from pgpis.callbacks import PredictionWriter
+from pgpis.callbacks import PredictionWriter, ProgressBar, StopOnSignal
+from pgpis.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.cli.evaluate import evaluate_command
-from pgpis.cli.messages import explain
+from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.training_help import short_help
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import locked
+from pgpis.interrupts import held
 from pgpis.predictions import DONE
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
@@ -31,6 +40,7 @@ from pgpis.videos import FrameFiles, write_video
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
 KNOWN_WARNINGS = (
     ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
     ".*does not have many workers.*",
@@ -43,10 +53,21 @@ KNOWN_WARNINGS = (
 
 
 class PGPISCLI(LightningCLI):
-    """LightningCLI that links what the model needs to the DataModule."""
+    """LightningCLI that links what the model needs to the DataModule.
+
+    Args:
+        args: The verb and its words, as for LightningCLI.
+        options: See LightningCLI.
+    """
 
     exit_code = 0
     writer: PredictionWriter
+
+    def __init__(self, *classes: Any, args: Sequence[str], **options: Any) -> None:
+        self.command = ["pgpis", *args]
+        self.checkpoint: Path | None = None
+        self.first_step = 0
+        super().__init__(*classes, args=list(args), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
@@ -54,23 +75,71 @@ class PGPISCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
 
+    def _parse_ckpt_path(self) -> None:
+        """Take no options from a checkpoint.
+
+        Lightning lays its ``hyper_parameters`` over the configuration: a foreign file would import modules, and change
+        guidance and steps in silence.
+        """
+
+    def before_instantiate_classes(self) -> None:
+        """Look at the checkpoint before the models are loaded, which takes long."""
+        name = self._get(self.config, "ckpt_path")
+        if name is not None and name != "hpc":
+            self.checkpoint = self._last_checkpoint() if name == "last" else Path(name)
+            self.first_step = check_checkpoint(self.checkpoint, training=self.subcommand == "fit")
+
+    def _last_checkpoint(self) -> Path:
+        """Return the file that ``last`` is; Lightning would go on without one."""
+        trainer = self._get(self.config, "trainer")
+        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+        settings = [callback.get("init_args") or {} for callback in callbacks if callback is not None]
+        folders = [Path(each["dirpath"]) for each in settings if each.get("dirpath")]
+        folders = folders or [Path(trainer.default_root_dir or ".") / CHECKPOINTS]
+        paths = [path for folder in folders for path in folder.glob("last*.ckpt")]
+        if not paths:
+            raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
+        return max(paths, key=lambda path: path.stat().st_mtime)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer; checkpoints go to one folder per run so that ``--ckpt_path last`` finds them."""
-        trainer = super().instantiate_trainer(**kwargs)
+        """Make the trainer, whose checkpoints are written whole, to one folder per run: ``last`` finds them there."""
+        settings = self._get(self.config_init, "trainer")
+        callbacks, plugins = _as_list(settings.callbacks), _as_list(settings.plugins)
+        if settings.enable_progress_bar is not False and not settings.barebones:
+            callbacks += [] if any(isinstance(each, AnyProgressBar) for each in callbacks) else [ProgressBar()]
+        plugins += [] if any(isinstance(each, CheckpointIO) for each in plugins) else [WholeCheckpoints()]
+        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         use_half_weights(trainer)
+        root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-                self._check_checkpoint(Path(callback.dirpath))
+                callback.dirpath = str(root / CHECKPOINTS)
+        if self.subcommand == "fit" and self.checkpoint and root.resolve() in self.checkpoint.resolve().parents:
+            for logger in trainer.loggers:
+                _go_on_logging(logger, self.first_step)
         return trainer
 
-    def _check_checkpoint(self, folder: Path) -> None:
-        """Refuse a checkpoint that is not there; Lightning would go on without one for ``last``."""
-        name = self._get(self.config, "ckpt_path")
-        if name == "last" and not list(folder.glob("last*.ckpt")):
-            raise PgpisError(f"--ckpt_path last: no last.ckpt in {folder}", hint="leave --ckpt_path out to start anew")
-        if name not in (None, "last", "best", "hpc", "registry") and not Path(name).exists():
-            raise PgpisError(f"checkpoint not found: {name}")
+    @property
+    def _restores(self) -> bool:
+        return bool(self.trainer._checkpoint_connector._loaded_checkpoint)  # noqa: SLF001  told nowhere else
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a verb; nobody else trains in its folder meanwhile, and signals wait for the end of a step."""
+        with ExitStack() as stack:
+            if subcommand == "fit":
+                if self.trainer.global_rank == 0:
+                    stack.enter_context(locked(Path(self.trainer.default_root_dir)))
+                self.trainer.callbacks.insert(0, StopOnSignal(stack.enter_context(held()), self.command))
+            try:
+                super()._run_subcommand(subcommand)
+            except Exception as error:
+                if isinstance(error, PgpisError) or not self._restores:
+                    raise
+                raise PgpisError(  # between the reading of a checkpoint and the first step, it is what does not fit
+                    f"{self.checkpoint}: cannot go on from this checkpoint: {type(error).__name__}: "
+                    f"{(str(error).splitlines() or [''])[0]}",
+                    hint="the options of model, optimiser and trainer must be those that it was trained with",
+                ) from error
 
     def before_test(self) -> None:
         """Warn where scores would be those of untrained weights."""
@@ -133,6 +202,26 @@ class PGPISCLI(LightningCLI):
                     continue
                 log.info("%s: %d frames", path, len(frames))
 
+    def test(self, verbose: bool = True, **options: Any) -> None:
+        """Score the test pairs; the report shows the table, Lightning need not."""
+        del verbose
+        self.trainer.test(verbose=False, **options)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _go_on_logging(logger: Logger, step: int) -> None:
+    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
+    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
+        return
+    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
+    numbers = [int(version) for version in versions if version.isdigit()]
+    if numbers:
+        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
+        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001
+
 
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool):
@@ -158,7 +247,10 @@ def run(verb: str, words: Sequence[str]) -> int:
     Raises:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
-    return _build(words, verb).exit_code
+    if verb != "predict" and any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(short_help(verb))
+        return 0
+    return _build(["--help" if word == "--help-all" else word for word in words], verb).exit_code
 
 
 def build(words: Sequence[str]) -> PGPISCLI:
@@ -191,7 +283,8 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 run=verb is not None,
             )
         except ArgumentError as error:
-            raise PgpisError(explain(str(error)), hint=f"'pgpis {verb or 'fit'} --help' lists every option") from error
+            message = str(error)
+            raise PgpisError(explain(message), hint=hint_of(message, verb or "fit")) from error
 
 
 def _quiet_libraries() -> None:

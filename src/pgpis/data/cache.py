@@ -5,53 +5,28 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pgpis.batch import ImageSpec, InputSpecs
 from pgpis.data.pairs import PairDataset
 from pgpis.data.pictures import picture_stamp, read_picture
+from pgpis.data.shards import INDEX, FeatureKey, Variant, difference, is_whole, read_index, shard_path
 from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError
-from pgpis.files import replacing, write_text
+from pgpis.files import remove_unfinished, replacing, write_text
 from pgpis.images import fit_images
 
 SHARD = 512
-INDEX = "cache.json"
 AGAIN = "pgpis cache again, with another --out"
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DtypeName = Literal["float32", "bfloat16"]
 Encode = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """How the picture was varied before it was encoded."""
-
-    flip: bool
-    detour: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the variant's folder."""
-        return f"flip{int(self.flip)}-detour{int(self.detour)}"
-
-
-@dataclass(frozen=True)
-class FeatureKey:
-    """What a feature depends on beside the picture; a cache with another key is stale."""
-
-    picture: str
-    """Batch key of the picture it is made from."""
-    weights: str
-    """Hash of the encoder's weights."""
-    spec: str
-    """How the picture is prepared."""
 
 
 def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
@@ -128,20 +103,22 @@ class CacheWriter:
         }
         index = self.folder / name / INDEX
         if index.is_file():
-            found = json.loads(index.read_text(encoding="utf-8"))
-            if found != json.loads(json.dumps(entry)):
-                reason = _difference(found, key, self.dtype) or "its pictures have changed"
+            stored = read_index(index)
+            if stored != json.loads(json.dumps(entry)):
+                reason = difference(stored, key, self.dtype) or "its pictures have changed"
                 raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or give another --out")
         elif self.rank == 0:
             write_text(index, json.dumps(entry))
         failures: list[tuple[str, str]] = []
         for variant in variants:
+            if self.world_size == 1:  # what another process is writing looks like what a killed one has left
+                remove_unfinished(self.folder / name / variant.name)
             for number, start in enumerate(range(0, len(files), SHARD)):
                 chunk = files[start : start + SHARD]
                 if number % self.world_size != self.rank:
                     continue
-                path = self.folder / name / variant.name / f"{number:05d}.safetensors"
-                if not _whole(path, len(chunk)):
+                path = shard_path(self.folder / name / variant.name, number)
+                if not is_whole(path, len(chunk)):
                     rows = self._shard(key.picture, chunk, variant, encode, batch_size, failures)
                     with replacing(path) as temporary:
                         save_file({"features": rows.to(DTYPES[self.dtype]).contiguous()}, temporary)
@@ -178,12 +155,12 @@ class CacheWriter:
             for path in files[start : start + batch_size]:
                 try:
                     image = read_picture(path)
-                except PgpisError as error:
-                    failures.append((str(path), error.message))
+                    image = mirror(image) if variant.flip else image
+                    prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
+                except Exception as error:  # noqa: BLE001  whatever is wrong with one picture ends no job
+                    reason = error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
+                    failures.append((str(path), reason))
                     prepared.append(torch.full((3, spec.height, spec.width), torch.nan))
-                    continue
-                image = mirror(image) if variant.flip else image
-                prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
             yield torch.stack(prepared)
 
 
@@ -193,24 +170,6 @@ def _encode_readable(encode: Encode, pictures: torch.Tensor) -> torch.Tensor:
     features = encode(pictures.nan_to_num()).cpu()
     features[unreadable] = torch.nan
     return features
-
-
-def _whole(path: Path, count: int) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            return bool(file.get_slice("features").get_shape()[0] == count)
-    except (OSError, SafetensorError):
-        return False
-
-
-def _difference(found: Mapping[str, Any], key: FeatureKey, dtype: str | None = None) -> str | None:
-    """Say in what a stored key differs."""
-    stored = found.get("key", {})
-    what = {"weights": "the encoder's weights", "spec": "how pictures are prepared", "picture": "the picture"}
-    for field, text in what.items():
-        if stored.get(field) != getattr(key, field):
-            return f"it was made with another value of {text} ({stored.get(field)}, now {getattr(key, field)})"
-    return None if dtype in (None, found.get("dtype")) else f"it holds {found.get('dtype')}, now {dtype}"
 
 
 class FeatureCache:
@@ -242,24 +201,26 @@ class FeatureCache:
             )
 
     def _open(self, name: str, key: FeatureKey, index: Path, wanted: Sequence[Variant]) -> dict[str, int]:
-        found = json.loads(index.read_text(encoding="utf-8"))
-        reason = _difference(found, key)
+        stored = read_index(index)
+        reason = difference(stored, key)
         if reason is not None:
             raise PgpisError(f"{index.parent} is stale: {reason}", hint=AGAIN)
-        changed = (path for path, stamp in found["files"] if list(picture_stamp(Path(path)) or ()) != stamp)
+        changed = (path for path, stamp in stored["files"] if list(picture_stamp(Path(path)) or ()) != stamp)
         first = next(changed, None)
         if first is not None:
             raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
-        self.variants[name] = {Variant(**variant) for variant in found["variants"]}
+        self.variants[name] = {Variant(**variant) for variant in stored["variants"]}
         lacking = [variant.name for variant in wanted if variant not in self.variants[name]]
         if lacking:
             raise PgpisError(f"{index.parent} was made with another augmentation: no {lacking[0]}", hint=AGAIN)
-        shards = -(-len(found["files"]) // SHARD)
-        for variant in self.variants[name]:
-            folder = index.parent / variant.name
-            if len(list(folder.glob("*.safetensors"))) < shards:
-                raise PgpisError(f"{folder} is not complete", hint="run the same 'pgpis cache' again: it goes on")
-        return {path: number for number, (path, *_) in enumerate(found["files"])}
+        count = len(stored["files"])
+        for variant in sorted(self.variants[name], key=lambda variant: variant.name):
+            for number, start in enumerate(range(0, count, SHARD)):
+                path = shard_path(index.parent / variant.name, number)
+                if not is_whole(path, min(SHARD, count - start)):
+                    reason = f"{path} is damaged" if path.is_file() else f"{index.parent} is not complete: no {path}"
+                    raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
+        return {path: number for number, (path, *_) in enumerate(stored["files"])}
 
     def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
         """Return a picture's feature in float32.
@@ -275,7 +236,7 @@ class FeatureCache:
         asked = Variant(flip, detour)
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
         folder = self.folder / name / variant.name
-        values: torch.Tensor = _slices(folder / f"{row // SHARD:05d}.safetensors")[row % SHARD]
+        values: torch.Tensor = _slices(shard_path(folder, row // SHARD))[row % SHARD]
         if not values.isfinite().all():
             raise PgpisError(
                 f"{path} could not be read when the cache was made, or gave numbers that are not finite",

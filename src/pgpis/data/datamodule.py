@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs
@@ -17,6 +17,7 @@ from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in rec
 from pgpis.data.folder import FolderPairs  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
+from pgpis.data.position import EpochPosition
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
@@ -88,6 +89,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.cache = cache
         self._feature_cache: FeatureCache | None = None
+        self._position: EpochPosition | None = None
         self.skip_pairs: set[str] = set()
         # with more processes than pairs, some have nothing to do in evaluation
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -125,7 +127,7 @@ class PoseTransferDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches that go on where an interrupted run stopped."""
         dataset = self.dataset("train")
-        epoch, batches = (0, 0) if self.trainer is None else resume_position(self.trainer)
+        epoch, sample = (0, 0) if self.trainer is None else self.position.go_on(self.trainer)
         sampler = ResumableSampler(
             range(len(dataset)),
             shuffle=True,
@@ -133,7 +135,7 @@ class PoseTransferDataModule(LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
             start_epoch=epoch,
-            start_sample=batches * self.batch_size,
+            start_sample=sample,
         )
         return ResumableLoader(
             self._samples(dataset, train=True),
@@ -142,6 +144,22 @@ class PoseTransferDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             **self._loader_arguments(),
         )
+
+    @property
+    def position(self) -> EpochPosition:
+        """Where in its epoch training is."""
+        if self._position is None:
+            self._position = EpochPosition(len(self.dataset("train")), self.seed, self.batch_size)
+        return self._position
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of the data: the position in the epoch."""
+        return {} if self.trainer is None or self.train is None else self.position.state_dict(self.trainer)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the run of a checkpoint stopped; only training asks for it."""
+        if self.trainer is not None and self.trainer.training:
+            self.position.load_state_dict(state_dict)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Return the validation batches; none where no data set is configured."""
@@ -242,21 +260,6 @@ class PoseTransferDataModule(LightningDataModule):
     @property
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
-
-
-def resume_position(trainer: Trainer) -> tuple[int, int]:
-    """Return the epoch in which training goes on, and how many batches of it were done.
-
-    Lightning restores its counters before it asks for the training batches, but starts their iterator before it tells
-    the sampler the epoch; with worker processes the first batches are chosen right then.
-    """
-    epochs = trainer.fit_loop.epoch_progress.current
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    if epochs.started == epochs.processed:  # fresh, or between two epochs
-        return epochs.processed, 0
-    if batches.is_last_batch and batches.current.processed == batches.current.ready:
-        return epochs.processed + 1, 0  # saved after the last batch, before the epoch was closed
-    return epochs.processed, batches.current.processed
 
 
 def _one_thread(_worker: int) -> None:

@@ -29,7 +29,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         rank: Number of this process.
         world_size: Number of processes.
         start_epoch: Epoch in which an interrupted run goes on.
-        start_sample: Samples of this process that were seen in that epoch before the interruption.
+        start_sample: Samples that all its processes, of whatever number, had seen in that epoch: each epoch has one
+            order, and they have taken its beginning.
     """
 
     def __init__(
@@ -53,28 +54,33 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         """Return the samples of this process in one epoch."""
         if not self.shuffle:
             return list(self.indices[self.rank :: self.num_replicas])
+        start = self.start_sample if epoch == self.start_epoch else 0
         permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
-        total = len(self) * self.num_replicas
+        total = start + remaining(len(self.indices), start, self.num_replicas) * self.num_replicas
         repeated = permutation * (total // max(1, len(permutation)) + 1)
-        return [self.indices[position] for position in repeated[self.rank : total : self.num_replicas]]
+        return [self.indices[position] for position in repeated[start + self.rank : total : self.num_replicas]]
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch = self.epoch if self.shuffle else 0
-        start = self.start_sample if self.shuffle and epoch == self.start_epoch else 0
-        return iter([(epoch, index) for index in self.order(epoch)[start:]])
+        return iter([(epoch, index) for index in self.order(epoch)])
 
     def __len__(self) -> int:
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
         if self.shuffle:
-            return math.ceil(len(self.indices) / self.num_replicas)
+            return remaining(len(self.indices), 0, self.num_replicas)
         return len(range(self.rank, len(self.indices), self.num_replicas))
+
+
+def remaining(samples: int, start: int, world_size: int) -> int:
+    """Return how many samples each process has left in an epoch of which all of them have seen ``start``."""
+    return max(0, math.ceil((samples - start) / world_size))
 
 
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader whose sampler knows where an interrupted run goes on.
 
-    Lightning warns about resuming in the middle of an epoch unless a loader has these two methods. The position is
-    already in the trainer's own counters, so there is nothing to add to a checkpoint.
+    Lightning warns about resuming in the middle of an epoch unless a loader has these two methods. The DataModule keeps
+    the position, so there is nothing to add to a checkpoint.
     """
 
     def state_dict(self) -> dict[str, Any]:

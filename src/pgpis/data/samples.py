@@ -51,8 +51,10 @@ class PairSamples(Dataset["Sample | PairFailure"]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: SampleKey) -> Sample | PairFailure:
-        epoch, index = key
+    def __getitem__(self, key: SampleKey | int) -> Sample | PairFailure:
+        epoch, index = (
+            (0, key) if isinstance(key, int) else key
+        )  # Lightning's sampler of overfit_batches knows no epoch
         if not self.transform.train:
             try:
                 return self._sample(index, None)

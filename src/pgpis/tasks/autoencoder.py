@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -43,6 +43,7 @@ class AutoencoderTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class AutoencoderTask(PersonImageTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
         check_range("height", height, 1, whole=True)
         check_range("width", width, 1, whole=True)
         check_range("latent_noise", latent_noise, 0)

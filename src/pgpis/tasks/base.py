@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
+from pgpis.checkpoints import misfit
 from pgpis.errors import PgpisError, check_range
 from pgpis.metrics.report import MetricReport
 from pgpis.models.loading import check_finite
+from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class PersonImageTask(LightningModule, ABC):
         decay_epochs: Epochs after which the learning rate is multiplied by ``decay_factor``.
         decay_factor: See ``decay_epochs``.
         seed: Seed of training, validation and sampling.
+        lr_scheduler: Makes a schedule of the learning rate in the place of warm-up and decay; it counts optimiser
+            steps, and ``ReduceLROnPlateau`` validations.
 
     Raises:
         PgpisError: A value that none of these can have.
@@ -54,6 +58,7 @@ class PersonImageTask(LightningModule, ABC):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         check_range("warmup_epochs", warmup_epochs, 0)
@@ -66,6 +71,7 @@ class PersonImageTask(LightningModule, ABC):
         self.decay_epochs = decay_epochs
         self.decay_factor = decay_factor
         self.seed = seed
+        self.lr_scheduler = lr_scheduler
         self.frozen: tuple[str, ...] = ()
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
@@ -175,8 +181,13 @@ class PersonImageTask(LightningModule, ABC):
         return stable_seed(self.seed, stage, step, self.global_rank)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimiser over what is trained, and the warm-up and decay of its learning rate."""
+        """Make the optimiser over what is trained, and the schedule of its learning rate."""
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.lr_scheduler is not None:
+            schedule = self.lr_scheduler(optimizer)
+            if isinstance(schedule, ReduceLROnPlateau):
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": schedule.monitor}}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         per_epoch = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
 
         def factor(step: int) -> float:
@@ -200,6 +211,10 @@ class PersonImageTask(LightningModule, ABC):
         limit = self.trainer.limit_train_batches
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before gradients that are not finite reach the weights."""
+        require_finite(self.trainer, "the gradients", gradients_are_finite(self))
+
     def frozen_hashes(self) -> dict[str, str]:
         """Return the sha256 of each frozen part's weights, by name; computed once per run."""
         if self._frozen_hashes is None:
@@ -207,13 +222,14 @@ class PersonImageTask(LightningModule, ABC):
         return self._frozen_hashes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which frozen weights the trained ones belong to."""
+        """Record which frozen weights the trained ones belong to; weights that are not finite are not saved."""
+        require_finite(self.trainer, "the weights", weights_are_finite(checkpoint["state_dict"]))
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained on top of other frozen weights, or whose training diverged."""
+        """Refuse a checkpoint of another model or on top of other frozen weights, or whose training diverged."""
         recorded: Mapping[str, str] | None = checkpoint.get("frozen")
-        if recorded is None:
+        if not isinstance(recorded, dict):
             raise PgpisError(
                 "this checkpoint was not written by pgpis: it does not name its frozen parts",
                 hint="official checkpoints are converted by 'pgpis convert fpdm'",
@@ -226,8 +242,25 @@ class PersonImageTask(LightningModule, ABC):
                     f"(sha256 {str(recorded.get(name))[:12]}, here {str(present.get(name))[:12]})",
                     hint=f"set model.{name} to the weights used in training",
                 )
-        weights = checkpoint["state_dict"]  # a buffer may be anything before training has set it
+        weights = checkpoint["state_dict"]
+        self._refuse_other_weights(weights)
+        # a buffer may be anything before training has set it
         check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
+        if self.trainer.training:
+            key = misfit(checkpoint["loops"].get("fit_loop"), self.trainer.fit_loop.state_dict())
+            if key is not None:
+                raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
+
+    def _refuse_other_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        own = self.state_dict()
+        for name in sorted(own.keys() | weights.keys()):
+            mine, stored = own.get(name), weights.get(name)
+            if mine is None or not isinstance(stored, torch.Tensor) or mine.shape != stored.shape:
+                shapes = [list(value.shape) if isinstance(value, torch.Tensor) else "none" for value in (stored, mine)]
+                raise PgpisError(
+                    f"the checkpoint is another model's: '{name}' is {shapes[0]} there and {shapes[1]} here",
+                    hint="--config must be the recipe, with the options, that it was trained with",
+                )
 
 
 def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
@@ -238,8 +271,11 @@ def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
 
 def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     for name in task.frozen:
+        foreign = next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)
+        if foreign is not None:
+            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are given")
         for key, value in task.get_submodule(name).state_dict().items():
-            state_dict.setdefault(f"{prefix}{name}.{key}", value)
+            state_dict[f"{prefix}{name}.{key}"] = value
 
 
 def gather_rows(rows: list[RowT]) -> list[RowT]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline, SchedulerMixin
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
 from pgpis.errors import NotFiniteError, PgpisError, check_range
@@ -21,7 +22,7 @@ from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
-from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS, SamplingPipeline
+from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS, SamplingPipeline, StepCallback
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction, PredictionRecord
@@ -51,6 +52,7 @@ class DiffusionTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Raises:
         PgpisError: A value that none of these can have.
@@ -75,8 +77,10 @@ class DiffusionTask(PersonImageTask):
         decay_factor: float = 0.1,
         seed: int = 0,
         output_size: tuple[int, int] | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
+        self.on_denoising_step: Callable[[int, int], None] | None = None
         sides = [("height", height), ("width", width), *(("output_size", side) for side in output_size or ())]
         for name, side in sides:
             check_range(name, side, 1, MOST_PIXELS, whole=True)
@@ -163,6 +167,16 @@ class DiffusionTask(PersonImageTask):
         except NotFiniteError as error:
             images, reason = error.images, error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
+
+    @property
+    def step_callback(self) -> StepCallback | None:
+        """What the pipeline calls after each denoising step, where somebody wants to know."""
+        return None if self.on_denoising_step is None else self._report_step
+
+    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert self.on_denoising_step is not None
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        return tensors
 
     def picture_seed(self, pair_id: str, number: int) -> int:
         """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""

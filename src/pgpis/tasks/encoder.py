@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -44,6 +44,7 @@ class VisionEncoderTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class VisionEncoderTask(PersonImageTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
         check_range("temperature", temperature, LEAST_TEMPERATURE)
         weights = {"contrast_weight": contrast_weight, "part_weight": part_weight, "colour_weight": colour_weight}
         for name, value in weights.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
@@ -59,6 +59,7 @@ class FPDMTask(DiffusionTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model".
     Deviation: Conditions are dropped per sample and never in validation; ``drop_whole_batch`` restores the former.
@@ -99,6 +100,7 @@ class FPDMTask(DiffusionTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
             height=height,
@@ -114,6 +116,7 @@ class FPDMTask(DiffusionTask):
             decay_epochs=decay_epochs,
             decay_factor=decay_factor,
             seed=seed,
+            lr_scheduler=lr_scheduler,
         )
         self.drop_pose = drop_pose
         self.drop_source = drop_source
@@ -235,6 +238,7 @@ class FPDMTask(DiffusionTask):
             num_images_per_pair=images_per_pair,
             generator=generators,
             output_type="pt",
+            callback_on_step_end=self.step_callback,
         )
         return result.images
 

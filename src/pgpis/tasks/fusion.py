@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
@@ -34,6 +34,7 @@ class FusionPriorTask(PersonImageTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Source: FPDM, section "Image-Pose Fusion Model", equations 1-3.
     """
@@ -52,8 +53,9 @@ class FusionPriorTask(PersonImageTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed)
+        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
         check_range("temperature", temperature, LEAST_TEMPERATURE)
         check_range("l1_weight", l1_weight, 0)
         if fusion_embedder is None:

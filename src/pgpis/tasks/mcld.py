@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.arrays import read_array
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
@@ -97,6 +97,7 @@ class MCLDTask(DiffusionTask):
         decay_epochs: See ``PersonImageTask``.
         decay_factor: See ``PersonImageTask``.
         seed: See ``PersonImageTask``.
+        lr_scheduler: See ``PersonImageTask``.
 
     Source: MCLD, official training: min-SNR, zero terminal SNR, velocity, noise offset, face region counted twice, last
         block of the ReferenceNet frozen.
@@ -147,6 +148,7 @@ class MCLDTask(DiffusionTask):
         decay_epochs: tuple[int, ...] = (),
         decay_factor: float = 0.1,
         seed: int = 0,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(
             height=height,
@@ -162,6 +164,7 @@ class MCLDTask(DiffusionTask):
             decay_epochs=decay_epochs,
             decay_factor=decay_factor,
             seed=seed,
+            lr_scheduler=lr_scheduler,
         )
         self.drop_image = drop_image
         self.drop_all = drop_all
@@ -350,6 +353,7 @@ class MCLDTask(DiffusionTask):
             num_images_per_pair=images_per_pair,
             generator=generators,
             output_type="pt",
+            callback_on_step_end=self.step_callback,
         )
         return result.images
 

@@ -1,0 +1,154 @@
+"""Checkpoints of training: written whole or not at all, read as data that nothing executes, named where damaged."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from pgpis.errors import PgpisError
+from pgpis.files import writing
+
+log = logging.getLogger(__name__)
+
+PARTS: dict[str, type] = {"pytorch-lightning_version": str, "state_dict": dict}
+TRAINING_PARTS: dict[str, type] = {"loops": dict, "optimizer_states": list, "lr_schedulers": list}
+ANEW = "leave --ckpt_path out to start anew"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's way to a checkpoint's file, by which no kill, full disk or foreign checkpoint does harm.
+
+    Lightning's own writes to ``TMPDIR`` and moves; on another file system that is a copy, which a kill leaves half.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place and move it there when it is on the disk.
+
+        Raises:
+            PgpisError: It cannot be written.
+        """
+        with writing(path) as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's complaint that its file was not finished hides why
+                raise error.__context__ or error from None
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint on the CPU, as data only, whatever ``weights_only`` is.
+
+        Raises:
+            PgpisError: It is damaged or is not a checkpoint.
+        """
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint that a better one replaces.
+
+        Its name may come from a foreign checkpoint: nothing but a ``.ckpt`` file is removed, and none behind ``..``.
+        """
+        file = Path(path)
+        if file.suffix == ".ckpt" and ".." not in file.parts and not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+def check_checkpoint(path: Path, *, training: bool) -> int:
+    """Look at a checkpoint without loading its weights, every byte of it; return its step.
+
+    Args:
+        path: The file.
+        training: Whether training is to go on from it.
+
+    Raises:
+        PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed. Names the newest whole one.
+    """
+    try:
+        _check_file(path)
+        checkpoint = read_checkpoint(path, mmap=True)
+        _check_parts(path, checkpoint, PARTS | TRAINING_PARTS if training else PARTS)
+    except PgpisError as error:
+        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in _whole_ones(path)), ANEW)
+        raise PgpisError(error.message, hint=hint) from error
+    step = checkpoint.get("global_step")
+    return step if isinstance(step, int) else 0
+
+
+def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a checkpoint on the CPU, as data only.
+
+    Args:
+        path: The file.
+        mmap: Leave the weights on the disk until they are used.
+
+    Raises:
+        PgpisError: It cannot be read.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # the bytes of the file decide what goes wrong
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f": it names {code[1]}, and nothing of a checkpoint is run" if code else ""
+        raise PgpisError(f"{path} is damaged or is not a checkpoint{reason}") from error
+    if not isinstance(checkpoint, dict):
+        raise PgpisError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def misfit(state: Any, own: Any, key: str = "") -> str | None:
+    """Return the key of the first entry of ``own`` whose counterpart is missing, negative or of another type."""
+    if isinstance(own, Mapping):
+        if not isinstance(state, Mapping):
+            return key
+        misfits = (misfit(state.get(name), value, f"{key}.{name}".lstrip(".")) for name, value in own.items())
+        return next((name for name in misfits if name is not None), None)
+    if isinstance(own, bool):
+        return None if isinstance(state, bool) else key
+    if isinstance(own, int):
+        return None if type(state) is int and state >= 0 else key
+    return None
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        is_pipeline = (path / "model_index.json").is_file()
+        raise PgpisError(
+            f"{path} is a {'pipeline' if is_pipeline else 'folder'}, expected a checkpoint file (.ckpt)",
+            hint=f"--model.init_args.pipeline={path}" if is_pipeline else None,
+        )
+    if not path.is_file():
+        raise PgpisError(f"checkpoint not found: {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch stores without compression: what is compressed is not its own, and may be a bomb
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            whole = stored and archive.testzip() is None
+    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        whole = False
+    if not whole:
+        raise PgpisError(f"{path} is damaged or is not a checkpoint")
+
+
+def _check_parts(path: Path, checkpoint: Mapping[str, Any], parts: Mapping[str, type]) -> None:
+    for name, kind in parts.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise PgpisError(f"{path} is not a checkpoint of 'pgpis fit': no {name} in it")
+
+
+def _whole_ones(path: Path) -> Iterator[Path]:
+    """Yield the other checkpoints of a folder that are whole, the newest first."""
+    others = [other for other in path.parent.glob("*.ckpt") if other.is_file() and other.name != path.name]
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        try:
+            _check_file(other)
+            read_checkpoint(other, mmap=True)
+        except PgpisError:
+            continue
+        yield other

@@ -1,0 +1,256 @@
+"""Training that is resumed, stopped, attacked or diverges, from the command line."""
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from pgpis.cli import main
+from pgpis.files import locked
+from pgpis.tasks import FPDMTask
+
+ONE = ["--trainer.max_steps=1", "--data.val=null"]
+EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
+
+
+@pytest.fixture(scope="module")
+def trained(toy_root, tmp_path_factory):
+    """A run of one step, with its checkpoint and export."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipes = ["--config=smoke/fpdm.yaml", f"--config={Path(__file__).parents[1] / 'configs/tiny.yaml'}"]
+    words = [*recipes, f"--data.train.init_args.root={toy_root}", f"--trainer.default_root_dir={folder}", *ONE]
+    assert main(["fit", *words]) == 0
+    return folder
+
+
+def read(path):
+    return torch.load(path, weights_only=True)
+
+
+def steps_written(folder):
+    return {read(path)["global_step"] for path in (folder / "checkpoints").glob("last*.ckpt")}
+
+
+def change(trained, tmp_path, **entries):
+    checkpoint = read(trained / "checkpoints/last.ckpt")
+    torch.save(checkpoint | entries, tmp_path / "changed.ckpt")
+    return f"--ckpt_path={tmp_path / 'changed.ckpt'}"
+
+
+def test_a_checkpoint_changes_no_option(trained, tiny, tmp_path, monkeypatch, capsys):
+    """Lightning would import the module, and take the scale."""
+    (tmp_path / "attack.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for hostile in ({"_class_path": "attack.Task"}, {"_class_path": "FPDMTask", "guidance_scale": 99.0}):
+        path = change(trained, tmp_path, hyper_parameters=hostile, hparams_name="kwargs")
+        assert main(tiny("test", path, "--trainer.limit_test_batches=1")) == 0
+        assert "| guidance | 99" not in (tmp_path / "run/test/metrics.md").read_text()
+
+
+def test_weights_of_frozen_parts_are_refused(trained, tiny, tmp_path, capsys):
+    weights = read(trained / "checkpoints/last.ckpt")["state_dict"]
+    path = change(trained, tmp_path, state_dict=weights | {"vae.encoder.conv_in.bias": torch.full((4,), 9.0)})
+    for verb in ("test", "fit"):
+        assert main(tiny(verb, path)) == 2
+        assert "'vae.encoder.conv_in.bias'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"state_dict": {"x": torch.ones(1)}}, "another model's"),
+        ({"loops": {"fit_loop": {}}}, "in its loops"),
+        ({"optimizer_states": [{"state": {}, "param_groups": []}]}, "cannot go on from this checkpoint: ValueError"),
+        ({"lr_schedulers": [7]}, "cannot go on from this checkpoint"),
+    ],
+)
+def test_what_does_not_fit_is_named(trained, tiny, tmp_path, capsys, entries, expected):
+    assert main(tiny("fit", change(trained, tmp_path, **entries))) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "run/pipeline").exists()
+
+
+@pytest.mark.parametrize("name", ["cut.ckpt", "pipeline"])
+def test_the_checkpoint_is_looked_at_before_the_models_are_loaded(trained, tiny, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(FPDMTask, "__init__", lambda *_, **__: pytest.fail("the model was made"))
+    (tmp_path / "cut.ckpt").write_bytes((trained / "checkpoints/last.ckpt").read_bytes()[:10000])
+    path = {"cut.ckpt": tmp_path / "cut.ckpt", "pipeline": trained / "pipeline"}[name]
+    assert main(tiny("fit", f"--ckpt_path={path}")) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert ("is damaged or is not a checkpoint" if name == "cut.ckpt" else f"init_args.pipeline={path}") in said
+
+
+class SignalAt(Callback):
+    """Sends this process a signal at the end of a training or validation step."""
+
+    def __init__(self, signum: int, step: int, validating: bool = False):
+        self.signum, self.step, self.validating = signum, step, validating
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step and not self.validating:
+            os.kill(os.getpid(), self.signum)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if trainer.global_step == self.step and self.validating:
+            os.kill(os.getpid(), self.signum)
+
+
+@pytest.mark.parametrize(
+    ("signum", "validating", "code"),
+    [(signal.SIGTERM, False, 143), (signal.SIGINT, False, 130), (signal.SIGTERM, True, 143)],
+)
+def test_a_signal_saves_and_the_command_that_is_told_goes_on(
+    signum, validating, code, tiny, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    arguments = f"{{signum: {int(signum)}, step: {1 + validating}, validating: {validating}}}"
+    call = f"{{class_path: test_training.SignalAt, init_args: {arguments}}}"
+    words = ["--trainer.max_steps=4", "--trainer.limit_train_batches=3", "--trainer.val_check_interval=2"]
+    words += ["--trainer.limit_val_batches=2"]
+    whole = [*words, EVERY_STEP]
+    assert main(tiny("fit", *whole, out="whole")) == 0
+    parts = [*words, f"--trainer.callbacks=[{{class_path: ModelCheckpoint}}, {{class_path: ExportModel}}, {call}]"]
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert main(tiny("fit", *parts, out="parts")) == code
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert not (tmp_path / "parts/pipeline").exists()
+    assert steps_written(tmp_path / "parts") == {2}
+    command = shlex.split(capsys.readouterr().err.splitlines()[-1].partition(" with it: ")[2])
+    assert command[:2] == ["pgpis", "fit"]
+    assert "--ckpt_path" in command
+    stopped = [word for word in command[1:] if "test_training" not in word]
+    assert main([*stopped, whole[-1]]) == 0
+    assert len(list((tmp_path / "parts/lightning_logs").iterdir())) == 1  # its curves go on
+    first, second = (read(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "parts"))
+    assert first["global_step"] == second["global_step"] == 4
+    assert all(torch.equal(value, second["state_dict"][key]) for key, value in first["state_dict"].items())
+
+
+def test_training_that_diverges_keeps_the_last_good_checkpoint(tiny, tmp_path, monkeypatch, capsys):
+    usual = FPDMTask.loss
+
+    def loss(task, batch, generator, *, train):
+        losses = usual(task, batch, generator, train=train)
+        return losses | {"loss": losses["loss"] * (torch.nan if train and task.trainer.global_step == 2 else 1)}
+
+    monkeypatch.setattr(FPDMTask, "loss", loss)
+    callbacks = EVERY_STEP[:-1] + ", {class_path: ExportModel}]"
+    assert main(tiny("fit", callbacks, "--data.val=null")) == 1
+    said = capsys.readouterr().err
+    assert "the gradients are not finite after 2 steps (learning rate 0.001, precision 32" in said
+    assert f"the last good checkpoint is {tmp_path}/run/checkpoints/last.ckpt" in said
+    assert steps_written(tmp_path / "run") == {2}
+    assert not (tmp_path / "run/pipeline").exists()
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_exported(tiny, tmp_path, monkeypatch, capsys):
+    """As a last step of a learning rate far too large leaves them."""
+    rate = "--model.init_args.optimizer.init_args.lr=1e39"
+    callbacks = EVERY_STEP[:-1] + ", {class_path: ExportModel}]"
+    assert main(tiny("fit", rate, callbacks, *ONE)) == 1
+    assert "the weights are not finite" in capsys.readouterr().err
+    assert (
+        main(
+            tiny(
+                "fit",
+                rate,
+                "--trainer.callbacks=[{class_path: ExportModel}]",
+                *ONE,
+                "--trainer.enable_checkpointing=false",
+            )
+        )
+        == 1
+    )
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+    assert not (tmp_path / "run/pipeline").exists()
+
+
+def test_one_run_trains_in_a_folder(tiny, tmp_path, capsys):
+    with locked(tmp_path / "run"):
+        assert main(tiny("fit")) == 2
+    assert "another run is writing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "{class_path: CosineAnnealingLR, init_args: {T_max: 4}}",
+        "{class_path: lightning.pytorch.cli.ReduceLROnPlateau, init_args: {monitor: train/loss}}",
+    ],
+)
+def test_any_schedule_of_the_learning_rate(tiny, tmp_path, schedule):
+    words = [f"--model.init_args.lr_scheduler={schedule}", "--trainer.max_steps=2", "--data.val=null"]
+    assert main(tiny("fit", *words, "--trainer.limit_train_batches=1")) == 0
+    (state,) = read(tmp_path / "run/checkpoints/last.ckpt")["lr_schedulers"]
+    assert "T_max" in state if "Cosine" in schedule else "num_bad_epochs" in state
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, "toy_model cannot be imported: ModuleNotFoundError: No module named 'toy_model'"),
+        ("import nothere", "toy_model cannot be imported: ModuleNotFoundError: No module named 'nothere'"),
+        ("class ToyTasks:\n    pass", "toy_model has no class 'ToyTask'; did you mean 'ToyTasks'?"),
+        ("class ToyTask:\n    pass", "is not a PersonImageTask"),
+        ("def (", "toy_model cannot be imported: SyntaxError"),
+        ("1 / 0", "toy_model cannot be imported: ZeroDivisionError"),
+    ],
+)
+def test_a_model_that_cannot_be_imported_says_why(source, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "toy_model", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    if source is not None:
+        (tmp_path / "toy_model.py").write_text(source + "\n")
+    assert main(["fit", "--model=toy_model.ToyTask"]) == 2
+    said = capsys.readouterr().err
+    assert expected in said, said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["name a recipe: pgpis fit --config", "pgpis configs"]),
+        (
+            ["--config=smoke/fusion.yaml", "--model.lr=1e-4"],
+            ["no option 'lr'", "pgpis fit --model.help FusionPriorTask"],
+        ),
+        (
+            ["--config=smoke/fpdm.yaml", "--trainer.logger=CSVLogger"],
+            ["save_dir", "--trainer.logger.init_args.save_dir="],
+        ),
+    ],
+)
+def test_errors_name_what_mends_them(words, expected, capsys):
+    assert main(["fit", *words]) == 2
+    said = capsys.readouterr().err
+    assert all(part in said for part in expected), said
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_help_is_one_page_and_names_where_the_rest_is(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) < 60
+    assert all(part in said for part in ("--model.help CLASS", "FPDMTask", "--data.batch_size", "--help-all", "docs/"))
+
+
+def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):
+    loggers = ["CSVLogger", "TensorBoardLogger"]
+    entries = ", ".join(
+        f"{{class_path: {name}, init_args: {{save_dir: {tmp_path}, name: {name}}}}}" for name in loggers
+    )
+    words = ["--trainer.max_steps=1", "--trainer.limit_train_batches=1", "--trainer.log_every_n_steps=1"]
+    assert main(tiny("fit", f"--trainer.logger=[{entries}]", *words)) == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(tmp_path / "TensorBoardLogger/version_0"))
+    log.Reload()
+    assert log.Tags()["images"] == ["samples"]
+    assert (tmp_path / "CSVLogger/version_0/metrics.csv").is_file()
+    assert "SampleGrid: CSVLogger takes no pictures" in capsys.readouterr().err
