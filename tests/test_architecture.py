@@ -10,8 +10,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "jobs", "keypoint_files",
-    "keypoints", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
+    "arrays", "batch", "conditions", "diffusion", "drawing", "errors", "files", "images", "interrupts", "jobs",
+    "keypoint_files", "keypoints", "losses", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
 }  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),

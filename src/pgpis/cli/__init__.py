@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from pgpis import __version__
 from pgpis.errors import PgpisError, nearest
+from pgpis.interrupts import Stopped, ended_at_once
 
 USAGE_ERROR = 2
 
@@ -55,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after ``pgpis``; ``sys.argv`` by default.
 
     Returns:
-        The exit code: 0 done, 1 done with failures or an internal error, 2 wrong input, 130 interrupted.
+        The exit code: 0 done, 1 done with failures or an internal error, 2 wrong input, 130 and 143 stopped by Ctrl-C
+        and SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _complain(f"unknown verb '{verb}'{nearest(verb, VERBS)} ('pgpis --help' lists them)")
     _configure_logging()
-    return _run(verb, words[1:]) if debug else _run_quietly(verb, words[1:])
+    return _run_quietly(verb, words[1:], debug=debug)
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
@@ -78,13 +81,19 @@ def _run(verb: str, words: Sequence[str]) -> int:
     return int(module.run(verb, words))
 
 
-def _run_quietly(verb: str, words: Sequence[str]) -> int:
-    """Run a verb and tell any error in one message instead of a traceback."""
+def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
+    """Run a verb and tell any error in one message; ``debug`` lets it through, with its traceback."""
     try:
-        return _run(verb, words)
-    except KeyboardInterrupt:
-        return _complain("interrupted; run the same command again to continue", code=130)
+        with ended_at_once():
+            return _run(verb, words)
+    except Stopped as stop:
+        if int(os.environ.get("LOCAL_RANK", "0")):
+            return 0  # the main process tells it; it would be killed if one of its children ended with another code
+        command = stop.command or shlex.join(["pgpis", verb, *words])
+        return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
     except Exception as error:
+        if debug:
+            raise
         told = _user_error(error)
         if told is not None:
             return _complain(str(told))

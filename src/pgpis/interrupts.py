@@ -1,0 +1,86 @@
+"""Ctrl-C and SIGTERM: a job ends at once, or where it loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """The job was asked to end.
+
+    It is not an ``Exception``, so that nothing takes it for a failure of its own work, and not a ``KeyboardInterrupt``,
+    which Lightning answers with exit code 1.
+
+    Args:
+        signum: The signal that asked for it.
+        command: What goes on with the job; None: the same command again.
+    """
+
+    def __init__(self, signum: int, command: str | None = None) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+        self.code = 128 + signum
+        self.command = command
+
+
+class StopRequest:
+    """What a signal asked for while :func:`held` keeps it back."""
+
+    signum: int | None = None
+
+    def obey(self, command: str | None = None) -> None:
+        """Call it where the job loses nothing.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        if self.signum is not None:
+            raise Stopped(self.signum, command)
+
+    def note(self, signum: int, _frame: FrameType | None) -> None:
+        """Remember a signal; a second Ctrl-C ends the job at once."""
+        if self.signum is not None and signum == signal.SIGINT:
+            raise Stopped(signum)
+        self.signum = self.signum or signum
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Let both signals raise :class:`Stopped` where the job is while the block runs."""
+    with _answered(_end):
+        yield
+
+
+@contextmanager
+def held() -> Iterator[StopRequest]:
+    """Keep both signals back while the block runs, until the job asks for them."""
+    request = StopRequest()
+    with _answered(request.note):
+        yield request
+
+
+def _end(signum: int, _frame: FrameType | None) -> None:
+    raise Stopped(signum)
+
+
+@contextmanager
+def _answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Set the handler of both signals; one that is ignored (``nohup``, ``&``) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers nowhere else
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    handled = {signum: usual for signum, usual in before.items() if usual is not signal.SIG_IGN}
+    for signum in handled:
+        signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        for signum, usual in handled.items():
+            signal.signal(signum, signal.SIG_DFL if usual is None else usual)
