@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.missing import HINTS, WHAT, OnMissing
-from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
+from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset, with_names_of_their_own
+from pgpis.data.pictures import content_hash
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
@@ -99,13 +100,9 @@ class FolderPairs(PairDataset):
         edits = [edit or everywhere for edit in edits or [None] * len(rows)]
         source_names = short_names(source for source, _, _ in rows)
         pose_names = short_names(pose for _, pose, _ in rows)
-        ids = unique(
-            f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}"
-            for (source, pose, _), edit in zip(rows, edits, strict=True)
-        )
-        return [
+        return with_names_of_their_own(
             Pair(
-                pair_id,
+                f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
                 source,
                 pose,
                 target,
@@ -113,8 +110,19 @@ class FolderPairs(PairDataset):
                 appearance=self._appearance(source),
                 edit=self._edit(edit),
             )
-            for pair_id, (source, pose, target), edit in zip(ids, rows, edits, strict=True)
-        ]
+            for (source, pose, target), edit in zip(rows, edits, strict=True)
+        )
+
+    def require(self, origins: Collection[str]) -> None:
+        """Look for what a model reads besides; see ``PairDataset.require``.
+
+        Raises:
+            PgpisError: Two pictures, or two poses, would share a file that was made of one of them.
+        """
+        for origin in WHAT:
+            if origin in origins:
+                refuse_shared(origin, ((pair.pose if origin == "iuv" else pair.source, pair) for pair in self.pairs))
+        super().require(origins)
 
     def _appearance(self, picture: Path) -> Appearance:
         return Appearance(
@@ -177,6 +185,30 @@ def iuv_of(pose: Path) -> Path | None:
     return pose if pose.suffix.lower() == ".png" else beside(pose, "_densepose", ".png", None)
 
 
+def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+    """Refuse two files of different content whose texture, face or map would be one and the same file.
+
+    Raises:
+        PgpisError: There are such; names both.
+    """
+    first: dict[str, tuple[Path, Path]] = {}
+    for owner, pair in owners:
+        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
+        if owner is None or path is None:
+            continue
+        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
+            raise PgpisError(
+                f"{other} and {owner} would share the {WHAT[origin]} {path}, and only one of them can be in it",
+                hint="rename one of them, or put them into folders of their own",
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether a file system that ignores case takes two names for one."""
+    return path.exists() and other.exists() and path.samefile(other)
+
+
 def beside(path: Path, ending: str, suffix: str, given: Path | None) -> Path:
     """``photos/anna.jpg`` to ``photos_texture/anna.png``; ``given`` replaces the folder or, as a file, the result."""
     if given is not None and given.suffix.lower() == suffix:
@@ -199,15 +231,26 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}; {expected}")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    found = [path for path in files if path.suffix.lower() in suffixes]
-    others = [path.name for path in files if path.suffix.lower() not in suffixes]
-    if not found:
-        detail = f"its {len(others)} files have other suffixes, e.g. {others[0]}" if others else "it is empty"
-        raise PgpisError(f"nothing to read in {folder}: {detail}; {expected}")
-    if others:
-        log.warning("%s: %d files are no %s and are left out: %s", folder, len(others), what, ", ".join(others[:5]))
-    return found
+    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    folders = [path for path in shown if path.is_dir()]
+    named = [path for path in shown if not path.is_dir()]
+    files = [path for path in named if path.suffix.lower() in suffixes]
+    others = [path for path in named if path.suffix.lower() not in suffixes]
+    if any(path.is_file() for path in files):
+        if others:
+            log.warning("%s: %d files are left out, %s: %s", folder, len(others), expected, _first_names(others))
+        return files  # links that lead nowhere among them: their pairs fail
+    reasons = [f"{len(files)} links lead nowhere: {_first_names(files)}"] if files else []
+    reasons += [f"it holds {len(folders)} folders, which are not searched: {_first_names(folders)}"] if folders else []
+    reasons += [f"its {len(others)} files have other suffixes, e.g. {_first_names(others)}"] if others else []
+    if not reasons:
+        reasons = ["its files are hidden ones"] if any(folder.iterdir()) else ["it is empty"]
+    hint = "name one of its folders, or list the files in a table for --pairs" if folders else None
+    raise PgpisError(f"nothing to read in {folder}: {'; '.join(reasons)}; {expected}", hint=hint)
+
+
+def _first_names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:5])
 
 
 def stem_of(path: Path) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
+from pgpis.files import file_name
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
@@ -23,6 +28,7 @@ from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
+from pgpis.weights import weights_hash
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
@@ -168,7 +174,7 @@ class DiffusionTask(PersonImageTask):
     def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
         """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
         predictions = [
-            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0), None)
+            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
             for failure in batch["failures"]
         ]
         if not len(batch["index"]):
@@ -186,9 +192,16 @@ class DiffusionTask(PersonImageTask):
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]
         suffix = f"_{number}" if self.images_per_pair > 1 else ""
-        seed = self.picture_seed(pair_id, number)
-        name = f"{pair_id}{suffix}.png"
-        return PredictionRecord(pair_id, name, batch["source_path"][row], batch["pose_path"][row], seed, DONE, seconds)
+        return PredictionRecord(
+            pair_id,
+            file_name(f"{pair_id}{suffix}", ".png"),
+            batch["source_path"][row],
+            batch["pose_path"][row],
+            self.picture_seed(pair_id, number),
+            DONE,
+            seconds,
+            batch["fingerprint"][row],
+        )
 
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a picture beside its pair."""
@@ -200,8 +213,20 @@ class DiffusionTask(PersonImageTask):
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": type(self.scheduler).__name__,
+            "scheduler_config": _settings_of(self.scheduler),
+            "inputs": {key: asdict(spec) for key, spec in self.image_specs.items() if spec.origin != "target"},
             "images_per_pair": self.images_per_pair,
             "pipeline": self.pipeline_name,
+        }
+
+    def prediction_weights(self) -> dict[str, str]:
+        """Return what identifies each part that draws: its weights, and how it is configured."""
+        parts = {name: part for name, part in self.build_pipeline().components.items() if isinstance(part, nn.Module)}
+        with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+            hashes = pool.map(weights_hash, parts.values())
+        return {
+            name: hashlib.sha256(f"{weights} {_settings_of(part)}".encode()).hexdigest()[:16]
+            for (name, part), weights in zip(parts.items(), hashes, strict=True)
         }
 
     @torch.no_grad()
@@ -210,6 +235,12 @@ class DiffusionTask(PersonImageTask):
         path = Path(directory) / "pipeline"
         self.build_pipeline().save_pretrained(path)
         return str(path)
+
+
+def _settings_of(part: object) -> dict[str, Any]:
+    """Return how a part of diffusers is configured, without what says where it came from."""
+    config = part.config if isinstance(part, ConfigMixin) else {}
+    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
