@@ -58,8 +58,9 @@ class PGPISCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, then set what is not YAML."""
         super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "", self.config)
         for text in self.texts:
-            self.config[f"{self.subcommand}.{text.key.removeprefix('--')}"] = text.value
+            config[text.key.removeprefix("--")] = text.value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
@@ -153,7 +154,7 @@ class PGPISCLI(LightningCLI):
                 try:
                     write_video(path, frames)
                 except (PgpisError, OSError) as error:  # the pictures are there, and the other videos go on
-                    log.error("no video %s: %s", path, error)
+                    log.warning("no video %s: %s", path, error)
                     self.exit_code = 1
                     continue
                 log.info("%s: %d frames", path, len(frames))

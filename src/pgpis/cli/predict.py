@@ -91,7 +91,8 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
     shipped = SHIPPED.get(options.pipeline)
     usual = "fpdm.yaml" if shipped is None else shipped.recipe
     words = [f"--config={name}" for name in options.config or [usual]]
-    texts = {"--model.init_args.pipeline": options.pipeline, "--trainer.default_root_dir": options.out}
+    out = f"./{options.out}" if options.out.startswith("~") else options.out  # the shell has read its own ~ already
+    texts = {"--model.init_args.pipeline": options.pipeline, "--trainer.default_root_dir": out}
     long_forms = {
         "--model.init_args.images_per_pair": options.images_per_pair,
         "--model.init_args.num_inference_steps": options.steps,

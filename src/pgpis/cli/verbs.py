@@ -20,10 +20,12 @@ class Text(str):
         value: What the key gets, or the list of it.
     """
 
+    __slots__ = ("key", "value")
+
     key: str
     value: str | list[str]
 
-    def __new__(cls, key: str, value: str | list[str]) -> Text:  # noqa: PYI034  typing.Self is of Python 3.11
+    def __new__(cls, key: str, value: str | list[str]) -> Text:  # noqa: D102, PYI034  typing.Self is of Python 3.11
         word = super().__new__(cls, f"{key}={value}")
         word.key, word.value = key, value
         return word
