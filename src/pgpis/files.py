@@ -21,6 +21,7 @@ TEMPORARY = ".pgpis-"
 """How the name of every unfinished file begins; nothing else may begin so."""
 LONGEST_NAME = 255
 """Bytes that a file system allows in one name."""
+_FOLDER_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
@@ -76,6 +77,12 @@ def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
     return PgpisError(f"cannot write {path}: {os.strerror(error.errno)}", hint=_REMEDIES[error.errno])
+
+
+def meets_every_file(error: BaseException) -> bool:
+    """Whether what stopped one file from being written would stop all others in its folder too: a full disk, say."""
+    cause = error.__cause__ if isinstance(error, PgpisError) else error
+    return isinstance(cause, OSError) and cause.errno in _FOLDER_ERRORS
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pgpis import __version__
 from pgpis.errors import PgpisError, nearest
@@ -103,12 +106,18 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
 def _user_error(error: BaseException | None) -> PgpisError | None:
     """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, PgpisError):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            from pgpis.files import write_refusal  # no other answer needs it
+
+            return write_refusal(Path(error.filename or "the files of this run"), error)
         error = error.__cause__ or error.__context__
     return error
 
 
 def console() -> None:
     """Entry point of the installed ``pgpis`` script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     sys.exit(main())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -21,7 +20,7 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, remove_unfinished, write_text
+from pgpis.files import file_name, meets_every_file, remove_unfinished, write_text
 from pgpis.images import read_image, save_image, tensor_to_images
 from pgpis.interrupts import Stopped, StopRequest, held
 from pgpis.predictions.records import (
@@ -42,8 +41,6 @@ log = logging.getLogger(__name__)
 SETTINGS = "settings.json"
 INFORMATION = ("pipeline", "ckpt_path")
 """Settings that are noted and not compared: what the weights hold decides, not where they lie."""
-FOLDER_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
-"""What would meet every further picture too."""
 SECONDS_TO_STOP = 60.0
 """What the other processes have for their last batch."""
 
@@ -207,7 +204,7 @@ class PredictionWriter(BasePredictionWriter):
                 if item.image is not None:
                     save_image(item.image, self.out / item.record.image)
         except Exception as error:
-            if _meets_every_picture(error):
+            if meets_every_file(error):
                 raise
             log.warning("%s: %s", items[0].record.pair_id, error)
             return [replace(items[0].record, image="", status=str(error))]
@@ -278,11 +275,6 @@ class PredictionWriter(BasePredictionWriter):
             draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg")
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
-
-
-def _meets_every_picture(error: BaseException) -> bool:
-    cause = error.__cause__ if isinstance(error, PgpisError) else error
-    return isinstance(cause, OSError) and cause.errno in FOLDER_ERRORS
 
 
 def _wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:

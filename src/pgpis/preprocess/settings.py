@@ -87,7 +87,9 @@ class PrepareSettings:
         """Describe what decides one kind of file beside the picture."""
         names = [*DECIDES[condition], *DECIDES[NEEDS[condition]]] if condition in NEEDS else DECIDES[condition]
         values = {name: getattr(self, name) for name in names}
-        files = {name: sha256_of(value) for name, value in values.items() if isinstance(value, Path) and value.is_file()}
+        files = {
+            name: sha256_of(value) for name, value in values.items() if isinstance(value, Path) and value.is_file()
+        }
         return str(values | files)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +18,9 @@ from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
 from pgpis.errors import PgpisError
-from pgpis.files import file_name
+from pgpis.files import file_name, meets_every_file, remove_unfinished
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
@@ -156,11 +157,36 @@ class DiffusionTask(PersonImageTask):
         self.check_once("test", batch)
         images = self.sample(batch)
         truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
-        self.scores.update(to_uint8(images), to_uint8(truth), batch["pair_id"])
-        if self.save_test_images:
-            folder = Path(self.trainer.default_root_dir) / "test" / "images"
-            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
-                save_image(image, folder / f"{pair_id}.png")
+        pair_ids = batch["pair_id"]
+        rows = self._save_test_images(pair_ids, images) if self.save_test_images else [*range(len(pair_ids))]
+        if rows:
+            self.scores.update(to_uint8(images[rows]), to_uint8(truth[rows]), [pair_ids[row] for row in rows])
+
+    def on_test_start(self) -> None:
+        """Remove the pictures of an earlier test: they may be of other weights or pairs."""
+        if self.save_test_images and self.trainer.is_global_zero:
+            for picture in self._test_images.glob("*.png"):
+                picture.unlink()
+            remove_unfinished(self._test_images)
+        self.trainer.strategy.barrier("old pictures removed")
+
+    @property
+    def _test_images(self) -> Path:
+        return Path(self.trainer.default_root_dir) / "test" / "images"
+
+    def _save_test_images(self, pair_ids: Sequence[str], images: torch.Tensor) -> list[int]:
+        """Write the pictures of a batch; return the rows that could be written, the others fail."""
+        rows = []
+        for row, (pair_id, image) in enumerate(zip(pair_ids, tensor_to_images(images), strict=True)):
+            try:
+                save_image(image, self._test_images / file_name(pair_id, ".png"))
+            except Exception as error:
+                if meets_every_file(error):
+                    raise
+                self.failures.append(PairFailure(pair_id, str(error)))
+            else:
+                rows.append(row)
+        return rows
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write report and per-pair table."""
