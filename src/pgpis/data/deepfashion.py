@@ -9,10 +9,11 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
-from pgpis.data.pairs import Appearance, Pair, PairDataset, content_of, with_names_of_their_own
+from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.keypoints import Keypoints
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.identity import refuse_shared, with_names_of_their_own
 from pgpis.data.missing import HINTS, WHAT, OnMissing
-from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset, with_names_of_their_own
-from pgpis.data.pictures import content_hash
+from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
@@ -183,30 +183,6 @@ class FolderPairs(PairDataset):
 def iuv_of(pose: Path) -> Path | None:
     """Return the DensePose map of a pose: the file itself where it can be one, else the one beside its folder."""
     return pose if pose.suffix.lower() == ".png" else beside(pose, "_densepose", ".png", None)
-
-
-def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
-    """Refuse two files of different content whose texture, face or map would be one and the same file.
-
-    Raises:
-        PgpisError: There are such; names both.
-    """
-    first: dict[str, tuple[Path, Path]] = {}
-    for owner, pair in owners:
-        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
-        if owner is None or path is None:
-            continue
-        other, others = first.setdefault(str(path).casefold(), (owner, path))
-        if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
-            raise PgpisError(
-                f"{other} and {owner} would share the {WHAT[origin]} {path}, and only one of them can be in it",
-                hint="rename one of them, or put them into folders of their own",
-            )
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether a file system that ignores case takes two names for one."""
-    return path.exists() and other.exists() and path.samefile(other)
 
 
 def beside(path: Path, ending: str, suffix: str, given: Path | None) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from pgpis.conditions import read_face, read_iuv
 from pgpis.data.missing import HINTS, WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import content_hash, read_picture
 from pgpis.errors import PgpisError
-from pgpis.files import printable
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame, Keypoints
@@ -309,30 +308,6 @@ class PairDataset(ABC):
             return None
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {WHAT[origin]}{where}", hint=HINTS[origin])
-
-
-def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
-    """Number the names that other pairs have already, ``a, a~2``: each names one result.
-
-    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
-    twice keeps its name.
-    """
-    owners: dict[str, Pair] = {}
-    named = []
-    for pair in pairs:
-        first = name = printable(pair.pair_id)
-        number = 1
-        while owners.setdefault(name.casefold(), pair) != pair:
-            number += 1
-            name = f"{first}~{number}"
-        named.append(replace(pair, pair_id=name))
-    return named
-
-
-def content_of(keypoints: Keypoints) -> str:
-    """Return the hash of key points."""
-    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:

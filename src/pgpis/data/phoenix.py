@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Appearance, Pair, PairDataset, content_of, with_names_of_their_own
+from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.keypoints import Frame, Keypoints

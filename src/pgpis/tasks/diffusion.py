@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
+from PIL import Image
 from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
@@ -158,7 +158,8 @@ class DiffusionTask(PersonImageTask):
         images = self.sample(batch)
         truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
         pair_ids = batch["pair_id"]
-        rows = self._save_test_images(pair_ids, images) if self.save_test_images else [*range(len(pair_ids))]
+        pictures = enumerate(zip(pair_ids, tensor_to_images(images), strict=True))
+        rows = [row for row, picture in pictures if not self.save_test_images or self._save_test_image(*picture)]
         if rows:
             self.scores.update(to_uint8(images[rows]), to_uint8(truth[rows]), [pair_ids[row] for row in rows])
 
@@ -174,19 +175,16 @@ class DiffusionTask(PersonImageTask):
     def _test_images(self) -> Path:
         return Path(self.trainer.default_root_dir) / "test" / "images"
 
-    def _save_test_images(self, pair_ids: Sequence[str], images: torch.Tensor) -> list[int]:
-        """Write the pictures of a batch; return the rows that could be written, the others fail."""
-        rows = []
-        for row, (pair_id, image) in enumerate(zip(pair_ids, tensor_to_images(images), strict=True)):
-            try:
-                save_image(image, self._test_images / file_name(pair_id, ".png"))
-            except Exception as error:
-                if meets_every_file(error):
-                    raise
-                self.failures.append(PairFailure(pair_id, str(error)))
-            else:
-                rows.append(row)
-        return rows
+    def _save_test_image(self, pair_id: str, image: Image.Image) -> bool:
+        """Write a picture; a pair whose picture cannot be written fails."""
+        try:
+            save_image(image, self._test_images / file_name(pair_id, ".png"))
+        except Exception as error:
+            if meets_every_file(error):
+                raise
+            self.failures.append(PairFailure(pair_id, str(error)))
+            return False
+        return True
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write report and per-pair table."""
