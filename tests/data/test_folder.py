@@ -234,3 +234,14 @@ def test_the_fingerprint_is_that_of_everything_that_is_read(folders):
 def _parent(path):
     path.parent.mkdir(exist_ok=True)
     return path
+
+
+def test_a_name_that_no_file_system_takes_is_not_found(folders):
+    sources, poses = folders
+    with pytest.raises(PgpisError, match="folder not found"):
+        ids(FolderPairs(sources / ("x" * 300), poses))
+    (sources / "pairs.csv").write_text(f"source,pose\n{'x' * 300}.png,anna.txt\nanna.jpg,anna.txt\n")
+    dataset = FolderPairs(sources, poses, pairs_csv=sources / "pairs.csv")
+    assert len(ids(dataset)) == 2
+    with pytest.raises(PgpisError, match="xxx"):
+        dataset.load(0)

@@ -90,8 +90,8 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
         with ended_at_once():
             return _run(verb, words)
     except Stopped as stop:
-        if int(os.environ.get("LOCAL_RANK", "0")):
-            return 0  # the main process tells it; it would be killed if one of its children ended with another code
+        if int(os.environ.get("LOCAL_RANK", "0")):  # the main process tells it
+            return 0 if stop.was_held else stop.code  # Lightning kills the others where one ends with another code
         command = stop.command or shlex.join(["pgpis", verb, *words])
         return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
     except Exception as error:

@@ -13,6 +13,7 @@ from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.identity import refuse_shared, with_names_of_their_own
 from pgpis.data.missing import HINTS, WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
+from pgpis.data.pictures import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
@@ -148,7 +149,7 @@ class FolderPairs(PairDataset):
     def _picture(self, name: str) -> Path:
         places = [self.sources, Path(), *([] if self.pairs_csv is None else [self.pairs_csv.parent])]
         path = find_file(name, places)
-        if not path.is_file():
+        if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
@@ -171,7 +172,7 @@ class FolderPairs(PairDataset):
             rows.append((source, pose, find_file(target, (self.sources, path.parent)) if target else None))
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
             edits.append(EditRequest.parse(line.get("identity"), clothes))
-        if not any(source.is_file() and pose.is_file() for source, pose, _ in rows):
+        if not any(picture_exists(source) and picture_exists(pose) for source, pose, _ in rows):
             source, pose, _ = rows[0]
             raise PgpisError(
                 f"{path}: none of its pairs exists; the first one would be {source} and {pose}",
@@ -201,11 +202,11 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
         PgpisError: The folder is missing or holds no such file.
     """
     expected = f"expected {what} ({', '.join(suffixes)})"
-    if folder.is_file():
+    if picture_exists(folder):
         if folder.suffix.lower() not in suffixes:
             raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}")
         return [folder]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
         raise PgpisError(f"folder not found: {folder}; {expected}")
     shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     folders = [path for path in shown if path.is_dir()]
@@ -266,7 +267,7 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[Row]:
 def find_file(name: str, folders: Sequence[Path]) -> Path:
     """Look a name up in folders; where it is in none, return where it was expected first."""
     candidates = [folder / name if folder.is_dir() else folder.parent / name for folder in folders]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if picture_exists(path)), candidates[0])
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:

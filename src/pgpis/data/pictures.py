@@ -39,8 +39,11 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def picture_exists(path: Path) -> bool:
-    """Whether a file or an entry exists."""
-    return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
+    """Whether a file or an entry exists; false also for a name that no file system takes."""
+    try:
+        return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
+    except OSError:
+        return False
 
 
 def picture_stamp(path: Path) -> tuple[int, int] | None:
