@@ -24,7 +24,7 @@ class Stopped(BaseException):
     """
 
     def __init__(self, signum: int, command: str | None = None, *, was_held: bool = False) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        super().__init__("interrupted" if signum == signal.SIGINT else "terminated")
         self.signum = signum
         self.code = 128 + signum
         self.command = command

@@ -92,8 +92,8 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
     except Stopped as stop:
         if int(os.environ.get("LOCAL_RANK", "0")):  # the main process tells it
             return 0 if stop.was_held else stop.code  # Lightning kills the others where one ends with another code
-        command = stop.command or shlex.join(["pgpis", verb, *words])
-        return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
+        how = "this command goes on" if stop.command else "run the same command again to continue"
+        return _complain(f"{stop}; {how}: {stop.command or shlex.join(['pgpis', verb, *words])}", code=stop.code)
     except Exception as error:
         if debug:
             raise

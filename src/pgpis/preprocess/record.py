@@ -63,9 +63,9 @@ class Record:
         append(self.path, listed)
 
     def is_of_another_picture(self, file: PictureFiles, condition: Condition) -> bool:
-        """Whether the last outcome belongs to a picture that lay under this name before."""
+        """Whether the last outcome is that of another picture of this name; one that is gone proves nothing."""
         outcome = self.outcomes.get((file.name, condition))
-        return outcome is not None and outcome.content not in ("", file.content)
+        return outcome is not None and "" not in (outcome.content, file.content) and outcome.content != file.content
 
     def nothing_found(self, name: str, condition: Condition) -> bool:
         """Whether an earlier run found that the picture shows no such thing."""

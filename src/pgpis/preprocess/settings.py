@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,12 @@ class PrepareSettings:
         """Describe what decides one kind of file beside the picture."""
         names = [*DECIDES[condition], *DECIDES[NEEDS[condition]]] if condition in NEEDS else DECIDES[condition]
         values = {name: getattr(self, name) for name in names}
-        files = {
-            name: sha256_of(value) for name, value in values.items() if isinstance(value, Path) and value.is_file()
-        }
-        return str(values | files)
+        return str(values | {name: _hash_of(value) for name, value in values.items() if isinstance(value, Path)})
+
+
+@functools.lru_cache(maxsize=16)
+def _hash_of(path: Path) -> str:
+    return sha256_of(path) if path.is_file() else str(path)
 
 
 DECIDES: Mapping[Condition, tuple[str, ...]] = {
