@@ -29,9 +29,10 @@ from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
 from pgpis.cli.training_help import short_help
+from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import locked
+from pgpis.files import file_name, locked
 from pgpis.interrupts import held
 from pgpis.predictions import DONE
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
@@ -50,6 +51,8 @@ KNOWN_WARNINGS = (
     ".*in eval mode at the start of training.*",  # frozen parts are meant to be
     ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
 )
+STANDS_FOR = {str: "text", list: "[]"}
+"""What is parsed in the place of a ``Text``."""
 
 
 class PGPISCLI(LightningCLI):
@@ -63,11 +66,19 @@ class PGPISCLI(LightningCLI):
     exit_code = 0
     writer: PredictionWriter
 
-    def __init__(self, *classes: Any, args: Sequence[str], **options: Any) -> None:
+    def __init__(self, *classes: Any, args: Sequence[str], texts: Sequence[Text] = (), **options: Any) -> None:
         self.command = ["pgpis", *args]
         self.checkpoint: Path | None = None
         self.first_step = 0
+        self.texts = texts
         super().__init__(*classes, args=list(args), **options)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, then set what is not YAML."""
+        super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "", self.config)
+        for text in self.texts:
+            config[text.key.removeprefix("--")] = text.value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
@@ -124,11 +135,13 @@ class PGPISCLI(LightningCLI):
         return bool(self.trainer._checkpoint_connector._loaded_checkpoint)  # noqa: SLF001  told nowhere else
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run a verb; nobody else trains in its folder meanwhile, and signals wait for the end of a step."""
+        """Run a verb; nobody else writes to its folder meanwhile, and signals wait for the end of a training step."""
+        root = Path(self.trainer.default_root_dir)
+        folder = {"fit": root, "test": root / "test", "predict": root}.get(subcommand)
         with ExitStack() as stack:
+            if folder is not None and self.trainer.is_global_zero:
+                stack.enter_context(locked(folder))
             if subcommand == "fit":
-                if self.trainer.global_rank == 0:
-                    stack.enter_context(locked(Path(self.trainer.default_root_dir)))
                 self.trainer.callbacks.insert(0, StopOnSignal(stack.enter_context(held()), self.command))
             try:
                 super()._run_subcommand(subcommand)
@@ -151,11 +164,21 @@ class PGPISCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
-        settings = self.model.prediction_settings() | {"ckpt_path": self._get(self.config, "ckpt_path")}
+        settings = self.model.prediction_settings() | {
+            "ckpt_path": self._get(self.config, "ckpt_path"),
+            "precision": self.trainer.precision,
+            "pose_canvas": self.datamodule.pose_canvas,
+            "stick_width": self.datamodule.stick_width,
+        }
         if self._untrained():
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
+        dataset = self.datamodule.dataset("predict")
+        dataset.setup()
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
-        self.datamodule.skip_pairs = self.writer.finished_pairs()
+        self.writer.refuse_inputs_among_results(file for pair in dataset.pairs for file in pair.files)
+        self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
+            self.trainer, self.model.prediction_weights, fingerprint_of
+        )
         self.trainer.callbacks.append(self.writer)
 
     def after_test(self) -> None:
@@ -184,7 +207,7 @@ class PGPISCLI(LightningCLI):
                 FrameFiles(
                     (
                         pair.source,
-                        self.writer.out / "poses" / f"{pair.pair_id}.png",
+                        self.writer.pose_picture(pair.pair_id),
                         *([] if pair.target is None else [pair.target]),
                         self.writer.out / images[pair.pair_id],
                     )
@@ -193,10 +216,10 @@ class PGPISCLI(LightningCLI):
                 if pair.pair_id in images
             ]
             if frames:
-                path = self.writer.out / "videos" / f"{name}.mp4"
+                path = self.writer.out / "videos" / file_name(name, ".mp4")
                 try:
                     write_video(path, frames, dataset.frames_per_second)
-                except PgpisError as error:  # its pictures are there, and so are the other videos
+                except (PgpisError, OSError) as error:  # its pictures are there, and so are the other videos
                     log.error("%s", error)  # noqa: TRY400  its traceback is of no use
                     self.exit_code = 1
                     continue
@@ -263,7 +286,10 @@ def build(words: Sequence[str]) -> PGPISCLI:
 
 
 def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
-    arguments = resolve_configs(words)
+    texts = [word for word in words if isinstance(word, Text)]
+    arguments = resolve_configs(
+        [f"{word.key}={STANDS_FOR[type(word.value)]}" if isinstance(word, Text) else word for word in words]
+    )
     _quiet_libraries()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with warnings.catch_warnings():
@@ -281,6 +307,7 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 parser_kwargs={"prog": "pgpis", **strict} | ({} if verb is None else {verb: strict}),
                 args=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
+                texts=texts,
             )
         except ArgumentError as error:
             message = str(error)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 
 from pgpis.cli.exported import words_of_pipeline
 from pgpis.cli.prepare import add_settings, settings_of
-from pgpis.cli.verbs import OneLineParser
+from pgpis.cli.verbs import OneLineParser, Text
 from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
@@ -96,14 +95,14 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
     words = [f"--config={name}" for name in options.config]
     if not words:
         words = ["--config=fpdm.yaml"] if options.pipeline is None else words_of_pipeline(options.pipeline)
+    out = f"./{options.out}" if options.out.startswith("~") else options.out  # the shell has read its own ~ already
+    texts = {"--model.init_args.pipeline": options.pipeline, "--trainer.default_root_dir": out}
     long_forms = {
-        "--model.init_args.pipeline": options.pipeline,
         "--model.init_args.images_per_pair": options.images_per_pair,
         "--model.init_args.num_inference_steps": options.steps,
         "--model.init_args.guidance_scale": options.guidance_scale,
         "--seed_everything": options.seed,
         "--data.eval_batch_size": options.batch_size,
-        "--trainer.default_root_dir": options.out,
         "--trainer.logger": "false",
         "--return_predictions": "false",
     }
@@ -120,22 +119,26 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
         if options.every is not None and not options.driving:
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
-        long_forms |= {
+        texts |= {
             "--data.predict.init_args.sources": options.sources,
             "--data.predict.init_args.poses": poses,
             "--data.predict.init_args.pairs_csv": options.pairs,
-            "--data.predict.init_args.pairing": options.pairing,
             "--data.predict.init_args.textures": options.textures,
             "--data.predict.init_args.faces": options.faces,
+            "--data.predict.init_args.identity": options.identity,
+            "--data.predict.init_args.clothes": options.clothes or None,
+        }
+        texts |= {"--data.predict.init_args.save_conditions": options.save_conditions} if photos else {}
+        long_forms |= {
+            "--data.predict.init_args.pairing": options.pairing,
             "--data.predict.init_args.on_missing.face": options.missing_face,
             "--data.predict.init_args.on_missing.face_space": face_space(options),
-            "--data.predict.init_args.identity": options.identity,
-            "--data.predict.init_args.clothes": json.dumps(options.clothes) if options.clothes else None,
         }
     elif any(getattr(options, name) for name in FOLDER_OPTIONS):
         raise PgpisError(
             f"{', '.join('--' + name.replace('_', '-') for name in FOLDER_OPTIONS)} need --sources and --poses"
         )
+    words += [Text(key, value) for key, value in texts.items() if value is not None]
     return words + [f"{key}={value}" for key, value in long_forms.items() if value is not None]
 
 
@@ -150,7 +153,6 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
     return {
         "--data.predict.init_args.driving": str(bool(options.driving)).lower(),
         "--data.predict.init_args.retarget": str(options.retarget).lower(),
-        "--data.predict.init_args.save_conditions": options.save_conditions,
         "--data.predict.init_args.every": None if options.every is None else str(options.every),
         **{f"--data.predict.init_args.settings.{name}": value for name, value in changed.items()},
     }

@@ -13,6 +13,10 @@ from pgpis.data.transforms import sample_generator
 
 SampleKey = tuple[int, int]
 """(epoch, index): the epoch travels with the index because worker processes outlive an epoch."""
+NOTHING = -1
+"""Index of no pair: what a process gets that has no pairs to evaluate.
+
+Lightning leaves out the whole loop where a process has no batch, and the others would wait for it forever."""
 
 
 class ResumableSampler(DistributedSampler[SampleKey]):
@@ -23,8 +27,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
     Args:
         indices: Positions in the data set that take part.
         shuffle: True in training: a new order each epoch, depending only on seed and epoch; every process gets the
-            same number (the first samples of the order fill up). False: the given order, process r takes ``r::world``,
-            nothing is repeated, and the epoch is always 0.
+            same number (the first samples of the order fill up). False: the given order, process r takes ``r::world``
+            (or ``NOTHING`` where that is empty), nothing is repeated, and the epoch is always 0.
         seed: Seed of the order.
         rank: Number of this process.
         world_size: Number of processes.
@@ -53,7 +57,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
     def order(self, epoch: int) -> list[int]:
         """Return the samples of this process in one epoch."""
         if not self.shuffle:
-            return list(self.indices[self.rank :: self.num_replicas])
+            return list(self.indices[self.rank :: self.num_replicas]) or [NOTHING]
         start = self.start_sample if epoch == self.start_epoch else 0
         permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
         total = start + remaining(len(self.indices), start, self.num_replicas) * self.num_replicas
@@ -68,7 +72,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
         if self.shuffle:
             return remaining(len(self.indices), 0, self.num_replicas)
-        return len(range(self.rank, len(self.indices), self.num_replicas))
+        return max(1, len(range(self.rank, len(self.indices), self.num_replicas)))
 
 
 def remaining(samples: int, start: int, world_size: int) -> int:

@@ -19,7 +19,9 @@ from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs, short_names
 from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair
+from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
+from pgpis.files import file_name, printable
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Keypoints
@@ -102,7 +104,7 @@ class PhotoPairs(FolderPairs):
     def read_pairs(self) -> list[Pair]:
         """Read the pairs; see ``FolderPairs.read_pairs``. The frames of a video become pictures first."""
         if self._video is not None:
-            name = f"{self._video.stem}-{self._stamp(str(self._video))}-{self.every}"
+            name = file_name(self._video.stem, f"-{content_hash(self._video)[:16]}-{self.every}")
             frames = extract_frames(self._video, self._conditions / "frames" / name, self.every)
             self.poses, self.frames_per_second = frames.folder, frames.frames_per_second
         pairs = super().read_pairs()
@@ -217,16 +219,26 @@ class PhotoPairs(FolderPairs):
         return [file for file in files if not file.path(condition).is_file()]
 
     def _place(self, picture: str, condition: Condition) -> Path:
-        """Return where a condition of a picture is kept; the name changes with the picture."""
-        return self._conditions / condition / f"{Path(picture).stem}-{self._stamp(picture)}{ENDINGS[condition][1]}"
+        """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
+        path = Path(picture)
+        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {self.settings.tools(condition)}"
+        digits = hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        cut = file_name(path.stem, f"-{digits}{ENDINGS[condition][1]}")
+        return self._conditions / condition / cut
 
-    @staticmethod
-    def _stamp(file: str) -> str:
-        """Return digits that change with a file."""
-        path = Path(file)
-        stat = path.stat() if path.is_file() else None
-        stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}" if stat is not None else str(path.absolute())
-        return hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:8]
+    def file_content(self, path: Path | None) -> str:
+        """Identify a file that is made of a photograph by its name; nets may give other last bits the next time."""
+        if path is not None and self._conditions in path.parents:
+            return path.name if path.is_file() else ""
+        return super().file_content(path)
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify the key points that were found in photographs."""
+        if not self.driving:
+            return super().pose_content(pair)
+        pictures = [pair.pose, pair.source] if self.retarget else [pair.pose]
+        files = [self.file_content(self._place(str(picture), "pose")) for picture in pictures]
+        return "" if "" in files else f"{files} retargeted" if self.retarget else str(files)
 
     @property
     def _conditions(self) -> Path:
