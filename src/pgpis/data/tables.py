@@ -17,13 +17,14 @@ LARGEST_LIST = 1 << 29
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_text(path: Path, what: str, hint: str | None = None) -> str:
+def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bool = False) -> str:
     """Read a text file: UTF-8, or UTF-16 where its first bytes say so, as Excel writes it.
 
     Args:
         path: The file.
         what: What it is, for messages: ``list of pairs``.
         hint: What the user can do.
+        names_files: Whether bytes that are not UTF-8 are let through, as they may be part of a file's name.
 
     Raises:
         PgpisError: The file is missing, too large, or no text; names the line.
@@ -37,7 +38,8 @@ def read_text(path: Path, what: str, hint: str | None = None) -> str:
     except (OSError, ValueError) as error:
         raise PgpisError(f"cannot read the {what} {path}: {error}", hint=hint) from error
     try:
-        text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
+        encoding = "utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig"
+        text = content.decode(encoding, "surrogateescape" if names_files and encoding == "utf-8-sig" else "strict")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         message = f"cannot read the {what} {path}: line {line} is not UTF-8 ({error.reason})"
@@ -60,7 +62,7 @@ def read_json(path: Path, what: str, hint: str | None = None) -> Any:
 
 
 def read_rows(
-    path: Path, what: str, hint: str | None = None, delimiter: str | None = ","
+    path: Path, what: str, hint: str | None = None, delimiter: str | None = ",", *, names_files: bool = False
 ) -> list[tuple[int, list[str]]]:
     """Read the lines of a table with their numbers; empty ones are left out.
 
@@ -69,11 +71,12 @@ def read_rows(
         what: See :func:`read_text`.
         hint: See :func:`read_text`.
         delimiter: Between the columns; None: whichever of comma, semicolon and tab the first line has most of.
+        names_files: See :func:`read_text`.
 
     Raises:
         PgpisError: As :func:`read_text`, or a line is no line of a table.
     """
-    text = read_text(path, what, hint)
+    text = read_text(path, what, hint, names_files=names_files)
     delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
@@ -89,7 +92,7 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         PgpisError: The table is missing, empty, lacks a column or has an empty field.
     """
-    lines = read_rows(path, "table of pairs", delimiter=None)
+    lines = read_rows(path, "table of pairs", delimiter=None, names_files=True)
     columns = [name.lower() for name in lines[0][1]] if lines else []
     if not {"source", "pose"} <= set(columns):
         raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
