@@ -1,0 +1,31 @@
+"""Names of folders and reasons of failures inside reports: text, never markup."""
+
+import numpy as np
+
+from pgpis.evaluate.report import to_latex, to_markdown
+from pgpis.evaluate.score import Scores
+from pgpis.metrics import MetricReport
+
+HOSTILE = "a|b`c`<img src=x>[d](e)\\input{f}\n| g | h_i"
+
+
+def scores():
+    values = {"ssim": np.array([0.5, 0.7]), "psnr": np.array([20.0, 30.0])}
+    sets = {"fid": f"not computed: {HOSTILE}"}
+    return Scores("fpdm", (512, 352), ("x", "y"), values, sets, {}, (), {"real": HOSTILE})
+
+
+def test_a_folder_cannot_add_to_the_tables():
+    text = to_markdown(scores(), HOSTILE)
+    plain = to_markdown(scores(), "plain")
+    assert len(text.splitlines()) == len(plain.splitlines())
+    assert "<img" not in text
+    assert "\\|b\\`c\\`&lt;img src=x&gt;\\[d\\](e)\\\\input{f} \\| g \\| h_i (measured here) |" in text
+    assert "<img" not in MetricReport("fpdm", 1, {"a": HOSTILE}, details={"b": HOSTILE}).to_markdown()
+
+
+def test_a_folder_cannot_run_latex():
+    text = to_latex(scores(), HOSTILE)
+    assert len(text.splitlines()) == len(to_latex(scores(), "plain").splitlines())
+    assert r"\input" not in text
+    assert r"\textbackslash{}input\{f\}" in text
