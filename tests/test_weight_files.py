@@ -260,8 +260,9 @@ def test_all_that_is_missing_is_fetched_by_one_command(home, tmp_path):
     assert all(file in told.value.message for name in ("pose-detector", "densepose-r50") for file in locate(name))
     with pytest.raises(PgpisError) as told:
         require(["pose-detector", "face-antelopev2"], tmp_path)
-    command = f"pgpis weights fetch pose-detector face-antelopev2 --folder {tmp_path} --accept-licence, if you keep to"
-    assert told.value.hint.startswith(command)
+    command = f"pgpis weights fetch pose-detector face-antelopev2 --folder {tmp_path} --accept-licence"
+    assert told.value.hint.endswith(f": {command}")
+    assert told.value.hint.startswith("if you keep to the licence (face-antelopev2: ")
 
 
 def test_unknown_name_names_the_nearest():

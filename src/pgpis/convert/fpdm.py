@@ -133,7 +133,7 @@ def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
     except OSError as error:
         raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise PgpisError(f"--config {path} is not JSON: {error}") from error
+        raise PgpisError(f"--config {path} is no JSON: {error}") from error
     return check_overrides(content, str(path))
 
 

@@ -222,13 +222,11 @@ def evaluate(
 
 def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:
     """Say that pictures of another size were resized, and how they are compared as they are."""
-    (usual, _), others = sizes.most_common(1)[0], sizes.total() - sizes[size]
+    (height, width), count = sizes.most_common(1)[0]
+    others = sizes.total() - sizes[size]
     if others:
-        (height, width), (usual_height, usual_width) = size, usual
-        log.warning(
-            "%d of %d pictures are not %dx%d and were resized to it; --size %dx%d compares them as they are",
-            others, sizes.total(), height, width, usual_height, usual_width,
-        )  # fmt: skip
+        text = f"{others} of {sizes.total()} pictures are not {size[0]}x{size[1]} and were resized to it"
+        log.warning("%s%s", text, f"; --size {height}x{width} compares {count} as they are" if count >= others else "")
 
 
 def _centers(items: Sequence[tuple[int, Any]]) -> torch.Tensor:

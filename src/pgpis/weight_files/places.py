@@ -90,7 +90,7 @@ def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) 
         restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
         if restricted:
             licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
-            command += f" --accept-licence, if you keep to it ({licences})"
+            command = f"if you keep to the licence ({licences}): {command} --accept-licence"
         looked = ", ".join(dict.fromkeys(str(place) for name in missing for place in places(name, folder)))
         files = "; ".join(f"'{name}': {', '.join(files)}" for name, files in missing.items())
         raise PgpisError(f"weights not found: {files}; looked in {looked}", hint=command)
