@@ -20,13 +20,15 @@ class Stopped(BaseException):
     Args:
         signum: The signal that asked for it.
         command: What goes on with the job; None: the same command again.
+        was_held: The signal waited until the job was at rest.
     """
 
-    def __init__(self, signum: int, command: str | None = None) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+    def __init__(self, signum: int, command: str | None = None, *, was_held: bool = False) -> None:
+        super().__init__("interrupted" if signum == signal.SIGINT else "terminated")
         self.signum = signum
         self.code = 128 + signum
         self.command = command
+        self.was_held = was_held
 
 
 class StopRequest:
@@ -41,7 +43,7 @@ class StopRequest:
             Stopped: A signal came.
         """
         if self.signum is not None:
-            raise Stopped(self.signum, command)
+            raise Stopped(self.signum, command, was_held=True)
 
     def note(self, signum: int, _frame: FrameType | None) -> None:
         """Remember a signal; a second Ctrl-C ends the job at once."""

@@ -63,7 +63,7 @@ def run_units(
 
     Raises:
         PgpisError: A process was ended from outside.
-        KeyboardInterrupt: After the units in hand were finished; the others are dropped.
+        Stopped: Ctrl-C or SIGTERM came; the units in hand were finished, the others are dropped.
     """
     failed: dict[int, Sequence[Failure]] = {}
     if not units:

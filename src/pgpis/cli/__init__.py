@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pgpis import __version__
 from pgpis.errors import PgpisError, nearest
@@ -87,10 +90,10 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
         with ended_at_once():
             return _run(verb, words)
     except Stopped as stop:
-        if int(os.environ.get("LOCAL_RANK", "0")):
-            return 0  # the main process tells it; it would be killed if one of its children ended with another code
-        command = stop.command or shlex.join(["pgpis", verb, *words])
-        return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
+        if int(os.environ.get("LOCAL_RANK", "0")):  # the main process tells it
+            return 0 if stop.was_held else stop.code  # Lightning kills the others where one ends with another code
+        how = "this command goes on" if stop.command else "run the same command again to continue"
+        return _complain(f"{stop}; {how}: {stop.command or shlex.join(['pgpis', verb, *words])}", code=stop.code)
     except Exception as error:
         if debug:
             raise
@@ -103,12 +106,18 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
 def _user_error(error: BaseException | None) -> PgpisError | None:
     """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, PgpisError):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            from pgpis.files import write_refusal  # no other answer needs it
+
+            return write_refusal(Path(error.filename or "the files of this run"), error)
         error = error.__cause__ or error.__context__
     return error
 
 
 def console() -> None:
     """Entry point of the installed ``pgpis`` script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     sys.exit(main())
 
 
