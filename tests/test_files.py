@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pgpis.errors import PgpisError
-from pgpis.files import locked, remove_unfinished, replacing, write_bytes, write_text
+from pgpis.files import file_name, locked, remove_unfinished, replacing, write_bytes, write_text
 
 
 def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
@@ -72,3 +72,12 @@ def test_what_a_kill_left_is_removed(tmp_path):
         left.write_text("half")
     remove_unfinished(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("name", ["anna", "\u5fae" * 85, "\u5fae" * 84 + "ab", "x" * 300, "caf\udce9" * 60])
+def test_names_fit_into_a_folder(tmp_path, name):
+    names = {file_name(f"{name}{ending}", ".png") for ending in ("", "a", "b")}
+    assert len({each.casefold() for each in names}) == 3
+    for each in names:
+        assert each.endswith(".png")
+        (tmp_path / each).touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from pgpis.errors import PgpisError
 LOCK = ".pgpis.lock"
 TEMPORARY = ".pgpis-"
 """How the name of every unfinished file begins; nothing else may begin so."""
+LONGEST_NAME = 255
+"""Bytes that a file system allows in one name."""
+_FOLDER_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
@@ -75,6 +79,12 @@ def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
     return PgpisError(f"cannot write {path}: {os.strerror(error.errno)}", hint=_REMEDIES[error.errno])
 
 
+def meets_every_file(error: BaseException) -> bool:
+    """Whether what stopped one file from being written would stop all others in its folder too: a full disk, say."""
+    cause = error.__cause__ if isinstance(error, PgpisError) else error
+    return isinstance(cause, OSError) and cause.errno in _FOLDER_ERRORS
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file so that no reader ever sees half of it."""
     write_bytes(path, text.encode())
@@ -84,6 +94,20 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that no reader ever sees half of it."""
     with writing(path) as file:
         file.write(content)
+
+
+def printable(text: str) -> str:
+    """Spell the bytes of a file name that are not UTF-8 like ``%E9``, so that it can be written anywhere."""
+    return re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
+
+
+def file_name(name: str, suffix: str) -> str:
+    """Return the name of a file; one that no file system would take is cut, and told apart by its hash."""
+    whole = printable(name)
+    if len(f"{whole}{suffix}".encode()) <= LONGEST_NAME:
+        return whole + suffix
+    ending = f"~{hashlib.sha256(whole.encode()).hexdigest()[:16]}{suffix}"
+    return whole.encode()[: LONGEST_NAME - len(ending.encode())].decode("utf-8", "ignore") + ending
 
 
 def remove_unfinished(folder: Path) -> None:
