@@ -121,6 +121,8 @@ class PairBatch(TypedDict, total=False):
     """File that each pose was read from."""
     target_path: list[str]
     """File of each target picture (``""`` where there is none)."""
+    fingerprint: list[str]
+    """Hash of the content of each pair's files; only in ``predict``."""
     failures: list[PairFailure]
     """Pairs of this batch that could not be read; the other entries do not contain them."""
 

@@ -1,10 +1,11 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.data import FolderPairs, PairTransform
+from pgpis.data import FolderPairs, OnMissing, PairTransform
 from pgpis.errors import PgpisError
 
 BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
@@ -167,3 +168,80 @@ def test_mistakes_are_named(folders, change, arguments, message):
     options = {key: value if key == "pairing" else base / value for key, value in options.items()}
     with pytest.raises(PgpisError, match=message):
         FolderPairs(**options).setup()
+
+
+def test_what_a_folder_holds_instead_is_told(folders, tmp_path, caplog):
+    sources, poses = folders
+    for name, detail in (
+        ("nested", "1 folders"),
+        ("links", "1 links lead nowhere: ben.png"),
+        ("hidden", "hidden ones"),
+    ):
+        (tmp_path / name).mkdir()
+        {
+            "nested": lambda path: path.joinpath("anna").mkdir(),
+            "links": lambda path: path.joinpath("ben.png").symlink_to("/not/mounted/ben.png"),
+            "hidden": lambda path: path.joinpath(".anna.png").touch(),
+        }[name](tmp_path / name)
+        with pytest.raises(PgpisError, match=detail):
+            ids(FolderPairs(tmp_path / name, poses))
+    (sources / "dangling.png").symlink_to("/not/mounted/ben.png")
+    dataset = FolderPairs(sources, poses / "anna.txt")
+    assert "dangling_2_anna" in ids(dataset), "its pair fails, and is listed"
+
+
+def test_pictures_of_one_name_do_not_share_what_is_made_of_them(folders):
+    sources, poses = folders
+    Image.new("RGB", (44, 64), "red").save(sources / "anna.png")
+    dataset = FolderPairs(sources, poses / "drawn.png")
+    dataset.setup()
+    dataset.require({"source", "pose"})
+    with pytest.raises(PgpisError, match=r"anna\.jpg and .*anna\.png would share the texture map"):
+        dataset.require({"texture"})
+
+
+def test_names_that_are_not_utf8_can_be_written(folders):
+    sources, poses = folders
+    (sources / os.fsdecode(b"caf\xe9.png")).write_bytes((sources / "ben.png").read_bytes())
+    assert "caf%E9_2_anna" in ids(FolderPairs(sources, poses / "anna.txt"))
+    (sources / "pairs.csv").write_bytes(b"source,pose\ncaf\xe9.png,anna.txt\n")
+    dataset = FolderPairs(sources, poses, pairs_csv=sources / "pairs.csv")
+    assert ids(dataset) == ["caf%E9_2_anna"]
+    assert dataset.load(0).source.size == (44, 64)
+
+
+def test_the_fingerprint_is_that_of_everything_that_is_read(folders):
+    sources, poses = folders
+    texture = sources.with_name("sources_texture") / "anna.png"
+    Image.new("RGB", (512, 512)).save(_parent(texture))
+
+    def fingerprint(*origins, **options):
+        dataset = FolderPairs(sources / "anna.jpg", poses / "anna.txt", **options)
+        dataset.setup()
+        return dataset.fingerprint(0, {"source", "pose", "target", *origins})
+
+    before = fingerprint(), fingerprint("texture")
+    assert len({*before, fingerprint(pose_size=(100, 100)), fingerprint("texture", "face"), ""}) == 4
+    assert fingerprint("face") == "", "it is not there"
+    assert fingerprint("face", on_missing=OnMissing(face="drop"))
+    Image.new("RGB", (512, 512), "red").save(texture)
+    assert (fingerprint(), fingerprint("texture") != before[1]) == (before[0], True)
+    edited = fingerprint("texture", clothes=("upper=anna.jpg",))
+    Image.new("RGB", (512, 512), "blue").save(texture)
+    assert fingerprint("texture", clothes=("upper=anna.jpg",)) != edited
+
+
+def _parent(path):
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def test_a_name_that_no_file_system_takes_is_not_found(folders):
+    sources, poses = folders
+    with pytest.raises(PgpisError, match="folder not found"):
+        ids(FolderPairs(sources / ("x" * 300), poses))
+    (sources / "pairs.csv").write_text(f"source,pose\n{'x' * 300}.png,anna.txt\nanna.jpg,anna.txt\n")
+    dataset = FolderPairs(sources, poses, pairs_csv=sources / "pairs.csv")
+    assert len(ids(dataset)) == 2
+    with pytest.raises(PgpisError, match="xxx"):
+        dataset.load(0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.cache = cache
         self._feature_cache: FeatureCache | None = None
-        self.skip_pairs: set[str] = set()
-        # with more processes than pairs, some have nothing to do in evaluation
-        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.find_finished: Callable[[Callable[[str], str | None]], set[str]] | None = None
 
     def setup(self, stage: str) -> None:
         """Read the lists that a stage needs, and look for the files that its model reads.
@@ -142,8 +141,22 @@ class PoseTransferDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to make pictures for, without ``skip_pairs``."""
-        return self._evaluation_loader("predict", self.skip_pairs)
+        """Return the batches to make pictures for, without the pairs that ``find_finished`` returns.
+
+        It is told how to ask for the fingerprint of a pair by its id; None: there is no such pair.
+        """
+        dataset = self.dataset("predict")
+        origins = {spec.origin for spec in self._specs().values()}
+        places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
+
+        def fingerprint_of(pair_id: str) -> str | None:
+            try:
+                return dataset.fingerprint(places[pair_id], origins) if pair_id in places else None
+            except Exception:  # noqa: BLE001  the pair is read again, and fails with this reason
+                return ""
+
+        finished = set() if self.find_finished is None else self.find_finished(fingerprint_of)
+        return self._evaluation_loader("predict", finished)
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
         """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
@@ -164,20 +177,21 @@ class PoseTransferDataModule(LightningDataModule):
             if values is not None and len(values):
                 yield values
 
-    def _evaluation_loader(self, split: str, skip: set[str] | None = None) -> DataLoader[Any]:
+    def _evaluation_loader(self, split: str, skip: Collection[str] = ()) -> DataLoader[Any]:
         dataset = self.dataset(split)
-        indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in (skip or ())]
+        indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in skip]
         sampler = ResumableSampler(indices, shuffle=False, rank=self._rank, world_size=self._world_size)
         return DataLoader(
-            self._samples(dataset, train=False),
+            self._samples(dataset, train=False, fingerprints=split == "predict"),
             batch_size=self.eval_batch_size,  # by name: Lightning builds the loader anew from the names for predict
             sampler=sampler,
             **self._loader_arguments(),
         )
 
-    def _samples(self, dataset: PairDataset, *, train: bool) -> PairSamples:
+    def _samples(self, dataset: PairDataset, *, train: bool, fingerprints: bool = False) -> PairSamples:
         cache = self._open_cache() if train and self.cache is not None else None
-        return PairSamples(dataset, self._transform(self._specs(), train=train, cache=cache), self.seed)
+        transform = self._transform(self._specs(), train=train, cache=cache)
+        return PairSamples(dataset, transform, self.seed, fingerprints=fingerprints)
 
     def _open_cache(self) -> FeatureCache:
         """Open the cache once, and check that it belongs to the model's frozen weights."""
@@ -222,7 +236,7 @@ class PoseTransferDataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "collate_fn": PairCollator(self._specs()),
             "pin_memory": self.pin_memory,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _start_worker,
         }
 
     @property
@@ -249,6 +263,7 @@ def resume_position(trainer: Trainer) -> tuple[int, int]:
     return epochs.processed, batches.current.processed
 
 
-def _one_thread(_worker: int) -> None:
-    """Keep OpenCV's thread pool out of worker processes: there are many of them, and the pool does not survive fork."""
+def _start_worker(_worker: int) -> None:
+    """Leave Ctrl-C to the main process, and OpenCV's thread pool, which does not survive fork, out of workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
@@ -69,7 +70,7 @@ class DeepFashion(PairDataset):
         self._holders = {
             kind: next((layout for layout in layouts if layout.has(kind)), None) for kind in get_args(Kind)
         }
-        return [self._pair(source, target) for source, target in keys]
+        return with_names_of_their_own(self._pair(source, target) for source, target in keys)
 
     def _pair(self, source: str, target: str) -> Pair:
         picture, target_picture = self._layouts[0].path(source, "picture"), self._layouts[0].path(target, "picture")
@@ -93,12 +94,18 @@ class DeepFashion(PairDataset):
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the pose, from a table where the layout keeps key points in one."""
+        return self._points(pair) or super().read_pose(pair)
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify the key points of a table, or the file."""
+        points = self._points(pair)
+        return super().pose_content(pair) if points is None else content_of(points)
+
+    def _points(self, pair: Pair) -> Keypoints | None:
         layout = self._holders["keypoints"]
-        if self.pose == "keypoints" and layout is not None and pair.target is not None:
-            points = layout.points(self._keys[pair.target])
-            if points is not None:
-                return points
-        return super().read_pose(pair)
+        if self.pose != "keypoints" or layout is None or pair.target is None:
+            return None
+        return layout.points(self._keys[pair.target])
 
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with its own texture and face."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.identity import refuse_shared, with_names_of_their_own
 from pgpis.data.missing import HINTS, WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
+from pgpis.data.pictures import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES
@@ -99,13 +101,9 @@ class FolderPairs(PairDataset):
         edits = [edit or everywhere for edit in edits or [None] * len(rows)]
         source_names = short_names(source for source, _, _ in rows)
         pose_names = short_names(pose for _, pose, _ in rows)
-        ids = unique(
-            f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}"
-            for (source, pose, _), edit in zip(rows, edits, strict=True)
-        )
-        return [
+        return with_names_of_their_own(
             Pair(
-                pair_id,
+                f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
                 source,
                 pose,
                 target,
@@ -113,8 +111,19 @@ class FolderPairs(PairDataset):
                 appearance=self._appearance(source),
                 edit=self._edit(edit),
             )
-            for pair_id, (source, pose, target), edit in zip(ids, rows, edits, strict=True)
-        ]
+            for (source, pose, target), edit in zip(rows, edits, strict=True)
+        )
+
+    def require(self, origins: Collection[str]) -> None:
+        """Look for what a model reads besides; see ``PairDataset.require``.
+
+        Raises:
+            PgpisError: Two pictures, or two poses, would share a file that was made of one of them.
+        """
+        for origin in WHAT:
+            if origin in origins:
+                refuse_shared(origin, ((pair.pose if origin == "iuv" else pair.source, pair) for pair in self.pairs))
+        super().require(origins)
 
     def _appearance(self, picture: Path) -> Appearance:
         return Appearance(
@@ -140,7 +149,7 @@ class FolderPairs(PairDataset):
     def _picture(self, name: str) -> Path:
         places = [self.sources, Path(), *([] if self.pairs_csv is None else [self.pairs_csv.parent])]
         path = find_file(name, places)
-        if not path.is_file():
+        if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
@@ -163,7 +172,7 @@ class FolderPairs(PairDataset):
             rows.append((source, pose, find_file(target, (self.sources, path.parent)) if target else None))
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
             edits.append(EditRequest.parse(line.get("identity"), clothes))
-        if not any(source.is_file() and pose.is_file() for source, pose, _ in rows):
+        if not any(picture_exists(source) and picture_exists(pose) for source, pose, _ in rows):
             source, pose, _ = rows[0]
             raise PgpisError(
                 f"{path}: none of its pairs exists; the first one would be {source} and {pose}",
@@ -193,21 +202,33 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
         PgpisError: The folder is missing or holds no such file.
     """
     expected = f"expected {what} ({', '.join(suffixes)})"
-    if folder.is_file():
+    if picture_exists(folder):
         if folder.suffix.lower() not in suffixes:
             raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}")
         return [folder]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
         raise PgpisError(f"folder not found: {folder}; {expected}")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    found = [path for path in files if path.suffix.lower() in suffixes]
-    others = [path.name for path in files if path.suffix.lower() not in suffixes]
-    if not found:
-        detail = f"its {len(others)} files have other suffixes, e.g. {others[0]}" if others else "it is empty"
-        raise PgpisError(f"nothing to read in {folder}: {detail}; {expected}")
-    if others:
-        log.warning("%s: %d files are no %s and are left out: %s", folder, len(others), what, ", ".join(others[:5]))
-    return found
+    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    folders = [path for path in shown if path.is_dir()]
+    named = [path for path in shown if not path.is_dir()]
+    files = [path for path in named if path.suffix.lower() in suffixes]
+    others = [path for path in named if path.suffix.lower() not in suffixes]
+    if any(path.is_file() for path in files):
+        if left_out := [*folders, *others]:
+            names = _first_names(left_out)
+            log.warning("%s: %d files and folders are left out, %s: %s", folder, len(left_out), expected, names)
+        return files  # links that lead nowhere among them: their pairs fail
+    reasons = [f"{len(files)} links lead nowhere: {_first_names(files)}"] if files else []
+    reasons += [f"it holds {len(folders)} folders, which are not searched: {_first_names(folders)}"] if folders else []
+    reasons += [f"its {len(others)} files have other suffixes, e.g. {_first_names(others)}"] if others else []
+    if not reasons:
+        reasons = ["its files are hidden ones"] if any(folder.iterdir()) else ["it is empty"]
+    hint = "name one of its folders, or list the files in a table for --pairs" if folders else None
+    raise PgpisError(f"nothing to read in {folder}: {'; '.join(reasons)}; {expected}", hint=hint)
+
+
+def _first_names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:5])
 
 
 def stem_of(path: Path) -> str:
@@ -247,7 +268,7 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[Row]:
 def find_file(name: str, folders: Sequence[Path]) -> Path:
     """Look a name up in folders; where it is in none, return where it was expected first."""
     candidates = [folder / name if folder.is_dir() else folder.parent / name for folder in folders]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if picture_exists(path)), candidates[0])
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:

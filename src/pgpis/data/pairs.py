@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
@@ -15,7 +17,7 @@ from PIL import Image
 
 from pgpis.conditions import read_face, read_iuv
 from pgpis.data.missing import HINTS, WHAT, Listing, OnMissing, WhenMissing
-from pgpis.data.pictures import read_picture
+from pgpis.data.pictures import content_hash, read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
@@ -70,6 +72,14 @@ class Pair:
     def pose_file(self) -> Path | None:
         """The file that names the target pose."""
         return self.pose or self.iuv
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the pair names, whatever a model reads of them."""
+        looks = [self.appearance] + ([self.edit.identity] if self.edit is not None and self.edit.identity else [])
+        files = [self.source, self.pose, self.target, self.iuv, *(look.texture for look in looks)]
+        files += [*(look.face for look in looks), *(path for _, path in (self.edit.clothes if self.edit else ()))]
+        return tuple(file for file in files if file is not None)
 
     def file(self, origin: str) -> Path | None:
         """Return the file of ``source``, ``target``, ``iuv``, ``texture`` or ``face``, as edited."""
@@ -188,6 +198,36 @@ class PairDataset(ABC):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def fingerprint(self, index: int, origins: Collection[str]) -> str:
+        """Return the hash of everything that is read for one pair but its target; empty where a part cannot be read.
+
+        Args:
+            index: Position in ``pairs``.
+            origins: As in :meth:`load`.
+        """
+        pair = self.pairs[index]
+        content = {}
+        for origin in sorted({*origins} - {"target"}):
+            parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
+            if origin in WHAT and parts == [""] and getattr(self.on_missing, origin) == "drop":
+                parts = ["dropped"]
+            if origin == "texture" and pair.edit is not None:
+                parts += [f"{numbers} {self.file_content(path)}" for numbers, path in pair.edit.clothes]
+                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity.texture)]
+            if "" in parts:
+                return ""
+            content[origin] = parts
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def file_content(self, path: Path | None) -> str:
+        """Identify the content of a file; empty where there is none."""
+        return content_hash(path)
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify what :meth:`read_pose` reads; empty where there is nothing."""
+        content = content_hash(pair.pose)
+        return content and f"{content} {self.pose_frame}"
 
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs that are frames of a video, by its name, in order; by default there are none."""

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
 from pgpis.data.pairs import Appearance, Pair, PairDataset
@@ -65,7 +66,7 @@ class Phoenix14T(PairDataset):
         self.pairs_seed = pairs_seed
         self.max_pairs = max_pairs
         self.videos = videos
-        self._frames: dict[str, Frames] = {}
+        self._frames: dict[Path, Frames] = {}
 
     def read_pairs(self) -> list[Pair]:
         """Read the table of videos and their lengths.
@@ -84,7 +85,7 @@ class Phoenix14T(PairDataset):
             pairs = self._training_pairs(lengths)
         else:
             pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
-        return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
+        return with_names_of_their_own(self._pair(source, target) for source, target in pairs[: self.max_pairs])
 
     def _find_release(self) -> Path:
         release = find_release(self.root)
@@ -127,13 +128,13 @@ class Phoenix14T(PairDataset):
         return pairs
 
     def _pair(self, source: Frames, target: Frames) -> Pair:
-        pair_id = f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}"
-        self._frames[pair_id] = target
+        target_picture = self._file("fullFrame", target, ".png")
+        self._frames[target_picture] = target
         return Pair(
-            pair_id,
+            f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}",
             self._file("fullFrame", source, ".png"),
             self.keypoints.path,
-            self._file("fullFrame", target, ".png"),
+            target_picture,
             iuv=self._file("densepose", target, ".png"),
             appearance=self._appearance(source),
         )
@@ -148,17 +149,27 @@ class Phoenix14T(PairDataset):
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Return the 133 points of the target frame."""
-        name, number = self._frames[pair.pair_id]
+        name, number = self._frame(pair)
         points = self.keypoints.read(name)[number - 1].astype(np.float64)
         visible = np.repeat(points[:, 2:] > 0, 2, axis=1)
         return Keypoints.from_visible(points[:, :2], visible, FRAME, "wholebody133")
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify the points of the target frame."""
+        pose = self.read_pose(pair)
+        assert isinstance(pose, Keypoints)
+        return content_of(pose)
 
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs of each video in the order of their frames; none in training."""
         videos: dict[str, list[Pair]] = {}
         for pair in self.pairs if self.split != "train" else ():
-            videos.setdefault(self._frames[pair.pair_id][0], []).append(pair)
+            videos.setdefault(self._frame(pair)[0], []).append(pair)
         return videos
+
+    def _frame(self, pair: Pair) -> Frames:
+        assert pair.target is not None
+        return self._frames[pair.target]
 
 
 def find_release(root: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import os
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ import lmdb
 from PIL import Image, UnidentifiedImageError
 
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
 from pgpis.images import read_image, to_rgb
 
 DATABASE = "data.mdb"
@@ -37,8 +39,11 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def picture_exists(path: Path) -> bool:
-    """Whether a file or an entry exists."""
-    return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
+    """Whether a file or an entry exists; false also for a name that no file system takes."""
+    try:
+        return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
+    except OSError:
+        return False
 
 
 def picture_stamp(path: Path) -> tuple[int, int] | None:
@@ -49,6 +54,26 @@ def picture_stamp(path: Path) -> tuple[int, int] | None:
         return None
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
+
+
+def content_hash(path: Path | None) -> str:
+    """Return the hash of a file's or an entry's content; empty where there is none that can be read."""
+    try:
+        if path is None:
+            return ""
+        if DATABASE in path.parts:
+            content = _entry(path)
+            return "" if content is None else hashlib.sha256(content).hexdigest()
+        stat = path.stat()
+        return _content_hash(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    except (OSError, PgpisError, lmdb.Error):
+        return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _content_hash(path: Path, _size: int, _time: int, _inode: int) -> str:
+    """Hash a file once, also where it takes part in many pairs."""
+    return sha256_of(path)
 
 
 def _entry(path: Path) -> bytes | None:

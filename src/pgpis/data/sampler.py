@@ -13,6 +13,10 @@ from pgpis.data.transforms import sample_generator
 
 SampleKey = tuple[int, int]
 """(epoch, index): the epoch travels with the index because worker processes outlive an epoch."""
+NOTHING = -1
+"""Index of no pair: what a process gets that has no pairs to evaluate.
+
+Lightning leaves out the whole loop where a process has no batch, and the others would wait for it forever."""
 
 
 class ResumableSampler(DistributedSampler[SampleKey]):
@@ -23,8 +27,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
     Args:
         indices: Positions in the data set that take part.
         shuffle: True in training: a new order each epoch, depending only on seed and epoch; every process gets the
-            same number (the first samples of the order fill up). False: the given order, process r takes ``r::world``,
-            nothing is repeated, and the epoch is always 0.
+            same number (the first samples of the order fill up). False: the given order, process r takes ``r::world``
+            (or ``NOTHING`` where that is empty), nothing is repeated, and the epoch is always 0.
         seed: Seed of the order.
         rank: Number of this process.
         world_size: Number of processes.
@@ -52,7 +56,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
     def order(self, epoch: int) -> list[int]:
         """Return the samples of this process in one epoch."""
         if not self.shuffle:
-            return list(self.indices[self.rank :: self.num_replicas])
+            return list(self.indices[self.rank :: self.num_replicas]) or [NOTHING]
         permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
         total = len(self) * self.num_replicas
         repeated = permutation * (total // max(1, len(permutation)) + 1)
@@ -67,7 +71,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
         if self.shuffle:
             return math.ceil(len(self.indices) / self.num_replicas)
-        return len(range(self.rank, len(self.indices), self.num_replicas))
+        return max(1, len(range(self.rank, len(self.indices), self.num_replicas)))
 
 
 class ResumableLoader(DataLoader[Any]):

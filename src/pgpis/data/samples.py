@@ -12,13 +12,14 @@ from torch.utils.data import Dataset
 
 from pgpis.batch import InputSpecs, PairBatch, PairFailure, VectorSpec
 from pgpis.data.pairs import Pair, PairDataset
-from pgpis.data.sampler import SampleKey
+from pgpis.data.sampler import NOTHING, SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
 from pgpis.errors import PgpisError
 
 log = logging.getLogger(__name__)
 
 MOST_REPLACEMENTS = 100
+LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Sample:
     index: int
     pair: Pair
     images: dict[str, torch.Tensor]
+    fingerprint: str = ""
 
 
-class PairSamples(Dataset["Sample | PairFailure"]):
+class PairSamples(Dataset["Sample | PairFailure | None"]):
     """Loads and transforms the pair of an ``(epoch, index)``.
 
     In training a pair that cannot be read is replaced by the next one that can, and each reason is logged once; else
@@ -40,36 +42,55 @@ class PairSamples(Dataset["Sample | PairFailure"]):
         dataset: The pairs; ``setup`` was called.
         transform: Makes the tensors. Its ``train`` decides which of the two behaviours applies.
         seed: Seed of the training augmentation.
+        fingerprints: Also hash the content of the files.
     """
 
-    def __init__(self, dataset: PairDataset, transform: PairTransform, seed: int) -> None:
+    def __init__(
+        self, dataset: PairDataset, transform: PairTransform, seed: int, *, fingerprints: bool = False
+    ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self.fingerprints = fingerprints
         self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: SampleKey) -> Sample | PairFailure:
+    def __getitem__(self, key: SampleKey) -> Sample | PairFailure | None:
         epoch, index = key
+        if index == NOTHING:
+            return None
         if not self.transform.train:
             try:
                 return self._sample(index, None)
-            except PgpisError as error:
-                return PairFailure(self.dataset.pairs[index].pair_id, str(error))
+            except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
+                return PairFailure(self.dataset.pairs[index].pair_id, self._reason(index, error))
         tries = min(len(self), MOST_REPLACEMENTS)
         for step in range(tries):
             candidate = (index + step) % len(self)
             try:
                 return self._sample(candidate, sample_generator(self.seed, epoch, candidate))
-            except PgpisError as error:
-                self._report(str(error))
-        raise PgpisError(f"none of {tries} training pairs in a row can be read", hint="pgpis data check ROOT")
+            except Exception as error:  # noqa: BLE001  as above
+                reason = self._reason(candidate, error)
+                self._report(reason)
+        raise PgpisError(
+            f"none of {tries} training pairs in a row can be read, the last one because: {reason}",
+            hint="pgpis data check ROOT",
+        )
 
     def _sample(self, index: int, generator: torch.Generator | None) -> Sample:
+        # before reading: a file that is exchanged in between is read again in the next run
+        fingerprint = self.dataset.fingerprint(index, self.transform.origins) if self.fingerprints else ""
         loaded = self.dataset.load(index, self.transform.origins, generator)
-        return Sample(index, loaded.pair, self.transform(loaded, generator))
+        return Sample(index, loaded.pair, self.transform(loaded, generator), fingerprint)
+
+    def _reason(self, index: int, error: Exception) -> str:
+        """Say why a pair failed; errors of pgpis name the file themselves."""
+        if isinstance(error, PgpisError):
+            return str(error)[:LONGEST_REASON]
+        pair = self.dataset.pairs[index]
+        return f"cannot read {pair.source} and {pair.pose_file}: {type(error).__name__}: {error}"[:LONGEST_REASON]
 
     def _report(self, reason: str) -> None:
         if reason not in self._reported:
@@ -87,7 +108,7 @@ class PairCollator:
     def __init__(self, specs: InputSpecs) -> None:
         self.specs = dict(specs)
 
-    def __call__(self, items: Sequence[Sample | PairFailure]) -> PairBatch:
+    def __call__(self, items: Sequence[Sample | PairFailure | None]) -> PairBatch:
         """Collate the items of one batch."""
         samples = [item for item in items if isinstance(item, Sample)]
         tensors = {
@@ -108,6 +129,7 @@ class PairCollator:
             "source_path": [str(sample.pair.source) for sample in samples],
             "pose_path": [str(sample.pair.pose_file or "") for sample in samples],
             "target_path": [str(sample.pair.target or "") for sample in samples],
+            "fingerprint": [sample.fingerprint for sample in samples],
             "failures": [item for item in items if isinstance(item, PairFailure)],
         }
         return cast("PairBatch", batch)

@@ -18,7 +18,7 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         PgpisError: The table is missing, empty, lacks a column or has an empty field.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             header = file.readline()
             delimiter = max(",;\t", key=header.count)
             columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]

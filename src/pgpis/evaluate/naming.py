@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
+from pgpis.files import file_name
 from pgpis.images import IMAGE_SUFFIXES
 
 PICTURE = re.compile(
@@ -62,7 +63,7 @@ def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
     A name is that of a pair (as ``pgpis predict`` and ``test`` write it) or mentions source and target, in this order,
     in any spelling of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on.
     """
-    by_id = {pair.pair_id.casefold(): pair for pair in pairs}
+    by_id = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
     by_pictures: dict[tuple[Identity, Identity], Pair] = {}
     for pair in pairs:
         found = identities(pair.pair_id)

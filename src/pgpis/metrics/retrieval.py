@@ -124,7 +124,7 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
 
 def _hashes(keys: Sequence[str]) -> torch.Tensor:
     """Hash keys to non-negative int64 that are the same in every process."""
-    digests = (hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    digests = (hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).digest() for key in keys)
     return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=torch.int64)
 
 

@@ -1,0 +1,63 @@
+"""Which pairs and files are the same, and which only share a name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pgpis.data.missing import WHAT
+from pgpis.data.pairs import Pair
+from pgpis.data.pictures import content_hash
+from pgpis.errors import PgpisError
+from pgpis.files import printable
+from pgpis.keypoints import Keypoints
+
+
+def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
+    """Number the names that other pairs have already, ``a, a~2``: each names one result.
+
+    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
+    twice keeps its name.
+    """
+    owners: dict[str, Pair] = {}
+    named = []
+    for pair in pairs:
+        first = name = printable(pair.pair_id)
+        number = 1
+        while owners.setdefault(name.casefold(), pair) != pair:
+            number += 1
+            name = f"{first}~{number}"
+        named.append(replace(pair, pair_id=name))
+    return named
+
+
+def content_of(keypoints: Keypoints) -> str:
+    """Return the hash of key points."""
+    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+    """Refuse two files of different content whose texture, face or map would be one and the same file.
+
+    Raises:
+        PgpisError: There are such; names both.
+    """
+    first: dict[str, tuple[Path, Path]] = {}
+    for owner, pair in owners:
+        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
+        if owner is None or path is None:
+            continue
+        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
+            raise PgpisError(
+                f"{other} and {owner} would share the {WHAT[origin]} {path}, and only one of them can be in it",
+                hint="rename one of them, or put them into folders of their own",
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether a file system that ignores case takes two names for one."""
+    return path.exists() and other.exists() and path.samefile(other)
