@@ -17,6 +17,7 @@ from PIL import Image
 from pgpis.cli import main
 from pgpis.cli.predict import parser, to_config_words
 from pgpis.errors import PgpisError
+from pgpis.files import LOCK
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -147,7 +148,7 @@ def test_a_killed_run_is_continued(predict, inputs):
     assert whole.keys() == killed.keys()
     assert all(np.abs(picture.astype(int) - killed[name]).max() <= 1 for name, picture in whole.items())
     assert len(table(inputs / "killed")) == 6
-    assert not list((inputs / "killed").rglob(".*"))
+    assert [path.name for path in (inputs / "killed").rglob(".*")] == [LOCK]
 
 
 @pytest.mark.slow

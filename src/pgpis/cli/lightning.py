@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from pgpis.batch import InputSpecs
 from pgpis.callbacks import PredictionWriter
 from pgpis.cli.messages import explain
 from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
+from pgpis.files import file_name, locked
 from pgpis.predictions import DONE
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
@@ -38,6 +41,8 @@ KNOWN_WARNINGS = (
     ".*in eval mode at the start of training.*",  # frozen parts are meant to be
     ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
 )
+STANDS_FOR = {str: "text", list: "[]"}
+"""What is parsed in the place of a ``Text``."""
 
 
 class PGPISCLI(LightningCLI):
@@ -45,6 +50,17 @@ class PGPISCLI(LightningCLI):
 
     exit_code = 0
     writer: PredictionWriter
+
+    def __init__(self, *args: Any, texts: Sequence[Text] = (), **kwargs: Any) -> None:
+        self.texts = texts
+        super().__init__(*args, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, then set what is not YAML."""
+        super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "", self.config)
+        for text in self.texts:
+            config[text.key.removeprefix("--")] = text.value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
@@ -60,6 +76,13 @@ class PGPISCLI(LightningCLI):
                 callback.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
                 self._check_checkpoint(Path(callback.dirpath))
         return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a verb; one that makes pictures keeps other runs out of their folder."""
+        out = Path(self.trainer.default_root_dir)
+        folder = {"predict": out, "test": out / "test"}.get(subcommand)
+        with locked(folder) if folder is not None and self.trainer.is_global_zero else nullcontext():
+            super()._run_subcommand(subcommand)
 
     def _check_checkpoint(self, folder: Path) -> None:
         """Refuse a checkpoint that is not there; Lightning would go on without one for ``last``."""
@@ -79,11 +102,21 @@ class PGPISCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
-        settings = self.model.prediction_settings() | {"ckpt_path": self._get(self.config, "ckpt_path")}
+        settings = self.model.prediction_settings() | {
+            "ckpt_path": self._get(self.config, "ckpt_path"),
+            "precision": self.trainer.precision,
+            "pose_canvas": self.datamodule.pose_canvas,
+            "stick_width": self.datamodule.stick_width,
+        }
         if self._untrained():
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
+        dataset = self.datamodule.dataset("predict")
+        dataset.setup()
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
-        self.datamodule.skip_pairs = self.writer.finished_pairs()
+        self.writer.refuse_inputs_among_results(file for pair in dataset.pairs for file in pair.files)
+        self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
+            self.trainer, self.model.prediction_weights, fingerprint_of
+        )
         self.trainer.callbacks.append(self.writer)
 
     def after_test(self) -> None:
@@ -108,7 +141,7 @@ class PGPISCLI(LightningCLI):
                 FrameFiles(
                     (
                         pair.source,
-                        self.writer.out / "poses" / f"{pair.pair_id}.png",
+                        self.writer.pose_picture(pair.pair_id),
                         *([] if pair.target is None else [pair.target]),
                         self.writer.out / images[pair.pair_id],
                     )
@@ -117,8 +150,13 @@ class PGPISCLI(LightningCLI):
                 if pair.pair_id in images
             ]
             if frames:
-                path = self.writer.out / "videos" / f"{name}.mp4"
-                write_video(path, frames)
+                path = self.writer.out / "videos" / file_name(name, ".mp4")
+                try:
+                    write_video(path, frames)
+                except (PgpisError, OSError) as error:  # the pictures are there, and the other videos go on
+                    log.warning("no video %s: %s", path, error)
+                    self.exit_code = 1
+                    continue
                 log.info("%s: %d frames", path, len(frames))
 
 
@@ -158,7 +196,10 @@ def build(words: Sequence[str]) -> PGPISCLI:
 
 
 def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
-    arguments = resolve_configs(words)
+    texts = [word for word in words if isinstance(word, Text)]
+    arguments = resolve_configs(
+        [f"{word.key}={STANDS_FOR[type(word.value)]}" if isinstance(word, Text) else word for word in words]
+    )
     _quiet_libraries()
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with warnings.catch_warnings():
@@ -176,6 +217,7 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 parser_kwargs={"prog": "pgpis", **strict} | ({} if verb is None else {verb: strict}),
                 args=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
+                texts=texts,
             )
         except ArgumentError as error:
             raise PgpisError(explain(str(error)), hint=f"'pgpis {verb or 'fit'} --help' lists every option") from error

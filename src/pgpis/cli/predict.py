@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 
 from pgpis.cli import lightning
 from pgpis.cli.prepare import add_settings, settings_of
-from pgpis.cli.verbs import OneLineParser
+from pgpis.cli.verbs import OneLineParser, Text
 from pgpis.errors import PgpisError
 from pgpis.pipelines.bundle import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
@@ -92,14 +91,14 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
     shipped = SHIPPED.get(options.pipeline)
     usual = "fpdm.yaml" if shipped is None else shipped.recipe
     words = [f"--config={name}" for name in options.config or [usual]]
+    out = f"./{options.out}" if options.out.startswith("~") else options.out  # the shell has read its own ~ already
+    texts = {"--model.init_args.pipeline": options.pipeline, "--trainer.default_root_dir": out}
     long_forms = {
-        "--model.init_args.pipeline": options.pipeline,
         "--model.init_args.images_per_pair": options.images_per_pair,
         "--model.init_args.num_inference_steps": options.steps,
         "--model.init_args.guidance_scale": options.guidance_scale,
         "--seed_everything": options.seed,
         "--data.eval_batch_size": options.batch_size,
-        "--trainer.default_root_dir": options.out,
         "--trainer.logger": "false",
         "--return_predictions": "false",
     }
@@ -114,21 +113,25 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
         long_forms |= _photo_options(options) if photos else {}
         if not photos and (options.retarget or options.save_conditions):
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
-        long_forms |= {
+        texts |= {
             "--data.predict.init_args.sources": options.sources,
             "--data.predict.init_args.poses": poses,
             "--data.predict.init_args.pairs_csv": options.pairs,
-            "--data.predict.init_args.pairing": options.pairing,
             "--data.predict.init_args.textures": options.textures,
             "--data.predict.init_args.faces": options.faces,
-            "--data.predict.init_args.on_missing.face": options.missing_face,
             "--data.predict.init_args.identity": options.identity,
-            "--data.predict.init_args.clothes": json.dumps(options.clothes) if options.clothes else None,
+            "--data.predict.init_args.clothes": options.clothes or None,
+        }
+        texts |= {"--data.predict.init_args.save_conditions": options.save_conditions} if photos else {}
+        long_forms |= {
+            "--data.predict.init_args.pairing": options.pairing,
+            "--data.predict.init_args.on_missing.face": options.missing_face,
         }
     elif any(getattr(options, name) for name in FOLDER_OPTIONS):
         raise PgpisError(
             f"{', '.join('--' + name.replace('_', '-') for name in FOLDER_OPTIONS)} need --sources and --poses"
         )
+    words += [Text(key, value) for key, value in texts.items() if value is not None]
     return words + [f"{key}={value}" for key, value in long_forms.items() if value is not None]
 
 
@@ -143,7 +146,6 @@ def _photo_options(options: argparse.Namespace) -> dict[str, str | None]:
     return {
         "--data.predict.init_args.driving": str(bool(options.driving)).lower(),
         "--data.predict.init_args.retarget": str(options.retarget).lower(),
-        "--data.predict.init_args.save_conditions": options.save_conditions,
         **{f"--data.predict.init_args.settings.{name}": value for name, value in changed.items()},
     }
 

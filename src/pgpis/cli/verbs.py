@@ -12,6 +12,25 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pgpis.errors import PgpisError, nearest
 
 
+class Text(str):
+    """A word ``--key=value`` for the config system whose value stays as it is: others are read as YAML.
+
+    Args:
+        key: Like ``--data.predict.init_args.sources``.
+        value: What the key gets, or the list of it.
+    """
+
+    __slots__ = ("key", "value")
+
+    key: str
+    value: str | list[str]
+
+    def __new__(cls, key: str, value: str | list[str]) -> Text:  # noqa: D102, PYI034  typing.Self is of Python 3.11
+        word = super().__new__(cls, f"{key}={value}")
+        word.key, word.value = key, value
+        return word
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose errors are :class:`PgpisError`."""
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
 from lightning.pytorch.cli import OptimizerCallable
+from PIL import Image
+from torch import nn
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
 from pgpis.errors import PgpisError
+from pgpis.files import file_name, meets_every_file, remove_unfinished
 from pgpis.images import save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
@@ -23,6 +29,7 @@ from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
+from pgpis.weights import weights_hash
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
@@ -150,11 +157,34 @@ class DiffusionTask(PersonImageTask):
         self.check_once("test", batch)
         images = self.sample(batch)
         truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
-        self.scores.update(to_uint8(images), to_uint8(truth), batch["pair_id"])
-        if self.save_test_images:
-            folder = Path(self.trainer.default_root_dir) / "test" / "images"
-            for pair_id, image in zip(batch["pair_id"], tensor_to_images(images), strict=True):
-                save_image(image, folder / f"{pair_id}.png")
+        pair_ids = batch["pair_id"]
+        pictures = enumerate(zip(pair_ids, tensor_to_images(images), strict=True))
+        rows = [row for row, picture in pictures if not self.save_test_images or self._save_test_image(*picture)]
+        if rows:
+            self.scores.update(to_uint8(images[rows]), to_uint8(truth[rows]), [pair_ids[row] for row in rows])
+
+    def on_test_start(self) -> None:
+        """Remove the pictures of an earlier test: they may be of other weights or pairs."""
+        if self.save_test_images and self.trainer.is_global_zero:
+            for picture in self._test_images.glob("*.png"):
+                picture.unlink()
+            remove_unfinished(self._test_images)
+        self.trainer.strategy.barrier("old pictures removed")
+
+    @property
+    def _test_images(self) -> Path:
+        return Path(self.trainer.default_root_dir) / "test" / "images"
+
+    def _save_test_image(self, pair_id: str, image: Image.Image) -> bool:
+        """Write a picture; a pair whose picture cannot be written fails."""
+        try:
+            save_image(image, self._test_images / file_name(pair_id, ".png"))
+        except Exception as error:
+            if meets_every_file(error):
+                raise
+            self.failures.append(PairFailure(pair_id, str(error)))
+            return False
+        return True
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write report and per-pair table."""
@@ -168,7 +198,7 @@ class DiffusionTask(PersonImageTask):
     def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
         """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
         predictions = [
-            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0), None)
+            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
             for failure in batch["failures"]
         ]
         if not len(batch["index"]):
@@ -186,9 +216,16 @@ class DiffusionTask(PersonImageTask):
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]
         suffix = f"_{number}" if self.images_per_pair > 1 else ""
-        seed = self.picture_seed(pair_id, number)
-        name = f"{pair_id}{suffix}.png"
-        return PredictionRecord(pair_id, name, batch["source_path"][row], batch["pose_path"][row], seed, DONE, seconds)
+        return PredictionRecord(
+            pair_id,
+            file_name(f"{pair_id}{suffix}", ".png"),
+            batch["source_path"][row],
+            batch["pose_path"][row],
+            self.picture_seed(pair_id, number),
+            DONE,
+            seconds,
+            batch["fingerprint"][row],
+        )
 
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a picture beside its pair."""
@@ -200,8 +237,20 @@ class DiffusionTask(PersonImageTask):
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "scheduler": type(self.scheduler).__name__,
+            "scheduler_config": _settings_of(self.scheduler),
+            "inputs": {key: asdict(spec) for key, spec in self.image_specs.items() if spec.origin != "target"},
             "images_per_pair": self.images_per_pair,
             "pipeline": self.pipeline_name,
+        }
+
+    def prediction_weights(self) -> dict[str, str]:
+        """Return what identifies each part that draws: its weights, and how it is configured."""
+        parts = {name: part for name, part in self.build_pipeline().components.items() if isinstance(part, nn.Module)}
+        with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+            hashes = pool.map(weights_hash, parts.values())
+        return {
+            name: hashlib.sha256(f"{weights} {_settings_of(part)}".encode()).hexdigest()[:16]
+            for (name, part), weights in zip(parts.items(), hashes, strict=True)
         }
 
     @torch.no_grad()
@@ -210,6 +259,12 @@ class DiffusionTask(PersonImageTask):
         path = Path(directory) / "pipeline"
         self.build_pipeline().save_pretrained(path)
         return str(path)
+
+
+def _settings_of(part: object) -> dict[str, Any]:
+    """Return how a part of diffusers is configured, without what says where it came from."""
+    config = part.config if isinstance(part, ConfigMixin) else {}
+    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:

@@ -1,0 +1,256 @@
+"""Nothing old passes as a result, nothing bad ends the job, and a stopped job goes on."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pgpis.cli import main
+from pgpis.files import locked
+from pgpis.tasks.diffusion import DiffusionTask
+
+TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def pipeline(toy_root, tmp_path_factory):
+    """A tiny untrained pipeline, exported by ``fit``."""
+    out = tmp_path_factory.mktemp("model")
+    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val")]
+    words = ["--config=smoke/fpdm.yaml", f"--config={TINY}", *roots, f"--trainer.default_root_dir={out}"]
+    assert main(["fit", *words, "--trainer.max_steps=1"]) == 0
+    return out / "pipeline"
+
+
+@pytest.fixture
+def files(toy_root, tmp_path, monkeypatch):
+    """Two sources, one pose; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    images, poses = sorted((toy_root / "img").rglob("*.jpg")), sorted((toy_root / "pose").rglob("*.txt"))
+    for folder in ("sources", "poses"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(images[0], "sources/anna.jpg")
+    shutil.copy(images[3], "sources/bert.jpg")
+    shutil.copy(poses[0], "poses/walk.txt")
+    return tmp_path
+
+
+@pytest.fixture
+def words(pipeline):
+    """The words of ``pgpis predict``; options that are given again win."""
+
+    def made(*more, sources="sources", poses="poses", out="out"):
+        folders = ["--sources", sources, "--poses", poses, "--out", out, "--pipeline", str(pipeline)]
+        return ["predict", "--config=smoke/fpdm.yaml", f"--config={TINY}", *folders, "--steps=1", *map(str, more)]
+
+    return made
+
+
+def table(folder="out"):
+    with Path(folder, "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return {row["pair_id"]: row for row in csv.DictReader(file)}
+
+
+def times(folder="out"):
+    return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("[!.]*_2_*.png")}
+
+
+def test_what_was_made_of_other_files_is_made_again(words, files, capsys):
+    assert main(words()) == 0
+    first = times()
+    os.utime("sources/anna.jpg")
+    assert main(words()) == 0
+    assert times() == first, "only the content counts"
+    shutil.copy("sources/bert.jpg", "sources/anna.jpg")
+    assert main(words()) == 0
+    second = times()
+    assert {name for name in first if first[name] != second[name]} == {"anna_2_walk.png"}
+    assert "the files of 1 pairs have changed" in capsys.readouterr().err
+    np.savetxt("poses/walk.txt", np.loadtxt("poses/walk.txt") * [1, 0.8])
+    assert main(words()) == 0
+    assert all(second[name] != time for name, time in times().items())
+    Path("sources/anna.jpg").write_bytes(b"broken")
+    assert main(words()) == 1
+    assert not Path("out/anna_2_walk.png").exists(), "a picture of a file that is gone is not a result"
+    assert "anna.jpg" in table()["anna_2_walk"]["status"]
+
+
+def test_other_weights_and_ways_of_drawing_are_refused(words, files, pipeline, capsys):
+    copy = shutil.copytree(pipeline, "model")
+    assert main(words(f"--pipeline={copy}")) == 0
+    assert main(words("--data.stick_width=12")) == 2
+    assert "stick_width=None, now stick_width=12" in capsys.readouterr().err
+    weights = Path(copy, "unet/diffusion_pytorch_model.safetensors")
+    save_file({name: value * 1.5 for name, value in load_file(weights).items()}, weights)
+    before = times()
+    assert main(words(f"--pipeline={copy}")) == 2
+    assert "weights of unet=" in capsys.readouterr().err
+    assert main(words()) == 0, "the same weights at another place"
+    assert times() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("predictions.csv", b"\xff\xfe\0"),
+        ("predictions.csv", b"a,b\n1,2\n"),
+        ("predictions.csv", "half"),
+        ("settings.json", b"["),
+        ("settings.json", b"[]"),
+        ("settings.json", b"\0\xff"),
+        (".parts/rank0.csv", b"a,b\n\xff,2\n3,4\n"),
+    ],
+)
+def test_damaged_tables_are_set_aside(words, files, name, content, capsys):
+    assert main(words()) == 0
+    before = times()
+    path = Path("out", name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(path.read_bytes().replace(b"anna", b"ann\xe1") if content == "half" else content)
+    assert main(words()) == 0
+    assert f"{name} is damaged" in capsys.readouterr().err
+    assert path.with_name(f"{path.name}.damaged").is_file()
+    assert {row["status"] for row in table().values()} == {"done"}
+    remade = {name for name, time in times().items() if time != before[name]}
+    assert remade == ({"anna_2_walk.png"} if content == "half" else set() if name != "predictions.csv" else set(before))
+
+
+def test_a_hostile_table_removes_nothing_elsewhere(words, files):
+    assert main(words()) == 0
+    Path("out/predictions.csv").write_text(
+        Path("out/predictions.csv")
+        .read_text()
+        .replace("anna_2_walk,anna_2_walk.png", "anna_2_walk,../sources/bert.jpg")
+    )
+    assert main(words()) == 0
+    assert Path("sources/bert.jpg").is_file()
+
+
+def test_two_runs_do_not_share_a_folder(words, files, capsys):
+    with locked(Path("out")):
+        assert main(words()) == 2
+    assert "another run is writing to" in capsys.readouterr().err
+    Path("taken").write_text("a file")
+    assert main(words(out="taken")) == 2
+    assert "cannot write taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "folders", [{"out": "sources"}, {"out": "poses/.."}, {"poses": "out/poses"}, {"sources": "out"}]
+)
+def test_results_are_not_taken_for_inputs(words, files, folders, capsys):
+    if "poses" in folders or "sources" in folders:
+        shutil.copytree("poses" if "poses" in folders else "sources", next(iter(folders.values())))
+    if folders == {"out": "poses/.."}:
+        shutil.copy("sources/anna.jpg", ".")
+        folders = {"out": "poses/..", "sources": "anna.jpg"}
+    before = sorted(Path().rglob("*.*g"))
+    assert main(words(**folders)) == 2
+    assert "where results are written" in capsys.readouterr().err
+    assert sorted(Path().rglob("*.*g")) == before
+
+
+def test_names_of_any_length_and_spelling(words, files):
+    long_source, long_pose = "\u5fae" * 80, "\u59ff" * 80
+    names = [long_source, "[a]", "x: y", "#1", "null", " a", "a=b"]
+    for name in names:
+        shutil.copy("sources/anna.jpg", f"sources/{name}.jpg")
+    shutil.copy("poses/walk.txt", f"poses/{long_pose}.txt")
+    Path(os.fsdecode(b"sources/caf\xe9.jpg")).write_bytes(Path("sources/anna.jpg").read_bytes())
+    assert main(words("--images-per-pair=2")) == 0
+    rows = table()
+    assert len(rows) == 2 * 10
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert f"{long_source}_2_{long_pose}" in rows, "the table holds the whole name"
+    assert "caf%E9_2_walk" in rows
+    assert all(Path("out", row["image"]).is_file() for row in rows.values())
+    before = times()
+    assert main(words("--images-per-pair=2")) == 0
+    assert times() == before
+
+
+@pytest.mark.parametrize("name", ["[a]", "#1", "{x: y}", "~"])
+def test_folders_whose_names_are_yaml(words, files, name):
+    Path("sources").rename(name)
+    Path("poses").rename(f"{name}p")
+    Path(f"{name}.csv").write_text("source,pose\nanna.jpg,walk.txt\n")
+    assert main(words("--pairs", f"{name}.csv", sources=name, poses=f"{name}p", out=f"{name}o")) == 0
+    assert set(table(f"{name}o")) == {"anna_2_walk"}
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_the_batch_and_names_the_command(words, files, signum, code, monkeypatch, capsys):
+    step = DiffusionTask.predict_step
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signum)
+        return step(*arguments)
+
+    monkeypatch.setattr(DiffusionTask, "predict_step", interrupted)
+    assert main(words("--batch-size=1")) == code
+    assert "pgpis predict --config=smoke/fpdm.yaml" in capsys.readouterr().err
+    first = times()
+    assert set(first) == {"anna_2_walk.png"}
+    monkeypatch.undo()
+    os.chdir(files)
+    assert main(words("--batch-size=1")) == 0
+    assert times().items() > first.items()
+    assert signal.getsignal(signum) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_a_pair_that_cannot_be_written_fails_alone(words, files, capsys):
+    Path("out/anna_2_walk.png").mkdir(parents=True)
+    assert main(words()) == 1
+    rows = table()
+    assert rows["bert_2_walk"]["status"] == "done"
+    assert "anna_2_walk.png" in rows["anna_2_walk"]["status"]
+
+
+def test_pictures_of_an_earlier_test_are_removed(toy_root, pipeline, files):
+    words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
+    words += [
+        f"--model.init_args.pipeline={pipeline}",
+        "--model.init_args.num_inference_steps=1",
+        "--data.num_workers=0",
+    ]
+    words += ["--trainer.default_root_dir=out", "--data.test.init_args.max_pairs=1"]
+    Path("out/test/images").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save("out/test/images/old_2_old.png")
+    with locked(Path("out/test")):
+        assert main(words) == 2
+    assert main(words) == 0
+    assert len(list(Path("out/test/images").iterdir())) == 1
+    assert not Path("out/test/images/old_2_old.png").exists()
+
+
+def in_two_processes(*words):
+    command = [sys.executable, "-m", "pgpis", *words, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    command += ["--trainer.accelerator=cpu"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_an_almost_finished_job_and_a_finished_one_end_on_more_processes(words, files):
+    assert main(words()) == 0
+    Path("out/anna_2_walk.png").unlink()
+    for _ in range(2):
+        in_two_processes(*words())
+        assert {row["status"] for row in table().values()} == {"done"}
+        assert set(times()) == {"anna_2_walk.png", "bert_2_walk.png"}
+
+
+@pytest.mark.slow
+def test_one_pair_is_tested_by_two_processes(files, toy_root, pipeline):
+    words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
+    words += [f"--model.init_args.pipeline={pipeline}", "--trainer.default_root_dir=tested"]
+    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.num_inference_steps=1")
+    assert len(Path("tested/test/pairs.csv").read_text().splitlines()) == 2
