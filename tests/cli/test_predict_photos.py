@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,25 @@ def test_poses_come_from_driving_photographs(fpdm, photos, weights):
     for name in ("anna_2_walk", "bert_2_jump"):
         ours, files = (np.asarray(Image.open(photos / out / f"{name}.png")) for out in ("out", "files"))
         np.testing.assert_array_equal(ours, files)
+
+
+def test_kept_conditions_are_those_of_the_content_and_the_tools(fpdm, photos, weights):
+    driving, kept = photos / "driving/walk.jpg", photos / "kept"
+    words = arguments(photos, weights, fpdm, "fpdm", f"--driving={driving}", f"--save-conditions={kept}")
+    assert main(words) == 0
+
+    def times():
+        return {path.name: path.stat().st_mtime_ns for path in (photos / "out").glob("[!.]*_2_*.png")}
+
+    first, time = times(), driving.stat()
+    assert main(words) == 0
+    assert times() == first
+    Image.open(photos / "driving/jump.png").transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(driving)
+    os.utime(driving, ns=(time.st_atime_ns, time.st_mtime_ns))
+    assert main(words) == 0
+    assert all(first[name] != changed for name, changed in times().items())
+    assert main([*words, "--prepare-pose-threshold=0.2"]) == 0
+    assert len(list((kept / "pose").glob("walk-*.json"))) == 3
 
 
 def test_retargeting_moves_the_pose(fpdm, photos, weights):

@@ -1,6 +1,7 @@
 """``pgpis prepare``: from photographs to all conditions, resumed, with failures listed."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from pgpis.conditions import read_face, read_iuv
 from pgpis.data import DeepFashion
 from pgpis.data.link import link_layout
 from pgpis.data.names import tree_to_flat
+from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
 from pgpis.images import read_image
 from pgpis.keypoint_files import read_keypoints
@@ -124,6 +126,23 @@ def test_a_broken_picture_is_tried_again_once_mended(photos, pictures, run):
     assert result.made == {"pose": 1}
     assert not result.failures
     assert result.of["broken.png", "pose"]["reason"] is None
+
+
+def test_what_was_made_of_another_picture_is_made_again(photos, pictures, run):
+    run(photos)
+    before, time = outputs(photos), (photos / "anna.png").stat()
+    pictures[2].save(photos / "anna.png")
+    os.utime(photos / "anna.png", ns=(time.st_atime_ns, time.st_mtime_ns))
+    os.utime(photos / "sub/bert.jpg")
+    result = run(photos)
+    assert result.made == dict.fromkeys(SUFFIXES, 1)
+    assert {name for name, content in outputs(photos).items() if content != before[name]} >= {
+        output(photos, condition, "anna").relative_to(photos.parent).as_posix() for condition in ("densepose", "face")
+    }
+    (photos / "anna.png").write_bytes(b"no picture")
+    for _ in range(2):
+        assert {failure.name for failure in run(photos).failures} == {"anna.png"}
+        assert not any(output(photos, condition, "anna").exists() for condition in SUFFIXES)
 
 
 def test_damaged_files_are_made_anew(photos, run):
@@ -522,7 +541,8 @@ def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
     copy = tmp_path / "copy/photos"
     shutil.copytree(photos, copy)
     expected = run(photos)
-    todo = {condition: find_pictures(copy, SUFFIXES) for condition in ("texture", *SUFFIXES)}
+    files = [replace(file, content=content_hash(file.picture)) for file in find_pictures(copy, SUFFIXES)]
+    todo = dict.fromkeys(("texture", *SUFFIXES), files)
     batch = {"row": [json.dumps(row) for row in cluster._rows(todo)]}
     for condition in order_of(todo):
         batch = cluster.ClusterStage(condition, settings)(batch)

@@ -15,9 +15,8 @@ from typing import Any
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import THREADS
-from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of
+from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of, work
 from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import build_stage
 
 INSTALL = "pip install 'pgpis[ray]'"
 ONE_THREAD = dict.fromkeys(THREADS, "1")
@@ -38,7 +37,8 @@ class ClusterStage:
         """Do the stage of the pictures that need it."""
         rows = [json.loads(text) for text in batch["row"]]
         files = [_files(row) for row in rows if self._ready(row)]
-        made = {outcome.name: outcome for outcome in build_stage(self.condition, self.settings)(files)} if files else {}
+        outcomes = work(self.settings, (self.condition, tuple(files))) if files else []
+        made = {outcome.name: outcome for outcome in outcomes}
         for row in rows:
             outcome = made.get(row["name"]) or self._blocked(row)
             if outcome is not None:
@@ -58,7 +58,8 @@ class ClusterStage:
         before = self._before(row)
         if before is None or self.condition not in row["todo"]:
             return None
-        return Outcome(row["name"], self.condition, f"no {before['condition']}: {before['reason']}", before["found"])
+        reason = f"no {before['condition']}: {before['reason']}"
+        return Outcome(row["name"], self.condition, reason, before["found"], content=before["content"])
 
 
 def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Iterator[list[Outcome]]:
@@ -108,14 +109,15 @@ def _rows(todo: Todo) -> list[dict[str, Any]]:
     for condition, files in todo.items():
         for file in files:
             outputs = {name: str(path.absolute()) for name, path in file.outputs}
-            empty = {"name": file.name, "picture": str(file.picture.absolute()), "outputs": outputs}
+            picture = str(file.picture.absolute())
+            empty = {"name": file.name, "picture": picture, "outputs": outputs, "content": file.content}
             rows.setdefault(file.name, {**empty, "todo": [], "outcomes": []})["todo"].append(condition)
     return list(rows.values())
 
 
 def _files(row: dict[str, Any]) -> PictureFiles:
     outputs = tuple((condition, Path(path)) for condition, path in row["outputs"].items())
-    return PictureFiles(row["name"], Path(row["picture"]), outputs)
+    return PictureFiles(row["name"], Path(row["picture"]), outputs, row["content"])
 
 
 def _outcome(entry: dict[str, Any]) -> Outcome:

@@ -19,7 +19,9 @@ from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs
 from pgpis.data.missing import WHAT, OnMissing
 from pgpis.data.pairs import Appearance, Edit, Pair
+from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
+from pgpis.files import file_name, printable
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Keypoints
@@ -179,12 +181,26 @@ class PhotoPairs(FolderPairs):
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 
     def _place(self, picture: str, condition: Condition) -> Path:
-        """Return where a condition of a picture is kept; the name changes with the picture."""
+        """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
         path = Path(picture)
-        stat = path.stat() if path.is_file() else None
-        stamp = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}" if stat is not None else str(path.absolute())
-        digits = hashlib.sha256(stamp.encode()).hexdigest()[:8]
-        return self._conditions / condition / f"{path.stem}-{digits}{ENDINGS[condition][1]}"
+        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {self.settings.tools(condition)}"
+        digits = hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        cut = file_name(path.stem, f"-{digits}{ENDINGS[condition][1]}")
+        return self._conditions / condition / cut
+
+    def file_content(self, path: Path | None) -> str:
+        """Identify a file that is made of a photograph by its name; nets may give other last bits the next time."""
+        if path is not None and self._conditions in path.parents:
+            return path.name if path.is_file() else ""
+        return super().file_content(path)
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify the key points that were found in photographs."""
+        if not self.driving:
+            return super().pose_content(pair)
+        pictures = [pair.pose, pair.source] if self.retarget else [pair.pose]
+        files = [self.file_content(self._place(str(picture), "pose")) for picture in pictures]
+        return "" if "" in files else f"{files} retargeted" if self.retarget else str(files)
 
     @property
     def _conditions(self) -> Path:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.preprocess.settings import CONDITIONS, Condition, Outcome
+from pgpis.preprocess.settings import CONDITIONS, Condition, Outcome, PictureFiles
 
 NAME = "prepare.jsonl"
 
@@ -62,6 +62,11 @@ class Record:
         self.outcomes |= {(outcome.name, outcome.condition): outcome for outcome in listed}
         append(self.path, listed)
 
+    def is_of_another_picture(self, file: PictureFiles, condition: Condition) -> bool:
+        """Whether the last outcome is that of another picture of this name; one that is gone proves nothing."""
+        outcome = self.outcomes.get((file.name, condition))
+        return outcome is not None and "" not in (outcome.content, file.content) and outcome.content != file.content
+
     def nothing_found(self, name: str, condition: Condition) -> bool:
         """Whether an earlier run found that the picture shows no such thing."""
         outcome = self.outcomes.get((name, condition))
@@ -89,6 +94,7 @@ def _parse(line: str) -> Outcome | None:
             content["reason"],
             bool(content["found"]),
             None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            str(content.get("content", "")),
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections import Counter
@@ -10,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
 from pgpis.preprocess.record import Record, append
 from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import build_stage, is_valid
+from pgpis.preprocess.stages import Stage, build_stage, is_valid
 from pgpis.preprocess.tools import require_weights
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def prepare(
     *,
     again: bool = False,
 ) -> PrepareResult:
-    """Make what is missing or damaged.
+    """Make what is missing or damaged, or was made of another picture of the same name.
 
     Args:
         files: The pictures.
@@ -72,14 +72,23 @@ def prepare(
     result = PrepareResult()
     todo: dict[Condition, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
-        for file, condition in itertools.product(files, conditions):
-            looked(int(condition == conditions[-1]))
-            if is_valid(condition, file):
-                result.already[condition] += 1
-            elif record.nothing_found(file.name, condition) and not again and not _has_what_it_needs(condition, file):
-                result.failures.append(record.outcomes[file.name, condition])
-            else:
-                todo[condition].append(file)
+        for unknown in files:
+            file = replace(unknown, content=content_hash(unknown.picture))
+            looked(1)
+            changed = {condition for condition, _ in file.outputs if record.is_of_another_picture(file, condition)}
+            for condition in changed:
+                file.path(condition).unlink(missing_ok=True)
+            for condition in conditions:
+                if is_valid(condition, file):
+                    result.already[condition] += 1
+                elif (
+                    record.nothing_found(file.name, condition)
+                    and not (again or condition in changed)
+                    and not _has_what_it_needs(condition, file)
+                ):
+                    result.failures.append(record.outcomes[file.name, condition])
+                else:
+                    todo[condition].append(file)
     for condition in conditions:
         if todo[condition]:
             require_weights(condition, settings)
@@ -106,7 +115,7 @@ def _has_what_it_needs(condition: Condition, file: PictureFiles) -> bool:
 def work(settings: PrepareSettings, unit: Unit) -> list[Outcome]:
     """Do one stage of a few pictures."""
     condition, files = unit
-    return build_stage(condition, settings)(files)
+    return _make(build_stage(condition, settings), files)
 
 
 def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[Outcome]:
@@ -115,10 +124,15 @@ def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[O
     stage = build_stage(condition, settings)
     outcomes: list[Outcome] = []
     for start in range(0, len(files), settings.batch_size):
-        made = stage(files[start : start + settings.batch_size])
+        made = _make(stage, files[start : start + settings.batch_size])
         append(path, made)
         outcomes += made
     return outcomes
+
+
+def _make(stage: Stage, files: Sequence[PictureFiles]) -> list[Outcome]:
+    """Do one stage, and note of which pictures."""
+    return [replace(outcome, content=file.content) for file, outcome in zip(files, stage(files), strict=True)]
 
 
 def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Iterator[list[Outcome]]:
@@ -191,7 +205,8 @@ def _divide(unit: Unit, lacking: Mapping[Condition, Mapping[str, Outcome]]) -> t
 
 def _blocked(condition: Condition, before: Outcome) -> Outcome:
     """Return the outcome of a picture whose earlier stage has failed."""
-    return Outcome(before.name, condition, f"no {before.condition}: {before.reason}", before.found)
+    reason = f"no {before.condition}: {before.reason}"
+    return Outcome(before.name, condition, reason, before.found, content=before.content)
 
 
 def _units(condition: Condition, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Unit]:

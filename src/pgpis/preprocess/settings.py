@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
 
 Condition = Literal["pose", "densepose", "texture", "face", "face_mask"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -82,6 +84,27 @@ class PrepareSettings:
         if self.batch_size < 1:
             raise PgpisError(f"--batch-size is {self.batch_size}, expected at least 1")
 
+    def tools(self, condition: Condition) -> str:
+        """Describe what decides one kind of file beside the picture."""
+        names = [*DECIDES[condition], *DECIDES[NEEDS[condition]]] if condition in NEEDS else DECIDES[condition]
+        values = {name: getattr(self, name) for name in names}
+        return str(values | {name: _hash_of(value) for name, value in values.items() if isinstance(value, Path)})
+
+
+@functools.lru_cache(maxsize=16)
+def _hash_of(path: Path) -> str:
+    return sha256_of(path) if path.is_file() else str(path)
+
+
+DECIDES: Mapping[Condition, tuple[str, ...]] = {
+    "pose": ("pose", "skeleton", "pose_threshold", "person"),
+    "densepose": ("densepose", "densepose_weights", "densepose_config", "overflow", "person"),
+    "texture": ("texture_mask",),
+    "face": ("face", "upscale_faces", "person"),
+    "face_mask": ("face", "person"),
+}
+"""Settings that decide each kind of file."""
+
 
 @dataclass(frozen=True)
 class PictureFiles:
@@ -91,6 +114,8 @@ class PictureFiles:
     """For records: relative to the folder that was asked for."""
     picture: Path
     outputs: tuple[tuple[Condition, Path], ...]
+    content: str = ""
+    """Hash of the picture."""
 
     def path(self, condition: Condition) -> Path:
         """Return where a condition goes."""
@@ -109,3 +134,5 @@ class Outcome:
     """False where the picture shows no such thing, so that trying again would change nothing."""
     box: Box | None = None
     """Where in the picture the person or face is."""
+    content: str = ""
+    """Hash of the picture."""
