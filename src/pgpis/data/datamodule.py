@@ -178,7 +178,10 @@ class PoseTransferDataModule(LightningDataModule):
         places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
 
         def fingerprint_of(pair_id: str) -> str | None:
-            return dataset.fingerprint(places[pair_id], origins) if pair_id in places else None
+            try:
+                return dataset.fingerprint(places[pair_id], origins) if pair_id in places else None
+            except Exception:  # noqa: BLE001  the pair is read again, and fails with this reason
+                return ""
 
         finished = set() if self.find_finished is None else self.find_finished(fingerprint_of)
         return self._evaluation_loader("predict", finished)

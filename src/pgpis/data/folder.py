@@ -228,8 +228,9 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     files = [path for path in named if path.suffix.lower() in suffixes]
     others = [path for path in named if path.suffix.lower() not in suffixes]
     if any(path.is_file() for path in files):
-        if others:
-            log.warning("%s: %d files are left out, %s: %s", folder, len(others), expected, _first_names(others))
+        if left_out := [*folders, *others]:
+            names = _first_names(left_out)
+            log.warning("%s: %d files and folders are left out, %s: %s", folder, len(left_out), expected, names)
         return files  # links that lead nowhere among them: their pairs fail
     reasons = [f"{len(files)} links lead nowhere: {_first_names(files)}"] if files else []
     reasons += [f"it holds {len(folders)} folders, which are not searched: {_first_names(folders)}"] if folders else []
