@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -33,6 +33,8 @@ class Shipped:
     """The recipe that it was trained with, and that holds its sizes."""
     file: str
     """Its bundle, in ``FOLDER``."""
+    sampling: Mapping[str, float]
+    """The recipe's size, steps and guidance."""
 
     @property
     def path(self) -> Path:
@@ -40,9 +42,10 @@ class Shipped:
         return FOLDER / self.file
 
 
+_SMALL = {"height": 256, "width": 176, "num_inference_steps": 5}
 SHIPPED = {
-    "synth-fpdm": Shipped("synth/fpdm.yaml", "synth_fpdm.safetensors"),
-    "synth-mcld": Shipped("synth/mcld.yaml", "synth_mcld.safetensors"),
+    "synth-fpdm": Shipped("synth/fpdm.yaml", "synth_fpdm.safetensors", {**_SMALL, "guidance_scale": 1.5}),
+    "synth-mcld": Shipped("synth/mcld.yaml", "synth_mcld.safetensors", {**_SMALL, "guidance_scale": 1.0}),
 }
 """By the name that ``--pipeline`` takes."""
 
@@ -143,14 +146,12 @@ def read_index(name: str) -> dict[str, Any]:
 
 
 def _texts(file: Path) -> dict[str, str]:
-    """Return the JSON files of a bundle. Those that ship are older than the defaults of pipelines: their card has them."""
-    metadata = _metadata(file)
-    texts: dict[str, str] = json.loads(metadata["files"])
-    index = json.loads(texts["model_index.json"])
-    if file.resolve().parent == FOLDER and "height" not in index:
-        recipe = yaml.safe_load(json.loads(metadata["card"])["settings"])["model"]["init_args"]
-        kept = ("height", "width", "num_inference_steps", "guidance_scale")
-        texts["model_index.json"] = json.dumps({**index, **{name: recipe[name] for name in kept}})
+    """Return the JSON files of a bundle; those that ship are older than the defaults of pipelines, and get theirs."""
+    texts: dict[str, str] = json.loads(_metadata(file)["files"])
+    for shipped in SHIPPED.values():
+        if file.resolve() == shipped.path:
+            index = json.loads(texts["model_index.json"])
+            texts["model_index.json"] = json.dumps({**shipped.sampling, **index})
     return texts
 
 
