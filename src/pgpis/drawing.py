@@ -24,6 +24,7 @@ ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % a
 POINT_RADIUS = {"body18": 4, "wholebody133": 2}
 STICK_WIDTH = {"body18": 4, "wholebody133": 2}
 LIMB_OPACITY = 0.6
+MOST_PADDED = 2**25  # pixels of a padded drawing; a larger one is first made smaller
 LONGEST_SIDE, MOST_PIXELS = 32_767, 2**26  # OpenCV's short coordinates; 200 MB
 
 # 1-based, as OpenPose prints them. It names two more limbs (shoulder to ear) that the published loop leaves out.
@@ -195,6 +196,11 @@ def centre_on_canvas(drawing: Image.Image, canvas: tuple[int, int]) -> Image.Ima
     if not other_aspect(drawing.height, drawing.width, canvas):
         return drawing
     frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
+    surplus = frame.height * frame.width / MOST_PADDED
+    if surplus > 1:
+        smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
+        drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
+        frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
     centred = Image.new("RGB", (round(frame.width), round(frame.height)))
     centred.paste(drawing, (round(-frame.left), round(-frame.top)))
     return centred

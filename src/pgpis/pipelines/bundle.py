@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -19,7 +18,7 @@ from pgpis.files import replacing
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.pipelines.shipped import FOLDER, SHIPPED
+from pgpis.pipelines.shipped import SHIPPED
 
 __all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index", "read_pipeline_index"]
 
@@ -144,22 +143,16 @@ def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def _texts(file: Path) -> dict[str, str]:
-    """Return the JSON files by name."""
+    """Return the JSON files by name; bundles that ship are older than the defaults of pipelines, and get theirs."""
     texts = parse_json(_metadata(file).get("files"), f"{file}: its list of files")
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise PgpisError(f"{file}: expected JSON files by name in its metadata")
     for name in texts:
         _check_name(file, name, ".json")
-    if file.resolve().parent == FOLDER:
-        texts[INDEX] = _with_defaults(texts[INDEX], json.loads(_metadata(file)["card"]))
+    for shipped in SHIPPED.values():
+        if file.resolve() == shipped.path:
+            texts[INDEX] = json.dumps({**shipped.sampling, **json.loads(texts[INDEX])})
     return texts
-
-
-def _with_defaults(index: str, card: dict[str, Any]) -> str:
-    """Say how a shipped bundle samples: it is older than the defaults of pipelines, and its card holds its recipe."""
-    recipe = yaml.safe_load(card["settings"])["model"]["init_args"]
-    kept = ("height", "width", "num_inference_steps", "guidance_scale")
-    return json.dumps({**{name: recipe[name] for name in kept}, **json.loads(index)})
 
 
 def _metadata(file: Path) -> dict[str, str]:
