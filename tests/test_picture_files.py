@@ -13,9 +13,9 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageFile
 
 from hostile_pictures import chunk, compressed_bmp, encoded, exif, many_scans, png, with_exif
+from pgpis import drawing as drawing_module
 from pgpis.batch import ImageSpec
 from pgpis.conditions import read_iuv
-from pgpis.data import transforms
 from pgpis.data.pictures import read_picture
 from pgpis.errors import PgpisError
 from pgpis.images import fit_images, read_image, upright_rgb
@@ -183,10 +183,9 @@ def test_fitting_refuses_what_it_would_blow_up(fit, size):
 def test_padding_of_a_large_drawing_is_bounded(size, monkeypatch):
     drawing = Image.new("RGB", size)
     drawing.paste("red", (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
-    transform = transforms.PairTransform({"pose_image": ImageSpec("pose", 256, 176)}, train=False)
-    whole = transform._pad(drawing)
-    monkeypatch.setattr(transforms, "MOST_PADDED", 2**20)
-    padded = transform._pad(drawing)
+    whole = drawing_module.centre_on_canvas(drawing, drawing_module.CANVAS)
+    monkeypatch.setattr(drawing_module, "MOST_PADDED", 2**20)
+    padded = drawing_module.centre_on_canvas(drawing, drawing_module.CANVAS)
     assert padded.width * padded.height <= 1.05 * 2**20 < whole.width * whole.height
     small, expected = (np.asarray(image.resize((88, 128))).astype(float) for image in (padded, whole))
     assert np.abs(small - expected).mean() < 4

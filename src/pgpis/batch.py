@@ -115,6 +115,8 @@ class PairBatch(TypedDict, total=False):
     """Position of each pair in its data set, int64 ``(B,)``."""
     pair_id: list[str]
     """``SOURCE_2_POSE`` of each pair."""
+    noise_name: list[str]
+    """What the noise of each pair's results depends on beside the seed."""
     source_path: list[str]
     """File of each source picture."""
     pose_path: list[str]

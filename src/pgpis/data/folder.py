@@ -111,6 +111,7 @@ class FolderPairs(PairDataset):
                 iuv=iuv_of(pose),
                 appearance=self._appearance(source),
                 edit=self._edit(edit),
+                noise_name=source_names[source],  # a person moves through the poses of a video without flicker
             )
             for (source, pose, target), edit in zip(rows, edits, strict=True)
         )

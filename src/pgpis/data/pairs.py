@@ -68,6 +68,8 @@ class Pair:
     """What was made from the source."""
     edit: Edit | None = None
     """What is to be another's."""
+    noise_name: str | None = None
+    """What the noise of its results depends on beside the seed; None: ``pair_id``."""
 
     @property
     def pose_file(self) -> Path | None:

@@ -127,6 +127,7 @@ class PairCollator:
             **tensors,
             "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
             "pair_id": [sample.pair.pair_id for sample in samples],
+            "noise_name": [sample.pair.noise_name or sample.pair.pair_id for sample in samples],
             "source_path": [str(sample.pair.source) for sample in samples],
             "pose_path": [str(sample.pair.pose_file or "") for sample in samples],
             "target_path": [str(sample.pair.target or "") for sample in samples],

@@ -150,9 +150,9 @@ class DiffusionTask(PersonImageTask):
             NotFiniteError: Pictures hold numbers that are not finite.
         """
         generators = [
-            torch.Generator().manual_seed(self.picture_seed(pair_id, number))
+            torch.Generator().manual_seed(self.picture_seed(name, number))
             for number in range(images_per_pair)
-            for pair_id in batch["pair_id"]
+            for name in batch["noise_name"]
         ]
         try:
             return self._resized(self.generate(batch, images_per_pair, generators))
@@ -184,9 +184,9 @@ class DiffusionTask(PersonImageTask):
         self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
         return tensors
 
-    def picture_seed(self, pair_id: str, number: int) -> int:
+    def picture_seed(self, noise_name: str, number: int) -> int:
         """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
-        return stable_seed(self.seed, pair_id, number)
+        return stable_seed(self.seed, noise_name, number)
 
     @torch.no_grad()
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
@@ -277,7 +277,7 @@ class DiffusionTask(PersonImageTask):
             file_name(f"{pair_id}{suffix}", ".png"),
             batch["source_path"][row],
             batch["pose_path"][row],
-            self.picture_seed(pair_id, number),
+            self.picture_seed(batch["noise_name"][row], number),
             DONE,
             seconds,
             batch["fingerprint"][row],
