@@ -17,7 +17,7 @@ from markdown.extensions.toc import slugify
 from PIL import Image
 
 from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_command, commands, pages
-from pgpis import arrays
+from pgpis import arrays, keypoint_files, picture_files, videos
 from pgpis.models import foreign
 from pgpis.unpickle import Budget, machine
 from pgpis.weight_files import archive, download
@@ -207,6 +207,11 @@ def test_limits_of_the_security_page_are_those_of_the_code():
             (foreign.LARGEST_JSON, foreign.DEEPEST, foreign.LARGEST_NUMBER, foreign.MOST_LAYERS)
             == (2**23, 32, 2**24, 256)
         ),
+        "120 million pixels, 32 times as long as wide, 512 MiB": (
+            (picture_files.MOST_PIXELS, picture_files.LONGEST, picture_files.MOST_BYTES) == (120_000_000, 32, 2**29)
+        ),
+        "10,000 frames, 7680 x 4320 pixels each": (videos.MOST_FRAMES, videos.MOST_PIXELS) == (10_000, 7680 * 4320),
+        "| 4 MiB |": keypoint_files.MOST_BYTES == 2**22,
         "plus 2^20": foreign.SPARE_NUMBERS == 2**20,
         "64 MiB, and no more than the file holds": arrays.LARGEST == 2**26,
         "1 GiB, counted while reading": archive.LARGEST_FILE == 2**30,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, locked, remove_unfinished, replacing, write_bytes, write_text
+from pgpis.files import file_name, locked, remove_unfinished, replacing, replacing_folder, write_bytes, write_text
 
 
 def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
@@ -81,3 +81,15 @@ def test_names_fit_into_a_folder(tmp_path, name):
     for each in names:
         assert each.endswith(".png")
         (tmp_path / each).touch()
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    for content in ("first", "second"):
+        with replacing_folder(tmp_path / "model", overwrite=True) as folder:
+            (folder / content).write_text(content)
+    assert [file.name for file in (tmp_path / "model").iterdir()] == ["second"]
+    with pytest.raises(PgpisError, match="cannot write"), replacing_folder(tmp_path / "model"):
+        pass
+    with pytest.raises(KeyError), replacing_folder(tmp_path / "model", overwrite=True):
+        raise KeyError
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["model", "model/second"]

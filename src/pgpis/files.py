@@ -75,11 +75,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its place when the block succeeds; see :func:`replacing`.
 
+    Args:
+        path: Where the folder shall be.
+        overwrite: Remove a folder that is there, when the new one is whole.
+
     Raises:
-        PgpisError: It cannot be written, or ``path`` is a folder that is not empty.
+        PgpisError: It cannot be written, or ``path`` is a folder that is not empty and shall stay.
     """
     target = Path(path).absolute()
     temporary: Path | None = None
@@ -91,7 +95,12 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         temporary.chmod(0o755)
-        temporary.replace(target)
+        if overwrite and target.is_dir():
+            former = target.rename(temporary.with_name(f"{temporary.name}-former"))
+            temporary.rename(target)
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            temporary.replace(target)
     except BaseException as error:
         refusal = write_refusal(target, error)
         if temporary is not None:
@@ -164,7 +173,10 @@ def file_name(name: str, suffix: str) -> str:
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed job left half-written in a folder; call it with the folder locked."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -412,13 +412,13 @@ def _pickles(folder: Path) -> dict[str, Any]:
 
 
 def _pickle(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.data.mska import read_sequences
-    from pgpis.preprocess.densepose.checkpoint import read_densepose
+    from pgpis.data.mska import read_mska
+    from pgpis.preprocess.densepose.checkpoint import read_checkpoint
 
     content = rng.choice(state["contents"])
     path = state["folder"] / f"hostile{rng.choice(['.pkl', '.train'])}"
     path.write_bytes(mutate(content, rng) if rng.random() < 0.85 else content)
-    readers: list[Callable[[Path], Any]] = [read_sequences, read_densepose]
+    readers: list[Callable[[Path], Any]] = [read_mska, read_checkpoint]
     reader = rng.choice(readers)
 
     def feed() -> None:

@@ -32,7 +32,7 @@ from pgpis.cli.training_help import short_help
 from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import file_name, locked
+from pgpis.files import file_name, locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.predictions import DONE
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
@@ -142,6 +142,9 @@ class PGPISCLI(LightningCLI):
             if folder is not None and self.trainer.is_global_zero:
                 stack.enter_context(locked(folder))
             if subcommand == "fit":
+                if self.trainer.is_global_zero:
+                    for unfinished in (root, root / CHECKPOINTS):
+                        remove_unfinished(unfinished)
                 self.trainer.callbacks.insert(0, StopOnSignal(stack.enter_context(held()), self.command))
             try:
                 super()._run_subcommand(subcommand)

@@ -11,6 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
@@ -123,7 +124,8 @@ class AutoencoderTask(PersonImageTask):
         """Write ``vae/`` with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
         self.vae.register_to_config(scaling_factor=1.0 / max(self._latent_std(), 1e-6))
         path = Path(directory) / "vae"
-        self.vae.save_pretrained(path)
+        with replacing_folder(path, overwrite=True) as folder:
+            self.vae.save_pretrained(folder)
         return str(path)
 
     def _latent_std(self) -> float:

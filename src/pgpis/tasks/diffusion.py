@@ -21,7 +21,7 @@ from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
 from pgpis.errors import NotFiniteError, PgpisError, check_range
-from pgpis.files import file_name, meets_every_file, remove_unfinished
+from pgpis.files import file_name, meets_every_file, remove_unfinished, replacing_folder
 from pgpis.images import rows_not_finite, save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
@@ -326,7 +326,8 @@ class DiffusionTask(PersonImageTask):
     def export(self, directory: str) -> str:
         """Write ``pipeline/``."""
         path = Path(directory) / "pipeline"
-        self.build_pipeline().save_pretrained(path)
+        with replacing_folder(path, overwrite=True) as folder:
+            self.build_pipeline().save_pretrained(folder)
         return str(path)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import check_range
+from pgpis.files import replacing_folder
 from pgpis.losses import LEAST_TEMPERATURE
 from pgpis.models.encoders import embedding_width, encode_tokens, token_width
 from pgpis.models.factory import ModelSpec, build_vision_encoder
@@ -145,7 +146,8 @@ class VisionEncoderTask(PersonImageTask):
     def export(self, directory: str) -> str:
         """Write ``encoder/``."""
         path = Path(directory) / "encoder"
-        self.encoder.save_pretrained(path)
+        with replacing_folder(path, overwrite=True) as folder:
+            self.encoder.save_pretrained(folder)
         return str(path)
 
 

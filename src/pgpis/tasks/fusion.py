@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import replacing_folder
 from pgpis.losses import LEAST_TEMPERATURE, fusion_loss
 from pgpis.metrics import MetricReport, RetrievalMetrics
 from pgpis.models.factory import ModelSpec
@@ -144,5 +145,6 @@ class FusionPriorTask(PersonImageTask):
     def export(self, directory: str) -> str:
         """Write ``fusion_embedder/``."""
         path = Path(directory) / "fusion_embedder"
-        self.fusion_embedder.save_pretrained(path)
+        with replacing_folder(path, overwrite=True) as folder:
+            self.fusion_embedder.save_pretrained(folder)
         return str(path)
