@@ -141,11 +141,14 @@ def test_a_drawn_pose_of_another_shape_is_centred_on_black(call):
     expected = call(**{call.pose: centred}, **options).images
     torch.testing.assert_close(call(**{call.pose: wide}, **options).images, expected, atol=1e-5, rtol=0)
     clear = wide.convert("RGBA")
-    clear.putalpha(0)
-    black = Image.new("RGB", wide.size)
+    half = (0, 0, 30, 30)
+    clear.paste((*wide.getpixel((0, 0)), 0), half)
+    black, white = wide.copy(), wide.copy()
+    black.paste("black", half)
+    white.paste("white", half)
     drawn, none = (call(**{call.pose: pose}, **options).images for pose in (clear, black))
     torch.testing.assert_close(drawn, none, atol=1e-5, rtol=0)
-    photo, white = (call(source=source, **options).images for source in (clear, Image.new("RGB", wide.size, "white")))
+    photo, white = (call(source=source, **options).images for source in (clear, white))
     torch.testing.assert_close(photo, white, atol=1e-5, rtol=0)
 
 

@@ -212,7 +212,7 @@ def test_bad_input_is_named(pipeline):
             make(pipeline, face=face_embedding)
     with pytest.raises(PgpisError, match="face: got str"):
         make(pipeline, face="anna.npy")
-    with pytest.raises(PgpisError, match="iuv: the third channel reaches 255"):
+    with pytest.raises(PgpisError, match="iuv: its third channel reaches 255"):
         make(pipeline, iuv=Image.new("RGB", (20, 30), "white"))
     with pytest.raises(PgpisError, match="expected 1 or 3"):
         make(pipeline, source=[picture(0)] * 2, iuv=[iuv(0)] * 3)
