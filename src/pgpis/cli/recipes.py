@@ -6,7 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError, nearest
+
+MOST_NODES = 100_000
+"""Values of a recipe, counted as often as aliases repeat them."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,38 @@ def find_recipe(name: str) -> Path:
     )
 
 
+def check_recipe(path: Path) -> None:
+    """Refuse what is not YAML with keys and values before the config system reads it.
+
+    Raises:
+        PgpisError: It is not text, not YAML, or its aliases multiply it without end; names the line.
+    """
+    text = read_text(path, "recipe")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        nodes = _count_nodes(root, {})
+    except RecursionError as error:
+        raise PgpisError(f"{path} is nested too deeply for a recipe") from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).replace('"<unicode string>", ', "").split())
+        raise PgpisError(f"{path} is not YAML: {reason}") from error
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise PgpisError(f"{path}: expected keys and values, like those that 'pgpis configs show fpdm.yaml' prints")
+    if nodes > MOST_NODES:
+        raise PgpisError(f"{path}: its aliases come to {nodes} values, expected at most {MOST_NODES}")
+
+
+def _count_nodes(node: yaml.Node | None, counts: dict[int, int]) -> int:
+    """Count the values below a node; an alias counts like what it repeats, and one of itself without end."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in counts:
+        counts[id(node)] = MOST_NODES + 1  # while it is being counted: it contains itself
+        entries = (each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,)))
+        counts[id(node)] = 1 + sum(_count_nodes(each, counts) for each in entries)
+    return counts[id(node)]
+
+
 def resolve_configs(words: Sequence[str]) -> list[str]:
     """Replace the name after each ``--config`` by the path it stands for, and log the choice."""
     resolved: list[str] = []
@@ -49,6 +87,7 @@ def resolve_configs(words: Sequence[str]) -> list[str]:
             name = word if takes_name else word.removeprefix("--config=")
             path = find_recipe(name)
             log.info("config %s: %s", name, path)
+            check_recipe(path)
             resolved.append(str(path) if takes_name else f"--config={path}")
             takes_name = False
             continue

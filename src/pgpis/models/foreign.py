@@ -228,9 +228,10 @@ def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> Non
     index = read_json(folder / "model_index.json")
     check_index(index, pipeline_class, str(folder))
     for part in _component_types(pipeline_class):
-        library, name = index.get(part) or (None, None)
-        if library is None:
+        value = index.get(part)
+        if not isinstance(value, list) or value[0] is None:
             continue
+        library, name = value
         if (folder / part / f"{library}.py").exists():
             raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline's folder holds no code", hint=HINT)
         check_folder(folder / part)
