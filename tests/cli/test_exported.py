@@ -164,5 +164,5 @@ def spoilt(exported, folder, part="unet", name="conv_in.weight"):
 def test_weights_that_are_not_finite_are_refused_by_name(exported, predict, tmp_path, capsys):
     bad = spoilt(exported, tmp_path / "bad")
     assert predict(f"--pipeline={bad}") == 2
-    assert f"pipeline '{bad}': unet: 'conv_in.weight' holds numbers that are not finite" in capsys.readouterr().err
+    assert f"pipeline: '{bad}': unet: 'conv_in.weight' holds numbers that are not finite" in capsys.readouterr().err
     assert not list(tmp_path.glob("out/*.png"))

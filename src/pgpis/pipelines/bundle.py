@@ -102,14 +102,15 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
             index = read_json(path / INDEX)
         else:
             index = DiffusionPipeline.load_config(name)
-    except LOAD_ERRORS as error:
+        index = check_config(index, name)
+        return {**index, "_class_name": str(index["_class_name"])}
+    except (PgpisError, *LOAD_ERRORS) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PgpisError(
             f"pipeline: cannot load '{name}': {reason}",
             hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
             "official weights",
         ) from error
-    return check_config(index, name)
 
 
 def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
