@@ -16,6 +16,7 @@ from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.pictures import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError, refuse_if_all_fail
+from pgpis.files import printable
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
 from pgpis.uv_texture import parts_of
@@ -111,7 +112,9 @@ class FolderPairs(PairDataset):
                 iuv=iuv_of(pose),
                 appearance=self._appearance(source),
                 edit=self._edit(edit),
-                noise_name=source_names[source],  # a person moves through the poses of a video without flicker
+                noise_name=printable(
+                    source_names[source]
+                ),  # a person moves through the poses of a video without flicker
             )
             for (source, pose, target), edit in zip(rows, edits, strict=True)
         )

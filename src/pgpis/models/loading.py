@@ -73,9 +73,10 @@ def load_diffusers(
             low_cpu_mem_usage=is_accelerate_available() and not may_lack,
             **overrides,
         )
-    report["missing_keys"] = [key for key in report["missing_keys"] if not (may_lack and key.endswith(may_lack))]
+    lacking = set(report["missing_keys"])
+    report["missing_keys"] = [key for key in lacking if not (may_lack and key.endswith(may_lack))]
     check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
-    check_finite(f"{part} '{spec}'", model.state_dict())
+    check_finite(f"{part} '{spec}'", {key: value for key, value in model.state_dict().items() if key not in lacking})
     return model
 
 
