@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import itertools
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from pgpis.cli import USAGE_ERROR, VERBS, cache, evaluate, main, prepare
 from pgpis.cli.verbs import parse
 from pgpis.errors import PgpisError
+from pgpis.pipelines.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = {"bash", "json", "python", "text", "toml", "yaml", "csv"}
@@ -126,6 +128,9 @@ def _check_pgpis(words):
     module = VERBS[verb][0] if verb in VERBS else None
     if module in ("lightning", "predict") and not {"--help", "-h", "--print_config"} & set(words):
         words = [*words, "--print_config"]
+    pipeline = next((after for word, after in itertools.pairwise(words) if word == "--pipeline"), None)
+    if module == "predict" and "--config" not in words and pipeline not in (None, *SHIPPED):
+        words += ["--config", f"{'mcld' if 'mcld' in pipeline else 'fpdm'}.yaml"]  # an export is not there to be asked
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:

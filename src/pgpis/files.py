@@ -170,6 +170,14 @@ def file_name(name: str, suffix: str) -> str:
     return whole.encode()[: LONGEST_NAME - len(ending.encode())].decode("utf-8", "ignore") + ending
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file exists; false also for a name that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed job left half-written in a folder; call it with the folder locked."""
     for path in folder.glob(f"{TEMPORARY}*"):

@@ -16,7 +16,7 @@ from pgpis.data.pairs import Appearance, Edit, Pair, PairDataset
 from pgpis.data.pictures import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError, refuse_if_all_fail
-from pgpis.files import printable
+from pgpis.files import is_file, printable
 from pgpis.images import IMAGE_SUFFIXES
 from pgpis.keypoints import Frame
 from pgpis.uv_texture import parts_of
@@ -150,14 +150,14 @@ class FolderPairs(PairDataset):
         clothes = []
         for group, name in request.clothes:
             texture = self._appearance(self._picture(name)).texture
-            if texture is None or not texture.is_file():
+            if texture is None or not is_file(texture):
                 raise PgpisError(
                     f"clothes {group}={name}: no texture map {texture}", hint=self.on_missing.hint("texture")
                 )
             clothes.append((parts_of(group), texture))
         for what, path in () if identity is None else (("face", identity.face), ("texture", identity.texture)):
             droppable = what == "face" and self.on_missing.face == "drop"
-            if not droppable and (path is None or not path.is_file()):
+            if not droppable and (path is None or not is_file(path)):
                 raise PgpisError(
                     f"identity {request.identity}: no {WHAT[what]} {path}", hint=self.on_missing.hint(what)
                 )
@@ -231,7 +231,7 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     named = [path for path in shown if not path.is_dir()]
     files = [path for path in named if path.suffix.lower() in suffixes]
     others = [path for path in named if path.suffix.lower() not in suffixes]
-    if any(path.is_file() for path in files):
+    if any(is_file(path) for path in files):
         if left_out := [*folders, *others]:
             names = _first_names(left_out)
             log.warning("%s: %d files and folders are left out, %s: %s", folder, len(left_out), expected, names)

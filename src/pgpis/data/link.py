@@ -18,7 +18,7 @@ from pgpis.data.layouts.patn import HEADER as PATN_HEADER
 from pgpis.data.layouts.pcdm import UNIT
 from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError, locked, write_refusal, write_text
+from pgpis.files import UnwritableError, is_file, locked, write_refusal, write_text
 from pgpis.jobs import reason_of
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
@@ -100,7 +100,7 @@ def _link_picture(key: str, origins: Sequence[Layout], target: Layout) -> tuple[
         if origin is None:
             continue
         there = origin.path(key, kind)
-        if not there.is_file():
+        if not is_file(there):
             absent += [str(there)] if kind != "face" else []
             continue
         here = _place(target, key, kind).with_suffix(there.suffix)
@@ -148,7 +148,7 @@ def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout
     frame: Frame = UNIT if target.name == "pcdm" else DEEPFASHION_FRAME
     for key, points in known.items():
         path = target.path(key, "keypoints")
-        if not path.is_file():
+        if not is_file(path):
             write_text(path, "".join(f"{x:.18e} {y:.18e}\n" for x, y in points.to(frame).points))
     return reasons
 

@@ -19,6 +19,7 @@ from pgpis.conditions import read_face, read_iuv
 from pgpis.data.missing import WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import is_file
 from pgpis.images import IMAGE_SUFFIXES, read_image
 from pgpis.keypoint_files import read_keypoints
 from pgpis.keypoints import Frame, Keypoints
@@ -312,7 +313,7 @@ class PairDataset(ABC):
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""
         path = pair.file(origin)
-        if path is not None and path.is_file():
+        if path is not None and is_file(path):
             return path
         if getattr(self.on_missing, origin) == "drop":
             return None

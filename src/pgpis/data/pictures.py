@@ -11,7 +11,7 @@ from PIL import Image
 
 from pgpis.data.lmdb_reader import read_entry
 from pgpis.errors import PgpisError
-from pgpis.files import sha256_of
+from pgpis.files import is_file, sha256_of
 from pgpis.images import read_image, upright_rgb
 from pgpis.picture_files import decode
 
@@ -34,10 +34,7 @@ def read_picture(path: Path) -> Image.Image:
 
 def picture_exists(path: Path) -> bool:
     """Whether a file or an entry exists; false also for a name that no file system takes."""
-    try:
-        return path.is_file() if DATABASE not in path.parts else _entry(path) is not None
-    except OSError:
-        return False
+    return is_file(path) if DATABASE not in path.parts else _entry(path) is not None
 
 
 def picture_stamp(path: Path) -> tuple[int, int] | None:

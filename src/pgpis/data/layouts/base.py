@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
+from pgpis.files import is_file
 from pgpis.keypoints import Keypoints
 
 Split = Literal["train", "val", "test"]
@@ -49,7 +50,7 @@ class Layout(ABC):
     def find_list(cls, root: Path, split: Split) -> Path | None:
         """Return the list of a split, if there is one."""
         names = (root / name.format(split=split) for name in cls.list_names)
-        return next((path for path in names if path.is_file()), None)
+        return next((path for path in names if is_file(path)), None)
 
     @classmethod
     def found(cls, root: Path) -> bool:

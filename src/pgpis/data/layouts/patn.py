@@ -10,6 +10,7 @@ import numpy as np
 
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
 from pgpis.errors import PgpisError, refuse_if_all_fail
+from pgpis.files import is_file
 from pgpis.keypoints import MISSING, Frame, Keypoints
 from pgpis.plausibility import person_of
 
@@ -56,7 +57,7 @@ class PATNLayout(Layout):
     def table_path(self) -> Path:
         """The table of key points."""
         names = [self.root / name.format(split=self.split) for name in self.POINTS]
-        return next((path for path in names if path.is_file()), names[0])
+        return next((path for path in names if is_file(path)), names[0])
 
     def has(self, kind: Kind) -> bool:
         """Whether there are pictures, or a table of key points."""
@@ -77,10 +78,10 @@ class PATNLayout(Layout):
 
 def existing(path: Path) -> Path:
     """Return the file, or the one of the same name with another suffix of pictures, where that is there."""
-    if path.is_file():
+    if is_file(path):
         return path
     others = (path.with_suffix(suffix) for suffix in (".jpg", ".png", ".jpeg"))
-    return next((other for other in others if other.is_file()), path)
+    return next((other for other in others if is_file(other)), path)
 
 
 def read_points(path: Path) -> dict[str, dict[str, int]]:
