@@ -298,7 +298,7 @@ def test_a_batch_fails_picture_by_picture(photos, pictures, run):
 def test_a_texture_needs_a_map_of_the_pictures_size(photos, run, pictures):
     folder = photos.parent / "photos_densepose"
     folder.mkdir()
-    Image.new("RGB", (9, 9)).save(folder / "anna.png")
+    Image.new("RGB", (9, 9), (90, 90, 2)).save(folder / "anna.png")
     result = run(photos, "texture")
     assert result.made == {}
     assert result.of["anna.png", "texture"]["reason"] == "the picture is 48x64, its DensePose map 9x9"

@@ -84,7 +84,7 @@ class PrepareSettings:
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
         check_range("--person", self.person, 0, whole=True, optional=True)
         check_range("--batch-size", self.batch_size, 1, whole=True)
-        check_range("--pose-threshold", self.pose_threshold, 0, 1)
+        check_range("--pose-threshold", self.pose_threshold, 0)
         check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
     def tools(self, condition: Condition) -> str:
