@@ -277,8 +277,9 @@ def test_other_pictures_are_named_with_the_way_to_go(tmp_path, image, message):
 def test_pipelines_warn_once(caplog):
     """Who calls a pipeline may have trained it on other drawings."""
     with caplog.at_level(logging.WARNING, "pgpis"):
-        batch = prepare_pairs(NOISE, [NOISE, photograph()], {"pose_image": ImageSpec("pose", 8, 8)})
-        prepare_pairs(NOISE, drawing(), {"pose_image": ImageSpec("pose", 8, 8)})
+        specs, canvas = {"pose_image": ImageSpec("pose", 8, 8)}, (550, 375)
+        batch = prepare_pairs({"pose": [NOISE, photograph()]}, specs, canvas)
+        prepare_pairs({"pose": drawing()}, specs, canvas)
     assert len(batch["pose_image"]) == 2
     assert [record.getMessage().count("looks like a photograph") for record in caplog.records] == [1]
 

@@ -183,6 +183,6 @@ class ExportModel(Callback):
         assert isinstance(pl_module, PersonImageTask)
         if trainer.is_global_zero and not trainer.fast_dev_run:
             with torch.no_grad():
-                if not weights_are_finite(pl_module.state_dict()):
+                if not weights_are_finite(pl_module):
                     raise diverged(trainer, "the weights")
                 log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))

@@ -223,7 +223,7 @@ class PersonImageTask(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record which frozen weights the trained ones belong to; weights that are not finite are not saved."""
-        require_finite(self.trainer, "the weights", weights_are_finite(checkpoint["state_dict"]))
+        require_finite(self.trainer, "the weights", weights_are_finite(self))
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

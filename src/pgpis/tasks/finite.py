@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -30,9 +29,9 @@ def gradients_are_finite(module: LightningModule) -> bool:
     return not gradients or bool(torch.nn.utils.get_total_norm(gradients, math.inf).isfinite())
 
 
-def weights_are_finite(weights: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether all weights of a state dict are finite."""
-    return all(bool(value.isfinite().all()) for value in weights.values() if value.is_floating_point())
+def weights_are_finite(module: LightningModule) -> bool:
+    """Return whether what is trained is finite; a buffer may be anything before training has set it."""
+    return all(bool(value.isfinite().all()) for value in module.parameters() if value.requires_grad)
 
 
 def require_finite(trainer: Trainer, what: str, is_finite: bool) -> None:
