@@ -1,5 +1,7 @@
 """What the command answers before any heavy import, and how it tells errors."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -125,3 +127,15 @@ def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsy
     assert main(["data", "check", str(root)]) == 1
     assert lost.name in (tmp_path / "data-problems.txt").read_text()
     assert lost.stem in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.ENOSPC])
+def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypatch, capsys):
+    def fail(_verb, _words):
+        raise OSError(code, os.strerror(code), "out/a.png")
+
+    monkeypatch.setattr("pgpis.cli.configs.run", fail)
+    assert main(["configs"]) == 2
+    message = capsys.readouterr().err
+    assert f"cannot write out/a.png: {os.strerror(code)}" in message
+    assert "hint:" in message

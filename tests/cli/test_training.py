@@ -243,7 +243,8 @@ def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):
     entries = ", ".join(
         f"{{class_path: {name}, init_args: {{save_dir: {tmp_path}, name: {name}}}}}" for name in loggers
     )
-    words = ["--trainer.max_steps=1", "--trainer.limit_train_batches=1", "--trainer.log_every_n_steps=1"]
+    words = ["--trainer.max_steps=-1", "--trainer.max_epochs=1", "--data.train.init_args.max_pairs=2"]
+    words += ["--trainer.log_every_n_steps=1"]
     assert main(tiny("fit", f"--trainer.logger=[{entries}]", *words)) == 0
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -463,12 +463,14 @@ def quietly(main: Callable[[list[str]], int], words: list[str]) -> str:
             code = int(error.code or 0)
     message = err.getvalue()
     assert code in (0, 1, 2), f"exit {code}: {words}"
-    assert "--debug for the traceback" not in message, f"{words}: {message[-300:]}"
+    assert "--debug for the traceback" not in message, f"{message[-300:]}: {words}"
     assert code == 0 or message.strip(), f"exit {code} without a word: {words}"
     return "read" if code == 0 else "refused"
 
 
 def _recipes(folder: Path) -> dict[str, Any]:
+    import pgpis.cli.lightning  # noqa: F401  what it takes to import is no time of an input
+
     configs = Path(__file__).parents[2] / "configs"
     return {
         "folder": folder,
@@ -515,6 +517,12 @@ NUMBERS = (
     "--",
     "2**3",
 )
+
+
+def _commands(folder: Path) -> Path:
+    import pgpis.cli.lightning  # noqa: F401  as above
+
+    return folder
 
 
 def _command(rng: Random, state: Path) -> Callable[[], str]:
@@ -646,7 +654,7 @@ KINDS = {
     "bundles": Kind(150, _pipeline, _bundle),
     "pipelines": Kind(150, _pipeline, _pipeline_folder),
     "recipes": Kind(80, _recipes, _recipe),
-    "commands": Kind(120, lambda folder: folder, _command),
+    "commands": Kind(120, _commands, _command),
     "outputs": Kind(50, _outputs, _output),
     "databases": Kind(150, _databases, _database),
 }

@@ -69,7 +69,7 @@ def disturb(name: str, job: Job, folder: Path, kills: int, rng: random.Random) -
         for _ in range(6):  # then it is left alone
             process = start_job(job, out)
             try:
-                process.wait(timeout=length * rng.uniform(0.3, 1.0) if done < kills else None)
+                process.wait(timeout=length * rng.uniform(0.15, 0.75) if done < kills else None)
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)

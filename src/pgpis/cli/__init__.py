@@ -107,10 +107,12 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
 def _user_error(error: BaseException | None) -> PgpisError | None:
     """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, PgpisError):
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)):
             from pgpis.files import write_refusal  # no other answer needs it
 
-            return write_refusal(Path(error.filename or "the files of this run"), error)
+            refusal = write_refusal(Path(os.fsdecode(error.filename or "the files of this run")), error)
+            if refusal is not None:
+                return refusal
         error = error.__cause__ or error.__context__
     return error
 

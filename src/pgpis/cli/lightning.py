@@ -138,6 +138,8 @@ class PGPISCLI(LightningCLI):
         """Run a verb; nobody else writes to its folder meanwhile, and signals wait for the end of a training step."""
         root = Path(self.trainer.default_root_dir)
         folder = {"fit": root, "test": root / "test", "predict": root}.get(subcommand)
+        if (root / "config.yaml").is_dir():  # jsonargparse would tell it as an error of its own
+            raise PgpisError(f"cannot write {root / 'config.yaml'}: a folder is in the place of the file")
         with ExitStack() as stack:
             if folder is not None and self.trainer.is_global_zero:
                 stack.enter_context(locked(folder))
