@@ -125,6 +125,8 @@ class PairDataset(ABC):
         on_missing: What happens where a face, texture or DensePose map does not exist.
     """
 
+    frames_per_second = 25.0
+    """Of the videos whose frames :meth:`sequences` gives."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
 
@@ -203,9 +205,6 @@ class PairDataset(ABC):
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    frames_per_second = 25.0
-    """Of the videos whose frames :meth:`sequences` gives."""
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of everything that is read for one pair but its target; empty where a part cannot be read.

@@ -34,7 +34,7 @@ class PredictionRecord:
     pose: str
     """File that the pose was read from."""
     seed: int | None
-    """Seed of the picture's noise; depends only on ``--seed`` and the pair."""
+    """Seed of the picture's noise; depends only on ``--seed`` and ``Pair.noise_name``."""
     status: str
     """``done`` or the reason of the failure."""
     seconds: float

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.images import read_image, save_image
+from pgpis.images import read_image, save_image, tile
 
 ROWS = 60
 TILE_HEIGHT = 192
@@ -39,18 +39,13 @@ def draw_contact_sheet(rows: Sequence[Sequence[Path]], path: Path) -> None:
 def _strip(row: Sequence[Path]) -> Image.Image:
     source, pose, *results = (_read(path) for path in row)
     pose = pose.resize(results[0].size)  # as it was drawn for them, whatever its canvas
-    tiles = [_tile(picture) for picture in (source, pose, *results)]
-    strip = Image.new("RGB", (sum(tile.width + GAP for tile in tiles), TILE_HEIGHT), "white")
+    tiles = [tile(picture, TILE_HEIGHT, WIDEST) for picture in (source, pose, *results)]
+    strip = Image.new("RGB", (sum(picture.width + GAP for picture in tiles), TILE_HEIGHT), "white")
     left = 0
-    for tile in tiles:
-        strip.paste(tile, (left, 0))
-        left += tile.width + GAP
+    for picture in tiles:
+        strip.paste(picture, (left, 0))
+        left += picture.width + GAP
     return strip
-
-
-def _tile(picture: Image.Image) -> Image.Image:
-    width = min(max(1, picture.width * TILE_HEIGHT // picture.height), WIDEST)
-    return picture.resize((width, TILE_HEIGHT))
 
 
 def _read(path: Path) -> Image.Image:
