@@ -32,7 +32,7 @@ test: setup ## run all tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-parity: setup ## compare with outputs of the official code (PGPIS_PARITY names the folder)
-	PGPIS_PARITY=$${PGPIS_PARITY:-../shared/parity} $(BIN)/pytest tests/parity tests/test_uv_texture.py
+	PGPIS_PARITY=$${PGPIS_PARITY:-../shared/parity} $(BIN)/pytest tests/parity tests/pictures/test_uv_texture.py
 
 lint: setup ## check style
 	$(BIN)/ruff format --check .

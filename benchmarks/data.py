@@ -21,8 +21,8 @@ from pgpis.data import DeepFashion, PairTransform
 from pgpis.data.cache import CacheWriter, FeatureCache, FeatureKey, feature_key, files_of, variants_of
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION
-from pgpis.models.fpdm import image_specs
-from pgpis.models.mcld import MCLDConditioner
+from pgpis.methods.fpdm.conditioner import image_specs
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.synth.dataset import DatasetOptions, make_dataset
 
 FEATURES = {

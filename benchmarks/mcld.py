@@ -19,11 +19,11 @@ from collections.abc import Iterator
 import torch
 from diffusers import UNet2DConditionModel
 
-from pgpis.losses import focal_loss
+from pgpis.denoiser.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
+from pgpis.methods.mcld.conditioner import EncodedFoci, FocalPorts, MCLDConditioner, denoise_focal
+from pgpis.methods.mcld.losses import focal_loss
+from pgpis.methods.mcld.reference import ReferenceBank, ReferenceNet
 from pgpis.models import build_scheduler
-from pgpis.models.mcld import EncodedFoci, FocalPorts, MCLDConditioner, denoise_focal
-from pgpis.models.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
-from pgpis.models.reference import ReferenceBank, ReferenceNet
 
 SCALE = 3.5
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}

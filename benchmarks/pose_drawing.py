@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.drawing import POINT_RADIUS, STICK_WIDTH, colors_of, draw_pose, limbs_of
-from pgpis.keypoints import POINT_COUNTS, Frame, Keypoints, Skeleton
+from pgpis.pictures.drawing import POINT_RADIUS, STICK_WIDTH, colors_of, draw_pose, limbs_of
+from pgpis.pictures.keypoints import POINT_COUNTS, Frame, Keypoints, Skeleton
 
 CASES: tuple[tuple[Skeleton, int, int], ...] = (("body18", 1101, 750), ("wholebody133", 1080, 1920))
 

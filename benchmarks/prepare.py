@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from pgpis.errors import PgpisError
+from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image, surface_of
 from pgpis.preprocess.densepose.detector import choose_people, pool_boxes
 from pgpis.preprocess.densepose.model import normalise, resize_input
@@ -28,7 +29,6 @@ from pgpis.preprocess.settings import PrepareSettings
 from pgpis.preprocess.tools import face_encoder, pose_estimator
 from pgpis.synth.render import draw
 from pgpis.synth.sampling import views_of
-from pgpis.uv_texture import TextureMapper
 
 DEEPFASHION = 52_712
 H200_SPEEDUP = 60.0

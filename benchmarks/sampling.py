@@ -16,8 +16,11 @@ from collections.abc import Iterator
 
 import torch
 
-from pgpis.diffusion import guide_three_branches, guide_two_branches
-from pgpis.models import KeyValueCache, Ports, PoseUNet, build_scheduler, build_unet, denoise
+from pgpis.denoiser import KeyValueCache, PoseUNet
+from pgpis.denoiser.building import build_unet
+from pgpis.denoiser.diffusion import guide_three_branches, guide_two_branches
+from pgpis.methods.fpdm import Ports, denoise
+from pgpis.models import build_scheduler
 
 SCALE = 2.0
 TOKENS = 1297

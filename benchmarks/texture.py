@@ -15,9 +15,18 @@ import time
 import cv2
 import numpy as np
 
+from pgpis.pictures.uv_texture import (
+    CHART_SIZE,
+    INPAINT_RADIUS,
+    PARTS,
+    REACH,
+    TEXTURE_SIZE,
+    Bytes,
+    TextureMapper,
+    _converter,
+)
 from pgpis.synth.render import draw
 from pgpis.synth.sampling import views_of
-from pgpis.uv_texture import CHART_SIZE, INPAINT_RADIUS, PARTS, REACH, TEXTURE_SIZE, Bytes, TextureMapper, _converter
 
 
 def published(image: Bytes, iuv: Bytes, masks: np.ndarray) -> Bytes:

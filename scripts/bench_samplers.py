@@ -21,10 +21,10 @@ import torch
 from bench_synth import MODELS, OwnEncoder, batches, dataset, load_task, token_distance
 from pgpis.batch import PairBatch
 from pgpis.files import replacing, write_text
-from pgpis.images import tensor_to_images
 from pgpis.jobs import meter
 from pgpis.metrics import PSNR, SSIM, to_uint8
 from pgpis.models.factory import build_scheduler
+from pgpis.pictures.images import tensor_to_images
 from pgpis.tasks.diffusion import DiffusionTask
 
 SAMPLERS: Mapping[str, dict[str, Any]] = {

@@ -40,12 +40,12 @@ from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import write_text
-from pgpis.images import image_to_tensor, read_image, resize, save_image, tensor_to_images
 from pgpis.jobs import meter
-from pgpis.keypoints import Keypoints
+from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.models.encoders import encode_tokens
-from pgpis.pipelines import FPDMPipeline
+from pgpis.pictures.images import image_to_tensor, read_image, resize, save_image, tensor_to_images
+from pgpis.pictures.keypoints import Keypoints
 from pgpis.pipelines.bundle import load_bundle
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.tasks.diffusion import DiffusionTask

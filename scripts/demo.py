@@ -29,8 +29,8 @@ from pgpis.data import DeepFashion, Pair
 from pgpis.evaluate.baselines import iuv_of, warp
 from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.files import write_text
-from pgpis.images import read_image, save_image
 from pgpis.metrics import PSNR, SSIM
+from pgpis.pictures.images import read_image, save_image
 from pgpis.synth.edit import with_identity, with_outfit
 from pgpis.synth.manifest import Entry, read_manifest
 from pgpis.synth.render import Picture, draw

@@ -29,11 +29,11 @@ import torch
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import iuv_of
-from pgpis.images import read_image
 from pgpis.jobs import meter
+from pgpis.pictures.images import read_image
+from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
 from pgpis.synth.files import write_image
-from pgpis.uv_texture import TextureMapper
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pgpis.images import read_image, resize
+from pgpis.pictures.images import read_image, resize
 
 REPOSITORY = Path(__file__).parents[1]
 

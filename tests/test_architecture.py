@@ -9,30 +9,27 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {
-    "arrays", "batch", "checkpoints", "colour_profiles", "conditions", "diffusion", "drawing", "errors", "files",
-    "images", "interrupts", "jobs", "keypoint_files", "keypoints", "lazy", "losses", "markup", "picture_files",
-    "plausibility", "retarget", "unpickle", "uv_texture", "videos", "weight_files", "weights",
-}  # fmt: skip
+LEAVES = {"aliases", "batch", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle", "weight_files"}
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
     "metrics": LEAVES,
     "data": LEAVES,
     "synth": LEAVES,
-    "preprocess": LEAVES | {"data"},
-    "convert": LEAVES | {"models", "pipelines"},
-    "pipelines": LEAVES | {"models"},
     "predictions": LEAVES,
-    "tasks": LEAVES | {"models", "pipelines", "metrics", "predictions"},
+    "preprocess": LEAVES | {"data"},
+    "denoiser": LEAVES | {"methods", "models"},
+    "pipelines": LEAVES | {"denoiser", "models"},
+    "convert": LEAVES | {"denoiser", "models"},
+    "tasks": LEAVES | {"denoiser", "models", "pipelines", "metrics", "predictions"},
+    "methods": LEAVES | {"convert", "denoiser", "models", "pipelines", "metrics", "tasks"},
     "evaluate": LEAVES | {"data", "metrics", "preprocess", "synth"},
-    "callbacks": LEAVES | {"predictions", "tasks"},
     "cli": LEAVES
     | {
-        "callbacks",
         "convert",
         "data",
         "evaluate",
+        "methods",
         "metrics",
         "models",
         "pipelines",

@@ -17,8 +17,8 @@ from markdown.extensions.toc import slugify
 from PIL import Image
 
 from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_command, commands, pages
-from pgpis import arrays, keypoint_files, picture_files, videos
 from pgpis.models import foreign
+from pgpis.pictures import arrays, keypoint_files, picture_files, videos
 from pgpis.unpickle import Budget, machine
 from pgpis.weight_files import archive, download
 

@@ -7,15 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pgpis.models import (
-    FPDMConditioner,
-    FusionEmbedder,
-    build_scheduler,
-    build_unet,
-    build_vae,
-    build_vision_encoder,
-)
-from pgpis.pipelines import FPDMPipeline
+from pgpis.denoiser.building import build_unet
+from pgpis.methods.fpdm import FPDMConditioner, FPDMPipeline, FusionEmbedder
+from pgpis.models import build_scheduler, build_vae, build_vision_encoder
 
 CLIP = {
     "model_type": "clip_vision_model",

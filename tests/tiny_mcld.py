@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.methods.mcld import MCLDPipeline
+from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder
-from pgpis.models.mcld import MCLDConditioner
-from pgpis.models.multifocal import MultiFocalUNet
-from pgpis.models.reference import ReferenceNet
-from pgpis.pipelines import MCLDPipeline
 from tiny_fpdm import CLIP, HEIGHT, POSE_HIDDEN_CHANNELS, UNET, VAE, WIDTH
 
 SCHEDULER = {

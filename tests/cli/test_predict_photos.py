@@ -13,8 +13,8 @@ from PIL import Image
 
 import tiny_models
 from pgpis.cli import main
-from pgpis.keypoint_files import read_keypoints
-from pgpis.videos import FrameFiles, write_video
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.videos import FrameFiles, write_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 
 from pgpis.cli import main
 from pgpis.files import locked
-from pgpis.tasks import FPDMTask
+from pgpis.methods.fpdm import FPDMTask
 
 ONE = ["--trainer.max_steps=1", "--data.val=null"]
 EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"

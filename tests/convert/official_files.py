@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from pgpis.pipelines import FPDMPipeline
+from pgpis.methods.fpdm import FPDMPipeline
 from tiny_fpdm import CLIP, DINO, UNET, VAE
 
 HEADS = "num_attention_heads"

@@ -8,10 +8,10 @@ from official_files import CONFIG, official_state, save_lightning
 from safetensors.torch import save_file
 
 from pgpis.cli import main
-from pgpis.convert import convert_fpdm, map_official_keys
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm import FPDMPipeline, convert_fpdm
+from pgpis.methods.fpdm.convert import map_official_keys
 from pgpis.models import build_vae
-from pgpis.pipelines import FPDMPipeline
 from tiny_fpdm import CLIP, UNET, VAE, random_batch, tiny_pipeline
 
 
@@ -67,7 +67,7 @@ def test_report_lists_every_tensor(official, tmp_path):
 
 
 def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(official, tmp_path):
-    from pgpis.weights import weights_hash
+    from pgpis.models.weights import weights_hash
 
     convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
     pipeline = load(tmp_path / "out")

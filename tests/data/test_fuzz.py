@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.conditions import read_face, read_iuv
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule
 from pgpis.data.layouts.patn import read_points
 from pgpis.data.link import link_layout
 from pgpis.data.phoenix import read_corpus
 from pgpis.errors import PgpisError
-from pgpis.images import read_image
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Keypoints
+from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.images import read_image
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 
 def mutate(data, rng):

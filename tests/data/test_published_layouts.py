@@ -15,7 +15,7 @@ from pgpis.data.layouts import LAYOUTS
 from pgpis.data.layouts.patn import read_points
 from pgpis.data.link import link_layout
 from pgpis.errors import PgpisError
-from pgpis.keypoints import Frame
+from pgpis.pictures.keypoints import Frame
 
 OTHERS = ["mcld", "patn", "nted", "pcdm"]
 

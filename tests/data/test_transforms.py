@@ -6,8 +6,8 @@ from PIL import Image
 from pgpis.batch import ImageSpec
 from pgpis.data import Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, sample_generator
 from pgpis.errors import PgpisError
-from pgpis.images import image_to_tensor, resize
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.images import image_to_tensor, resize
+from pgpis.pictures.keypoints import Frame, Keypoints
 
 
 @pytest.fixture

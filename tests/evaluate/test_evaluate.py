@@ -29,8 +29,8 @@ from pgpis.evaluate.published import PUBLISHED
 from pgpis.evaluate.reference import list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
-from pgpis.keypoints import Frame, Keypoints
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops
+from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.weight_files import CATALOGUE
 

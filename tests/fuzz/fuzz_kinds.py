@@ -153,8 +153,8 @@ def _pictures(folder: Path) -> dict[str, Any]:
 
 
 def _picture(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.conditions import read_iuv
-    from pgpis.images import read_image, save_image
+    from pgpis.pictures.conditions import read_iuv
+    from pgpis.pictures.images import read_image, save_image
 
     folder: Path = state["folder"]
     content = rng.choice(state["bombs"]) if rng.random() < 0.1 else rng.choice(state["files"])
@@ -287,7 +287,7 @@ def _pipeline(folder: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> None:
-    from pgpis.pipelines import FPDMPipeline
+    from pgpis.methods.fpdm import FPDMPipeline
     from pgpis.tasks.diffusion import load_pipeline
 
     load_pipeline(FPDMPipeline, str(path), "pgpis convert fpdm")
@@ -381,7 +381,7 @@ def _checkpoint(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
     path = state["folder"] / "hostile.ckpt"
     path.write_bytes(content)
     if rng.random() < 0.5:
-        from pgpis.checkpoints import read_checkpoint
+        from pgpis.tasks.checkpoints import read_checkpoint
 
         def feed() -> None:
             read_checkpoint(path)
@@ -439,7 +439,7 @@ def _arrays(folder: Path) -> dict[str, Any]:
 
 
 def _array(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.conditions import read_face
+    from pgpis.pictures.conditions import read_face
 
     path = state["folder"] / "hostile.npy"
     content = rng.choice(state["contents"])

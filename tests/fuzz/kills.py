@@ -122,7 +122,7 @@ def make_jobs(folder: Path) -> dict[str, Job]:
         "trainer:\n  max_steps: 40\n  limit_val_batches: 1\n  callbacks:\n"
         "    - class_path: ModelCheckpoint\n"
         "      init_args: {save_last: true, every_n_train_steps: 1, save_top_k: 1, monitor: null}\n"
-        "    - {class_path: pgpis.callbacks.ExportModel}\n"
+        "    - {class_path: pgpis.tasks.callbacks.ExportModel}\n"
     )
 
     def fit(out: Path) -> list[str]:

@@ -6,8 +6,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pgpis.errors import PgpisError
-from pgpis.images import tensor_to_images
 from pgpis.metrics import PSNR, SSIM, to_uint8
+from pgpis.pictures.images import tensor_to_images
 
 
 def pairs(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,9 @@ from official_configs import known_fields
 from transformers import CLIPVisionConfig, Dinov2Config
 
 from parity_files import REPOSITORY, Recorded, enlarged, names, read_weights, recipe_tensor, require_parity_root, signed
-from pgpis.models import FPDMConditioner, FusionEmbedder, PoseUNet, load_vision_encoder
+from pgpis.denoiser import PoseUNet
+from pgpis.methods.fpdm import FPDMConditioner, FusionEmbedder
+from pgpis.models import load_vision_encoder
 from pgpis.models.encoders import VisionEncoder, normalize_pictures, set_position_interpolation
 
 STORED_WEIGHTS = "state_dict.fp16.safetensors"

@@ -13,11 +13,11 @@ from official_configs import known_fields
 from transformers import CLIPVisionConfig
 
 from parity_files import Recorded, read_weights
+from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.methods.mcld import MCLDPipeline
+from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.models import load_vision_encoder
-from pgpis.models.mcld import MCLDConditioner
-from pgpis.models.multifocal import MultiFocalUNet
-from pgpis.models.reference import ReferenceNet
-from pgpis.pipelines import MCLDPipeline
 
 
 @dataclass(frozen=True)

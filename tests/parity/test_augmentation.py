@@ -8,8 +8,8 @@ from PIL import Image
 
 from parity_files import Recorded
 from pgpis.data.transforms import augment
-from pgpis.drawing import draw_pose
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.keypoints import Frame, Keypoints
 
 pytestmark = pytest.mark.parity
 

@@ -14,10 +14,11 @@ import torch
 from diffusers import DDPMScheduler
 
 from parity_files import Recorded, names
-from pgpis.convert import architecture, assemble, convert_fpdm, map_official_keys, read_checkpoint
+from pgpis.convert import architecture, read_checkpoint
 from pgpis.convert.report import ConversionReport
+from pgpis.methods.fpdm import FPDMPipeline, assemble, convert_fpdm
+from pgpis.methods.fpdm.convert import map_official_keys
 from pgpis.models import load_vision_encoder
-from pgpis.pipelines import FPDMPipeline
 
 pytestmark = pytest.mark.parity
 

@@ -11,8 +11,8 @@ from official_mcld import last_attention, load_official_pipeline
 
 from parity_files import Recorded
 from pgpis.cli import main
-from pgpis.convert.mcld import SCHEDULER, TAIL
-from pgpis.pipelines import MCLDPipeline
+from pgpis.methods.mcld import MCLDPipeline
+from pgpis.methods.mcld.convert import SCHEDULER, TAIL
 
 pytestmark = pytest.mark.parity
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from parity_files import Recorded, close, names
-from pgpis.images import tensor_to_images
-from pgpis.pipelines import FPDMPipeline
+from pgpis.methods.fpdm import FPDMPipeline
+from pgpis.pictures.images import tensor_to_images
 
 pytestmark = pytest.mark.parity
 
@@ -55,7 +55,7 @@ def test_steps(pipeline, official_batch, official_noise, run, branches, cache):
     if branches == "three":
         if run["guidance_scale"] <= 1:
             pytest.skip("without guidance there is one branch")
-        official_noise.setattr("pgpis.pipelines.fpdm.guidance_branches", lambda *_, **__: 3)
+        official_noise.setattr("pgpis.methods.fpdm.pipeline.guidance_branches", lambda *_, **__: 3)
     official = run["tensors"]
     rows = len(official["init_noise"])
     pairs = rows // run["num_images_per_prompt"]

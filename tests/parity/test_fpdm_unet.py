@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from parity_files import TOLERANCES, close
-from pgpis.diffusion import add_noise, velocity
-from pgpis.models import EncodedPair, KeepMasks, Ports, denoise, encode_pair
+from pgpis.denoiser.diffusion import add_noise, velocity
+from pgpis.methods.fpdm import EncodedPair, KeepMasks, Ports, denoise, encode_pair
 
 pytestmark = pytest.mark.parity
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from parity_files import TOLERANCES, close
-from pgpis.losses import FusionLoss, fusion_loss
+from pgpis.methods.fpdm.losses import FusionLoss, fusion_loss
 from pgpis.models import encode_pictures
 
 pytestmark = pytest.mark.parity

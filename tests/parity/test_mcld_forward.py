@@ -7,7 +7,7 @@ import torch
 from official_mcld import OfficialMCLD, load_official_mcld
 
 from parity_files import TOLERANCES, close, enlarged, signed
-from pgpis.models.mcld import EncodedFoci, FocalPorts, denoise_focal
+from pgpis.methods.mcld.conditioner import EncodedFoci, FocalPorts, denoise_focal
 
 pytestmark = pytest.mark.parity
 

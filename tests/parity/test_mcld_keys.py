@@ -8,10 +8,10 @@ from official_mcld import last_attention
 
 from parity_files import Recorded
 from pgpis.convert import architecture
-from pgpis.convert.mcld import HEADS
-from pgpis.models.mcld import MCLDConditioner
-from pgpis.models.multifocal import MultiFocalUNet
-from pgpis.models.reference import ReferenceNet
+from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.convert import HEADS
+from pgpis.methods.mcld.reference import ReferenceNet
 
 pytestmark = pytest.mark.parity
 

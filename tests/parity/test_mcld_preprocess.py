@@ -14,7 +14,7 @@ import parity_files
 from parity_files import TOLERANCES, Recorded, close, strided
 from pgpis.batch import ImageSpec
 from pgpis.data import DeepFashion, OnMissing, PairTransform
-from pgpis.models.mcld import MCLDConditioner
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 
 pytestmark = pytest.mark.parity
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from parity_files import Recorded, close, enlarged, names, with_number
 from pgpis.batch import ImageSpec
-from pgpis.images import fit_images
+from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.models.encoders import encode_pictures, normalize_pictures
-from pgpis.models.reference import ReferenceNet
+from pgpis.pictures.images import fit_images
 
 pytestmark = pytest.mark.parity
 

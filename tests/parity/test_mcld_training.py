@@ -6,9 +6,9 @@ from official_mcld import load_official_mcld, load_official_pipeline
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from parity_files import TOLERANCES, enlarged, signed, with_number
-from pgpis.losses import face_region, focal_loss, min_snr_weights
-from pgpis.tasks import MCLDTask
-from pgpis.tasks.mcld import NOISE, read_clip_std
+from pgpis.methods.mcld import MCLDTask
+from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
+from pgpis.methods.mcld.task import NOISE, read_clip_std
 
 pytestmark = pytest.mark.parity
 
@@ -84,10 +84,10 @@ def test_the_whole_step(official, task, batch, branch, monkeypatch):
         latents = iter([of("latents")[:, :, 0], of("ref_image_latents")])
         monkeypatch.setattr(task, "_latents", lambda *_: next(latents))
     keeps = iter([torch.full((count,), branch != "uncond"), torch.full((count,), branch == "cond")])
-    monkeypatch.setattr("pgpis.tasks.mcld.torch.randn", lambda *_, **__: next(draws))
-    monkeypatch.setattr("pgpis.tasks.mcld.keep_mask", lambda *_, **__: next(keeps))
-    monkeypatch.setattr("pgpis.tasks.mcld.offset_noise", lambda *_: of("noise")[:, :, 0])
-    monkeypatch.setattr("pgpis.tasks.mcld.sample_timesteps", lambda *_: of("timesteps"))
+    monkeypatch.setattr("pgpis.methods.mcld.task.torch.randn", lambda *_, **__: next(draws))
+    monkeypatch.setattr("pgpis.methods.mcld.task.keep_mask", lambda *_, **__: next(keeps))
+    monkeypatch.setattr("pgpis.methods.mcld.task.offset_noise", lambda *_: of("noise")[:, :, 0])
+    monkeypatch.setattr("pgpis.methods.mcld.task.sample_timesteps", lambda *_: of("timesteps"))
     plain = type(task.reference_net).bank
     monkeypatch.setattr(  # the official bank is rounded
         type(task.reference_net),

@@ -11,9 +11,9 @@ from PIL import Image
 from parity_files import TOLERANCES, Recorded, close, strided
 from pgpis.batch import ImageSpec
 from pgpis.data import DeepFashion, PairTransform
-from pgpis.drawing import BODY18_COLORS, BODY18_LIMBS, colors_of, draw_pose, limbs_of
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.drawing import BODY18_COLORS, BODY18_LIMBS, colors_of, draw_pose, limbs_of
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 
 pytestmark = pytest.mark.parity
 

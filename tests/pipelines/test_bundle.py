@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from pgpis.cli.recipes import PACKAGED
 from pgpis.errors import PgpisError
-from pgpis.pipelines import FPDMPipeline
+from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.pipelines.bundle import MARK, SHIPPED, VERSION, load_bundle, pack, read_card, read_index
 from tiny_fpdm import tiny_pipeline
 

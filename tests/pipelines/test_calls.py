@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from pgpis.errors import NotFiniteError, PgpisError
-from pgpis.pipelines import FPDMPipeline, MCLDPipeline
+from pgpis.methods.fpdm import FPDMPipeline
+from pgpis.methods.mcld import MCLDPipeline
 from tiny_fpdm import HEIGHT, WIDTH, tiny_pipeline
 from tiny_mcld import tiny_mcld
 

@@ -10,10 +10,11 @@ import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, SchedulerMixin
 from safetensors.torch import save_file
 
+from pgpis.denoiser.building import build_unet
 from pgpis.errors import PgpisError
-from pgpis.models import build_unet, build_vae, build_vision_encoder
-from pgpis.models.fusion import load_fusion_embedder
-from pgpis.pipelines import FPDMPipeline
+from pgpis.methods.fpdm import FPDMPipeline
+from pgpis.methods.fpdm.prior import load_fusion_embedder
+from pgpis.models import build_vae, build_vision_encoder
 from pgpis.pipelines.bundle import load_bundle, pack
 from pgpis.tasks.diffusion import load_pipeline
 from tiny_fpdm import tiny_pipeline
@@ -70,8 +71,8 @@ INDEXES = {
     "a class that chooses": ({"source_encoder": ["transformers", "AutoModel"]}, "does not load"),
     "a module of a library": ({"source_encoder": ["transformers", "pipelines"]}, "does not load"),
     "a function of a library": ({"unet": ["diffusers.utils", "get_class_from_dynamic_module"]}, "does not load"),
-    "another kind of part": ({"vae": ["pgpis.models.unet", "PoseUNet"]}, "does not load"),
-    "a private name": ({"unet": ["pgpis.models.unet", "__builtins__"]}, "does not load"),
+    "another kind of part": ({"vae": ["pgpis.denoiser.unet", "PoseUNet"]}, "does not load"),
+    "a private name": ({"unet": ["pgpis.denoiser.unet", "__builtins__"]}, "does not load"),
     "three words": ({"unet": ["a", "b", "c"]}, "expected a library and a class"),
     "one word": ({"unet": "ab"}, "expected a library and a class"),
     "a mapping": ({"unet": {"diffusers": "UNet2DConditionModel"}}, "expected a library and a class"),

@@ -166,7 +166,7 @@ CALLS = [
     ("numpy", "dtype.__init__", "f4"),
     ("torch", "load", "hostile.npy"),
     ("collections", "OrderedDict.fromkeys", "marker"),
-    ("pgpis.images", "write_text", "marker"),
+    ("pgpis.pictures.images", "write_text", "marker"),
 ]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pgpis.errors import PgpisError
-from pgpis.keypoint_files import read_keypoints, write_keypoints
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.keypoint_files import read_keypoints, write_keypoints
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 from pgpis.preprocess.pose import RTMPoseEstimator
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.weight_files import CATALOGUE

@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from pgpis.cli import main
-from pgpis.conditions import read_face, read_iuv
 from pgpis.data import DeepFashion
 from pgpis.data.link import link_layout
 from pgpis.data.names import tree_to_flat
 from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
-from pgpis.images import read_image
-from pgpis.keypoint_files import read_keypoints
+from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.images import read_image
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess import cluster, stages
 from pgpis.preprocess.face import Face
 from pgpis.preprocess.pictures import find_pictures
@@ -26,7 +27,6 @@ from pgpis.preprocess.settings import Outcome, PictureFiles
 from pgpis.preprocess.stages import is_valid
 from pgpis.synth.identity import face_code
 from pgpis.synth.manifest import read_manifest
-from pgpis.uv_texture import TextureMapper
 from pgpis.weight_files import CATALOGUE
 from tiny_models import densepose_state, write_densepose, write_detector, write_insightface, write_pose
 

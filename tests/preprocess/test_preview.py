@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.arrays import write_array
-from pgpis.keypoint_files import write_keypoints
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.arrays import write_array
+from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.pictures import find_pictures
 from pgpis.preprocess.preview import part_colours, write_previews
 from pgpis.preprocess.record import Record

@@ -20,11 +20,11 @@ from pgpis.cli import main
 from pgpis.data import DeepFashion, FolderPairs
 from pgpis.data.check import check_root
 from pgpis.data.names import flat_to_tree, tree_to_flat
-from pgpis.drawing import draw_pose
 from pgpis.errors import PgpisError
 from pgpis.files import LOCK
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Frame
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Frame
 from pgpis.synth import deepfashion, phoenix
 from pgpis.synth.dataset import DatasetOptions, Unit, make_dataset, make_unit, record_path
 from pgpis.synth.identity import face_code

@@ -11,8 +11,8 @@ from PIL import Image
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Frame
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Frame
 from pgpis.synth import triples
 from pgpis.synth.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
 from pgpis.synth.files import json_line

@@ -9,9 +9,9 @@ from torch import nn
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
-from pgpis.tasks import FusionPriorTask
+from pgpis.methods.fpdm import FusionPriorTask
+from pgpis.models.weights import weights_hash
 from pgpis.tasks.base import PersonImageTask, stable_seed
-from pgpis.weights import weights_hash
 
 
 class Task(PersonImageTask):

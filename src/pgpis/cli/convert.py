@@ -45,7 +45,8 @@ def parser() -> ArgumentParser:
 def run(_verb: str, words: Sequence[str]) -> int:
     """Run ``pgpis convert fpdm`` or ``pgpis convert mcld``."""
     options = parse(parser(), words)
-    from pgpis.convert import convert_fpdm, convert_mcld  # loads torch
+    from pgpis.methods.fpdm import convert_fpdm
+    from pgpis.methods.mcld import convert_mcld
 
     if words[0] == "mcld":
         report = convert_mcld(

@@ -20,10 +20,10 @@ from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-import pgpis.tasks  # noqa: F401  registers the short class names
+import pgpis.methods.fpdm.prior_task
+import pgpis.methods.fpdm.task
+import pgpis.methods.mcld.task  # noqa: F401  registers the short class names
 from pgpis.batch import InputSpecs
-from pgpis.callbacks import PredictionWriter, ProgressBar, StopOnSignal
-from pgpis.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.precision import use_half_weights
@@ -34,10 +34,12 @@ from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import file_name, locked, remove_unfinished
 from pgpis.interrupts import held
+from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions import DONE
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
+from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
+from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.tasks.diffusion import DiffusionTask
-from pgpis.videos import FrameFiles, write_video
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pgpis.data.shards import INDEX, FeatureKey, Variant, difference, is_whole, 
 from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
-from pgpis.images import fit_images
+from pgpis.pictures.images import fit_images
 
 SHARD = 512
 AGAIN = "pgpis cache again, with another --out"

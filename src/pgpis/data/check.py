@@ -14,8 +14,8 @@ from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
 from pgpis.data.phoenix import RELEASE, find_release
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.images import IMAGE_SUFFIXES
 from pgpis.jobs import reason_of
+from pgpis.pictures.images import IMAGE_SUFFIXES
 
 SHOWN_PROBLEMS = 20
 SPLITS: tuple[Split, ...] = get_args(Split)

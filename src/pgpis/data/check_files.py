@@ -9,13 +9,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.conditions import read_face, read_iuv
 from pgpis.data.layouts import Kind
 from pgpis.data.pairs import read_drawn_pose
 from pgpis.data.pictures import picture_exists, read_picture
-from pgpis.images import read_image
 from pgpis.jobs import reason_of
-from pgpis.keypoint_files import read_keypoints
+from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.images import read_image
+from pgpis.pictures.keypoint_files import read_keypoints
 
 KINDS: Mapping[Kind, str] = {
     "picture": "pictures",

@@ -22,8 +22,8 @@ from pgpis.data.position import EpochPosition
 from pgpis.data.sampler import ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
-from pgpis.drawing import CANVAS, check_canvas
 from pgpis.errors import PgpisError, check_range
+from pgpis.pictures.drawing import CANVAS, check_canvas
 
 MOST_WORKERS = 1024
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}

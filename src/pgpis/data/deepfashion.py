@@ -15,7 +15,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
 from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.errors import PgpisError, check_range
-from pgpis.keypoints import Keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 
 class DeepFashion(PairDataset):

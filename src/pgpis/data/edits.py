@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.errors import PgpisError
-from pgpis.uv_texture import parts_of
+from pgpis.pictures.uv_texture import parts_of
 
 
 @dataclass(frozen=True)

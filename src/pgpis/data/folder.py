@@ -17,10 +17,10 @@ from pgpis.data.pictures import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
-from pgpis.images import IMAGE_SUFFIXES
-from pgpis.keypoints import Frame
-from pgpis.uv_texture import parts_of
-from pgpis.videos import is_video
+from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.keypoints import Frame
+from pgpis.pictures.uv_texture import parts_of
+from pgpis.pictures.videos import is_video
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pgpis.data.pairs import Pair
 from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import printable
-from pgpis.keypoints import Keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:

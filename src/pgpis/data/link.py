@@ -20,8 +20,8 @@ from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError, is_file, locked, write_refusal, write_text
 from pgpis.jobs import reason_of
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -15,16 +15,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.conditions import read_face, read_iuv
 from pgpis.data.missing import WHAT, Listing, OnMissing, WhenMissing
 from pgpis.data.pictures import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file
-from pgpis.images import IMAGE_SUFFIXES, read_image
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Frame, Keypoints
-from pgpis.plausibility import check_drawn_pose
-from pgpis.uv_texture import PART_GROUPS, replace_parts
+from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.images import IMAGE_SUFFIXES, read_image
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.plausibility import check_drawn_pose
+from pgpis.pictures.uv_texture import PART_GROUPS, replace_parts
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from pgpis.data.pairs import Appearance, Pair, PairDataset
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
-from pgpis.keypoints import Frame, Keypoints
-from pgpis.plausibility import person_of
+from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.plausibility import person_of
 
 Frames = tuple[str, int]
 """Name of a video and number of a frame, from 1."""

@@ -14,10 +14,10 @@ from PIL import Image
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.pairs import LoadedPair
-from pgpis.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
 from pgpis.errors import PgpisError, check_range
-from pgpis.images import fit_images
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
+from pgpis.pictures.images import fit_images
+from pgpis.pictures.keypoints import Frame, Keypoints
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from pgpis.conditions import read_iuv
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.errors import PgpisError
-from pgpis.images import read_image
-from pgpis.keypoints import Frame, Keypoints
-from pgpis.uv_texture import CHART_SIZE, PARTS, scatter
+from pgpis.pictures.conditions import read_iuv
+from pgpis.pictures.images import read_image
+from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.uv_texture import CHART_SIZE, PARTS, scatter
 
 Pixels = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.report import SHOWN, html_table, page, pairs_by_id, picture_row, shown
 from pgpis.evaluate.score import Scores, bootstrap_interval
 from pgpis.files import write_text
-from pgpis.markup import markdown
+from pgpis.metrics.markup import markdown
 
 LOWER_IS_BETTER = {"lpips", "mae", "l1", "fid", "fid_gt", "fid_train"}
 

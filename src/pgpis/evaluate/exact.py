@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.images import resize
+from pgpis.pictures.images import resize
 from pgpis.synth.edit import with_identity, with_outfit, with_pose
 from pgpis.synth.manifest import Entry, read_manifest
 from pgpis.synth.render import Picture, draw

@@ -10,7 +10,7 @@ from pathlib import Path
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
-from pgpis.images import IMAGE_SUFFIXES
+from pgpis.pictures.images import IMAGE_SUFFIXES
 
 PICTURE = re.compile(
     r"(?:fashion)?(?P<group>WOMEN|MEN)[/_]?(?P<category>[A-Za-z_]+?)[/_]?id_?(?P<id>\d{8})[/_]?"

@@ -14,9 +14,9 @@ from PIL import Image
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.jobs import reason_of
-from pgpis.keypoints import LEFT_HAND_START, POINT_COUNTS
 from pgpis.metrics import HandSSIM, hand_crops
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
+from pgpis.pictures.keypoints import LEFT_HAND_START, POINT_COUNTS
 from pgpis.preprocess.face import FaceEncoder
 from pgpis.preprocess.pose import PoseEstimator
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings

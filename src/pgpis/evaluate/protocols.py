@@ -14,10 +14,10 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pgpis.evaluate.published import ProtocolName, Size
-from pgpis.images import resize
 from pgpis.metrics import L1, LPIPS, MAE, PSNR, SSIM, PairMetric
 from pgpis.metrics.image import unit_range
 from pgpis.metrics.inception import FeatureKind
+from pgpis.pictures.images import resize
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from pgpis.data.phoenix import Phoenix14T, find_release
 from pgpis.errors import PgpisError
 from pgpis.evaluate.naming import Matches, identities
 from pgpis.evaluate.score import RealSets
-from pgpis.keypoints import Frame, Keypoints
 from pgpis.metrics.hands import KNUCKLES
+from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.synth.manifest import MANIFEST
 
 log = logging.getLogger(__name__)

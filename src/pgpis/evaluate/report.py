@@ -20,9 +20,9 @@ from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.images import tile
-from pgpis.markup import latex, markdown
 from pgpis.metrics import write_pair_values
+from pgpis.metrics.markup import latex, markdown
+from pgpis.pictures.images import tile
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
 ENOUGH_FOR_FID = 2048

@@ -15,7 +15,7 @@ import torch
 
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.markup import markdown
+from pgpis.metrics.markup import markdown
 
 Result: TypeAlias = float | int | str | torch.Tensor
 """A value, or "not computed: ..." with the reason."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import diffusers
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
@@ -34,9 +34,6 @@ from pgpis.models.loading import (
     stored_config,
     subfolder_of,
 )
-from pgpis.models.multifocal import MultiFocalUNet
-from pgpis.models.reference import ReferenceNet
-from pgpis.models.unet import PoseUNet
 
 ModelSpec: TypeAlias = str | dict[str, Any]
 """A hub id or local folder (pretrained weights), or a configuration (random weights)."""
@@ -109,68 +106,6 @@ def vision_encoder_config(encoder: VisionEncoder) -> dict[str, Any]:
     return {**config, "model_type": encoder.config.model_type}
 
 
-def build_unet(spec: ModelSpec, *, fusion: bool = True) -> PoseUNet:
-    """Build the denoiser.
-
-    Args:
-        spec: Hub id or folder of a Stable Diffusion pipeline (its ``unet`` subfolder is taken) or of a UNet alone; or
-            a configuration of ``UNet2DConditionModel``.
-        fusion: Whether an embedding is added to the time embedding; this adds no weights.
-
-    Raises:
-        PgpisError: Not found, a key that the configuration does not have, or weights that do not fit exactly.
-    """
-    port: dict[str, Any] = {"class_embed_type": "identity" if fusion else None}
-    if isinstance(spec, Mapping):
-        check_keys("unet", spec, init_keys(PoseUNet))
-        unet: PoseUNet = PoseUNet.from_config({**public_fields(spec), **port})
-    else:
-        unet = load_diffusers(PoseUNet, "unet", spec, subfolder="unet", **port)
-    return unet
-
-
-def build_focal_unet(spec: ModelSpec) -> MultiFocalUNet:
-    """Build MCLD's denoiser; ``spec`` as in :func:`build_unet`.
-
-    A stock UNet has no weights for the face tokens: these start as copies of the layer's own, as IP-Adapter's do.
-    """
-    if isinstance(spec, Mapping):
-        check_keys("unet", spec, init_keys(MultiFocalUNet))
-        unet: MultiFocalUNet = MultiFocalUNet.from_config(public_fields(spec))
-        return unet
-    loaded: MultiFocalUNet = load_diffusers(
-        MultiFocalUNet, "unet", spec, subfolder="unet", may_lack=(".to_k_ip.weight", ".to_v_ip.weight")
-    )
-    if not has_face_weights(spec):
-        loaded.start_face_attention()
-    return loaded
-
-
-def has_face_weights(spec: str) -> bool:
-    """Whether a local folder says that its denoiser is MCLD's; what comes from the hub is stock."""
-    config = Path(spec, subfolder_of(spec, "unet") or "", "config.json")
-    return (
-        config.is_file()
-        and stored_config(UNet2DConditionModel, str(config.parent)).get("_class_name") == "MultiFocalUNet"
-    )
-
-
-def build_reference_net(spec: ModelSpec) -> ReferenceNet:
-    """Build the ReferenceNet; ``spec`` as in :func:`build_unet`, the tail of a stock UNet is left out."""
-    if isinstance(spec, Mapping):
-        check_keys("reference_net", spec, init_keys(ReferenceNet))
-        net: ReferenceNet = ReferenceNet.from_config(public_fields(spec))
-        return net
-    with LoadErrors("reference_net", spec):
-        config = stored_config(UNet2DConditionModel, spec, subfolder_of(spec, "unet"))
-        with torch.device("meta"):
-            tail = ReferenceNet.from_config(config).tail()
-    loaded: ReferenceNet = load_diffusers(
-        ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=(*tail, "conv_out.", "conv_norm_out.")
-    )
-    return loaded
-
-
 _AUTOENCODERS: dict[str, type[Any]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderDC": AutoencoderDC}
 
 
@@ -178,8 +113,9 @@ def build_vae(spec: ModelSpec) -> Autoencoder:
     """Build the autoencoder.
 
     Args:
-        spec: As in :func:`build_unet`, with subfolder ``vae``; or a configuration of ``AutoencoderKL``, or of the class
-            that its ``_class_name`` names: ``AutoencoderDC``.
+        spec: Hub id or folder of a Stable Diffusion pipeline (its ``vae`` subfolder is taken) or of an autoencoder
+            alone; or a configuration of ``AutoencoderKL``, or of the class that its ``_class_name`` names:
+            ``AutoencoderDC``.
 
     Raises:
         PgpisError: Not found, another class, or a key that it does not have.

@@ -1,13 +1,5 @@
-"""Pipelines: what an end user calls, with ``save_pretrained`` and ``from_pretrained``."""
+"""What the pipelines of all methods share: the call, the sampling loop, a user's inputs, bundles."""
 
-from typing import TYPE_CHECKING
+from pgpis.aliases import earlier_names
 
-from pgpis.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from pgpis.pipelines.fpdm import FPDMPipeline, FPDMPipelineOutput
-    from pgpis.pipelines.mcld import MCLDPipeline, MCLDPipelineOutput
-
-__all__ = ["FPDMPipeline", "FPDMPipelineOutput", "MCLDPipeline", "MCLDPipelineOutput"]
-
-__getattr__ = lazy_names(__name__, __file__)
+__getattr__ = earlier_names(__name__)

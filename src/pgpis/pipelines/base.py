@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from pgpis.aliases import with_current_paths
 from pgpis.batch import PairBatch
-from pgpis.drawing import CANVAS
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
-from pgpis.images import rows_not_finite, tensor_to_images
 from pgpis.models.foreign import check_index, check_pipeline
 from pgpis.models.loading import weight_not_finite
+from pgpis.pictures.drawing import CANVAS
+from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.branches import Generators
 
 HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
@@ -109,6 +110,14 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 f"output_type is {output_type!r}, expected one of {', '.join(map(repr, kinds))}"
                 f"{nearest(str(output_type).lower(), kinds)}"
             )
+
+    @classmethod
+    def load_config(cls, *args: Any, **options: Any) -> Any:
+        """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
+        loaded = super().load_config(*args, **options)
+        if isinstance(loaded, tuple):
+            return (with_current_paths(loaded[0]), *loaded[1:])
+        return with_current_paths(loaded)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import torch
 
-from pgpis.diffusion import guide_three_branches, guide_two_branches
+from pgpis.denoiser.diffusion import guide_three_branches, guide_two_branches
 from pgpis.errors import PgpisError
 
 Generators: TypeAlias = torch.Generator | list[torch.Generator] | None

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.images import read_image, save_image, tile
+from pgpis.pictures.images import read_image, save_image, tile
 
 ROWS = 60
 TILE_HEIGHT = 192

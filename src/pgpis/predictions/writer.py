@@ -21,8 +21,8 @@ from PIL import Image
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, meets_every_file, remove_unfinished, write_text
-from pgpis.images import read_image, save_image, tensor_to_images
 from pgpis.interrupts import Stopped, StopRequest, held
+from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.records import (
     DONE,
     PARTS,

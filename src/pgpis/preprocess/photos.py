@@ -22,17 +22,17 @@ from pgpis.data.pairs import Appearance, Edit, Pair
 from pgpis.data.pictures import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
-from pgpis.images import IMAGE_SUFFIXES
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Keypoints
-from pgpis.plausibility import check_keypoints
+from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Keypoints
+from pgpis.pictures.plausibility import check_keypoints
+from pgpis.pictures.retarget import retarget
+from pgpis.pictures.videos import extract_frames, is_video
 from pgpis.preprocess.pictures import ENDINGS
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles, PrepareSettings
 from pgpis.preprocess.tools import require_weights
-from pgpis.retarget import retarget
-from pgpis.videos import extract_frames, is_video
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pgpis.data.layouts import LAYOUTS, Kind, Layout, Split
 from pgpis.data.phoenix import find_release
 from pgpis.data.pictures import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.images import IMAGE_SUFFIXES
+from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles
 
 KINDS: dict[Condition, Kind] = {"pose": "keypoints", "densepose": "iuv", "texture": "texture", "face": "face"}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.settings import INSTALL, SkeletonName, refuse_absent
 
 HALPE26_TO_BODY18 = (0, 18, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pgpis.drawing import draw_pose
-from pgpis.images import read_image, save_image, tile
 from pgpis.jobs import reason_of
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Frame
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.images import read_image, save_image, tile
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Frame
+from pgpis.pictures.uv_texture import PARTS
 from pgpis.preprocess.record import Record
 from pgpis.preprocess.settings import Condition, PictureFiles
-from pgpis.uv_texture import PARTS
 
 TILE = 256
 """Height of a picture on a sheet, in pixels."""

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.arrays import write_array
-from pgpis.conditions import read_face, read_iuv
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError
-from pgpis.images import read_image, save_image
 from pgpis.jobs import reason_of
-from pgpis.keypoint_files import read_keypoints, write_keypoints
-from pgpis.picture_files import verified_size
-from pgpis.plausibility import check_keypoints
+from pgpis.pictures.arrays import write_array
+from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.images import read_image, save_image
+from pgpis.pictures.keypoint_files import read_keypoints, write_keypoints
+from pgpis.pictures.picture_files import verified_size
+from pgpis.pictures.plausibility import check_keypoints
+from pgpis.pictures.uv_texture import TEXTURE_SIZE, TextureMapper
 from pgpis.preprocess.settings import (
     Box,
     Condition,
@@ -32,7 +33,6 @@ from pgpis.preprocess.settings import (
     refuse_absent,
 )
 from pgpis.preprocess.tools import face_encoder, pose_estimator
-from pgpis.uv_texture import TEXTURE_SIZE, TextureMapper
 from pgpis.weight_files import find
 
 if TYPE_CHECKING:  # a worker loads the libraries of its own stage only

@@ -101,7 +101,7 @@ def person_atlas(person: DressedPerson, size: int = 200) -> tuple[npt.NDArray[np
 
 
 def texture_charts(atlas: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Rearrange an atlas as :class:`pgpis.uv_texture.TextureMapper` takes charts.
+    """Rearrange an atlas as :class:`pgpis.pictures.uv_texture.TextureMapper` takes charts.
 
     Args:
         atlas: ``(4·size, 6·size, 3)`` from :func:`person_atlas`.

@@ -33,9 +33,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.drawing import draw_pose
 from pgpis.files import write_bytes, writing
-from pgpis.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.synth.atlas import person_atlas, texture_charts
 from pgpis.synth.files import json_line, link, write_image, write_iuv, write_json
 from pgpis.synth.identity import face_code
@@ -44,7 +45,6 @@ from pgpis.synth.person import dress
 from pgpis.synth.render import Picture
 from pgpis.synth.sampling import view_kind, views_of
 from pgpis.synth.scene import Identity, Outfit
-from pgpis.uv_texture import TextureMapper
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]

@@ -1,7 +1,7 @@
 """Files of a data set: the same bytes every time.
 
-Pictures are encoded with OpenCV and fixed settings. ``pgpis.images`` is not used here because it loads torch, which
-every worker process would pay for with memory and seconds.
+Pictures are encoded with OpenCV and fixed settings. ``pgpis.pictures.images`` is not used here because it loads
+torch, which every worker process would pay for with memory and seconds.
 """
 
 from __future__ import annotations

@@ -1,19 +1,11 @@
-"""LightningModules: what ``fit``, ``validate``, ``test`` and ``predict`` do for each model."""
+"""What the tasks of all methods share, and the tasks of small encoders and autoencoders (LightningModules)."""
 
+from pgpis.aliases import earlier_names
 from pgpis.tasks.autoencoder import AutoencoderTask
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.encoder import VisionEncoderTask
-from pgpis.tasks.fpdm import FPDMTask
-from pgpis.tasks.fusion import FusionPriorTask
-from pgpis.tasks.mcld import MCLDTask
 
-__all__ = [
-    "AutoencoderTask",
-    "DiffusionTask",
-    "FPDMTask",
-    "FusionPriorTask",
-    "MCLDTask",
-    "PersonImageTask",
-    "VisionEncoderTask",
-]
+__all__ = ["AutoencoderTask", "DiffusionTask", "PersonImageTask", "VisionEncoderTask"]
+
+__getattr__ = earlier_names(__name__)

@@ -18,12 +18,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
-from pgpis.checkpoints import misfit
 from pgpis.errors import PgpisError, check_range
 from pgpis.metrics.report import MetricReport
 from pgpis.models.loading import check_finite
+from pgpis.models.weights import weights_hash
+from pgpis.tasks.checkpoints import misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
-from pgpis.weights import weights_hash
 
 log = logging.getLogger(__name__)
 

@@ -22,11 +22,12 @@ from torch import nn
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
 from pgpis.errors import NotFiniteError, PgpisError, check_range
 from pgpis.files import file_name, meets_every_file, remove_unfinished, replacing_folder
-from pgpis.images import rows_not_finite, save_image, tensor_to_images
 from pgpis.metrics import to_uint8
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
+from pgpis.models.weights import weights_hash
+from pgpis.pictures.images import rows_not_finite, save_image, tensor_to_images
 from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS, SamplingPipeline, StepCallback
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED
@@ -34,7 +35,6 @@ from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.scoring import PairScores
-from pgpis.weights import weights_hash
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 

@@ -12,15 +12,17 @@ from torch import nn
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import check_range
 from pgpis.files import replacing_folder
-from pgpis.losses import LEAST_TEMPERATURE
 from pgpis.models.encoders import embedding_width, encode_tokens, token_width
 from pgpis.models.factory import ModelSpec, build_vision_encoder
+from pgpis.pictures.uv_texture import PARTS
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
-from pgpis.uv_texture import PARTS
 
 COLOUR_CELLS = 4
 """Each patch's colours are asked for in so many cells a side."""
+
+LEAST_TEMPERATURE = 1e-4
+"""Below it the logits of InfoNCE leave what float32 can tell apart."""
 
 
 class VisionEncoderTask(PersonImageTask):

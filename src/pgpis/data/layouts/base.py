@@ -14,7 +14,7 @@ from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
-from pgpis.keypoints import Keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 Split = Literal["train", "val", "test"]
 Kind = Literal["picture", "keypoints", "drawn", "iuv", "texture", "face"]

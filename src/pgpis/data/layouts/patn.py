@@ -11,8 +11,8 @@ import numpy as np
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file
-from pgpis.keypoints import MISSING, Frame, Keypoints
-from pgpis.plausibility import person_of
+from pgpis.pictures.keypoints import MISSING, Frame, Keypoints
+from pgpis.pictures.plausibility import person_of
 
 FRAME = Frame(256, 176, name="PATN")
 """Their key points refer to pictures of 176 x 256 pixels without a border."""

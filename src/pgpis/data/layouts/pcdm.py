@@ -8,9 +8,9 @@ from typing import ClassVar
 from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, is_plain_name, key_of
 from pgpis.data.layouts.patn import existing
 from pgpis.errors import PgpisError
-from pgpis.images import IMAGE_SUFFIXES
-from pgpis.keypoint_files import read_keypoints
-from pgpis.keypoints import Frame, Keypoints
+from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import Frame, Keypoints
 
 UNIT = Frame(1, 1, name="unit")
 """``normalized_pose_txt`` holds x and y as shares of width and height."""

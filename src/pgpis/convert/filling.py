@@ -1,0 +1,49 @@
+"""Converted weights into modules, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from pgpis.convert.architecture import Shapes
+from pgpis.errors import PgpisError
+from pgpis.models.loading import check_finite
+
+SIZES_HINT = "if the model is not of the published size, describe it with --config or --base"
+
+
+def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor], hint: str = SIZES_HINT) -> None:
+    """Put weights into a module that was built without any.
+
+    Raises:
+        PgpisError: A tensor is missing, left over, has another shape or holds numbers that are not finite.
+    """
+    expected, found = shapes_of(module.state_dict()), shapes_of(weights)
+    problems = [f"lacks '{name}'" for name in expected if name not in found]
+    problems += [f"has a tensor too many, '{name}'" for name in found if name not in expected]
+    problems += [
+        f"has '{name}' as {found[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
+    if problems:
+        more = f" ({len(problems)} such differences)" if len(problems) > 1 else ""
+        raise PgpisError(
+            f"{part}: the checkpoint {problems[0]}{more}",
+            hint=hint,
+        )
+    module.load_state_dict(weights, strict=True, assign=True)
+    check_finite(part, weights)
+    module.eval()
+
+
+def shapes_of(weights: Mapping[str, torch.Tensor]) -> Shapes:
+    """Return the shapes of tensors by name."""
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def as_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float32 if it holds floating point numbers."""
+    return tensor.float() if tensor.is_floating_point() else tensor

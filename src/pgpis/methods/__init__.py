@@ -1,0 +1,1 @@
+"""One folder a published method, and nothing of a method anywhere else."""

@@ -1,0 +1,194 @@
+"""Building FPDM's components around converted weights, strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+
+from pgpis.convert import architecture
+from pgpis.convert.architecture import Config
+from pgpis.convert.filling import as_float32, fill_module, shapes_of
+from pgpis.convert.report import ConversionReport
+from pgpis.denoiser.building import build_unet
+from pgpis.denoiser.unet import PoseUNet
+from pgpis.errors import PgpisError, nearest
+from pgpis.methods.fpdm.conditioner import FPDMConditioner
+from pgpis.methods.fpdm.pipeline import FPDMPipeline
+from pgpis.methods.fpdm.prior import FusionEmbedder
+from pgpis.models.factory import build_scheduler, build_vae, load_vision_encoder, vision_encoder_config
+from pgpis.models.loading import (
+    LoadErrors,
+    check_keys,
+    init_keys,
+    public_fields,
+    stored_config,
+    subfolder_of,
+)
+from pgpis.models.weights import weights_hash
+
+Parts: TypeAlias = dict[str, dict[str, torch.Tensor]]
+"""State dict of each component."""
+Overrides: TypeAlias = dict[str, dict[str, object]]
+"""Fields of each component's configuration that replace what is inferred."""
+
+PARTS = ("unet", "vae", "scheduler", "source_encoder", "fusion_encoder", "conditioner")
+"""What ``--config`` may name."""
+
+LAYOUT_VERSION = "2.6.0"
+"""Version of Lightning whose checkpoint layout is written."""
+
+
+def check_overrides(content: Any, source: str) -> Overrides:
+    """Check that a configuration has known components that are mappings.
+
+    Raises:
+        PgpisError: It does not.
+    """
+    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
+        raise PgpisError(f'{source} must hold a mapping per component, as {{"unet": {{"norm_num_groups": 8}}}}')
+    for name in content:
+        if name not in PARTS:
+            raise PgpisError(f"{source}: no component '{name}'{nearest(name, PARTS)}; there are {', '.join(PARTS)}")
+    return content
+
+
+def assemble(parts: Parts, overrides: Overrides, base: str | None, report: ConversionReport) -> FPDMPipeline:
+    """Build the pipeline around the weights.
+
+    Args:
+        parts: State dict of each component, cast to float32 here.
+        overrides: See :data:`Overrides`.
+        base: Stable Diffusion folder or hub id, or None.
+        report: Gets the configurations, and the names of tensors that come from ``base``.
+
+    Raises:
+        PgpisError: A component or tensor is missing, left over or has another shape.
+    """
+    for part in ("source_encoder", "conditioner"):
+        if part not in parts:
+            raise PgpisError(f"the diffusion checkpoint holds no tensor of the {part.replace('_', ' ')}")
+    parts = {name: {key: as_float32(value) for key, value in tensors.items()} for name, tensors in parts.items()}
+    has_prior = "fusion_embedder" in parts
+    unet = _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior)
+    vae = _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report)
+    scheduler = _build_scheduler(overrides.get("scheduler", {}), base)
+    source_config = architecture.vision_config(
+        shapes_of(parts["source_encoder"]), overrides.get("source_encoder", {}), "source_encoder"
+    )
+    source_encoder = load_vision_encoder(source_config, parts["source_encoder"])
+    conditioner = _build_conditioner(parts["conditioner"], overrides.get("conditioner", {}), source_config)
+    prior = _build_prior(parts["fusion_embedder"], overrides.get("fusion_encoder", {})) if has_prior else None
+    pipeline = FPDMPipeline(
+        vae=vae,
+        unet=unet,
+        scheduler=scheduler,
+        source_encoder=source_encoder,
+        conditioner=conditioner,
+        fusion_embedder=prior,
+    )
+    report.configs = {
+        "unet": _config(unet),
+        "vae": _config(vae),
+        "scheduler": _config(scheduler),
+        "source_encoder": vision_encoder_config(source_encoder),
+        "conditioner": _config(conditioner),
+        **({} if prior is None else {"fusion_embedder": _config(prior)}),
+    }
+    return pipeline
+
+
+def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | None, *, fusion: bool) -> PoseUNet:
+    config = _base_config(PoseUNet, "unet", base, given) or architecture.unet_config(shapes_of(weights), given)
+    with torch.device("meta"):
+        unet = build_unet(config, fusion=fusion)
+    fill_module("unet", unet, weights)
+    return unet
+
+
+def _build_vae(
+    weights: dict[str, torch.Tensor] | None, given: Config, base: str | None, report: ConversionReport
+) -> AutoencoderKL:
+    if weights is None:
+        if base is None:
+            raise PgpisError(
+                "the diffusion checkpoint holds no autoencoder",
+                hint="give --base, a Stable Diffusion 2.1 folder or hub id, to take it from there",
+            )
+        vae = build_vae(base)
+        report.added |= {f"vae/{name}": base for name in vae.state_dict()}
+        return vae
+    config = _base_config(AutoencoderKL, "vae", base, given) or architecture.vae_config(shapes_of(weights), given)
+    with torch.device("meta"):
+        vae = build_vae(config)
+    fill_module("vae", vae, weights)
+    return vae
+
+
+def _build_conditioner(weights: dict[str, torch.Tensor], given: Config, source_config: Config) -> FPDMConditioner:
+    check_keys("conditioner", given, init_keys(FPDMConditioner))
+    config = architecture.conditioner_config(shapes_of(weights), given)
+    if source_config["model_type"] != "dinov2" and "source_size" not in given:
+        config["source_size"] = source_config["image_size"]  # CLIP takes no other size
+    with torch.device("meta"):
+        conditioner: FPDMConditioner = FPDMConditioner.from_config(config)
+    fill_module("conditioner", conditioner, weights)
+    return conditioner
+
+
+def _build_prior(weights: dict[str, torch.Tensor], given: Config) -> FusionEmbedder:
+    prefix = "encoder."
+    encoder_weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    encoder_config = architecture.vision_config(shapes_of(encoder_weights), given, "fusion_encoder")
+    encoder = load_vision_encoder(encoder_config, encoder_weights)
+    with torch.device("meta"):
+        prior = FusionEmbedder(
+            encoder_config=vision_encoder_config(encoder), **architecture.combiner_config(shapes_of(weights))
+        )
+    prior.encoder = encoder
+    head = {name: value for name, value in weights.items() if not name.startswith(prefix)}
+    kept = {f"{prefix}{name}": value for name, value in encoder.state_dict().items()}
+    fill_module("fusion_embedder", prior, {**kept, **head})
+    return prior
+
+
+def _build_scheduler(given: Config, base: str | None) -> DDPMScheduler:
+    if base is None:
+        return build_scheduler(given)
+    stored = build_scheduler(base)
+    known = {key: value for key, value in stored.config.items() if key in init_keys(type(stored))}
+    return build_scheduler({**known, **given})
+
+
+def _base_config(model_class: type[Any], part: str, base: str | None, given: Config) -> Config | None:
+    if base is None:
+        return None
+    with LoadErrors(part, base):
+        config = stored_config(model_class, base, subfolder_of(base, part))
+    return {**public_fields(config), **given}
+
+
+def _config(component: Any) -> Config:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()}
+
+
+def write_trained(pipeline: FPDMPipeline, path: Path) -> None:
+    """Write a checkpoint that ``--ckpt_path`` takes: the trained weights, and the hashes of the frozen parts.
+
+    It has no state of optimiser and loops: ``validate``, ``test`` and ``predict`` load it, ``fit`` starts from the
+    pipeline folder instead.
+    """
+    trained = {
+        f"{name}.{key}": value.contiguous()
+        for name in ("unet", "conditioner")
+        for key, value in getattr(pipeline, name).state_dict().items()
+    }
+    frozen = {
+        name: weights_hash(component)
+        for name in ("fusion_embedder", "source_encoder", "vae")
+        if (component := getattr(pipeline, name)) is not None
+    }
+    progress = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": LAYOUT_VERSION}
+    torch.save({"state_dict": trained, "frozen": frozen, **progress}, path)

@@ -1,0 +1,160 @@
+"""Official FPDM checkpoints to a pipeline folder and a pgpis checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from pgpis.convert.checkpoint import read_checkpoint
+from pgpis.convert.report import FILE_NAME, ConversionReport
+from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
+from pgpis.errors import PgpisError
+from pgpis.files import replacing_folder
+from pgpis.methods.fpdm.assemble import Parts, assemble, check_overrides, write_trained
+
+_LOGGER = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.ckpt"
+"""The trained weights alone, under the names of ``FPDMTask``."""
+
+
+def _prior_rules(prefix: str) -> tuple[Rename | Duplicate, ...]:
+    names = {
+        "kpt_projection_layer": "pose_projection",
+        "image_projection_layer": "source_projection",
+        "combiner_layer": "hidden_layer",
+        "output_layer": "output_layer",
+        "dynamic_scalar": "gate",
+    }
+    return (
+        Rename(f"{prefix}img_encoder.", "fusion_embedder", "encoder."),
+        Duplicate(f"{prefix}pose_encoder.", f"{prefix}img_encoder."),
+        *(
+            Rename(f"{prefix}combiner.{official}.", "fusion_embedder", f"fusion_head.{ours}.")
+            for official, ours in names.items()
+        ),
+    )
+
+
+RULES: tuple[Rename | Duplicate, ...] = (
+    *_prior_rules(""),
+    *_prior_rules("fusion_model."),
+    Rename("unet.", "unet"),
+    Rename("unet.class_embedding.", "conditioner", "fusion_projection."),
+    Duplicate("sd_model.unet.", "unet."),
+    Rename("sd_model.srcimage_proj_model.", "conditioner", "source_projection."),
+    Rename("sd_model.pose_t_proj.", "conditioner", "pose_encoder."),
+    Rename("vae.", "vae"),
+    Rename("src_image_encoder.", "source_encoder"),
+)
+"""Names of both official checkpoints: the prior alone, and the diffusion model with the prior inside."""
+
+
+def map_official_keys(
+    state_dict: Mapping[str, torch.Tensor], *, source: str = "the state dict"
+) -> tuple[Parts, KeyReport]:
+    """Sort the tensors of an official FPDM checkpoint, of either stage, into components.
+
+    Args:
+        state_dict: Tensors by official name.
+        source: Where they come from, for error messages.
+
+    Returns:
+        State dict of each component of ``FPDMPipeline`` that occurs (``source_encoder`` with the names of
+        transformers 4), and what became of each tensor.
+
+    Raises:
+        PgpisError: An unknown name, or a duplicate that differs from its original.
+    """
+    return apply_rules(state_dict, RULES, source=source)
+
+
+def convert_fpdm(
+    fusion: str | Path | None,
+    diffusion: str | Path,
+    out: str | Path,
+    config: str | Path | None = None,
+    base: str | None = None,
+) -> ConversionReport:
+    """Turn official FPDM checkpoints into a pipeline folder, a pgpis checkpoint and a report.
+
+    Args:
+        fusion: Checkpoint of the prior (stage 1). None takes the copy inside ``diffusion``; if both are there, they
+            must be equal.
+        diffusion: Checkpoint of the diffusion model (stage 2).
+        out: Folder to write; must not exist or be empty. Nothing is left of it if the conversion fails.
+        config: JSON file with what tensor shapes cannot tell, by component, where it differs from Stable Diffusion
+            2.1, CLIP-L and DINOv2-L. Components are ``unet``, ``vae``, ``scheduler``, ``source_encoder``,
+            ``fusion_encoder`` and ``conditioner``.
+        base: Stable Diffusion folder or hub id, for the configurations of its parts, and for the autoencoder if the
+            checkpoint lacks it.
+
+    Raises:
+        PgpisError: A file cannot be read, a tensor has no known name, is missing or has another shape than the
+            configuration says, or ``out`` is not empty.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
+    overrides = read_config(config)
+    report = ConversionReport(out)
+    parts = _read_parts(Path(diffusion), report)
+    if "unet" not in parts:
+        found = ", ".join(sorted(parts)) or "nothing"
+        raise PgpisError(
+            f"{diffusion} is no checkpoint of the diffusion model: it holds {found}, but no unet",
+            hint="--diffusion is the stage 2 checkpoint, --fusion the one of the prior",
+        )
+    if fusion is not None:
+        _merge_prior(parts, _read_parts(Path(fusion), report), Path(fusion))
+    pipeline = assemble(parts, overrides, base, report)
+    with replacing_folder(out) as folder:
+        pipeline.save_pretrained(folder)
+        write_trained(pipeline, folder / CHECKPOINT_NAME)
+        (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
+    _LOGGER.info("converted %s to %s", diffusion, out)
+    return report
+
+
+def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
+    """Read the JSON file of ``convert_fpdm``'s ``config``.
+
+    Raises:
+        PgpisError: Missing, no JSON, or a name that is no component.
+    """
+    if path is None:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PgpisError(f"--config {path} is no JSON: {error}") from error
+    return check_overrides(content, str(path))
+
+
+def _read_parts(path: Path, report: ConversionReport) -> Parts:
+    checkpoint = read_checkpoint(path)
+    parts, report.files[str(path)] = map_official_keys(checkpoint.tensors, source=str(path))
+    report.info[str(path)] = checkpoint.info
+    return parts
+
+
+def _merge_prior(parts: Parts, prior: Parts, path: Path) -> None:
+    """Put the prior of its own checkpoint in, or check that the one in place is the same."""
+    if set(prior) != {"fusion_embedder"}:
+        raise PgpisError(
+            f"{path} is no checkpoint of the prior: it holds {', '.join(sorted(prior)) or 'nothing'}",
+            hint="--fusion is the stage 1 checkpoint, --diffusion the one of stage 2",
+        )
+    given, present = prior["fusion_embedder"], parts.setdefault("fusion_embedder", prior["fusion_embedder"])
+    for name in sorted(given.keys() | present.keys()):
+        if name not in given or name not in present or not torch.equal(given[name], present[name]):
+            raise PgpisError(
+                f"{path} is not the prior that the diffusion model was trained with: '{name}' differs",
+                hint="leave --fusion out to take the prior inside the diffusion checkpoint",
+            )

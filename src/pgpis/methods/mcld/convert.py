@@ -1,0 +1,167 @@
+"""Official MCLD weights to a pipeline folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pgpis.convert import architecture
+from pgpis.convert.checkpoint import read_checkpoint
+from pgpis.convert.filling import as_float32, fill_module, shapes_of
+from pgpis.convert.report import FILE_NAME, ConversionReport
+from pgpis.convert.rules import KeyReport
+from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
+from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.errors import PgpisError, check_range
+from pgpis.files import replacing_folder
+from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.pipeline import MCLDPipeline
+from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
+from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
+
+_LOGGER = logging.getLogger(__name__)
+
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_schedule": "linear",  # the released test; training used scaled_linear
+    "clip_sample": False,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "steps_offset": 1,
+    "timestep_spacing": "trailing",
+}
+SIZES_HINT = "if the model is not of the published size, say --heads, --resampler-head-dim and --norm-groups"
+TAIL = "follows the last norm1 of the ReferenceNet: nothing reads it"
+
+
+def convert_mcld(
+    denoising: str | Path,
+    reference: str | Path,
+    pose_guider: str | Path,
+    image_proj: str | Path,
+    out: str | Path,
+    base: str,
+    image_encoder: str = IMAGE_ENCODER,
+    heads: int = HEADS,
+    resampler_head_dim: int = RESAMPLER_HEAD_DIM,
+    norm_groups: int = NORM_GROUPS,
+) -> ConversionReport:
+    """Turn the four official files into a pipeline folder and a report.
+
+    Args:
+        denoising: ``denoising_unet.pth``.
+        reference: ``reference_unet.pth``.
+        pose_guider: ``pose_guider.pth``.
+        image_proj: ``image_proj_model.pth``, which the official README calls ``image_projector.pth``.
+        out: Folder to write; must not exist or be empty. Nothing is left of it if the conversion fails.
+        base: Stable Diffusion 1.5 folder or hub id, for the autoencoder, which no file holds.
+        image_encoder: CLIP folder or hub id, which no file holds either.
+        heads: Attention heads of both UNets.
+        resampler_head_dim: Width of a head of the face resampler.
+        norm_groups: Groups of the UNets' normalisation.
+
+    Raises:
+        PgpisError: A file cannot be read, a tensor is missing, left over or has another shape, or ``out`` is not empty.
+    """
+    for name, value in (("heads", heads), ("resampler-head-dim", resampler_head_dim), ("norm-groups", norm_groups)):
+        check_range(f"--{name}", value, 1, whole=True)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
+    report = ConversionReport(out)
+    config = {"attention_head_dim": heads, "norm_num_groups": norm_groups, "upcast_attention": False, "sample_size": 64}
+    weights = _read(denoising, report, "unet")
+    unet_config = architecture.unet_config(shapes_of(weights), config)
+    with torch.device("meta"):
+        unet, reference_net = MultiFocalUNet(**unet_config), ReferenceNet(**unet_config)
+    fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
+    official = _read(reference, report, "reference_net")
+    fill_module(
+        "reference_unet",
+        reference_net,
+        _without_tail(official, reference_net, Path(reference), report),
+        hint=SIZES_HINT,
+    )
+
+    faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
+    with torch.device("meta"):
+        conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
+    fill_module("image_proj_model", conditioner.face_resampler, faces, hint=SIZES_HINT)
+    fill_module("pose_guider", conditioner.pose_encoder, poses, hint=SIZES_HINT)
+    vae, encoder = build_vae(base), build_vision_encoder(image_encoder)
+    report.added |= {f"vae/{name}": base for name in vae.state_dict()}
+    report.added |= {f"image_encoder/{name}": image_encoder for name in encoder.state_dict()}
+    pipeline = MCLDPipeline(
+        vae=vae,
+        unet=unet,
+        reference_net=reference_net,
+        scheduler=build_scheduler(SCHEDULER),
+        image_encoder=encoder,
+        conditioner=conditioner.eval(),
+        output_size=[512, 352],
+    )
+    report.configs = {name: _fields(getattr(pipeline, name)) for name in ("unet", "conditioner", "vae", "scheduler")}
+    with replacing_folder(out) as folder:
+        pipeline.save_pretrained(folder)
+        (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
+    _LOGGER.info("converted %s to %s", denoising, out)
+    return report
+
+
+def _read(path: str | Path, report: ConversionReport, component: str) -> dict[str, torch.Tensor]:
+    checkpoint = read_checkpoint(path)
+    report.files[str(path)] = KeyReport({name: f"{component}/{name}" for name in checkpoint.tensors})
+    return {name: as_float32(tensor) for name, tensor in checkpoint.tensors.items()}
+
+
+def _without_tail(
+    weights: Mapping[str, torch.Tensor], reference_net: nn.Module, path: Path, report: ConversionReport
+) -> dict[str, torch.Tensor]:
+    """Leave out what comes after the last ``norm1``, and say so in the report."""
+    known = reference_net.state_dict().keys()
+    last = next(name for name, module in reference_net.named_modules() if isinstance(module, LastBlock))
+    prefix = last.split(".transformer_blocks.")[0] + "."
+    tail = [name for name in weights if name not in known and name.startswith((prefix, "conv_out.", "conv_norm_out."))]
+    keys = report.files[str(path)]
+    for name in tail:
+        del keys.renamed[name]
+        keys.dropped[name] = TAIL
+    return {name: tensor for name, tensor in weights.items() if name not in set(tail)}
+
+
+def _conditioner_config(
+    faces: Mapping[str, torch.Tensor], poses: Mapping[str, torch.Tensor], head_dim: int
+) -> dict[str, Any]:
+    try:
+        dim, face_dim = faces["proj_in.weight"].shape
+        inner = faces["layers.0.0.to_q.weight"].shape[0]
+        biases = [name for name in poses if name.startswith("blocks.") and name.endswith("bias")]
+        stages = sorted(int(name.split(".")[1]) for name in biases)
+        widths = [poses["conv_in.weight"].shape[0]]
+        widths += [poses[f"blocks.{stage}.weight"].shape[0] for stage in stages[1::2]]
+        return {
+            "token_dim": faces["proj_out.weight"].shape[0],
+            "face_dim": face_dim,
+            "resampler_dim": dim,
+            "resampler_depth": len({name.split(".")[1] for name in faces if name.startswith("layers.")}),
+            "resampler_heads": inner // head_dim,
+            "resampler_head_dim": head_dim,
+            "face_tokens": faces["latents"].shape[1],
+            "pose_hidden_channels": tuple(widths),
+            "pose_channels": poses["conv_out.weight"].shape[0],
+            "iuv_filter": "bicubic",  # the official loader mixes labels
+        }
+    except KeyError as error:
+        raise PgpisError(
+            f"a tensor is missing: {error}",
+            hint="--image-proj is image_proj_model.pth, --pose-guider is pose_guider.pth",
+        ) from error
+
+
+def _fields(component: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()}

@@ -1,0 +1,76 @@
+"""Which cell of a texture each cell of a picture shows, as a bias of the attention to the texture."""
+
+from __future__ import annotations
+
+import torch
+
+from pgpis.pictures.uv_texture import CHART_SIZE, PARTS, PLACE_BIN, chart_places
+
+
+class Correspondence:
+    """Which cell of the texture each cell of the target shows, for P pictures.
+
+    Args:
+        iuv: The target's map, channels V, U, part, in [-1, 1], ``(P, 3, H, W)``.
+        size: (height, width) of the latents; deeper levels of the denoiser halve it, rounding up.
+        strength: How much stronger than another key the texture's cells that a cell shows are together, per key.
+
+    Source: ours. Stable Diffusion's self-attention finds what looks alike; that of a denoiser which starts from nothing
+        stays flat for long, and DensePose's map says where to look.
+    """
+
+    def __init__(self, iuv: torch.Tensor, size: tuple[int, int], strength: float) -> None:
+        self.size = size
+        self.strength = strength
+        values = ((iuv / 2 + 0.5) * 255).round().long().clamp(0, 255)
+        part = values[:, 2].clamp(max=PARTS)
+        row = (255 - values[:, 0]) * (CHART_SIZE - 1) // 255 // PLACE_BIN
+        column = values[:, 1] * (CHART_SIZE - 1) // 255 // PLACE_BIN
+        table = torch.from_numpy(chart_places()).to(iuv.device)
+        self.shown = part > 0
+        self.places = table[(part - 1).clamp(min=0), row, column]
+        self._known: dict[int, torch.Tensor] = {}
+
+    def shares(self, height: int, width: int) -> torch.Tensor:
+        """Return the share of each cell's pixels that show each cell of the texture.
+
+        Args:
+            height: Rows of cells, of the picture and of the texture.
+            width: Columns of them.
+
+        Returns:
+            ``(P, height * width, height * width)``: row by row, 1 less the background's share.
+        """
+        pictures, rows, columns = self.shown.shape
+        device = self.places.device
+        grid = torch.tensor([height, width], device=device)
+        seen_y, seen_x = (self.places * grid).long().unbind(dim=-1)
+        own_y = torch.arange(rows, device=device) * height // rows
+        own_x = torch.arange(columns, device=device) * width // columns
+        own = own_y[:, None] * width + own_x
+        cells = height * width
+        index = own * cells + seen_y * width + seen_x
+        found = torch.zeros(pictures, cells * cells, device=device)
+        found.scatter_add_(1, index.flatten(1), self.shown.flatten(1).float())
+        pixels = torch.bincount(own.flatten(), minlength=cells).float()
+        return found.view(pictures, cells, cells) / pixels[:, None]
+
+    def bias(self, length: int) -> torch.Tensor:
+        """Return what is added to the logits of the attention to the texture, ``(P, 1, length, length)``.
+
+        ``log(1 + strength * length * share)``: nothing where a cell shows nothing of the texture's cell.
+
+        Args:
+            length: Cells of the level of the denoiser.
+
+        Raises:
+            ValueError: No level has so many.
+        """
+        if length not in self._known:
+            height, width = self.size
+            while height * width > length:
+                height, width = -(-height // 2), -(-width // 2)
+            if height * width != length:
+                raise ValueError(f"no level of latents of {self.size} has {length} cells")
+            self._known[length] = torch.log1p(self.strength * length * self.shares(height, width))[:, None]
+        return self._known[length]

@@ -1,0 +1,213 @@
+"""ReferenceNet: a UNet that is run once on the texture and lends its hidden states to the denoiser's self-attention."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from diffusers import ModelMixin, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import nn
+
+from pgpis.errors import PgpisError
+from pgpis.models.factory import ModelSpec
+from pgpis.models.loading import (
+    LoadErrors,
+    check_keys,
+    init_keys,
+    load_diffusers,
+    public_fields,
+    stored_config,
+    subfolder_of,
+)
+
+__all__ = ["ModelMixin", "ReferenceBank", "ReferenceNet"]  # diffusers' loader looks for the base class here
+
+ReferenceBank = dict[str, torch.Tensor]
+"""By the name of a transformer block: its input after ``norm1``, ``(B, L, C)``."""
+
+
+class BankingProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
+    """Stock self-attention that first writes its input into the bank.
+
+    Args:
+        block: Name of the transformer block.
+    """
+
+    def __init__(self, block: str) -> None:
+        super().__init__()
+        self.block = block
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        temb: torch.Tensor | None = None,
+        bank: ReferenceBank | None = None,
+    ) -> torch.Tensor:
+        """Attend as usual; ``hidden_states`` ``(B, L, C)`` is what the block's ``norm1`` returned."""
+        if bank is not None:
+            bank[self.block] = hidden_states
+        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return attended
+
+
+class CrossProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
+    """Stock cross-attention that lets the bank pass by."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        temb: torch.Tensor | None = None,
+        bank: ReferenceBank | None = None,
+    ) -> torch.Tensor:
+        """Attend as usual."""
+        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return attended
+
+
+class LastBlock(nn.Module):
+    """What is left of the last transformer block: its first normalisation. Nothing reads what would come after.
+
+    Args:
+        block: Name of the transformer block.
+        norm1: Its normalisation.
+    """
+
+    def __init__(self, block: str, norm1: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.norm1 = norm1
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Write the normalised input into the bank and return the input; other arguments are the block's."""
+        bank = (cross_attention_kwargs or {}).get("bank")
+        if bank is not None:
+            bank[self.block] = self.norm1(hidden_states)
+        return hidden_states
+
+
+class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
+    """``UNet2DConditionModel`` without what comes after its last ``norm1``.
+
+    Arguments and names of weights are the base class's; the tail (rest of the last transformer block, its output
+    projection, what of its UNet block and which UNet blocks come after it, ``conv_norm_out``, ``conv_out``) is not
+    built.
+
+    In float16 it stays float32, under ``.to``, ``from_pretrained`` and autocast alike: nothing bounds the hidden states
+    that it adds up from block to block, and a net that was trained in a wider type passes 65504 (synth-mcld: 2 million
+    in ``up_blocks.2``). It runs once per picture; what it lends is normalised and fits.
+
+    Source: MCLD, section "Appearance: ReferenceNet on the UV texture"; Animate Anyone.
+    """
+
+    up_blocks: Any
+
+    @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc, unused-ignore]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stages = self.up_blocks
+        numbers = [index for index, block in enumerate(stages) if getattr(block, "attentions", None)]
+        if not numbers:
+            raise PgpisError("ReferenceNet: one of up_block_types must have attention, as CrossAttnUpBlock2D")
+        number = numbers[-1]
+        if number < len(stages) - 1:
+            stages = stages[: number + 1]
+            stages[number].upsamplers = None
+            self.up_blocks = stages
+        attentions = stages[number].attentions
+        self.set_attn_processor(
+            {
+                name: BankingProcessor(name.removesuffix(".attn1.processor"))
+                if name.endswith(".attn1.processor")
+                else CrossProcessor()
+                for name in self.attn_processors
+            }
+        )
+        last = attentions[-1]
+        blocks = last.transformer_blocks
+        name = f"up_blocks.{number}.attentions.{len(attentions) - 1}.transformer_blocks.{len(blocks) - 1}"
+        blocks[-1] = LastBlock(name, blocks[-1].norm1)
+        last.proj_out = nn.Identity()
+        self.conv_norm_out = None
+        self.conv_out = nn.Identity()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as the base class does, in float32 where float16 is asked for."""
+        for name in ("torch_dtype", "dtype"):
+            if kwargs.get(name) == torch.float16:
+                kwargs[name] = torch.float32
+        return super().from_pretrained(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        def widened(value: torch.Tensor) -> torch.Tensor:
+            moved = fn(value)
+            return value.to(moved.device, torch.float32) if moved.dtype == torch.float16 else moved
+
+        return super()._apply(widened, recurse)
+
+    def tail(self) -> tuple[str, ...]:
+        """Return the beginnings of the stock weights in the last transformer that are not built."""
+        last = next(module for module in self.modules() if isinstance(module, LastBlock))
+        layers = ("attn1", "attn2", "norm2", "norm3", "ff")
+        after = len(self.up_blocks)
+        cut = [f"up_blocks.{number}." for number in range(after, len(self.config.up_block_types))]
+        return (
+            *([f"up_blocks.{after - 1}.upsamplers."] if cut else []),
+            *cut,
+            f"{last.block.split('.transformer_blocks.')[0]}.proj_out.",
+            *(f"{last.block}.{name}." for name in layers),
+        )
+
+    def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
+        """Run once, at time step 0.
+
+        Args:
+            latents: Scaled latents of the texture, ``(B, 4, h, w)``.
+            tokens: The source picture's CLIP token, ``(B, 1, cross_attention_dim)``.
+
+        Returns:
+            What each transformer block's ``norm1`` returned.
+        """
+        bank: ReferenceBank = {}
+        latents, tokens = latents.to(self.dtype), tokens.to(self.dtype)
+        kind = latents.device.type
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, dtype, enabled=torch.is_autocast_enabled(kind) and dtype != torch.float16):
+            self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
+        return bank
+
+
+def build_reference_net(spec: ModelSpec) -> ReferenceNet:
+    """Build the ReferenceNet; ``spec`` as in :func:`pgpis.denoiser.build_unet`, a stock UNet's tail is left out."""
+    if isinstance(spec, Mapping):
+        check_keys("reference_net", spec, init_keys(ReferenceNet))
+        net: ReferenceNet = ReferenceNet.from_config(public_fields(spec))
+        return net
+    with LoadErrors("reference_net", spec):
+        config = stored_config(UNet2DConditionModel, spec, subfolder_of(spec, "unet"))
+        with torch.device("meta"):
+            tail = ReferenceNet.from_config(config).tail()
+    loaded: ReferenceNet = load_diffusers(
+        ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=(*tail, "conv_out.", "conv_norm_out.")
+    )
+    return loaded

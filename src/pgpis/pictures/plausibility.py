@@ -1,0 +1,245 @@
+"""What can be a person: the one check that key points, drawn poses and DensePose's maps pass after reading."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pgpis.errors import PgpisError
+from pgpis.pictures.keypoints import MISSING, Frame, Keypoints, Skeleton
+from pgpis.pictures.uv_texture import PARTS
+
+log = logging.getLogger(__name__)
+
+FEWEST_POINTS = 2
+"""One limb."""
+SMALLEST_PERSON = 0.01
+"""Of the longer side of the picture."""
+FEWEST_INSIDE = 0.2
+"""Of the points: a close-up of a face has its five, and a body below the picture."""
+MARGIN = 0.1
+"""How far outside the picture a point still counts as inside, in pictures."""
+FARTHEST_POINT = 10
+"""Pictures that lie between a point and the middle of its own."""
+LARGEST_UNIT = 4
+"""A frame of this size or less is a unit, not a picture."""
+NEAR = 1.5
+"""Numbers of which half are nearer to 0 than this are no pixels."""
+POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]'"
+
+DARK, BRIGHT = 40, 64
+LEAST_DARK, LEAST_COLOURED = 0.28, 0.3
+"""Thick limbs leave 0.32 of a small picture dark; a poor JPEG of 133 points has 0.4 coloured, people have 0.27."""
+LOOKED_AT = 1024
+"""Pixels of the longer side of a drawing at which it is looked."""
+MOST_STRAY = 0.05
+"""Of the background: coordinates where no part is."""
+POSE_FILES = "--driving takes photographs; --poses takes key points (.txt, .json, .npy) or a skeleton drawn on black"
+IUV_FILES = "pgpis prepare FOLDER --conditions densepose makes maps of photographs; --driving takes the photographs"
+
+
+@cache
+def _is_news(_kind: str) -> Iterator[bool]:
+    """Return what is true once: a folder of poses would say the same thing of each of its files."""
+    return itertools.chain([True], itertools.repeat(False))
+
+
+def tell_once(kind: str, name: str, text: str) -> None:
+    """Log a remark about a file, for the first file of a kind only."""
+    if next(_is_news(kind)):
+        log.warning("%s: %s", name, text)
+
+
+def person_of(
+    points: npt.NDArray[np.float64], visible: npt.NDArray[np.bool_], frame: Frame, skeleton: Skeleton, name: str
+) -> Keypoints:
+    """Return a file's numbers as key points of a person; every reader goes through here.
+
+    Numbers that are fractions of the picture, in [0, 1] or in [-1, 1], become pixels, and that is logged once. A point
+    at (-1, -1) is missing, and one at (0, 0) too where the file does not mark missing points by -1.
+
+    Args:
+        points: ``(N, 2)`` x and y as they were read.
+        visible: bool ``(N, 2)``.
+        frame: What pixels refer to.
+        skeleton: Order of the points.
+        name: The file, for messages.
+
+    Raises:
+        PgpisError: They are not the key points of a person in this frame; names the file and says why.
+    """
+    marked = (points == MISSING).all(axis=1)
+    if not marked.any():
+        marked = (points == 0).all(axis=1)
+    visible = visible & ~marked[:, None]
+    try:
+        keypoints = Keypoints.from_visible(points, visible, frame, skeleton)
+    except PgpisError as error:
+        raise PgpisError(f"{name}: {error.message}", hint=error.hint) from error
+    return check_keypoints(_in_pixels(keypoints, name), name)
+
+
+def _in_pixels(keypoints: Keypoints, name: str) -> Keypoints:
+    frame, seen = keypoints.frame, _seen(keypoints)
+    if not len(seen) or max(frame.height, frame.width) <= LARGEST_UNIT:
+        return keypoints
+    # the middle one of the numbers decides: a joint outside the picture makes no pixels of the others
+    if (np.median(np.abs(seen), axis=0) > NEAR).any():
+        return keypoints
+    is_signed = (seen < -0.05).any(axis=1).mean() > 1 / 3
+    unit = "from -1 to 1" if is_signed else "from 0 to 1"
+    tell_once(unit, name, f"key points are fractions of the picture {unit}, and are scaled to its size")
+    points = keypoints.points / 2 + 0.5 if is_signed else keypoints.points
+    points = points * [frame.width, frame.height] + [frame.left, frame.top]
+    return Keypoints.from_visible(points, keypoints.visible, frame, keypoints.skeleton)
+
+
+def check_keypoints(keypoints: Keypoints, name: str) -> Keypoints:
+    """Return key points that can be a person's.
+
+    Args:
+        keypoints: In pixels of their frame.
+        name: Where they come from, for messages.
+
+    Raises:
+        PgpisError: Too few points, too small a person, or too few points inside the picture.
+    """
+    frame, seen, count = keypoints.frame, _seen(keypoints), len(keypoints.points)
+    size = np.array([frame.width, frame.height])
+    if len(seen) < FEWEST_POINTS:
+        amount = "all are missing" if not len(seen) else f"all but {len(seen)} are missing"
+        raise PgpisError(f"{name}: of {count} key points {amount}; expected a person")
+    places = (seen - [frame.left, frame.top]) / size
+    (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
+    ranges = f"x from {left:g} to {right:g}, y from {top:g} to {bottom:g}, in a picture of {_text(frame)}"
+    largest = float(places.max())
+    if largest > 2 and size.max() <= LARGEST_UNIT:  # points may lie outside the picture, but not by its whole size
+        raise PgpisError(f"{name}: {largest:g} is no share of a picture's size: expected numbers from 0 to 1")
+    if float(np.ptp(seen, axis=0).max()) < SMALLEST_PERSON * size.max():
+        raise PgpisError(f"{name}: all key points lie in one place: {ranges}; expected a person", hint=POSE_SIZE)
+    inside = int(((places >= -MARGIN) & (places <= 1 + MARGIN)).all(axis=1).sum())
+    if inside < FEWEST_INSIDE * len(seen):
+        raise PgpisError(f"{name}: {inside} of {len(seen)} key points lie in the picture: {ranges}", hint=POSE_SIZE)
+    if (np.abs(places - 0.5) > FARTHEST_POINT).any():
+        raise PgpisError(f"{name}: key points lie far outside the picture: {ranges}", hint=POSE_SIZE)
+    if 2 * inside < len(seen):
+        tell_once("outside", name, f"only {inside} of {len(seen)} key points lie in the picture: {ranges}")
+    return keypoints
+
+
+def _seen(keypoints: Keypoints) -> npt.NDArray[np.float64]:
+    return keypoints.points[np.logical_and(keypoints.visible[:, 0], keypoints.visible[:, 1])]
+
+
+def _text(frame: Frame) -> str:
+    corner = f" that begins at ({frame.left:g}, {frame.top:g})" if frame.left or frame.top else ""
+    return f"{frame.width:g} x {frame.height:g}{corner}"
+
+
+def check_drawn_pose(image: Image.Image, name: str) -> None:
+    """Refuse a picture that is not a skeleton drawn on black.
+
+    Drawings are told from other pictures by how much of them is black and how much of the rest is coloured, so that
+    other colours, thick limbs, JPEG and resizing do no harm.
+
+    Args:
+        image: RGB.
+        name: The file, for messages.
+
+    Raises:
+        PgpisError: It shows nothing, or something else; says what it looks like.
+    """
+    step = max(1, max(image.size) // LOOKED_AT)
+    pixels = np.asarray(image)[::step, ::step]
+    highest, lowest = pixels.max(axis=2), pixels.min(axis=2)
+    bright = highest > BRIGHT
+    if not bright.any():
+        raise PgpisError(f"{name} is black: it shows no skeleton", hint=POSE_FILES)
+    if iuv_order(pixels) is not None:
+        raise PgpisError(
+            f"{name} looks like DensePose's map, and this model reads skeletons", hint=f"{POSE_FILES}; MCLD reads maps"
+        )
+    dark = float((highest <= DARK).mean())
+    coloured = float(_coloured(highest, lowest)[bright].mean())
+    if dark >= LEAST_DARK and coloured >= LEAST_COLOURED:
+        return
+    figure = _figure_on_light(pixels)
+    if figure is not None and float(_coloured(highest, lowest)[figure].mean()) >= 2 * LEAST_COLOURED:
+        kind, hint = "a skeleton on a light background", "draw it on black, as the model has seen them"
+    else:
+        kind, hint = "a photograph", POSE_FILES
+    raise PgpisError(
+        f"{name} looks like {kind}, not like a skeleton drawn on black: {dark:.0%} of it is black, "
+        f"{coloured:.0%} of the rest has the colours of limbs",
+        hint=hint,
+    )
+
+
+def warn_of_odd_pose(image: Image.Image) -> None:
+    """Warn once of a picture that is not a skeleton drawn on black; who calls a pipeline may have trained on others."""
+    try:
+        check_drawn_pose(image, "pose")
+    except PgpisError as error:
+        tell_once("odd pose", "pipeline", error.message)
+
+
+def _coloured(highest: npt.NDArray[np.uint8], lowest: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return highest > 2 * lowest.astype(np.int16)
+
+
+def _figure_on_light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_] | None:
+    """Return where a picture differs from its border, if that is light and of one colour."""
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    background = np.median(border, axis=0)
+    figure: npt.NDArray[np.bool_] = np.abs(pixels - background).max(axis=2) > BRIGHT
+    return figure if background.min() > 128 and figure.any() else None
+
+
+def iuv_order(pixels: npt.NDArray[np.uint8]) -> str | None:
+    """Return "V, U, part" or "part, U, V" where an RGB picture looks like DensePose's map, else None.
+
+    Nearly every pixel of the person has a part from 1 to 24 in one channel, and some have one of the later ones; drawn
+    limbs have 0 there.
+    """
+    person = pixels[pixels.max(axis=2) > PARTS]
+    for order, channel in (("V, U, part", 2), ("part, U, V", 0)):
+        parts = person[:, channel]
+        if len(parts) and ((parts > 0) & (parts <= PARTS)).mean() > 0.95 and np.percentile(parts, 90) >= 5:
+            return order
+    return None
+
+
+def check_iuv(image: Image.Image, name: str) -> None:
+    """Refuse a picture that is not DensePose's map of a person.
+
+    Args:
+        image: RGB; channels V, U and part.
+        name: The file, for messages.
+
+    Raises:
+        PgpisError: Its parts are no labels, are in another channel, are nowhere, or its background has coordinates.
+    """
+    expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
+    pixels = np.asarray(image)
+    parts = pixels[..., 2]
+    highest = int(parts.max())
+    if highest > PARTS:
+        if iuv_order(pixels) == "part, U, V":
+            raise PgpisError(
+                f"{name}: its channels are part, U, V; {expected}",
+                hint="turn them round, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V the right way",
+            )
+        raise PgpisError(f"{name}: its third channel reaches {highest}; {expected}", hint=IUV_FILES)
+    background = parts == 0
+    if background.all():
+        raise PgpisError(f"{name}: no part of a body is in it (its third channel is 0 everywhere); {expected}")
+    if background.any() and (pixels[background].max(axis=1) > PARTS).mean() > MOST_STRAY:
+        raise PgpisError(
+            f"{name}: U and V are not 0 where its third channel says background; {expected}", hint=IUV_FILES
+        )

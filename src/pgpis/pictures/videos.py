@@ -1,0 +1,190 @@
+"""Videos: written in H.264, which browsers play; their frames read as pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from pgpis.errors import PgpisError
+from pgpis.files import replacing, replacing_folder
+from pgpis.jobs import reason_of
+from pgpis.pictures.images import read_image, save_image
+
+log = logging.getLogger(__name__)
+
+FRAMES_PER_SECOND = 25.0
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
+"""Which of ffmpeg's readers a suffix gets; none of them opens other files or addresses."""
+CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1")
+MOST_FRAMES = 10_000
+"""Of one video; a bit more than six minutes at 25 a second."""
+MOST_PIXELS = 7680 * 4320
+QUALITY = {"crf": "18", "preset": "medium"}
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """The pictures of one frame, from left to right; all are brought to the last one's size."""
+
+    pictures: tuple[Path, ...]
+
+
+def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: float = FRAMES_PER_SECOND) -> None:
+    """Write an mp4 in which each frame shows its pictures side by side; nobody ever sees half of it.
+
+    Raises:
+        PgpisError: There are no frames, a picture cannot be read, or the video cannot be written.
+    """
+    import av
+
+    if not frames:
+        raise PgpisError(f"{path}: no frames")
+    size = read_image(frames[0].pictures[-1]).size
+    width = size[0] * len(frames[0].pictures)
+    with replacing(path) as temporary:
+        try:
+            # the index comes first, so that a browser plays while it loads
+            with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                rate = Fraction(frames_per_second).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate=rate, options=QUALITY)
+                stream.pix_fmt = "yuv420p"  # the only one that every browser knows; it takes even sizes only
+                stream.width, stream.height = width + width % 2, size[1] + size[1] % 2
+                for frame in frames:
+                    row = np.zeros((stream.height, stream.width, 3), np.uint8)
+                    pictures = [np.asarray(read_image(picture).resize(size)) for picture in frame.pictures]
+                    row[: size[1], :width] = np.concatenate(pictures, axis=1)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(row, format="rgb24")))
+                container.mux(stream.encode())
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):  # of the disk: told where the file is replaced
+                raise
+            raise PgpisError(f"{path}: {reason_of(error)}") from error
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Pictures of a video's frames."""
+
+    folder: Path
+    """``STEM_000001.png`` and so on, numbered as in the video."""
+    frames_per_second: float
+    """At which the pictures that were taken show what the video shows."""
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name is that of a video that can be read."""
+    return path.suffix.lower() in CONTAINERS
+
+
+def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
+    """Write frames of a video as pictures, upright; a folder that is there is taken as it is.
+
+    Args:
+        path: The video.
+        folder: Where to; written as a whole.
+        every: Take the first of so many frames.
+
+    Raises:
+        PgpisError: The video is damaged, too large or too long, or of a format that is not read.
+    """
+    if every < 1:
+        raise PgpisError(f"--every {every}: expected a number of at least 1")
+    with _file(path) as file:
+        rate = _rate(path, file) / every
+    if not folder.is_dir():
+        with replacing_folder(folder) as temporary:
+            for number, picture in read_frames(path, every):
+                save_image(picture, temporary / f"{path.stem}_{number:06d}.png")
+    return VideoFrames(folder, rate)
+
+
+def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the number, from 1, and the picture of a video's frames; one is held at a time.
+
+    Raises:
+        PgpisError: See :func:`extract_frames`.
+    """
+    number = 0
+    with _file(path) as file:
+        for number, frame in enumerate(_decoded(path, file), 1):
+            if number > MOST_FRAMES * every:
+                raise PgpisError(
+                    f"{path} has more than {MOST_FRAMES * every:,} frames", hint="cut it, or take fewer: --every 5"
+                )
+            if (number - 1) % every == 0:
+                turned = int(getattr(frame, "rotation", 0))  # a telephone that was held upright
+                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                yield number, picture.rotate(turned, expand=True) if turned else picture
+    if not number:
+        raise PgpisError(f"{path} holds no frames")
+
+
+def _decoded(path: Path, file: BinaryIO) -> Iterator[Any]:
+    with _opened(path, file) as container:
+        frames = container.decode(video=0)
+        count = 0
+        while True:
+            with _errors_named(path):
+                frame = next(frames, None)
+            if frame is None:
+                break
+            count += 1
+            yield frame
+        expected = container.streams.video[0].frames
+        if count < expected:  # or it was trimmed without being encoded anew
+            log.warning("%s: %d of the %d frames that it names can be read; is it cut short?", path, count, expected)
+
+
+def _file(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise PgpisError(f"cannot read the video {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
+    """Open a video by its suffix alone, and refuse what would take too much to decode."""
+    import av
+
+    if not is_video(path):
+        raise PgpisError(f"{path}: expected a video ({', '.join(CONTAINERS)})")
+    with ExitStack() as stack:
+        with _errors_named(path):
+            container = stack.enter_context(
+                av.open(file, format=CONTAINERS[path.suffix.lower()], metadata_errors="ignore")
+            )
+        streams = container.streams.video
+        if not streams:
+            raise PgpisError(f"{path} holds no pictures")
+        codec = streams[0].codec_context
+        if codec is None or codec.name not in (*CODECS, "libdav1d"):
+            name = None if codec is None else codec.name
+            raise PgpisError(f"{path}: its codec is {name}, expected one of {', '.join(CODECS)}")
+        if codec.width * codec.height > MOST_PIXELS:
+            raise PgpisError(f"{path}: its frames have {codec.width}x{codec.height} pixels, more than 7680x4320")
+        codec.options = {"max_pixels": str(MOST_PIXELS)}  # a stream may become larger than its header says
+        codec.thread_type = "AUTO"
+        yield container
+
+
+def _rate(path: Path, file: BinaryIO) -> float:
+    with _opened(path, file) as container:
+        stream = container.streams.video[0]
+        return min(max(float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND), 1.0), 240.0)
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise PgpisError(f"cannot read the video {path}: {reason_of(error)}") from error

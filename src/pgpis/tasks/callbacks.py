@@ -1,0 +1,188 @@
+"""Lightning callbacks: sample grids, throughput, progress, the stop that a signal asks for, export of the model."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from pgpis.batch import PairBatch
+from pgpis.interrupts import Stopped, StopRequest
+from pgpis.pictures.images import tensor_to_images
+from pgpis.predictions import PredictionWriter
+from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.finite import diverged, weights_are_finite
+
+__all__ = ["ExportModel", "PredictionWriter", "ProgressBar", "SampleGrid", "StopOnSignal", "Throughput"]
+
+log = logging.getLogger(__name__)
+
+
+class SampleGrid(Callback):
+    """Draws source | pose | target | result of the first validation pairs at each validation.
+
+    It goes to every logger that takes pictures: TensorBoard, and those with ``log_image`` (Weights & Biases, ...).
+
+    Args:
+        pairs: Rows of the grid.
+    """
+
+    def __init__(self, pairs: int = 4) -> None:
+        self.pairs = pairs
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the loggers that get no grid."""
+        for logger in trainer.loggers:
+            if not _takes_pictures(logger) and trainer.is_global_zero:
+                log.info("SampleGrid: %s takes no pictures; TensorBoardLogger does", type(logger).__name__)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: PairBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the grid once per validation, on the main process."""
+        if batch_idx or dataloader_idx or trainer.sanity_checking or not len(batch["index"]):
+            return
+        loggers: list[Any] = [logger for logger in trainer.loggers if _takes_pictures(logger)]
+        if not loggers:
+            return
+        assert isinstance(pl_module, PersonImageTask)
+        grid = pl_module.sample_grid(batch, self.pairs)
+        if grid is None:
+            return
+        for logger in loggers:
+            if isinstance(logger, TensorBoardLogger):
+                picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
+                logger.experiment.add_image("samples", picture, trainer.global_step)
+            else:
+                logger.log_image(key="samples", images=tensor_to_images(grid[None]), step=trainer.global_step)
+
+
+def _takes_pictures(logger: Logger) -> bool:
+    return isinstance(logger, TensorBoardLogger) or hasattr(logger, "log_image")
+
+
+class StopOnSignal(Callback):
+    """Saves a checkpoint and ends training when Ctrl-C or SIGTERM asked for it.
+
+    It waits for the end of an optimiser's step: gradients that are being accumulated are in no checkpoint.
+
+    Args:
+        request: What a signal asked for.
+        command: What was run.
+    """
+
+    def __init__(self, request: StopRequest, command: Sequence[str]) -> None:
+        self.request = request
+        self.command = command
+        self._takes_sigterm = signal.getsignal(signal.SIGTERM) == request.note
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which would end the run with exit code 0 after any batch."""
+        if self._takes_sigterm:
+            signal.signal(signal.SIGTERM, self.request.note)
+
+    on_train_start = on_sanity_check_start
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
+    ) -> None:
+        """Stop between two steps."""
+        if not trainer.fit_loop._should_accumulate():  # noqa: SLF001  Lightning tells it nowhere else
+            self._obey(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after a validation: a run that goes on from the middle of one does not repeat the uninterrupted one."""
+        self._obey(trainer)
+
+    def _obey(self, trainer: Trainer) -> None:
+        """Stop on all processes when one of them was asked to; collective."""
+        if not trainer.strategy.reduce_boolean_decision(self.request.signum is not None, all=False):
+            return
+        callback = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+        command = None
+        if callback is not None and not trainer.sanity_checking and not trainer.fast_dev_run:
+            callback.save_last = True  # as a file of its own, not as a link
+            metrics = callback._monitor_candidates(trainer)  # noqa: SLF001  keeps its own record of what is the last
+            callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
+            command = shlex.join([*self.command, "--ckpt_path", callback.last_model_path])  # the last one given counts
+        raise Stopped(self.request.signum or signal.SIGTERM, command)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, which also shows the denoising step and no last epoch where there is none."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        description = super()._get_train_description(current_epoch)
+        return f"Epoch {current_epoch}" if self.trainer.max_epochs == -1 else description
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask the model for its denoising steps."""
+        super().on_test_start(trainer, pl_module)
+        self._follow(pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask the model for its denoising steps."""
+        super().on_predict_start(trainer, pl_module)
+        self._follow(pl_module)
+
+    def _follow(self, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, DiffusionTask) and self.is_enabled:
+            pl_module.on_denoising_step = self._show_step
+
+    def _show_step(self, step: int, steps: int) -> None:
+        task = self.test_progress_bar_id if self.trainer.testing else self.predict_progress_bar_id
+        name = self.test_description if self.trainer.testing else self.predict_description
+        if self.progress is not None and task is not None:
+            self.progress.update(task, description=f"{name}, step {step}/{steps}")
+            self.refresh()
+
+
+class Throughput(Callback):
+    """Logs ``train/pairs_per_second`` over the batches since the last logging step."""
+
+    def __init__(self) -> None:
+        self._pairs = 0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock after validation and data set-up."""
+        self._pairs, self._since = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
+    ) -> None:
+        """Count pairs; log and restart at each logging step."""
+        self._pairs += len(batch["index"]) * trainer.world_size
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            now = time.perf_counter()
+            pl_module.log("train/pairs_per_second", self._pairs / (now - self._since), batch_size=1)
+            self._pairs, self._since = 0, now
+
+
+class ExportModel(Callback):
+    """Writes the trained model to ``default_root_dir`` in the form that ``from_pretrained`` reads when fit ends."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export on the main process."""
+        assert isinstance(pl_module, PersonImageTask)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            with torch.no_grad():
+                if not weights_are_finite(pl_module):
+                    raise diverged(trainer, "the weights")
+                log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))

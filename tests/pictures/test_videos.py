@@ -1,0 +1,99 @@
+"""H.264 that browsers play, frames of it as pictures, and files that are none."""
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.errors import PgpisError
+from pgpis.pictures import videos
+from pgpis.pictures.videos import FrameFiles, extract_frames, read_frames, write_video
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Six frames of 33 x 41 pixels beside themselves, grey from dark to bright, at 12.5 a second."""
+    frames = []
+    for number in range(6):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (33, 41), (30 + 40 * number,) * 3).save(path)
+        frames.append(FrameFiles((path, path)))
+    write_video(tmp_path / "clip.mp4", frames, 12.5)
+    return tmp_path / "clip.mp4"
+
+
+def test_browsers_play_it(clip):
+    with av.open(clip) as container:
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 66, 42)
+        assert (stream.frames, float(stream.average_rate)) == (6, 12.5)
+    content = clip.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+@pytest.mark.parametrize(("every", "numbers"), [(1, [1, 2, 3, 4, 5, 6]), (4, [1, 5])])
+def test_frames_are_pictures(clip, tmp_path, every, numbers):
+    frames = extract_frames(clip, tmp_path / "frames", every)
+    files = sorted(frames.folder.iterdir())
+    assert [file.name for file in files] == [f"clip_{number:06d}.png" for number in numbers]
+    assert frames.frames_per_second == 12.5 / every
+    for number, file in zip(numbers, files, strict=True):
+        picture = np.asarray(Image.open(file))
+        assert picture.shape == (42, 66, 3)
+        assert abs(picture[:40, :64].mean() - (30 + 40 * (number - 1))) < 3
+    stamp = files[0].stat().st_mtime_ns
+    extract_frames(clip, tmp_path / "frames", every)
+    assert files[0].stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "clip.mp4", "cannot read the video"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", "clip.mp4", "cannot read the video"),
+        (b"ffconcat version 1.0\nfile other.mp4\n", "clip.avi", "cannot read the video"),
+        (None, "clip.gif", "expected a video"),
+        (200, "clip.mp4", "cannot read the video|holds no pictures"),
+    ],
+)
+def test_what_is_no_video_is_named(clip, tmp_path, content, name, message):
+    whole = clip.read_bytes()
+    file = tmp_path / "other" / name
+    file.parent.mkdir()
+    file.write_bytes(whole if content is None else whole[:content] if isinstance(content, int) else content)
+    with pytest.raises(PgpisError, match=message) as error:
+        extract_frames(file, tmp_path / "frames")
+    assert str(file) in error.value.message
+    assert not (tmp_path / "frames").exists()
+
+
+def test_a_video_that_is_cut_short_gives_what_it_has_and_says_so(clip, tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    noise = []
+    for number in range(30):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / f"noise{number}.png")
+        noise.append(FrameFiles((tmp_path / f"noise{number}.png",)))
+    write_video(clip, noise)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    count = len(list(read_frames(cut)))
+    assert 5 < count < 30
+    assert f"{count} of the 30 frames" in caplog.text
+
+
+def test_limits_hold_before_and_while_it_is_decoded(clip, monkeypatch):
+    monkeypatch.setattr(videos, "MOST_FRAMES", 3)
+    with pytest.raises(PgpisError, match="more than 3 frames"):
+        list(read_frames(clip))
+    assert len(list(read_frames(clip, 2))) == 3
+    monkeypatch.setattr(videos, "MOST_PIXELS", 1000)
+    with pytest.raises(PgpisError, match="66x42 pixels"):
+        next(read_frames(clip))
+    monkeypatch.setattr(videos, "CODECS", ("av1",))
+    with pytest.raises(PgpisError, match="its codec is h264"):
+        next(read_frames(clip))
+    with pytest.raises(PgpisError, match="expected a number of at least 1"):
+        extract_frames(clip, clip.parent / "frames", 0)
+    with pytest.raises(PgpisError, match=r"nowhere\.mp4"):
+        extract_frames(clip.parent / "nowhere.mp4", clip.parent / "frames")

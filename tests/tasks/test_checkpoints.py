@@ -1,0 +1,143 @@
+"""A checkpoint is whole or is not there; what is damaged or foreign is named, and nothing of it is run."""
+
+import os
+import re
+import resource
+import zipfile
+
+import pytest
+import torch
+
+from pgpis.errors import PgpisError
+from pgpis.tasks import checkpoints
+from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, misfit
+
+CHECKPOINT = {
+    "pytorch-lightning_version": "2.6.0",
+    "state_dict": {"weight": torch.arange(4000.0)},
+    "loops": {},
+    "optimizer_states": [],
+    "lr_schedulers": [],
+    "global_step": 7,
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    WholeCheckpoints().save_checkpoint(CHECKPOINT, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def test_what_is_written_is_read(path):
+    assert check_checkpoint(path, training=True) == 7
+    stored = WholeCheckpoints().load_checkpoint(path, weights_only=False)
+    assert torch.equal(stored["state_dict"]["weight"], CHECKPOINT["state_dict"]["weight"])
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_write_that_is_cut_leaves_the_old_one(path, monkeypatch):
+    def save(_checkpoint, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoints.torch, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        WholeCheckpoints().save_checkpoint(CHECKPOINT, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_disk_that_is_full_is_told(path):
+    before = path.read_bytes()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))
+    try:
+        with pytest.raises(PgpisError, match=f"cannot write {re.escape(str(path))}: File too large"):
+            WholeCheckpoints().save_checkpoint(CHECKPOINT, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert path.read_bytes() == before
+
+
+def damaged(content):
+    yield from (content[: len(content) * part // 23] for part in range(23))
+    middle = len(content) // 2
+    yield content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    yield b"no checkpoint"
+
+
+def test_whatever_is_damaged_is_named_and_the_newest_whole_one_offered(path):
+    older, newer = path.with_name("epoch=0.ckpt"), path.with_name("epoch=1.ckpt")
+    for number, other in enumerate((older, newer)):
+        other.write_bytes(path.read_bytes())
+        os.utime(other, (number, number))
+    path.with_name("epoch=2.ckpt").write_bytes(b"cut")
+    for content in damaged(path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(PgpisError, match=r"last\.ckpt is damaged or is not a checkpoint") as error:
+            check_checkpoint(path, training=True)
+        assert error.value.hint == f"--ckpt_path {newer}, which is whole"
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({**CHECKPOINT, "callbacks": Attack()}, r"it names posix.system, and nothing of a checkpoint is run"),
+        ([1], r"holds a list"),
+        *(({k: v for k, v in CHECKPOINT.items() if k != name}, f"no {name} in it") for name in list(CHECKPOINT)[:5]),
+        (CHECKPOINT | {"state_dict": [1]}, r"no state_dict in it"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named(content, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(PgpisError, match=rf"x\.ckpt .*{expected}"):
+        check_checkpoint(tmp_path / "x.ckpt", training=True)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_weights_alone_are_enough_where_nothing_is_trained(tmp_path):
+    torch.save({name: CHECKPOINT[name] for name in ("state_dict", "pytorch-lightning_version")}, tmp_path / "x.ckpt")
+    assert check_checkpoint(tmp_path / "x.ckpt", training=False) == 0
+
+
+def test_folders_and_bombs_are_named(path, tmp_path):
+    with pytest.raises(PgpisError, match="is a folder, expected a checkpoint file"):
+        check_checkpoint(tmp_path, training=True)
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(PgpisError, match="is a pipeline") as error:
+        check_checkpoint(tmp_path, training=True)
+    assert error.value.hint == f"--model.init_args.pipeline={tmp_path}"
+    with zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    with pytest.raises(PgpisError, match=r"bomb\.ckpt is damaged"):
+        check_checkpoint(tmp_path / "bomb.ckpt", training=True)
+
+
+def test_only_checkpoints_are_removed(path, tmp_path):
+    """ModelCheckpoint takes the names of what it removes from the checkpoint that it goes on from."""
+    keep = tmp_path / "pictures"
+    keep.mkdir()
+    (keep / "x.ckpt").touch()
+    (tmp_path / "precious.txt").touch()
+    for name in ("pictures", "precious.txt", "run/../pictures/x.ckpt"):
+        WholeCheckpoints().remove_checkpoint(tmp_path / name)
+    assert (keep / "x.ckpt").exists()
+    assert (tmp_path / "precious.txt").exists()
+    WholeCheckpoints().remove_checkpoint(path)
+    assert not path.exists()
+
+
+def test_counters_must_be_like_ones_own():
+    own = {"a": {"ready": 1, "is_last": False}, "b": 2}
+    assert misfit({"a": {"ready": 5, "is_last": True}, "b": 0, "c": "more"}, own) is None
+    assert misfit({"a": {"ready": -5, "is_last": True}, "b": 0}, own) == "a.ready"
+    assert misfit({"a": {"ready": 5, "is_last": 1}, "b": 0}, own) == "a.is_last"
+    assert misfit({"a": []}, own) == "a"
+    assert misfit({"a": {"ready": True, "is_last": True}}, own) == "a.ready"
