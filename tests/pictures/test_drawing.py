@@ -12,7 +12,7 @@ from pgpis.pictures.keypoints import POINT_COUNTS, Frame, Keypoints
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "pose_drawing.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "pose_drawing.py"
     spec = importlib.util.spec_from_file_location("pose_drawing_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
