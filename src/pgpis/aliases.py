@@ -10,13 +10,17 @@ MOVED = {
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
     "pgpis.models.fusion": "pgpis.methods.fpdm.prior",
     "pgpis.models.mcld": "pgpis.methods.mcld.conditioner",
-    "pgpis.models.multifocal": "pgpis.denoiser.multifocal",
+    "pgpis.models.multifocal": "pgpis.denoiser.unet",
+    "pgpis.denoiser.multifocal": "pgpis.denoiser.unet",
     "pgpis.models.reference": "pgpis.methods.mcld.reference",
     "pgpis.models.unet": "pgpis.denoiser.unet",
     "pgpis.pipelines.fpdm": "pgpis.methods.fpdm.pipeline",
     "pgpis.pipelines.mcld": "pgpis.methods.mcld.pipeline",
 }
 """From the path that earlier versions wrote to today's."""
+
+CLASSES = {"MultiFocalUNet": "ConditionedUNet", "PoseUNet": "ConditionedUNet"}
+"""From the class that earlier versions wrote to today's."""
 
 RENAMED = {
     "pgpis.pipelines.FPDMPipeline": "pgpis.methods.fpdm.pipeline",
@@ -41,10 +45,13 @@ def earlier_names(package: str) -> Callable[[str], Any]:
 
 
 def with_current_paths(index: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a ``model_index.json`` with the components' modules under today's paths."""
-    return {
-        part: [MOVED.get(value[0], value[0]), *value[1:]]
-        if isinstance(value, list) and value and isinstance(value[0], str)
-        else value
-        for part, value in index.items()
-    }
+    """Return the content of a ``model_index.json`` with the components' modules and classes under today's names."""
+
+    def current(value: Any) -> Any:
+        if not (isinstance(value, list) and len(value) == 2 and all(isinstance(entry, str) for entry in value)):
+            return value
+        module, name = value
+        is_ours = module.startswith("pgpis.")
+        return [MOVED.get(module, module), CLASSES.get(name, name) if is_ours else name]
+
+    return {part: current(value) for part, value in index.items()}
