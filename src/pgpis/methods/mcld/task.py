@@ -19,6 +19,7 @@ from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
@@ -267,6 +268,17 @@ class MCLDTask(DiffusionTask):
         found = torch.cat(embeddings)
         log.info("clip_std: estimated from %d training sources", len(found))
         return found.std(dim=0, correction=0)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the weights of an earlier version's checkpoint too; its optimiser's state does not fit."""
+        weights = renamed_resampler(checkpoint["state_dict"], "conditioner.face_resampler.")
+        if self.trainer.training and weights.keys() != checkpoint["state_dict"].keys():
+            raise PgpisError(
+                "the checkpoint is of an earlier version: its weights can be used, but training cannot go on from it",
+                hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
+            )
+        checkpoint["state_dict"] = weights
+        super().on_load_checkpoint(checkpoint)
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Compute the weighted denoising error of one batch."""
