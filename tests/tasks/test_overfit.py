@@ -35,8 +35,8 @@ def train_on_two(folder):
 
 
 MODELS = {
-    "fpdm": ["drop_pose=0", "drop_source=0", "drop_fusion=0"],
-    "mcld": ["drop_image=0", "drop_all=0", "clip_noise=0"],
+    "fpdm": ["dropping.pose=0", "dropping.source=0", "dropping.fusion=0"],
+    "mcld": ["dropping.image=0", "dropping.all=0", "step.clip_noise=0"],
 }
 
 
@@ -52,7 +52,7 @@ def test_two_pairs_are_reproduced(model, root, toy_root, textured_root, tmp_path
     keep_all = [f"--model.init_args.{option}" for option in MODELS[model]]
     words = [recipe, *train, *keep_all, f"--model.init_args.vae={vae}/vae", f"--trainer.default_root_dir={out}"]
     assert main(["fit", *words, "--trainer.max_steps=300"]) == 0
-    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.guidance_scale=1"]
+    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.sampling.guidance_scale=1"]
     test = [f"--data.test.init_args.root={folder}", "--data.test.init_args.max_pairs=2"]
     words = [recipe, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
     assert main(["test", *words, "--trainer.logger=false"]) == 0
