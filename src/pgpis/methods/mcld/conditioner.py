@@ -14,6 +14,7 @@ from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.resampler import FaceResampler
 from pgpis.models.pose import PoseEncoder
+from pgpis.pictures.iuv import PART_CHANNEL
 
 __all__ = ["EncodedFoci", "FocalPorts", "MCLDConditioner", "ModelMixin", "denoise_focal"]
 
@@ -131,8 +132,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
             found = Correspondence(iuv, size, self.config.correspondence)
         if self.config.part_scale != 1:
-            part = (iuv[:, 2:] / 2 + 0.5) * self.config.part_scale
-            iuv = torch.cat([iuv[:, :2], part * 2 - 1], dim=1)
+            iuv = iuv.clone()
+            iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
         return FocalPorts(self._aggregate(source, encoded), self.pose_encoder(iuv.to(dtype)), source, found)
 
     def _aggregate(self, source: torch.Tensor, encoded: EncodedFoci) -> FocalTokens:
