@@ -35,7 +35,7 @@ from pgpis.batch import PairBatch
 from pgpis.cli import lightning
 from pgpis.data import DeepFashion, OnMissing, Pair, PoseTransferDataModule
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
+from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
@@ -45,6 +45,7 @@ from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.models.encoders import encode_tokens
 from pgpis.pictures.images import image_to_tensor, read_image, resize, save_image, tensor_to_images
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pipelines.bundle import load_bundle
 from pgpis.pipelines.shipped import SHIPPED
@@ -82,7 +83,7 @@ def baselines(root: Path, test: DeepFashion) -> dict[str, Maker]:
     """Return what makes the pictures of the rows without a model."""
     nearest = NearestTraining(dataset(root, "train"))
     whole = dataset(root, "test")
-    maps = {pair.target: pair.iuv for pair in whole.pairs}
+    maps = {pair.target: pair.file("iuv") for pair in whole.pairs}
 
     def nearest_training(pair: Pair) -> Image.Image:
         pose = test.read_pose(pair)
@@ -91,7 +92,7 @@ def baselines(root: Path, test: DeepFashion) -> dict[str, Maker]:
 
     def painted(pair: Pair) -> Image.Image:
         source = np.asarray(read_image(pair.source))
-        return Image.fromarray(warp(source, iuv_of(maps[pair.source]), iuv_of(pair.iuv)))
+        return Image.fromarray(warp(source, read_part_u_v(maps[pair.source]), read_part_u_v(pair.file("iuv"))))
 
     return {
         COPY: lambda pair: read_image(pair.source),

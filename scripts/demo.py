@@ -26,11 +26,12 @@ from PIL import Image
 
 from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
-from pgpis.evaluate.baselines import iuv_of, warp
+from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.files import write_text
 from pgpis.metrics import PSNR, SSIM
 from pgpis.pictures.images import read_image, save_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.synth.edit import with_identity, with_outfit
 from pgpis.synth.manifest import Entry, read_manifest
 from pgpis.synth.render import Picture, draw
@@ -95,15 +96,15 @@ def collect(data: Path, out: Path) -> list[Row]:
         mine = sorted((pair for pair in pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
         first = min(pair.source for pair in mine)
         chosen = [pair for pair in mine if pair.source == first]
-        kept = {"sources": first, "textures": chosen[0].appearance.texture, "faces": chosen[0].appearance.face}
+        kept = {"sources": first, "textures": chosen[0].file("texture"), "faces": chosen[0].file("face")}
         for kind, path in kept.items():
             assert path is not None, f"{first} has no {kind}"
             _copy(path, out / kind / f"person{person}{path.suffix}")
         own = next(pair for pair in pairs if pair.target == first)
-        _copy(_known(own.iuv), out / "maps" / f"person{person}.png")
+        _copy(_known(own.file("iuv")), out / "maps" / f"person{person}.png")
         for view, pair in enumerate(chosen, start=1):
             _copy(_known(pair.pose), out / "poses" / f"person{person}_view{view}.txt")
-            _copy(_known(pair.iuv), out / "maps" / f"person{person}_view{view}.png")
+            _copy(_known(pair.file("iuv")), out / "maps" / f"person{person}_view{view}.png")
             rows.append(Row(person, view, pair))
     return rows
 
@@ -145,7 +146,9 @@ def _table(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
 def paint(out: Path, rows: Sequence[Row]) -> None:
     """Paint the source's surface onto the target's: what can be done without a model."""
     for row in rows:
-        source_map, target_map = (iuv_of(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}"))
+        source_map, target_map = (
+            read_part_u_v(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}")
+        )
         painted = warp(np.asarray(read_image(row.pair.source)), source_map, target_map)
         save_image(Image.fromarray(painted), out / "painted" / f"{row.name}.png")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.data.pairs import Pair
-from pgpis.data.pictures import read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores

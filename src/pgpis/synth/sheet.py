@@ -13,7 +13,7 @@ from rich.progress import track
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
-from pgpis.pictures.picture_files import MOST_PIXELS
+from pgpis.pictures.decoding import MOST_PIXELS
 from pgpis.synth.files import SETTINGS, UInt8, write_image
 from pgpis.synth.manifest import Entry, plain, read_manifest
 from pgpis.synth.overlay import Overlay, draw_overlay
