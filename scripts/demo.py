@@ -31,9 +31,9 @@ from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.files import write_text
 from pgpis.metrics import PSNR, SSIM
 from pgpis.pictures.images import read_image, save_image
-from pgpis.synth.edit import with_identity, with_outfit
-from pgpis.synth.manifest import Entry, read_manifest
-from pgpis.synth.render import Picture, draw
+from pgpis.synth.files.manifest import Entry, read_manifest
+from pgpis.synth.scene.edit import with_identity, with_outfit
+from pgpis.synth.scene.render import Picture, draw
 
 VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""

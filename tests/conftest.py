@@ -26,7 +26,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3):
         options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)

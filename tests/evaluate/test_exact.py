@@ -14,7 +14,7 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import OUTLINE, NearestTraining, iuv_of, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
-from pgpis.synth.render import draw
+from pgpis.synth.scene.render import draw
 
 REPOSITORY = Path(__file__).parents[2]
 
