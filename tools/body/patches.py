@@ -10,8 +10,8 @@ from scipy import sparse
 from scipy.signal import find_peaks
 from scipy.sparse import csgraph
 
-from chart_cuts import cut_path
-from chart_geometry import (
+from tools.body.cuts import cut_path
+from tools.body.geometry import (
     PARTS,
     ChartMesh,
     DensePoseCharts,

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from chart_geometry import (
+from tools.body.geometry import (
     FRONT,
     PART_NUMBERS,
     UP,

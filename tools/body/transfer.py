@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from chart_geometry import (
+from tools.body.geometry import (
     FRONT,
     PARTS,
     ChartMesh,

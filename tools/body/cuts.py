@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse import csgraph
 
-from chart_geometry import (
+from tools.body.geometry import (
     FRONT,
     LEFT,
     PART_NUMBERS,

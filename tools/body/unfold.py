@@ -9,13 +9,13 @@ from scipy import sparse
 from scipy.interpolate import RBFInterpolator
 from scipy.sparse.linalg import spsolve
 
-from chart_geometry import (
+from tools.body.geometry import (
     Floats,
     Integers,
     cross,
     signed_areas,
 )
-from chart_patches import EYE, Patch
+from tools.body.patches import EYE, Patch
 
 logger = logging.getLogger(__name__)
 
