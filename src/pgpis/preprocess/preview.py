@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pgpis.files import printable
 from pgpis.jobs import reason_of
 from pgpis.pictures.drawing import draw_pose
-from pgpis.pictures.images import read_image, save_image, tile
+from pgpis.pictures.images import read_image, save_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
+from pgpis.pictures.sheet import grid, strip, tile
 from pgpis.pictures.uv_texture import PARTS
 from pgpis.preprocess.record import Record
 from pgpis.preprocess.settings import Condition, PictureFiles
@@ -26,7 +28,6 @@ LARGEST = 4 * TILE
 ROWS = 8
 STRENGTH = 0.6
 """Of the overlaid map."""
-CAPTION = 16
 
 
 def write_previews(
@@ -45,13 +46,9 @@ def write_previews(
     sheets = []
     for start in range(0, len(shown), ROWS):
         rows = [_row(file, conditions, record) for file in shown[start : start + ROWS]]
-        sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
-        top = 0
-        for row in rows:
-            sheet.paste(row, (0, top))
-            top += row.height
+        cell = (rows[0].height, max(row.width for row in rows))
         sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
-        save_image(sheet, sheets[-1])
+        save_image(grid(rows, len(rows), cell), sheets[-1])
     return sheets
 
 
@@ -63,14 +60,7 @@ def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -
         layers = [small, *(_layer(small, scale, files, condition, record) for condition in conditions)]
     except Exception:  # noqa: BLE001  libraries raise anything on odd files, and the sheet shows the others
         layers = [_note("unreadable")]
-    scaled = [tile(layer, TILE, MOST_WIDTH) for layer in layers]
-    row = Image.new("RGB", (sum(layer.width for layer in scaled), TILE + CAPTION), "white")
-    ImageDraw.Draw(row).text((2, 2), printable(files.name), fill="black")
-    left = 0
-    for layer in scaled:
-        row.paste(layer, (left, CAPTION))
-        left += layer.width
-    return row
+    return strip([tile(layer, TILE, MOST_WIDTH) for layer in layers], caption=files.name)
 
 
 def _layer(
@@ -122,11 +112,6 @@ def part_colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return ``(25, 3)``: black for background, and a colour of its own for each part."""
     hues = [colorsys.hsv_to_rgb((part * 7 % PARTS) / PARTS, 0.9, 1.0) for part in range(PARTS)]
     return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)
-
-
-def printable(text: str) -> str:
-    """Return text that a picture can hold, with escapes for the rest of a name that is not UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _note(text: str) -> Image.Image:

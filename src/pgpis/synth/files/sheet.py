@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
 from pgpis.pictures.picture_files import MOST_PIXELS
+from pgpis.pictures.sheet import grid, strip
 from pgpis.synth.files.formats import SETTINGS, UInt8, write_image
 from pgpis.synth.files.manifest import Entry, plain, read_manifest
 from pgpis.synth.scene.overlay import Overlay, draw_overlay
@@ -59,39 +61,27 @@ def write_sheet(
             f"a sheet of {across * cell_width} x {rows * cell_height} pixels is too large",
             hint=f"show fewer --people, or set --across (now {across}) so that it is about as wide as high",
         )
-    sheet = np.full((rows * cell_height, across * cell_width, 3), 255, np.uint8)
-    shown = Console(file=sys.stderr)
     failures: list[Failure] = []
-    for number, views in enumerate(track(people, "drawing people", console=shown, transient=True)):
-        row, column = divmod(number, across)
-        strip = _strip(views, overlays, zoom, (height, width), failures)
-        top, left = row * cell_height, column * cell_width
-        sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
-    write_image(path, sheet)
+
+    def strips() -> Iterator[Image.Image]:
+        for views in track(people, "drawing people", console=Console(file=sys.stderr), transient=True):
+            label = np.full((cell_height, MARGIN, 3), 255, np.uint8)
+            number = str(views[0].person)
+            cv2.putText(label, number, (1, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (90, 90, 90), 1, cv2.LINE_AA)
+            tiles = [tile for entry in views for tile in _tiles(entry, overlays, zoom, failures)]
+            yield strip([Image.fromarray(pixels) for pixels in (label, *tiles)])
+
+    write_image(path, np.asarray(grid(strips(), len(people), (cell_height, cell_width), across)))
     return failures
 
 
-def _strip(
-    views: Sequence[Entry], overlays: Sequence[Overlay], zoom: int, size: tuple[int, int], failures: list[Failure]
-) -> UInt8:
-    tiles = [tile for entry in views for tile in _tiles(entry, overlays, zoom, size, failures)]
-    label = np.full((tiles[0].shape[0], MARGIN, 3), 255, np.uint8)
-    cv2.putText(label, str(views[0].person), (1, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (90, 90, 90), 1, cv2.LINE_AA)
-    return np.concatenate([label, *tiles], axis=1)
-
-
-def _tiles(
-    entry: Entry, overlays: Sequence[Overlay], zoom: int, size: tuple[int, int], failures: list[Failure]
-) -> list[UInt8]:
-    height, width = size
-    reason = f"its size is {entry.size}, not {size} as the first one's"
-    if entry.size == size:
-        try:
-            picture = entry.draw()
-            return [draw_overlay(picture, overlay, zoom) for overlay in overlays]
-        except Exception as error:  # noqa: BLE001  a damaged scene raises anything, and the sheet shows the others
-            reason = reason_of(error)
-    failures.append(Failure(entry.name, reason))
+def _tiles(entry: Entry, overlays: Sequence[Overlay], zoom: int, failures: list[Failure]) -> list[UInt8]:
+    try:
+        picture = entry.draw()
+        return [draw_overlay(picture, overlay, zoom) for overlay in overlays]
+    except Exception as error:  # noqa: BLE001  a damaged scene raises anything, and the sheet shows the others
+        failures.append(Failure(entry.name, reason_of(error)))
+    height, width = entry.size
     return [np.full((height * zoom, width * zoom, 3), 200, np.uint8)] * len(overlays)
 
 
@@ -103,11 +93,11 @@ def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
     """
     entries = read_manifest(root)
     layout = entries[0].layout
-    found: dict[int, list[Entry]] = {}
+    pictures: dict[int, list[Entry]] = {}
     for entry in entries:
-        if entry.layout == layout and (entry.person in found or len(found) < people):
-            found.setdefault(entry.person, []).append(entry)
-    return [pictures[:views] for pictures in found.values()]
+        if entry.layout == layout and (entry.person in pictures or len(pictures) < people):
+            pictures.setdefault(entry.person, []).append(entry)
+    return [own[:views] for own in pictures.values()]
 
 
 def sample_people(seed: int, people: int, views: int, size: tuple[int, int]) -> list[list[Entry]]:

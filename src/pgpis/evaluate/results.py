@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from pgpis.data.pairs import Pair
-from pgpis.data.pictures import read_picture
 from pgpis.evaluate.naming import Matches
+from pgpis.evaluate.page import Figure, Section, Table, embedded, histograms, render_page
 from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
 from pgpis.metrics import write_pair_values
 from pgpis.metrics.markup import latex, markdown
-from pgpis.pictures.images import tile
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
 ENOUGH_FOR_FID = 2048
 """Below the width of the features their covariance is singular."""
 SHOWN = 6
-THUMBNAIL = 192
-BINS = 30
-BAR_WIDTH, BAR_HEIGHT = 12, 120
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 }
-td, th { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right }
-td:first-child, th:first-child { text-align: left } tr.ours { background: #eef6ff; font-weight: 600 }
-figure { display: inline-block; margin: .3em .6em .8em 0 }
-figcaption { font-size: 12px; color: #555; max-width: 36em; overflow-wrap: anywhere }
-img { height: 192px; margin-right: 2px } svg { background: #fafafa; margin-right: 1em } .missing { color: #a33 }
-"""
+MOST_ITEMS = 50
+"""Names in a list of what was left out."""
 
 
 def shown(name: str, value: float | str) -> str:
@@ -87,6 +71,11 @@ def _finite(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None or not all(map(math.isfinite, interval)) else list(interval)
 
 
+def _interval(scores: Scores, metric: str) -> str:
+    interval = _finite(scores.interval(metric))
+    return "" if interval is None else " to ".join(shown(metric, end) for end in interval)
+
+
 def _about(scores: Scores, escape: Callable[[str], str]) -> str:
     height, width = scores.size
     real = escape(", ".join(f"{name} {value}" for name, value in scores.details.items()))
@@ -97,9 +86,7 @@ def to_markdown(scores: Scores, name: str) -> str:
     """Return the table of all metrics, and the published rows of the same protocol and size."""
     lines = [_about(scores, markdown), "", "| metric | mean | 95 % interval |", "| --- | --- | --- |"]
     for metric, value in scores.summary().items():
-        interval = _finite(scores.interval(metric))
-        cell = "" if interval is None else " to ".join(shown(metric, end) for end in interval)
-        lines.append(f"| {markdown(metric)} | {markdown(shown(metric, value))} | {cell} |")
+        lines.append(f"| {markdown(metric)} | {markdown(shown(metric, value))} | {_interval(scores, metric)} |")
     lines += ["", f"| | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
     lines += [f"| {markdown(row)} | {' | '.join(cells)} |" for row, cells in _table(scores, name)]
     if len(scores.pair_ids) < ENOUGH_FOR_FID:
@@ -148,104 +135,40 @@ def to_latex(scores: Scores, name: str) -> str:
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
     """Return a page that needs nothing beside itself."""
-    body = [f"<h1>{html.escape(name)}</h1>", f"<p>{_about(scores, html.escape)}</p>", _metric_table(scores)]
-    body += [
-        f"<h2>Beside published numbers</h2><p>{html.escape(_note(scores))}</p>",
-        html_table(["", *COLUMNS], [[r, *c] for r, c in _table(scores, name)]),
-    ]
-    body.append("<h2>Distribution over pairs</h2>")
-    body += [
-        f"<figure>{histogram(values)}<figcaption>{html.escape(name)}</figcaption></figure>"
-        for name, values in scores.values.items()
+    intervals = {metric: _interval(scores, metric) for metric in scores.summary()}
+    measured = [[metric, shown(metric, value), intervals[metric]] for metric, value in scores.summary().items()]
+    published = Table(("", *COLUMNS), [[row, *cells] for row, cells in _table(scores, name)])
+    distributions = [
+        Figure(metric if (bars := histograms(values)) else f"{metric}: no finite values", histograms=bars)
+        for metric, values in scores.values.items()
     ]
     ranked = "lpips" if "lpips" in scores.values else "ssim"
-    files = {pair.pair_id: (pair, path) for pair, path in matches.files}
     order = np.argsort(scores.values[ranked])
     if ranked == "ssim":
         order = order[::-1]
     middle = max(0, len(order) // 2 - SHOWN // 2)
-    for title, chosen in (
-        ("Best", order[:SHOWN]),
-        ("Median", order[middle : middle + SHOWN]),
-        ("Worst", order[::-1][:SHOWN]),
-    ):
-        body.append(f"<h2>{title} pairs by {ranked} (source, truth, generated)</h2>")
-        for index in chosen:
-            pair, path = files[scores.pair_ids[index]]
-            caption = f"{pair.pair_id}: {ranked} {scores.values[ranked][index]:.4f}"
-            body.append(picture_row([pair.source, pair.target or path, path], caption))
-    for title, names in (
-        ("Pairs without a picture", matches.missing),
-        ("Pictures of no pair", [str(path) for path in matches.unmapped]),
-        ("Could not be read", [f"{pair}: {reason}" for pair, reason in scores.failures]),
-    ):
-        if names:
-            items = "".join(f"<li>{html.escape(name)}</li>" for name in names[:50])
-            body.append(f"<h2>{title}: {len(names)}</h2><ul>{items}</ul>")
-    return page(name, body)
+    parts = {"Best": order[:SHOWN], "Median": order[middle : middle + SHOWN], "Worst": order[::-1][:SHOWN]}
+    lists = {
+        "Pairs without a picture": list(matches.missing),
+        "Pictures of no pair": [str(path) for path in matches.unmapped],
+        "Could not be read": [f"{pair}: {reason}" for pair, reason in scores.failures],
+    }
+    sections = [
+        Section(text=_about(scores, str), tables=[Table(("metric", "mean", "95 % interval"), measured)]),
+        Section("Beside published numbers", _note(scores), [published]),
+        Section("Distribution over pairs", figures=distributions),
+    ]
+    for title, chosen in parts.items():
+        figures = [_figure(scores, matches, ranked, index) for index in chosen]
+        sections.append(Section(f"{title} pairs by {ranked} (source, truth, generated)", figures=figures))
+    sections += [Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items]
+    return render_page(name, sections)
 
 
-def page(title: str, body: Sequence[str]) -> str:
-    """Return a whole page."""
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
-
-
-def _metric_table(scores: Scores) -> str:
-    rows = []
-    for name, value in scores.summary().items():
-        interval = _finite(scores.interval(name))
-        rows.append(
-            [name, shown(name, value), "" if interval is None else " to ".join(shown(name, v) for v in interval)]
-        )
-    return html_table(["metric", "mean", "95 % interval"], rows)
-
-
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; rows that were measured here stand out."""
-    text = f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>"
-    for row in rows:
-        mark = ' class="ours"' if "measured here" in row[0] else ""
-        cells = "".join(
-            f"<td{' class=missing' if cell.startswith('not computed') else ''}>{html.escape(cell)}</td>" for cell in row
-        )
-        text += f"<tr{mark}>{cells}</tr>"
-    return f"{text}</table>"
-
-
-def histogram(values: NDArray[np.float64]) -> str:
-    """Return a histogram as SVG."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return "<p>no finite values</p>"
-    counts, edges = np.histogram(finite, BINS)
-    top = max(1, int(counts.max()))
-    bars = "".join(
-        f'<rect x="{number * BAR_WIDTH}" y="{BAR_HEIGHT - BAR_HEIGHT * count / top:.1f}" width="{BAR_WIDTH - 1}" '
-        f'height="{BAR_HEIGHT * count / top:.1f}" fill="#4a7fb5">'
-        f"<title>{edges[number]:.4g} to {edges[number + 1]:.4g}: {count}</title></rect>"
-        for number, count in enumerate(counts.tolist())
-    )
-    base, right = BAR_HEIGHT + 14, BINS * BAR_WIDTH
-    labels = f'<text x="0" y="{base}" font-size="11">{edges[0]:.4g}</text>'
-    labels += f'<text x="{right}" y="{base}" font-size="11" text-anchor="end">{edges[-1]:.4g}</text>'
-    return f'<svg width="{BINS * BAR_WIDTH}" height="{BAR_HEIGHT + 18}">{bars}{labels}</svg>'
-
-
-def picture_row(paths: Sequence[Path], caption: str) -> str:
-    """Return pictures side by side, inside the page."""
-    images = "".join(f'<img alt="" src="data:image/jpeg;base64,{_thumbnail(path)}">' for path in paths)
-    return f"<figure>{images}<figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def _thumbnail(path: Path) -> str:
-    try:
-        image = read_picture(path)
-    except Exception:  # noqa: BLE001  a page shows what it can, and the list of failures says the rest
-        image = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "grey")
-    file = io.BytesIO()
-    tile(image, THUMBNAIL, 4 * THUMBNAIL).save(file, "JPEG", quality=85)
-    return base64.b64encode(file.getvalue()).decode()
+def _figure(scores: Scores, matches: Matches, metric: str, index: int) -> Figure:
+    pair, path = pairs_by_id(matches)[scores.pair_ids[index]]
+    caption = f"{pair.pair_id}: {metric} {scores.values[metric][index]:.4f}"
+    return Figure(caption, [embedded(file) for file in (pair.source, pair.target or path, path)])
 
 
 def pairs_by_id(matches: Matches) -> dict[str, tuple[Pair, Path]]:
