@@ -27,7 +27,7 @@ from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
 from pgpis.evaluate.baselines import iuv_of, warp
 from pgpis.evaluate.exact import REGIONS, region_errors
-from pgpis.evaluate.page import Picture, Section, Table, render_page
+from pgpis.evaluate.page import ImageCell, Section, Table, render_page
 from pgpis.files import write_text
 from pgpis.metrics import PSNR, SSIM
 from pgpis.pictures.images import read_image, save_image
@@ -172,8 +172,8 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
             "FPDM": [f"fpdm/{row.name}.png" for row in own],
             "MCLD": [f"mcld/{row.name}.png" for row in own],
         }
-        sources = [Picture(f"sources/person{person}.jpg"), "", "", ""]
-        lines = [[first, name, *map(Picture, files[name])] for first, name in zip(sources, files, strict=True)]
+        sources = [ImageCell(f"sources/person{person}.jpg"), "", "", ""]
+        lines = [[first, name, *map(ImageCell, files[name])] for first, name in zip(sources, files, strict=True)]
         sections.append(Section(f"Person {person + 1}", tables=[Table((), lines, pictures=True)]))
     edits = []
     for person in range(people):
@@ -181,7 +181,7 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
         names = [f"sources/person{person}.jpg", f"sources/person{(person + 1) % people}.jpg"]
         for edit in EDITS:
             names += [_result(out, edit, stem), f"truth/{edit}{person}.png"]
-        edits.append([Picture(name) for name in names])
+        edits.append([ImageCell(name) for name in names])
     head = ("source", "other", "identity", "truth", "clothes", "truth")
     title = "MCLD: another one's identity, another one's clothes"
     sections.append(Section(title, tables=[Table(head, edits, pictures=True)]))

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from pgpis.evaluate.page import Figure, Picture, Section, Table, render_page
+from pgpis.evaluate.page import Figure, ImageCell, Section, Table, render_page
 from pgpis.evaluate.results import to_latex, to_markdown
 from pgpis.evaluate.score import Scores
 from pgpis.metrics import MetricReport
@@ -36,7 +36,7 @@ def test_a_folder_cannot_run_latex():
 
 def test_a_name_is_text_on_a_page():
     name = f"""'"{HOSTILE}"""
-    section = Section(name, name, [Table([name], [[name, Picture(name)]])], [Figure(name, [name])], [name])
+    section = Section(name, name, [Table([name], [[name, ImageCell(name)]])], [Figure(name, [name])], [name])
     images, texts = [], []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: images.append(dict(attributes)["src"]) if tag == "img" else None

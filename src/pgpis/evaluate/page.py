@@ -23,7 +23,7 @@ BAR_WIDTH, BAR_HEIGHT = 12, 120
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageCell:
     """A cell that shows a picture: a file beside the page, or one that is :func:`embedded`."""
 
     source: str
@@ -34,7 +34,7 @@ class Table:
     """A table; its first column names the rows, and rows that were measured here stand out."""
 
     head: Sequence[str]
-    rows: Sequence[Sequence[str | Picture]]
+    rows: Sequence[Sequence[str | ImageCell]]
     pictures: bool = False
     """Whether its cells are pictures, without lines between them."""
 
