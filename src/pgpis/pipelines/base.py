@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from pgpis.aliases import with_current_paths
+from pgpis.aliases import with_current_names
 from pgpis.batch import PairBatch
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
 from pgpis.models.foreign import check_index, check_pipeline
@@ -116,8 +116,8 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
         loaded = super().load_config(*args, **options)
         if isinstance(loaded, tuple):
-            return (with_current_paths(loaded[0]), *loaded[1:])
-        return with_current_paths(loaded)
+            return (with_current_names(loaded[0]), *loaded[1:])
+        return with_current_names(loaded)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:
