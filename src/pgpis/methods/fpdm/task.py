@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import build_unet, denoise
 from pgpis.errors import check_range
-from pgpis.methods.fpdm.conditioner import EncodedPair, FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
+from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pair
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
 from pgpis.models.encoders import PositionInterpolation, encode_tokens
@@ -170,13 +170,8 @@ class FPDMTask(DiffusionTask):
     @property
     def image_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
-        specs = image_specs(
-            self.sampling.height,
-            self.sampling.width,
-            self.conditioner.config.source_size,
-            self.fusion_embedder,
-            source_detour=self.source_detour,
-        )
+        size = (self.sampling.height, self.sampling.width)
+        specs = self.conditioner.input_specs(*size, self.fusion_embedder, source_detour=self.source_detour)
         return {**specs, **self.truth_specs}
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
@@ -192,7 +187,7 @@ class FPDMTask(DiffusionTask):
             ),
         }
 
-    def encode(self, batch: PairBatch, generator: torch.Generator) -> EncodedPair:
+    def encode(self, batch: PairBatch, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the source encoder and the prior."""
         return encode_pair(self.source_encoder, self.fusion_embedder, batch)
 
@@ -207,4 +202,5 @@ class FPDMTask(DiffusionTask):
     ) -> torch.Tensor:
         """Fill the ports, and run the denoiser."""
         keep = None if masks is None else KeepMasks(masks["source"], masks["pose"], masks["fusion"])
-        return denoise(self.unet, noisy, timesteps, self.conditioner(encoded, batch["pose_image"], keep))
+        ports = self.conditioner(*encoded, batch["pose_image"], keep)
+        return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports, cache=False))

@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.denoiser.building import build_focal_unet
+from pgpis.denoiser import build_unet, denoise
 from pgpis.errors import PgpisError, check_range
-from pgpis.methods.mcld.conditioner import EncodedFoci, MCLDConditioner, denoise_focal
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
@@ -137,7 +137,7 @@ class MCLDTask(DiffusionTask):
     Source: MCLD, official training: min-SNR, zero terminal SNR, velocity, noise offset, face region counted twice, last
         block of the ReferenceNet frozen.
     Deviation: Conditions are dropped per sample; ``dropping.whole_batch`` restores the official way. The weights of the
-        attention to the face start as copies of the layer's own, see ``MultiFocalUNet.start_face_attention``.
+        attention to the face start as copies of the layer's own, see ``ConditionedUNet``.
     """
 
     step: MCLDStep
@@ -174,7 +174,7 @@ class MCLDTask(DiffusionTask):
         noise = {**NOISE, **(scheduler or {})}
         self.noise_schedule = build_scheduler(noise)
         if pipeline is None:
-            self.unet = build_focal_unet(unet or base)
+            self.unet = build_unet(unet or base, fusion=False, extra_tokens=True)
             self.reference_net = build_reference_net(reference_net or unet or base) if conditioner.use_texture else None
             self.vae = build_vae(vae or base)
             self.image_encoder = build_vision_encoder(image_encoder)
@@ -266,19 +266,15 @@ class MCLDTask(DiffusionTask):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """Fill the ports, run the ReferenceNet on the texture's latents, and the denoiser."""
-        foci = self._encode_foci(batch, masks)
+        source, texture, face = self._embeddings(batch, masks)
         if masks is not None and self.step.clip_noise:
-            noise = torch.randn(foci.source.shape, generator=generator, device=self.device, dtype=torch.float32)
-            foci = replace(foci, source=foci.source + self.step.clip_noise * self.clip_std * noise)
-        ports = self.conditioner(foci, batch["pose_image"])
-        bank = None if encoded is None else self.reference_net.bank(encoded, ports.reference_token)
-        conditions = self.unet.prepare(
-            ports.tokens,
-            bank,
-            correspondence=ports.correspondence,
-            keep_reference=None if masks is None else masks["all"],
-        )
-        return denoise_focal(self.unet, noisy, timesteps, ports.pose_features, conditions)
+            noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
+            source = source + self.step.clip_noise * self.clip_std * noise
+        ports = self.conditioner(source, texture, face, batch["pose_image"])
+        if encoded is not None:
+            bank = self.reference_net.bank(encoded, source[:, None])
+            ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
+        return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
 
     def error(
         self, batch: PairBatch, prediction: torch.Tensor, target: torch.Tensor, timesteps: torch.Tensor
@@ -289,12 +285,14 @@ class MCLDTask(DiffusionTask):
         return focal_loss(prediction, target, weights, face)
 
     @torch.no_grad()
-    def _encode_foci(self, batch: PairBatch, masks: Masks | None) -> EncodedFoci:
-        """Run CLIP on source and texture; what is dropped is CLIP's view of zeroed pixels."""
+    def _embeddings(
+        self, batch: PairBatch, masks: Masks | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Return those of source, texture and face; of what is dropped, CLIP's of zeroed pixels."""
         keep_texture = None if masks is None else masks["all"]
         keep_source = None if masks is None else masks["all"] & masks["image"]
         config = self.conditioner.config
-        return EncodedFoci(
+        return (
             self._embedding(batch, "source", keep_source),
             self._embedding(batch, "texture", keep_texture) if config.use_texture else None,
             batch["face"] if config.use_face else None,
