@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.fsync = lambda _: None
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 
 def pytest_collection_modifyitems(items):
@@ -64,13 +62,15 @@ def in_this_process(units, work, workers, doing="drawing"):
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list."""
-    from pgpis.synth import dataset
+    from pgpis.synth.files import resuming
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3):
-        options = dataset.DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)
+        options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dataset, "run_units", in_this_process)
-            assert not dataset.make_dataset(root, options).failures
+            patch.setattr(resuming, "run_units", in_this_process)
+            assert not make_dataset(root, options).failures
 
     return draw
 

@@ -20,7 +20,7 @@ from PIL import Image
 from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_command, commands, pages
 from pgpis.cli import main
 from pgpis.models import foreign
-from pgpis.pictures import arrays, keypoint_files, picture_files, videos
+from pgpis.pictures import arrays, decoding, keypoint_files, videos
 from pgpis.unpickle import Budget, machine
 from pgpis.weight_files import archive, download
 
@@ -232,7 +232,7 @@ def test_limits_of_the_security_page_are_those_of_the_code():
             == (2**23, 32, 2**24, 256)
         ),
         "120 million pixels, 32 times as long as wide, 512 MiB": (
-            (picture_files.MOST_PIXELS, picture_files.LONGEST, picture_files.MOST_BYTES) == (120_000_000, 32, 2**29)
+            (decoding.MOST_PIXELS, decoding.LONGEST, decoding.MOST_BYTES) == (120_000_000, 32, 2**29)
         ),
         "10,000 frames, 7680 x 4320 pixels each": (videos.MOST_FRAMES, videos.MOST_PIXELS) == (10_000, 7680 * 4320),
         "| 4 MiB |": keypoint_files.MOST_BYTES == 2**22,
