@@ -33,7 +33,7 @@ from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
-from pgpis.synth.files import write_image
+from pgpis.synth.files.formats import write_image
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100

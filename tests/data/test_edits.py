@@ -9,8 +9,8 @@ from PIL import Image
 from pgpis.data import FolderPairs, OnMissing
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import PART_GROUPS, part_table, parts_of, replace_parts
-from pgpis.synth.identity import face_code
-from pgpis.synth.sheet import sample_people
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.files.sheet import sample_people
 
 READS = {"iuv", "texture", "face"}
 

@@ -23,7 +23,8 @@ CONDITIONS = {"source", "target", "iuv", "texture", "face"}
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Two people in three views with all of MCLD's files; one is in the test list."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path_factory.mktemp("people")
     options = DatasetOptions(2, 3, (64, 44), seed=3, test_share=0.5, textures="exact")

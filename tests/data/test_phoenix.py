@@ -15,13 +15,14 @@ from pgpis.cli import main
 from pgpis.data import Phoenix14T
 from pgpis.data.mska import KeypointFile, read_mska, write_videos
 from pgpis.errors import PgpisError
-from pgpis.synth.phoenix import DENSEPOSE, RELEASE
+from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """Three signers, one in each split, eight frames each."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path_factory.mktemp("phoenix")
     assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=8, seed=1)).failures

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import OUTLINE, NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
-from pgpis.synth.render import draw
+from pgpis.synth.scene.render import draw
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -97,7 +98,7 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
 
 
 @pytest.mark.slow
-def test_the_script_scores_folders(root, tmp_path):
+def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys):
     dataset = pairs_of(root)
     (tmp_path / "blurred").mkdir()
     for pair in dataset.pairs:
@@ -116,17 +117,16 @@ def test_the_script_scores_folders(root, tmp_path):
         "--differences",
         "FPDM-blur",
     ]
-    command = [sys.executable, REPOSITORY / "scripts/bench_synth.py", *words]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
-    assert run.returncode == 0, run.stderr
-    table, differences = run.stdout.split("\n\n")
+    assert main(["bench", "synth", *map(str, words)]) == 0
+    text = capsys.readouterr().out
+    table, differences = text.split("\n\n")
     rows = {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
     assert list(rows)[-2:] == ["FPDM", "blur"]
     last = differences.splitlines()[-1]
     assert last.startswith("| FPDM - blur | ")
     ours, blurred, change = (float(line.split("|")[3].split()[0]) for line in (rows["FPDM"], rows["blur"], last))
     assert change == pytest.approx(ours - blurred, abs=0.02)
-    assert (tmp_path / "out/benchmark.md").read_text() == run.stdout
+    assert (tmp_path / "out/benchmark.md").read_text() == text
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == len(dataset)
 
 

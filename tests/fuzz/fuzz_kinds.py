@@ -231,7 +231,8 @@ def _pose(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
 
 def _tables(folder: Path) -> dict[str, Any]:
     from pgpis.data.link import link_layout
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     _pictures(folder)
     layouts = {"fpdm": folder / "fpdm"}

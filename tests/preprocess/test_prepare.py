@@ -26,8 +26,8 @@ from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.run import order_of
 from pgpis.preprocess.settings import Outcome, PictureFiles
 from pgpis.preprocess.stages import is_valid
-from pgpis.synth.identity import face_code
-from pgpis.synth.manifest import read_manifest
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.files.manifest import read_manifest
 from pgpis.weight_files import CATALOGUE
 from tiny_models import densepose_state, write_densepose, write_detector, write_insightface, write_pose
 
@@ -588,7 +588,8 @@ def test_equal_settings_share_their_models(settings):
 
 def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path):
     from pgpis.data import Phoenix14T
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path / "phoenix"
     assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures

@@ -188,23 +188,6 @@ def fit_images(
     return {key: image_to_tensor(image) for key, image in fitted.items()}
 
 
-def tile(image: Image.Image, height: int, most_width: int) -> Image.Image:
-    """Scale a picture to the height of a contact sheet's row; one that would be too wide is centred on white.
-
-    Args:
-        image: Any RGB picture, of whatever aspect ratio.
-        height: Rows of the tile.
-        most_width: Columns that it has at most.
-    """
-    scale = min(height / image.height, most_width / image.width)
-    scaled = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    if scaled.height == height:
-        return scaled
-    canvas = Image.new("RGB", (scaled.width, height), "white")
-    canvas.paste(scaled, (0, (height - scaled.height) // 2))
-    return canvas
-
-
 def image_to_tensor(image: Image.Image) -> torch.Tensor:
     """Convert 8-bit RGB to float32 ``(3, H, W)`` in [-1, 1]."""
     array = np.array(image, dtype=np.uint8)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pgpis.files import printable
 from pgpis.jobs import reason_of
 from pgpis.pictures.drawing import draw_pose
-from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image, tile
+from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image
 from pgpis.pictures.iuv import PARTS, part_u_v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
+from pgpis.pictures.sheet import grid, strip, tile
 from pgpis.preprocess.record import Record
 from pgpis.preprocess.settings import PictureFiles
 
@@ -26,7 +28,6 @@ LARGEST = 4 * TILE
 ROWS = 8
 STRENGTH = 0.6
 """Of the overlaid map."""
-CAPTION = 16
 
 
 def write_previews(
@@ -45,13 +46,9 @@ def write_previews(
     sheets = []
     for start in range(0, len(shown), ROWS):
         rows = [_row(file, conditions, record) for file in shown[start : start + ROWS]]
-        sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
-        top = 0
-        for row in rows:
-            sheet.paste(row, (0, top))
-            top += row.height
+        cell = (rows[0].height, max(row.width for row in rows))
         sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
-        save_image(sheet, sheets[-1])
+        save_image(grid(rows, len(rows), cell), sheets[-1])
     return sheets
 
 
@@ -63,14 +60,7 @@ def _row(files: PictureFiles, conditions: Sequence[str], record: Record) -> Imag
         layers = [small, *(_layer(small, scale, files, condition, record) for condition in conditions)]
     except Exception:  # noqa: BLE001  libraries raise anything on odd files, and the sheet shows the others
         layers = [_note("unreadable")]
-    scaled = [tile(layer, TILE, MOST_WIDTH) for layer in layers]
-    row = Image.new("RGB", (sum(layer.width for layer in scaled), TILE + CAPTION), "white")
-    ImageDraw.Draw(row).text((2, 2), drawable(files.name), fill="black")
-    left = 0
-    for layer in scaled:
-        row.paste(layer, (left, CAPTION))
-        left += layer.width
-    return row
+    return strip([tile(layer, TILE, MOST_WIDTH) for layer in layers], caption=files.name)
 
 
 def _layer(picture: Image.Image, scale: float, files: PictureFiles, condition: str, record: Record) -> Image.Image:
@@ -120,14 +110,9 @@ def part_palette() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)
 
 
-def drawable(text: str) -> str:
-    """Return text that a picture can hold, with escapes for the rest of a name that is not UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def _note(text: str) -> Image.Image:
     note = Image.new("RGB", (TILE // 2, TILE), (230, 230, 230))
     draw = ImageDraw.Draw(note)
     for line in range(0, min(len(text), 120), 20):
-        draw.text((4, 8 + line * 0.7), drawable(text[line : line + 20]), fill="black")
+        draw.text((4, 8 + line * 0.7), printable(text[line : line + 20]), fill="black")
     return note
