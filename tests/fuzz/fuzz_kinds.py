@@ -413,12 +413,12 @@ def _pickles(folder: Path) -> dict[str, Any]:
 
 def _pickle(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
     from pgpis.data.mska import read_mska
-    from pgpis.preprocess.densepose.checkpoint import read_checkpoint
+    from pgpis.preprocess.densepose.checkpoint import read_weights
 
     content = rng.choice(state["contents"])
     path = state["folder"] / f"hostile{rng.choice(['.pkl', '.train'])}"
     path.write_bytes(mutate(content, rng) if rng.random() < 0.85 else content)
-    readers: list[Callable[[Path], Any]] = [read_mska, read_checkpoint]
+    readers: list[Callable[[Path], Any]] = [read_mska, read_weights]
     reader = rng.choice(readers)
 
     def feed() -> None:

@@ -23,7 +23,7 @@ LARGEST = 2**31
 EXPECTED = "expected DensePose's weights as published, model_final_*.pkl"
 
 
-def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of ``{"model": {name: array}, ...}``, pickled by any NumPy with protocol 2 to 5.
 
     Nothing that the file names is imported or called but stand-ins for NumPy's arrays.
@@ -64,7 +64,7 @@ def load_densepose(path: Path, config: DensePoseConfig | None = None) -> DensePo
     """
     arrays = {
         name: values
-        for name, values in read_checkpoint(path).items()
+        for name, values in read_weights(path).items()
         if not name.startswith(UNUSED) and name.rpartition(".")[2] != UNUSED_LEAF
     }
     try:
