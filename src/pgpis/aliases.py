@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 MOVED = {
+    "pgpis.denoiser.multifocal.MultiFocalUNet": "pgpis.denoiser.unet.ConditionedUNet",
+    "pgpis.denoiser.unet.PoseUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
     "pgpis.models.fusion": "pgpis.methods.fpdm.prior",
     "pgpis.models.mcld": "pgpis.methods.mcld.conditioner",
-    "pgpis.models.multifocal": "pgpis.denoiser.multifocal",
+    "pgpis.models.multifocal.MultiFocalUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.models.reference": "pgpis.methods.mcld.reference",
-    "pgpis.models.unet": "pgpis.denoiser.unet",
+    "pgpis.models.unet.PoseUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.pipelines.FPDMPipeline": "pgpis.methods.fpdm.pipeline.FPDMPipeline",
     "pgpis.pipelines.MCLDPipeline": "pgpis.methods.mcld.pipeline.MCLDPipeline",
     "pgpis.pipelines.fpdm": "pgpis.methods.fpdm.pipeline",

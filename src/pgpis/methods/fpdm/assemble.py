@@ -12,8 +12,7 @@ from pgpis.convert import architecture
 from pgpis.convert.architecture import Component, Config, Shapes
 from pgpis.convert.conversion import ConversionReport, plain_config
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
-from pgpis.denoiser.building import build_unet
-from pgpis.denoiser.unet import PoseUNet
+from pgpis.denoiser import ConditionedUNet, build_unet
 from pgpis.errors import PgpisError, nearest
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
@@ -100,8 +99,8 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     return pipeline
 
 
-def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> PoseUNet:
-    config = _base_config(PoseUNet, "unet", base, known) or architecture.unet_config(shapes_of(weights), known)
+def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
+    config = _base_config(ConditionedUNet, "unet", base, known) or architecture.unet_config(shapes_of(weights), known)
     with torch.device("meta"):
         unet = build_unet(config, fusion=fusion)
     fill_module("unet", unet, weights)

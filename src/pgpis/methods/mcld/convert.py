@@ -14,7 +14,7 @@ from pgpis.convert.conversion import ConversionReport, begin, finish, plain_conf
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
 from pgpis.convert.rules import KeyReport
 from pgpis.convert.state_dicts import read_state_dict
-from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError, check_range
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
@@ -71,7 +71,7 @@ def convert_mcld(
     weights = _read(denoising, report, "unet")
     unet_config = architecture.unet_config(shapes_of(weights), config)
     with torch.device("meta"):
-        unet, reference_net = MultiFocalUNet(**unet_config), ReferenceNet(**unet_config)
+        unet, reference_net = ConditionedUNet(**unet_config, extra_tokens=True), ReferenceNet(**unet_config)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
     official = _read(reference, report, "reference_net")
     fill_module(
