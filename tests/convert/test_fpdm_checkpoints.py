@@ -216,7 +216,7 @@ def test_folders_with_content_are_left_alone(official, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "mapping per component"),
         ('{"unet": 8}', "mapping per component"),
         ('{"unett": {}}', "did you mean 'unet'"),
