@@ -16,7 +16,7 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from pgpis.aliases import with_current_paths
+from pgpis.aliases import with_current_names
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.denoiser import Ports, denoise
 from pgpis.denoiser.diffusion import guide_two_branches
@@ -164,8 +164,8 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
         loaded = super().load_config(*args, **options)
         if isinstance(loaded, tuple):
-            return (with_current_paths(loaded[0]), *loaded[1:])
-        return with_current_paths(loaded)
+            return (with_current_names(loaded[0]), *loaded[1:])
+        return with_current_names(loaded)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:

@@ -13,6 +13,7 @@ from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.pose import PoseEncoder
+from pgpis.pictures.iuv import PART_CHANNEL
 
 __all__ = ["MCLDConditioner", "ModelMixin"]  # the base class, for diffusers' loader
 
@@ -117,8 +118,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
             bias = Correspondence(iuv, size, self.config.correspondence).bias
         if self.config.part_scale != 1:
-            part = (iuv[:, 2:] / 2 + 0.5) * self.config.part_scale
-            iuv = torch.cat([iuv[:, :2], part * 2 - 1], dim=1)
+            iuv = iuv.clone()
+            iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
         source_token = source[:, None].to(dtype)  # (B, 1, D)
         texture_token = None if texture is None else texture[:, None].to(dtype)
         tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face))
