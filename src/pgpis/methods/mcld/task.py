@@ -17,6 +17,7 @@ from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
@@ -236,6 +237,17 @@ class MCLDTask(DiffusionTask):
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         return encode_pictures(self.image_encoder, images)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the weights of an earlier version's checkpoint too; its optimiser's state does not fit."""
+        weights = renamed_resampler(checkpoint["state_dict"], "conditioner.face_resampler.")
+        if self.trainer.training and weights.keys() != checkpoint["state_dict"].keys():
+            raise PgpisError(
+                "the checkpoint is of an earlier version: its weights can be used, but training cannot go on from it",
+                hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
+            )
+        checkpoint["state_dict"] = weights
+        super().on_load_checkpoint(checkpoint)
 
     def on_fit_start(self) -> None:
         """Estimate the deviation of CLIP's embedding, unless a file or a checkpoint gave it."""
