@@ -23,7 +23,8 @@ from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.mcld.conditioner import MCLDConditioner
-from pgpis.synth.dataset import DatasetOptions, make_dataset
+from pgpis.synth.files.dataset import make_dataset
+from pgpis.synth.files.options import DatasetOptions
 
 FEATURES = {
     "FPDM": {"target_moments": ("target_image", (8, 64, 44)), "source_tokens": ("source_image", (1297, 1024))},

@@ -30,6 +30,7 @@ VERBS = {
     "cache": ("cache", "compute the features of frozen encoders once, for training"),
     "evaluate": ("evaluate", "score a folder of generated pictures by a published protocol"),
     "compare": ("evaluate", "compare two folders of generated pictures pair by pair"),
+    "bench": ("bench", "measure models on synthetic people, against their exact truth"),
     "data": ("data", "check a data set on disk, or lay it out for another method"),
     "prepare": ("prepare", "make key points, DensePose maps, textures and faces from photographs"),
     "weights": ("weights", "list, fetch and verify the weights that others published"),

@@ -110,8 +110,8 @@ def _report(
 ) -> tuple[Path, str]:
     """Write the files; return the page and what is shown."""
     if verb == "evaluate":
-        from pgpis.evaluate.report import to_markdown as scores_to_markdown
-        from pgpis.evaluate.report import write_reports
+        from pgpis.evaluate.results import to_markdown as scores_to_markdown
+        from pgpis.evaluate.results import write_reports
 
         scores, matches = results[0]
         name = options.name or folders[0].resolve().name

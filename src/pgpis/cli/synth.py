@@ -127,7 +127,8 @@ def _dataset(words: Sequence[str]) -> int:
     options = dataset_parser().parse_args(list(words))
     _check_least(options, {"workers": 1})
     from pgpis.jobs import render_failures
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     report = make_dataset(
         options.out,
@@ -155,7 +156,7 @@ def _edit(words: Sequence[str]) -> int:
     options = edit_parser().parse_args(list(words))
     _check_least(options, {"pictures": 1, "seed": 0, "workers": 1})
     from pgpis.jobs import render_failures
-    from pgpis.synth.triples import make_triples
+    from pgpis.synth.files.triples import make_triples
 
     report = make_triples(
         options.root, options.out, options.kind, options.pictures, options.seed, options.split, options.workers
@@ -171,7 +172,7 @@ def _sheet(words: Sequence[str]) -> int:
     if options.root is not None and (options.seed is not None or options.size is not None):
         raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
     from pgpis.jobs import render_failures
-    from pgpis.synth.sheet import people_of, sample_people, write_sheet
+    from pgpis.synth.files.sheet import people_of, sample_people, write_sheet
 
     if options.root is not None:
         people = people_of(options.root, options.people, options.views)

@@ -19,6 +19,7 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
 
@@ -84,7 +85,7 @@ def convert_mcld(
     faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
     with torch.device("meta"):
         conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
-    fill_module("image_proj_model", conditioner.face_resampler, faces, hint=SIZES_HINT)
+    fill_module("image_proj_model", conditioner.face_resampler, renamed_resampler(faces), hint=SIZES_HINT)
     fill_module("pose_guider", conditioner.pose_encoder, poses, hint=SIZES_HINT)
     vae, encoder = build_vae(base), build_vision_encoder(image_encoder)
     report.added |= {f"vae/{name}": base for name in vae.state_dict()}
