@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from tiny_mcld import tiny_mcld
 KINDS = {"fpdm": FPDMPipeline, "mcld": MCLDPipeline}
 OPTIONAL = {"fpdm": "fusion_embedder", "mcld": "reference_net"}
 CPU = torch.device("cpu", 0)
+MISFIT = r"the components do not fit together|the unet has"
 
 
 @pytest.fixture(params=KINDS)
@@ -75,7 +77,9 @@ def modules(pipeline):
 
 
 def weights(pipeline):
-    return {f"{name}.{key}": value for name, part in modules(pipeline).items() for key, value in part.state_dict().items()}
+    return {
+        f"{name}.{key}": value for name, part in modules(pipeline).items() for key, value in part.state_dict().items()
+    }
 
 
 def assert_close(result, expected, tolerance=1e-5):
@@ -101,11 +105,16 @@ def test_from_pipe_shares_the_weights_and_keeps_the_defaults(pipeline, name):
 def test_to_changes_the_numbers_of_every_part(pipeline, dtype):
     expected = latents(pipeline)
     assert pipeline.to(dtype) is pipeline
-    assert {value.dtype for value in weights(pipeline).values() if value.is_floating_point()} == {dtype}
+    dtypes = {name: part.dtype for name, part in modules(pipeline).items()}
+    # nothing bounds the hidden states of the ReferenceNet: float16 is too narrow for them
+    wide = {"reference_net": torch.float32} if dtype == torch.float16 and "reference_net" in dtypes else {}
+    assert dtypes == {**dict.fromkeys(dtypes, dtype), **wide}
     result = latents(pipeline)
     assert result.dtype == torch.float32, "the scheduler's arithmetic stays in float32"
     assert_close(result, expected, 0.2)
-    assert {part.dtype for part in modules(pipeline).values()} == {dtype}, "a call leaves the parts as they are"
+    assert {name: part.dtype for name, part in modules(pipeline).items()} == dtypes, (
+        "a call leaves the parts as they are"
+    )
     assert call(pipeline, output_type="pt").images.dtype == torch.float32
 
 
@@ -147,11 +156,14 @@ def test_model_offload_loads_each_part_in_its_turn(pipeline, monkeypatch):
     assert_close(latents(pipeline), expected, 0)
 
 
-def test_sequential_offload_gives_the_same(pipeline):
+def test_sequential_offload_gives_the_same(pipeline, monkeypatch):
     """Weights are on no device but while their own layer computes."""
     expected = call(pipeline, output_type="pt").images
+    offload = accelerate.cpu_offload
+    # diffusers numbers the device, which makes accelerate copy what it puts on a CPU
+    monkeypatch.setattr(accelerate, "cpu_offload", lambda model, _, **options: offload(model, "cpu", **options))
     pipeline.enable_sequential_cpu_offload(device="cpu")
-    assert pipeline._execution_device == CPU
+    assert pipeline._execution_device == torch.device("cpu")
     assert {value.device.type for value in pipeline.unet.parameters()} == {"meta"}
     assert_close(call(pipeline, output_type="pt").images, expected)
 
@@ -179,7 +191,7 @@ def test_a_callback_reads_and_replaces_what_it_asks_for(pipeline):
     unread = latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs=[])
     assert [names for _, _, names in seen] == [[], []]
     assert_close(unread, expected, 0)
-    with pytest.raises(PgpisError, match="callback_on_step_end_tensor_inputs: .*'prompt_embeds', expected .*'latents'"):
+    with pytest.raises(PgpisError, match=r"callback_on_step_end_tensor_inputs: .*'prompt_embeds', expected"):
         latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs=["prompt_embeds"])
 
 
@@ -247,9 +259,9 @@ def test_an_optional_part_may_be_absent(name, tmp_path):
 
 def test_an_optional_part_that_is_needed_is_missed(pipeline, name, folder):
     parts = {part: value for part, value in pipeline.components.items() if part != OPTIONAL[name]}
-    with pytest.raises(PgpisError, match="the components do not fit together|the unet has"):
+    with pytest.raises(PgpisError, match=MISFIT):
         KINDS[name](**parts)
-    with pytest.raises(PgpisError, match="the components do not fit together|the unet has"):
+    with pytest.raises(PgpisError, match=MISFIT):
         KINDS[name].from_pretrained(folder, **{OPTIONAL[name]: None})
 
 
@@ -305,13 +317,15 @@ def test_attention_backends(pipeline, backend):
     pipeline.unet.reset_attention_backend()
 
 
-def test_attention_slicing_is_taken_or_refused(pipeline):
+def test_attention_slicing_is_taken_or_refused(pipeline, name):
     expected = latents(pipeline)
     pipeline.enable_attention_slicing()
-    try:
+    if name == "fpdm":
         assert_close(latents(pipeline), expected)
-    except PgpisError as error:
-        assert "set_default_attn_processor" in error.hint
+    else:
+        with pytest.raises(PgpisError, match="keys and values") as error:
+            latents(pipeline)
+        assert "set_default_attn_processor" in error.value.hint
     pipeline.disable_attention_slicing()
     pipeline.unet.set_default_attn_processor()
     assert_close(latents(pipeline), expected)
