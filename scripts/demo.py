@@ -25,7 +25,7 @@ from PIL import Image
 
 from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
-from pgpis.evaluate.baselines import iuv_of, warp
+from pgpis.evaluate.baselines import read_part_uv, warp
 from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.evaluate.page import ImageCell, Section, Table, render_page
 from pgpis.files import write_text
@@ -140,7 +140,9 @@ def _table(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
 def paint(out: Path, rows: Sequence[Row]) -> None:
     """Paint the source's surface onto the target's: what can be done without a model."""
     for row in rows:
-        source_map, target_map = (iuv_of(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}"))
+        source_map, target_map = (
+            read_part_uv(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}")
+        )
         painted = warp(np.asarray(read_image(row.pair.source)), source_map, target_map)
         save_image(Image.fromarray(painted), out / "painted" / f"{row.name}.png")
 

@@ -28,7 +28,7 @@ import torch
 
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import iuv_of
+from pgpis.evaluate.baselines import read_part_uv
 from pgpis.jobs import meter
 from pgpis.pictures.images import read_image
 from pgpis.pictures.uv_texture import TextureMapper
@@ -214,7 +214,7 @@ def _texture(picture: Path) -> None:
     if target.is_file():
         return
     _mapper = _mapper or TextureMapper()
-    iuv = iuv_of(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
+    iuv = read_part_uv(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
     write_image(target, _mapper(np.asarray(read_image(picture)), iuv))
 
 

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import OUTLINE, NearestTraining, iuv_of, warp
+from pgpis.evaluate.baselines import OUTLINE, NearestTraining, read_part_uv, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
 from pgpis.synth.scene.render import draw
@@ -78,14 +78,14 @@ def test_a_picture_painted_onto_its_own_pose_is_itself(root):
     dataset = pairs_of(root)
     maps = {pair.target: pair.iuv for pair in dataset.pairs}
     pair = dataset.pairs[0]
-    source, iuv = np.asarray(read_image(pair.source)), iuv_of(maps[pair.source])
+    source, iuv = np.asarray(read_image(pair.source)), read_part_uv(maps[pair.source])
     itself = warp(source, iuv, iuv)
     person = iuv[..., 0] > 0
     inner = binary_erosion(person, iterations=OUTLINE)
     assert np.abs(itself.astype(int) - source)[inner].mean() < 4  # several pixels share a texel
-    moved = warp(source, iuv, iuv_of(pair.iuv))
+    moved = warp(source, iuv, read_part_uv(pair.iuv))
     truth = np.asarray(read_image(pair.target)).astype(int)
-    person = iuv_of(pair.iuv)[..., 0] > 0
+    person = read_part_uv(pair.iuv)[..., 0] > 0
     assert np.abs(moved - truth)[person].mean() < np.abs(source.astype(int) - truth)[person].mean()
 
 

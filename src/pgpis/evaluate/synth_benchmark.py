@@ -24,7 +24,7 @@ from PIL import Image
 
 from pgpis.data import DeepFashion, OnMissing, Pair
 from pgpis.errors import PgpisError, check_range
-from pgpis.evaluate.baselines import NearestTraining, iuv_of, warp
+from pgpis.evaluate.baselines import NearestTraining, read_part_uv, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
@@ -183,7 +183,7 @@ def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Imag
 
     def iuv(path: Path | None) -> NDArray[np.uint8]:
         assert path is not None
-        return iuv_of(path)
+        return read_part_uv(path)
 
     def target(pair: Pair) -> Image.Image:
         assert pair.target is not None
