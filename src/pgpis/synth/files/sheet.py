@@ -16,7 +16,8 @@ from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
 from pgpis.pictures.picture_files import MOST_PIXELS
 from pgpis.pictures.sheet import grid, strip
-from pgpis.synth.files.formats import SETTINGS, UInt8, write_image
+from pgpis.synth.figure.mesh import UInt8
+from pgpis.synth.files.formats import SETTINGS, write_image
 from pgpis.synth.files.manifest import Entry, plain, read_manifest
 from pgpis.synth.scene.overlay import Overlay, draw_overlay
 from pgpis.synth.scene.sampling import views_of
