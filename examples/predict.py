@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = FPDMPipeline.from_pretrained(options.pipeline).to(device)
-    specs = pipeline.image_specs(pipeline.config.height, pipeline.config.width)
+    specs = pipeline.input_specs(pipeline.config.height, pipeline.config.width)
     pairs = FolderPairs(sources=options.sources, poses=options.poses)
     data = PoseTransferDataModule(predict=pairs, image_specs=specs, batch_size=4, num_workers=0)
     data.setup("predict")

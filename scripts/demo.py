@@ -25,12 +25,13 @@ from PIL import Image
 
 from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
-from pgpis.evaluate.baselines import read_part_uv, warp
+from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.evaluate.page import ImageCell, Section, Table, render_page
 from pgpis.files import write_text
 from pgpis.metrics import PSNR, SSIM
 from pgpis.pictures.images import read_image, save_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.sheet import grid, strip, tile
 from pgpis.synth.files.manifest import Entry, read_manifest
 from pgpis.synth.scene.edit import with_identity, with_outfit
@@ -90,15 +91,15 @@ def collect(data: Path, out: Path) -> list[Row]:
         own = sorted((pair for pair in pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
         first = min(pair.source for pair in own)
         chosen = [pair for pair in own if pair.source == first]
-        shown = {"sources": first, "textures": chosen[0].appearance.texture, "faces": chosen[0].appearance.face}
+        shown = {"sources": first, "textures": chosen[0].file("texture"), "faces": chosen[0].file("face")}
         for kind, path in shown.items():
             assert path is not None, f"{first} has no {kind}"
             _copy(path, out / kind / f"person{person}{path.suffix}")
         itself = next(pair for pair in pairs if pair.target == first)
-        _copy(_known(itself.iuv), out / "maps" / f"person{person}.png")
+        _copy(_known(itself.file("iuv")), out / "maps" / f"person{person}.png")
         for view, pair in enumerate(chosen, start=1):
             _copy(_known(pair.pose), out / "poses" / f"person{person}_view{view}.txt")
-            _copy(_known(pair.iuv), out / "maps" / f"person{person}_view{view}.png")
+            _copy(_known(pair.file("iuv")), out / "maps" / f"person{person}_view{view}.png")
             rows.append(Row(person, view, pair))
     return rows
 
@@ -141,7 +142,7 @@ def paint(out: Path, rows: Sequence[Row]) -> None:
     """Paint the source's surface onto the target's: what can be done without a model."""
     for row in rows:
         source_map, target_map = (
-            read_part_uv(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}")
+            read_part_u_v(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}")
         )
         painted = warp(np.asarray(read_image(row.pair.source)), source_map, target_map)
         save_image(Image.fromarray(painted), out / "painted" / f"{row.name}.png")

@@ -28,9 +28,9 @@ import torch
 
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import read_part_uv
 from pgpis.jobs import meter
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
 from pgpis.synth.files.formats import write_image
@@ -214,7 +214,7 @@ def _texture(picture: Path) -> None:
     if target.is_file():
         return
     _mapper = _mapper or TextureMapper()
-    iuv = read_part_uv(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
+    iuv = read_part_u_v(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
     write_image(target, _mapper(np.asarray(read_image(picture)), iuv))
 
 

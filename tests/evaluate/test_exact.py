@@ -12,9 +12,10 @@ from scipy.ndimage import binary_erosion
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import OUTLINE, NearestTraining, read_part_uv, warp
+from pgpis.evaluate.baselines import OUTLINE, NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.synth.scene.render import draw
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,16 +77,16 @@ def test_unknown_pictures_and_too_few_people_are_errors(root, exact):
 
 def test_a_picture_painted_onto_its_own_pose_is_itself(root):
     dataset = pairs_of(root)
-    maps = {pair.target: pair.iuv for pair in dataset.pairs}
+    maps = {pair.target: pair.file("iuv") for pair in dataset.pairs}
     pair = dataset.pairs[0]
-    source, iuv = np.asarray(read_image(pair.source)), read_part_uv(maps[pair.source])
+    source, iuv = np.asarray(read_image(pair.source)), read_part_u_v(maps[pair.source])
     itself = warp(source, iuv, iuv)
     person = iuv[..., 0] > 0
     inner = binary_erosion(person, iterations=OUTLINE)
     assert np.abs(itself.astype(int) - source)[inner].mean() < 4  # several pixels share a texel
-    moved = warp(source, iuv, read_part_uv(pair.iuv))
+    moved = warp(source, iuv, read_part_u_v(pair.file("iuv")))
     truth = np.asarray(read_image(pair.target)).astype(int)
-    person = read_part_uv(pair.iuv)[..., 0] > 0
+    person = read_part_u_v(pair.file("iuv"))[..., 0] > 0
     assert np.abs(moved - truth)[person].mean() < np.abs(source.astype(int) - truth)[person].mean()
 
 
@@ -93,7 +94,7 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
     train = pairs_of(root, "train")
     nearest = NearestTraining(train)
     pair = train.pairs[0]
-    assert nearest(train.read_pose(pair), pair.target, pair.iuv) == pair.target
+    assert nearest(train.read_pose(pair), pair.target, pair.file("iuv")) == pair.target
 
 
 @pytest.mark.slow

@@ -13,9 +13,8 @@ from pgpis.cli.verbs import OneLineParser
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.files import locked, remove_unfinished
+from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import (
-    CONDITIONS,
-    Condition,
     DenseposeName,
     FaceName,
     PoseName,
@@ -42,7 +41,7 @@ def parser() -> OneLineParser:
     root.add_argument(
         "--conditions",
         default="pose,densepose,texture,face",
-        help=f"what to make, joined by commas: {', '.join(CONDITIONS)} [pose,densepose,texture,face]",
+        help=f"what to make, joined by commas: {', '.join(prepared())} [pose,densepose,texture,face]",
     )
     root.add_argument(
         "--layout",
@@ -98,18 +97,18 @@ def settings_of(options: argparse.Namespace, prefix: str = "") -> PrepareSetting
     return PrepareSettings(**given)
 
 
-def conditions_of(text: str) -> list[Condition]:
+def conditions_of(text: str) -> list[str]:
     """Read names joined by commas, without doubles.
 
     Raises:
         PgpisError: A name is unknown.
     """
-    found: list[Condition] = []
+    found: list[str] = []
     for word in text.split(","):
-        condition = next((known for known in CONDITIONS if known == word.strip()), None)
+        condition = next((known for known in prepared() if known == word.strip()), None)
         if condition is None:
             raise PgpisError(
-                f"--conditions: unknown '{word}'{nearest(word, CONDITIONS)}; known are {', '.join(CONDITIONS)}"
+                f"--conditions: unknown '{word}'{nearest(word, prepared())}; known are {', '.join(prepared())}"
             )
         found.append(condition)
     return list(dict.fromkeys(found))
@@ -123,7 +122,7 @@ def run(_verb: str, words: Sequence[str]) -> int:
     conditions = conditions_of(options.conditions)
     # these load torch
     from pgpis.preprocess.cluster import run_ray
-    from pgpis.preprocess.pictures import find_pictures
+    from pgpis.preprocess.listing import find_pictures
     from pgpis.preprocess.preview import write_previews
     from pgpis.preprocess.record import NAME, Record
     from pgpis.preprocess.run import prepare, run_local
@@ -148,7 +147,7 @@ def run(_verb: str, words: Sequence[str]) -> int:
     return 1 if result.failures else 0
 
 
-def _summary(conditions: Sequence[Condition], result: PrepareResult, path: Path) -> str:
+def _summary(conditions: Sequence[str], result: PrepareResult, path: Path) -> str:
     lines = []
     for condition in conditions:
         failed = [outcome for outcome in result.failures if outcome.condition == condition]

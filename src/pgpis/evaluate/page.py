@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.data.pictures import read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.pictures.sheet import tile
 
 THUMBNAIL = 192

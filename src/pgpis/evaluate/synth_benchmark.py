@@ -25,7 +25,7 @@ from PIL import Image
 
 from pgpis.data import DeepFashion, OnMissing, Pair
 from pgpis.errors import PgpisError, check_range
-from pgpis.evaluate.baselines import NearestTraining, read_part_uv, warp
+from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import NAMES, ExactScores
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.score import bootstrap_interval
@@ -34,6 +34,7 @@ from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_po
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.metrics.markup import markdown_table
 from pgpis.pictures.images import read_image, resize, save_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoints import Keypoints
 
 COLUMNS = ("ssim", "psnr", "token_distance", *NAMES)
@@ -181,11 +182,11 @@ def _pictures(settings: BenchmarkSettings, test: DeepFashion, sample: Sample) ->
 def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Image.Image]]:
     """Return what makes the pictures of the rows without a model."""
     nearest = NearestTraining(spread_pairs(root, "train"))
-    maps = {pair.target: pair.iuv for pair in spread_pairs(root, "test").pairs}
+    maps = {pair.target: pair.file("iuv") for pair in spread_pairs(root, "test").pairs}
 
     def iuv(path: Path | None) -> NDArray[np.uint8]:
         assert path is not None
-        return read_part_uv(path)
+        return read_part_u_v(path)
 
     def target(pair: Pair) -> Image.Image:
         assert pair.target is not None
@@ -199,7 +200,7 @@ def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Imag
 
     def painted(pair: Pair) -> Image.Image:
         source = np.asarray(read_image(pair.source))
-        return Image.fromarray(warp(source, iuv(maps[pair.source]), iuv(pair.iuv)))
+        return Image.fromarray(warp(source, iuv(maps[pair.source]), iuv(pair.file("iuv"))))
 
     return {
         COPY: lambda pair: read_image(pair.source),

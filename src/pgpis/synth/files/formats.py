@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgpis.files import write_bytes
+from pgpis.pictures.iuv import iuv_pixels
 from pgpis.synth.figure.mesh import UInt8
 
 SETTINGS = {
@@ -53,8 +54,8 @@ def write_image(path: Path, pixels: UInt8) -> None:
 
 
 def write_iuv(path: Path, iuv: UInt8) -> None:
-    """Write ``(H, W, 3)`` part, U, V as MCLD's DensePose PNG: read as RGB, red is V, green is U, blue is the part."""
-    write_image(path, iuv[..., ::-1])
+    """Write ``(H, W, 3)`` part, U, V as MCLD's DensePose PNG; see :mod:`pgpis.pictures.iuv`."""
+    write_image(path, iuv_pixels(iuv))
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:

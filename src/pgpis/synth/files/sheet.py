@@ -14,7 +14,7 @@ from rich.progress import track
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
-from pgpis.pictures.picture_files import MOST_PIXELS
+from pgpis.pictures.decoding import MOST_PIXELS
 from pgpis.pictures.sheet import grid, strip
 from pgpis.synth.figure.mesh import UInt8
 from pgpis.synth.files.formats import SETTINGS, write_image

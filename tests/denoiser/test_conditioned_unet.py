@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from pgpis.denoiser import PoseUNet
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import ConditionedUNet, Ports, build_unet, denoise
 from pgpis.errors import PgpisError
-from pgpis.methods.fpdm import Ports, denoise
 from tiny_fpdm import UNET, randomize
 
 PICTURES, TOKENS = 2, 7
 
 
 @pytest.fixture
-def unet() -> PoseUNet:
+def unet() -> ConditionedUNet:
     return randomize(build_unet(UNET))
 
 
@@ -26,7 +25,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def ports_for(unet: PoseUNet, tokens: torch.Tensor) -> Ports:
+def ports_for(unet: ConditionedUNet, tokens: torch.Tensor) -> Ports:
     width = unet.time_embedding.linear_2.out_features
     return Ports(tokens, draw(len(tokens), 8, 12, 11, seed=1), draw(len(tokens), width, seed=2))
 
@@ -48,7 +47,7 @@ def test_without_conditions_it_is_the_stock_unet(unet):
     inputs = (draw(2, 4, 12, 11), torch.tensor([3, 900]), draw(2, TOKENS, 12))
     torch.testing.assert_close(plain(*inputs).sample, stock(*inputs).sample)
     zero = Ports(inputs[2], torch.zeros(2, 8, 12, 11), torch.zeros(2, 32))
-    torch.testing.assert_close(denoise(unet, inputs[0], inputs[1], zero), stock(*inputs).sample)
+    torch.testing.assert_close(denoise(unet, inputs[0], inputs[1], unet.prepare(zero)), stock(*inputs).sample)
 
 
 def test_pose_features_are_added_after_the_first_convolution(unet):
@@ -57,7 +56,7 @@ def test_pose_features_are_added_after_the_first_convolution(unet):
         lambda _module, _args, kwargs: seen.append(kwargs["hidden_states"]), with_kwargs=True
     )
     latents, ports = draw(2, 4, 12, 11), ports_for(unet, draw(2, TOKENS, 12))
-    denoise(unet, latents, torch.tensor(5), ports)
+    denoise(unet, latents, torch.tensor(5), unet.prepare(ports))
     handle.remove()
     expected = torch.nn.functional.conv2d(latents, unet.conv_in.weight, unet.conv_in.bias, padding=1)
     torch.testing.assert_close(seen[0], expected + ports.pose_features)
@@ -68,58 +67,63 @@ def test_wrong_number_of_channels_is_refused(unet):
         unet(draw(1, 7, 12, 11), 1, draw(1, TOKENS, 12), class_labels=draw(1, 32))
 
 
-def stacked(tokens: torch.Tensor, zero_rows: int, repeats: int) -> torch.Tensor:
-    """Return the tokens that a cache stands for, row by row."""
-    return torch.cat([tokens.new_zeros(zero_rows, *tokens.shape[1:]), tokens.repeat(repeats, 1, 1)])
+def branches_of(ports: Ports, zero: int, shown: int) -> list[Ports]:
+    """Return branches without tokens and with; each has pose features and time embedding of its own."""
+    width = ports.time_embedding.shape[1]
+    return [
+        replace(
+            ports,
+            tokens=None if number < zero else ports.tokens,
+            pose_features=draw(*ports.pose_features.shape, seed=10 + number).to(ports.pose_features),
+            time_embedding=draw(PICTURES, width, seed=20 + number).to(ports.pose_features),
+        )
+        for number in range(zero + shown)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("zero_rows", "repeats", "dtype"),
+    ("zero", "shown", "repeats", "dtype"),
     [
-        (0, 1, torch.float32),
-        (2, 1, torch.float32),
-        (6, 6, torch.float32),
-        (1, 2, torch.float32),
-        (2, 2, torch.bfloat16),
+        (0, 1, 1, torch.float32),
+        (1, 1, 1, torch.float32),
+        (1, 2, 3, torch.float32),
+        (0, 1, 2, torch.float32),
+        (1, 2, 1, torch.bfloat16),
     ],
 )
-def test_cache_changes_nothing(unet, zero_rows, repeats, dtype):
+def test_cache_changes_nothing(unet, zero, shown, repeats, dtype):
     unet.to(dtype)
-    tokens = draw(PICTURES, TOKENS, 12).to(dtype)
-    full = ports_for(unet, stacked(tokens, zero_rows, repeats))
-    full = Ports(full.tokens, full.pose_features.to(dtype), full.time_embedding.to(dtype))
-    latents = draw(len(full.tokens), 4, 12, 11, seed=3)
+    branches = branches_of(ports_for(unet, draw(PICTURES, TOKENS, 12)).to(dtype), zero, shown)
+    latents = draw((zero + shown) * repeats * PICTURES, 4, 12, 11, seed=3)
     with torch.no_grad():
-        cache = unet.cache_keys_values(tokens, zero_rows=zero_rows, repeats=repeats)
-        cached = denoise(unet, latents, torch.tensor(7), Ports(tokens, full.pose_features, full.time_embedding), cache)
-        expected = denoise(unet, latents, torch.tensor(7), full)
+        conditions = [unet.prepare(*branches, repeats=repeats, cache=cache) for cache in (True, False)]
+        cached, expected = (denoise(unet, latents, torch.tensor(7), shown) for shown in conditions)
     tolerance = {"atol": 1e-5, "rtol": 0} if dtype == torch.float32 else {"atol": 0.1, "rtol": 0}
     torch.testing.assert_close(cached, expected, **tolerance)
 
 
 def test_cache_is_used_and_raises_no_warning(unet, caplog):
-    tokens = draw(PICTURES, TOKENS, 12)
-    cache = unet.cache_keys_values(tokens)
+    conditions = unet.prepare(ports_for(unet, draw(PICTURES, TOKENS, 12)))
     calls = []
     for name, module in unet.named_modules():
         if name.endswith("attn2.to_k"):
             module.register_forward_hook(lambda *_, name=name: calls.append(name))
     with caplog.at_level(logging.WARNING), torch.no_grad():
         logging.getLogger("diffusers").addHandler(caplog.handler)
-        denoise(unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), ports_for(unet, tokens), cache)
+        denoise(unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), conditions)
         logging.getLogger("diffusers").removeHandler(caplog.handler)
     assert calls == []
     assert caplog.records == []
-    assert set(cache.entries) == {
-        name.removesuffix(".to_k") for name, _ in unet.named_modules() if "attn2.to_k" in name
-    }
 
 
-def test_wrong_number_of_rows_is_refused(unet):
-    tokens = draw(PICTURES, TOKENS, 12)
-    cache = unet.cache_keys_values(tokens, zero_rows=2)
-    with pytest.raises(PgpisError, match="got 2 rows, but the cache is for 2 rows without tokens and 1 x 2 with"):
-        denoise(unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), ports_for(unet, tokens), cache)
+def test_rows_and_branches_that_do_not_fit_are_refused(unet):
+    ports = ports_for(unet, draw(PICTURES, TOKENS, 12))
+    nothing = replace(ports, tokens=None)
+    with pytest.raises(PgpisError, match="got 2 rows, but its conditions are for 4"):
+        denoise(unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), unet.prepare(nothing, ports))
+    for branches in ((ports, nothing), (nothing,)):
+        with pytest.raises(PgpisError, match="branches without tokens must come first"):
+            unet.prepare(*branches)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -131,10 +135,8 @@ def test_gradients_flow_through_the_cache(unet, checkpointing):
         unet.train()
         if checkpointing:
             unet.enable_gradient_checkpointing()
-        cache = unet.cache_keys_values(tokens) if use_cache else None
-        denoise(
-            unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), ports_for(unet, tokens), cache
-        ).square().sum().backward()
+        conditions = unet.prepare(ports_for(unet, tokens), cache=use_cache)
+        denoise(unet, draw(PICTURES, 4, 12, 11), torch.tensor(7), conditions).square().sum().backward()
         gradients.append({name: parameter.grad for name, parameter in unet.named_parameters()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
@@ -142,15 +144,14 @@ def test_gradients_flow_through_the_cache(unet, checkpointing):
 
 @pytest.mark.slow
 def test_compiles_into_one_graph(unet):
-    tokens = draw(PICTURES, TOKENS, 12)
-    ports, latents = ports_for(unet, stacked(tokens, 2, 1)), draw(4, 4, 12, 11)
-    ports = Ports(tokens, ports.pose_features, ports.time_embedding)
+    latents = draw(4, 4, 12, 11)
     compiled = torch.compile(unet, backend="eager", fullgraph=True)
     with torch.no_grad():
         for seed in (0, 1):
-            cache = unet.cache_keys_values(tokens + seed, zero_rows=2)
-            expected = denoise(unet, latents, torch.tensor(7), ports, cache)
-            torch.testing.assert_close(denoise(compiled, latents, torch.tensor(7), ports, cache), expected)
+            ports = ports_for(unet, draw(PICTURES, TOKENS, 12) + seed)
+            conditions = unet.prepare(replace(ports, tokens=None), ports)
+            expected = denoise(unet, latents, torch.tensor(7), conditions)
+            torch.testing.assert_close(denoise(compiled, latents, torch.tensor(7), conditions), expected)
 
 
 def test_unsupported_configuration_is_refused():

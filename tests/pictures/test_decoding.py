@@ -14,12 +14,12 @@ from PIL import EpsImagePlugin, Image, ImageFile
 
 from hostile_pictures import chunk, compressed_bmp, encoded, exif, many_scans, png, with_exif
 from pgpis.batch import ImageSpec
-from pgpis.data.pictures import read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
 from pgpis.pictures import drawing as drawing_module
-from pgpis.pictures.conditions import read_iuv
+from pgpis.pictures.decoding import MOST_BYTES, decode, verified_size
 from pgpis.pictures.images import fit_images, read_image, upright_rgb
-from pgpis.pictures.picture_files import MOST_BYTES, decode, verified_size
+from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.uv_texture import read_chart_masks
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))

@@ -12,8 +12,8 @@ from PIL import Image
 from pgpis.data.lmdb_reader import read_entry
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, sha256_of
+from pgpis.pictures.decoding import decode
 from pgpis.pictures.images import read_image, upright_rgb
-from pgpis.pictures.picture_files import decode
 
 DATABASE = "data.mdb"
 

@@ -66,7 +66,7 @@ def decode(content: bytes, name: object) -> Image.Image:
     """
     with contextlib.suppress(Exception):  # what is wrong with more than the metadata is told below
         return _load(content, name)
-    with telling(name):
+    with errors_named(name):
         image = _load(_without_metadata(content), name)
     warn_once(f"{name}: its metadata is damaged, so it is read as it lies and as sRGB")
     return image
@@ -78,7 +78,7 @@ def verified_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         PgpisError: It is missing, damaged, has another format, or exceeds a limit.
     """
-    with telling(path):
+    with errors_named(path):
         image = _open(read_bytes(path), path)
         image.verify()
         return image.size
@@ -105,7 +105,7 @@ def check_size(size: tuple[int, int], name: object) -> None:
 
 
 @contextlib.contextmanager
-def telling(name: object) -> Iterator[None]:
+def errors_named(name: object) -> Iterator[None]:
     """Turn whatever a codec or a parser of metadata raises into the error that names the picture."""
     try:
         with warnings.catch_warnings():
