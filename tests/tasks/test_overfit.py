@@ -58,7 +58,14 @@ def test_two_pairs_are_reproduced(model, root, toy_root, textured_root, tmp_path
     assert main(["fit", *words, "--trainer.max_steps=300"]) == 0
     use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.guidance_scale=1"]
     test = [f"--data.test.init_args.root={folder}", "--data.test.init_args.max_pairs=2"]
-    words = [recipe, *SIZE, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
+    words = [
+        recipe,
+        *SIZE,
+        *use,
+        *test,
+        "--data.test.init_args.pose=keypoints",
+        f"--trainer.default_root_dir={tmp_path}/out",
+    ]
     assert main(["test", *words, "--trainer.logger=false"]) == 0
     results = json.loads((tmp_path / "out/test/metrics.json").read_text())["results"]
     assert results["ssim"] >= 0.9, results
