@@ -100,6 +100,6 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean '{match[0]}'?" if match else ""
 
 
-def reason_of(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says, or the name of its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pgpis.errors import PgpisError, reason_of
+from pgpis.errors import PgpisError, first_line
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     Budget,
@@ -84,7 +84,7 @@ def read_state_dict(path: str | Path) -> ForeignCheckpoint:
 
 def _unreadable(path: Path, error: Exception) -> PgpisError:
     hint = "the file is damaged: copy or download it again"
-    return PgpisError(f"cannot read checkpoint {path}: {reason_of(error)}", hint=hint)
+    return PgpisError(f"cannot read checkpoint {path}: {first_line(error)}", hint=hint)
 
 
 class _Archive:

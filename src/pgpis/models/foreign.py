@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
 
 from pgpis.aliases import with_current_names
-from pgpis.errors import PgpisError, nearest, reason_of
+from pgpis.errors import PgpisError, first_line, nearest
 
 LARGEST_JSON = 2**23
 """Bytes of a configuration."""
@@ -161,7 +161,7 @@ def check_size(model_class: type[Any], folder: Path) -> None:
         raise
     except Exception as error:
         raise PgpisError(
-            f"{folder}: its config.json describes no {model_class.__name__}: {reason_of(error)}"
+            f"{folder}: its config.json describes no {model_class.__name__}: {first_line(error)}"
         ) from error
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * stored + SPARE_NUMBERS:

@@ -13,7 +13,7 @@ from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 from torch import nn
 
-from pgpis.errors import PgpisError, nearest, reason_of
+from pgpis.errors import PgpisError, first_line, nearest
 from pgpis.models.foreign import check_config, check_folder, check_size, read_json
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class LoadErrors:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, LOAD_ERRORS):
             raise PgpisError(
-                f"{self.part}: cannot load '{self.spec}': {reason_of(error)}",
+                f"{self.part}: cannot load '{self.spec}': {first_line(error)}",
                 hint=f"run 'hf download {self.spec}' where there is a network, or give a local folder"
                 if not Path(self.spec).is_dir()
                 else "the folder must hold a config.json and .safetensors weights of the right kind",

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from pgpis.errors import PgpisError, reason_of
+from pgpis.errors import PgpisError, first_line
 from pgpis.files import replacing
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
@@ -106,7 +106,7 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
         return {**index, "_class_name": str(index["_class_name"])}
     except (PgpisError, *LOAD_ERRORS) as error:
         raise PgpisError(
-            f"pipeline: cannot load '{name}': {reason_of(error)}",
+            f"pipeline: cannot load '{name}': {first_line(error)}",
             hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
             "official weights",
         ) from error
