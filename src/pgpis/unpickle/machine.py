@@ -126,7 +126,8 @@ class Reader:
             elif code.name in _MAKERS:
                 self.stack.append(_MAKERS[code.name](self, argument))
             else:
-                _ACTIONS.get(code.name, _refuse)(self, argument)
+                act: Instruction = _ACTIONS.get(code.name, _refuse)
+                act(self, argument)
         raise EOFError("the pickle is cut off")
 
     def look_up(self, module: Any, name: Any) -> Any:
