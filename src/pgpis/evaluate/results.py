@@ -49,9 +49,11 @@ def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path, 
 def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     """Return everything but the values of pairs."""
     results = {
-        name: {"value": value if isinstance(value, str) or math.isfinite(value) else str(value), "interval": interval}
+        name: {
+            "value": value if isinstance(value, str) or math.isfinite(value) else str(value),
+            "interval": scores.interval(name),
+        }
         for name, value in scores.summary().items()
-        for interval in [_finite(scores.interval(name))]
     }
     content = {
         "protocol": scores.protocol,
@@ -68,16 +70,12 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None or not all(map(math.isfinite, interval)) else list(interval)
-
-
 def _measured(scores: Scores) -> list[list[str]]:
     """Return metric, mean and interval as a table shows them."""
     rows = []
     for metric, value in scores.summary().items():
-        interval = _finite(scores.interval(metric)) or []
-        rows.append([metric, shown(metric, value), " to ".join(shown(metric, end) for end in interval)])
+        ends = scores.interval(metric) or ()
+        rows.append([metric, shown(metric, value), " to ".join(shown(metric, end) for end in ends)])
     return rows
 
 

@@ -81,8 +81,9 @@ class Scores:
         return {**self.sets, **means, **self.not_computed}
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None for sets."""
-        return bootstrap_interval(self.values[name]) if name in self.values else None
+        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None where there is none."""
+        low, high = bootstrap_interval(self.values[name]) if name in self.values else (np.nan, np.nan)
+        return (low, high) if np.isfinite([low, high]).all() else None
 
     @property
     def complete(self) -> bool:
