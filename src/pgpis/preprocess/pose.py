@@ -42,7 +42,7 @@ class RTMPoseEstimator:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        PgpisError: rtmlib is not installed, or a file is no such model.
+        PgpisError: rtmlib is not installed, or a file is not such a model.
     """
 
     def __init__(
