@@ -239,14 +239,16 @@ class MCLDTask(DiffusionTask):
         return encode_pictures(self.image_encoder, images)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the weights of an earlier version's checkpoint too; its optimiser's state does not fit."""
-        weights = renamed_resampler(checkpoint["state_dict"], "conditioner.face_resampler.")
-        if self.trainer.training and weights.keys() != checkpoint["state_dict"].keys():
-            raise PgpisError(
-                "the checkpoint is of an earlier version: its weights can be used, but training cannot go on from it",
-                hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
-            )
-        checkpoint["state_dict"] = weights
+        """Check a checkpoint as every task does; the face resampler may have the names of earlier versions."""
+        weights = checkpoint["state_dict"]
+        if all(isinstance(value, torch.Tensor) for value in weights.values()):
+            renamed = renamed_resampler(weights, "conditioner.face_resampler.")
+            if self.trainer.training and renamed.keys() != weights.keys():
+                raise PgpisError(
+                    "the checkpoint is of an earlier version: its weights fit, but the optimiser's state does not",
+                    hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
+                )
+            checkpoint["state_dict"] = renamed
         super().on_load_checkpoint(checkpoint)
 
     def on_fit_start(self) -> None:
@@ -283,7 +285,7 @@ class MCLDTask(DiffusionTask):
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
             source = source + self.step.clip_noise * self.clip_std * noise
         ports = self.conditioner(source, texture, face, batch["pose_image"])
-        if encoded is not None:
+        if encoded is not None and self.reference_net is not None:
             bank = self.reference_net.bank(encoded, source[:, None])
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
         return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
