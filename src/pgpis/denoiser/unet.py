@@ -156,7 +156,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
         if not isinstance(ports.tokens, torch.Tensor) or ports.extra_tokens is not None or ports.reference is not None:
             raise PgpisError(
                 "tokens by stage, extra tokens and a reference need keys and values that are computed once",
-                hint="unet.set_default_attn_processor() puts the processors back that read them",
+                hint="cache them, and take the processors that read them: unet.set_default_attn_processor()",
             )
         absent = [torch.zeros_like(ports.tokens)] * (without * repeats)
         tokens = torch.cat([*absent, *[ports.tokens] * ((len(branches) - without) * repeats)])
