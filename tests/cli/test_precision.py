@@ -57,14 +57,13 @@ def spoilt(monkeypatch):
     """Let the second row of each batch come out as NaN, as an overflow would."""
     from pgpis.pipelines.base import SamplingPipeline
 
-    sample = SamplingPipeline._sample
+    finish = SamplingPipeline._finish
 
-    def spoil(self, *args, **kwargs):
-        latents = sample(self, *args, **kwargs)
+    def spoil(self, latents, output_type):
         latents[1] = math.nan
-        return latents
+        return finish(self, latents, output_type)
 
-    monkeypatch.setattr(SamplingPipeline, "_sample", spoil)
+    monkeypatch.setattr(SamplingPipeline, "_finish", spoil)
 
 
 def test_a_result_that_is_not_finite_fails_its_pair_alone(tiny, spoilt, tmp_path, capsys):
