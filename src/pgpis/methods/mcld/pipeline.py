@@ -100,9 +100,7 @@ class MCLDPipeline(SamplingPipeline):
 
     def input_specs(self, height: int = 512, width: int = 512) -> InputSpecs:
         """Return what MCLD reads of a pair."""
-        return self.conditioner.input_specs(
-            height, width, int(self.image_encoder.config.image_size)
-        )
+        return self.conditioner.input_specs(height, width, int(self.image_encoder.config.image_size))
 
     @shows_options_of(SamplingPipeline.generate)
     def __call__(
@@ -159,9 +157,8 @@ class MCLDPipeline(SamplingPipeline):
         config = self.conditioner.config
         source = encode_pictures(self.image_encoder, batch["source_clip"])
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
-        ports: Ports = self.conditioner(
-            source, texture, batch["face"] if config.use_face else None, batch["pose_image"]
-        )
+        face = batch["face"] if config.use_face else None
+        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"])
         _check_reference(self.conditioner, self.reference_net)
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
