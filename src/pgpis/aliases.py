@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOVED = {
+    "pgpis.callbacks": "pgpis.tasks.callbacks",
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
     "pgpis.models.fusion": "pgpis.methods.fpdm.prior",
     "pgpis.models.mcld": "pgpis.methods.mcld.conditioner",
@@ -20,6 +21,9 @@ MOVED = {
     "pgpis.tasks.FPDMTask": "pgpis.methods.fpdm.task.FPDMTask",
     "pgpis.tasks.FusionPriorTask": "pgpis.methods.fpdm.prior_task.FusionPriorTask",
     "pgpis.tasks.MCLDTask": "pgpis.methods.mcld.task.MCLDTask",
+    "pgpis.tasks.fpdm": "pgpis.methods.fpdm.task",
+    "pgpis.tasks.fusion": "pgpis.methods.fpdm.prior_task",
+    "pgpis.tasks.mcld": "pgpis.methods.mcld.task",
 }
 """From the dotted name of a module or class that earlier versions wrote, to that of today; the name of a class counts
 before that of its module."""
