@@ -28,7 +28,9 @@ def toy(tmp_path, toy_root, monkeypatch):
     assert lines < 100
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "toy" or name.startswith("pgpis.methods.toy")]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "toy" or name.startswith("pgpis.methods.toy")
+    ]:
         del sys.modules[name]
 
 
