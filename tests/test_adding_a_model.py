@@ -64,7 +64,7 @@ class BrokenEntry(Entry):
 def test_its_short_name_is_known(place, toy, monkeypatch, capsys):
     """As an installed package says, or as a folder beside the other methods."""
     if place == "package":
-        monkeypatch.setattr(pgpis.methods, "entry_points", lambda group: [BrokenEntry(), Entry()])
+        monkeypatch.setattr(pgpis.methods, "entry_points", lambda **_: [BrokenEntry(), Entry()])
     else:
         task = (toy / "toy/task.py").read_text().replace("from toy.", "from pgpis.methods.toy.")
         (toy / "toy/task.py").write_text(task)

@@ -18,14 +18,9 @@ ONE = ["--trainer.max_steps=1", "--data.val=null"]
 EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
 
 
-@pytest.fixture(scope="module")
-def trained(toy_root, tmp_path_factory):
-    """A run of one step, with its checkpoint and export."""
-    folder = tmp_path_factory.mktemp("trained")
-    recipes = ["--config=smoke/fpdm.yaml", f"--config={Path(__file__).parents[1] / 'configs/tiny.yaml'}"]
-    words = [*recipes, f"--data.train.init_args.root={toy_root}", f"--trainer.default_root_dir={folder}", *ONE]
-    assert main(["fit", *words]) == 0
-    return folder
+@pytest.fixture
+def trained(trained_fpdm):
+    return trained_fpdm
 
 
 def read(path):

@@ -198,7 +198,7 @@ def test_the_priors_must_be_the_same(official, tmp_path):
 def test_swapped_checkpoints(official, tmp_path):
     with pytest.raises(PgpisError, match="holds fusion_embedder, but no unet"):
         convert_fpdm(official.diffusion, official.fusion, tmp_path / "out", config=official.config)
-    with pytest.raises(PgpisError, match="no checkpoint of the prior"):
+    with pytest.raises(PgpisError, match="not a checkpoint of the prior"):
         convert_fpdm(official.diffusion, official.diffusion, tmp_path / "out", config=official.config)
 
 
@@ -216,7 +216,7 @@ def test_folders_with_content_are_left_alone(official, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "mapping per component"),
         ('{"unet": 8}', "mapping per component"),
         ('{"unett": {}}', "did you mean 'unet'"),

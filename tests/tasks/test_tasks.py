@@ -156,9 +156,8 @@ def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):
         FusionPriorTask(fusion_embedder=str(tmp_path), combiner=False)
 
 
-def test_source_size_overrides_a_pipeline(tiny, tmp_path, capsys):
-    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
-    pipeline = f"--model.init_args.pipeline={tmp_path}/run/pipeline"
+def test_source_size_overrides_a_pipeline(trained_fpdm, tiny, tmp_path):
+    pipeline = f"--model.init_args.pipeline={trained_fpdm}/pipeline"
     assert (
         main(
             tiny("fit", pipeline, "--model.init_args.conditioner.source_size=14", "--trainer.max_steps=1", out="small")
