@@ -7,9 +7,11 @@ import torch
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
-from pgpis.methods.fpdm.task import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep, FPDMTask
+from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
+from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
-from pgpis.methods.mcld.task import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep, MCLDTask
+from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
+from pgpis.methods.mcld.task import MCLDTask
 from pgpis.tasks.options import Schedule
 from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
 
