@@ -63,18 +63,20 @@ class BrokenEntry(Entry):
 @pytest.mark.parametrize("place", ["package", "methods"])
 def test_its_short_name_is_known(place, toy, monkeypatch, capsys):
     """As an installed package says, or as a folder beside the other methods."""
+    name, home = "ToyTask", "toy"
     if place == "package":
         monkeypatch.setattr(pgpis.methods, "entry_points", lambda **_: [BrokenEntry(), Entry()])
     else:
+        name, home = "FolderTask", "pgpis.methods.toy"  # classes of other tests live on, and a short name is one class's
         task = (toy / "toy/task.py").read_text().replace("from toy.", "from pgpis.methods.toy.")
-        (toy / "toy/task.py").write_text(task)
+        (toy / "toy/task.py").write_text(task.replace("class ToyTask", f"class {name}"))
         (toy / "toy/__init__.py").touch()
         monkeypatch.setattr(pgpis.methods, "__path__", [*pgpis.methods.__path__, str(toy)])
-    recipe = (toy / "toy.yaml").read_text().replace("toy.task.ToyTask", "ToyTask")
+    recipe = (toy / "toy.yaml").read_text().replace("toy.task.ToyTask", name)
     (toy / "toy.yaml").write_text(recipe)
     with pytest.raises(SystemExit) as stop:
         main(["fit", f"--config={toy / 'toy.yaml'}", "--print_config"])
     assert stop.value.code == 0
     captured = capsys.readouterr()
-    assert f"class_path: {'toy' if place == 'package' else 'pgpis.methods.toy'}.task.ToyTask" in captured.out
+    assert f"class_path: {home}.task.{name}" in captured.out
     assert ("the method 'broken' of toy.nothing cannot be imported" in captured.err) == (place == "package")
