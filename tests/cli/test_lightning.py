@@ -26,6 +26,7 @@ OVERLAYS = {
     "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",
     "synth/mcld_base.yaml": "synth/mcld.yaml",
+    **{f"parts/{name}.yaml": "fpdm.yaml" for name in ("deepfashion", "smoke", "synth", "training")},
 }
 
 

@@ -14,8 +14,8 @@ from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask
 from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.options import MCLDPorts, MCLDSampling
 from pgpis.methods.mcld.reference import build_reference_net
-from pgpis.methods.mcld.task import MCLDPorts, MCLDSampling
 from pgpis.models import build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
 from pgpis.models.pose import PoseEncoder
