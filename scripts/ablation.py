@@ -44,9 +44,11 @@ def rows(out: Path) -> Iterator[Row]:
     yield Row("A3", "fusion", "source-enhanced InfoNCE", "ablation/a3.yaml")
     clip = f"{MODEL}source_encoder={json.dumps(TINY_CLIP)}"
     no_prior = f"{MODEL}fusion_embedder=null"
-    small = (f"{MODEL}source_size=64", f"{MODEL}source_detour=false", no_prior)
+    small = (f"{MODEL}conditioner.source_size=64", f"{MODEL}source_detour=false", no_prior)
     yield Row("B1", "fpdm", "CLIP, small source", "ablation/b1.yaml", (clip, *small))
-    yield Row("B2", "fpdm", "DINOv2, small source", "ablation/b2.yaml", (f"{MODEL}source_size=56", *small[1:]))
+    yield Row(
+        "B2", "fpdm", "DINOv2, small source", "ablation/b2.yaml", (f"{MODEL}conditioner.source_size=56", *small[1:])
+    )
     yield Row("B3", "fpdm", "DINOv2, no prior", "ablation/b3.yaml", (no_prior,))
     source = json.dumps({"encoder": TINY_CLIP, "combiner": False})
     yield Row("B4", "fpdm", "source's embedding as prior", "ablation/b4.yaml", (f"{MODEL}fusion_embedder={source}",))

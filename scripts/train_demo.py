@@ -105,8 +105,8 @@ def ablations(data: Path, out: Path) -> list[Stage]:
             f"--trainer.max_steps={EPOCHS * steps}",
             f"--trainer.limit_train_batches={steps}",
             f"--trainer.check_val_every_n_epoch={EPOCHS}",
-            "--model.init_args.warmup_epochs=0.5",
-            f"--model.init_args.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
+            "--model.init_args.schedule.warmup_epochs=0.5",
+            f"--model.init_args.schedule.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
         )
         told = (vae, *words, f"--data.cache={out}/{cache}", *budget)
         overlay = None if name in ("b6", "mcld_short") else f"ablation/{name}.yaml"  # these are the recipes themselves
@@ -116,7 +116,7 @@ def ablations(data: Path, out: Path) -> list[Stage]:
     found = [Stage("a2", ("data", "clip"), out / "a2/.done", a2, "fusion", "ablation/a2.yaml")]
     for name, needed, encoder in (("b1", "clip", clip), ("b2", "source_encoder", dino)):
         # both at CLIP's own size, so that they read as many tokens
-        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.source_size=128")
+        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.conditioner.source_size=128")
         found.append(_cache(name, "fpdm", ("autoencoder", needed), (vae, *read, NO_PRIOR), data, out))
         found.append(short(name, "fpdm", f"cache_{name}", read))
     read = (f"--model.init_args.source_encoder={dino}",)

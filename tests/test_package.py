@@ -82,7 +82,7 @@ def test_recipes_are_found_from_an_empty_directory(pgpis, installed, verb):
     result = pgpis(verb, "--config", "fpdm.yaml", "--print_config")
     assert result.returncode == 0, result.stderr
     assert str(installed / "pgpis/configs/fpdm.yaml") in result.stderr
-    assert "class_path: pgpis.methods.fpdm.task.FPDMTask" in result.stdout
+    assert "class_path: pgpis.methods.fpdm.FPDMTask" in result.stdout
 
 
 def test_predict_from_an_empty_directory_names_what_is_missing(pgpis):

@@ -47,7 +47,7 @@ def test_recipe_is_valid(name, capsys):
     ("words", "expected"),
     [
         (["--model.init_args.guidance_scal=3"], ["guidance_scal", "did you mean", "guidance_scale"]),
-        (["--model.init_args.guidance_scale=high"], ["guidance_scale", "high", "float"]),
+        (["--model.init_args.sampling.guidance_scale=high"], ["guidance_scale", "high", "float"]),
         (["--trainer.max_step=3"], ["max_step", "did you mean", "max_steps"]),
         (["--data.train=DeepFashon"], ["DeepFashon", "did you mean", "DeepFashion"]),
         (["--model=FPDMTsk"], ["FPDMTsk", "did you mean", "FPDMTask"]),

@@ -213,7 +213,7 @@ def test_pictures_of_an_earlier_test_are_removed(toy_root, pipeline, files):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [
         f"--model.init_args.pipeline={pipeline}",
-        "--model.init_args.num_inference_steps=1",
+        "--model.init_args.sampling.num_inference_steps=1",
         "--data.num_workers=0",
     ]
     words += ["--trainer.default_root_dir=out", "--data.test.init_args.max_pairs=1"]
@@ -247,5 +247,5 @@ def test_an_almost_finished_job_and_a_finished_one_end_on_more_processes(words, 
 def test_one_pair_is_tested_by_two_processes(files, toy_root, pipeline):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [f"--model.init_args.pipeline={pipeline}", "--trainer.default_root_dir=tested"]
-    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.num_inference_steps=1")
+    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.sampling.num_inference_steps=1")
     assert len(Path("tested/test/pairs.csv").read_text().splitlines()) == 2

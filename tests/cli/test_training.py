@@ -178,7 +178,7 @@ def test_one_run_trains_in_a_folder(tiny, tmp_path, capsys):
     ],
 )
 def test_any_schedule_of_the_learning_rate(tiny, tmp_path, schedule):
-    words = [f"--model.init_args.lr_scheduler={schedule}", "--trainer.max_steps=2", "--data.val=null"]
+    words = [f"--model.init_args.schedule.lr_scheduler={schedule}", "--trainer.max_steps=2", "--data.val=null"]
     assert main(tiny("fit", *words, "--trainer.limit_train_batches=1")) == 0
     (state,) = read(tmp_path / "run/checkpoints/last.ckpt")["lr_schedulers"]
     assert "T_max" in state if "Cosine" in schedule else "num_bad_epochs" in state

@@ -87,7 +87,7 @@ def test_a_stale_cache_is_refused(tiny_mcld_words, tmp_path, capsys):
     use = f"--data.cache={out}"
     for more, reason in (
         (["--seed_everything=1"], "the encoder's weights"),
-        (["--model.init_args.height=96"], "how pictures are prepared"),
+        (["--model.init_args.sampling.height=96"], "how pictures are prepared"),
     ):
         assert main(tiny_mcld_words("fit", use, *more)) == 2
         assert reason in capsys.readouterr().err

@@ -37,8 +37,8 @@ def train_on_two(folder):
 
 
 MODELS = {
-    "fpdm": ["drop_pose=0", "drop_source=0", "drop_fusion=0"],
-    "mcld": ["drop_image=0", "drop_all=0", "clip_noise=0"],
+    "fpdm": ["dropping.pose=0", "dropping.source=0", "dropping.fusion=0"],
+    "mcld": ["dropping.image=0", "dropping.all=0", "step.clip_noise=0"],
 }
 STEPS = 250
 
@@ -55,10 +55,9 @@ def test_two_pairs_are_reproduced(model, root, toy_root, textured_root, tmp_path
     keep_all = [f"--model.init_args.{option}" for option in MODELS[model]]
     words = [*recipe, *train, *keep_all, f"--model.init_args.vae={vae}/vae", f"--trainer.default_root_dir={out}"]
     assert main(["fit", *words]) == 0
-    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.guidance_scale=1"]
+    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.sampling.guidance_scale=1"]
     test = [f"--data.test.init_args.root={folder}", "--data.test.init_args.max_pairs=2"]
     words = [*recipe, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
     assert main(["test", *words, "--trainer.logger=false"]) == 0
     results = json.loads((tmp_path / "out/test/metrics.json").read_text())["results"]
-    print("SSIM", model, results)
     assert results["ssim"] >= 0.9, results

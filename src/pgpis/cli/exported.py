@@ -12,7 +12,7 @@ TASKS = {"FPDMPipeline": ("FPDMTask", "fpdm.yaml"), "MCLDPipeline": ("MCLDTask",
 """By the class in ``model_index.json``: the task, and the recipe for a pipeline that does not say how it samples."""
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
 OPTIONS = {
-    **{name: f"model.init_args.{name}" for name in SAMPLING},
+    **{name: f"model.init_args.sampling.{name}" for name in SAMPLING},
     "pose_canvas": "data.pose_canvas",
     "stick_width": "data.stick_width",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import diffusers
 import transformers
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -20,26 +20,24 @@ from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-import pgpis.methods.fpdm.prior_task
-import pgpis.methods.fpdm.task
-import pgpis.methods.mcld.task  # noqa: F401  registers the short class names
-from pgpis.batch import InputSpecs
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.renamed import with_current_names
 from pgpis.cli.training_help import short_help
 from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import file_name, locked, remove_unfinished
 from pgpis.interrupts import held
+from pgpis.methods import load_methods
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions import DONE
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
-from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +53,8 @@ KNOWN_WARNINGS = (
 )
 STANDS_FOR = {str: "text", list: "[]"}
 """What is parsed in the place of a ``Text``."""
+FOR_DATA = {"image_specs": lambda model: model.image_specs, "frozen_features": lambda model: model.frozen_features}
+"""What the DataModule must know of the model, by its argument."""
 
 
 class PGPISCLI(LightningCLI):
@@ -62,14 +62,23 @@ class PGPISCLI(LightningCLI):
 
     Args:
         args: The verb and its words, as for LightningCLI.
+        command: The same as the user may give them again.
+        texts: Words that are not YAML.
         options: See LightningCLI.
     """
 
     exit_code = 0
     writer: PredictionWriter
 
-    def __init__(self, *classes: Any, args: Sequence[str], texts: Sequence[Text] = (), **options: Any) -> None:
-        self.command = ["pgpis", *args]
+    def __init__(
+        self,
+        *classes: Any,
+        args: Sequence[str],
+        command: Sequence[str] = (),
+        texts: Sequence[Text] = (),
+        **options: Any,
+    ) -> None:
+        self.command = ["pgpis", *command]
         self.checkpoint: Path | None = None
         self.first_step = 0
         self.texts = texts
@@ -84,7 +93,8 @@ class PGPISCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
-        parser.link_arguments("model", "data.image_specs", compute_fn=_image_specs, apply_on="instantiate")
+        for name, of_model in FOR_DATA.items():
+            parser.link_arguments("model", f"data.{name}", compute_fn=of_model, apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
 
@@ -117,6 +127,11 @@ class PGPISCLI(LightningCLI):
         if not paths:
             raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
         return max(paths, key=lambda path: path.stat().st_mtime)
+
+    def instantiate_classes(self) -> None:
+        """Build everything, and let the task know its data."""
+        super().instantiate_classes()
+        self.model.data = self.datamodule
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, whose checkpoints are written whole, to one folder per run: ``last`` finds them there."""
@@ -167,7 +182,7 @@ class PGPISCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Warn where scores would be those of untrained weights."""
-        if isinstance(self.model, DiffusionTask) and self._untrained():
+        if isinstance(self.model, PictureTask) and self._untrained():
             log.warning("neither a pipeline nor --ckpt_path is given: these are the scores of an untrained model")
 
     def _untrained(self) -> bool:
@@ -195,13 +210,13 @@ class PGPISCLI(LightningCLI):
     def after_test(self) -> None:
         """Report pairs that could not be read: the exit code is 1 if there are any. Say how to go on."""
         self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
-        if not (isinstance(self.model, DiffusionTask) and self.model.save_test_images and self.trainer.is_global_zero):
+        if not (isinstance(self.model, PictureTask) and self.trainer.is_global_zero):
             return
         dataset = self.datamodule.dataset("test")
         images = Path(self.trainer.default_root_dir) / "test" / "images"
         if hasattr(dataset, "root") and images.is_dir():
-            size = self.model.output_size or (self.model.height, self.model.width)
-            log.info("the same scores with FID and faces: %s", evaluate_command(images, dataset, size))
+            command = evaluate_command(images, dataset, self.model.sampling.result_size)
+            log.info("the same scores with FID and faces: %s", command)
 
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
@@ -264,10 +279,6 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def _image_specs(model: PersonImageTask) -> InputSpecs:
-    return model.image_specs
-
-
 def run(verb: str, words: Sequence[str]) -> int:
     """Parse the words after ``pgpis VERB``, build everything and run the verb.
 
@@ -302,6 +313,10 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
         [f"{word.key}={STANDS_FOR[type(word.value)]}" if isinstance(word, Text) else word for word in words]
     )
     _quiet_libraries()
+    load_methods()
+    current = with_current_names(arguments)
+    if any("help" in word for word in current):
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
@@ -316,7 +331,8 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 load_from_checkpoint_support=False,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"prog": "pgpis", **strict} | ({} if verb is None else {verb: strict}),
-                args=arguments if verb is None else [verb, *arguments],
+                args=current if verb is None else [verb, *current],
+                command=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
                 texts=texts,
             )

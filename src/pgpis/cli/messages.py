@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 from collections.abc import Iterable
 
 from lightning.pytorch import Trainer
 
+from pgpis.cli.renamed import options_of
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import nearest
 
@@ -120,7 +120,8 @@ def _load(path: str) -> type:
 
 
 def _options(of: type) -> Iterable[str]:
-    return inspect.signature(of).parameters
+    for name, fields in options_of(of).items():
+        yield from (f"{name}.{field}" for field in fields) if fields else (name,)
 
 
 def _subclass_names(base: type) -> set[str]:

@@ -98,9 +98,9 @@ def to_config_words(options: argparse.Namespace) -> list[str]:
     out = f"./{options.out}" if options.out.startswith("~") else options.out  # the shell has read its own ~ already
     texts = {"--model.init_args.pipeline": options.pipeline, "--trainer.default_root_dir": out}
     long_forms = {
-        "--model.init_args.images_per_pair": options.images_per_pair,
-        "--model.init_args.num_inference_steps": options.steps,
-        "--model.init_args.guidance_scale": options.guidance_scale,
+        "--model.init_args.sampling.images_per_pair": options.images_per_pair,
+        "--model.init_args.sampling.num_inference_steps": options.steps,
+        "--model.init_args.sampling.guidance_scale": options.guidance_scale,
         "--seed_everything": options.seed,
         "--data.eval_batch_size": options.batch_size,
         "--trainer.logger": "false",
