@@ -68,19 +68,41 @@ def test_imports_point_down(path):
     assert not upward, f"{path.name} ({own}) may not import {sorted(upward)}"
 
 
+SYNTH = SOURCE / "synth"
+SYNTH_ROOMS = {"figure": set(), "scene": {"figure"}, "files": {"figure", "scene"}}
+
+
+@pytest.mark.parametrize("path", sorted(SYNTH.glob("*/*.py")), ids=lambda path: str(path.relative_to(SYNTH)))
+def test_imports_point_down_within_synth(path):
+    own = path.parent.name
+    modules = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    rooms = {module.split(".")[2] for module in modules if module.startswith("pgpis.synth.")}
+    upward = rooms - SYNTH_ROOMS[own] - {own}
+    assert not upward, f"{path.name} ({own}) may not import {sorted(upward)}"
+
+
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
         (["pgpis.models", "pgpis.pipelines", "pgpis.metrics", "pgpis.cli.prepare"], "lightning"),
         (["pgpis.preprocess.stages"], "torchvision"),
         (
-            ["pgpis.preprocess.settings", "pgpis.pipelines.shipped", "pgpis.data.names", "pgpis.cli", "pgpis.cli.configs"],
+            [
+                "pgpis.preprocess.settings",
+                "pgpis.pipelines.shipped",
+                "pgpis.data.names",
+                "pgpis.synth.files.dataset",
+                "pgpis.synth.files.triples",
+                "pgpis.cli",
+                "pgpis.cli.configs",
+            ],
             "torch",
         ),
         (["pgpis.cli"], "jsonargparse"),
     ],
 )
 def test_imports_stay_light(modules, unwanted):
+    """Each worker would pay for a library with seconds and memory, and each ``--help`` with seconds."""
     code = (
         f"import importlib, sys\nfor name in {modules}:\n    importlib.import_module(name)\n"
         f"    if '{unwanted}' in sys.modules: sys.exit(name)"

@@ -222,6 +222,14 @@ def test_links_resolve(page):
             assert anchor in {slugify(heading, "-") for heading in headings}, f"{page.name}: no heading for {link}"
 
 
+def test_first_screen_of_the_readme_ends_with_the_contents():
+    first, contents, _ = (ROOT / "README.md").read_text(encoding="utf-8").partition("## First pictures")
+    assert contents
+    assert "## Contents" in first
+    assert "make demo" in first
+    assert first.count("\n") < 40
+
+
 @pytest.mark.parametrize("method", ["fpdm", "mcld"])
 def test_page_of_a_method_names_each_file_of_its_folder(method):
     folder = ROOT / "src/pgpis/methods" / method

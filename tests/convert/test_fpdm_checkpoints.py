@@ -199,7 +199,7 @@ def test_the_priors_must_be_the_same(official, tmp_path):
 def test_swapped_checkpoints(official, tmp_path):
     with pytest.raises(PgpisError, match="holds fusion_embedder, but no unet"):
         convert_fpdm(official.diffusion, official.fusion, tmp_path / "out", config=official.config)
-    with pytest.raises(PgpisError, match="no checkpoint of the prior"):
+    with pytest.raises(PgpisError, match="not a checkpoint of the prior"):
         convert_fpdm(official.diffusion, official.diffusion, tmp_path / "out", config=official.config)
 
 

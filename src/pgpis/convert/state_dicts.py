@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     Budget,
@@ -75,17 +75,16 @@ def read_state_dict(path: str | Path) -> ForeignCheckpoint:
     except _ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
     if start == b"PK\x03\x04":
-        raise _unreadable(path, "the archive is cut off")
+        raise _unreadable(path, EOFError("the archive is cut off"))
     raise PgpisError(
         f"{path} is not a checkpoint: expected a zip archive of torch.save or a .safetensors file",
         hint="a file of torch < 1.6 must be saved once more by a current torch",
     )
 
 
-def _unreadable(path: Path, reason: object) -> PgpisError:
-    lines = str(reason).strip().splitlines()
-    text = lines[0] if lines else type(reason).__name__
-    return PgpisError(f"cannot read checkpoint {path}: {text}", hint="the file is damaged: copy or download it again")
+def _unreadable(path: Path, error: Exception) -> PgpisError:
+    hint = "the file is damaged: copy or download it again"
+    return PgpisError(f"cannot read checkpoint {path}: {first_line(error)}", hint=hint)
 
 
 class _Archive:

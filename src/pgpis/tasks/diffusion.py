@@ -12,7 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
@@ -228,7 +228,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
         raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
     except LOAD_ERRORS as error:
         raise PgpisError(
-            f"{option}: cannot load '{name}': {(str(error).splitlines() or [type(error).__name__])[0]}",
+            f"{option}: cannot load '{name}': {first_line(error)}",
             hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
         ) from error
     return loaded

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
-from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.denoiser.conditions import Ports, Stage
@@ -96,11 +93,12 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
                 num_queries=face_tokens,
             )
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
-        self.register_load_state_dict_pre_hook(_rename_face_weights)  # of checkpoints; pipelines have the method below
 
     def _fix_state_dict_keys_on_load(self, state_dict: dict[str, torch.Tensor]) -> None:
         super()._fix_state_dict_keys_on_load(state_dict)
-        _rename_face_weights(self, state_dict, "")
+        renamed = renamed_resampler(state_dict, "face_resampler.")  # folders of earlier versions
+        state_dict.clear()
+        state_dict.update(renamed)
 
     def forward(
         self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor | None, iuv: torch.Tensor
@@ -168,11 +166,3 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         if self.config.use_face:
             specs["face"] = VectorSpec("face", self.config.face_dim)
         return specs
-
-
-def _rename_face_weights(_module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: Any) -> None:
-    """Give the resampler's weights today's names, in place."""
-    renamed = renamed_resampler(state_dict, f"{prefix}face_resampler.")
-    if renamed.keys() != state_dict.keys():
-        state_dict.clear()
-        state_dict.update(renamed)

@@ -17,6 +17,7 @@ from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
@@ -236,6 +237,13 @@ class MCLDTask(DiffusionTask):
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         return encode_pictures(self.image_encoder, images)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check a checkpoint as every task does; the face resampler may have the names of earlier versions."""
+        weights = checkpoint["state_dict"]
+        if all(isinstance(value, torch.Tensor) for value in weights.values()):
+            checkpoint["state_dict"] = renamed_resampler(weights, "conditioner.face_resampler.")
+        super().on_load_checkpoint(checkpoint)
 
     def on_fit_start(self) -> None:
         """Estimate the deviation of CLIP's embedding, unless a file or a checkpoint gave it."""
