@@ -23,6 +23,7 @@ def pictures(folder):
     return np.stack([np.asarray(Image.open(path), dtype=np.float32) for path in paths])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", HALF)
 @pytest.mark.parametrize("model", ["fpdm", "mcld"])
 def test_half_precision_fits_tests_and_predicts(model, precision, request, tmp_path):
