@@ -67,7 +67,10 @@ def test_its_short_name_is_known(place, toy, monkeypatch, capsys):
     if place == "package":
         monkeypatch.setattr(pgpis.methods, "entry_points", lambda **_: [BrokenEntry(), Entry()])
     else:
-        name, home = "FolderTask", "pgpis.methods.toy"  # classes of other tests live on, and a short name is one class's
+        name, home = (
+            "FolderTask",
+            "pgpis.methods.toy",
+        )  # classes of other tests live on, and a short name is one class's
         task = (toy / "toy/task.py").read_text().replace("from toy.", "from pgpis.methods.toy.")
         (toy / "toy/task.py").write_text(task.replace("class ToyTask", f"class {name}"))
         (toy / "toy/__init__.py").touch()

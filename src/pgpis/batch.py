@@ -84,7 +84,7 @@ class PairBatch(TypedDict, total=False):
     target_image: torch.Tensor
     """Target for the autoencoder; absent in ``predict``."""
     pose_image: torch.Tensor
-    """Target pose at the size of the result: drawn skeleton (FPDM), or DensePose's map (MCLD)."""
+    """Target pose at the size of the result: drawn skeleton (FPDM), or the DensePose map (MCLD)."""
     truth_image: torch.Tensor
     """Target at the size that results are scored at, where it is not the denoiser's."""
     source_clip: torch.Tensor

@@ -132,7 +132,7 @@ def test_damaged_key_points(name, content, tmp_path):
 @pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1e300", "abc", "1_0x"])
 def test_numbers_that_are_no_pixels_are_errors(value, tmp_path):
     (tmp_path / "pose.txt").write_text(POSE.decode().replace("60.5", value))
-    with pytest.raises(PgpisError, match=r"pose\.txt|no pixels"):
+    with pytest.raises(PgpisError, match=r"pose\.txt|not pixels"):
         read_keypoints(tmp_path / "pose.txt")
 
 

@@ -106,7 +106,7 @@ class CacheWriter:
             stored = read_index(index)
             if stored != json.loads(json.dumps(entry)):
                 reason = difference(stored, key, self.dtype) or "its pictures have changed"
-                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or give another --out")
+                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
         elif self.rank == 0:
             write_text(index, json.dumps(entry))
         failures: list[tuple[str, str]] = []
@@ -189,7 +189,7 @@ class FeatureCache:
                 hint="pgpis cache --config RECIPE --out FOLDER",
             )
 
-    def _open(self, name: str, key: FeatureKey, index: Path, wanted: Sequence[Variant]) -> dict[str, int]:
+    def _open(self, name: str, key: FeatureKey, index: Path, required: Sequence[Variant]) -> dict[str, int]:
         stored = read_index(index)
         reason = difference(stored, key)
         if reason is not None:
@@ -199,7 +199,7 @@ class FeatureCache:
         if first is not None:
             raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
         self.variants[name] = {Variant(**variant) for variant in stored["variants"]}
-        lacking = [variant.name for variant in wanted if variant not in self.variants[name]]
+        lacking = [variant.name for variant in required if variant not in self.variants[name]]
         if lacking:
             raise PgpisError(f"{index.parent} was made with another augmentation: no {lacking[0]}", hint=AGAIN)
         count = len(stored["files"])
@@ -220,7 +220,7 @@ class FeatureCache:
         row = self.rows[name].get(str(path))
         if row is None:
             raise PgpisError(
-                f"{self.folder / name} has nothing of {path}", hint="pgpis cache again: the list has changed"
+                f"{self.folder / name} has no features of {path}", hint="pgpis cache again: the list has changed"
             )
         asked = Variant(flip, detour)
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
@@ -229,7 +229,7 @@ class FeatureCache:
         if not values.isfinite().all():
             raise PgpisError(
                 f"{path} could not be read when the cache was made, or gave numbers that are not finite",
-                hint="mend it, and run pgpis cache again",
+                hint="repair or remove it, and run pgpis cache again",
             )
         return values.float()
 

@@ -1,4 +1,4 @@
-"""One folder a published method, and nothing of a method anywhere else.
+"""One folder per published method, and nothing of a method anywhere else.
 
 A method's tasks are the classes of its modules ``task`` and ``*_task``; recipes name them by their short names. Another
 package offers methods of its own by the entry point group ``pgpis.methods``, each entry a module that defines tasks.

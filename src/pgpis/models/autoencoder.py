@@ -97,7 +97,7 @@ def _check_widths(vae: AutoencoderDC, side: int) -> None:
     config: Any = vae.config
     for kinds in (config.encoder_block_types, config.decoder_block_types):
         if set([kinds] if isinstance(kinds, str) else kinds) != {"ResBlock"}:
-            raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="ResBlock alone can be silenced")
+            raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="only ResBlock can be silenced")
     stages = side.bit_length() - 1
     encoder, decoder = config.encoder_block_out_channels[1:], config.decoder_block_out_channels
     widths = [3 * 4 ** (stage + 1) for stage in range(stages)]

@@ -280,7 +280,7 @@ def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
     for name in task.frozen:
         foreign = next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)
         if foreign is not None:
-            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are given")
+            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are fixed")
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict[f"{prefix}{name}.{key}"] = value
 

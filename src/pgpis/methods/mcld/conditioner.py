@@ -45,7 +45,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             source's token.
         aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain
             IP-attention, every stage reads the source, and texture and face through the second attention.
-        iuv_filter: How DensePose's map was resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
+        iuv_filter: How DensePose maps were resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
             labels.
         part_scale: Factor on the map's part, 0..24, before the pose encoder. 1 as officially, where neighbouring parts
             are 1/255 apart; 10 spreads them over the range, which a net that starts from nothing tells apart sooner.
@@ -110,7 +110,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             source: CLIP's embeddings of the sources, ``(B, token_dim)``.
             texture: Those of their texture maps; None for models without texture.
             face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
-            iuv: DensePose's map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
+            iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
         """
         dtype = next(self.parameters()).dtype
         bias = None

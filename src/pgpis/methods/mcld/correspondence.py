@@ -17,7 +17,7 @@ class Correspondence:
         strength: How much stronger than another key the texture's cells that a cell shows are together, per key.
 
     Source: ours. Stable Diffusion's self-attention finds what looks alike; that of a denoiser which starts from nothing
-        stays flat for long, and DensePose's map says where to look.
+        stays flat for long, and the DensePose map says where to look.
     """
 
     def __init__(self, iuv: torch.Tensor, size: tuple[int, int], strength: float) -> None:
