@@ -389,7 +389,7 @@ def test_other_answers_are_refused(toy, tmp_path):
         fetch("toy", tmp_path, opener=Server(b"<html>log in</html>", Content_Type="text/html; charset=utf-8"))
     with pytest.raises(PgpisError, match=r"sends on to http://example\.org"):
         fetch("toy", tmp_path, opener=always(Answer(BODY, url="http://example.org/net.pth")))
-    with pytest.raises(PgpisError, match="no http or https address"):
+    with pytest.raises(PgpisError, match="not an http or https address"):
         fetch(toy(url="file:///etc/net.pth"), tmp_path, opener=must_not_open)
     assert names(tmp_path) == []
 
