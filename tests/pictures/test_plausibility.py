@@ -107,10 +107,10 @@ IMPLAUSIBLE = {
     "one far away": (
         lambda points: np.where(np.arange(len(points))[:, None] == 5, 9000, points), "far outside"
     ),
-    "not a number": (lambda points: np.where(points == points[5], np.nan, points), "no pixels"),
-    "infinite": (lambda points: np.where(points == points[5], np.inf, points), "no pixels"),
-    "1e30": (lambda points: np.where(points == points[5], 1e30, points), "no pixels"),
-    "beyond int64": (lambda points: np.where(points == points[5], 2.0**63, points), "no pixels"),
+    "not a number": (lambda points: np.where(points == points[5], np.nan, points), "not pixels"),
+    "infinite": (lambda points: np.where(points == points[5], np.inf, points), "not pixels"),
+    "1e30": (lambda points: np.where(points == points[5], 1e30, points), "not pixels"),
+    "beyond int64": (lambda points: np.where(points == points[5], 2.0**63, points), "not pixels"),
 }  # fmt: skip
 
 
