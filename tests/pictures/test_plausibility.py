@@ -1,4 +1,4 @@
-"""What is taken for a person and what is refused: key points in any unit, drawn poses, DensePose's maps."""
+"""What is taken for a person and what is refused: key points in any unit, drawn poses, DensePose maps."""
 
 import io
 import json
@@ -247,8 +247,8 @@ NO_SKELETONS = [
     (photograph(), "photograph"),
     (photograph(0), "photograph"),
     (NOISE, "photograph"),
-    (densepose(), "DensePose's map"),
-    (densepose((0, 1, 2)), "DensePose's map"),
+    (densepose(), "a DensePose map"),
+    (densepose((0, 1, 2)), "a DensePose map"),
     (on_white(), "light background"),
     (Image.new("RGB", (176, 256)), "shows no skeleton"),
     (Image.new("RGB", (1, 1), "white"), "photograph"),
