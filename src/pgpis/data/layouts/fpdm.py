@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import ClassVar
 
-from pgpis.data.layouts.base import Layout, inside
+from pgpis.data.layouts.base import Layout
 from pgpis.errors import PgpisError
 
 
@@ -23,7 +24,7 @@ class FPDMLayout(Layout):
         return f"./img/{key}"
 
     def _key(self, where: str, value: str) -> str:
-        name = inside(where, value)
-        if len(name.parts) < 2 or name.parts[0] != "img":
+        first, *parts = PurePosixPath(value.replace("\\", "/")).parts or ("",)
+        if first != "img" or not parts or ".." in parts:
             raise PgpisError(f"{where}: '{value}' is not of the form './img/...'")
-        return "/".join(name.parts[1:])
+        return "/".join(parts)
