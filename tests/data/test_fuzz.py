@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mutation import mutate
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule
 from pgpis.data.layouts.patn import read_points
 from pgpis.data.link import link_layout
@@ -18,27 +19,6 @@ from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Keypoints
-
-
-def mutate(data, rng):
-    """Flip, cut, double or insert bytes."""
-    damaged = bytearray(data)
-    for _ in range(rng.randint(1, 5)):
-        if not damaged:
-            break
-        place = rng.randrange(len(damaged))
-        match rng.randrange(4):
-            case 0:
-                damaged[place] = rng.randrange(256)
-            case 1:
-                del damaged[place : place + rng.randint(1, 40)]
-            case 2:
-                damaged[place:place] = damaged[place : place + rng.randint(1, 40)]
-            case 3:
-                damaged[place:place] = rng.choice(
-                    [b"..", b"/", b"\0", b"nan", b"-1", b"1e999", b'"', b",", b"\r\n", b"{"]
-                )
-    return bytes(damaged)
 
 
 def outcomes(path, content, read, rounds, seed):

@@ -24,7 +24,7 @@ from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explain, hint_of
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.recipes import resolve_configs
-from pgpis.cli.renamed import with_current_names
+from pgpis.cli.renamed import with_current_options
 from pgpis.cli.training_help import short_help
 from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
@@ -314,7 +314,7 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
     )
     _quiet_libraries()
     load_methods()
-    current = with_current_names(arguments)
+    current = with_current_options(arguments)
     if any("help" in word for word in current):
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}

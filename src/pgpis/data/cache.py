@@ -119,23 +119,12 @@ class CacheWriter:
                     continue
                 path = shard_path(self.folder / name / variant.name, number)
                 if not is_whole(path, len(chunk)):
-                    rows = self._shard(key.picture, chunk, variant, encode, batch_size, failures)
+                    batches = self._batches(key.picture, chunk, variant, batch_size, failures)
+                    rows = torch.cat([_encode_readable(encode, batch) for batch in batches])
                     with replacing(path) as temporary:
                         save_file({"features": rows.to(DTYPES[self.dtype]).contiguous()}, temporary)
                 advance(len(chunk))
         return failures
-
-    def _shard(
-        self,
-        picture: str,
-        files: Sequence[Path],
-        variant: Variant,
-        encode: Encode,
-        batch_size: int,
-        failures: list[tuple[str, str]],
-    ) -> torch.Tensor:
-        batches = self._batches(picture, files, variant, batch_size, failures)
-        return torch.cat([_encode_readable(encode, batch) for batch in batches])
 
     def _batches(
         self,
@@ -148,8 +137,8 @@ class CacheWriter:
         """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
         spec = self.specs[picture]
         assert isinstance(spec, ImageSpec)
-        entries = {key: entry for key, entry in self.specs.items() if key in (picture, spec.base)}
-        images = {key: entry for key, entry in entries.items() if isinstance(entry, ImageSpec)}
+        chain = (picture, spec.base)
+        images = {key: entry for key, entry in self.specs.items() if key in chain and isinstance(entry, ImageSpec)}
         for start in range(0, len(files), batch_size):
             prepared = []
             for path in files[start : start + batch_size]:

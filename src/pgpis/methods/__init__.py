@@ -28,3 +28,12 @@ def load_methods() -> None:
             entry.load()
         except Exception as error:  # noqa: BLE001  a package of somebody else may raise anything
             log.warning("the method '%s' of %s cannot be imported: %s", entry.name, entry.value, error)
+
+
+def tasks_of_pipelines() -> dict[str, str]:
+    """Return the name of the task of each method, by the name of the pipeline that it exports."""
+    from pgpis.tasks.diffusion import DiffusionTask  # loads torch
+
+    load_methods()
+    tasks = [task for task in DiffusionTask.__subclasses__() if hasattr(task, "pipeline_class")]
+    return {task.pipeline_class.__name__: task.__name__ for task in tasks}

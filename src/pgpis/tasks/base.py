@@ -45,13 +45,7 @@ class TrainingData(Protocol):
         """Return how many batches each process trains on in an epoch."""
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
-        """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
-
-        Args:
-            key: The entry.
-            specs: What it is made from.
-            count: How many pairs at most.
-        """
+        """Yield one entry of ``count`` training pairs, made by ``specs``; see ``PoseTransferDataModule``."""
 
 
 class PersonImageTask(LightningModule, ABC):

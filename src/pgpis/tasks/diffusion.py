@@ -53,7 +53,6 @@ class DiffusionTask(PictureTask):
 
     def __init__(
         self,
-        *,
         sampling: Sampling,
         dropping: Dropping = Dropping(),
         step: TrainingStep = TrainingStep(),

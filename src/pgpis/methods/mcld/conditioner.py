@@ -76,9 +76,10 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         correspondence: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value, known in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
-            if value not in known:
-                raise PgpisError(f"{name}: no such choice '{value}'{nearest(value, known)}; one of {', '.join(known)}")
+        for name, value, choices in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
+            if value not in choices:
+                near = nearest(value, choices)
+                raise PgpisError(f"{name}: no such choice '{value}'{near}; one of {', '.join(choices)}")
         check_range("correspondence", correspondence, 0)
         check_range("part_scale", part_scale, 1, whole=True)
         self.face_resampler = None

@@ -51,10 +51,10 @@ class Correspondence:
         own = own_y[:, None] * width + own_x
         cells = height * width
         index = own * cells + seen_y * width + seen_x
-        counts = torch.zeros(pictures, cells * cells, device=device)
-        counts.scatter_add_(1, index.flatten(1), self.shown.flatten(1).float())
+        shares = torch.zeros(pictures, cells * cells, device=device)
+        shares.scatter_add_(1, index.flatten(1), self.shown.flatten(1).float())
         pixels = torch.bincount(own.flatten(), minlength=cells).float()
-        return counts.view(pictures, cells, cells) / pixels[:, None]
+        return shares.view(pictures, cells, cells) / pixels[:, None]
 
     def bias(self, length: int) -> torch.Tensor:
         """Return what is added to the logits of the attention to the texture, ``(P, 1, length, length)``.
