@@ -29,8 +29,8 @@ def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (TABLE.encode("utf-16-le"), "line 1 holds NUL"),
-        (b"source,pose\na.jpg,\0.txt\n", "line 2 holds NUL"),
+        (TABLE.encode("utf-16-le"), "line 1 holds a NUL"),
+        (b"source,pose\na.jpg,\0.txt\n", "line 2 holds a NUL"),
         (b"source,pose\n" + b'"' + b"a" * 200_000, "field larger than field limit"),
         (b"", "the first line must be"),
         (b"source,pose,source\na,b,c\n", "two columns are called 'source'"),

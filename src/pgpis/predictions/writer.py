@@ -225,7 +225,7 @@ class PredictionWriter(BasePredictionWriter):
             self._write_table(read_records(self.out)[0])
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the other processes along; what was asked for by signal is no failure.
+        """Take the other processes along; what was asked for by signal is not a failure.
 
         Raises:
             Stopped: A signal came, which may have ended a process that loads pairs.
