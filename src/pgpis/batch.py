@@ -137,6 +137,7 @@ def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
     """
     for key, spec in specs.items():
         value = batch.get(key)
+        shape: tuple[int, ...]
         if isinstance(spec, VectorSpec):
             shape, expected = (spec.size,), f"float32 (B, {spec.size})"
         else:

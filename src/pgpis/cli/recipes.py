@@ -83,7 +83,8 @@ def read_recipe(recipe: str) -> list[yaml.MappingNode]:
         PgpisError: One of them is not a recipe, is not there, lies outside, or extends itself.
     """
     if "\n" in recipe:  # written by pgpis itself
-        return [yaml.compose(recipe, Loader=yaml.SafeLoader)]
+        text = yaml.compose(recipe, Loader=yaml.SafeLoader)
+        return [text] if isinstance(text, yaml.MappingNode) else []
     contents: list[yaml.MappingNode] = []
     lineage = [Path(recipe)]
     while True:

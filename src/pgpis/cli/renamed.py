@@ -227,7 +227,8 @@ def _current_path(path: str) -> str:
 
 def subclasses(base: type) -> Iterator[type]:
     """Yield all classes that are derived from one."""
-    for each in base.__subclasses__():
+    derived: list[type] = base.__subclasses__()
+    for each in derived:
         yield each
         yield from subclasses(each)
 
