@@ -21,9 +21,10 @@ from pgpis.data import DeepFashion, PairTransform
 from pgpis.data.cache import CacheWriter, FeatureCache, FeatureKey, feature_key, files_of, variants_of
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION
-from pgpis.methods.fpdm.conditioner import image_specs
+from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.mcld.conditioner import MCLDConditioner
-from pgpis.synth.dataset import DatasetOptions, make_dataset
+from pgpis.synth.files.dataset import make_dataset
+from pgpis.synth.files.options import DatasetOptions
 
 FEATURES = {
     "FPDM": {"target_moments": ("target_image", (8, 64, 44)), "source_tokens": ("source_image", (1297, 1024))},
@@ -39,7 +40,7 @@ FEATURES = {
 def declared() -> dict[str, InputSpecs]:
     """Return what both models read at their published sizes; FPDM without its prior."""
     conditioner = MCLDConditioner(resampler_dim=8, resampler_depth=1, resampler_heads=1, resampler_head_dim=8)
-    return {"FPDM": image_specs(512, 352, 512), "MCLD": conditioner.input_specs(512, 512, 224)}
+    return {"FPDM": FPDMConditioner().input_specs(512, 352), "MCLD": conditioner.input_specs(512, 512, 224)}
 
 
 def write_cache(folder: Path, model: str, specs: InputSpecs, dataset: DeepFashion) -> FeatureCache:

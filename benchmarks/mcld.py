@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 import torch
 from diffusers import UNet2DConditionModel
-
 from pgpis.denoiser.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
+
 from pgpis.methods.mcld.conditioner import EncodedFoci, FocalPorts, MCLDConditioner, denoise_focal
 from pgpis.methods.mcld.losses import focal_loss
 from pgpis.methods.mcld.reference import ReferenceBank, ReferenceNet

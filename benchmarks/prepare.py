@@ -27,8 +27,8 @@ from pgpis.preprocess.densepose.detector import choose_people, pool_boxes
 from pgpis.preprocess.densepose.model import normalise, resize_input
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.preprocess.tools import face_encoder, pose_estimator
-from pgpis.synth.render import draw
-from pgpis.synth.sampling import views_of
+from pgpis.synth.scene.render import draw
+from pgpis.synth.scene.sampling import views_of
 
 DEEPFASHION = 52_712
 H200_SPEEDUP = 60.0

@@ -19,10 +19,10 @@ START = time.perf_counter()
 
 import cv2  # noqa: E402
 
-from pgpis.synth.atlas import person_atlas  # noqa: E402
-from pgpis.synth.person import dress  # noqa: E402
-from pgpis.synth.render import draw  # noqa: E402
-from pgpis.synth.sampling import views_of  # noqa: E402
+from pgpis.synth.figure.atlas import person_atlas  # noqa: E402
+from pgpis.synth.figure.person import dress  # noqa: E402
+from pgpis.synth.scene.render import draw  # noqa: E402
+from pgpis.synth.scene.sampling import views_of  # noqa: E402
 
 SIZES = ((256, 176), (512, 352))
 

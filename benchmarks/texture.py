@@ -25,8 +25,8 @@ from pgpis.pictures.uv_texture import (
     TextureMapper,
     _converter,
 )
-from pgpis.synth.render import draw
-from pgpis.synth.sampling import views_of
+from pgpis.synth.scene.render import draw
+from pgpis.synth.scene.sampling import views_of
 
 
 def published(image: Bytes, iuv: Bytes, masks: np.ndarray) -> Bytes:

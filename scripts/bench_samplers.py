@@ -2,8 +2,8 @@
 
     python scripts/bench_samplers.py --root DATA --out FOLDER [--pairs 48]
 
-Writes ``samplers.md`` and ``samplers.png``. DATA as for ``bench_synth.py``, with textures. All samplers start from the
-same noise.
+Writes ``samplers.md`` and ``samplers.png``. DATA as for ``pgpis bench synth``, with textures. All samplers start
+from the same noise.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 
-from bench_synth import MODELS, OwnEncoder, batches, dataset, load_task, token_distance
 from pgpis.batch import PairBatch
+from pgpis.cli.bench import MODELS, OwnEncoder, batches, load_task
+from pgpis.evaluate.synth_benchmark import spread_pairs, token_distance
 from pgpis.files import replacing, write_text
 from pgpis.jobs import meter
 from pgpis.metrics import PSNR, SSIM, to_uint8
@@ -39,8 +40,8 @@ Curve = dict[int, tuple[float, float, float]]
 
 def sampler(name: str, trained: Any) -> Any:
     """Return a sampler for the schedule that a model was trained with, trailing steps."""
-    kept = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type")
-    schedule = {key: trained.config[key] for key in kept}
+    names = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type")
+    schedule = {name: trained.config[name] for name in names}
     ends = {"rescale_betas_zero_snr": trained.config.rescale_betas_zero_snr, "timestep_spacing": "trailing"}
     return build_scheduler({**schedule, **ends, "steps_offset": 0, **SAMPLERS[name]})
 
@@ -55,15 +56,15 @@ def measure(task: DiffusionTask, data: list[PairBatch], advance: Callable[[int],
         for task.num_inference_steps in STEPS:
             ssim, psnr, distances = SSIM("gaussian"), PSNR(), []
             for batch in data:
-                made = task.sample(batch)
-                ours, truth = to_uint8(made), to_uint8(batch["target_image"])
+                pictures = task.sample(batch)
+                ours, truth = to_uint8(pictures), to_uint8(batch["target_image"])
                 ssim.update(ours, truth)
                 psnr.update(ours, truth)
-                tokens = [judge.encode(tensor_to_images(images)) for images in (made, batch["target_image"])]
+                tokens = [judge(tensor_to_images(images)) for images in (pictures, batch["target_image"])]
                 distances.append(token_distance(*tokens))
                 advance(len(truth))
-            found = (float(ssim.compute()), float(psnr.compute()), float(torch.cat(distances).mean()))
-            curves[name][task.num_inference_steps] = found
+            means = (float(ssim.compute()), float(psnr.compute()), float(torch.cat(distances).mean()))
+            curves[name][task.num_inference_steps] = means
     return curves
 
 
@@ -92,7 +93,7 @@ def main() -> int:
     logging.getLogger("pgpis").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
     results: dict[str, dict[str, Curve]] = {}
-    test = dataset(options.root, "test", options.pairs)
+    test = spread_pairs(options.root, "test", options.pairs)
     for name, _, pipeline in (word.partition("=") for word in MODELS):
         task = load_task(pipeline)
         if options.guidance is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import html
 import os
 import shutil
 import subprocess
@@ -26,27 +25,24 @@ from PIL import Image
 
 from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
-from pgpis.evaluate.baselines import iuv_of, warp
+from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.exact import REGIONS, region_errors
+from pgpis.evaluate.page import ImageCell, Section, Table, render_page
 from pgpis.files import write_text
 from pgpis.metrics import PSNR, SSIM
 from pgpis.pictures.images import read_image, save_image
-from pgpis.synth.edit import with_identity, with_outfit
-from pgpis.synth.manifest import Entry, read_manifest
-from pgpis.synth.render import Picture, draw
+from pgpis.pictures.iuv import read_part_u_v
+from pgpis.pictures.sheet import grid, strip, tile
+from pgpis.synth.files.manifest import Entry, read_manifest
+from pgpis.synth.scene.edit import with_identity, with_outfit
+from pgpis.synth.scene.render import Picture, draw
 
 VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""
 CLOTHES = "upper={0}|lower={0}|feet={0}"
 EDITS = {"identity": with_identity, "clothes": with_outfit}
 COLUMNS = ("ssim ↑", "psnr ↑", *(f"{name.replace('_', ' ')} ↓" for name in REGIONS))
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .15em .5em; text-align: right; font-weight: 400 }
-table.scores td, table.scores th { border-bottom: 1px solid #ddd; padding: .25em .8em }
-th:first-child { text-align: left }
-img { height: 192px; display: block } section { display: inline-block; margin: 0 2em 1.5em 0; vertical-align: top }
-"""
+ERRORS = "Errors are mean absolute differences of colours, 0 to 255, where the truth shows it."
 
 
 @dataclass(frozen=True)
@@ -92,18 +88,18 @@ def collect(data: Path, out: Path) -> list[Row]:
         pairs += part.pairs
     rows: list[Row] = []
     for person, folder in enumerate(sorted({pair.source.parent for pair in pairs})):
-        mine = sorted((pair for pair in pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
-        first = min(pair.source for pair in mine)
-        chosen = [pair for pair in mine if pair.source == first]
-        kept = {"sources": first, "textures": chosen[0].appearance.texture, "faces": chosen[0].appearance.face}
-        for kind, path in kept.items():
+        own = sorted((pair for pair in pairs if pair.source.parent == folder), key=lambda pair: pair.pair_id)
+        first = min(pair.source for pair in own)
+        chosen = [pair for pair in own if pair.source == first]
+        shown = {"sources": first, "textures": chosen[0].file("texture"), "faces": chosen[0].file("face")}
+        for kind, path in shown.items():
             assert path is not None, f"{first} has no {kind}"
             _copy(path, out / kind / f"person{person}{path.suffix}")
-        own = next(pair for pair in pairs if pair.target == first)
-        _copy(_known(own.iuv), out / "maps" / f"person{person}.png")
+        itself = next(pair for pair in pairs if pair.target == first)
+        _copy(_known(itself.file("iuv")), out / "maps" / f"person{person}.png")
         for view, pair in enumerate(chosen, start=1):
             _copy(_known(pair.pose), out / "poses" / f"person{person}_view{view}.txt")
-            _copy(_known(pair.iuv), out / "maps" / f"person{person}_view{view}.png")
+            _copy(_known(pair.file("iuv")), out / "maps" / f"person{person}_view{view}.png")
             rows.append(Row(person, view, pair))
     return rows
 
@@ -145,7 +141,9 @@ def _table(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
 def paint(out: Path, rows: Sequence[Row]) -> None:
     """Paint the source's surface onto the target's: what can be done without a model."""
     for row in rows:
-        source_map, target_map = (iuv_of(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}"))
+        source_map, target_map = (
+            read_part_u_v(out / f"maps/person{row.person}{end}.png") for end in ("", f"_view{row.view}")
+        )
         painted = warp(np.asarray(read_image(row.pair.source)), source_map, target_map)
         save_image(Image.fromarray(painted), out / "painted" / f"{row.name}.png")
 
@@ -167,75 +165,66 @@ def scores(pictures: Sequence[Image.Image], truths: Sequence[Picture]) -> list[f
 def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Sequence[float]]], seconds: float) -> Path:
     """Write ``index.html``."""
     people = count(rows)
-    parts = [
-        f"<!doctype html><meta charset='utf-8'><title>pgpis: the demo</title><style>{STYLE}</style>",
-        f"<h1>pgpis: {people} people whom the models have never seen</h1>",
-        "<p>The first picture is all that a model is shown of a person; MCLD also gets a face embedding.</p>",
-        f"<p>All people are drawn. Made in {seconds:.0f} s.</p>",
-    ]
-    for person in sorted({row.person for row in rows}):
-        mine = [row for row in rows if row.person == person]
-        lines = {
-            "pose": [f"fpdm/poses/{row.name}.png" for row in mine],
-            "truth": [os.path.relpath(_known(row.pair.target), out) for row in mine],
-            "FPDM": [f"fpdm/{row.name}.png" for row in mine],
-            "MCLD": [f"mcld/{row.name}.png" for row in mine],
-        }
-        parts.append(f"<section><h3>Person {person + 1}</h3><table>")
-        for name, files in lines.items():
-            first = f"<img src='sources/person{person}.jpg'>" if name == "pose" else ""
-            parts.append(f"<tr><td>{first}<th>{name}{''.join(f'<td><img src={html.escape(f)!r}>' for f in files)}</tr>")
-        parts.append("</table></section>")
-    parts.append("<h2>MCLD: another one's identity, another one's clothes</h2><section><table>")
-    parts.append("<tr><th>source<th>other<th>identity<th>truth<th>clothes<th>truth</tr>")
+    about = "The first picture is all that a model is shown of a person; MCLD also gets a face embedding."
+    sections = [Section(text=f"{about} All people are drawn. Made in {seconds:.0f} s.")]
     for person in range(people):
-        other, stem = (person + 1) % people, f"person{person}_2_person{person}"
-        files = [f"sources/person{person}.jpg", f"sources/person{other}.jpg"]
-        for name in EDITS:
-            files += [_result(out, name, stem), f"truth/{name}{person}.png"]
-        parts.append(f"<tr>{''.join(f'<td><img src={html.escape(f)!r}>' for f in files)}</tr>")
-    parts.append("</table></section><h2>Against the truth</h2>")
+        own = [row for row in rows if row.person == person]
+        files = {
+            "pose": [f"fpdm/poses/{row.name}.png" for row in own],
+            "truth": [os.path.relpath(_known(row.pair.target), out) for row in own],
+            "FPDM": [f"fpdm/{row.name}.png" for row in own],
+            "MCLD": [f"mcld/{row.name}.png" for row in own],
+        }
+        sources = [ImageCell(f"sources/person{person}.jpg"), "", "", ""]
+        lines = [[first, name, *map(ImageCell, files[name])] for first, name in zip(sources, files, strict=True)]
+        sections.append(Section(f"Person {person + 1}", tables=[Table((), lines, pictures=True)]))
+    edits = []
+    for person in range(people):
+        stem = f"person{person}_2_person{person}"
+        names = [f"sources/person{person}.jpg", f"sources/person{(person + 1) % people}.jpg"]
+        for edit in EDITS:
+            names += [_result(out, edit, stem), f"truth/{edit}{person}.png"]
+        edits.append([ImageCell(name) for name in names])
+    head = ("source", "other", "identity", "truth", "clothes", "truth")
+    title = "MCLD: another one's identity, another one's clothes"
+    sections.append(Section(title, tables=[Table(head, edits, pictures=True)]))
     for title, table in tables.items():
-        parts.append(f"<p>{html.escape(title)}</p><table class='scores'>")
-        parts.append(f"<tr><th>{''.join(f'<th>{column}' for column in COLUMNS)}</tr>")
-        for name, values in table.items():
-            parts.append(f"<tr><th>{name}{''.join(f'<td>{value:.3f}' for value in values)}</tr>")
-        parts.append("</table>")
-    parts.append("<p>Errors are mean absolute differences of colours, 0 to 255, where the truth shows it.</p>")
-    write_text(out / "index.html", "\n".join(parts))
+        cells = [[name, *(f"{value:.3f}" for value in values)] for name, values in table.items()]
+        sections.append(Section(title, ERRORS, [Table(("", *COLUMNS), cells)]))
+    text = render_page(f"pgpis: {people} people whom the models have never seen", sections)
+    write_text(out / "index.html", text)
     return out / "index.html"
 
 
 def sheet(out: Path, rows: Sequence[Row]) -> None:
     """Write ``sheet.jpg``: of each person the source and one pose, FPDM, MCLD, truth; two people side by side."""
-    width, height, people = 132, 192, count(rows)
-    canvas = Image.new("RGB", (2 * 5 * width + 24, -(-people // 2) * height), "white")
+    height, people = 192, count(rows)
+    strips = []
     for person in range(people):
         row = next(row for row in rows if row.person == person and row.view == 1 + person % (VIEWS - 1))
         files = [row.pair.source, *(out / folder / f"{row.name}.png" for folder in ("fpdm/poses", "fpdm", "mcld"))]
-        for column, path in enumerate([*files, _known(row.pair.target)]):
-            x = (person % 2) * (5 * width + 24) + column * width
-            canvas.paste(read_image(path).resize((width, height)), (x, person // 2 * height))
-    save_image(canvas, out / "sheet.jpg")
+        strips.append(strip([tile(read_image(path), height, height) for path in [*files, _known(row.pair.target)]]))
+    width = max(image.width for image in strips) + 24
+    save_image(grid(strips, people, (height, width), across=2), out / "sheet.jpg")
 
 
 def _result(out: Path, folder: str, stem: str) -> str:
-    found = sorted((out / folder).glob(f"{stem}*.png"))
-    assert len(found) == 1, f"{out / folder} has {len(found)} results of {stem}"
-    return found[0].relative_to(out).as_posix()
+    files = sorted((out / folder).glob(f"{stem}*.png"))
+    assert len(files) == 1, f"{out / folder} has {len(files)} results of {stem}"
+    return files[0].relative_to(out).as_posix()
 
 
 def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
     """Score everything against exact drawings."""
     entries: dict[Path, Entry] = {data / entry.name: entry for entry in read_manifest(data)}
     truths = [entries[_known(row.pair.target)].draw() for row in rows]
-    made = {
+    pictures = {
         "the source as it is": [read_image(row.pair.source) for row in rows],
         "the source painted onto the target's exact surface": _read(out / "painted", rows),
         "FPDM": _read(out / "fpdm", rows),
         "MCLD": _read(out / "mcld", rows),
     }
-    tables = {f"{len(rows)} pairs": {name: scores(pictures, truths) for name, pictures in made.items()}}
+    tables = {f"{len(rows)} pairs": {name: scores(files, truths) for name, files in pictures.items()}}
     firsts = [entries[row.pair.source] for row in rows if row.view == 1]
     stems = [f"person{person}_2_person{person}" for person in range(len(firsts))]
     before = [read_image(out / f"sources/person{person}.jpg") for person in range(len(firsts))]
@@ -251,8 +240,9 @@ def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, 
             "MCLD without the edit": [read_image(out / "mcld" / f"{stem}.png") for stem in stems],
             "MCLD with the edit": [read_image(out / _result(out, name, stem)) for stem in stems],
         }
-        rated = {row: scores(pictures, truths) for row, pictures in edits.items()}
-        tables[f"Another one's {name}: {len(firsts)} edits"] = rated
+        tables[f"Another one's {name}: {len(firsts)} edits"] = {
+            row: scores(files, truths) for row, files in edits.items()
+        }
     return tables
 
 

@@ -2,8 +2,8 @@
 
     python scripts/probe_conditions.py --root DATA --out FOLDER [--pairs 128] [--models NAME=PIPELINE ...]
 
-Writes ``conditions.md``. DATA as for ``bench_synth.py``. Noise and time steps are the same in every column, so an input
-that changes nothing is one that the model does not read.
+Writes ``conditions.md``. DATA as for ``pgpis bench synth``. Noise and time steps are the same in every column, so an
+input that changes nothing is one that the model does not read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench_synth import MODELS, batches, dataset, load_task
+from pgpis.cli.bench import MODELS, batches, load_task
 from pgpis.data import DeepFashion
+from pgpis.evaluate.synth_benchmark import spread_pairs
 from pgpis.files import write_text
 from pgpis.jobs import meter
 from pgpis.tasks.diffusion import DiffusionTask
@@ -30,7 +31,7 @@ DRAWS = 4
 
 def probe(task: DiffusionTask, test: DeepFashion) -> dict[str, float]:
     """Return the mean loss with all inputs right, then with each of another pair."""
-    found: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
     with meter(type(task).__name__, len(test)) as advance, torch.inference_mode():
         for number, batch in enumerate(batches(test, task)):
             entries: dict[str, Any] = dict(batch)
@@ -39,10 +40,10 @@ def probe(task: DiffusionTask, test: DeepFashion) -> dict[str, float]:
                 mixed: Any = entries if name is None else {**entries, name: entries[name].roll(1, dims=0)}
                 for draw in range(DRAWS):
                     generator = torch.Generator().manual_seed(number * DRAWS + draw)
-                    loss = task.loss(mixed, generator, train=False)["loss"]
-                    found.setdefault(name or "all right", []).append(float(loss))
+                    loss = float(task.loss(mixed, generator, train=False)["loss"])
+                    losses.setdefault(name or "all right", []).append(loss)
             advance(len(batch["pair_id"]))
-    return {name: float(np.mean(losses)) for name, losses in found.items()}
+    return {name: float(np.mean(values)) for name, values in losses.items()}
 
 
 def main() -> int:
@@ -55,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("pgpis").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
-    test = dataset(options.root, "test", options.pairs)
+    test = spread_pairs(options.root, "test", options.pairs)
     lines = ["| model | input of another pair | loss | times that of the right one |", "| --- | --- | --- | --- |"]
     for name, _, pipeline in (word.partition("=") for word in options.models):
         losses = probe(load_task(pipeline), test)

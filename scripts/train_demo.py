@@ -28,12 +28,12 @@ import torch
 
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import iuv_of
 from pgpis.jobs import meter
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
-from pgpis.synth.files import write_image
+from pgpis.synth.files.formats import write_image
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
@@ -214,7 +214,7 @@ def _texture(picture: Path) -> None:
     if target.is_file():
         return
     _mapper = _mapper or TextureMapper()
-    iuv = iuv_of(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
+    iuv = read_part_u_v(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
     write_image(target, _mapper(np.asarray(read_image(picture)), iuv))
 
 

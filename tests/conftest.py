@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3):
         options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)

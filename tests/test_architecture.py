@@ -18,7 +18,7 @@ ALLOWED = {
     "synth": LEAVES,
     "predictions": LEAVES,
     "preprocess": LEAVES | {"data"},
-    "denoiser": LEAVES | {"methods", "models"},
+    "denoiser": LEAVES | {"models"},
     "pipelines": LEAVES | {"denoiser", "models"},
     "convert": LEAVES | {"denoiser", "models"},
     "tasks": LEAVES | {"denoiser", "models", "pipelines", "metrics", "predictions"},

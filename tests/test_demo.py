@@ -17,7 +17,7 @@ def test_the_demo_makes_its_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert f"Open {out}/index.html" in run.stdout
     page = (out / "index.html").read_text(encoding="utf-8")
-    pictures = re.findall(r"<img src='([^']+)'>", page)
+    pictures = re.findall(r'<img alt="" src="([^"]+)">', page)
     assert len(pictures) == 6 * (1 + 4 * 4) + 6 * 6
     assert not [name for name in pictures if not (out / name).is_file()]
     assert (out / "sheet.jpg").is_file()

@@ -47,7 +47,7 @@ def read_pickle(reader):
 READERS = {
     "torch": read_torch,
     "mska": read_pickle(read_mska),
-    "densepose": read_pickle(densepose.read_checkpoint),
+    "densepose": read_pickle(densepose.read_arrays),
 }
 
 HOSTILE = {

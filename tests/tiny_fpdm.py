@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import build_unet
 from pgpis.methods.fpdm import FPDMConditioner, FPDMPipeline, FusionEmbedder
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder
 
@@ -103,6 +103,6 @@ def random_batch(pipeline: FPDMPipeline, pairs: int, seed: int = 0) -> dict[str,
     generator = torch.Generator().manual_seed(seed)
     return {
         key: torch.rand(pairs, 3, spec.height, spec.width, generator=generator) * 2 - 1
-        for key, spec in pipeline.image_specs(HEIGHT, WIDTH).items()
+        for key, spec in pipeline.input_specs(HEIGHT, WIDTH).items()
         if spec.origin != "target"
     }

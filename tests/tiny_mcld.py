@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.mcld import MCLDPipeline
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
@@ -24,7 +24,7 @@ def tiny_mcld(seed: int = 0, **conditioner) -> MCLDPipeline:
     torch.manual_seed(seed)
     pipeline = MCLDPipeline(
         vae=build_vae(VAE),
-        unet=MultiFocalUNet(**UNET),
+        unet=ConditionedUNet(**UNET, extra_tokens=True),
         reference_net=ReferenceNet(**UNET) if conditioner.get("use_texture", True) else None,
         scheduler=build_scheduler(SCHEDULER),
         image_encoder=build_vision_encoder(CLIP),

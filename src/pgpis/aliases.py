@@ -1,4 +1,4 @@
-"""Module paths of earlier versions: ``model_index.json`` names modules, and what moves keeps its old name here."""
+"""Names of earlier versions: ``model_index.json`` names modules and classes, and what moves keeps its old name here."""
 
 from __future__ import annotations
 
@@ -10,41 +10,47 @@ MOVED = {
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
     "pgpis.models.fusion": "pgpis.methods.fpdm.prior",
     "pgpis.models.mcld": "pgpis.methods.mcld.conditioner",
-    "pgpis.models.multifocal": "pgpis.denoiser.multifocal",
+    "pgpis.models.multifocal.MultiFocalUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.models.reference": "pgpis.methods.mcld.reference",
-    "pgpis.models.unet": "pgpis.denoiser.unet",
+    "pgpis.models.unet.PoseUNet": "pgpis.denoiser.unet.ConditionedUNet",
+    "pgpis.pipelines.FPDMPipeline": "pgpis.methods.fpdm.pipeline.FPDMPipeline",
+    "pgpis.pipelines.MCLDPipeline": "pgpis.methods.mcld.pipeline.MCLDPipeline",
     "pgpis.pipelines.fpdm": "pgpis.methods.fpdm.pipeline",
     "pgpis.pipelines.mcld": "pgpis.methods.mcld.pipeline",
+    "pgpis.tasks.FPDMTask": "pgpis.methods.fpdm.task.FPDMTask",
+    "pgpis.tasks.FusionPriorTask": "pgpis.methods.fpdm.prior_task.FusionPriorTask",
+    "pgpis.tasks.MCLDTask": "pgpis.methods.mcld.task.MCLDTask",
 }
-"""From the path that earlier versions wrote to today's."""
+"""From the dotted name of a module or class that earlier versions wrote, to that of today; the name of a class counts
+before that of its module."""
 
-RENAMED = {
-    "pgpis.pipelines.FPDMPipeline": "pgpis.methods.fpdm.pipeline",
-    "pgpis.pipelines.MCLDPipeline": "pgpis.methods.mcld.pipeline",
-    "pgpis.tasks.FPDMTask": "pgpis.methods.fpdm.task",
-    "pgpis.tasks.FusionPriorTask": "pgpis.methods.fpdm.prior_task",
-    "pgpis.tasks.MCLDTask": "pgpis.methods.mcld.task",
-}
-"""Names of packages that documents of earlier versions import, and the modules that hold them today."""
+
+def current_class(module: str, name: str) -> tuple[str, str]:
+    """Return module and name of a class today."""
+    moved = MOVED.get(f"{module}.{name}")
+    if moved is not None:
+        module, _, name = moved.rpartition(".")
+    return MOVED.get(module, module), name
 
 
 def earlier_names(package: str) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a package (PEP 562) whose earlier names keep resolving."""
 
     def get(name: str) -> Any:
-        home = RENAMED.get(f"{package}.{name}")
-        if home is None:
+        if f"{package}.{name}" not in MOVED:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(home), name)
+        home, own = current_class(package, name)
+        return getattr(importlib.import_module(home), own)
 
     return get
 
 
-def with_current_paths(index: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a ``model_index.json`` with the components' modules under today's paths."""
-    return {
-        part: [MOVED.get(value[0], value[0]), *value[1:]]
-        if isinstance(value, list) and value and isinstance(value[0], str)
-        else value
-        for part, value in index.items()
-    }
+def with_current_names(index: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a ``model_index.json`` with the components' modules and classes under today's names."""
+    return {part: _renamed(value) for part, value in index.items()}
+
+
+def _renamed(value: Any) -> Any:
+    """Rename ``[module, class]``; what a file of unknown origin holds else is checked elsewhere."""
+    is_class = isinstance(value, list) and len(value) == 2 and all(isinstance(entry, str) for entry in value)
+    return list(current_class(*value)) if is_class else value

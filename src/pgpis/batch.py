@@ -19,9 +19,9 @@ class ImageSpec:
     pipeline prepares a user's pictures by the same rules.
     """
 
-    origin: Literal["source", "target", "pose", "texture", "iuv"]
-    """The picture it is made from; ``pose`` is the drawn target pose, ``texture`` the source's texture map, ``iuv``
-    DensePose's map of the target (channels V, U, part)."""
+    origin: str
+    """The picture it is made from: ``source``, ``target``, ``pose`` (the drawn target pose), or a kind of condition of
+    :mod:`pgpis.pictures.kinds`: ``texture`` of the source, ``iuv`` of the target."""
     height: int
     """Rows in pixels."""
     width: int
@@ -40,8 +40,8 @@ class ImageSpec:
 class VectorSpec:
     """How many numbers of an embedding a model wants; zeros where the data set was told to do without."""
 
-    origin: Literal["face"]
-    """``face``: the raw face embedding of the source."""
+    origin: str
+    """A kind of condition: ``face``, the raw face embedding of the source."""
     size: int
     """Number of floats."""
 

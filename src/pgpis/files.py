@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,32 +46,41 @@ class UnwritableError(PgpisError):
 
 
 @contextmanager
+def writing_at(path: Path) -> Iterator[None]:
+    """Turn what keeps a block from writing into the error that names ``path`` and says what helps.
+
+    Raises:
+        PgpisError: The disk is full, the folder is read-only, ...; see :func:`write_refusal`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        refusal = write_refusal(path, error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place when the block succeeds.
 
     Its content is on the disk before the name changes, so that neither a kill nor a power cut leaves half a file.
 
     Raises:
-        PgpisError: The file cannot be written: the disk is full, the folder is read-only, ...; names ``path``.
+        PgpisError: The file cannot be written; see :func:`writing_at`.
     """
     target = Path(path)
-    temporary: Path | None = None
-    try:
+    with ExitStack() as cleaning, writing_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY, suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
+        cleaning.callback(temporary.unlink, missing_ok=True)
         yield temporary
         temporary.chmod(0o644)
         _flush(temporary)
         temporary.replace(target)
-    except BaseException as error:
-        refusal = write_refusal(target, error)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if refusal is None:
-            raise
-        raise refusal from error
 
 
 @contextmanager
@@ -86,10 +95,10 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
         PgpisError: It cannot be written, or ``path`` is a folder that is not empty and shall stay.
     """
     target = Path(path).absolute()
-    temporary: Path | None = None
-    try:
+    with ExitStack() as cleaning, writing_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+        cleaning.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
@@ -101,13 +110,6 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
             shutil.rmtree(former, ignore_errors=True)
         else:
             temporary.replace(target)
-    except BaseException as error:
-        refusal = write_refusal(target, error)
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if refusal is None:
-            raise
-        raise refusal from error
 
 
 @contextmanager
@@ -156,6 +158,18 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to a file in one go: what several processes add at the same time does not mix.
+
+    Raises:
+        PgpisError: It cannot be written.
+    """
+    with writing_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(content)
+
+
 def printable(text: str) -> str:
     """Spell the bytes of a file name that are not UTF-8 like ``%E9``, so that it can be written anywhere."""
     return re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
@@ -194,19 +208,14 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         PgpisError: Another job writes there, or the folder cannot be written to.
     """
-    try:
+    with writing_at(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise PgpisError(
-            f"another run is writing to {folder}", hint="wait until it is done, or choose another folder"
-        ) from error
-    except OSError as error:
-        refusal = write_refusal(folder, error)
-        if refusal is None:
-            raise
-        raise refusal from error
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            hint = "wait until it is done, or choose another folder"
+            raise PgpisError(f"another run is writing to {folder}", hint=hint) from error
     try:
         yield
     finally:

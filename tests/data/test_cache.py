@@ -12,7 +12,7 @@ import torch
 
 from pgpis.cli import main
 from pgpis.data import cache as cache_module
-from pgpis.data.pictures import read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.files import locked
 
 

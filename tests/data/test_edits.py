@@ -9,8 +9,8 @@ from PIL import Image
 from pgpis.data import FolderPairs, OnMissing
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import PART_GROUPS, part_table, parts_of, replace_parts
-from pgpis.synth.identity import face_code
-from pgpis.synth.sheet import sample_people
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.files.sheet import sample_people
 
 READS = {"iuv", "texture", "face"}
 
@@ -40,32 +40,32 @@ def test_texture_and_face_lie_beside_the_sources(folders):
     made = pairs(folders)
     assert [pair.pair_id for pair in made.pairs] == ["anna_2_walk", "ben_2_walk"]
     loaded = made.load(1, READS)
-    assert np.asarray(loaded.texture).max() == loaded.face.max() == 200
-    assert np.asarray(loaded.iuv)[0, 0].tolist() == [10, 20, 3]
+    assert np.asarray(loaded.conditions["texture"]).max() == loaded.conditions["face"].max() == 200
+    assert np.asarray(loaded.conditions["iuv"])[0, 0].tolist() == [10, 20, 3]
 
 
 def test_sources_in_the_working_directory(folders, monkeypatch):
     monkeypatch.chdir(folders / "photos")
     made = FolderPairs("anna.jpg", folders / "poses")
     made.setup()
-    assert np.asarray(made.load(0, READS).texture).max() == 50
+    assert np.asarray(made.load(0, READS).conditions["texture"]).max() == 50
 
 
 def test_clothes_replace_texels_of_the_group_only(folders):
     made = pairs(folders, clothes=("upper=ben.jpg",))
     assert made.pairs[0].pair_id == "anna_2_walk_upper-ben"
     loaded = made.load(0, READS)
-    changed = (np.asarray(loaded.texture) == 200).all(axis=-1)
+    changed = (np.asarray(loaded.conditions["texture"]) == 200).all(axis=-1)
     np.testing.assert_array_equal(changed, np.isin(part_table(), PART_GROUPS["upper"]))
-    assert loaded.face.max() == 50
+    assert loaded.conditions["face"].max() == 50
 
 
 def test_an_identity_is_face_and_head(folders):
     loaded = pairs(folders, identity="ben.jpg", clothes=("lower+feet=ben.jpg",)).load(0, READS)
     expected = (*PART_GROUPS["head"], *PART_GROUPS["lower"], *PART_GROUPS["feet"])
-    changed = (np.asarray(loaded.texture) == 200).all(axis=-1)
+    changed = (np.asarray(loaded.conditions["texture"]) == 200).all(axis=-1)
     np.testing.assert_array_equal(changed, np.isin(part_table(), expected))
-    assert loaded.face.max() == 200
+    assert loaded.conditions["face"].max() == 200
 
 
 def test_a_table_edits_pair_by_pair(folders):
@@ -76,8 +76,8 @@ def test_a_table_edits_pair_by_pair(folders):
     made = pairs(folders, pairs_csv=table)
     assert [pair.pair_id for pair in made.pairs] == ["anna_2_walk", "anna_2_walk_identity-ben_upper-ben_5-ben"]
     assert made.pairs[0].edit is None
-    assert made.load(0, READS).face.max() == 50
-    assert made.load(1, READS).face.max() == 200
+    assert made.load(0, READS).conditions["face"].max() == 50
+    assert made.load(1, READS).conditions["face"].max() == 200
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_missing_texture_names_the_command_that_makes_it(folders):
     shutil.rmtree(folders / "photos_texture")
     with pytest.raises(PgpisError, match="2 of 2 pairs have no texture map"):
         pairs(folders)
-    assert pairs(folders, on_missing=OnMissing(texture="drop")).load(0, READS).texture is None
+    assert "texture" not in pairs(folders, on_missing=OnMissing(texture="drop")).load(0, READS).conditions
 
 
 def test_a_model_without_texture_refuses_edits(folders):
@@ -137,7 +137,7 @@ def test_a_model_of_drawn_faces_reads_no_recognisers(folders):
     """The hint does not lead to embeddings of another space, and those that are there are refused."""
     np.save(folders / "photos_face/anna.npy", face_code(sample_people(0, 1, 1, (64, 44))[0][0].scene.identity))
     made = pairs(folders, on_missing=OnMissing(face_space="synth"))
-    assert made.load(0, READS).face.shape == (512,)
+    assert made.load(0, READS).conditions["face"].shape == (512,)
     with pytest.raises(PgpisError, match=r"ben\.npy: not a face of pgpis synth") as refused:
         made.load(1, READS)
     shutil.rmtree(folders / "photos_face")
@@ -154,4 +154,4 @@ def test_an_identity_without_a_face_gives_its_head_where_faces_are_dropped(folde
     with pytest.raises(PgpisError, match="identity ben"):
         pairs(folders, identity="ben.jpg")
     made = pairs(folders, identity="ben.jpg", on_missing=OnMissing(face="drop"))
-    assert made.load(0, READS).face is None
+    assert "face" not in made.load(0, READS).conditions

@@ -13,8 +13,9 @@ from pgpis.data.layouts.patn import read_points
 from pgpis.data.link import link_layout
 from pgpis.data.phoenix import read_corpus
 from pgpis.errors import PgpisError
-from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.arrays import read_face
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Keypoints
 

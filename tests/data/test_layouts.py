@@ -23,7 +23,8 @@ CONDITIONS = {"source", "target", "iuv", "texture", "face"}
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Two people in three views with all of MCLD's files; one is in the test list."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path_factory.mktemp("people")
     options = DatasetOptions(2, 3, (64, 44), seed=3, test_share=0.5, textures="exact")
@@ -42,7 +43,7 @@ def test_both_lists_give_the_same_pairs(people, split):
     fpdm, mcld = dataset(people, split, layout="fpdm"), dataset(people, split, layout="mcld")
     assert [pair.pair_id for pair in fpdm.pairs] == [pair.pair_id for pair in mcld.pairs]
     for one, other in zip(fpdm.pairs, mcld.pairs, strict=True):
-        assert (one.iuv, one.appearance, one.pose) == (other.iuv, other.appearance, other.pose)
+        assert (one.conditions, one.pose) == (other.conditions, other.pose)
         assert one.source.read_bytes() == other.source.read_bytes()
         assert one.target.read_bytes() == other.target.read_bytes()
 
@@ -79,8 +80,8 @@ def test_a_layout_is_found_by_its_list(people, tmp_path):
     with pytest.raises(PgpisError, match="neither key points nor drawn poses"):
         found.load(0)
     loaded = found.load(0, CONDITIONS)
-    assert loaded.iuv.size == loaded.source.size
-    assert loaded.texture.size == (512, 512)
+    assert loaded.conditions["iuv"].size == loaded.source.size
+    assert loaded.conditions["texture"].size == (512, 512)
     with pytest.raises(PgpisError, match=r"test_pairs_data\.json or test\.csv|list of pairs not found"):
         dataset(tmp_path, "test")
 
@@ -90,8 +91,8 @@ def test_a_self_pair_takes_the_targets_texture_and_face(people):
     for pair in made.pairs:
         own = made.as_self_pair(pair)
         assert own.source == pair.target
-        assert own.appearance.texture.stem == pair.iuv.stem
-        assert own.appearance.face.stem == pair.iuv.stem
+        assert own.file("texture").stem == pair.file("iuv").stem
+        assert own.file("face").stem == pair.file("iuv").stem
 
 
 def test_foreign_names_keep_their_spelling(tmp_path):
@@ -155,7 +156,7 @@ def test_missing_faces_leave_pairs_out(faceless, caplog):
     with caplog.at_level(logging.WARNING, logger="pgpis"):
         made.require(CONDITIONS)
     assert len(made) == 2
-    assert {pair.appearance.face.stem for pair in made.pairs} == {kept}
+    assert {pair.file("face").stem for pair in made.pairs} == {kept}
     assert "they are left out" in caplog.text
 
 
@@ -170,7 +171,7 @@ def test_the_data_module_looks_for_what_the_model_reads(faceless):
 def test_labels_are_never_mixed(people):
     made = dataset(people, "train")
     loaded = made.load(0, CONDITIONS)
-    labels = set(np.unique(np.asarray(loaded.iuv)[..., 2]).tolist())
+    labels = set(np.unique(np.asarray(loaded.conditions["iuv"])[..., 2]).tolist())
     for size in ((50, 37), (200, 96)):
         spec = {"pose_image": ImageSpec("iuv", *size, filter="nearest")}
         values = PairTransform(spec, train=False)(loaded)["pose_image"]
@@ -182,7 +183,7 @@ def test_what_is_no_densepose_map_is_named(people, tmp_path):
     shutil.copytree(people, root)
     made = dataset(root, "train")
     drawn = Image.open(next(root.glob("pose_img/**/*.jpg")))
-    path = made.pairs[0].iuv
+    path = made.pairs[0].file("iuv")
     for change, message in (
         (lambda: drawn.save(path), "third channel reaches"),
         (lambda: drawn.convert("L").save(path), "mode L"),
@@ -206,7 +207,7 @@ def test_what_is_no_face_embedding_is_named(people, tmp_path, values, message):
     root = tmp_path / "data"
     shutil.copytree(people, root)
     made = dataset(root, "train")
-    np.save(made.pairs[0].appearance.face, values)
+    np.save(made.pairs[0].file("face"), values)
     transform = PairTransform({"face": VectorSpec("face", 512)}, train=False)
     with pytest.raises(PgpisError, match=message):
         transform(made.load(0, {"face"}))
@@ -216,6 +217,6 @@ def test_a_pickled_face_is_not_executed(people, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(people, root)
     made = dataset(root, "train")
-    np.save(made.pairs[0].appearance.face, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(made.pairs[0].file("face"), np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(PgpisError, match="cannot read"):
         made.load(0, {"face"})

@@ -7,7 +7,7 @@ import lmdb
 import pytest
 
 from pgpis.data.lmdb_reader import read_entry
-from pgpis.data.pictures import picture_exists, read_picture
+from pgpis.data.picture_store import picture_exists, read_picture
 from pgpis.errors import PgpisError
 
 

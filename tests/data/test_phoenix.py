@@ -13,15 +13,16 @@ from safetensors.torch import save_file
 
 from pgpis.cli import main
 from pgpis.data import Phoenix14T
-from pgpis.data.mska import KeypointFile, read_mska, write_keypoints
+from pgpis.data.mska import KeypointFile, read_mska, write_videos
 from pgpis.errors import PgpisError
-from pgpis.synth.phoenix import DENSEPOSE, RELEASE
+from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """Three signers, one in each split, eight frames each."""
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path_factory.mktemp("phoenix")
     assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=8, seed=1)).failures
@@ -54,9 +55,9 @@ def test_test_pairs_go_from_the_first_frame_to_every_frame(release):
 def test_maps_of_the_generator_are_found(release):
     made = dataset(release, "test")
     loaded = made.load(2, {"iuv"})
-    assert loaded.pair.iuv.is_file()
-    assert DENSEPOSE.split("/")[-1] in str(loaded.pair.iuv)
-    assert loaded.iuv.size == (210, 260)
+    assert loaded.pair.file("iuv").is_file()
+    assert DENSEPOSE.split("/")[-1] in str(loaded.pair.file("iuv"))
+    assert loaded.conditions["iuv"].size == (210, 260)
     with pytest.raises(PgpisError, match="no face embedding"):
         made.require({"face"})
 
@@ -177,7 +178,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
     name = min(videos)
     videos[name][0, :, 2] = 0
     videos[name][1, :, :2] += 5000
-    write_keypoints(tmp_path / "Phoenix-2014T.test.safetensors", videos)
+    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", videos)
     pairs = Phoenix14T(tmp_path, "test", videos=(name,))
     pairs.setup()
     for number, message in enumerate(["all are missing", "0 of 123 key points lie in the picture"]):
@@ -188,7 +189,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
 
 def test_other_shapes_in_safetensors_are_named(release, tmp_path):
     copy_of(release, tmp_path)
-    write_keypoints(tmp_path / "Phoenix-2014T.test.safetensors", {"a": torch.zeros(3, 18, 3)})
+    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", {"a": torch.zeros(3, 18, 3)})
     with pytest.raises(PgpisError, match=r"'a' is \(3, 18, 3\), expected \(T, 133, 3\)"):
         Phoenix14T(tmp_path, "test").setup()
 
@@ -206,7 +207,7 @@ def test_a_damaged_draw_of_pairs_is_named(release, tmp_path, content):
     [
         ("video|start\n", "the first line must begin"),
         ("name|video\n", "names no videos"),
-        ("name|video\n../a|x\n", "no name of a video"),
+        ("name|video\n../a|x\n", "not the name of a video"),
         ("name|video\nother|x\n", "no key points of the video 'other'"),
     ],
 )

@@ -190,7 +190,7 @@ def test_pixels_where_shares_are_expected_are_named(fpdm, tmp_path):
     link_layout(fpdm, tmp_path, "pcdm")
     made = dataset(tmp_path, "test")
     made.pairs[0].pose.write_text("100 100\n" * 18)
-    with pytest.raises(PgpisError, match="no share of a picture's size"):
+    with pytest.raises(PgpisError, match="not a share of a picture's size"):
         made.load(0)
 
 

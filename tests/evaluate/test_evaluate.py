@@ -402,7 +402,8 @@ def test_hands_of_signers(tmp_path, weights, capsys):
     """Hand SSIM is lower where the hands are spoilt, and the rest of the picture is not."""
     from pgpis.data import Phoenix14T
     from pgpis.metrics.hands import KNUCKLES
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path / "phoenix"
     assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=4, seed=1)).failures

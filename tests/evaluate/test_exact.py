@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate.baselines import OUTLINE, NearestTraining, iuv_of, warp
+from pgpis.evaluate.baselines import OUTLINE, NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
-from pgpis.synth.render import draw
+from pgpis.pictures.iuv import read_part_u_v
+from pgpis.synth.scene.render import draw
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,16 +77,16 @@ def test_unknown_pictures_and_too_few_people_are_errors(root, exact):
 
 def test_a_picture_painted_onto_its_own_pose_is_itself(root):
     dataset = pairs_of(root)
-    maps = {pair.target: pair.iuv for pair in dataset.pairs}
+    maps = {pair.target: pair.file("iuv") for pair in dataset.pairs}
     pair = dataset.pairs[0]
-    source, iuv = np.asarray(read_image(pair.source)), iuv_of(maps[pair.source])
+    source, iuv = np.asarray(read_image(pair.source)), read_part_u_v(maps[pair.source])
     itself = warp(source, iuv, iuv)
     person = iuv[..., 0] > 0
     inner = binary_erosion(person, iterations=OUTLINE)
     assert np.abs(itself.astype(int) - source)[inner].mean() < 4  # several pixels share a texel
-    moved = warp(source, iuv, iuv_of(pair.iuv))
+    moved = warp(source, iuv, read_part_u_v(pair.file("iuv")))
     truth = np.asarray(read_image(pair.target)).astype(int)
-    person = iuv_of(pair.iuv)[..., 0] > 0
+    person = read_part_u_v(pair.file("iuv"))[..., 0] > 0
     assert np.abs(moved - truth)[person].mean() < np.abs(source.astype(int) - truth)[person].mean()
 
 
@@ -92,11 +94,11 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
     train = pairs_of(root, "train")
     nearest = NearestTraining(train)
     pair = train.pairs[0]
-    assert nearest(train.read_pose(pair), pair.target, pair.iuv) == pair.target
+    assert nearest(train.read_pose(pair), pair.target, pair.file("iuv")) == pair.target
 
 
 @pytest.mark.slow
-def test_the_script_scores_folders(root, tmp_path):
+def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys):
     dataset = pairs_of(root)
     (tmp_path / "blurred").mkdir()
     for pair in dataset.pairs:
@@ -115,17 +117,16 @@ def test_the_script_scores_folders(root, tmp_path):
         "--differences",
         "FPDM-blur",
     ]
-    command = [sys.executable, REPOSITORY / "scripts/bench_synth.py", *words]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
-    assert run.returncode == 0, run.stderr
-    table, differences = run.stdout.split("\n\n")
+    assert main(["bench", "synth", *map(str, words)]) == 0
+    text = capsys.readouterr().out
+    table, differences = text.split("\n\n")
     rows = {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
     assert list(rows)[-2:] == ["FPDM", "blur"]
     last = differences.splitlines()[-1]
     assert last.startswith("| FPDM - blur | ")
     ours, blurred, change = (float(line.split("|")[3].split()[0]) for line in (rows["FPDM"], rows["blur"], last))
     assert change == pytest.approx(ours - blurred, abs=0.02)
-    assert (tmp_path / "out/benchmark.md").read_text() == run.stdout
+    assert (tmp_path / "out/benchmark.md").read_text() == text
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == len(dataset)
 
 

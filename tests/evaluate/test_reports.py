@@ -1,8 +1,11 @@
 """Names of folders and reasons of failures inside reports: text, never markup."""
 
+from html.parser import HTMLParser
+
 import numpy as np
 
-from pgpis.evaluate.report import to_latex, to_markdown
+from pgpis.evaluate.page import Figure, ImageCell, Section, Table, render_page
+from pgpis.evaluate.results import to_latex, to_markdown
 from pgpis.evaluate.score import Scores
 from pgpis.metrics import MetricReport
 
@@ -29,3 +32,15 @@ def test_a_folder_cannot_run_latex():
     assert len(text.splitlines()) == len(to_latex(scores(), "plain").splitlines())
     assert r"\input" not in text
     assert r"\textbackslash{}input\{f\}" in text
+
+
+def test_a_name_is_text_on_a_page():
+    name = f"""'"{HOSTILE}"""
+    section = Section(name, name, [Table([name], [[name, ImageCell(name)]])], [Figure(name, [name])], [name])
+    images, texts = [], []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: images.append(dict(attributes)["src"]) if tag == "img" else None
+    parser.handle_data = texts.append
+    parser.feed(render_page(name, [section]))
+    assert images == [name, name]
+    assert texts.count(name) == 8

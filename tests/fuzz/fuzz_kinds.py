@@ -153,8 +153,8 @@ def _pictures(folder: Path) -> dict[str, Any]:
 
 
 def _picture(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.pictures.conditions import read_iuv
     from pgpis.pictures.images import read_image, save_image
+    from pgpis.pictures.iuv import read_iuv
 
     folder: Path = state["folder"]
     content = rng.choice(state["bombs"]) if rng.random() < 0.1 else rng.choice(state["files"])
@@ -231,7 +231,8 @@ def _pose(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
 
 def _tables(folder: Path) -> dict[str, Any]:
     from pgpis.data.link import link_layout
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     _pictures(folder)
     layouts = {"fpdm": folder / "fpdm"}
@@ -413,12 +414,12 @@ def _pickles(folder: Path) -> dict[str, Any]:
 
 def _pickle(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
     from pgpis.data.mska import read_mska
-    from pgpis.preprocess.densepose.checkpoint import read_checkpoint
+    from pgpis.preprocess.densepose.checkpoint import read_arrays
 
     content = rng.choice(state["contents"])
     path = state["folder"] / f"hostile{rng.choice(['.pkl', '.train'])}"
     path.write_bytes(mutate(content, rng) if rng.random() < 0.85 else content)
-    readers: list[Callable[[Path], Any]] = [read_mska, read_checkpoint]
+    readers: list[Callable[[Path], Any]] = [read_mska, read_arrays]
     reader = rng.choice(readers)
 
     def feed() -> None:
@@ -439,7 +440,7 @@ def _arrays(folder: Path) -> dict[str, Any]:
 
 
 def _array(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.pictures.conditions import read_face
+    from pgpis.pictures.arrays import read_face
 
     path = state["folder"] / "hostile.npy"
     content = rng.choice(state["contents"])
@@ -620,7 +621,7 @@ def _databases(folder: Path) -> dict[str, Any]:
 
 
 def _database(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.data.pictures import picture_exists, read_picture
+    from pgpis.data.picture_store import picture_exists, read_picture
 
     # a new folder each time: a process opens a database once
     root = state["folder"] / f"{rng.getrandbits(64):x}"

@@ -103,7 +103,8 @@ def start_job(job: Job, out: Path) -> subprocess.Popen:
 def make_jobs(folder: Path) -> dict[str, Job]:
     """Make what the jobs work on."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
     from tiny_fpdm import tiny_pipeline
     from tiny_models import write_all
 

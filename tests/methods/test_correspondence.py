@@ -1,10 +1,12 @@
 """Where a picture shows what of its texture, and the attention that is drawn there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from pgpis.denoiser.multifocal import FocalTokens, MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet, Conditions, Ports
 from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.pictures.uv_texture import (
     CHART_SIZE,
@@ -107,27 +109,33 @@ UNET = {
 def test_attention_goes_where_the_texture_is_shown():
     """Keys of one length each: the share of the reference's value is then known in closed form."""
     torch.manual_seed(0)
-    unet = MultiFocalUNet(**UNET)
-    name = next(name for name, _ in unet._attention_layers() if name.endswith("attn1"))
+    unet = ConditionedUNet(**UNET)
+    layers = {name: module for name, module in unet.named_modules() if name.endswith(".attn1")}
+    name = next(iter(layers))
     layer = unet.get_submodule(name)
     torch.nn.init.zeros_(layer.to_q.weight)  # all logits are zero, but for the bias
     torch.nn.init.eye_(layer.to_v.weight)
     torch.nn.init.eye_(layer.to_out[0].weight)
     torch.nn.init.zeros_(layer.to_out[0].bias)
     correspondence = Correspondence(torch.cat([as_iuv(*drawn_map(32, 32))] * 2), (8, 8), 4.0)
-    tokens = FocalTokens(*(torch.zeros(2, 1, 8) for _ in range(4)))
     reference = torch.randn(2, 64, 8)
     bank = {
         block.removesuffix(".attn1"): reference
         if block == name
         else torch.zeros(2, 64 if "mid" not in block else 16, module.to_k.in_features)
-        for block, module in unet._attention_layers()
-        if block.endswith("attn1")
+        for block, module in layers.items()
     }
-    keep = torch.tensor([True, False])
-    conditions = unet.prepare(tokens, bank, correspondence=correspondence, keep_reference=keep, zero_rows=2, repeats=2)
+    ports = Ports(
+        torch.zeros(2, 1, 8),
+        torch.zeros(2, 8, 8, 8),
+        reference=bank,
+        reference_bias=correspondence.bias,
+        keep_reference=torch.tensor([True, False]),
+    )
+    nothing = replace(ports, tokens=None)
     own = torch.randn(6, 64, 8)
-    found = layer(own, conditions=conditions)
+    conditions: Conditions = unet.prepare(nothing, replace(ports, tokens=ports.tokens), ports)
+    found = layer(own, conditions=conditions.layers[name.split(".transformer_blocks")[0]])
     weight = 1 + 4 * 64 * correspondence.shares(8, 8)[0]
     expected = (own[2].sum(0) + weight @ reference[0]) / (64 + weight.sum(1, keepdim=True))
     torch.testing.assert_close(found[2], expected, atol=1e-5, rtol=1e-5)

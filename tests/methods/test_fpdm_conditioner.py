@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgpis.errors import PgpisError
-from pgpis.methods.fpdm import EncodedPair, FPDMConditioner, KeepMasks, encode_pair, image_specs
+from pgpis.methods.fpdm import FPDMConditioner, KeepMasks, encode_pair
 from pgpis.models import PoseEncoder
 from tiny_fpdm import HEIGHT, WIDTH, random_batch, tiny_components, tiny_fusion_embedder, tiny_pipeline
 
@@ -23,7 +23,7 @@ def encoded(pipeline):
 
 
 def test_shapes_of_the_ports(pipeline, encoded):
-    ports = pipeline.conditioner(encoded, random_batch(pipeline, 3)["pose_image"])
+    ports = pipeline.conditioner(*encoded, random_batch(pipeline, 3)["pose_image"])
     assert ports.tokens.shape == (3, 1 + 16, 12)
     assert ports.pose_features.shape == (3, 8, HEIGHT // 2, WIDTH // 2)
     assert ports.time_embedding.shape == (3, 32)
@@ -31,9 +31,9 @@ def test_shapes_of_the_ports(pipeline, encoded):
 
 def test_drops_are_per_sample_and_per_condition(pipeline, encoded):
     pose = random_batch(pipeline, 3)["pose_image"]
-    full = pipeline.conditioner(encoded, pose)
+    full = pipeline.conditioner(*encoded, pose)
     masks = torch.tensor([[True, False, True], [False, True, True], [True, True, False]])
-    kept = pipeline.conditioner(encoded, pose, KeepMasks(*masks))
+    kept = pipeline.conditioner(*encoded, pose, KeepMasks(*masks))
     empty = pipeline.conditioner.empty_time_embedding()[0]
     for row in range(3):
         for port, mask, absent in (
@@ -51,7 +51,7 @@ def test_dropped_samples_give_no_gradient(pipeline, encoded):
     conditioner = pipeline.conditioner
     conditioner.zero_grad()
     none, every = torch.tensor([False] * 3), torch.tensor([True] * 3)
-    ports = conditioner(encoded, random_batch(pipeline, 3)["pose_image"], KeepMasks(none, every, every))
+    ports = conditioner(*encoded, random_batch(pipeline, 3)["pose_image"], KeepMasks(none, every, every))
     (ports.tokens.sum() + ports.pose_features.sum()).backward()
     assert conditioner.source_projection.net[4].weight.grad.abs().max() == 0
     assert conditioner.pose_encoder.conv_out.weight.grad.abs().max() > 0
@@ -74,9 +74,9 @@ def test_without_prior():
     assert conditioner.fusion_projection is None
     assert conditioner.empty_time_embedding() is None
     pose = torch.rand(2, 3, HEIGHT, WIDTH)
-    assert conditioner(EncodedPair(torch.rand(2, 17, 16), None), pose).time_embedding is None
+    assert conditioner(torch.rand(2, 17, 16), None, pose).time_embedding is None
     with pytest.raises(PgpisError, match="both present or both absent"):
-        conditioner(EncodedPair(torch.rand(2, 17, 16), torch.rand(2, 12)), pose)
+        conditioner(torch.rand(2, 17, 16), torch.rand(2, 12), pose)
 
 
 def test_round_trip_is_bit_equal(pipeline, encoded, tmp_path):
@@ -86,8 +86,8 @@ def test_round_trip_is_bit_equal(pipeline, encoded, tmp_path):
     saved = pipeline.conditioner.state_dict()
     assert loaded.state_dict().keys() == saved.keys()
     assert all(torch.equal(value, saved[name]) for name, value in loaded.state_dict().items())
-    for port, value in vars(pipeline.conditioner(encoded, pose)).items():
-        torch.testing.assert_close(getattr(loaded(encoded, pose), port), value)
+    for port, value in vars(pipeline.conditioner(*encoded, pose)).items():
+        torch.testing.assert_close(getattr(loaded(*encoded, pose), port), value)
     assert dict(loaded.config)["source_size"] == 56
 
 
@@ -114,10 +114,11 @@ def test_both_projections_are_equally_wide_inside_and_pipelines_saved_before_kee
 
 
 def test_pictures_that_it_needs():
-    specs = image_specs(512, 352, 512, tiny_fusion_embedder())
+    conditioner = FPDMConditioner(source_size=512)
+    specs = conditioner.input_specs(512, 352, tiny_fusion_embedder())
     assert specs["source_image"].train_detour == (256, 256)
     assert (specs["prior_source"].base, specs["prior_source"].height) == ("source_image", 32)
     assert (specs["target_image"].height, specs["pose_image"].width) == (512, 352)
-    assert image_specs(256, 176, 256, source_detour=False)["source_image"].train_detour is None
-    assert image_specs(256, 176, 256).keys() == {"source_image", "target_image", "pose_image"}
-    assert "prior_pose" not in image_specs(256, 176, 256, tiny_fusion_embedder(combiner=False))
+    assert conditioner.input_specs(256, 176, source_detour=False)["source_image"].train_detour is None
+    assert conditioner.input_specs(256, 176).keys() == {"source_image", "target_image", "pose_image"}
+    assert "prior_pose" not in conditioner.input_specs(256, 176, tiny_fusion_embedder(combiner=False))

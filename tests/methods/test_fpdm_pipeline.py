@@ -55,7 +55,7 @@ def test_pictures_in_pictures_out(pipeline):
 
 
 def test_user_pictures_are_prepared_like_the_data_sets(pipeline):
-    specs = pipeline.image_specs(**SIZE)
+    specs = pipeline.input_specs(**SIZE)
     poses = [centre_on_canvas(picture(10 + i), CANVAS) for i in range(2)]
     prepared = [fit_images({"source": picture(i), "pose": poses[i]}, specs) for i in range(2)]
     batch = {key: torch.stack([pair[key] for pair in prepared]) for key in prepared[0]}

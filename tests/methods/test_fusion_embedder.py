@@ -53,7 +53,7 @@ def test_without_combiner_it_is_the_sources_own_embedding():
     torch.testing.assert_close(embedder(pictures()), own)
     torch.testing.assert_close(embedder(pictures(), pictures(seed=1)), own)
     torch.testing.assert_close(embedder.embed_triplet(pictures(), None, pictures(seed=2)).fused, own)
-    assert "prior_pose" not in embedder.image_specs()
+    assert "prior_pose" not in embedder.input_specs()
 
 
 def test_fusing_needs_a_pose():
@@ -88,18 +88,18 @@ def test_from_a_pretrained_encoder(tmp_path):
 
 
 def test_pictures_that_training_needs():
-    specs = tiny_fusion_embedder().image_specs()
+    specs = tiny_fusion_embedder().input_specs()
     assert {key: (spec.origin, spec.fit, spec.height) for key, spec in specs.items()} == {
         "prior_source": ("source", "crop", 32),
         "prior_target": ("target", "crop", 32),
         "prior_pose": ("pose", "squash", 32),
     }
-    assert FusionEmbedder(encoder_config=DINO, image_size=28).image_specs()["prior_source"].width == 28
+    assert FusionEmbedder(encoder_config=DINO, image_size=28).input_specs()["prior_source"].width == 28
 
 
 def test_pictures_are_cropped_as_officially_or_squashed_on_demand(tmp_path):
-    assert {spec.fit for key, spec in tiny_fusion_embedder().image_specs().items() if key != "prior_pose"} == {"crop"}
+    assert {spec.fit for key, spec in tiny_fusion_embedder().input_specs().items() if key != "prior_pose"} == {"crop"}
     embedder = tiny_fusion_embedder(fit="squash")
     embedder.save_pretrained(tmp_path)
     loaded = FusionEmbedder.from_pretrained(tmp_path)
-    assert {spec.fit for spec in loaded.image_specs().values()} == {"squash"}
+    assert {spec.fit for spec in loaded.input_specs().values()} == {"squash"}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pgpis.denoiser import PoseUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError
-from pgpis.methods.mcld.conditioner import EncodedFoci, MCLDConditioner
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import build_reference_net
 
 SIZES = {
@@ -29,11 +29,11 @@ def test_parts_are_spread_on_demand_and_nothing_else():
     parts = torch.randint(0, 25, (2, 1, 16, 16))
     iuv = torch.cat([torch.rand(2, 2, 16, 16) * 2 - 1, parts / 255 * 2 - 1], dim=1)
     tenfold = torch.cat([iuv[:, :2], parts * 10 / 255 * 2 - 1], dim=1)
-    encoded = EncodedFoci(torch.randn(2, 8), torch.randn(2, 8), torch.randn(2, 512))
+    encoded = torch.randn(2, 8), torch.randn(2, 8), torch.randn(2, 512)
     before = iuv.clone()
-    found = spread(encoded, iuv).pose_features
-    assert torch.allclose(found, plain(encoded, tenfold).pose_features, atol=1e-6)
-    assert not torch.allclose(found, plain(encoded, iuv).pose_features, atol=1e-3)
+    found = spread(*encoded, iuv).pose_features
+    assert torch.allclose(found, plain(*encoded, tenfold).pose_features, atol=1e-6)
+    assert not torch.allclose(found, plain(*encoded, iuv).pose_features, atol=1e-3)
     assert torch.equal(iuv, before)
 
 
@@ -50,7 +50,7 @@ def test_a_reference_net_ends_with_its_last_attention(tmp_path):
         "attention_head_dim": 2,
         "norm_num_groups": 4,
     }
-    stock = PoseUNet.from_config(config)
+    stock = ConditionedUNet.from_config(config)
     stock.save_pretrained(tmp_path / "stock")
     net = build_reference_net(str(tmp_path / "stock"))
     assert len(net.up_blocks) == 1

@@ -1,12 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pgpis.denoiser.multifocal import stage_of
+from pgpis.denoiser import denoise
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline
-from pgpis.methods.mcld.conditioner import EncodedFoci, denoise_focal
 from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
 from pgpis.pipelines.bundle import SHIPPED, load_bundle
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
@@ -107,12 +108,12 @@ def test_the_tail_of_the_reference_is_not_built(pipeline):
 
 def one_step(pipeline, dtype=torch.float32):
     torch.manual_seed(1)
-    encoded = EncodedFoci(torch.randn(2, 12), torch.randn(2, 12), torch.randn(2, 512))
-    ports = pipeline.conditioner(encoded, torch.rand(2, 3, HEIGHT, WIDTH) * 2 - 1)
+    encoded = torch.randn(2, 12), torch.randn(2, 12), torch.randn(2, 512)
+    ports = pipeline.conditioner(*encoded, torch.rand(2, 3, HEIGHT, WIDTH) * 2 - 1)
     latents = torch.randn(2, 4, HEIGHT // 2, WIDTH // 2, dtype=dtype)
-    bank = pipeline.reference_net.bank(torch.randn_like(latents), ports.reference_token)
-    conditions = pipeline.unet.prepare(ports.tokens, bank)
-    return denoise_focal(pipeline.unet, latents, torch.tensor([3, 500]), ports.pose_features, conditions)
+    bank = pipeline.reference_net.bank(torch.randn_like(latents), encoded[0][:, None])
+    conditions = pipeline.unet.prepare(replace(ports, reference=bank))
+    return denoise(pipeline.unet, latents, torch.tensor([3, 500]), conditions)
 
 
 def gradients(pipeline):
@@ -192,14 +193,9 @@ def test_ablations_close_their_port():
         if changed:
             assert torch.equal(make(pipeline), make(pipeline, face=face(9)))
         assert torch.isfinite(make(pipeline)).all()
-    tokens = (
-        tiny_mcld(aggregation="all")
-        .conditioner(
-            EncodedFoci(torch.randn(1, 12), torch.randn(1, 12), torch.randn(1, 512)), torch.zeros(1, 3, HEIGHT, WIDTH)
-        )
-        .tokens
-    )
-    assert tokens.down.shape[1] == tokens.mid.shape[1] == tokens.up.shape[1] == 2
+    conditioner = tiny_mcld(aggregation="all").conditioner
+    ports = conditioner(torch.randn(1, 12), torch.randn(1, 12), torch.randn(1, 512), torch.zeros(1, 3, HEIGHT, WIDTH))
+    assert {stage: tokens.shape[1] for stage, tokens in ports.tokens.items()} == {"down": 2, "mid": 2, "up": 2}
 
 
 def test_bad_input_is_named(pipeline):
@@ -216,12 +212,10 @@ def test_bad_input_is_named(pipeline):
         make(pipeline, iuv=Image.new("RGB", (20, 30), "white"))
     with pytest.raises(PgpisError, match="expected 1 or 3"):
         make(pipeline, source=[picture(0)] * 2, iuv=[iuv(0)] * 3)
-    with pytest.raises(PgpisError, match="no attention layer"):
-        stage_of("time_embedding")
-    conditions = pipeline.unet.prepare(
-        pipeline.conditioner(
-            EncodedFoci(torch.zeros(1, 12), torch.zeros(1, 12), torch.zeros(1, 512)), torch.zeros(1, 3, HEIGHT, WIDTH)
-        ).tokens
+    ports = pipeline.conditioner(
+        torch.zeros(1, 12), torch.zeros(1, 12), torch.zeros(1, 512), torch.zeros(1, 3, HEIGHT, WIDTH)
     )
-    with pytest.raises(PgpisError, match="got 2 rows"):
-        denoise_focal(pipeline.unet, torch.zeros(2, 4, 12, 10), torch.tensor(0), torch.zeros(2, 8, 12, 10), conditions)
+    with pytest.raises(PgpisError, match="got 2 rows, but its conditions are for 1"):
+        denoise(pipeline.unet, torch.zeros(2, 4, 12, 10), torch.tensor(0), pipeline.unet.prepare(ports))
+    with pytest.raises(PgpisError, match="extra tokens, and needs the conditions"):
+        pipeline.unet(torch.zeros(1, 4, 12, 10), 0, torch.zeros(1, 1, 12))

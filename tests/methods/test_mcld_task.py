@@ -10,7 +10,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from pgpis.cli import main
-from pgpis.denoiser.building import build_focal_unet
+from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask
 from pgpis.methods.mcld.conditioner import MCLDConditioner
@@ -144,7 +144,8 @@ def test_a_stock_stable_diffusion_is_the_start(tmp_path):
     stock.save_pretrained(tmp_path / "sd/unet")
     build_vae(VAE).save_pretrained(tmp_path / "sd/vae")
     build_vision_encoder(CLIP).save_pretrained(tmp_path / "clip")
-    unet, reference = build_focal_unet(str(tmp_path / "sd")), build_reference_net(str(tmp_path / "sd"))
+    reference = build_reference_net(str(tmp_path / "sd"))
+    unet = build_unet(str(tmp_path / "sd"), fusion=False, extra_tokens=True)
     layer = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
     assert torch.equal(layer.processor.to_k_ip.weight, layer.to_k.weight)
     assert torch.equal(unet.conv_in.weight, stock.conv_in.weight)
@@ -153,7 +154,7 @@ def test_a_stock_stable_diffusion_is_the_start(tmp_path):
     with torch.no_grad():
         layer.processor.to_k_ip.weight.mul_(2)
     unet.save_pretrained(tmp_path / "own")
-    again = build_focal_unet(str(tmp_path / "own"))
+    again = build_unet(str(tmp_path / "own"), fusion=False, extra_tokens=True)
     assert torch.equal(
         again.down_blocks[0].attentions[0].transformer_blocks[0].attn2.processor.to_k_ip.weight,
         layer.processor.to_k_ip.weight,

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder, load_vision_encoder, vision_encoder_config
 from tiny_fpdm import CLIP, DINO, UNET, VAE, randomize

@@ -15,7 +15,7 @@ from official_configs import known_fields
 from transformers import CLIPVisionConfig, Dinov2Config
 
 from parity_files import REPOSITORY, Recorded, enlarged, names, read_weights, recipe_tensor, require_parity_root, signed
-from pgpis.denoiser import PoseUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.fpdm import FPDMConditioner, FusionEmbedder
 from pgpis.models import load_vision_encoder
 from pgpis.models.encoders import VisionEncoder, normalize_pictures, set_position_interpolation
@@ -91,7 +91,7 @@ class OfficialFPDM:
     source_encoder: VisionEncoder
     fusion_embedder: FusionEmbedder
     conditioner: FPDMConditioner
-    unet: PoseUNet
+    unet: ConditionedUNet
     vae: AutoencoderKL
     scheduler: DDPMScheduler
 
@@ -135,7 +135,7 @@ def load_official_fpdm(root: Path, name: str) -> OfficialFPDM:
     set_position_interpolation(source_encoder, "scale_factor")  # as transformers 4.40 does
     fusion_embedder = load_fusion_embedder(meta["clip_config"], prior)
 
-    unet = PoseUNet.from_config({**meta["unet_config"], "class_embed_type": "identity"})
+    unet = ConditionedUNet.from_config({**meta["unet_config"], "class_embed_type": "identity"})
     unet.load_state_dict(
         {
             key.removeprefix("unet."): value

@@ -13,7 +13,7 @@ from official_configs import known_fields
 from transformers import CLIPVisionConfig
 
 from parity_files import Recorded, read_weights
-from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.mcld import MCLDPipeline
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
@@ -24,7 +24,7 @@ from pgpis.models import load_vision_encoder
 class OfficialMCLD:
     """Modules with the fixtures' weights, and the recorded tensors."""
 
-    unet: MultiFocalUNet
+    unet: ConditionedUNet
     reference_net: ReferenceNet
     conditioner: MCLDConditioner
     io: dict[str, torch.Tensor]
@@ -70,7 +70,7 @@ def last_attention(meta: dict[str, Any]) -> str:
 def load_official_mcld(root: Path) -> OfficialMCLD:
     folder = root / "mcld_forward"
     meta = Recorded(folder / "meta.json")
-    unet = MultiFocalUNet(**as_2d(meta["unet_config"]))
+    unet = ConditionedUNet(**as_2d(meta["unet_config"]), extra_tokens=True)
     unet.load_state_dict(read_weights(folder / "denoising_unet.fp16.safetensors"))
 
     reference_net = ReferenceNet(**as_2d(meta["reference_config"]))

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from parity_files import Recorded, incomplete, names
 from pgpis.errors import PgpisError
-from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image, read_checkpoint, surface_of
+from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image, read_arrays, surface_of
 from pgpis.preprocess.densepose.checkpoint import load_arrays
 from pgpis.preprocess.densepose.detector import choose_people, pool_boxes, propose
 from pgpis.preprocess.densepose.model import normalise, resize_input
@@ -197,7 +197,7 @@ def test_pictures_of_one_size_are_computed_together(folder, recipe):
 
 @pytest.mark.parametrize("name", names("densepose/loader/numpy*.pkl"))
 def test_official_pickles_are_read(folder, name):
-    arrays = read_checkpoint(folder / "loader" / f"{name}.pkl")
+    arrays = read_arrays(folder / "loader" / f"{name}.pkl")
     assert np.array_equal(arrays["a"], np.arange(6, dtype=np.float32).reshape(2, 3))
     assert arrays["b"].shape == ()
     assert arrays["b"] == 0
@@ -207,4 +207,4 @@ def test_official_pickles_are_read(folder, name):
 
 def test_a_pickle_that_names_a_function_is_refused(folder):
     with pytest.raises(PgpisError, match=r"system, which has no place in weights"):
-        read_checkpoint(folder / "loader" / "must_refuse.pkl")
+        read_arrays(folder / "loader" / "must_refuse.pkl")

@@ -101,14 +101,16 @@ def test_pictures(fpdm, pipeline, official_batch, official_noise, run):
 
 
 @every_run
-def test_conditions_of_the_branches(pipeline, official_batch, run):
+def test_conditions_of_the_branches(pipeline, official_batch, official_noise, run):
     official = run["tensors"]
     num_images = run["num_images_per_prompt"]
     pairs = len(official["init_noise"]) // num_images
     batch = {key: value[:pairs] for key, value in official_batch.items()}
-    branches = len(official["unet_in.pose_cond"]) // len(official["init_noise"])
+    scales = dict.fromkeys(("guidance_scale", "pose_guidance_scale"), run["guidance_scale"])
+    if run["guidance_scale"] > 1:
+        official_noise.setattr("pgpis.methods.fpdm.pipeline.guidance_branches", lambda *_, **__: 3)
     with torch.no_grad():
-        ports, _ = pipeline._condition(batch, branches, num_images, use_cache=False)
+        ports = pipeline.unet.prepare(*pipeline.condition(batch, scales), repeats=num_images, cache=False)
         time_embedding = pipeline.conditioner.fusion_projection(official["unet_in.class_labels"].squeeze(1))
     close(ports.tokens, official["unet_in.encoder_hidden_states"])
     close(ports.pose_features, official["unet_in.pose_cond"])

@@ -6,25 +6,26 @@ import pytest
 import torch
 
 from parity_files import TOLERANCES, close
+from pgpis.denoiser import Ports, denoise
 from pgpis.denoiser.diffusion import add_noise, velocity
-from pgpis.methods.fpdm import EncodedPair, KeepMasks, Ports, denoise, encode_pair
+from pgpis.methods.fpdm import KeepMasks, encode_pair
 
 pytestmark = pytest.mark.parity
 
 
 @pytest.fixture
-def encoded(fpdm, official_batch) -> EncodedPair:
+def encoded(fpdm, official_batch) -> tuple[torch.Tensor, torch.Tensor]:
     return encode_pair(fpdm.source_encoder, fpdm.fusion_embedder, official_batch)
 
 
 @pytest.fixture
 def ports(fpdm, encoded, official_batch) -> Ports:
-    return fpdm.conditioner(encoded, official_batch["pose_image"])
+    return fpdm.conditioner(*encoded, official_batch["pose_image"])
 
 
 def test_encoders_and_projections(fpdm, encoded, ports, official_batch):
-    close(encoded.source_tokens, fpdm.io["src_last_hidden_state"])
-    close(encoded.fusion_embedding, fpdm.io["fusion_embed"])
+    close(encoded[0], fpdm.io["src_last_hidden_state"])
+    close(encoded[1], fpdm.io["fusion_embed"])
     close(fpdm.fusion_embedder.embed(official_batch["prior_source"]), fpdm.io["fusion_source_embeds"])
     close(fpdm.fusion_embedder.embed(official_batch["prior_pose"]), fpdm.io["fusion_pose_embeds"])
     close(ports.tokens, fpdm.io["s_img_proj_f"])
@@ -39,8 +40,8 @@ BRANCHES = {"fwd_pred": (True, True, True), "fwd_pred_src": (True, True, False),
 def test_denoiser(fpdm, encoded, official_batch, expected):
     rows = len(official_batch["pose_image"])
     keep = KeepMasks(*(torch.full((rows,), flag) for flag in BRANCHES[expected]))
-    branch = fpdm.conditioner(encoded, official_batch["pose_image"], keep)
-    close(denoise(fpdm.unet, fpdm.io["fwd_latents"], fpdm.io["fwd_timesteps"], branch), fpdm.io[expected])
+    conditions = fpdm.unet.prepare(fpdm.conditioner(*encoded, official_batch["pose_image"], keep))
+    close(denoise(fpdm.unet, fpdm.io["fwd_latents"], fpdm.io["fwd_timesteps"], conditions), fpdm.io[expected])
 
 
 def test_latents_noise_and_target(fpdm, official_target):
@@ -67,8 +68,9 @@ DROPS = {
 def training_loss(fpdm, encoded, official_batch, kept: tuple[bool, bool, bool]) -> torch.Tensor:
     rows = len(official_batch["pose_image"])
     tokens, pose, fusion = (torch.full((rows,), flag) for flag in kept)
-    ports = fpdm.conditioner(encoded, official_batch["pose_image"], KeepMasks(tokens, pose, fusion))
-    prediction = denoise(fpdm.unet, fpdm.io["train_noisy"], fpdm.io["train_timesteps"], ports)
+    ports = fpdm.conditioner(*encoded, official_batch["pose_image"], KeepMasks(tokens, pose, fusion))
+    conditions = fpdm.unet.prepare(ports, cache=False)
+    prediction = denoise(fpdm.unet, fpdm.io["train_noisy"], fpdm.io["train_timesteps"], conditions)
     return torch.nn.functional.mse_loss(prediction, fpdm.io["train_target"])
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from official_mcld import OfficialMCLD, load_official_mcld
 
 from parity_files import TOLERANCES, close, enlarged, signed
-from pgpis.methods.mcld.conditioner import EncodedFoci, FocalPorts, denoise_focal
+from pgpis.denoiser import Ports, denoise
 
 pytestmark = pytest.mark.parity
 
@@ -23,23 +25,21 @@ def half_precision(bank):
 
 
 @pytest.fixture(scope="module")
-def ports(mcld) -> FocalPorts:
+def ports(mcld) -> Ports:
     io = mcld.io
-    encoded = EncodedFoci(
-        io["clip_image_embeds"][:, 0], io["clip_image_embeds2"][:, 0], io["face_pretrained_embeds"][:, 0]
-    )
+    encoded = (io[name][:, 0] for name in ("clip_image_embeds", "clip_image_embeds2", "face_pretrained_embeds"))
     with torch.no_grad():
-        return mcld.conditioner(encoded, signed(enlarged(io, "pose_u8")))
+        return mcld.conditioner(*encoded, signed(enlarged(io, "pose_u8")))
 
 
 @pytest.fixture(scope="module")
 def bank(mcld, ports):
     with torch.no_grad():
-        return mcld.reference_net.bank(mcld.io["ref_image_latents"], ports.reference_token)
+        return mcld.reference_net.bank(mcld.io["ref_image_latents"], mcld.io["clip_image_embeds"][:, :1])
 
 
 def test_face_tokens_and_pose_features(mcld, ports):
-    close(ports.tokens.face, mcld.io["cond.face_tokens"])
+    close(ports.extra_tokens, mcld.io["cond.face_tokens"])
     close(ports.pose_features, mcld.io["cond.pose_fea"])
 
 
@@ -60,16 +60,16 @@ def test_denoiser_with_reference(mcld, ports, bank, recorded_bank, precision):
     shown = recorded_bank if precision == "official" else bank
     expected = mcld.io["cond.model_pred" if precision == "official" else "control.model_pred_fp32bank"]
     with torch.no_grad():
-        conditions = mcld.unet.prepare(ports.tokens, shown)
+        conditions = mcld.unet.prepare(replace(ports, reference=shown))
         latents, steps = mcld.io["noisy_latents"][:, :, 0], mcld.io["timesteps"]
-        close(denoise_focal(mcld.unet, latents, steps, ports.pose_features, conditions), expected)
+        close(denoise(mcld.unet, latents, steps, conditions), expected)
 
 
 def test_denoiser_without_reference(mcld, ports):
     with torch.no_grad():
-        conditions = mcld.unet.prepare(ports.tokens)
+        conditions = mcld.unet.prepare(ports)
         latents, steps = mcld.io["noisy_latents"][:, :, 0], mcld.io["timesteps"]
-        close(denoise_focal(mcld.unet, latents, steps, ports.pose_features, conditions), mcld.io["uncond.model_pred"])
+        close(denoise(mcld.unet, latents, steps, conditions), mcld.io["uncond.model_pred"])
 
 
 def test_pictures_that_skip_the_reference_are_masked_one_by_one(mcld, ports, recorded_bank):
@@ -78,8 +78,8 @@ def test_pictures_that_skip_the_reference_are_masked_one_by_one(mcld, ports, rec
     keep = torch.zeros(len(io["timesteps"]), dtype=torch.bool)
     keep[0] = True
     with torch.no_grad():
-        conditions = mcld.unet.prepare(ports.tokens, recorded_bank, keep_reference=keep)
-        mixed = denoise_focal(mcld.unet, io["noisy_latents"][:, :, 0], io["timesteps"], ports.pose_features, conditions)
+        conditions = mcld.unet.prepare(replace(ports, reference=recorded_bank, keep_reference=keep))
+        mixed = denoise(mcld.unet, io["noisy_latents"][:, :, 0], io["timesteps"], conditions)
     close(mixed[0], io["cond.model_pred"][0])
     close(mixed[1:], io["uncond.model_pred"][1:])
 
@@ -95,19 +95,17 @@ def test_training_prediction(mcld, branch):
     def of(name):
         return train[f"{branch}.{name}"]
 
-    encoded = EncodedFoci(
-        of("image_prompt_embeds")[:, 0], of("image_prompt_embeds2")[:, 0], train["face_emb"][:, 0].float()
-    )
+    encoded = (of("image_prompt_embeds")[:, 0], of("image_prompt_embeds2")[:, 0], train["face_emb"][:, 0].float())
     with torch.no_grad():
-        ports = mcld.conditioner(encoded, signed(enlarged(train, "tgt_pose_u8")))
+        ports = mcld.conditioner(*encoded, signed(enlarged(train, "tgt_pose_u8")))
         bank = None
         if branch != "uncond":
-            bank = half_precision(mcld.reference_net.bank(of("ref_image_latents"), ports.reference_token))
+            bank = half_precision(mcld.reference_net.bank(of("ref_image_latents"), encoded[0][:, None]))
         alphas = mcld.io["alphas_cumprod_train"][of("timesteps")].view(-1, 1, 1, 1)
         latents, noise = of("latents")[:, :, 0], of("noise")[:, :, 0]
         noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
-        conditions = mcld.unet.prepare(ports.tokens, bank)
-        prediction = denoise_focal(mcld.unet, noisy, of("timesteps"), ports.pose_features, conditions)
+        conditions = mcld.unet.prepare(replace(ports, reference=bank))
+        prediction = denoise(mcld.unet, noisy, of("timesteps"), conditions)
     close(prediction, of("model_pred"), "mcld rounded")
     assert (prediction - of("model_pred")[:, :, 0]).abs().mean() < TOLERANCES["mcld"]
 
@@ -115,16 +113,16 @@ def test_training_prediction(mcld, branch):
 def test_gradients_reach_every_trained_part(mcld):
     """Gradients of the official loss, at one weight of each net."""
     train = mcld.train
-    encoded = EncodedFoci(
+    encoded = (
         train["cond.image_prompt_embeds"][:, 0],
         train["cond.image_prompt_embeds2"][:, 0],
         train["face_emb"][:, 0].float(),
     )
-    ports = mcld.conditioner(encoded, signed(enlarged(train, "tgt_pose_u8")))
-    bank = half_precision(mcld.reference_net.bank(train["cond.ref_image_latents"], ports.reference_token))
-    conditions = mcld.unet.prepare(ports.tokens, bank)
+    ports = mcld.conditioner(*encoded, signed(enlarged(train, "tgt_pose_u8")))
+    bank = half_precision(mcld.reference_net.bank(train["cond.ref_image_latents"], encoded[0][:, None]))
+    conditions = mcld.unet.prepare(replace(ports, reference=bank))
     noisy, steps = train["cond.noisy_latents"][:, :, 0], train["cond.timesteps"]
-    prediction = denoise_focal(mcld.unet, noisy, steps, ports.pose_features, conditions)
+    prediction = denoise(mcld.unet, noisy, steps, conditions)
     weight = train["cond.mse_loss_weights"]
     squared = (prediction - train["cond.target"][:, :, 0]) ** 2 * (1 + train["cond.face_mask"].float())
     loss = (squared.flatten(1).mean(1) * weight).mean()

@@ -8,7 +8,7 @@ from official_mcld import last_attention
 
 from parity_files import Recorded
 from pgpis.convert import architecture
-from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.convert import HEADS
 from pgpis.methods.mcld.reference import ReferenceNet
@@ -33,7 +33,7 @@ def config(parity_root):
 
 def test_denoiser(parity_root, config):
     with torch.device("meta"):
-        unet = MultiFocalUNet(**config)
+        unet = ConditionedUNet(**config, extra_tokens=True)
     assert shapes(unet) == official(parity_root, "denoising_unet")
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from hostile_pictures import encoded, profile
-from pgpis.data.pictures import read_picture
-from pgpis.pictures import picture_files
+from pgpis.data.picture_store import read_picture
+from pgpis.pictures import decoding
 from pgpis.pictures.colour_profiles import MOST_BYTES
 from pgpis.pictures.images import read_image, upright_rgb
 
@@ -19,7 +19,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture(autouse=True)
 def _warn_again():
-    picture_files.warn_once.cache_clear()
+    decoding.warn_once.cache_clear()
 
 
 def in_profile(colours, icc, mode="RGB"):

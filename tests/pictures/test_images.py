@@ -7,7 +7,8 @@ from pgpis.batch import ImageSpec
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.pictures import images
-from pgpis.pictures.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images, tile
+from pgpis.pictures.images import fit_images, image_to_tensor, read_image, resize, save_image, tensor_to_images
+from pgpis.pictures.sheet import tile
 
 
 def noise(height, width, channels=3, seed=0):

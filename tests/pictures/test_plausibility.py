@@ -12,8 +12,8 @@ from pgpis.batch import ImageSpec
 from pgpis.data import FolderPairs, check_root
 from pgpis.errors import PgpisError
 from pgpis.pictures import plausibility
-from pgpis.pictures.conditions import read_iuv
 from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import MOST_BYTES, read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.plausibility import check_drawn_pose

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, SchedulerMixin
 from safetensors.torch import save_file
 
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.methods.fpdm.prior import load_fusion_embedder
@@ -71,7 +71,7 @@ INDEXES = {
     "a class that chooses": ({"source_encoder": ["transformers", "AutoModel"]}, "does not load"),
     "a module of a library": ({"source_encoder": ["transformers", "pipelines"]}, "does not load"),
     "a function of a library": ({"unet": ["diffusers.utils", "get_class_from_dynamic_module"]}, "does not load"),
-    "another kind of part": ({"vae": ["pgpis.denoiser.unet", "PoseUNet"]}, "does not load"),
+    "another kind of part": ({"vae": ["pgpis.denoiser.unet", "ConditionedUNet"]}, "does not load"),
     "a private name": ({"unet": ["pgpis.denoiser.unet", "__builtins__"]}, "does not load"),
     "three words": ({"unet": ["a", "b", "c"]}, "expected a library and a class"),
     "one word": ({"unet": "ab"}, "expected a library and a class"),
@@ -134,7 +134,7 @@ CONFIGS = {
     "blocks": ("vae", {"down_block_types": ["DownEncoderBlock2D"] * 1000}, "'down_block_types' is implausible"),
     "terabytes": ("unet", {"block_out_channels": [2**20, 2**20]}, "describes [0-9]+ numbers, its files hold"),
     "terabytes of words": ("source_encoder", {"hidden_size": 2**20}, "describes"),
-    "nonsense": ("unet", {"down_block_types": ["Evil", 3]}, "describes no PoseUNet"),
+    "nonsense": ("unet", {"down_block_types": ["Evil", 3]}, "describes no ConditionedUNet"),
 }
 
 

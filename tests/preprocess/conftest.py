@@ -51,7 +51,7 @@ def pictures(people):
 @pytest.fixture
 def run(settings):
     """Prepare a folder in this process: ``run(root, "pose", "face", layout="fpdm", again=True, person=1)``."""
-    from pgpis.preprocess.pictures import find_pictures
+    from pgpis.preprocess.listing import find_pictures
     from pgpis.preprocess.record import NAME, Record
     from pgpis.preprocess.run import prepare, run_here
 

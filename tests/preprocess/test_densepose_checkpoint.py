@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pgpis.errors import PgpisError
-from pgpis.preprocess.densepose import load_densepose, read_checkpoint
+from pgpis.preprocess.densepose import load_densepose, read_arrays
 from pgpis.weight_files import CATALOGUE
 from tiny_models import TINY, densepose_state, write_densepose
 
@@ -131,8 +131,8 @@ def test_sizes_are_compared_before_memory_is_taken(state, load):
         ({"state_dict": {}}, "has no 'model'"),
         ([1, 2], "has no 'model'"),
         ({"model": [1]}, "has no 'model'"),
-        ({"model": {"a": "text"}}, "'a' is no array of numbers"),
-        ({"model": {3: np.zeros(2, np.float32)}}, "'3' is no array of numbers"),
+        ({"model": {"a": "text"}}, "'a' is not an array of numbers"),
+        ({"model": {3: np.zeros(2, np.float32)}}, "'3' is not an array of numbers"),
         ({"model": {"a": np.array(["text"])}}, "numbers of type"),
         ({"model": {"a": np.zeros(2, "c8")}}, "numbers of type"),
         ({"model": {"a": np.zeros(2, [("b", "f4")])}}, "numbers of type"),
@@ -142,12 +142,12 @@ def test_sizes_are_compared_before_memory_is_taken(state, load):
 def test_other_content_is_refused(content, message, tmp_path):
     (tmp_path / "net.pkl").write_bytes(pickle.dumps(content, 2))
     with pytest.raises(PgpisError, match=message):
-        read_checkpoint(tmp_path / "net.pkl")
+        read_arrays(tmp_path / "net.pkl")
 
 
 def test_a_missing_file_names_the_command(tmp_path):
     with pytest.raises(PgpisError, match="weights not found") as caught:
-        read_checkpoint(tmp_path / CATALOGUE["densepose-r101-dl"].files[0])
+        read_arrays(tmp_path / CATALOGUE["densepose-r101-dl"].files[0])
     assert caught.value.hint == "pgpis weights fetch densepose-r101-dl"
 
 
@@ -182,7 +182,7 @@ def test_nothing_is_called(protocol, module, name, argument, tmp_path, monkeypat
         content = b"\x80\x04" + texts[0] + texts[1] + b"\x93" + texts[2] + b"\x85R."
     (tmp_path / "net.pkl").write_bytes(content)
     with pytest.raises(PgpisError, match=f"it names {module}.{name}, which has no place in weights"):
-        read_checkpoint(tmp_path / "net.pkl")
+        read_arrays(tmp_path / "net.pkl")
     assert {path.name for path in tmp_path.iterdir()} == {"net.pkl", "hostile.py"}
 
 
@@ -191,9 +191,9 @@ def test_a_file_does_not_change_how_the_next_one_is_read(tmp_path):
     hostile = b"c_codecs\nencode\n(N}(V__defaults__\n(VUTF-8\ntVhostile\nI1\nutb0}(Vmodel\n}us."
     (tmp_path / "net.pkl").write_bytes(hostile)
     with pytest.raises(PgpisError):
-        read_checkpoint(tmp_path / "net.pkl")
+        read_arrays(tmp_path / "net.pkl")
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({"model": {"a": values}}, 2))
-    np.testing.assert_array_equal(read_checkpoint(tmp_path / "net.pkl")["a"], values)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "net.pkl")["a"], values)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_file_does_not_change_how_the_next_one_is_read(tmp_path):
 def test_malformed_pickles(content, tmp_path):
     (tmp_path / "net.pkl").write_bytes(content)
     with pytest.raises(PgpisError, match=r"net\.pkl"):
-        read_checkpoint(tmp_path / "net.pkl")
+        read_arrays(tmp_path / "net.pkl")
 
 
 def mutated(data, rng):
@@ -264,7 +264,7 @@ def test_fuzz(state, tmp_path, monkeypatch):
         content = pickle.dumps(small, protocol)
         for _ in range(600):
             (tmp_path / "net.pkl").write_bytes(mutated(content, rng))
-            found = outcome(read_checkpoint, tmp_path / "net.pkl")
+            found = outcome(read_arrays, tmp_path / "net.pkl")
             if found is None:
                 errors += 1
                 continue

@@ -103,7 +103,7 @@ class TestInsightFace:
         for name in left:
             content = b"no model" if name == "broken" else (pack / name).read_bytes()
             (tmp_path / (FILES[0] if name == "broken" else name)).write_bytes(content)
-        with pytest.raises(PgpisError, match=r"is no insightface pack .*expected \.onnx files") as caught:
+        with pytest.raises(PgpisError, match=r"is not an insightface pack .*expected \.onnx files") as caught:
             InsightFaceEncoder(tmp_path)
         assert str(tmp_path) in caught.value.message
         assert caught.value.hint == "pgpis weights fetch face-antelopev2 --accept-licence"

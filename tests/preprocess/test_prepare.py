@@ -13,20 +13,21 @@ from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data.link import link_layout
 from pgpis.data.names import tree_to_flat
-from pgpis.data.pictures import content_hash
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
-from pgpis.pictures.conditions import read_face, read_iuv
+from pgpis.pictures.arrays import read_face
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess import cluster, stages
 from pgpis.preprocess.face import Face
-from pgpis.preprocess.pictures import find_pictures
+from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.run import order_of
 from pgpis.preprocess.settings import Outcome, PictureFiles
 from pgpis.preprocess.stages import is_valid
-from pgpis.synth.identity import face_code
-from pgpis.synth.manifest import read_manifest
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.files.manifest import read_manifest
 from pgpis.weight_files import CATALOGUE
 from tiny_models import densepose_state, write_densepose, write_detector, write_insightface, write_pose
 
@@ -370,13 +371,12 @@ class TestDataSets:
         dataset.setup()
         loaded = dataset.load(0, origins)
         assert not loaded.dropped
-        appearance = loaded.pair.appearance
-        paths = {"densepose": loaded.pair.iuv, "texture": appearance.texture, "face": appearance.face}
+        paths = {"densepose": loaded.pair.file("iuv"), **{kind: loaded.pair.file(kind) for kind in ("texture", "face")}}
         for condition, path in paths.items():
             assert path.relative_to(bare).parts[0] == (condition if layout == "fpdm" else f"train_{condition}")
-        assert loaded.iuv.size == loaded.target.size
-        assert loaded.texture.size == (512, 512)
-        assert loaded.face.shape == (512,)
+        assert loaded.conditions["iuv"].size == loaded.target.size
+        assert loaded.conditions["texture"].size == (512, 512)
+        assert loaded.conditions["face"].shape == (512,)
         assert loaded.keypoints.skeleton == "body18"
         assert loaded.keypoints.visible.any()
 
@@ -588,20 +588,21 @@ def test_equal_settings_share_their_models(settings):
 
 def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path):
     from pgpis.data import Phoenix14T
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    from pgpis.synth.files.dataset import make_dataset
+    from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path / "phoenix"
     assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures
     dataset = Phoenix14T(root, "test")
     dataset.setup()
     pair = dataset.pairs[0]
-    shutil.rmtree(pair.iuv.parents[2])
+    shutil.rmtree(pair.file("iuv").parents[2])
     result = run(root, "densepose", "texture", "face")
     assert not result.failures
     assert result.made["densepose"] == result.made["texture"] == result.made["face"] >= len(dataset)
     loaded = dataset.load(0, {"iuv", "texture", "face"})
-    assert loaded.iuv.size == Image.open(pair.source).size
-    assert loaded.texture.size == (512, 512)
-    assert loaded.face.shape == (512,)
+    assert loaded.conditions["iuv"].size == Image.open(pair.source).size
+    assert loaded.conditions["texture"].size == (512, 512)
+    assert loaded.conditions["face"].shape == (512,)
     with pytest.raises(PgpisError, match="Phoenix has no place for 'pose'"):
         find_pictures(root, ["pose"])

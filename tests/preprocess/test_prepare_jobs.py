@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import ImageOps
 
-from pgpis.preprocess.pictures import find_pictures
+from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.stages import is_valid

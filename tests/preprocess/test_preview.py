@@ -7,11 +7,12 @@ from PIL import Image
 from pgpis.pictures.arrays import write_array
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.preprocess.pictures import find_pictures
-from pgpis.preprocess.preview import part_colours, write_previews
+from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.preview import part_palette, write_previews
 from pgpis.preprocess.record import Record
-from pgpis.preprocess.settings import CONDITIONS, Outcome
+from pgpis.preprocess.settings import Outcome
 
+CONDITIONS = ("pose", "densepose", "texture", "face", "face_mask")
 ROW = 256 + 16
 """Height of a row: the picture and its name."""
 SIZE = (64, 128)
@@ -76,7 +77,7 @@ def test_every_condition_has_its_tile(sheets):
     colours = pose.reshape(-1, 3)
     assert (colours.max(axis=1) - colours.min(axis=1) > 60).mean() > 0.03  # limbs
     # a part lies where its map has it, twice as large: in its colour, which lets the picture through
-    expected = 0.4 * 90 + 0.6 * part_colours()[7].astype(float)
+    expected = 0.4 * 90 + 0.6 * part_palette()[7].astype(float)
     assert near(densepose[120, 60], expected)
     assert near(densepose[20, 20], (90, 90, 90), 5)
     assert near(sheet[128, 512], (0, 200, 0), 5)
@@ -140,7 +141,7 @@ def test_maps_of_another_size_are_fitted(photos, sheets):
     Image.fromarray(parts).save(files.path("densepose"))
     Image.fromarray(parts[..., 2] // 7 * 255).save(files.path("face_mask"))
     (sheet,) = sheets("densepose", "face_mask")
-    assert near(tile(sheet, 1)[120, 60], 0.4 * 90 + 0.6 * part_colours()[7].astype(float))
+    assert near(tile(sheet, 1)[120, 60], 0.4 * 90 + 0.6 * part_palette()[7].astype(float))
     assert near(tile(sheet, 2)[120, 60], (189, 36, 36))
 
 
@@ -166,5 +167,5 @@ def test_long_and_large_pictures_do_not_blow_up_a_sheet(size, photos, sheets):
 
 
 def test_colours_of_parts_differ():
-    assert len({tuple(colour) for colour in part_colours().tolist()}) == 25
-    assert (part_colours()[0] == 0).all()
+    assert len({tuple(colour) for colour in part_palette().tolist()}) == 25
+    assert (part_palette()[0] == 0).all()

@@ -1,4 +1,4 @@
-"""The z-buffer of ``pgpis.synth.raster`` in plain numpy: slow, and easy to check by eye."""
+"""The z-buffer of ``pgpis.synth.figure.raster`` in plain numpy: slow, and easy to check by eye."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pgpis.synth.body import PHENOTYPES, load_body
-from pgpis.synth.mesh import vertex_normals
+from pgpis.synth.figure.body import PHENOTYPES, load_body
+from pgpis.synth.figure.mesh import vertex_normals
 
 AVERAGE = dict.fromkeys(PHENOTYPES[:7], 0.6) | dict.fromkeys(PHENOTYPES[7:], 1 / 3)
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import reference_raster
 
-from pgpis.synth import raster
-from pgpis.synth.atlas import person_atlas, texture_charts
-from pgpis.synth.camera import place_person, project
-from pgpis.synth.identity import sample_paint
-from pgpis.synth.person import dress
-from pgpis.synth.render import draw, draw_colors
-from pgpis.synth.sampling import views_of
-from pgpis.synth.scene import GARMENTS, PERSON, Layer, Scene, from_json, to_json
-from pgpis.synth.wardrobe import sample_fabrics
+from pgpis.synth.figure import raster
+from pgpis.synth.figure.atlas import person_atlas, texture_charts
+from pgpis.synth.figure.description import GARMENTS, PERSON, Layer, from_json, to_json
+from pgpis.synth.figure.identity import sample_paint
+from pgpis.synth.figure.person import dress
+from pgpis.synth.figure.wardrobe import sample_fabrics
+from pgpis.synth.scene.camera import place_person, project
+from pgpis.synth.scene.render import draw, draw_colors
+from pgpis.synth.scene.sampling import views_of
+from pgpis.synth.scene.scene import Scene
 
 HEIGHT, WIDTH = 256, 176
 # DensePose's parts that a body key point (COCO's order) may be seen on: its own and the next ones across the joint

@@ -3,14 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pgpis.synth.body import load_body
-from pgpis.synth.fabric import LOGOS, PATTERNS, fabric_color, logo_mask
-from pgpis.synth.garments import NECKLINES, clothe, neck_field, top_field
-from pgpis.synth.identity import sample_identity
-from pgpis.synth.mesh import Surface
-from pgpis.synth.person import dress
-from pgpis.synth.scene import Fabric, Layer, Outfit, from_json, to_json
-from pgpis.synth.wardrobe import sample_fabrics, sample_outfit, signer_outfit
+from pgpis.synth.figure.body import load_body
+from pgpis.synth.figure.description import Fabric, Layer, Outfit, from_json, to_json
+from pgpis.synth.figure.fabric import LOGOS, PATTERNS, fabric_color, logo_mask
+from pgpis.synth.figure.garments import NECKLINES, clothe, neck_field, top_field
+from pgpis.synth.figure.identity import sample_identity
+from pgpis.synth.figure.mesh import Surface
+from pgpis.synth.figure.person import dress
+from pgpis.synth.figure.wardrobe import sample_fabrics, sample_outfit, signer_outfit
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from pgpis.synth.body import load_body
-from pgpis.synth.hair import STYLES, hair_shells, hairline
-from pgpis.synth.identity import face_code, sample_identity, sample_paint
-from pgpis.synth.mesh import Surface
-from pgpis.synth.render import draw
-from pgpis.synth.sampling import views_of
-from pgpis.synth.scene import Identity, Layer, from_json, to_json
-from pgpis.synth.skin import eye_color, hair_color, skin_color
+from pgpis.synth.figure.body import load_body
+from pgpis.synth.figure.description import Identity, Layer, from_json, to_json
+from pgpis.synth.figure.hair import STYLES, hair_shells, hairline
+from pgpis.synth.figure.identity import face_code, sample_identity, sample_paint
+from pgpis.synth.figure.mesh import Surface
+from pgpis.synth.figure.skin import eye_color, hair_color, skin_color
+from pgpis.synth.scene.render import draw
+from pgpis.synth.scene.sampling import views_of
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pgpis.synth.body import load_body
-from pgpis.synth.camera import frame_person, place_person, project
-from pgpis.synth.identity import sample_identity
-from pgpis.synth.motion import HAND_SHAPES, sign_sequence
-from pgpis.synth.poses import ARM_PAIRS, bone_rotations, interpolate, sample_pose
-from pgpis.synth.sampling import signer_of, views_of
-from pgpis.synth.scene import Camera, Pose, from_json, to_json
+from pgpis.synth.figure.body import load_body
+from pgpis.synth.figure.description import Pose, from_json, to_json
+from pgpis.synth.figure.identity import sample_identity
+from pgpis.synth.figure.skeleton import bone_rotations
+from pgpis.synth.scene.camera import frame_person, place_person, project
+from pgpis.synth.scene.motion import HAND_SHAPES, sign_sequence
+from pgpis.synth.scene.poses import ARM_PAIRS, interpolate, sample_pose
+from pgpis.synth.scene.sampling import signer_of, views_of
+from pgpis.synth.scene.scene import Camera
 
 BONES = {
     "upperarm": ("upperarm01", "lowerarm01"),
@@ -75,7 +77,7 @@ def test_knees_bend_backwards_and_hands_stay_outside_the_hips(body, shapes):
 def test_full_views_keep_everything_in_the_picture():
     for person in range(5):
         for scene in views_of(2, person, 3):
-            from pgpis.synth.person import dress
+            from pgpis.synth.figure.person import dress
 
             figure = dress(scene.identity, scene.outfit)
             seen = place_person(figure.pose(scene.pose)[0], scene.pose.turn)[np.unique(figure.faces)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import reference_raster
 
-from pgpis.synth import raster
+from pgpis.synth.figure import raster
 
 SQUARE = np.array([[1.0, 1, 5], [9, 1, 5], [9, 9, 5], [1, 9, 5]], np.float32)
 SQUARE_FACES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)

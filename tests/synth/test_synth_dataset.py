@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pickle
@@ -25,12 +26,15 @@ from pgpis.files import LOCK
 from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
-from pgpis.synth import deepfashion, phoenix
-from pgpis.synth.dataset import DatasetOptions, Unit, make_dataset, make_unit, record_path
-from pgpis.synth.identity import face_code
-from pgpis.synth.manifest import read_manifest
-from pgpis.synth.sampling import person_of
-from pgpis.synth.scene import Layer
+from pgpis.synth.figure.description import Layer
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.files import deepfashion, phoenix
+from pgpis.synth.files.dataset import draw_pictures, make_dataset
+from pgpis.synth.files.formats import Files
+from pgpis.synth.files.manifest import read_manifest
+from pgpis.synth.files.options import DatasetOptions, Unit
+from pgpis.synth.files.resuming import draw_unit
+from pgpis.synth.scene.sampling import person_of
 
 OPTIONS = DatasetOptions(people=3, views=3, layout="both", seed=7, frames=2, textures="none")
 
@@ -39,7 +43,7 @@ OPTIONS = DatasetOptions(people=3, views=3, layout="both", seed=7, frames=2, tex
 def root(tmp_path_factory):
     out = tmp_path_factory.mktemp("synth") / "data"
     for unit in OPTIONS.units():  # in this process; the next test has others draw the same
-        make_unit(out, OPTIONS, unit)
+        draw_unit(functools.partial(draw_pictures, OPTIONS), out, unit)
     report = make_dataset(out, OPTIONS)
     assert (report.drawn, report.kept, report.pictures) == (0, 6, 3 * 3 + 3 * 2)
     return out
@@ -63,9 +67,9 @@ def test_begun_broken_and_extended_it_ends_with_the_same_bytes(root, tmp_path):
     (out / "manifest").mkdir(parents=True)
     (out / "job.json").write_text(json.dumps({"format": 1, **dataclasses.asdict(fewer)}))
     for index in range(2):
-        make_unit(out, fewer, Unit("person", index, 3))
+        draw_unit(functools.partial(draw_pictures, fewer), out, Unit("person", index, 3))
     min((out / "img").glob("*/*/id_00000000/*.jpg")).unlink()
-    record_path(out, Unit("person", 1, 3)).write_text('{"files": [')
+    (out / Unit("person", 1, 3).record).write_text('{"files": [')
     report = make_dataset(out, OPTIONS, workers=2)
     assert (report.drawn, report.kept) == (6, 0)
     expected, found = contents(root), contents(out)
@@ -202,12 +206,13 @@ def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch)
     texture = np.zeros((512, 512, 3), np.uint8)
     texture[..., 0] = 200
     monkeypatch.setattr(deepfashion, "texture_mapper", lambda: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
-    files, entries = deepfashion.write_person(tmp_path, 7, 1, 2, (256, 176), "train", "limbs", textures="seen")
+    files = Files(tmp_path)
+    entries = deepfashion.write_person(files, DatasetOptions(2, 2, seed=7, textures="seen"), 1, "train")
     flat = deepfashion.Names.of(entries[0].name).flat
-    assert f"train_texture/{flat}.png" in files
+    assert f"train_texture/{flat}.png" in files.names
     assert np.array_equal(np.asarray(Image.open(tmp_path / f"train_texture/{flat}.png")), texture)
     assert np.array_equal(seen[0][0], entries[0].draw().rgb)
-    assert all((tmp_path / name).is_file() for name in files)
+    assert all((tmp_path / name).is_file() for name in files.names)
 
 
 @pytest.mark.parametrize("split", phoenix.SPLITS)

@@ -13,14 +13,16 @@ from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
-from pgpis.synth import triples
-from pgpis.synth.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
-from pgpis.synth.files import json_line
-from pgpis.synth.manifest import Entry, read_manifest
-from pgpis.synth.render import draw, draw_colors
-from pgpis.synth.sampling import views_of
-from pgpis.synth.scene import GARMENTS, PERSON, Fabric, Layer, Outfit, Scene, from_json
-from pgpis.synth.sheet import sample_people
+from pgpis.synth.figure.description import GARMENTS, PERSON, Fabric, Layer, Outfit, from_json
+from pgpis.synth.files import triples
+from pgpis.synth.files.formats import json_line
+from pgpis.synth.files.manifest import Entry, read_manifest
+from pgpis.synth.files.resuming import draw_unit
+from pgpis.synth.files.sheet import sample_people
+from pgpis.synth.scene.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
+from pgpis.synth.scene.render import draw, draw_colors
+from pgpis.synth.scene.sampling import views_of
+from pgpis.synth.scene.scene import Scene
 
 SIZE = (128, 88)
 EDITS = {
@@ -186,7 +188,7 @@ def test_triples_on_disk(manifest, tmp_path, capsys):
     entries = read_manifest(manifest)
     for kind in ("pose", "fabric"):  # as an earlier run would leave them
         for triple in triples.choose(entries, kind, 2, seed=0):
-            triples.make_triple(out, triple)
+            draw_unit(triples.draw_triple, out, triple)
     (out / "mask" / "pose-000001.png").unlink()
     words = ["synth", "edit", "--from", str(manifest), "--kind", "pose", "fabric", "--split", "all", "--workers", "1"]
     assert main([*words, "--out", str(out), "--pictures", "3"]) == 0

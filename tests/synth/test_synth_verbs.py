@@ -10,10 +10,10 @@ from PIL import Image
 
 from pgpis.cli import main
 from pgpis.files import write_bytes, writing
-from pgpis.synth.files import json_line, link
-from pgpis.synth.manifest import Entry
-from pgpis.synth.overlay import OVERLAYS, draw_overlay
-from pgpis.synth.sheet import sample_people
+from pgpis.synth.files.formats import json_line, link
+from pgpis.synth.files.manifest import Entry
+from pgpis.synth.files.sheet import sample_people
+from pgpis.synth.scene.overlay import OVERLAYS, draw_overlay
 
 HEIGHT, WIDTH, MARGIN = 256, 176, 22
 
@@ -105,7 +105,8 @@ def test_help(words, capsys):
 
 def test_help_loads_neither_torch_nor_numba():
     code = (
-        "import sys; from pgpis.cli.options import parser_of; from pgpis.cli.synth import synth; parser_of(synth, 'x'); "
+        "import sys; from pgpis.cli.options import parser_of; from pgpis.cli.synth import synth; "
+        "parser_of(synth, 'pgpis synth'); "
         "sys.exit(bool({'torch', 'numba', 'cv2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -113,7 +114,7 @@ def test_help_loads_neither_torch_nor_numba():
 
 def test_workers_need_no_torch():
     """Each process would pay for it with seconds and memory."""
-    code = "import sys, pgpis.synth.dataset, pgpis.synth.triples; sys.exit('torch' in sys.modules)"
+    code = "import sys, pgpis.synth.files.dataset, pgpis.synth.files.triples; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

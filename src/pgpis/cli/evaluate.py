@@ -80,7 +80,7 @@ def evaluate(*, generated: Path, settings: ScoringSettings, name: str | None = N
     """
     out = out or Path(f"{generated.resolve()}-evaluation")
     with _scored([generated], settings, out) as [(scores, matches)]:
-        from pgpis.evaluate.report import to_markdown, write_reports
+        from pgpis.evaluate.results import to_markdown, write_reports
 
         name = name or generated.resolve().name
         page = write_reports(out, scores, matches, generated, name)

@@ -59,7 +59,9 @@ def options_of(owner: Callable[..., Any], place: tuple[str, ...] = (), prefix: s
         place: Where the dataclass is in the function that is called.
         prefix: Before the names of its fields; None: ``owner`` is a function, whose parameters may be words.
     """
-    hints, texts = get_type_hints(owner, include_extras=True), documentation(owner)
+    is_plain_class = isinstance(owner, type) and not dataclasses.is_dataclass(owner)
+    hints = get_type_hints(owner.__init__ if is_plain_class else owner, include_extras=True)
+    texts = documentation(owner)
     for name, default, required, is_word in _parameters(owner):
         hint, more = hints[name], {}
         if get_origin(hint) is Annotated:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.files import locked, remove_unfinished
-from pgpis.preprocess.settings import CONDITIONS, Condition, PrepareSettings
+from pgpis.pictures.kinds import prepared
+from pgpis.preprocess.settings import PrepareSettings
 
 if TYPE_CHECKING:
     from pgpis.preprocess.run import PrepareResult
@@ -48,7 +49,7 @@ def prepare(
     chosen = conditions_of(conditions)
     # these load torch
     from pgpis.preprocess.cluster import run_ray
-    from pgpis.preprocess.pictures import find_pictures
+    from pgpis.preprocess.listing import find_pictures
     from pgpis.preprocess.preview import write_previews
     from pgpis.preprocess.record import NAME, Record
     from pgpis.preprocess.run import prepare as make_conditions
@@ -72,24 +73,24 @@ def prepare(
     return 1 if result.failures else 0
 
 
-def conditions_of(text: str) -> list[Condition]:
+def conditions_of(text: str) -> list[str]:
     """Read names joined by commas, without doubles.
 
     Raises:
         PgpisError: A name is unknown.
     """
-    conditions: list[Condition] = []
+    conditions: list[str] = []
     for word in text.split(","):
-        condition = next((known for known in CONDITIONS if known == word.strip()), None)
+        condition = next((known for known in prepared() if known == word.strip()), None)
         if condition is None:
             raise PgpisError(
-                f"--conditions: unknown '{word}'{nearest(word, CONDITIONS)}; known are {', '.join(CONDITIONS)}"
+                f"--conditions: unknown '{word}'{nearest(word, prepared())}; known are {', '.join(prepared())}"
             )
         conditions.append(condition)
     return list(dict.fromkeys(conditions))
 
 
-def _summary(conditions: Sequence[Condition], result: PrepareResult, path: Path) -> str:
+def _summary(conditions: Sequence[str], result: PrepareResult, path: Path) -> str:
     lines = []
     for condition in conditions:
         failed = [outcome for outcome in result.failures if outcome.condition == condition]

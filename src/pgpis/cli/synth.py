@@ -9,28 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgpis.errors import PgpisError, check_range
+from pgpis.synth.files.options import DatasetOptions
 
 if TYPE_CHECKING:
     from pgpis.jobs import Failure
 
-SIZES = {"256x176": (256, 176), "512x352": (512, 352)}
-SizeName = Literal["256x176", "512x352"]
+SIZES = ((256, 176), (512, 352))
 
 
-def synth(
-    *,
-    out: Path,
-    people: int,
-    views: int = 5,
-    size: SizeName = "256x176",
-    layout: Literal["deepfashion", "phoenix", "both"] = "deepfashion",
-    seed: int = 0,
-    frames: int = 32,
-    test_share: float = 0.2,
-    hidden_points: Literal["limbs", "all", "none"] = "limbs",
-    textures: Literal["exact", "seen", "none"] = "exact",
-    workers: int | None = None,
-) -> int:
+def synth(*, out: Path, options: DatasetOptions, workers: int | None = None) -> int:
     """Draw a data set of synthetic people, every label exact.
 
     A second run with the same options goes on where the first one stopped; more --people extend a data set. The exit
@@ -38,22 +25,13 @@ def synth(
 
     Args:
         out: Folder of the data set.
-        people: Number of people; in the phoenix layout, of signers with a sequence.
-        views: Pictures a person: front, side, back, upper body, walking and so on.
-        size: Height x width; phoenix: 260x210.
-        layout: Files to write.
-        seed: Seed of everything; the same seed gives the same bytes.
-        frames: Frames of a sequence in the phoenix layout.
-        test_share: Share of people in the test lists only.
-        hidden_points: Hidden points in the pose files: those of limbs, as OpenPose guesses them, all, or none.
-        textures: UV textures, which MCLD reads and FPDM does not: the whole person's (exact); what the picture shows,
-            by the published procedure, half a second each (seen); or none.
+        options: What it is made of.
         workers: Processes; the files do not depend on it [all cores].
     """
     workers = _processes(workers)
-    from pgpis.synth.dataset import DatasetOptions, make_dataset
+    _check_size(options.size)
+    from pgpis.synth.files.dataset import make_dataset
 
-    options = DatasetOptions(people, views, SIZES[size], layout, seed, frames, test_share, hidden_points, textures)
     report = make_dataset(out, options, workers)
     sys.stdout.write(
         f"{out}: {report.pictures:,} pictures; {report.drawn:,} people drawn, {report.kept:,} there already\n"
@@ -85,7 +63,7 @@ def edit(
     """
     workers = _processes(workers)
     _check_least({"pictures": (pictures, 1), "seed": (seed, 0)})
-    from pgpis.synth.triples import make_triples
+    from pgpis.synth.files.triples import make_triples
 
     report = make_triples(from_, out, kind, pictures, seed, split, workers)
     sys.stdout.write(f"{out}: {report.drawn:,} triples drawn, {report.kept:,} there already\n")
@@ -97,7 +75,7 @@ def sheet(
     out: Path,
     from_: Path | None = None,
     seed: int | None = None,
-    size: SizeName | None = None,
+    size: tuple[int, int] | None = None,
     people: int = 8,
     views: int = 5,
     across: int = 1,
@@ -110,7 +88,7 @@ def sheet(
         out: Picture to write, .jpg or .png.
         from_: Folder that ``pgpis synth`` wrote; else people of --seed.
         seed: Seed of the people, where there is no data set [0].
-        size: Height x width, where there is no data set [256x176].
+        size: Height x width, 256x176 or 512x352, where there is no data set [256x176].
         people: Number of people.
         views: Pictures a person, at most.
         across: People beside each other.
@@ -122,12 +100,13 @@ def sheet(
     )
     if from_ is not None and (seed is not None or size is not None):
         raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
-    from pgpis.synth.sheet import people_of, sample_people, write_sheet
+    _check_size(size or SIZES[0])
+    from pgpis.synth.files.sheet import people_of, sample_people, write_sheet
 
     if from_ is not None:
         scenes = people_of(from_, people, views)
     else:
-        scenes = sample_people(seed or 0, people, views, SIZES[size or "256x176"])
+        scenes = sample_people(seed or 0, people, views, size or SIZES[0])
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)
@@ -136,6 +115,11 @@ def sheet(
 def _processes(workers: int | None) -> int:
     check_range("--workers", workers, 1, whole=True, optional=True)
     return workers or os.cpu_count() or 1
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size not in SIZES:
+        raise PgpisError(f"--size {size[0]}x{size[1]}: expected 256x176 or 512x352")
 
 
 def _check_least(values: dict[str, tuple[int | None, int]]) -> None:

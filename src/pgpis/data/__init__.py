@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from pgpis.data.deepfashion import DeepFashion
     from pgpis.data.folder import FolderPairs
     from pgpis.data.missing import OnMissing
-    from pgpis.data.pairs import Appearance, Edit, LoadedPair, Pair, PairDataset
+    from pgpis.data.pair import Edit, LoadedPair, Pair
+    from pgpis.data.pairs import PairDataset
     from pgpis.data.phoenix import Phoenix14T
     from pgpis.data.sampler import ResumableSampler
     from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 
 __all__ = [
-    "Appearance",
     "Augmentation",
     "CheckReport",
     "DeepFashion",

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from pgpis.batch import ImageSpec, InputSpecs
 from pgpis.data.pairs import PairDataset
-from pgpis.data.pictures import picture_stamp, read_picture
+from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.data.shards import INDEX, FeatureKey, Variant, difference, is_whole, read_index, shard_path
 from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.check_files import KINDS, check_files
+from pgpis.data.check_files import check_files
 from pgpis.data.check_phoenix import check_phoenix
-from pgpis.data.layouts import LAYOUTS, FPDMLayout, Kind, Layout, Split
+from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
 from pgpis.data.phoenix import RELEASE, find_release
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.jobs import reason_of
 from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.kinds import Kind, all_kinds
 
 SHOWN_PROBLEMS = 20
 SPLITS: tuple[Split, ...] = get_args(Split)
 PUBLISHED_PAIRS: Mapping[Split, int] = {"train": 101_966, "test": 8_570}
 """Pairs of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
-OF_TARGETS = ("keypoints", "drawn", "iuv")
-NEEDED = ("picture", "keypoints")
-WITHOUT = {
-    "drawn": "pose=drawn, the official test setting, is not available",
-    "iuv": "MCLD cannot be trained or tested",
-    "texture": "MCLD cannot be trained or tested",
-    "face": "MCLD needs on_missing.face=drop",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class CheckReport:
     problems: tuple[str, ...]
     """A line for each file that is missing or unreadable."""
     notes: tuple[str, ...] = ()
-    """What is no problem, but good to know."""
+    """What is not a problem, but good to know."""
 
     def render(self) -> str:
         """Return the report as text, with the first problems."""
@@ -83,10 +76,7 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
         check_phoenix(folder, release, counts, problems, notes)
-    found = [layout for layout in LAYOUTS if layout.found(folder)]
-    if not found and (folder / "img").is_dir():
-        found = [FPDMLayout]
-    for layout_class in found:
+    for layout_class in layouts_in(folder) or ([FPDMLayout] if (folder / "img").is_dir() else []):
         names.append(layout_class.description)
         _check_layout(folder, layout_class, counts, problems, notes)
     if not names:
@@ -108,36 +98,30 @@ def _check_layout(
         if layout.split != split:
             notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
             continue
-        for kind in KINDS:
-            place = layout.folder(kind)
-            if place is not None and layout.has(kind):
-                counts[f"{KINDS[kind]} in {place}/"] = _count_files(root / place)
+        places = {kind: layout.folder(kind.name) for kind in all_kinds()}
+        present = [kind for kind in places if layout.has(kind.name)]
+        counts |= {f"{kind.plural} in {places[kind]}/": _count_files(root / str(places[kind]), kind)
+                   for kind in present if places[kind] is not None}  # fmt: skip
         try:
             pairs = layout.read_pairs()
-        except Exception as error:  # noqa: BLE001  as above
+        except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
             problems.append(reason_of(error))
             continue
         counts[f"pairs in {layout.list_path.name}"] = len(pairs)
         if split in PUBLISHED_PAIRS and len(pairs) != PUBLISHED_PAIRS[split]:
             notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
-        in_table = layout.has("keypoints") and layout.folder("keypoints") is None
-        if in_table:
-            problems += _check_points(layout, sorted({target for _, target in pairs}))
-        for kind in (kind for kind in KINDS if kind not in layout.extra or layout.has(kind)):
-            keys = {target for _, target in pairs} if kind in OF_TARGETS else {key for pair in pairs for key in pair}
-            if layout.has(kind) or kind in NEEDED:
-                if layout.folder(kind) is not None:
-                    files.setdefault(kind, set()).update(layout.path(key, kind) for key in keys)
-            elif layout.folder(kind) is not None:
-                notes.append(f"no {layout.folder(kind)}/: {WITHOUT[kind]}")
+        targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
+        for kind, place in places.items():
+            keys = targets if kind.of == "target" else pictures
+            if place is None and kind in present:  # in a table
+                problems += dict.fromkeys(filter(None, (_why_no_points(layout, key) for key in sorted(keys))))
+            elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
+                files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
+            elif place is not None and kind.name in layout.published:
+                notes.append(f"no {place}/: {kind.without}")
     for kind, paths in files.items():
         check_files(root, sorted(paths), kind, problems, notes)
     notes[:] = dict.fromkeys(notes)
-
-
-def _check_points(layout: Layout, keys: Sequence[str]) -> list[str]:
-    """Look key points up in a table."""
-    return list(dict.fromkeys(reason for key in keys if (reason := _why_no_points(layout, key)) is not None))
 
 
 def _why_no_points(layout: Layout, key: str) -> str | None:
@@ -148,6 +132,6 @@ def _why_no_points(layout: Layout, key: str) -> str | None:
     return None
 
 
-def _count_files(folder: Path) -> int:
-    suffixes = {*IMAGE_SUFFIXES, ".txt", ".npy"}
+def _count_files(folder: Path, kind: Kind) -> int:
+    suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
     return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in folder.rglob("*"))

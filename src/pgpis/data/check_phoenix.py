@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.check_files import KINDS, check_files
-from pgpis.data.layouts import Kind, Split
+from pgpis.data.check_files import check_files
+from pgpis.data.layouts import Split
 from pgpis.data.mska import KeypointFile, read_mska
-from pgpis.data.phoenix import SPLITS, Phoenix14T, read_corpus
+from pgpis.data.phoenix import SPLITS, Phoenix14T, corpus_path, frame_file, frames_of, read_corpus
 from pgpis.jobs import reason_of
+from pgpis.pictures.kinds import Kind, conditions, kind_of
 
 PUBLISHED_VIDEOS = {"train": 7_096, "dev": 519, "test": 642}
-FOLDERS: Mapping[Kind, tuple[str, str]] = {
-    "picture": ("fullFrame", ".png"),
-    "iuv": ("densepose", ".png"),
-    "texture": ("texture", ".png"),
-    "face": ("face", ".npy"),
-}
 
 
 def check_phoenix(root: Path, release: Path, counts: dict[str, int], problems: list[str], notes: list[str]) -> None:
     """Open every frame that the key points count, and what ``pgpis prepare`` has made of it; adds to the last three."""
-    files: dict[Kind, list[Path]] = {kind: [] for kind in FOLDERS}
+    files: dict[Kind, list[Path]] = {kind: [] for kind in (kind_of("picture"), *conditions())}
     for own in get_args(Split):
         split = SPLITS[own]
-        table = release / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv"
+        table = corpus_path(release, split)
         try:
             names = read_corpus(table)
             lengths = _lengths(Phoenix14T(root, own).keypoints_path(release))
@@ -39,16 +33,18 @@ def check_phoenix(root: Path, release: Path, counts: dict[str, int], problems: l
         if len(names) != PUBLISHED_VIDEOS[split]:
             notes.append(f"{table.name}: the release has {PUBLISHED_VIDEOS[split]:,} videos")
         problems += [f"{name}: no key points in Phoenix-2014T.{split}" for name in names if name not in lengths]
-        for kind, (folder, suffix) in FOLDERS.items():
-            place = release / "features" / f"{folder}-210x260px" / split
-            if kind != "picture" and not place.is_dir():
-                notes.append(f"no {place.relative_to(root)}/: FPDM does without, MCLD needs {KINDS[kind]}")
+        for kind, paths in files.items():
+            place = frames_of(release, kind) / split
+            if kind.name != "picture" and not place.is_dir():
+                needed = f": FPDM does without, {kind.without}" if kind.without else ""
+                notes.append(f"no {place.relative_to(root)}/{needed}")
                 continue
-            counts[f"{KINDS[kind]} in {place.relative_to(root)}/"] = sum(
+            suffix = kind.suffix or ".png"
+            counts[f"{kind.plural} in {place.relative_to(root)}/"] = sum(
                 name.endswith(suffix) for _, _, inside in os.walk(place) for name in inside
             )
-            files[kind] += [
-                place / name / f"images{number:04d}{suffix}"
+            paths += [
+                frame_file(place, name, number, suffix)
                 for name in names
                 for number in range(1, lengths.get(name, 0) + 1)
             ]

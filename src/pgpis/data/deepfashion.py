@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from PIL import Image
 
 from pgpis.data.identity import content_of, with_names_of_their_own
-from pgpis.data.layouts import Kind, Layout, LayoutName, Split, layouts_of
+from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
-from pgpis.data.pairs import Appearance, Pair, PairDataset
+from pgpis.data.pairs import Pair, PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
+from pgpis.pictures.kinds import Role, all_kinds, conditions
 
 
 class DeepFashion(PairDataset):
@@ -69,7 +69,7 @@ class DeepFashion(PairDataset):
             raise PgpisError(f"{layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
         self._layouts = layouts
         self._holders = {
-            kind: next((layout for layout in layouts if layout.has(kind)), None) for kind in get_args(Kind)
+            kind.name: next((layout for layout in layouts if layout.has(kind.name)), None) for kind in all_kinds()
         }
         return with_names_of_their_own(self._pair(source, target) for source, target in keys)
 
@@ -81,16 +81,16 @@ class DeepFashion(PairDataset):
             picture,
             self._file(target, "drawn" if self.pose == "drawn" else "keypoints"),
             target_picture,
-            iuv=self._file(target, "iuv"),
-            appearance=self._appearance(source),
+            self.made_of(picture, "source") | self.made_of(target_picture, "target"),
         )
 
-    def _appearance(self, key: str) -> Appearance:
-        return Appearance(texture=self._file(key, "texture"), face=self._file(key, "face"))
+    def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
+        """Return where the conditions of a picture are."""
+        return {kind.name: self._file(self._keys[picture], kind.name) for kind in conditions() if kind.of == role}
 
-    def _file(self, key: str, kind: Kind) -> Path | None:
+    def _file(self, key: str, kind: str) -> Path | None:
         """Return where a file is expected: in the first layout that has such files; None: in none."""
-        layout: Layout | None = self._holders[kind]
+        layout = self._holders[kind]
         return None if layout is None else layout.path(key, kind)
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
@@ -107,8 +107,3 @@ class DeepFashion(PairDataset):
         if self.pose != "keypoints" or layout is None or pair.target is None:
             return None
         return layout.points(self._keys[pair.target])
-
-    def as_self_pair(self, pair: Pair) -> Pair:
-        """Let the target also be the source, with its own texture and face."""
-        assert pair.target is not None
-        return replace(pair, source=pair.target, appearance=self._appearance(self._keys[pair.target]))

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pgpis.data.missing import WHAT
 from pgpis.data.pairs import Pair
-from pgpis.data.pictures import content_hash
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import printable
 from pgpis.pictures.keypoints import Keypoints
+from pgpis.pictures.kinds import kind_of
 
 
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
@@ -53,7 +53,7 @@ def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> No
         other, others = first.setdefault(str(path).casefold(), (owner, path))
         if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
             raise PgpisError(
-                f"{other} and {owner} would share the {WHAT[origin]} {path}, and only one of them can be in it",
+                f"{other} and {owner} would share the {kind_of(origin).what} {path}, and only one of them can be in it",
                 hint="rename one of them, or put them into folders of their own",
             )
 

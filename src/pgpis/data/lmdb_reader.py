@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pgpis.errors import PgpisError
-from pgpis.pictures.picture_files import MOST_BYTES
+from pgpis.pictures.decoding import MOST_BYTES
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
 HEADER = 16

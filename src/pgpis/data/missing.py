@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
+from pgpis.pictures.kinds import kind_of
 
 WhenMissing = Literal["error", "drop", "skip"]
 FaceSpace = Literal["recogniser", "synth"]
@@ -33,12 +35,19 @@ class OnMissing:
     """Texture map of the source."""
     iuv: WhenMissing = "error"
     """DensePose's map of the target pose."""
+    others: Mapping[str, WhenMissing] = field(default_factory=dict)
+    """Other kinds of files, by name."""
     face_space: FaceSpace = "recogniser"
     """Whose face embeddings the model was trained with; those of another space mean nothing to it."""
 
-    def hint(self, origin: str) -> str:
+    def of(self, kind: str) -> WhenMissing:
+        """Return what happens where a file of a kind is missing."""
+        policy: WhenMissing = getattr(self, kind, "error")
+        return self.others.get(kind, policy)
+
+    def hint(self, kind: str) -> str:
         """Return what the user can do about a missing file."""
-        return FACE_HINTS[self.face_space] if origin == "face" else HINTS[origin]
+        return FACE_HINTS[self.face_space] if kind == "face" else kind_of(kind).hint
 
     def refuse_foreign(self, face: NDArray[np.float32], path: Path) -> None:
         """Refuse a face embedding of another space, where that can be seen.
@@ -51,15 +60,6 @@ class OnMissing:
             raise PgpisError(message, hint=FACE_HINTS["synth"])
 
 
-WHAT = {
-    "face": "face embedding (.npy)",
-    "texture": "texture map (.png)",
-    "iuv": "DensePose map (.png)",
-}
-HINTS = {
-    "texture": "pgpis prepare FOLDER --conditions densepose,texture",
-    "iuv": "pgpis prepare FOLDER --conditions densepose; see docs/data/own-photos.md",
-}
 FACE_HINTS: dict[FaceSpace, str] = {
     "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
     "synth": "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it",

@@ -52,7 +52,7 @@ class KeypointFile:
                     hint="MSKA's Phoenix-2014T.train, .dev and .test, beside the release",
                 )
             log.info("%s: converting to safetensors, once", path)
-            write_keypoints(self.path, read_mska(path))
+            write_videos(self.path, read_mska(path))
         try:
             with safe_open(self.path, "np") as file:
                 slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -81,7 +81,7 @@ def _open(path: Path) -> Any:
     return safe_open(path, "np")
 
 
-def write_keypoints(path: Path, videos: dict[str, torch.Tensor]) -> None:
+def write_videos(path: Path, videos: dict[str, torch.Tensor]) -> None:
     """Write key points by the name of the video."""
     with replacing(path) as temporary:
         save_file(videos, temporary)

@@ -27,7 +27,7 @@ def _parts(pattern: re.Pattern[str], kind: str, name: str) -> tuple[dict[str, st
     stem, dot, suffix = name.rpartition(".")
     match = pattern.fullmatch(stem)
     if match is None or not dot:
-        raise PgpisError(f"'{name}' is no {kind} name of DeepFashion; expected like '{EXAMPLES[kind]}'")
+        raise PgpisError(f"'{name}' is not a {kind} name of DeepFashion; expected like '{EXAMPLES[kind]}'")
     return match.groupdict(), suffix
 
 
@@ -79,5 +79,5 @@ def split_pair_name(name: str) -> tuple[str, str]:
     """
     source, separator, target = name.removesuffix(".png").partition(".jpg_2_")
     if not separator:
-        raise PgpisError(f"'{name}' is no result name of FPDM; expected like 'SOURCE.jpg_2_TARGET.jpg.png'")
+        raise PgpisError(f"'{name}' is not the name of a result of FPDM; expected like 'SOURCE.jpg_2_TARGET.jpg.png'")
     return result_to_tree(f"{source}.jpg"), result_to_tree(target)

@@ -7,110 +7,30 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.data.missing import WHAT, Listing, OnMissing, WhenMissing
-from pgpis.data.pictures import content_hash, read_picture
+from pgpis.data.missing import Listing, OnMissing
+from pgpis.data.pair import Edit, LoadedPair, Pair
+from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file
-from pgpis.pictures.conditions import read_face, read_iuv
-from pgpis.pictures.images import IMAGE_SUFFIXES, read_image
+from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.plausibility import check_drawn_pose
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import PART_GROUPS, replace_parts
+
+__all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Files that were made from one picture of a person."""
-
-    texture: Path | None = None
-    """Its texture map."""
-    face: Path | None = None
-    """Its face embedding."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What of another person replaces what of the source."""
-
-    identity: Appearance | None = None
-    """Whose face embedding and head are taken."""
-    clothes: tuple[tuple[tuple[int, ...], Path], ...] = ()
-    """Parts of the texture map, and the map that they are taken from."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The files of one pair."""
-
-    pair_id: str
-    """``SOURCE_2_POSE``: names the result."""
-    source: Path
-    """Picture of the person."""
-    pose: Path | None
-    """File that the target pose is read from: key points or a drawn skeleton; None: there is none."""
-    target: Path | None = None
-    """Picture of the person in the target pose, where there is one."""
-    iuv: Path | None = None
-    """DensePose's map of the target pose."""
-    appearance: Appearance = Appearance()
-    """What was made from the source."""
-    edit: Edit | None = None
-    """What is to be another's."""
-    noise_name: str | None = None
-    """What the noise of its results depends on beside the seed; None: ``pair_id``."""
-
-    @property
-    def pose_file(self) -> Path | None:
-        """The file that names the target pose."""
-        return self.pose or self.iuv
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that the pair names, whatever a model reads of them."""
-        looks = [self.appearance] + ([self.edit.identity] if self.edit is not None and self.edit.identity else [])
-        files = [self.source, self.pose, self.target, self.iuv, *(look.texture for look in looks)]
-        files += [*(look.face for look in looks), *(path for _, path in (self.edit.clothes if self.edit else ()))]
-        return tuple(file for file in files if file is not None)
-
-    def file(self, origin: str) -> Path | None:
-        """Return the file of ``source``, ``target``, ``iuv``, ``texture`` or ``face``, as edited."""
-        if origin in ("source", "target"):
-            return self.source if origin == "source" else self.target
-        if origin == "iuv":
-            return self.iuv
-        if origin == "face" and self.edit is not None and self.edit.identity is not None:
-            return self.edit.identity.face
-        path: Path | None = getattr(self.appearance, origin)
-        return path
-
-
-@dataclass(frozen=True)
-class LoadedPair:
-    """The content of the files of one pair; None for what was not asked for or does not exist."""
-
-    pair: Pair
-    source: Image.Image | None = None
-    target: Image.Image | None = None
-    keypoints: Keypoints | None = None
-    pose_image: Image.Image | None = None
-    iuv: Image.Image | None = None
-    texture: Image.Image | None = None
-    face: NDArray[np.float32] | None = None
-    dropped: frozenset[str] = frozenset()
-    """What the model gets zeros for."""
 
 
 class PairDataset(ABC):
@@ -156,7 +76,7 @@ class PairDataset(ABC):
             self._pairs = tuple(self.read_pairs())
 
     def require(self, origins: Collection[str]) -> None:
-        """Look for the files of ``iuv``, ``texture`` and ``face`` that a model reads, and do what ``on_missing`` says.
+        """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
 
         Args:
             origins: What the model reads.
@@ -170,19 +90,17 @@ class PairDataset(ABC):
                 hint="pgpis predict --config mcld.yaml ...",
             )
         listing = Listing()
-        for origin in WHAT:
-            if origin not in origins:
-                continue
-            missing = [pair for pair in self.pairs if not listing.has(pair.file(origin))]
+        for kind in conditions(origins):
+            missing = [pair for pair in self.pairs if not listing.has(pair.file(kind.name))]
             if missing:
-                self._treat(origin, missing)
+                self._treat(kind, missing)
 
-    def _treat(self, origin: str, missing: Sequence[Pair]) -> None:
-        policy: WhenMissing = getattr(self.on_missing, origin)
-        expected = list(dict.fromkeys(str(pair.file(origin) or pair.pair_id) for pair in missing))
-        message = f"{len(missing)} of {len(self.pairs)} pairs have no {WHAT[origin]}: {', '.join(expected[:3])}"
+    def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
+        policy, hint = self.on_missing.of(kind.name), self.on_missing.hint(kind.name)
+        expected = list(dict.fromkeys(str(pair.file(kind.name) or pair.pair_id) for pair in missing))
+        message = f"{len(missing)} of {len(self.pairs)} pairs have no {kind.what}: {', '.join(expected[:3])}"
         if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
-            raise PgpisError(message, hint=self.on_missing.hint(origin))
+            raise PgpisError(message, hint=hint)
         if policy == "drop":
             log.warning("%s; the model gets zeros for them", message)
         elif policy == "skip":
@@ -190,7 +108,7 @@ class PairDataset(ABC):
             self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
             log.warning("%s; they are left out", message)
             if not self._pairs:
-                raise PgpisError(f"no pair is left: {message}", hint=self.on_missing.hint(origin))
+                raise PgpisError(f"no pair is left: {message}", hint=hint)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -217,11 +135,11 @@ class PairDataset(ABC):
         content = {}
         for origin in sorted({*origins} - {"target"}):
             parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
-            if origin in WHAT and parts == [""] and getattr(self.on_missing, origin) == "drop":
+            if parts == [""] and self.on_missing.of(origin) == "drop":
                 parts = ["dropped"]
             if origin == "texture" and pair.edit is not None:
                 parts += [f"{numbers} {self.file_content(path)}" for numbers, path in pair.edit.clothes]
-                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity.texture)]
+                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity["texture"])]
             if "" in parts:
                 return ""
             content[origin] = parts
@@ -241,9 +159,14 @@ class PairDataset(ABC):
         return {}
 
     def as_self_pair(self, pair: Pair) -> Pair:
-        """Let the target also be the source; a data set with textures and faces exchanges them too."""
+        """Let the target also be the source, with what was made of it."""
         assert pair.target is not None
-        return replace(pair, source=pair.target, appearance=Appearance())
+        of_target = {name: path for name, path in pair.conditions.items() if kind_of(name).of == "target"}
+        return replace(pair, source=pair.target, conditions=of_target | self.made_of(pair.target, "source"))
+
+    def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
+        """Return where the conditions of a pair's source or target are; by default there are none."""
+        return {}
 
     def load(
         self,
@@ -255,8 +178,7 @@ class PairDataset(ABC):
 
         Args:
             index: Position in ``pairs``.
-            origins: Which of ``source``, ``target``, ``pose``, ``iuv``, ``texture`` and ``face`` are needed; nothing
-                else is read.
+            origins: Which of ``source``, ``target``, ``pose`` and the conditions are needed; nothing else is read.
             generator: Given in training only: draws whether this is a self-pair.
 
         Raises:
@@ -267,31 +189,26 @@ class PairDataset(ABC):
             drawn = torch.rand((), generator=generator).item()
             if drawn < self.self_pair_probability:
                 pair = self.as_self_pair(pair)
+        files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
         loaded = LoadedPair(
             pair,
             source=read_picture(pair.source) if "source" in origins else None,
             target=read_picture(pair.target) if "target" in origins and pair.target is not None else None,
+            conditions={kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None},
+            dropped=frozenset(kind.name for kind, path in files.items() if path is None),
         )
-        if "pose" in origins:
-            loaded = self._with_pose(loaded)
-        files = {origin: self._existing(pair, origin) for origin in WHAT if origin in origins}
-        iuv, texture, face = (files.get(origin) for origin in ("iuv", "texture", "face"))
-        embedding = None if face is None else read_face(face)
-        if face is not None and embedding is not None:
-            self.on_missing.refuse_foreign(embedding, face)
-        return replace(
-            loaded,
-            iuv=None if iuv is None else read_iuv(iuv),
-            texture=None if texture is None else _edited(read_image(texture), pair.edit),
-            face=embedding,
-            dropped=frozenset(origin for origin, path in files.items() if path is None),
-        )
-
-    def _with_pose(self, loaded: LoadedPair) -> LoadedPair:
-        pose = self.read_pose(loaded.pair)
+        if "pose" not in origins:
+            return loaded
+        pose = self.read_pose(pair)
         if isinstance(pose, Image.Image):
             return replace(loaded, pose_image=pose)
         return replace(loaded, keypoints=pose)
+
+    def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
+        content = kind.read(path)
+        if kind.name == "face":
+            self.on_missing.refuse_foreign(content, path)
+        return _edited(content, pair.edit) if kind.name == "texture" and pair.edit is not None else content
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the key points or the drawn pose of a pair.
@@ -314,30 +231,18 @@ class PairDataset(ABC):
         path = pair.file(origin)
         if path is not None and is_file(path):
             return path
-        if getattr(self.on_missing, origin) == "drop":
+        if self.on_missing.of(origin) == "drop":
             return None
         where = f": {path}" if path is not None else ""
-        raise PgpisError(f"no {WHAT[origin]}{where}", hint=self.on_missing.hint(origin))
+        raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.on_missing.hint(origin))
 
 
-def read_drawn_pose(path: Path) -> Image.Image:
-    """Read a picture of a skeleton.
-
-    Raises:
-        PgpisError: The file is missing or not such a picture.
-    """
-    drawing = read_image(path, background="black")
-    check_drawn_pose(drawing, str(path))
-    return drawing
-
-
-def _edited(texture: Image.Image, edit: Edit | None) -> Image.Image:
+def _edited(texture: Image.Image, edit: Edit) -> Image.Image:
     """Replace parts of a texture by those of others, the head last."""
-    if edit is None:
-        return texture
     values = np.asarray(texture)
     for parts, path in edit.clothes:
         values = replace_parts(values, np.asarray(read_image(path)), parts)
-    if edit.identity is not None and edit.identity.texture is not None:
-        values = replace_parts(values, np.asarray(read_image(edit.identity.texture)), PART_GROUPS["head"])
+    head = (edit.identity or {}).get("texture")
+    if head is not None:
+        values = replace_parts(values, np.asarray(read_image(head)), PART_GROUPS["head"])
     return Image.fromarray(values)

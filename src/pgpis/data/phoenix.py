@@ -16,11 +16,12 @@ from PIL import Image
 from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Appearance, Pair, PairDataset
+from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
 from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.kinds import Kind, conditions, kind_of
 from pgpis.pictures.plausibility import person_of
 
 Frames = tuple[str, int]
@@ -80,7 +81,7 @@ class Phoenix14T(PairDataset):
             PgpisError: A folder, table or file of key points is missing or malformed.
         """
         self.release = self._find_release()
-        names = read_corpus(self.release / f"annotations/manual/PHOENIX-2014-T.{SPLITS[self.split]}.corpus.csv")
+        names = read_corpus(corpus_path(self.release, SPLITS[self.split]))
         self.keypoints = KeypointFile(self.keypoints_path(self.release))
         unknown = [name for name in self.videos if name not in names]
         if unknown:
@@ -106,8 +107,7 @@ class Phoenix14T(PairDataset):
         name = f"Phoenix-2014T.{SPLITS[self.split]}"
         places = (self.root, release, release.parent, release.parent.parent)
         files = (place / f"{name}{ending}" for place in places for ending in ("", ".safetensors"))
-        found = next((path for path in files if path.is_file()), self.root / name)
-        return found.with_name(name)
+        return next((path for path in files if path.is_file()), self.root / name).with_name(name)
 
     def _length(self, name: str) -> int:
         if name not in self.keypoints.lengths:
@@ -133,24 +133,18 @@ class Phoenix14T(PairDataset):
         return pairs
 
     def _pair(self, source: Frames, target: Frames) -> Pair:
-        target_picture = self._file("fullFrame", target, ".png")
+        picture, target_picture = (self._file(kind_of("picture"), frame) for frame in (source, target))
         self._frames[target_picture] = target
         return Pair(
             f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}",
-            self._file("fullFrame", source, ".png"),
+            picture,
             self.keypoints.path,
             target_picture,
-            iuv=self._file("densepose", target, ".png"),
-            appearance=self._appearance(source),
+            {kind.name: self._file(kind, source if kind.of == "source" else target) for kind in conditions()},
         )
 
-    def _appearance(self, frame: Frames) -> Appearance:
-        return Appearance(self._file("texture", frame, ".png"), self._file("face", frame, ".npy"))
-
-    def _file(self, kind: str, frame: Frames, suffix: str) -> Path:
-        name, number = frame
-        folder = self.release / "features" / f"{kind}-210x260px" / SPLITS[self.split] / name
-        return folder / f"images{number:04d}{suffix}"
+    def _file(self, kind: Kind, frame: Frames) -> Path:
+        return frame_file(frames_of(self.release, kind) / SPLITS[self.split], *frame, kind.suffix)
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Return the 133 points of the target frame.
@@ -182,6 +176,22 @@ class Phoenix14T(PairDataset):
         return self._frames[pair.target]
 
 
+def frames_of(release: Path, kind: Kind) -> Path:
+    """Return the folder of the frames, or of what ``pgpis prepare`` makes of them."""
+    name = "fullFrame" if kind.name == "picture" else kind.option
+    return release / "features" / f"{name}-210x260px"
+
+
+def frame_file(folder: Path, video: str, number: int, suffix: str | None) -> Path:
+    """Return the file of one frame, below the folder of a split."""
+    return folder / video / f"images{number:04d}{suffix or '.png'}"
+
+
+def corpus_path(release: Path, split: str) -> Path:
+    """Return the table of the videos of a split, as the release calls it."""
+    return release / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv"
+
+
 def find_release(root: Path) -> Path | None:
     """Return the release's own folder, which a root is or holds; None: there is none."""
     candidates = (root, root / "PHOENIX-2014-T", root / RELEASE)
@@ -200,7 +210,7 @@ def read_corpus(path: Path) -> list[str]:
     names = [line.split("|")[0].strip() for line in lines[1:] if line.strip()]
     for number, name in enumerate(names, 2):
         if not name or Path(name).name != name or name in (".", ".."):
-            raise PgpisError(f"{path} line {number}: '{name}' is no name of a video")
+            raise PgpisError(f"{path} line {number}: '{name}' is not the name of a video")
     if not names:
         raise PgpisError(f"{path} names no videos")
     return names

@@ -74,7 +74,7 @@ def read_rows(
         names_files: See :func:`read_text`.
 
     Raises:
-        PgpisError: As :func:`read_text`, or a line is no line of a table.
+        PgpisError: As :func:`read_text`, or a line is not one of a table.
     """
     text = read_text(path, what, hint, names_files=names_files)
     delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)

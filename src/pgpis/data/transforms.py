@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
-from pgpis.data.pairs import LoadedPair
+from pgpis.data.pair import LoadedPair
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
 from pgpis.pictures.images import fit_images
 from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.kinds import conditions, kind_of
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,10 @@ class PairTransform:
             fitted["pose"] = Image.fromarray(draw_pose(keypoints, height, width, stick_width=self.stick_width))
         elif loaded.pose_image is not None:
             fitted["pose"] = centre_on_canvas(loaded.pose_image, self.pose_canvas)
-        if loaded.iuv is not None:
-            fitted["iuv"] = centre_on_canvas(loaded.iuv, self.pose_canvas)
-        if loaded.texture is not None:
-            fitted["texture"] = loaded.texture
+        for name, content in loaded.conditions.items():
+            if isinstance(content, Image.Image):
+                of_pose = kind_of(name).of == "target"
+                fitted[name] = centre_on_canvas(content, self.pose_canvas) if of_pose else content
         fitted |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
         tensors = fit_images(fitted, self.images, detour=detour) | self._vectors(loaded)
         return tensors | self._features(loaded, flip=flip, detour=detour)
@@ -144,9 +145,12 @@ class PairTransform:
         """Make the embeddings; what was dropped is zero."""
         vectors = {}
         for key, spec in self.vectors.items():
-            values = np.zeros(spec.size, np.float32) if loaded.face is None else loaded.face
+            values = loaded.conditions.get(spec.origin)
+            values = np.zeros(spec.size, np.float32) if values is None else values
             if values.shape != (spec.size,):
-                raise PgpisError(f"{loaded.pair.file('face')} holds {len(values)} numbers, the model reads {spec.size}")
+                raise PgpisError(
+                    f"{loaded.pair.file(spec.origin)} holds {len(values)} numbers, the model reads {spec.size}"
+                )
             vectors[key] = torch.from_numpy(values)
         return vectors
 
@@ -176,7 +180,8 @@ class Features(Protocol):
 
 def may_flip(specs: InputSpecs) -> bool:
     """Whether a pair may be mirrored: body parts are left or right, and a mirrored person has another texture."""
-    return not {"iuv", "texture"} & {spec.origin for spec in specs.values()}
+    pictures = [spec.origin for spec in specs.values() if isinstance(spec, ImageSpec)]
+    return not conditions(pictures)
 
 
 def without(images: Mapping[str, ImageSpec], covered: set[str]) -> dict[str, ImageSpec]:

@@ -1,15 +1,7 @@
-"""The denoiser: a stock UNet with ports, the attention that fills them, and diffusion's arithmetic."""
+"""The denoiser: a stock UNet with ports, the attention that reads them, and diffusion's arithmetic."""
 
-from pgpis.denoiser.attention import CachedAttentionProcessor, KeyValueCache
-from pgpis.denoiser.building import build_focal_unet, build_unet
-from pgpis.denoiser.multifocal import MultiFocalUNet
-from pgpis.denoiser.unet import PoseUNet
+from pgpis.denoiser.building import build_unet
+from pgpis.denoiser.conditions import Conditions, Ports
+from pgpis.denoiser.unet import ConditionedUNet, denoise
 
-__all__ = [
-    "CachedAttentionProcessor",
-    "KeyValueCache",
-    "MultiFocalUNet",
-    "PoseUNet",
-    "build_focal_unet",
-    "build_unet",
-]
+__all__ = ["ConditionedUNet", "Conditions", "Ports", "build_unet", "denoise"]

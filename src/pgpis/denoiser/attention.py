@@ -1,46 +1,41 @@
-"""Cross-attention whose keys and values are computed once per picture instead of once per denoising step."""
+"""The denoiser's attention: stock, or with keys and values that were computed once per picture."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import nn
 
+from pgpis.denoiser.conditions import KeyValue, LayerConditions
 from pgpis.errors import PgpisError
 
-
-@dataclass(frozen=True)
-class KeyValueCache:
-    """Keys and values of every cross-attention layer, for P pictures.
-
-    The rows that the denoiser processes are ``zero_rows`` rows without any token, then ``repeats`` times the P
-    pictures: ``p0, p1, .., p0, p1, ..``. Pass it as ``cross_attention_kwargs={"cache": cache}``; self-attention
-    ignores it.
-    """
-
-    entries: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
-    """Key and value by layer name, each ``(P, heads, N, head_dim)``."""
-    zero_rows: int = 0
-    """Rows whose tokens are all zero. Their keys and values are zero too, so attention adds exactly nothing to them."""
-    repeats: int = 1
-    """How often the pictures follow each other after the zero rows: guidance branches times results per picture."""
+STOCK = AttnProcessor2_0()
 
 
-class CachedAttentionProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
-    """Stock scaled-dot-product attention that can read keys and values from a :class:`KeyValueCache`.
+class ConditionedAttentionProcessor(nn.Module):
+    """Scaled dot-product attention that reads its layer's :class:`LayerConditions`, and is stock without any.
+
+    It knows nothing by which layers differ but their place in the transformer, which is the same in all transformers:
+    compiled block by block, layers share their graphs.
 
     Args:
-        layer: Name of the attention layer inside the denoiser.
+        place: Number of the layer in its transformer: 0 for self-attention, 1 for cross-attention, ...
+        extra: The layer, if it has a second attention to extra tokens.
+
+    Source: MCLD, "Multi-Focal Condition Aggregation" and the attention to the ReferenceNet; the official names are
+        ``processor.to_k_ip`` and ``to_v_ip``.
     """
 
-    def __init__(self, layer: str) -> None:
+    def __init__(self, place: int, extra: Attention | None = None) -> None:
         super().__init__()
-        self.layer = layer
+        self.place = place
+        self.to_k_ip = self.to_v_ip = None
+        if extra is not None:
+            widths = (extra.to_k.in_features, extra.inner_kv_dim)
+            self.to_k_ip, self.to_v_ip = nn.Linear(*widths, bias=False), nn.Linear(*widths, bias=False)
 
-    def __call__(
+    def __call__(  # not forward: diffusers looks at the signature of __call__ to see which arguments to pass on
         self,
         attn: Attention,
         hidden_states: torch.Tensor,
@@ -48,55 +43,81 @@ class CachedAttentionProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-i
         attention_mask: torch.Tensor | None = None,
         *,
         temb: torch.Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        conditions: tuple[LayerConditions | None, ...] | None = None,
     ) -> torch.Tensor:
-        """Attend from ``hidden_states`` ``(R, L, C)`` to the tokens, or to itself where there are none."""
-        if cache is None or encoder_hidden_states is None:
-            attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        """Attend from ``hidden_states`` ``(R, L, C)``; ``conditions`` are those of the whole transformer.
+
+        Raises:
+            PgpisError: The layer has a second attention, but no conditions; or there is a mask beside them.
+        """
+        own = None if conditions is None else conditions[self.place]
+        if own is None:
+            if self.to_k_ip is not None:
+                raise PgpisError("this denoiser has extra tokens, and needs the conditions that prepare() makes")
+            attended: torch.Tensor = STOCK(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
             return attended
         if attention_mask is not None:
-            raise PgpisError("a KeyValueCache cannot be combined with encoder_attention_mask")
-        attended = attend_cached(attn, hidden_states, cache, self.layer)
+            raise PgpisError("conditions cannot be combined with an attention mask")
+        attended = (
+            attend_to_tokens(attn, hidden_states, own) if own.tokens else attend_to_reference(attn, hidden_states, own)
+        )
         attended = attn.to_out[1](attn.to_out[0](attended))
         scaled: torch.Tensor = attended / attn.rescale_output_factor
         return scaled
 
+    def extra_keys_values(self, attn: Attention, tokens: torch.Tensor) -> KeyValue | None:
+        """Compute keys and values of extra tokens ``(P, M, D)``; None: the layer has no second attention."""
+        if self.to_k_ip is None or self.to_v_ip is None:
+            return None
+        return split_heads(attn, self.to_k_ip(tokens)), split_heads(attn, self.to_v_ip(tokens))
 
-def project_keys_values(attn: Attention, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute a layer's keys and values, each ``(P, heads, N, head_dim)``, from tokens ``(P, N, D)``."""
-    key, value = attn.to_k(tokens), attn.to_v(tokens)
-    shape = (*key.shape[:2], attn.heads, -1)
-    return key.view(shape).transpose(1, 2).contiguous(), value.view(shape).transpose(1, 2).contiguous()
+
+def keys_values(attn: Attention, tokens: torch.Tensor) -> KeyValue:
+    """Compute a layer's keys and values of tokens ``(P, N, D)``."""
+    return split_heads(attn, attn.to_k(tokens)).contiguous(), split_heads(attn, attn.to_v(tokens)).contiguous()
 
 
-def attend_cached(attn: Attention, hidden_states: torch.Tensor, cache: KeyValueCache, layer: str) -> torch.Tensor:
-    """Attend to cached keys and values, without the output projection.
+def split_heads(attn: Attention, values: torch.Tensor) -> torch.Tensor:
+    """Return ``(B, heads, N, head_dim)`` of ``(B, N, heads * head_dim)``."""
+    return values.view(*values.shape[:2], attn.heads, -1).transpose(1, 2)  # (B, heads, N, head_dim)
 
-    All rows of a picture share its keys and values: their queries are laid side by side, so nothing is expanded.
 
-    Args:
-        attn: The attention layer.
-        hidden_states: Queries' inputs, ``(zero_rows + repeats * P, L, C)``.
-        cache: Keys and values, and the order of the rows.
-        layer: Name under which they are stored.
+def attend_to_tokens(attn: Attention, hidden_states: torch.Tensor, own: LayerConditions) -> torch.Tensor:
+    """Attend from ``(R, L, C)`` to tokens and extra tokens, without the output projection.
 
-    Returns:
-        ``(zero_rows + repeats * P, L, C)``; zeros in the first ``zero_rows`` rows.
+    All rows of a picture share its keys: their queries are laid side by side, so that nothing is expanded. Rows
+    without conditions get what zero tokens give: nothing.
     """
-    key, value = cache.entries[layer]
-    pictures, heads, _, head_dim = key.shape
-    rows, length, _ = hidden_states.shape
-    if rows != cache.zero_rows + cache.repeats * pictures:
-        raise PgpisError(
-            f"the denoiser got {rows} rows, but the cache is for {cache.zero_rows} rows without tokens "
-            f"and {cache.repeats} x {pictures} with"
-        )
-    query = attn.to_q(hidden_states[cache.zero_rows :])
-    query = query.view(cache.repeats, pictures, length, heads, head_dim)
-    query = query.permute(1, 3, 0, 2, 4).reshape(pictures, heads, cache.repeats * length, head_dim)
-    attended = F.scaled_dot_product_attention(query, key, value)
-    attended = attended.view(pictures, heads, cache.repeats, length, head_dim)
-    attended = attended.permute(2, 0, 3, 1, 4).reshape(cache.repeats * pictures, length, heads * head_dim)
-    if cache.zero_rows == 0:
-        return attended
-    return F.pad(attended, (0, 0, 0, 0, cache.zero_rows, 0))
+    assert own.tokens is not None
+    pictures, heads, _, head_dim = own.tokens[0].shape
+    length, repeats = hidden_states.shape[1], own.repeats
+    query = attn.to_q(hidden_states[own.zero_rows :])
+    query = query.view(repeats, pictures, length, heads, head_dim).permute(1, 3, 0, 2, 4)
+    query = query.reshape(pictures, heads, repeats * length, head_dim)  # (P, heads, repeats * L, head_dim)
+    attended = F.scaled_dot_product_attention(query, *own.tokens)
+    if own.extra is not None:
+        attended = attended + own.extra_weight * F.scaled_dot_product_attention(query, *own.extra)
+    attended = attended.view(pictures, heads, repeats, length, head_dim).permute(2, 0, 3, 1, 4)
+    attended = attended.reshape(repeats * pictures, length, heads * head_dim)  # (repeats * P, L, C)
+    return F.pad(attended, (0, 0, 0, 0, own.zero_rows, 0)) if own.zero_rows else attended
+
+
+def attend_to_reference(attn: Attention, hidden_states: torch.Tensor, own: LayerConditions) -> torch.Tensor:
+    """Attend from ``(R, L, C)`` to a row's own cells and the reference's, without the output projection.
+
+    Rows without conditions attend to themselves alone.
+    """
+    assert own.reference is not None
+    query, key, value = (split_heads(attn, project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
+    first = own.zero_rows
+    lent_key, lent_value = (lent.repeat(own.repeats, 1, 1, 1) for lent in own.reference)
+    attended = F.scaled_dot_product_attention(
+        query[first:],
+        torch.cat([key[first:], lent_key], dim=2),  # (repeats * P, heads, 2L, head_dim)
+        torch.cat([value[first:], lent_value], dim=2),
+        attn_mask=None if own.mask is None else own.mask.to(query.dtype),
+    )
+    if first:
+        alone = F.scaled_dot_product_attention(query[:first], key[:first], value[:first])
+        attended = torch.cat([alone, attended])
+    return attended.transpose(1, 2).flatten(2)  # (R, L, C)

@@ -12,10 +12,10 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.errors import PgpisError
-from pgpis.pictures.conditions import read_iuv
 from pgpis.pictures.images import read_image
+from pgpis.pictures.iuv import PARTS, read_part_u_v
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.uv_texture import CHART_SIZE, PARTS, scatter
+from pgpis.pictures.uv_texture import CHART_SIZE, scatter
 
 Pixels = NDArray[np.uint8]
 
@@ -91,7 +91,7 @@ class NearestTraining:
     def _read(self, dataset: PairDataset, pair: Pair) -> _Known:
         assert pair.target is not None
         points = _unit_points(dataset.read_pose(pair))
-        return _Known(pair.target, points.points, points.visible, part_colours(pair.target, pair.iuv))
+        return _Known(pair.target, points.points, points.visible, part_colours(pair.target, pair.file("iuv")))
 
     def __call__(self, pose: Keypoints, source: Path, source_iuv: Path) -> Path:
         """Return the file of the nearest training picture."""
@@ -122,11 +122,6 @@ def part_colours(picture: Path, iuv: Path | None) -> NDArray[np.float64]:
     """Return the mean colour of each part that a picture shows, ``(24, 3)``; NaN for the others."""
     if iuv is None:
         raise PgpisError(f"{picture} has no DensePose map")
-    pixels, parts = np.asarray(read_image(picture)), np.asarray(read_iuv(iuv))[..., 2]
+    pixels, parts = np.asarray(read_image(picture)), read_part_u_v(iuv)[..., 0]
     shown = [parts == part for part in range(1, PARTS + 1)]
     return np.stack([pixels[where].mean(axis=0) if where.any() else np.full(3, np.nan) for where in shown])
-
-
-def iuv_of(path: Path) -> Pixels:
-    """Read DensePose's map as part, U, V."""
-    return np.ascontiguousarray(np.asarray(read_iuv(path))[..., ::-1])

@@ -12,7 +12,8 @@ import numpy as np
 
 from pgpis.errors import PgpisError
 from pgpis.evaluate.naming import Matches
-from pgpis.evaluate.report import SHOWN, html_table, page, pairs_by_id, picture_row, shown
+from pgpis.evaluate.page import Figure, Section, Table, embedded, render_page
+from pgpis.evaluate.results import SHOWN, pairs_by_id, shown
 from pgpis.evaluate.score import Scores, bootstrap_interval
 from pgpis.files import write_text
 from pgpis.metrics.markup import markdown
@@ -74,10 +75,10 @@ def compare(first: Scores, second: Scores) -> Comparison:
 
 def _rows(comparison: Comparison) -> list[list[str]]:
     rows = []
-    for name, found in comparison.differences.items():
-        low, high = found.interval
-        cells = [name, shown(name, found.first), shown(name, found.second), f"{found.difference:+.4f}"]
-        rows.append([*cells, "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}", found.verdict(name)])
+    for name, row in comparison.differences.items():
+        low, high = row.interval
+        cells = [name, shown(name, row.first), shown(name, row.second), f"{row.difference:+.4f}"]
+        rows.append([*cells, "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}", row.verdict(name)])
     rows += [[name, shown(name, a), shown(name, b), "", "", ""] for name, (a, b) in comparison.sets.items()]
     return rows
 
@@ -115,13 +116,13 @@ def write_comparison(
     gains = np.array([sign * (values[1][name] - values[0][name]) for name in comparison.pair_ids])
     files = [pairs_by_id(match) for match in matches]
     order = np.argsort(gains)
-    body = ["<h1>A against B</h1>", html_table(HEAD, _rows(comparison))]
+    sections = [Section(tables=[Table(HEAD, _rows(comparison))])]
     for title, chosen in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
-        body.append(f"<h2>{title} by {metric} (source, truth, A, B)</h2>")
-        for index in chosen:
-            name = comparison.pair_ids[index]
+        figures = []
+        for name in (comparison.pair_ids[index] for index in chosen):
             pair, first = files[0][name]
-            caption = f"{name}: A {values[0][name]:.4f}, B {values[1][name]:.4f}"
-            body.append(picture_row([pair.source, pair.target or first, first, files[1][name][1]], caption))
-    write_text(out / "comparison.html", page("comparison", body))
+            pictures = [embedded(path) for path in (pair.source, pair.target or first, first, files[1][name][1])]
+            figures.append(Figure(f"{name}: A {values[0][name]:.4f}, B {values[1][name]:.4f}", pictures))
+        sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
+    write_text(out / "comparison.html", render_page("A against B", sections))
     return out / "comparison.html"

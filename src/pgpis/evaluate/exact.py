@@ -17,10 +17,11 @@ from PIL import Image
 
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import resize
-from pgpis.synth.edit import with_identity, with_outfit, with_pose
-from pgpis.synth.manifest import Entry, read_manifest
-from pgpis.synth.render import Picture, draw
-from pgpis.synth.scene import GARMENTS, Layer, Scene
+from pgpis.synth.figure.description import GARMENTS, Layer
+from pgpis.synth.files.manifest import Entry, read_manifest
+from pgpis.synth.scene.edit import with_identity, with_outfit, with_pose
+from pgpis.synth.scene.render import Picture, draw
+from pgpis.synth.scene.scene import Scene
 
 REGIONS: Mapping[str, tuple[int, ...]] = {
     "garment_error": tuple(GARMENTS),

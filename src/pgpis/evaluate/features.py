@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pgpis.data.pictures import picture_stamp, read_picture
+from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.evaluate.protocols import Protocol
 from pgpis.evaluate.published import Size
 from pgpis.files import replacing

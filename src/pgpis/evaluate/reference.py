@@ -21,7 +21,7 @@ from pgpis.evaluate.naming import Matches, identities
 from pgpis.evaluate.score import RealSets
 from pgpis.metrics.hands import KNUCKLES
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.synth.manifest import MANIFEST
+from pgpis.synth.files.manifest import MANIFEST
 
 log = logging.getLogger(__name__)
 

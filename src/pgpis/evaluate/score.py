@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pgpis.data.pairs import Pair
-from pgpis.data.pictures import read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
 from pgpis.evaluate.features import Advance, as_tensor, picture_tensor, real_statistics
 from pgpis.evaluate.people import PeopleScores, ReadSource

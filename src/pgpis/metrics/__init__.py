@@ -7,8 +7,8 @@ from pgpis.metrics.hands import HandSSIM, hand_crops
 from pgpis.metrics.image import PSNR, SSIM, PairMetric, to_uint8
 from pgpis.metrics.inception import InceptionFeatures
 from pgpis.metrics.lpips import LPIPS
-from pgpis.metrics.report import MetricReport, write_pair_values
 from pgpis.metrics.retrieval import RetrievalMetrics
+from pgpis.metrics.summary import MetricReport, write_pair_values
 
 __all__ = [
     "L1",

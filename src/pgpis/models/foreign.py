@@ -28,7 +28,7 @@ from diffusers import (
 from safetensors import SafetensorError, safe_open
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
 
-from pgpis.aliases import with_current_paths
+from pgpis.aliases import with_current_names
 from pgpis.errors import PgpisError, nearest
 
 LARGEST_JSON = 2**23
@@ -190,7 +190,7 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
     Raises:
         PgpisError: It is malformed, of another pipeline, or names anything else.
     """
-    index = with_current_paths(check_config(index, source))
+    index = with_current_names(check_config(index, source))
     name = index.get("_class_name")
     if not isinstance(name, str) or name not in [base.__name__ for base in pipeline_class.__mro__]:
         raise PgpisError(
@@ -229,7 +229,7 @@ def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> Non
     """
     index = read_json(folder / "model_index.json")
     check_index(index, pipeline_class, str(folder))
-    index = with_current_paths(index)
+    index = with_current_names(index)
     for part in _component_types(pipeline_class):
         value = index.get(part)
         if not isinstance(value, list) or value[0] is None:

@@ -52,11 +52,26 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PgpisError(f"cannot read {path}: {reason}; expected {expected}") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise PgpisError(f"{path} holds {found}; expected {expected}")
+        content = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise PgpisError(f"{path} holds {content}; expected {expected}")
     if values.nbytes > LARGEST:
         raise PgpisError(f"{path} holds an array of {values.nbytes} bytes; expected {expected}")
     return np.array(values)
+
+
+def read_face(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read a raw face embedding, ``.npy`` of shape ``(N,)`` or ``(1, N)``, as float32 ``(N,)``.
+
+    Raises:
+        PgpisError: The file is missing or holds something else.
+    """
+    expected = "a raw face embedding as .npy, officially 512 floats"
+    values = read_array(path, expected)
+    if values.size != max(values.shape, default=0):
+        raise PgpisError(f"{path} holds {values.dtype} {values.shape}; expected {expected}")
+    if not np.isfinite(values).all():
+        raise PgpisError(f"{path} holds numbers that are not finite; expected {expected}")
+    return values.reshape(-1).astype(np.float32)
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:

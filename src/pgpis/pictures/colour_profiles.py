@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageCms
 
-from pgpis.pictures.picture_files import warn_once
+from pgpis.pictures.decoding import warn_once
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode for each colour space of a profile."""

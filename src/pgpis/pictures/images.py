@@ -14,7 +14,8 @@ from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.errors import NotFiniteError, PgpisError
 from pgpis.files import replacing
 from pgpis.pictures.colour_profiles import to_srgb
-from pgpis.pictures.picture_files import FORMATS, check_size, decode, read_bytes, telling, warn_once
+from pgpis.pictures.decoding import FORMATS, check_size, decode, errors_named, read_bytes, warn_once
+from pgpis.pictures.plausibility import check_drawn_pose
 
 IMAGE_SUFFIXES = tuple(FORMATS)
 _BAND = 2**20
@@ -42,9 +43,20 @@ def read_image(path: str | os.PathLike[str], background: str = "white") -> Image
         background: Colour on which transparency is laid; ``black`` for drawn poses.
 
     Raises:
-        PgpisError: The file is missing, damaged, not such a picture, or exceeds a limit of ``picture_files``.
+        PgpisError: The file is missing, damaged, not such a picture, or exceeds a limit of ``decoding``.
     """
     return upright_rgb(decode(read_bytes(path), path), path, background)
+
+
+def read_drawn_pose(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture of a skeleton.
+
+    Raises:
+        PgpisError: The file is missing or not such a picture.
+    """
+    drawing = read_image(path, background="black")
+    check_drawn_pose(drawing, str(path))
+    return drawing
 
 
 def upright_rgb(image: Image.Image, name: object = "picture", background: str = "white") -> Image.Image:
@@ -58,10 +70,10 @@ def upright_rgb(image: Image.Image, name: object = "picture", background: str = 
         background: Colour on which transparency is laid.
 
     Raises:
-        PgpisError: It exceeds a limit of ``picture_files`` or cannot be decoded.
+        PgpisError: It exceeds a limit of ``decoding`` or cannot be decoded.
     """
     check_size(image.size, name)
-    with telling(name):
+    with errors_named(name):
         image.load()
         return to_rgb(image, background, name, _turn(image, name))
 
@@ -162,7 +174,7 @@ def fit_images(
         Tensors ``(3, H, W)`` in [-1, 1] by batch key.
 
     Raises:
-        PgpisError: A picture exceeds a limit of ``picture_files``.
+        PgpisError: A picture exceeds a limit of ``decoding``.
     """
     fitted: dict[str, Image.Image] = {}
     for key, spec in sorted(specs.items(), key=lambda item: item[1].base is not None):
@@ -174,23 +186,6 @@ def fit_images(
             picture = resize(picture, *spec.train_detour)
         fitted[key] = fit_image(picture, spec)
     return {key: image_to_tensor(image) for key, image in fitted.items()}
-
-
-def tile(image: Image.Image, height: int, most_width: int) -> Image.Image:
-    """Scale a picture to the height of a contact sheet's row; one that would be too wide is centred on white.
-
-    Args:
-        image: Any RGB picture, of whatever aspect ratio.
-        height: Rows of the tile.
-        most_width: Columns that it has at most.
-    """
-    scale = min(height / image.height, most_width / image.width)
-    scaled = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    if scaled.height == height:
-        return scaled
-    canvas = Image.new("RGB", (scaled.width, height), "white")
-    canvas.paste(scaled, (0, (height - scaled.height) // 2))
-    return canvas
 
 
 def image_to_tensor(image: Image.Image) -> torch.Tensor:

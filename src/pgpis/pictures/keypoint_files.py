@@ -125,7 +125,7 @@ def _openpose_person(person: Any, path: Path) -> npt.NDArray[np.float64]:
 
 
 def _triples(numbers: Any, counts: tuple[int, ...], expected: str) -> npt.NDArray[np.float64]:
-    """Return a flat list of numbers as rows ``x, y, confidence``; null is no number."""
+    """Return a flat list of numbers as rows ``x, y, confidence``; null is not a number."""
     length = len(numbers) if isinstance(numbers, list) else -1
     if length not in [3 * count for count in counts]:
         content = type(numbers).__name__ if length < 0 else f"{length} numbers"
@@ -136,7 +136,7 @@ def _triples(numbers: Any, counts: tuple[int, ...], expected: str) -> npt.NDArra
 
 
 def _extent(person: npt.NDArray[np.float64]) -> float:
-    """Return the area of a person; one whose coordinates are no pixels is the smallest."""
+    """Return the area of a person; one whose coordinates are not pixels is the smallest."""
     sides = np.ptp(person[person[:, 2] > 0, :2], axis=0) + 1e-6
     return float(np.prod(sides)) if (sides < FARTHEST).all() else 0.0
 
@@ -171,10 +171,14 @@ def write_keypoints(path: Path, keypoints: Keypoints, scores: npt.NDArray[np.flo
     if path.suffix == ".json":
         write_text(path, _openpose_text(keypoints, scores))
     elif path.suffix == ".txt" and keypoints.skeleton == "body18":
-        points = keypoints.to(DEEPFASHION_FRAME).points
-        write_text(path, "".join(f"{x:.18e} {y:.18e}\n" for x, y in points))
+        write_text(path, points_text(keypoints.to(DEEPFASHION_FRAME)))
     else:
         raise PgpisError(f"{path}: {keypoints.skeleton} key points are written as .json, body18 also as .txt")
+
+
+def points_text(keypoints: Keypoints) -> str:
+    """Return a line ``x y`` for each point."""
+    return "".join(f"{x:.18e} {y:.18e}\n" for x, y in keypoints.points)
 
 
 def _openpose_text(keypoints: Keypoints, scores: npt.NDArray[np.float64] | None) -> str:

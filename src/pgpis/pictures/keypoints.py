@@ -14,7 +14,7 @@ from pgpis.errors import PgpisError
 Skeleton = Literal["body18", "coco17", "wholebody133"]
 POINT_COUNTS: Mapping[Skeleton, int] = {"body18": 18, "coco17": 17, "wholebody133": 133}
 MISSING = -1.0
-FARTHEST = 1e5  # beyond this a number is no pixel, and OpenCV's integers overflow soon after
+FARTHEST = 1e5  # beyond this a number is not a pixel, and OpenCV's integers overflow soon after
 
 BODY18_SWAPS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
 COCO17_SWAPS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
@@ -92,7 +92,7 @@ class Keypoints:
         skeleton: Order of the points.
 
     Raises:
-        PgpisError: Wrong shape, or a visible coordinate that is no number or absurdly far out.
+        PgpisError: Wrong shape, or a visible coordinate that is not a number or absurdly far out.
     """
 
     points: npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ class Keypoints:
             raise PgpisError(f"{self.skeleton} key points have shape {self.points.shape}, expected {expected}")
         values = self.points[self.visible]
         if not np.isfinite(values).all() or (np.abs(values) > FARTHEST).any():
-            raise PgpisError(f"{self.skeleton} key points hold coordinates that are no pixels (beyond {FARTHEST:g})")
+            raise PgpisError(f"{self.skeleton} key points hold coordinates that are not pixels (beyond {FARTHEST:g})")
 
     @classmethod
     def from_array(

@@ -1,4 +1,4 @@
-"""What can be a person: the one check that key points, drawn poses and DensePose's maps pass after reading."""
+"""What can be a person: the one check that key points and drawn poses pass after reading."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from pgpis.errors import PgpisError
+from pgpis.pictures.iuv import channel_order
 from pgpis.pictures.keypoints import MISSING, Frame, Keypoints, Skeleton
-from pgpis.pictures.uv_texture import PARTS
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ FARTHEST_POINT = 10
 LARGEST_UNIT = 4
 """A frame of this size or less is a unit, not a picture."""
 NEAR = 1.5
-"""Numbers of which half are nearer to 0 than this are no pixels."""
+"""Numbers of which half are nearer to 0 than this are not pixels."""
 POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]'"
 
 DARK, BRIGHT = 40, 64
@@ -38,10 +38,7 @@ LEAST_DARK, LEAST_COLOURED = 0.28, 0.3
 """Thick limbs leave 0.32 of a small picture dark; a poor JPEG of 133 points has 0.4 coloured, people have 0.27."""
 LOOKED_AT = 1024
 """Pixels of the longer side of a drawing at which it is looked."""
-MOST_STRAY = 0.05
-"""Of the background: coordinates where no part is."""
 POSE_FILES = "--driving takes photographs; --poses takes key points (.txt, .json, .npy) or a skeleton drawn on black"
-IUV_FILES = "pgpis prepare FOLDER --conditions densepose makes maps of photographs; --driving takes the photographs"
 
 
 @cache
@@ -120,7 +117,7 @@ def check_keypoints(keypoints: Keypoints, name: str) -> Keypoints:
     ranges = f"x from {left:g} to {right:g}, y from {top:g} to {bottom:g}, in a picture of {_text(frame)}"
     largest = float(places.max())
     if largest > 2 and size.max() <= LARGEST_UNIT:  # points may lie outside the picture, but not by its whole size
-        raise PgpisError(f"{name}: {largest:g} is no share of a picture's size: expected numbers from 0 to 1")
+        raise PgpisError(f"{name}: {largest:g} is not a share of a picture's size: expected numbers from 0 to 1")
     if float(np.ptp(seen, axis=0).max()) < SMALLEST_PERSON * size.max():
         raise PgpisError(f"{name}: all key points lie in one place: {ranges}; expected a person", hint=POSE_SIZE)
     inside = int(((places >= -MARGIN) & (places <= 1 + MARGIN)).all(axis=1).sum())
@@ -161,7 +158,7 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
     bright = highest > BRIGHT
     if not bright.any():
         raise PgpisError(f"{name} is black: it shows no skeleton", hint=POSE_FILES)
-    if iuv_order(pixels) is not None:
+    if channel_order(pixels) is not None:
         raise PgpisError(
             f"{name} looks like DensePose's map, and this model reads skeletons", hint=f"{POSE_FILES}; MCLD reads maps"
         )
@@ -199,47 +196,3 @@ def _figure_on_light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_] | N
     background = np.median(border, axis=0)
     figure: npt.NDArray[np.bool_] = np.abs(pixels - background).max(axis=2) > BRIGHT
     return figure if background.min() > 128 and figure.any() else None
-
-
-def iuv_order(pixels: npt.NDArray[np.uint8]) -> str | None:
-    """Return "V, U, part" or "part, U, V" where an RGB picture looks like DensePose's map, else None.
-
-    Nearly every pixel of the person has a part from 1 to 24 in one channel, and some have one of the later ones; drawn
-    limbs have 0 there.
-    """
-    person = pixels[pixels.max(axis=2) > PARTS]
-    for order, channel in (("V, U, part", 2), ("part, U, V", 0)):
-        parts = person[:, channel]
-        if len(parts) and ((parts > 0) & (parts <= PARTS)).mean() > 0.95 and np.percentile(parts, 90) >= 5:
-            return order
-    return None
-
-
-def check_iuv(image: Image.Image, name: str) -> None:
-    """Refuse a picture that is not DensePose's map of a person.
-
-    Args:
-        image: RGB; channels V, U and part.
-        name: The file, for messages.
-
-    Raises:
-        PgpisError: Its parts are no labels, are in another channel, are nowhere, or its background has coordinates.
-    """
-    expected = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
-    pixels = np.asarray(image)
-    parts = pixels[..., 2]
-    highest = int(parts.max())
-    if highest > PARTS:
-        if iuv_order(pixels) == "part, U, V":
-            raise PgpisError(
-                f"{name}: its channels are part, U, V; {expected}",
-                hint="turn them round, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V the right way",
-            )
-        raise PgpisError(f"{name}: its third channel reaches {highest}; {expected}", hint=IUV_FILES)
-    background = parts == 0
-    if background.all():
-        raise PgpisError(f"{name}: no part of a body is in it (its third channel is 0 everywhere); {expected}")
-    if background.any() and (pixels[background].max(axis=1) > PARTS).mean() > MOST_STRAY:
-        raise PgpisError(
-            f"{name}: U and V are not 0 where its third channel says background; {expected}", hint=IUV_FILES
-        )

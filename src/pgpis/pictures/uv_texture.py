@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError, nearest
-from pgpis.pictures.picture_files import decode, read_bytes
+from pgpis.pictures.decoding import decode, read_bytes
+from pgpis.pictures.iuv import PARTS
 
-PARTS = 24
 CHART_SIZE = 200
 TEXTURE_SIZE = 512
 ROWS, COLUMNS = 6, 4
@@ -202,7 +202,7 @@ def parts_of(group: str) -> tuple[int, ...]:
             parts += PART_GROUPS[name]
         else:
             raise PgpisError(
-                f"'{name}' is no group of body parts{nearest(name, PART_GROUPS)}",
+                f"'{name}' is not a group of body parts{nearest(name, PART_GROUPS)}",
                 hint=f"one of {', '.join(PART_GROUPS)}, a number from 1 to {PARTS}, or several joined by '+'",
             )
     return tuple(dict.fromkeys(parts))

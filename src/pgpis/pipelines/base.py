@@ -1,38 +1,42 @@
-"""What the pipelines of all models share: their defaults, the check of a call, the sampling loop and its end."""
+"""What the pipelines of all methods share: their defaults, the check of a call, and the sampling loop."""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Self, Unpack, get_args
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
-from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
-from pgpis.aliases import with_current_paths
-from pgpis.batch import PairBatch
+from pgpis.aliases import with_current_names
+from pgpis.batch import InputSpecs, PairBatch
+from pgpis.denoiser import Ports, denoise
+from pgpis.denoiser.diffusion import guide_two_branches
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
+from pgpis.models.autoencoder import scale_factor
 from pgpis.models.foreign import check_index, check_pipeline
 from pgpis.models.loading import weight_not_finite
 from pgpis.pictures.drawing import CANVAS
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
-from pgpis.pipelines.branches import Generators
+from pgpis.pipelines.options import (
+    Generators,
+    Images,
+    OutputType,
+    SamplingOptions,
+    StepCallback,
+    per_row,
+    shows_options_of,
+)
 
 HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
-OutputType: TypeAlias = Literal["pil", "np", "pt", "latent"]
-Images: TypeAlias = list[Image.Image] | NDArray[np.float32] | torch.Tensor
-"""Pictures for "pil"; ``(R, H, W, 3)`` in [0, 1] for "np"; ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents
-``(R, C, h, w)`` for "latent"."""
-StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
-
 MOST_PIXELS = 4096
 """Longest side of a result."""
 MOST_IMAGES = 1000
@@ -40,11 +44,41 @@ MOST_IMAGES = 1000
 
 
 class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
-    """A diffusers pipeline with ``vae`` and ``scheduler``; the scheduler computes in float32 in every precision."""
+    """A diffusers pipeline with ``vae``, ``unet`` and ``scheduler``; a method fills in what conditions the denoiser.
+
+    The scheduler computes in float32 in every precision. A method says which inputs it reads (:meth:`input_specs`),
+    what they are to the denoiser (:meth:`condition`), and, unless two branches are all, how its branches guide
+    (:meth:`guide`).
+    """
 
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+    _unread: ClassVar[tuple[str, ...]] = ()
+    """Inputs that others are made of, but that :meth:`condition` does not look at."""
     _interrupt = False
-    vae_scale_factor: int
+
+    def input_specs(self, height: int, width: int) -> InputSpecs:
+        """Return what a batch for :meth:`generate` must hold; targets are not looked at."""
+        raise NotImplementedError
+
+    def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> Sequence[Ports]:
+        """Return the ports of B pairs for each branch of guidance, those without tokens first.
+
+        Args:
+            batch: On the device of the components.
+            scales: Weights of the guidance by name.
+        """
+        raise NotImplementedError
+
+    def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
+        """Combine the predictions of the branches, ``(R, C, h, w)`` each."""
+        if len(predictions) == 1:
+            return predictions[0]
+        return guide_two_branches(*predictions, scales["guidance_scale"])
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels that one latent stands for in each direction."""
+        return scale_factor(self.vae)
 
     @property
     def interrupt(self) -> bool:
@@ -82,25 +116,33 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         most = self.scheduler.config.get("num_train_timesteps", 1000)
         check_range("num_inference_steps", steps, 1, most, whole=True)
 
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Return the size of the results that a call asks for, checked."""
+        size = (self._default("height", height), self._default("width", width))
+        self._check_size(*size)
+        return size
+
     def _check_call(
         self,
         batch: PairBatch,
-        needed: Iterable[str],
-        num_inference_steps: object,
-        scales: dict[str, object],
+        steps: object,
+        scales: Mapping[str, object],
         num_images_per_pair: object,
         output_type: str,
+        tensor_inputs: Sequence[str],
     ) -> None:
         """Refuse a call that would fail later, or give something else without a word.
 
         Raises:
             PgpisError: Names the argument or the batch's entry, and what was expected.
         """
+        specs = self.input_specs(self.config.height, self.config.width)
+        needed = [key for key, spec in specs.items() if spec.origin != "target" and key not in self._unread]
         missing = [key for key in needed if key not in batch]
         if missing:
             raise PgpisError(f"the batch lacks '{missing[0]}', this pipeline needs {', '.join(needed)}")
         self._check_size(*batch["pose_image"].shape[-2:])
-        self._check_steps(num_inference_steps)
+        self._check_steps(steps)
         for name, scale in scales.items():
             check_range(name, scale, 0)
         check_range("num_images_per_pair", num_images_per_pair, 1, MOST_IMAGES, whole=True)
@@ -110,14 +152,20 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 f"output_type is {output_type!r}, expected one of {', '.join(map(repr, kinds))}"
                 f"{nearest(str(output_type).lower(), kinds)}"
             )
+        unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
+        if unknown:
+            raise PgpisError(
+                f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
+                f"{', '.join(map(repr, self._callback_tensor_inputs))}"
+            )
 
     @classmethod
     def load_config(cls, *args: Any, **options: Any) -> Any:
         """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
         loaded = super().load_config(*args, **options)
         if isinstance(loaded, tuple):
-            return (with_current_paths(loaded[0]), *loaded[1:])
-        return with_current_paths(loaded)
+            return (with_current_names(loaded[0]), *loaded[1:])
+        return with_current_names(loaded)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:
@@ -159,52 +207,72 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         start: torch.Tensor = latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
         return start
 
-    def _sample(
+    @torch.no_grad()
+    def sample(
         self,
-        predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        latents: torch.Tensor | None,
-        shape: tuple[int, ...],
+        batch: PairBatch,
+        scales: Mapping[str, float],
         *,
-        branches: int,
-        num_inference_steps: int,
-        generators: Generators,
-        callback: StepCallback | None,
-    ) -> torch.Tensor:
-        """Denoise from latents, or from noise, to the end or until a callback interrupts.
+        num_inference_steps: int | None = None,
+        num_images_per_pair: int = 1,
+        generator: Generators = None,
+        latents: torch.Tensor | None = None,
+        output_type: OutputType = "pil",
+        cache_keys_values: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple[Images]:
+        """Denoise from latents, or from noise, to the end or until a callback interrupts."""
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        steps = self._default("num_inference_steps", num_inference_steps)
+        self._check_call(batch, steps, scales, num_images_per_pair, output_type, callback_on_step_end_tensor_inputs)
+        pairs, device = len(batch["pose_image"]), self._execution_device
+        generators = per_row(generator, pairs, num_images_per_pair)
+        self._interrupt = False
+        with evaluation_mode(self.components.values()):
+            tensors: Any = {key: value.to(device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
+            branches = [ports.to(self.unet.dtype) for ports in self.condition(tensors, scales)]
+            conditions = self.unet.prepare(*branches, repeats=num_images_per_pair, cache=cache_keys_values)
+            self.scheduler.set_timesteps(steps, device=device)
+            size = conditions.pose_features.shape[-2:]
+            shape = (pairs * num_images_per_pair, int(self.vae.config.latent_channels), *size)
+            sample = self._start(latents, shape, generators)
+            accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+            extra = {"generator": generators} if accepts_generator else {}
+            with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
+                for step, timestep in enumerate(self.scheduler.timesteps):
+                    if self.interrupt:
+                        break
+                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * len(branches)), timestep)
+                    predictions = denoise(self.unet, noisy, timestep, conditions).float().chunk(len(branches))
+                    guided = self.guide(predictions, scales)
+                    sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
+                    if callback_on_step_end is not None:
+                        shown = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
+                        sample = callback_on_step_end(self, step, int(timestep), shown).get("latents", sample)
+                    progress.update()
+            images = self._finish(sample, output_type)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    @shows_options_of(sample)
+    def generate(
+        self, batch: PairBatch, *, guidance_scale: float | None = None, **options: Unpack[SamplingOptions]
+    ) -> ImagePipelineOutput | tuple[Images]:
+        """Generate pictures from a prepared batch of B pairs.
 
         Args:
-            predict: From noisy rows, the latents ``branches`` times over, and a time step to the guided prediction.
-            latents: See ``generate``.
-            shape: ``(R, C, h, w)`` of the latents.
-            branches: How many guidance branches run.
-            num_inference_steps: See ``generate``.
-            generators: One for all, or one per row.
-            callback: See ``generate``.
+            batch: The entries of :meth:`input_specs`; the result has ``pose_image``'s size.
+            guidance_scale: Weight of all conditions that are left out in the first branch; None: the pipeline's own. Up
+                to 1 the conditional prediction is taken as it is.
+            **options: See :class:`SamplingOptions`.
+
+        Raises:
+            PgpisError: A batch entry is missing, or an argument is not what it should be.
+            NotFiniteError: Results hold numbers that are not finite, as where float16 is too narrow.
         """
-        self._interrupt = False
-        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        sample = self._start(latents, shape, generators)
-        extra = self._step_arguments(generators)
-        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
-            for step, timestep in enumerate(self.scheduler.timesteps):
-                if self.interrupt:
-                    break
-                noisy = self.scheduler.scale_model_input(torch.cat([sample] * branches), timestep)
-                sample = self.scheduler.step(predict(noisy, timestep), timestep, sample, **extra, return_dict=False)[0]
-                sample = self._call_back(callback, step, timestep, sample)
-                progress.update()
-        return sample
-
-    def _step_arguments(self, generators: Generators) -> dict[str, Any]:
-        accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-        return {"generator": generators} if accepts_generator else {}
-
-    def _call_back(
-        self, callback: StepCallback | None, step: int, timestep: torch.Tensor, latents: torch.Tensor
-    ) -> torch.Tensor:
-        if callback is None:
-            return latents
-        return callback(self, step, int(timestep), {"latents": latents}).get("latents", latents)
+        return self.sample(batch, {"guidance_scale": self._default("guidance_scale", guidance_scale)}, **options)
 
     def _finish(self, latents: torch.Tensor, output_type: OutputType) -> Images:
         """Decode and convert the latents.

@@ -14,7 +14,8 @@ from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.pictures.drawing import centre_on_canvas
 from pgpis.pictures.images import fit_images, upright_rgb
-from pgpis.pictures.plausibility import check_iuv, warn_of_odd_pose
+from pgpis.pictures.iuv import check_iuv
+from pgpis.pictures.plausibility import warn_of_odd_pose
 
 Picture: TypeAlias = Image.Image | NDArray[np.uint8]
 """A PIL picture, or 8-bit RGB ``(H, W, 3)``."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.pictures.images import read_image, save_image, tile
+from pgpis.pictures.images import read_image, save_image
+from pgpis.pictures.sheet import grid, strip, tile
 
 ROWS = 60
 TILE_HEIGHT = 192
@@ -28,24 +29,15 @@ def draw_contact_sheet(rows: Sequence[Sequence[Path]], path: Path) -> None:
         PgpisError: It cannot be written.
     """
     strips = [_strip(row[: 2 + MOST_RESULTS]) for row in rows[:ROWS]]
-    if not strips:
-        return
-    sheet = Image.new("RGB", (max(strip.width for strip in strips), (TILE_HEIGHT + GAP) * len(strips)), "white")
-    for position, strip in enumerate(strips):
-        sheet.paste(strip, (0, position * (TILE_HEIGHT + GAP)))
-    save_image(sheet, path)
+    if strips:
+        width = max(image.width for image in strips)
+        save_image(grid(strips, len(strips), (TILE_HEIGHT + GAP, width)), path)
 
 
 def _strip(row: Sequence[Path]) -> Image.Image:
     source, pose, *results = (_read(path) for path in row)
     pose = pose.resize(results[0].size)  # as it was drawn for them, whatever its canvas
-    tiles = [tile(picture, TILE_HEIGHT, WIDEST) for picture in (source, pose, *results)]
-    strip = Image.new("RGB", (sum(picture.width + GAP for picture in tiles), TILE_HEIGHT), "white")
-    left = 0
-    for picture in tiles:
-        strip.paste(picture, (left, 0))
-        left += picture.width + GAP
-    return strip
+    return strip([tile(picture, TILE_HEIGHT, WIDEST) for picture in (source, pose, *results)], GAP)
 
 
 def _read(path: Path) -> Image.Image:

@@ -15,8 +15,10 @@ from typing import Any
 
 from pgpis.errors import PgpisError
 from pgpis.jobs import THREADS
-from pgpis.preprocess.run import NEURAL, PICTURES_PER_UNIT, Todo, order_of, work
-from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
+from pgpis.pictures.kinds import kind_of
+from pgpis.preprocess.run import PICTURES_PER_UNIT, Todo, order_of, work
+from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
+from pgpis.preprocess.stages import Stage
 
 INSTALL = "pip install 'ray[data]>=2.50'"
 ONE_THREAD = dict.fromkeys(THREADS, "1")
@@ -29,7 +31,7 @@ PATHS = ("weights", "densepose_weights", "densepose_config", "texture_mask")
 class ClusterStage:
     """One stage in a process of the cluster; reads and writes rows of text, one for each picture."""
 
-    def __init__(self, condition: Condition, settings: PrepareSettings) -> None:
+    def __init__(self, condition: str, settings: PrepareSettings) -> None:
         self.condition = condition
         self.settings = settings
 
@@ -50,7 +52,7 @@ class ClusterStage:
 
     def _before(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the failure of the stage that this one needs."""
-        needed = NEEDS.get(self.condition)
+        needed = kind_of(self.condition).needs
         failed = (entry for entry in row["outcomes"] if entry["condition"] == needed and entry["reason"] is not None)
         return next(failed, None)
 
@@ -58,8 +60,7 @@ class ClusterStage:
         before = self._before(row)
         if before is None or self.condition not in row["todo"]:
             return None
-        reason = f"no {before['condition']}: {before['reason']}"
-        return Outcome(row["name"], self.condition, reason, before["found"], content=before["content"])
+        return _outcome(before).blocks(self.condition)
 
 
 def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
@@ -90,7 +91,7 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
     workers = min(workers, blocks)
     dataset = data.from_items([{"row": json.dumps(row)} for row in rows], override_num_blocks=blocks)
     stages = [condition for condition in order_of(todo) if todo[condition]]
-    neural = [stage for stage in stages if stage in NEURAL] if settings.device.startswith("cuda") else []
+    neural = [stage for stage in stages if Stage.classes[stage].is_neural] if settings.device.startswith("cuda") else []
     for condition in stages:
         dataset = dataset.map_batches(
             ClusterStage,

@@ -137,7 +137,7 @@ class InsightFaceEncoder(_LandmarkEncoder):
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PgpisError(
-                f"{folder} is no insightface pack ({reason}); expected .onnx files of detection and recognition",
+                f"{folder} is not an insightface pack ({reason}); expected .onnx files of detection and recognition",
                 hint="pgpis weights fetch face-antelopev2 --accept-licence",
             ) from error
 

@@ -9,30 +9,29 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from PIL import Image
 
 from pgpis.data.edits import EditRequest
-from pgpis.data.folder import FolderPairs, short_names
-from pgpis.data.missing import WHAT, OnMissing
-from pgpis.data.pairs import Appearance, Edit, Pair
-from pgpis.data.pictures import content_hash
+from pgpis.data.folder import FolderPairs
+from pgpis.data.pair import Edit, Pair
+from pgpis.data.picture_store import content_hash
+from pgpis.data.user_files import short_names
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Keypoints
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import check_keypoints
 from pgpis.pictures.retarget import retarget
 from pgpis.pictures.videos import extract_frames, is_video
-from pgpis.preprocess.pictures import ENDINGS
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
-from pgpis.preprocess.settings import NEEDS, Condition, PictureFiles, PrepareSettings
-from pgpis.preprocess.tools import require_weights
+from pgpis.preprocess.settings import PictureFiles, PrepareSettings
+from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
 
@@ -41,53 +40,30 @@ class PhotoPairs(FolderPairs):
     """Pairs whose textures, faces, DensePose maps and poses are made by the stages of ``pgpis prepare`` where missing.
 
     Args:
-        sources: Folder of source pictures, or one picture.
-        poses: With ``driving`` photographs of people in the wanted poses, or one video; else as for ``FolderPairs``.
-        pairs_csv: See ``FolderPairs``.
-        pairing: See ``FolderPairs``.
-        pose_size: See ``FolderPairs``.
-        textures: See ``FolderPairs``; a texture that is there is taken, not made.
-        faces: Same.
-        identity: See ``FolderPairs``.
-        clothes: See ``FolderPairs``.
-        on_missing: What happens where no face, texture or map could be made.
-        driving: Whether ``poses`` are photographs.
+        sources: See ``FolderPairs``, as all that is not named here.
+        poses: See ``FolderPairs``.
+        driving: Whether ``poses`` are photographs of people in the poses, or one video; else they are as for
+            ``FolderPairs``.
         retarget: Give driving poses the limb lengths of the source; for models that read key points.
         settings: With which tools.
         save_conditions: Folder that keeps what is made, and is used again; None: a temporary one.
         every: Of a driving video take the first of so many frames.
+        pairs: Arguments of ``FolderPairs``. A texture or face that is there is taken, not made.
     """
 
     def __init__(
         self,
         sources: str | os.PathLike[str],
         poses: str | os.PathLike[str],
-        pairs_csv: str | os.PathLike[str] | None = None,
-        pairing: Literal["product", "stem"] = "product",
-        pose_size: tuple[int, int] | None = None,
-        textures: str | os.PathLike[str] | None = None,
-        faces: str | os.PathLike[str] | None = None,
-        identity: str | None = None,
-        clothes: tuple[str, ...] = (),
-        on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+        *,
         driving: bool = True,
         retarget: bool = False,
         settings: PrepareSettings = PrepareSettings(),  # noqa: B008  frozen
         save_conditions: str | os.PathLike[str] | None = None,
         every: int = 1,
+        **pairs: Any,
     ) -> None:
-        super().__init__(
-            sources,
-            poses,
-            pairs_csv=pairs_csv,
-            pairing=pairing,
-            pose_size=pose_size,
-            textures=textures,
-            faces=faces,
-            identity=identity,
-            clothes=clothes,
-            on_missing=on_missing,
-        )
+        super().__init__(sources, poses, **pairs)
         if retarget and not driving:
             raise PgpisError("--retarget needs the poses of photographs", hint="--driving FOLDER in place of --poses")
         if settings.skeleton != "body18" and retarget:
@@ -112,8 +88,8 @@ class PhotoPairs(FolderPairs):
             return pairs
         for pair in pairs:
             if pair.pose is None or pair.pose.suffix.lower() not in IMAGE_SUFFIXES:
-                raise PgpisError(f"{pair.pose} is no photograph", hint="--poses FOLDER in place of --driving")
-        return [replace(pair, iuv=self._place(str(pair.pose), "densepose")) for pair in pairs]
+                raise PgpisError(f"{pair.pose} is not a photograph", hint="--poses FOLDER in place of --driving")
+        return pairs
 
     def require(self, origins: Collection[str]) -> None:
         """Make what the model reads and is missing, then look for it as ``FolderPairs`` does.
@@ -123,29 +99,30 @@ class PhotoPairs(FolderPairs):
         """
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
-        wanted = self._wanted(origins)
-        kinds = [
-            kind for pictures, condition in wanted if self._todo(pictures, condition) for kind in _chain(condition)
-        ]
-        require_weights(kinds, self.settings)
-        for pictures, condition in wanted:
+        lacking = self._lacking(origins)
+        chains = [kind_of(condition).chain for pictures, condition in lacking if self._todo(pictures, condition)]
+        require_weights([condition for chain in chains for condition in chain], self.settings)
+        for pictures, condition in lacking:
             self._make(pictures, condition)
         super().require(origins)
 
-    def _wanted(self, origins: Collection[str]) -> list[tuple[list[Path], Condition]]:
+    def _lacking(self, origins: Collection[str]) -> list[tuple[list[Path], str]]:
         """Return which files are made of which pictures, where they are not there yet."""
-        sources = list(dict.fromkeys(pair.source for pair in self.pairs))
-        poses = list(dict.fromkeys(pair.pose for pair in self.pairs if pair.pose is not None))
-        wanted: list[tuple[list[Path], Condition]] = []
+        lacking: list[tuple[list[Path], str]] = []
         if self.driving and "pose" in origins:
-            wanted.append(([*poses, *(sources if self.retarget else [])], "pose"))
-        if self.driving and "iuv" in origins:
-            wanted.append((poses, "densepose"))
-        if "texture" in origins:
-            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.texture)], "texture"))
-        if "face" in origins and self.on_missing.face_space == "recogniser":
-            wanted.append(([p.source for p in self.pairs if not _exists(p.appearance.face)], "face"))
-        return wanted
+            sources = [pair.source for pair in self.pairs] if self.retarget else []
+            lacking.append(([*(Path(str(pair.pose)) for pair in self.pairs), *sources], "pose"))
+        for kind in conditions(origins):
+            if kind.of == "target" and self.driving and self._makes(kind):
+                lacking.append(([Path(str(pair.pose)) for pair in self.pairs], kind.option))
+            elif kind.of == "source" and self._makes(kind):
+                pictures = [pair.source for pair in self.pairs if not _exists(pair.conditions[kind.name])]
+                lacking.append((pictures, kind.option))
+        return lacking
+
+    def _makes(self, kind: Kind) -> bool:
+        """Whether there are tools for a kind; none for the faces that a model of ``pgpis synth`` knows."""
+        return kind.settings is not None and (kind.name != "face" or self.on_missing.face_space == "recogniser")
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the key points that were found in the driving picture, on the source's body if that is asked for."""
@@ -176,34 +153,35 @@ class PhotoPairs(FolderPairs):
             raise PgpisError(f"no key points of {picture}: {self._reasons[path]}")
         return read_keypoints(path)
 
-    def _appearance(self, picture: Path) -> Appearance:
-        """Take the files that lie beside a picture, else those that are made."""
-        found = super()._appearance(picture)
-        return Appearance(
-            texture=found.texture if _exists(found.texture) else self._place(str(picture), "texture"),
-            face=found.face if _exists(found.face) else self._place(str(picture), "face"),
-        )
+    def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
+        """Take the files that lie beside a picture, else those that are made; of a driving picture all are made."""
+        files = super().made_of(picture, role)
+        if role == "target" and not self.driving:
+            return files
+        made = {name for name, path in files.items() if role == "target" or not _exists(path)}
+        places = {kind.name: self._place(str(picture), kind.option) for kind in conditions(made) if self._makes(kind)}
+        return files | places
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Make what an edit takes from other pictures, which is needed to list the pairs."""
         if request is not None:
             lenders = [name for _, name in request.clothes] + ([request.identity] if request.identity else [])
             pictures = [self._picture(name) for name in lenders]
-            self._make([path for path in pictures if not _exists(self._appearance(path).texture)], "texture")
-            if request.identity is not None and self.on_missing.face_space == "recogniser":
+            self._make([path for path in pictures if not _exists(self.made_of(path, "source")["texture"])], "texture")
+            if request.identity is not None and self._makes(kind_of("face")):
                 self._make([self._picture(request.identity)], "face")
         return super()._edit(request)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Say why a file could not be made."""
         path = pair.file(origin)
-        if path in self._reasons and getattr(self.on_missing, origin) != "drop":
-            raise PgpisError(f"no {WHAT[origin]}: {self._reasons[path]}")
+        if path in self._reasons and self.on_missing.of(origin) != "drop":
+            raise PgpisError(f"no {kind_of(origin).what}: {self._reasons[path]}")
         return super()._existing(pair, origin)
 
-    def _make(self, pictures: Iterable[Path], condition: Condition) -> None:
+    def _make(self, pictures: Iterable[Path], condition: str) -> None:
         """Make one kind of file of some pictures in this process."""
-        files, conditions = self._todo(pictures, condition), _chain(condition)
+        files, conditions = self._todo(pictures, condition), kind_of(condition).chain
         if not files:
             return
         log.info("making %s of %d photographs", " and ".join(conditions), len(files))
@@ -211,19 +189,21 @@ class PhotoPairs(FolderPairs):
         for outcome in result.failures:
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 
-    def _todo(self, pictures: Iterable[Path], condition: Condition) -> list[PictureFiles]:
+    def _todo(self, pictures: Iterable[Path], condition: str) -> list[PictureFiles]:
         files = [
-            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in _chain(condition)))
+            PictureFiles(
+                str(path), path, tuple((kind, self._place(str(path), kind)) for kind in kind_of(condition).chain)
+            )
             for path in dict.fromkeys(pictures)
         ]
         return [file for file in files if not file.path(condition).is_file()]
 
-    def _place(self, picture: str, condition: Condition) -> Path:
+    def _place(self, picture: str, condition: str) -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
         path = Path(picture)
         stamp = f"{content_hash(path) or printable(str(path.absolute()))} {self.settings.tools(condition)}"
         digits = hashlib.sha256(stamp.encode()).hexdigest()[:16]
-        cut = file_name(path.stem, f"-{digits}{ENDINGS[condition][1]}")
+        cut = file_name(path.stem, f"-{digits}{kind_of(condition).photo_suffix}")
         return self._conditions / condition / cut
 
     def file_content(self, path: Path | None) -> str:
@@ -249,11 +229,6 @@ class PhotoPairs(FolderPairs):
                 self._folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
                 atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
-
-
-def _chain(condition: Condition) -> list[Condition]:
-    """Return what is made, in order, where a kind of file is wanted."""
-    return [NEEDS[condition], condition] if condition in NEEDS else [condition]
 
 
 def _exists(path: Path | None) -> bool:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pgpis.files import printable
 from pgpis.jobs import reason_of
 from pgpis.pictures.drawing import draw_pose
-from pgpis.pictures.images import read_image, save_image, tile
+from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image
+from pgpis.pictures.iuv import PARTS, part_u_v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
-from pgpis.pictures.uv_texture import PARTS
+from pgpis.pictures.sheet import grid, strip, tile
 from pgpis.preprocess.record import Record
-from pgpis.preprocess.settings import Condition, PictureFiles
+from pgpis.preprocess.settings import PictureFiles
 
 TILE = 256
 """Height of a picture on a sheet, in pixels."""
@@ -26,11 +28,10 @@ LARGEST = 4 * TILE
 ROWS = 8
 STRENGTH = 0.6
 """Of the overlaid map."""
-CAPTION = 16
 
 
 def write_previews(
-    files: Sequence[PictureFiles], conditions: Sequence[Condition], record: Record, folder: Path, most: int = 48
+    files: Sequence[PictureFiles], conditions: Sequence[str], record: Record, folder: Path, most: int = 48
 ) -> list[Path]:
     """Write sheets of the first pictures: the picture, and each condition laid over it or beside it.
 
@@ -45,17 +46,13 @@ def write_previews(
     sheets = []
     for start in range(0, len(shown), ROWS):
         rows = [_row(file, conditions, record) for file in shown[start : start + ROWS]]
-        sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
-        top = 0
-        for row in rows:
-            sheet.paste(row, (0, top))
-            top += row.height
+        cell = (rows[0].height, max(row.width for row in rows))
         sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
-        save_image(sheet, sheets[-1])
+        save_image(grid(rows, len(rows), cell), sheets[-1])
     return sheets
 
 
-def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -> Image.Image:
+def _row(files: PictureFiles, conditions: Sequence[str], record: Record) -> Image.Image:
     try:
         picture = read_image(files.picture)
         scale = min(1.0, LARGEST / max(picture.size))
@@ -63,19 +60,10 @@ def _row(files: PictureFiles, conditions: Sequence[Condition], record: Record) -
         layers = [small, *(_layer(small, scale, files, condition, record) for condition in conditions)]
     except Exception:  # noqa: BLE001  libraries raise anything on odd files, and the sheet shows the others
         layers = [_note("unreadable")]
-    scaled = [tile(layer, TILE, MOST_WIDTH) for layer in layers]
-    row = Image.new("RGB", (sum(layer.width for layer in scaled), TILE + CAPTION), "white")
-    ImageDraw.Draw(row).text((2, 2), printable(files.name), fill="black")
-    left = 0
-    for layer in scaled:
-        row.paste(layer, (left, CAPTION))
-        left += layer.width
-    return row
+    return strip([tile(layer, TILE, MOST_WIDTH) for layer in layers], caption=files.name)
 
 
-def _layer(
-    picture: Image.Image, scale: float, files: PictureFiles, condition: Condition, record: Record
-) -> Image.Image:
+def _layer(picture: Image.Image, scale: float, files: PictureFiles, condition: str, record: Record) -> Image.Image:
     path = files.path(condition)
     outcome = record.outcomes.get((files.name, condition))
     if not path.is_file():
@@ -91,20 +79,18 @@ def _layer(
     return layer
 
 
-def _overlay(picture: Image.Image, path: Path, condition: Condition) -> Image.Image:
-    if condition == "texture":
-        return read_image(path)
+def _overlay(picture: Image.Image, path: Path, condition: str) -> Image.Image:
     if condition == "pose":
         points = read_keypoints(path)
         skeleton = draw_pose(points.to(Frame(picture.height, picture.width)), picture.height, picture.width)
         return _blend(picture, skeleton, skeleton.max(axis=-1) > 0, 0.85)
     if condition == "densepose":
-        parts = np.asarray(read_image(path).resize(picture.size, Image.Resampling.NEAREST))[..., 2]
-        return _blend(picture, part_colours()[parts.clip(0, PARTS)], parts > 0, STRENGTH)
+        parts = part_u_v(read_image(path).resize(picture.size, Image.Resampling.NEAREST))[..., 0]
+        return _blend(picture, part_palette()[parts.clip(0, PARTS)], parts > 0, STRENGTH)
     if condition == "face_mask":
         mask = np.asarray(read_image(path).convert("L").resize(picture.size, Image.Resampling.NEAREST)) > 0
         return _blend(picture, np.full((*mask.shape, 3), (255, 0, 0), np.uint8), mask, STRENGTH)
-    return picture.copy()
+    return read_image(path) if path.suffix in IMAGE_SUFFIXES else picture.copy()
 
 
 def _blend(
@@ -118,15 +104,10 @@ def _blend(
     return Image.fromarray(values.round().astype(np.uint8))
 
 
-def part_colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def part_palette() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return ``(25, 3)``: black for background, and a colour of its own for each part."""
     hues = [colorsys.hsv_to_rgb((part * 7 % PARTS) / PARTS, 0.9, 1.0) for part in range(PARTS)]
     return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)
-
-
-def printable(text: str) -> str:
-    """Return text that a picture can hold, with escapes for the rest of a name that is not UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _note(text: str) -> Image.Image:

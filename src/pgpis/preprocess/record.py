@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 
 from pgpis.errors import PgpisError
-from pgpis.files import write_refusal, write_text
-from pgpis.preprocess.settings import CONDITIONS, Condition, Outcome, PictureFiles
+from pgpis.files import append_bytes, write_text
+from pgpis.pictures.kinds import prepared
+from pgpis.preprocess.settings import Outcome, PictureFiles
 
 NAME = "prepare.jsonl"
-
-Key = tuple[str, Condition]
 
 
 class Record:
@@ -32,28 +31,22 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.outcomes: dict[Key, Outcome] = {}
-        if not path.is_file():
-            return
+        self.outcomes: dict[tuple[str, str], Outcome] = {}
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         except (OSError, ValueError) as error:
             raise PgpisError(f"cannot read {path}: {error}", hint="remove it; it only lists what was done") from error
-        for line in lines:
-            outcome = _parse(line)
-            if outcome is not None:
-                self.outcomes[outcome.name, outcome.condition] = outcome
+        self._keep(outcome for outcome in map(_parse, lines) if outcome is not None)
 
     def __enter__(self) -> Record:  # noqa: PYI034  typing.Self is of Python 3.11
-        append(self.path, [], first="\n")  # ends a line that was cut short
+        append_bytes(self.path, b"\n")  # ends a line that was cut short
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        lines = (_line(self.outcomes[key]) for key in sorted(self.outcomes))
         try:
-            write_text(self.path, "".join(lines))
+            write_text(self.path, _lines(self.outcomes[key] for key in sorted(self.outcomes)))
         except PgpisError:
             if error is None:  # else what ended the job is told
                 raise
@@ -61,43 +54,38 @@ class Record:
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Add outcomes; each replaces the last one of the same condition of the same picture."""
         listed = list(outcomes)
-        self.outcomes |= {(outcome.name, outcome.condition): outcome for outcome in listed}
+        self._keep(listed)
         append(self.path, listed)
 
-    def is_of_another_picture(self, file: PictureFiles, condition: Condition) -> bool:
+    def _keep(self, outcomes: Iterable[Outcome]) -> None:
+        self.outcomes |= {(outcome.name, outcome.condition): outcome for outcome in outcomes}
+
+    def is_of_another_picture(self, file: PictureFiles, condition: str) -> bool:
         """Whether the last outcome is that of another picture of this name; one that is gone proves nothing."""
         outcome = self.outcomes.get((file.name, condition))
         return outcome is not None and "" not in (outcome.content, file.content) and outcome.content != file.content
 
-    def nothing_found(self, name: str, condition: Condition) -> bool:
+    def nothing_found(self, name: str, condition: str) -> bool:
         """Whether an earlier run found that the picture shows no such thing."""
         outcome = self.outcomes.get((name, condition))
         return outcome is not None and not outcome.found
 
 
-def append(path: Path, outcomes: Iterable[Outcome], first: str = "") -> None:
+def append(path: Path, outcomes: Iterable[Outcome]) -> None:
     """Add lines; what several processes add at the same time does not mix.
 
     Raises:
         PgpisError: The file cannot be written.
     """
-    text = first + "".join(_line(outcome) for outcome in outcomes)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            file.write(text.encode())
-    except OSError as error:
-        refusal = write_refusal(path, error)
-        if refusal is None:
-            raise
-        raise refusal from error
+    append_bytes(path, _lines(outcomes).encode())
 
 
-def _line(outcome: Outcome) -> str:
-    return json.dumps(asdict(outcome), sort_keys=True) + "\n"
+def _lines(outcomes: Iterable[Outcome]) -> str:
+    return "".join(json.dumps(asdict(outcome), sort_keys=True) + "\n" for outcome in outcomes)
 
 
 def _parse(line: str) -> Outcome | None:
+    """Read one line; None: it is damaged."""
     try:
         content = json.loads(line)
         box = content["box"]
@@ -111,4 +99,4 @@ def _parse(line: str) -> Outcome | None:
         )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError):
         return None
-    return outcome if outcome.condition in CONDITIONS else None
+    return outcome if outcome.condition in prepared() else None

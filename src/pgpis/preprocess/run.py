@@ -12,24 +12,22 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pgpis.data.pictures import content_hash
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
+from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.record import Record, append
-from pgpis.preprocess.settings import NEEDS, Condition, Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import Stage, build_stage, is_valid
-from pgpis.preprocess.tools import require_weights
+from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
+from pgpis.preprocess.stages import Stage, build_stage, is_valid, require_weights
 
 log = logging.getLogger(__name__)
 
 PICTURES_PER_UNIT = 4
 PICTURES_PER_PROCESS = 16
 """At least: starting one costs seconds."""
-NEURAL: tuple[Condition, ...] = ("pose", "densepose", "face", "face_mask")
-"""Stages that run on the device; of each there is one process on a GPU."""
 
-Unit = tuple[Condition, tuple[PictureFiles, ...]]
-Todo = Mapping[Condition, Sequence[PictureFiles]]
+Unit = tuple[str, tuple[PictureFiles, ...]]
+Todo = Mapping[str, Sequence[PictureFiles]]
 Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], None, None]]
 
 
@@ -37,9 +35,9 @@ Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], N
 class PrepareResult:
     """What a job did."""
 
-    made: Counter[Condition] = field(default_factory=Counter)
-    already: Counter[Condition] = field(default_factory=Counter)
-    seconds: dict[Condition, float] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
+    already: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     """From the start of the job to the last file of a stage."""
     failures: list[Outcome] = field(default_factory=list)
     """Of this run, and what earlier runs did not find in a picture."""
@@ -47,7 +45,7 @@ class PrepareResult:
 
 def prepare(
     files: Sequence[PictureFiles],
-    conditions: Sequence[Condition],
+    conditions: Sequence[str],
     settings: PrepareSettings,
     record: Record,
     runner: Runner,
@@ -70,7 +68,7 @@ def prepare(
         PgpisError: Weights or packages are missing, or a worker was ended from outside.
     """
     result = PrepareResult()
-    todo: dict[Condition, list[PictureFiles]] = {condition: [] for condition in conditions}
+    todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
         for unknown in files:
             file = replace(unknown, content=content_hash(unknown.picture))
@@ -107,9 +105,10 @@ def prepare(
     return result
 
 
-def _has_what_it_needs(condition: Condition, file: PictureFiles) -> bool:
+def _has_what_it_needs(condition: str, file: PictureFiles) -> bool:
     """Whether an earlier stage, which had found nothing, has found something since."""
-    return condition in NEEDS and is_valid(NEEDS[condition], file)
+    needed = kind_of(condition).needs
+    return needed is not None and is_valid(needed, file)
 
 
 def work(settings: PrepareSettings, unit: Unit) -> list[Outcome]:
@@ -137,7 +136,7 @@ def _make(stage: Stage, files: Sequence[PictureFiles]) -> list[Outcome]:
 
 def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in this process, one stage after the other."""
-    lacking: dict[Condition, dict[str, Outcome]] = {}
+    lacking: dict[str, dict[str, Outcome]] = {}
     for condition in order_of(todo):
         lacking[condition] = {}
         for unit in _units(condition, todo[condition], settings):
@@ -159,22 +158,22 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
     Raises:
         PgpisError: A worker was ended from outside.
     """
-    waiting: dict[Condition, dict[str, PictureFiles]] = {}
+    waiting: dict[str, dict[str, PictureFiles]] = {}
     with one_thread_each(), ExitStack() as stack:
         pools = {
             condition: stack.enter_context(worker_pool(_processes(condition, len(files), settings, workers)))
             for condition, files in todo.items()
             if files
         }
-        running: dict[Future[list[Outcome]], Condition] = {}
+        running: dict[Future[list[Outcome]], str] = {}
 
-        def submit(condition: Condition, files: Iterable[PictureFiles]) -> None:
+        def submit(condition: str, files: Iterable[PictureFiles]) -> None:
             for unit in _units(condition, files, settings):
                 with born_deaf():
                     running[pools[condition].submit(work_and_record, settings, path, unit)] = condition
 
         for condition in pools:
-            before = NEEDS.get(condition)
+            before = kind_of(condition).needs
             later = {file.name for file in todo.get(before, ())} if before is not None else set()
             waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
             submit(condition, (file for file in todo[condition] if file.name not in later))
@@ -184,45 +183,39 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
                 condition = running.pop(future)
                 outcomes = _result(future, condition)
                 yield outcomes
-                for after in (after for after, before in NEEDS.items() if before == condition and after in pools):
+                for after in (after for after in pools if kind_of(after).needs == condition):
                     freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
                     submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
-                    yield [_blocked(after, outcome) for file, outcome in freed if file is not None and outcome.reason]
+                    yield [outcome.blocks(after) for file, outcome in freed if file is not None and outcome.reason]
 
 
-def order_of(conditions: Iterable[Condition]) -> list[Condition]:
+def order_of(conditions: Iterable[str]) -> list[str]:
     """Return conditions such that each comes after what it needs."""
-    return sorted(conditions, key=lambda condition: condition in NEEDS)
+    return sorted(conditions, key=lambda condition: kind_of(condition).needs is not None)
 
 
-def _divide(unit: Unit, lacking: Mapping[Condition, Mapping[str, Outcome]]) -> tuple[Unit, list[Outcome]]:
+def _divide(unit: Unit, lacking: Mapping[str, Mapping[str, Outcome]]) -> tuple[Unit, list[Outcome]]:
     """Part the pictures whose stage can be done from those that lack what it needs."""
     condition, files = unit
-    missing = lacking.get(NEEDS[condition], {}) if condition in NEEDS else {}
-    blocked = [_blocked(condition, missing[file.name]) for file in files if file.name in missing]
+    missing = lacking.get(kind_of(condition).needs or "", {})
+    blocked = [missing[file.name].blocks(condition) for file in files if file.name in missing]
     return (condition, tuple(file for file in files if file.name not in missing)), blocked
 
 
-def _blocked(condition: Condition, before: Outcome) -> Outcome:
-    """Return the outcome of a picture whose earlier stage has failed."""
-    reason = f"no {before.condition}: {before.reason}"
-    return Outcome(before.name, condition, reason, before.found, content=before.content)
-
-
-def _units(condition: Condition, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Unit]:
+def _units(condition: str, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Unit]:
     """Cut pictures into what a process does in one go, and Ctrl-C waits for: for nets, what they see at once."""
     listed = list(files)
-    size = settings.batch_size if condition in NEURAL else PICTURES_PER_UNIT
+    size = settings.batch_size if Stage.classes[condition].is_neural else PICTURES_PER_UNIT
     return [(condition, tuple(listed[start : start + size])) for start in range(0, len(listed), size)]
 
 
-def _processes(condition: Condition, pictures: int, settings: PrepareSettings, workers: int) -> int:
-    if condition in NEURAL and not settings.device.startswith("cpu"):
+def _processes(condition: str, pictures: int, settings: PrepareSettings, workers: int) -> int:
+    if Stage.classes[condition].is_neural and not settings.device.startswith("cpu"):
         return 1
     return max(1, min(workers, pictures // PICTURES_PER_PROCESS))
 
 
-def _result(future: Future[list[Outcome]], condition: Condition) -> list[Outcome]:
+def _result(future: Future[list[Outcome]], condition: str) -> list[Outcome]:
     error = future.exception()
     if isinstance(error, BrokenProcessPool):
         raise broken_pool(f"making {condition}", error) from error

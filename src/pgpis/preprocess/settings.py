@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import sha256_of
+from pgpis.pictures.kinds import kind_of
 
 INSTALL = "pip install 'facexlib>=0.3' 'insightface>=2.0' 'onnxruntime>=1.20' 'rtmlib>=0.0.15'"
 """What the extra ``prepare`` installs; pgpis itself is not in an index from which it could be asked for."""
-
-Condition = Literal["pose", "densepose", "texture", "face", "face_mask"]
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-NEEDS: Mapping[Condition, Condition] = {"texture": "densepose"}
-"""What must be there before."""
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture."""
@@ -97,26 +92,16 @@ class PrepareSettings:
         check_range("--pose-threshold", self.pose_threshold, 0)
         check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
-    def tools(self, condition: Condition) -> str:
+    def tools(self, condition: str) -> str:
         """Describe what decides one kind of file beside the picture."""
-        names = [*DECIDES[condition], *DECIDES[NEEDS[condition]]] if condition in NEEDS else DECIDES[condition]
-        values = {name: getattr(self, name) for name in names}
+        kinds = map(kind_of, reversed(kind_of(condition).chain))
+        values = {name: getattr(self, name) for kind in kinds for name in kind.settings or ()}
         return str(values | {name: _hash_of(value) for name, value in values.items() if isinstance(value, Path)})
 
 
 @functools.lru_cache(maxsize=16)
 def _hash_of(path: Path) -> str:
     return sha256_of(path) if path.is_file() else str(path)
-
-
-DECIDES: Mapping[Condition, tuple[str, ...]] = {
-    "pose": ("pose", "skeleton", "pose_threshold", "person"),
-    "densepose": ("densepose", "densepose_weights", "densepose_config", "overflow", "person"),
-    "texture": ("texture_mask",),
-    "face": ("face", "upscale_faces", "person"),
-    "face_mask": ("face", "person"),
-}
-"""Settings that decide each kind of file."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +111,11 @@ class PictureFiles:
     name: str
     """For records: relative to the folder that was asked for."""
     picture: Path
-    outputs: tuple[tuple[Condition, Path], ...]
+    outputs: tuple[tuple[str, Path], ...]
     content: str = ""
     """Hash of the picture."""
 
-    def path(self, condition: Condition) -> Path:
+    def path(self, condition: str) -> Path:
         """Return where a condition goes."""
         return dict(self.outputs)[condition]
 
@@ -140,7 +125,7 @@ class Outcome:
     """What became of one condition of one picture."""
 
     name: str
-    condition: Condition
+    condition: str
     reason: str | None = None
     """Why there is no file; None: it was made."""
     found: bool = True
@@ -149,3 +134,7 @@ class Outcome:
     """Where in the picture the person or face is."""
     content: str = ""
     """Hash of the picture."""
+
+    def blocks(self, condition: str) -> Outcome:
+        """Return the outcome of what this one, a failure, was needed for."""
+        return Outcome(self.name, condition, f"no {self.condition}: {self.reason}", self.found, content=self.content)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,35 +16,52 @@ from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError
 from pgpis.jobs import reason_of
 from pgpis.pictures.arrays import write_array
-from pgpis.pictures.conditions import read_face, read_iuv
-from pgpis.pictures.images import read_image, save_image
-from pgpis.pictures.keypoint_files import read_keypoints, write_keypoints
-from pgpis.pictures.picture_files import verified_size
+from pgpis.pictures.decoding import verified_size
+from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image
+from pgpis.pictures.iuv import iuv_pixels, part_u_v, read_iuv
+from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.pictures.kinds import kind_of
 from pgpis.pictures.plausibility import check_keypoints
-from pgpis.pictures.uv_texture import TEXTURE_SIZE, TextureMapper
-from pgpis.preprocess.settings import (
-    Box,
-    Condition,
-    NothingFoundError,
-    Outcome,
-    PictureFiles,
-    PrepareSettings,
-    refuse_absent,
-)
+from pgpis.pictures.uv_texture import TextureMapper
+from pgpis.preprocess.settings import Box, NothingFoundError, Outcome, PictureFiles, PrepareSettings, refuse_absent
 from pgpis.preprocess.tools import face_encoder, pose_estimator
-from pgpis.weight_files import find
+from pgpis.weight_files import find, require
 
 if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
-    from pgpis.preprocess.face import Face, FaceEncoder, FaceParser
-    from pgpis.preprocess.pose import PoseEstimator
+    from pgpis.preprocess.face import Face
 
 log = logging.getLogger(__name__)
 
 
 class Stage(ABC):
-    """Makes one kind of file for pictures; a picture that fails does not stop the others."""
+    """Makes one kind of file for pictures; a picture that fails does not stop the others.
 
-    condition: ClassVar[Condition]
+    A class that names its ``condition`` is what makes that kind.
+
+    Args:
+        settings: With which tools.
+
+    Raises:
+        PgpisError: A package or file of weights is missing; names it and the command that gets it.
+    """
+
+    condition: ClassVar[str]
+    """Option of the kind."""
+    is_neural: ClassVar[bool] = True
+    """Whether it runs on the device; of each such stage there is one process on a GPU."""
+    classes: ClassVar[dict[str, type[Stage]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Stage.classes[cls.condition] = cls
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self.settings = settings
+
+    @staticmethod
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+        """Return the catalogue's names of the weights that it loads."""
+        return ()
 
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
         """Make the files of some pictures, each atomically.
@@ -53,20 +69,20 @@ class Stage(ABC):
         Returns:
             What became of each, in their order.
         """
-        return [self._attempt(file) for file in files]
+        return [self._attempt(file, functools.partial(self._make, file)) for file in files]
 
-    def _attempt(self, files: PictureFiles) -> Outcome:
+    def _make(self, files: PictureFiles) -> Box | None:
+        return self.make(read_image(files.picture), files)
+
+    def _attempt(self, files: PictureFiles, make: Callable[[], Box | None]) -> Outcome:
         try:
-            return Outcome(files.name, self.condition, box=self.make(read_image(files.picture), files))
+            return Outcome(files.name, self.condition, box=make())
         except UnwritableError:  # it ends the job
             raise
-        except Exception as error:  # noqa: BLE001  libraries raise anything on odd pictures, and the job goes on
-            return self.failure(files, error)
-
-    def failure(self, files: PictureFiles, error: Exception) -> Outcome:
-        """Return the outcome of a picture that has no such file."""
-        log.debug("%s of %s", self.condition, files.picture, exc_info=error)
-        return Outcome(files.name, self.condition, reason_of(error), found=not isinstance(error, NothingFoundError))
+        except Exception as error:
+            log.debug("%s of %s", self.condition, files.picture, exc_info=error)
+            found = not isinstance(error, NothingFoundError)
+            return Outcome(files.name, self.condition, reason_of(error), found)
 
     @abstractmethod
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
@@ -78,26 +94,34 @@ class Stage(ABC):
         """
 
 
+def _box(corners: Iterable[Any]) -> Box:
+    left, top, right, bottom = (round(float(value), 2) for value in corners)
+    return left, top, right, bottom
+
+
 class PoseStage(Stage):
     """Key points of the person."""
 
     condition = "pose"
 
-    def __init__(self, estimator: PoseEstimator, person: int | None = None) -> None:
-        self.estimator = estimator
-        self.person = person or 0
+    def __init__(self, settings: PrepareSettings) -> None:
+        super().__init__(settings)
+        self.estimator = pose_estimator(settings)
+
+    @staticmethod
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+        """See :meth:`Stage.weights`."""
+        return "pose-detector", f"pose-{settings.pose}"
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
-        points, scores = self.estimator(picture, self.person)
+        points, scores = self.estimator(picture, self.settings.person or 0)
         seen = points.visible.all(axis=1)
         if not seen.any():
             raise NothingFoundError("a person was found, but no point of it is certain enough")
         check_keypoints(points, "a person was found")
         write_keypoints(files.path("pose"), points, scores)
-        corners = [*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)]
-        left, top, right, bottom = (round(float(value), 2) for value in corners)
-        return left, top, right, bottom
+        return _box([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)])
 
 
 class DensePoseStage(Stage):
@@ -106,7 +130,7 @@ class DensePoseStage(Stage):
     condition = "densepose"
 
     def __init__(self, settings: PrepareSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.net: Any
         if settings.densepose == "detectron2":
             from pgpis.preprocess.densepose.detectron2 import Detectron2DensePose
@@ -120,69 +144,64 @@ class DensePoseStage(Stage):
         path = settings.densepose_weights or find(f"densepose-{settings.densepose}", settings.weights)[0]
         self.net = load_densepose(path).to(settings.device)
 
+    @staticmethod
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+        """See :meth:`Stage.weights`."""
+        return (f"densepose-{settings.densepose}",) if settings.densepose_weights is None else ()
+
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
         """See :meth:`Stage.__call__`; pictures go through the net in batches."""
         outcomes: dict[str, Outcome] = {}
         for start in range(0, len(files), self.settings.batch_size):
-            read = [(file, self._read(file)) for file in files[start : start + self.settings.batch_size]]
-            outcomes |= {file.name: picture for file, picture in read if isinstance(picture, Outcome)}
-            made = self._batch([(file, picture) for file, picture in read if isinstance(picture, Image.Image)])
-            outcomes |= {outcome.name: outcome for outcome in made}
+            batch: list[tuple[PictureFiles, Image.Image]] = []
+            for file in files[start : start + self.settings.batch_size]:
+                outcomes[file.name] = self._attempt(file, functools.partial(self._read, file, batch))
+            outcomes |= {outcome.name: outcome for outcome in self._batch(batch)}
         return [outcomes[file.name] for file in files]
 
-    def _read(self, files: PictureFiles) -> Image.Image | Outcome:
-        try:
-            return read_image(files.picture)
-        except Exception as error:  # noqa: BLE001  as above
-            return self.failure(files, error)
+    @staticmethod
+    def _read(files: PictureFiles, batch: list[tuple[PictureFiles, Image.Image]]) -> None:
+        batch.append((files, read_image(files.picture)))
 
     def _batch(self, batch: Sequence[tuple[PictureFiles, Image.Image]]) -> list[Outcome]:
-        if not batch:
-            return []
-        enabled = self.settings.dtype == "bf16"
+        if len(batch) < 2:
+            return [self._attempt(file, functools.partial(self.make, picture, file)) for file, picture in batch]
         try:
-            with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=enabled):
-                found = self.net([picture for _, picture in batch], self.settings.overflow, self.settings.person)
-        except Exception as error:  # noqa: BLE001  out of memory, say; one by one the others may still succeed
-            if len(batch) == 1:
-                return [self.failure(batch[0][0], error)]
+            maps = self._maps([picture for _, picture in batch])
+        except Exception:  # noqa: BLE001  out of memory, say; one by one the others may still succeed
             return [outcome for item in batch for outcome in self._batch([item])]
-        outcomes = []
-        for (files, _), result in zip(batch, found, strict=True):
-            if result is None:
-                outcomes.append(self.failure(files, self._nobody()))
-                continue
-            iuv, person = result
-            try:
-                # the file holds V, U, part
-                save_image(Image.fromarray(np.ascontiguousarray(iuv[..., ::-1])), files.path("densepose"))
-            except UnwritableError:
-                raise
-            except Exception as error:  # noqa: BLE001  a name that is too long, say
-                outcomes.append(self.failure(files, error))
-                continue
-            left, top, right, bottom = (round(float(value), 2) for value in person.box)
-            outcomes.append(Outcome(files.name, self.condition, box=(left, top, right, bottom)))
-        return outcomes
+        pairs = zip(batch, maps, strict=True)
+        return [self._attempt(file, functools.partial(self._write, result, file)) for (file, _), result in pairs]
 
-    def _nobody(self) -> PgpisError:
-        if self.settings.person:
-            return PgpisError(f"--person {self.settings.person} is not among the people found")
-        return NothingFoundError("no people found")
+    def _maps(self, pictures: Sequence[Image.Image]) -> list[Any]:
+        enabled = self.settings.dtype == "bf16"
+        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=enabled):
+            maps: list[Any] = self.net(pictures, self.settings.overflow, self.settings.person)
+        return maps
+
+    def _write(self, result: Any, files: PictureFiles) -> Box:
+        if result is None and self.settings.person:
+            raise PgpisError(f"--person {self.settings.person} is not among the people found")
+        if result is None:
+            raise NothingFoundError("no people found")
+        iuv, person = result
+        save_image(Image.fromarray(iuv_pixels(iuv)), files.path("densepose"))
+        return _box(person.box)
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
-        outcome = self._batch([(files, picture)])[0]
-        return outcome.box
+        return self._write(self._maps([picture])[0], files)
 
 
 class TextureStage(Stage):
     """Texture of the body, from the picture and DensePose's map."""
 
     condition = "texture"
+    is_neural = False
 
-    def __init__(self, mask: Path | None = None) -> None:
-        self.mapper = TextureMapper(mask)
+    def __init__(self, settings: PrepareSettings) -> None:
+        super().__init__(settings)
+        self.mapper = TextureMapper(settings.texture_mask)
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
@@ -191,20 +210,25 @@ class TextureStage(Stage):
             raise PgpisError(
                 f"the picture is {picture.width}x{picture.height}, its DensePose map {iuv.width}x{iuv.height}"
             )
-        # the file holds V, U, part
-        texture = self.mapper(np.asarray(picture), np.ascontiguousarray(np.asarray(iuv)[..., ::-1]))
-        save_image(Image.fromarray(texture), files.path("texture"))
+        save_image(Image.fromarray(self.mapper(np.asarray(picture), part_u_v(iuv))), files.path("texture"))
         return None
 
 
 class FaceStage(Stage):
     """Embedding of the face."""
 
-    condition: ClassVar[Condition] = "face"
+    condition = "face"
 
-    def __init__(self, encoder: FaceEncoder, person: int | None = None) -> None:
-        self.encoder = encoder
-        self.person = person or 0
+    def __init__(self, settings: PrepareSettings) -> None:
+        super().__init__(settings)
+        self.encoder = face_encoder(settings)
+
+    @staticmethod
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+        """See :meth:`Stage.weights`."""
+        if settings.face == "facexlib":
+            return "facexlib-detection", "facexlib-recognition"
+        return (f"face-{settings.face}",)
 
     def face(self, picture: Image.Image) -> Face:
         """Return the chosen face of a picture.
@@ -212,9 +236,9 @@ class FaceStage(Stage):
         Raises:
             NothingFoundError: There is none.
         """
-        faces = self.encoder(picture)
-        refuse_absent("faces", len(faces), self.person)
-        return faces[self.person]
+        faces, person = self.encoder(picture), self.settings.person or 0
+        refuse_absent("faces", len(faces), person)
+        return faces[person]
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
@@ -228,9 +252,16 @@ class FaceMaskStage(FaceStage):
 
     condition = "face_mask"
 
-    def __init__(self, encoder: FaceEncoder, parser: FaceParser, person: int | None = None) -> None:
-        super().__init__(encoder, person)
-        self.parser = parser
+    def __init__(self, settings: PrepareSettings) -> None:
+        from pgpis.preprocess.face import FaceParser
+
+        self.parser = FaceParser(find("facexlib-parsing", settings.weights)[0], settings.device)
+        super().__init__(settings)
+
+    @staticmethod
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+        """See :meth:`Stage.weights`."""
+        return *FaceStage.weights(settings), "facexlib-parsing"
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
@@ -240,39 +271,30 @@ class FaceMaskStage(FaceStage):
 
 
 @functools.lru_cache(maxsize=8)
-def build_stage(condition: Condition, settings: PrepareSettings) -> Stage:
-    """Load what makes one kind of file, once in a process.
+def build_stage(condition: str, settings: PrepareSettings) -> Stage:
+    """Load what makes one kind of file, once in a process; see :class:`Stage`."""
+    return Stage.classes[condition](settings)
+
+
+def require_weights(conditions: Iterable[str], settings: PrepareSettings) -> None:
+    """Look for the weights of all stages before anything starts.
 
     Raises:
-        PgpisError: A package or file of weights is missing; names it and the command that gets it.
+        PgpisError: Files are missing; names all of them and the command that gets them.
     """
-    if condition == "pose":
-        return PoseStage(pose_estimator(settings), settings.person)
-    if condition == "densepose":
-        return DensePoseStage(settings)
-    if condition == "texture":
-        return TextureStage(settings.texture_mask)
-    if condition == "face":
-        return FaceStage(face_encoder(settings), settings.person)
-    from pgpis.preprocess.face import FaceParser
-
-    parser = FaceParser(find("facexlib-parsing", settings.weights)[0], settings.device)
-    return FaceMaskStage(face_encoder(settings), parser, settings.person)
+    names = (name for condition in conditions for name in Stage.classes[condition].weights(settings))
+    require(names, settings.weights)
 
 
-def is_valid(condition: Condition, files: PictureFiles) -> bool:
+def is_valid(condition: str, files: PictureFiles) -> bool:
     """Whether a file is there and can be used; cheap, because a resumed job asks it of every file."""
-    path = files.path(condition)
+    path, kind = files.path(condition), kind_of(condition)
     try:
         if not path.is_file():
             return False
-        if condition == "pose":
-            read_keypoints(path)
-        elif condition == "face":
-            read_face(path)
-        else:
-            size = verified_size(path)
-            return condition != "texture" or size == (TEXTURE_SIZE, TEXTURE_SIZE)
+        if path.suffix in IMAGE_SUFFIXES:
+            return kind.size in (None, verified_size(path))
+        kind.read(path)
     except Exception:  # noqa: BLE001  libraries raise anything on damaged files, which are made again
         return False
     return True

@@ -1,14 +1,13 @@
-"""The models behind the stages: which weights they need, and loading them."""
+"""Loading the models that find people, their key points and their faces."""
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pgpis.preprocess.settings import Condition, PrepareSettings
-from pgpis.weight_files import find, require
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.weight_files import find
 
 if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
     from pgpis.preprocess.face import FaceEncoder
@@ -17,28 +16,6 @@ if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
 log = logging.getLogger(__name__)
 
 ONNX_GPU = "pip install onnxruntime-gpu in place of onnxruntime"
-
-
-def weights_of(condition: Condition, settings: PrepareSettings) -> tuple[str, ...]:
-    """Return the catalogue's names of the weights that a stage loads."""
-    face = ("facexlib-detection", "facexlib-recognition") if settings.face == "facexlib" else (f"face-{settings.face}",)
-    own = settings.densepose_weights is not None
-    names: dict[Condition, tuple[str, ...]] = {
-        "pose": ("pose-detector", f"pose-{settings.pose}"),
-        "densepose": () if own else (f"densepose-{settings.densepose}",),
-        "face": face,
-        "face_mask": (*face, "facexlib-parsing"),
-    }
-    return names.get(condition, ())
-
-
-def require_weights(conditions: Iterable[Condition], settings: PrepareSettings) -> None:
-    """Look for the weights of all stages before anything starts.
-
-    Raises:
-        PgpisError: Files are missing; names all of them and the command that gets them.
-    """
-    require((name for condition in conditions for name in weights_of(condition, settings)), settings.weights)
 
 
 def face_encoder(settings: PrepareSettings) -> FaceEncoder:

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError, check_range
-from pgpis.metrics.report import MetricReport
+from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
 from pgpis.tasks.checkpoints import misfit

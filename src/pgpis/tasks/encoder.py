@@ -14,7 +14,7 @@ from pgpis.errors import check_range
 from pgpis.files import replacing_folder
 from pgpis.models.encoders import embedding_width, encode_tokens, token_width
 from pgpis.models.factory import ModelSpec, build_vision_encoder
-from pgpis.pictures.uv_texture import PARTS
+from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
 
@@ -166,4 +166,5 @@ def patch_places(iuv: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tens
     middle = (torch.arange(side, device=iuv.device) + 0.5) / side
     rows, columns = (middle * iuv.shape[-2]).long(), (middle * iuv.shape[-1]).long()
     at = (iuv[:, :, rows][:, :, :, columns] / 2 + 0.5).flatten(2)  # (B, 3, side**2)
-    return (at[:, 2] * 255).round().long().clamp(max=PARTS), at[:, :2].transpose(1, 2)
+    part = (at[:, PART_CHANNEL] * 255).round().long().clamp(max=PARTS)
+    return part, at[:, [V_CHANNEL, U_CHANNEL]].transpose(1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pgpis.data.layouts.base import Kind, Layout, Split
+from pgpis.data.layouts.base import Layout, Split
 from pgpis.data.layouts.fpdm import FPDMLayout
 from pgpis.data.layouts.mcld import MCLDLayout
 from pgpis.data.layouts.nted import NTEDLayout
@@ -16,7 +16,6 @@ from pgpis.errors import PgpisError
 __all__ = [
     "LAYOUTS",
     "FPDMLayout",
-    "Kind",
     "Layout",
     "LayoutName",
     "MCLDLayout",
@@ -30,24 +29,34 @@ __all__ = [
 LAYOUTS: tuple[type[Layout], ...] = (FPDMLayout, MCLDLayout, PATNLayout, NTEDLayout, PCDMLayout)
 
 
-def layouts_of(root: Path, split: Split, wanted: str = "auto") -> list[Layout]:
+def layout_named(name: str) -> type[Layout]:
+    """Return the layout of a name."""
+    return next(layout for layout in LAYOUTS if layout.name == name)
+
+
+def layouts_in(root: Path) -> list[type[Layout]]:
+    """Return the layouts that a folder has."""
+    return [layout for layout in LAYOUTS if layout.is_in(root)]
+
+
+def layouts_of(root: Path, split: Split, name: str = "auto") -> list[Layout]:
     """Return the layouts that a folder has, the one whose list is read first.
 
     Args:
         root: Folder of the data set.
         split: Which list.
-        wanted: Name of the layout whose list is read; ``auto``: the first that is found.
+        name: Name of the layout whose list is read; ``auto``: the first that is found.
 
     Raises:
-        PgpisError: The folder is missing, or has no (or not the wanted) layout.
+        PgpisError: The folder is missing, or has no layout.
     """
     if not root.is_dir():
         raise PgpisError(f"DeepFashion folder not found: {root}", hint="set data.*.init_args.root to your folder")
-    found = [layout for layout in LAYOUTS if layout.found(root)]
-    if wanted != "auto":
-        first = next(layout for layout in LAYOUTS if layout.name == wanted)
-        found = [first, *(layout for layout in found if layout is not first)]
-    if not found:
+    layouts = layouts_in(root)
+    if name != "auto":
+        first = layout_named(name)
+        layouts = [first, *(layout for layout in layouts if layout is not first)]
+    if not layouts:
         known = " or ".join(layout.list_names[0].format(split=split) for layout in LAYOUTS)
         raise PgpisError(f"list of pairs not found in {root}: {known}", hint=f"pgpis data check {root}")
-    return [layout(root, split) for layout in found]
+    return [layout(root, split) for layout in layouts]

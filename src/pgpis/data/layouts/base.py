@@ -6,19 +6,25 @@ that are named otherwise keep the name that the layout's list has.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import csv
+import io
+import json
+from abc import ABC
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
-from pgpis.files import is_file
-from pgpis.pictures.keypoints import Keypoints
+from pgpis.files import is_file, write_text
+from pgpis.pictures.keypoint_files import points_text
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.kinds import conditions, kind_of
 
 Split = Literal["train", "val", "test"]
-Kind = Literal["picture", "keypoints", "drawn", "iuv", "texture", "face"]
 LIST = "list of pairs"
+FIELDS = ("source_image", "target_image")
 KeyPair = tuple[str, str]
 """Keys of source and target."""
 
@@ -35,8 +41,18 @@ class Layout(ABC):
     description: ClassVar[str]
     list_names: ClassVar[tuple[str, ...]]
     """Names that a list of pairs may have, with ``{split}``; the first one is written by pgpis."""
-    extra: ClassVar[frozenset[Kind]] = frozenset()
-    """Kinds of files that the published layout has no place for, and ``pgpis prepare`` adds."""
+    folders: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Folders that may hold the files of a kind, with ``{split}``; where none is there, the last one counts."""
+    prepared: ClassVar[str | None] = None
+    """Folder of each condition that is not in ``folders``, with ``{split}`` and ``{option}``; None: it has no place."""
+    published: ClassVar[tuple[str, ...]] = ("picture", "keypoints")
+    """Kinds that the published layout has; ``pgpis prepare`` adds others."""
+    is_flat: ClassVar[bool] = True
+    """Whether files have flat names, in place of a tree of folders."""
+    any_suffix: ClassVar[bool] = True
+    """Whether a picture may have another suffix than its key."""
+    points_frame: ClassVar[Frame | None] = DEEPFASHION_FRAME
+    """What the key points refer to that :meth:`write_points` writes; None: it writes none."""
 
     def __init__(self, root: Path, split: Split) -> None:
         self.root = root
@@ -53,70 +69,106 @@ class Layout(ABC):
         return next((path for path in names if is_file(path)), None)
 
     @classmethod
-    def found(cls, root: Path) -> bool:
+    def is_in(cls, root: Path) -> bool:
         """Whether a folder has a list of this layout."""
-        return any(cls.find_list(root, split) is not None for split in ("train", "val", "test"))
+        return root.is_dir() and any(cls.find_list(root, split) is not None for split in ("train", "val", "test"))
 
-    @abstractmethod
     def read_pairs(self) -> list[KeyPair]:
-        """Read the list.
+        """Read the list: JSON of ``{"source_image", "target_image"}``, or a table ``from,to``.
 
         Raises:
             PgpisError: The list is missing or malformed, or a name leaves the folder.
         """
+        return self._read_entries() if self.list_path.suffix == ".json" else self._read_table()
 
-    @abstractmethod
-    def folder(self, kind: Kind) -> str | None:
+    def folder(self, kind: str) -> str | None:
         """Return the folder of a kind of file, relative to the root; None: this layout has no such files."""
+        names = self.folders.get(kind, ())
+        if not names and self.prepared and conditions([kind]):
+            names = (self.prepared,)
+        places = [name.format(split=self.split, option=kind_of(kind).option) for name in names]
+        return next((place for place in places[:-1] if (self.root / place).is_dir()), places[-1] if places else None)
 
-    @abstractmethod
-    def path(self, key: str, kind: Kind) -> Path:
+    def path(self, key: str, kind: str) -> Path:
         """Return where a picture's file of a kind is, or would be."""
+        path = self.root / str(self.folder(kind)) / (flat_name(key) if self.is_flat else key)
+        suffix = kind_of(kind).suffix
+        if suffix is not None:
+            return path.with_suffix(suffix)
+        return existing(path) if self.any_suffix else path
+
+    def new_path(self, key: str, kind: str, suffix: str) -> Path:
+        """Return where a new file goes, whatever lies there already."""
+        place = (self.folders.get(kind) or (str(self.folder(kind)),))[-1].format(split=self.split)
+        return (self.root / place / (flat_name(key) if self.is_flat else key)).with_suffix(suffix)
 
     def points(self, key: str) -> Keypoints | None:
         """Return a picture's key points where the layout keeps them in a table; None: it keeps files."""
         return None
 
-    def has(self, kind: Kind) -> bool:
+    def has(self, kind: str) -> bool:
         """Whether the data set has any files of a kind in this layout."""
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
 
-    def _read_table(self) -> list[KeyPair]:
-        """Read a table ``from,to`` of flat names."""
-        lines = read_rows(self.list_path, LIST, self._hint)
-        columns = lines[0][1] if lines else []
-        rows = [(number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:]]
-        if not {"from", "to"} <= set(columns):
-            raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
-        return [(self._cell(number, row, "from"), self._cell(number, row, "to")) for number, row in rows]
+    def write_list(self, pairs: Sequence[KeyPair]) -> None:
+        """Write the list of the split, as :meth:`read_pairs` reads it."""
+        write_text(self.root / self.list_names[0].format(split=self.split), self._list_text(pairs))
 
-    def _cell(self, line: int, row: dict[str, str], column: str) -> str:
-        value = row.get(column, "")
-        if not value:
-            raise PgpisError(f"{self.list_path} line {line}: no '{column}'; the first line must be 'from,to'")
-        if not is_plain_name(value):
-            raise PgpisError(f"{self.list_path} line {line}: '{value}' is not the name of a file in {self.split}/")
+    def write_points(self, points: Mapping[str, Keypoints]) -> None:
+        """Write key points by the key of their picture; files that are there stay."""
+        for key, keypoints in points.items():
+            path = self.path(key, "keypoints")
+            if self.points_frame is not None and not is_file(path):
+                write_text(path, points_text(keypoints.to(self.points_frame)))
+
+    def _list_text(self, pairs: Sequence[KeyPair]) -> str:
+        if self.list_names[0].endswith(".json"):
+            entries = [dict(zip(FIELDS, map(self._listed, pair), strict=True)) for pair in pairs]
+            return json.dumps(entries, indent=0) + "\n"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("from", "to"), *(map(self._listed, pair) for pair in pairs)])
+        return text.getvalue()
+
+    def _listed(self, key: str) -> str:
+        """Return how the list names a picture."""
+        return flat_name(key)
+
+    def _key(self, where: str, value: str) -> str:
+        """Return the key of a picture that the list names."""
+        if PurePosixPath(value.replace("\\", "/")).name != value or value in ("", ".", ".."):
+            raise PgpisError(f"{where}: '{value}' is not the name of a file in a flat folder")
         return key_of(value)
 
-    def _read_entries(self) -> list[tuple[str, str]]:
-        """Read a list of ``{"source_image": ..., "target_image": ...}`` as it is written."""
+    def _read_table(self) -> list[KeyPair]:
+        lines = read_rows(self.list_path, LIST, self._hint)
+        columns = lines[0][1] if lines else []
+        if not {"from", "to"} <= set(columns):
+            raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
+        pairs = []
+        for number, fields in lines[1:]:
+            where, row = f"{self.list_path} line {number}", dict(zip(columns, fields, strict=False))
+            for column in ("from", "to"):
+                if not row.get(column):
+                    raise PgpisError(f"{where}: no '{column}'; the first line must be 'from,to'")
+            pairs.append((self._key(where, row["from"]), self._key(where, row["to"])))
+        return pairs
+
+    def _read_entries(self) -> list[KeyPair]:
         content = read_json(self.list_path, LIST, self._hint)
         if not isinstance(content, list):
             raise PgpisError(
                 f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
                 hint=self._hint,
             )
-        return [
-            (self._entry(number, entry, "source_image"), self._entry(number, entry, "target_image"))
-            for number, entry in enumerate(content)
-        ]
+        return [(self._entry(number, entry, 0), self._entry(number, entry, 1)) for number, entry in enumerate(content)]
 
-    def _entry(self, number: int, entry: Any, field: str) -> str:
+    def _entry(self, number: int, entry: Any, position: int) -> str:
+        where, field = f"{self.list_path}: pair {number}", FIELDS[position]
         value = entry.get(field) if isinstance(entry, dict) else None
         if not isinstance(value, str):
-            raise PgpisError(f"{self.list_path}: pair {number} has no '{field}'")
-        return value
+            raise PgpisError(f"{where} has no '{field}'")
+        return self._key(where, value)
 
     @property
     def _hint(self) -> str:
@@ -137,11 +189,21 @@ def flat_name(key: str) -> str:
     return tree_to_flat(key) if TREE.fullmatch(key.rpartition(".")[0]) else key
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether a name is that of a file in a folder, and leads nowhere else."""
-    return PurePosixPath(name.replace("\\", "/")).name == name and name not in ("", ".", "..")
+def inside(where: str, value: str) -> PurePosixPath:
+    """Return a relative name that stays below its folder.
+
+    Raises:
+        PgpisError: It leads elsewhere.
+    """
+    name = PurePosixPath(value.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise PgpisError(f"{where}: '{value}' leaves the folder")
+    return name
 
 
-def is_inside(name: PurePosixPath) -> bool:
-    """Whether a relative name stays below its folder."""
-    return not name.is_absolute() and ".." not in name.parts and bool(name.parts)
+def existing(path: Path) -> Path:
+    """Return the file, or the one of the same name with another suffix of pictures, where that is there."""
+    if is_file(path):
+        return path
+    others = (path.with_suffix(suffix) for suffix in (".jpg", ".png", ".jpeg"))
+    return next((other for other in others if is_file(other)), path)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from pgpis.data.layouts.base import KeyPair, Kind, Layout, is_inside
+from pgpis.data.layouts.base import Layout, inside
 from pgpis.errors import PgpisError
 
 
@@ -15,34 +14,16 @@ class FPDMLayout(Layout):
     name = "fpdm"
     description = "FPDM (img/ pose/ pose_img/, {split}_pairs_data.json)"
     list_names = ("{split}_pairs_data.json",)
+    folders: ClassVar = {"picture": ("img",), "keypoints": ("pose",), "drawn": ("pose_img",)}
+    prepared = "{option}"
+    published = ("picture", "keypoints", "drawn")
+    is_flat = any_suffix = False
 
-    extra: ClassVar[frozenset[Kind]] = frozenset(["iuv", "texture", "face"])
-    FOLDERS: ClassVar[dict[Kind, tuple[str, str | None]]] = {
-        "picture": ("img", None),
-        "keypoints": ("pose", ".txt"),
-        "drawn": ("pose_img", None),
-        "iuv": ("densepose", ".png"),
-        "texture": ("texture", ".png"),
-        "face": ("face", ".npy"),
-    }
+    def _listed(self, key: str) -> str:
+        return f"./img/{key}"
 
-    def read_pairs(self) -> list[KeyPair]:
-        """Read the list of ``{"source_image", "target_image"}``."""
-        entries = enumerate(self._read_entries())
-        return [(self._key(number, source), self._key(number, target)) for number, (source, target) in entries]
-
-    def _key(self, number: int, value: str) -> str:
-        name = PurePosixPath(value.replace("\\", "/"))
-        if not is_inside(name) or len(name.parts) < 2 or name.parts[0] != "img":
-            raise PgpisError(f"{self.list_path}: pair {number}: '{value}' is not of the form './img/...'")
+    def _key(self, where: str, value: str) -> str:
+        name = inside(where, value)
+        if len(name.parts) < 2 or name.parts[0] != "img":
+            raise PgpisError(f"{where}: '{value}' is not of the form './img/...'")
         return "/".join(name.parts[1:])
-
-    def folder(self, kind: Kind) -> str | None:
-        """Return the folder of a kind of file."""
-        return self.FOLDERS[kind][0] if kind in self.FOLDERS else None
-
-    def path(self, key: str, kind: Kind) -> Path:
-        """Return ``ROOT/FOLDER/KEY`` with the kind's suffix."""
-        folder, suffix = self.FOLDERS[kind]
-        path = self.root / folder / key
-        return path if suffix is None else path.with_suffix(suffix)

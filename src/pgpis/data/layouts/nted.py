@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from pgpis.data.layouts.base import LIST, KeyPair, Kind, Layout, is_inside, key_of
-from pgpis.data.layouts.patn import existing
+from pgpis.data.layouts.base import LIST, KeyPair, Layout, inside, key_of
+from pgpis.data.picture_store import DATABASE
 from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError
 
@@ -18,6 +19,8 @@ class NTEDLayout(Layout):
     name = "nted"
     description = "NTED, PIDM (img/ or an LMDB like 512-352/, pose/, {split}_pairs.txt)"
     list_names = ("{split}_pairs.txt",)
+    folders: ClassVar = {"picture": ("img",), "keypoints": ("pose",)}
+    is_flat = False
     LMDBS: ClassVar[tuple[str, ...]] = ("512-352", "256-176", "256-256")
 
     def read_pairs(self) -> list[KeyPair]:
@@ -25,36 +28,31 @@ class NTEDLayout(Layout):
         lines = read_text(self.list_path, LIST, self._hint).splitlines()
         pairs: list[KeyPair] = []
         for number, line in enumerate(lines, 1):
+            where = f"{self.list_path} line {number}"
             names = [name for name in re.split(r"[,;\s]+", line.strip()) if name]
             if len(names) == 1:
-                raise PgpisError(
-                    f"{self.list_path} line {number}: expected 'TARGET,SOURCE[,SOURCE...]', found '{line}'"
-                )
+                raise PgpisError(f"{where}: expected 'TARGET,SOURCE[,SOURCE...]', found '{line}'")
             if names:
-                target, *sources = (self._key(number, name) for name in names)
+                target, *sources = (self._key(where, name) for name in names)
                 pairs += [(source, target) for source in sources]
         return pairs
 
-    def _key(self, number: int, value: str) -> str:
-        name = PurePosixPath(value.replace("\\", "/"))
-        if not is_inside(name):
-            raise PgpisError(f"{self.list_path} line {number}: '{value}' leaves the folder")
-        if name.parts[0] == "img":
-            name = PurePosixPath(*name.parts[1:])
-        key = key_of(str(name))
+    def _list_text(self, pairs: Sequence[KeyPair]) -> str:
+        return "".join(f"{target},{source}\n" for source, target in pairs)
+
+    def _key(self, where: str, value: str) -> str:
+        name = inside(where, value)
+        key = key_of(str(PurePosixPath(*name.parts[1:]) if name.parts[0] == "img" else name))
         return str(PurePosixPath(key).with_suffix(".jpg")) if "/" in key else key
 
-    def folder(self, kind: Kind) -> str | None:
+    def folder(self, kind: str) -> str | None:
         """Return the folder of a kind of file; an LMDB counts as one."""
-        if kind == "picture":
-            lmdbs = (name for name in self.LMDBS if (self.root / name / "data.mdb").is_file())
-            return "img" if (self.root / "img").is_dir() else next(lmdbs, "img")
-        return {"keypoints": "pose"}.get(kind)
+        if kind == "picture" and not (self.root / "img").is_dir():
+            return next((name for name in self.LMDBS if (self.root / name / DATABASE).is_file()), "img")
+        return super().folder(kind)
 
-    def path(self, key: str, kind: Kind) -> Path:
+    def path(self, key: str, kind: str) -> Path:
         """Return the file, or the name of an entry of an LMDB: ``ROOT/512-352/data.mdb/KEY.png``."""
-        folder = self.root / str(self.folder(kind))
-        if kind == "keypoints":
-            return (folder / key).with_suffix(".txt")
-        database = folder / "data.mdb"
-        return (database / key).with_suffix(".png") if database.is_file() else existing(folder / key)
+        database = self.root / str(self.folder(kind)) / DATABASE
+        is_entry = kind == "picture" and database.is_file()
+        return (database / key).with_suffix(".png") if is_entry else super().path(key, kind)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, key_of
+from pgpis.data.layouts.base import Layout, Split, flat_name, key_of
 from pgpis.errors import PgpisError, refuse_if_all_fail
-from pgpis.files import is_file
+from pgpis.files import is_file, write_text
 from pgpis.pictures.keypoints import MISSING, Frame, Keypoints
 from pgpis.pictures.plausibility import person_of
 
@@ -30,28 +31,16 @@ class PATNLayout(Layout):
         "fasion-pairs-{split}.csv",
         "fashion-pairs-{split}.csv",
     )
+    folders: ClassVar = {"picture": ("{split}_highres", "{split}")}
     POINTS: ClassVar[tuple[str, ...]] = tuple(name.replace("pairs", "annotation") for name in list_names)
 
     def __init__(self, root: Path, split: Split) -> None:
         super().__init__(root, split)
         self._rows: dict[str, dict[str, int]] | None = None
 
-    def read_pairs(self) -> list[KeyPair]:
-        """Read the table ``from,to`` of flat names."""
-        return self._read_table()
-
-    def folder(self, kind: Kind) -> str | None:
-        """Return the folder of the pictures; key points are in a table."""
-        if kind != "picture":
-            return None
-        return next((f"{self.split}{end}" for end in ("_highres", "") if (self.root / f"{self.split}{end}").is_dir()),
-                    self.split)  # fmt: skip
-
-    def path(self, key: str, kind: Kind) -> Path:
+    def path(self, key: str, kind: str) -> Path:
         """Return the picture, or the table of key points."""
-        if kind == "keypoints":
-            return self.table_path
-        return existing(self.root / str(self.folder(kind)) / flat_name(key))
+        return self.table_path if kind == "keypoints" else super().path(key, kind)
 
     @property
     def table_path(self) -> Path:
@@ -59,7 +48,7 @@ class PATNLayout(Layout):
         names = [self.root / name.format(split=self.split) for name in self.POINTS]
         return next((path for path in names if is_file(path)), names[0])
 
-    def has(self, kind: Kind) -> bool:
+    def has(self, kind: str) -> bool:
         """Whether there are pictures, or a table of key points."""
         return self.table_path.is_file() if kind == "keypoints" else super().has(kind)
 
@@ -75,13 +64,13 @@ class PATNLayout(Layout):
             raise PgpisError(f"{self.table_path} has no key points of {flat_name(key)}")
         return points_of(self.table_path, self._rows[key])
 
-
-def existing(path: Path) -> Path:
-    """Return the file, or the one of the same name with another suffix of pictures, where that is there."""
-    if is_file(path):
-        return path
-    others = (path.with_suffix(suffix) for suffix in (".jpg", ".png", ".jpeg"))
-    return next((other for other in others if is_file(other)), path)
+    def write_points(self, points: Mapping[str, Keypoints]) -> None:
+        """Write the table of key points."""
+        lines = [":".join(HEADER)]
+        for key, keypoints in points.items():
+            rounded = keypoints.to(FRAME).points.round().astype(int)
+            lines.append(f"{flat_name(key)}: {rounded[:, 1].tolist()}: {rounded[:, 0].tolist()}")
+        write_text(self.table_path, "\n".join(lines) + "\n")
 
 
 def read_points(path: Path) -> dict[str, dict[str, int]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from pgpis.data.layouts.base import KeyPair, Kind, Layout, Split, flat_name, is_plain_name, key_of
-from pgpis.data.layouts.patn import existing
-from pgpis.errors import PgpisError
+from pgpis.data.layouts.base import Layout
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -17,49 +16,32 @@ UNIT = Frame(1, 1, name="unit")
 POSES = "normalized_pose_txt"
 
 
-def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*"))
-
-
 class PCDMLayout(Layout):
     """Flat ``*.png`` in any folder, ``normalized_pose_txt/*.txt``, ``{split}_data.json``."""
 
     name = "pcdm"
     description = "PCDMs (flat folders of png, normalized_pose_txt/, {split}_data.json)"
     list_names = ("{split}_data.json",)
-    FIRST: ClassVar[tuple[str, ...]] = ("{split}_png", "{split}_all_png", "all_data_png", "{split}")
+    folders: ClassVar = {
+        "picture": ("{split}_png", "{split}_all_png", "all_data_png", "{split}"),
+        "keypoints": (POSES,),
+    }
+    points_frame = UNIT
 
-    def __init__(self, root: Path, split: Split) -> None:
-        super().__init__(root, split)
-        self._folder: str | None = None
+    @cached_property
+    def _pictures(self) -> str:
+        """The folder that holds pictures: one of the usual names, or any with pictures."""
+        usual = [name.format(split=self.split) for name in self.folders["picture"]]
+        others = sorted(path.name for path in self.root.glob("*") if path.is_dir() and path.name != POSES)
+        return next((name for name in [*usual, *others] if _has_pictures(self.root / name)), usual[0])
 
-    def read_pairs(self) -> list[KeyPair]:
-        """Read the list of ``{"source_image", "target_image"}``."""
-        entries = enumerate(self._read_entries())
-        return [(self._key(number, source), self._key(number, target)) for number, (source, target) in entries]
+    def folder(self, kind: str) -> str | None:
+        """Return the folder of a kind of file."""
+        return self._pictures if kind == "picture" else super().folder(kind)
 
-    def _key(self, number: int, value: str) -> str:
-        if not is_plain_name(value):
-            raise PgpisError(f"{self.list_path}: pair {number}: '{value}' is not the name of a file in a flat folder")
-        return key_of(value)
-
-    def folder(self, kind: Kind) -> str | None:
-        """Return the folder of the poses, or the one that holds pictures: one of the usual names, or any with PNGs."""
-        if kind == "keypoints":
-            return POSES
-        if kind != "picture":
-            return None
-        if self._folder is None:
-            usual = [name.format(split=self.split) for name in self.FIRST]
-            others = sorted(path.name for path in self.root.glob("*") if path.is_dir() and path.name != POSES)
-            folders = [self.root / name for name in [*usual, *others]]
-            self._folder = next((folder.name for folder in folders if _has_pictures(folder)), usual[0])
-        return self._folder
-
-    def path(self, key: str, kind: Kind) -> Path:
-        """Return the file of a flat name."""
-        path = self.root / str(self.folder(kind)) / flat_name(key)
-        return path.with_suffix(".txt") if kind == "keypoints" else existing(path.with_suffix(".png"))
+    def path(self, key: str, kind: str) -> Path:
+        """Return the file of a flat name; pictures are PNGs."""
+        return super().path(str(Path(key).with_suffix(".png")) if kind == "picture" else key, kind)
 
     def points(self, key: str) -> Keypoints | None:
         """Return a picture's key points, which are shares of its size.
@@ -68,3 +50,7 @@ class PCDMLayout(Layout):
             PgpisError: The file is missing or malformed, or holds pixels.
         """
         return read_keypoints(self.path(key, "keypoints"), UNIT)
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*"))

@@ -12,8 +12,7 @@ from pgpis.convert import architecture
 from pgpis.convert.architecture import Config
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
 from pgpis.convert.report import ConversionReport
-from pgpis.denoiser.building import build_unet
-from pgpis.denoiser.unet import PoseUNet
+from pgpis.denoiser import ConditionedUNet, build_unet
 from pgpis.errors import PgpisError, nearest
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
@@ -100,8 +99,8 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     return pipeline
 
 
-def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | None, *, fusion: bool) -> PoseUNet:
-    config = _base_config(PoseUNet, "unet", base, given) or architecture.unet_config(shapes_of(weights), given)
+def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
+    config = _base_config(ConditionedUNet, "unet", base, given) or architecture.unet_config(shapes_of(weights), given)
     with torch.device("meta"):
         unet = build_unet(config, fusion=fusion)
     fill_module("unet", unet, weights)

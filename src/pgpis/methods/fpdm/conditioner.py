@@ -9,35 +9,12 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from pgpis.batch import ImageSpec, ImageSpecs, PairBatch
-from pgpis.denoiser.attention import KeyValueCache
-from pgpis.denoiser.unet import PoseUNet
+from pgpis.denoiser import ConditionedUNet, Ports
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.prior import FusionEmbedder
 from pgpis.models.encoders import PositionInterpolation, VisionEncoder, encode_tokens, token_width
 from pgpis.models.pose import PoseEncoder
 from pgpis.models.projection import FusionProjection, TokenProjection
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the denoiser receives beside noisy latents and time steps."""
-
-    tokens: torch.Tensor
-    """Source tokens for cross-attention, ``(B, N, cross_attention_dim)``."""
-    pose_features: torch.Tensor
-    """Added to ``conv_in``'s result, ``(B, block_out_channels[0], h, w)``."""
-    time_embedding: torch.Tensor | None
-    """Added to the time embedding, ``(B, time_embed_dim)``; None for models without a prior (B1-B3)."""
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """What the frozen encoders say about a batch of pairs."""
-
-    source_tokens: torch.Tensor
-    """``(B, N, source_dim)``, class token first."""
-    fusion_embedding: torch.Tensor | None
-    """``(B, fusion_dim)``; None without a prior."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +80,7 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
     @classmethod
     def for_components(
         cls,
-        unet: PoseUNet,
+        unet: ConditionedUNet,
         source_encoder: VisionEncoder,
         fusion_embedder: FusionEmbedder | None = None,
         *,
@@ -132,25 +109,32 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         )
         return conditioner
 
-    def forward(self, encoded: EncodedPair, pose_image: torch.Tensor, keep: KeepMasks | None = None) -> Ports:
+    def forward(
+        self,
+        source_tokens: torch.Tensor,
+        fusion_embedding: torch.Tensor | None,
+        pose_image: torch.Tensor,
+        keep: KeepMasks | None = None,
+    ) -> Ports:
         """Fill the ports.
 
         Args:
-            encoded: Result of :func:`encode_pair`.
+            source_tokens: The source encoder's, class token first, ``(B, N, source_dim)``.
+            fusion_embedding: The prior's, ``(B, fusion_dim)``; None for models without one.
             pose_image: Drawn target pose, RGB in [-1, 1], ``(B, 3, H, W)``.
             keep: Samples that keep each condition; None keeps all.
 
         Raises:
             PgpisError: The model has a fusion port but no fusion embedding was given, or the reverse.
         """
-        if (encoded.fusion_embedding is None) != (self.fusion_projection is None):
+        if (fusion_embedding is None) != (self.fusion_projection is None):
             raise PgpisError("the fusion embedding and the fusion projection must be both present or both absent")
         dtype = next(self.parameters()).dtype
-        tokens = self.source_projection(encoded.source_tokens.to(dtype))
+        tokens = self.source_projection(source_tokens.to(dtype))
         pose_features = self.pose_encoder(pose_image.to(dtype))
         time_embedding = None
-        if self.fusion_projection is not None and encoded.fusion_embedding is not None:
-            fusion = encoded.fusion_embedding.to(dtype)
+        if self.fusion_projection is not None and fusion_embedding is not None:
+            fusion = fusion_embedding.to(dtype)
             time_embedding = self.fusion_projection(fusion if keep is None else _keep(fusion, keep.fusion_embedding))
         if keep is not None:
             tokens, pose_features = _keep(tokens, keep.tokens), _keep(pose_features, keep.pose_features)
@@ -164,13 +148,43 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         empty: torch.Tensor = self.fusion_projection(parameter.new_zeros(1, self.config.fusion_dim))
         return empty
 
+    def input_specs(
+        self, height: int, width: int, fusion_embedder: FusionEmbedder | None = None, *, source_detour: bool = True
+    ) -> ImageSpecs:
+        """Return the pictures that FPDM reads of a pair.
+
+        Args:
+            height: Rows of the result, in pixels.
+            width: Columns of the result, in pixels.
+            fusion_embedder: The prior, or None.
+            source_detour: In training, squash every second source to half its size first.
+
+        Source: Official loader: all pictures squashed, the prior's source made from the 8-bit source of the encoder.
+        Deviation: The official detour exists at 512 pixels only; here it is an option.
+        """
+        size = self.config.source_size
+        detour = (size // 2, size // 2) if source_detour else None
+        specs = {
+            "source_image": ImageSpec("source", size, size, train_detour=detour),
+            "target_image": ImageSpec("target", height, width),
+            "pose_image": ImageSpec("pose", height, width),
+        }
+        if fusion_embedder is not None:
+            side = fusion_embedder.input_size
+            specs["prior_source"] = ImageSpec("source", side, side, base="source_image")
+            if fusion_embedder.fusion_head is not None:
+                specs["prior_pose"] = ImageSpec("pose", side, side)
+        return specs
+
 
 def _keep(condition: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return condition * mask.to(condition).reshape(-1, *[1] * (condition.ndim - 1))
 
 
-def encode_pair(source_encoder: VisionEncoder, fusion_embedder: FusionEmbedder | None, batch: PairBatch) -> EncodedPair:
-    """Run the frozen encoders once on a batch.
+def encode_pair(
+    source_encoder: VisionEncoder, fusion_embedder: FusionEmbedder | None, batch: PairBatch
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run the frozen encoders once on a batch; return source tokens and fusion embedding.
 
     Args:
         source_encoder: CLIP or DINOv2.
@@ -186,70 +200,4 @@ def encode_pair(source_encoder: VisionEncoder, fusion_embedder: FusionEmbedder |
     if fusion_embedder is not None:
         pose = None if fusion_embedder.fusion_head is None else batch["prior_pose"]
         fusion = fusion_embedder(batch["prior_source"], pose)
-    return EncodedPair(tokens, fusion)
-
-
-def denoise(
-    unet: PoseUNet,
-    latents: torch.Tensor,
-    timesteps: torch.Tensor,
-    ports: Ports,
-    cache: KeyValueCache | None = None,
-) -> torch.Tensor:
-    """Run the denoiser once.
-
-    Args:
-        unet: The denoiser.
-        latents: Noisy latents, scaled, ``(R, C, h, w)``.
-        timesteps: int64 ``(R,)`` or a scalar.
-        ports: Conditions for R rows. With a cache, ``tokens`` are those of the cached pictures.
-        cache: Keys and values computed from the tokens.
-
-    Returns:
-        The prediction, ``(R, C, h, w)``.
-    """
-    prediction: torch.Tensor = unet(
-        torch.cat([latents.to(ports.pose_features.dtype), ports.pose_features], dim=1),
-        timesteps,
-        encoder_hidden_states=ports.tokens,
-        class_labels=ports.time_embedding,
-        cross_attention_kwargs=None if cache is None else {"cache": cache},
-        return_dict=False,
-    )[0]
-    return prediction
-
-
-def image_specs(
-    height: int,
-    width: int,
-    source_size: int = 512,
-    fusion_embedder: FusionEmbedder | None = None,
-    *,
-    source_detour: bool = True,
-) -> ImageSpecs:
-    """Return the pictures that FPDM needs.
-
-    Args:
-        height: Rows of the result, in pixels.
-        width: Columns of the result, in pixels.
-        source_size: Side of the source encoder's input, in pixels.
-        fusion_embedder: The prior, or None.
-        source_detour: In training, squash every second source to half its size first.
-
-    Source: Official loader: all pictures squashed, the prior's source made from the 8-bit source of the encoder.
-    Deviation: The official detour exists at 512 pixels only; here it is an option.
-    """
-    half = source_size // 2
-    specs = {
-        "source_image": ImageSpec(
-            "source", source_size, source_size, train_detour=(half, half) if source_detour else None
-        ),
-        "target_image": ImageSpec("target", height, width),
-        "pose_image": ImageSpec("pose", height, width),
-    }
-    if fusion_embedder is not None:
-        size = fusion_embedder.input_size
-        specs["prior_source"] = ImageSpec("source", size, size, base="source_image")
-        if fusion_embedder.fusion_head is not None:
-            specs["prior_pose"] = ImageSpec("pose", size, size)
-    return specs
+    return tokens, fusion

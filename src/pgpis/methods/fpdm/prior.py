@@ -139,10 +139,9 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
     @property
     def input_size(self) -> int:
         """Side of the square pictures that the encoder takes, in pixels."""
-        given: int | None = self.config.image_size
-        return int(self.encoder.config.image_size) if given is None else given
+        return int(self.config.image_size or self.encoder.config.image_size)
 
-    def image_specs(self) -> ImageSpecs:
+    def input_specs(self) -> ImageSpecs:
         """Return the pictures that training this prior needs.
 
         Source: Official stage 1 runs CLIP's processor (short edge, centre crop) on source and target, and squashes the

@@ -80,7 +80,7 @@ class FusionPriorTask(PersonImageTask):
     @property
     def image_specs(self) -> InputSpecs:
         """Source, pose and target as the encoder takes them."""
-        return self.fusion_embedder.image_specs()
+        return self.fusion_embedder.input_specs()
 
     def on_fit_start(self) -> None:
         """Refuse to train what has nothing to train."""

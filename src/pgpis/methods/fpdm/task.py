@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import build_unet, denoise
 from pgpis.denoiser.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import check_range
-from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, denoise, encode_pair, image_specs
+from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pair
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
 from pgpis.models.encoders import PositionInterpolation, encode_tokens
@@ -166,12 +166,8 @@ class FPDMTask(DiffusionTask):
     @property
     def image_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
-        specs = image_specs(
-            self.height,
-            self.width,
-            self.conditioner.config.source_size,
-            self.fusion_embedder,
-            source_detour=self.source_detour,
+        specs = self.conditioner.input_specs(
+            self.height, self.width, self.fusion_embedder, source_detour=self.source_detour
         )
         return {**specs, **self.truth_specs}
 
@@ -209,7 +205,7 @@ class FPDMTask(DiffusionTask):
         with torch.no_grad():
             moments = batch["target_moments"] if "target_moments" in batch else self.moments(batch["target_image"])
             latents = self.draw_latents(moments, generator)
-            encoded = encode_pair(self.source_encoder, self.fusion_embedder, batch)
+            tokens, fusion = encode_pair(self.source_encoder, self.fusion_embedder, batch)
         noise = offset_noise(latents, self.noise_offset, generator)
         steps = self.scheduler.config.num_train_timesteps
         timesteps = sample_timesteps(len(latents), steps, generator, device)
@@ -218,8 +214,8 @@ class FPDMTask(DiffusionTask):
             self.scheduler.config.prediction_type, latents, noise, self.scheduler.alphas_cumprod, timesteps
         )
         keep = self._keep_masks(len(latents), generator) if train else None
-        ports = self.conditioner(encoded, batch["pose_image"], keep)
-        prediction = denoise(self.unet, noisy, timesteps, ports)
+        ports = self.conditioner(tokens, fusion, batch["pose_image"], keep)
+        prediction = denoise(self.unet, noisy, timesteps, self.unet.prepare(ports, cache=False))
         return {"loss": F.mse_loss(prediction.float(), target.float())}
 
     def _keep_masks(self, count: int, generator: torch.Generator) -> KeepMasks:

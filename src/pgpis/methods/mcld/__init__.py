@@ -7,14 +7,13 @@ from pgpis.lazy import lazy_names
 if TYPE_CHECKING:
     from pgpis.methods.mcld.conditioner import MCLDConditioner
     from pgpis.methods.mcld.convert import convert_mcld
-    from pgpis.methods.mcld.pipeline import MCLDPipeline, MCLDPipelineOutput
+    from pgpis.methods.mcld.pipeline import MCLDPipeline
     from pgpis.methods.mcld.reference import ReferenceNet
     from pgpis.methods.mcld.task import MCLDTask
 
 __all__ = [
     "MCLDConditioner",
     "MCLDPipeline",
-    "MCLDPipelineOutput",
     "MCLDTask",
     "ReferenceNet",
     "convert_mcld",

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
-from pgpis.denoiser.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
+from pgpis.denoiser.conditions import Ports, Stage
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.resampler import FaceResampler
 from pgpis.models.pose import PoseEncoder
+from pgpis.pictures.iuv import PART_CHANNEL
 
-__all__ = ["EncodedFoci", "FocalPorts", "MCLDConditioner", "ModelMixin", "denoise_focal"]
+__all__ = ["MCLDConditioner", "ModelMixin"]  # the base class, for diffusers' loader
 
 AGGREGATIONS = ("stage", "all", "ip")
 FILTERS = ("nearest", "bicubic")
 
 
-@dataclass(frozen=True)
-class EncodedFoci:
-    """What the frozen encoders say about a batch.
-
-    ``source`` and ``texture``: CLIP image embeddings ``(B, D)``; ``face``: raw face embeddings ``(B, 512)``, zeros
-    where there is no face. Models without texture or face take None.
-    """
-
-    source: torch.Tensor
-    texture: torch.Tensor | None
-    face: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class FocalPorts:
-    """What the denoiser receives beside noisy latents, time steps and the ReferenceNet's hidden states."""
-
-    tokens: FocalTokens
-    pose_features: torch.Tensor
-    """Added to ``conv_in``'s result, ``(B, block_out_channels[0], h, w)``."""
-    reference_token: torch.Tensor
-    """The ReferenceNet's only cross-attention token, ``(B, 1, D)``."""
-    correspondence: Correspondence | None = None
-    """Where each picture shows what of its texture; None: nothing is said of it."""
+FACE_WEIGHT = 0.5
+"""Weight of the attention to the face."""
 
 
 class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
@@ -116,42 +93,48 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             )
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
 
-    def forward(self, encoded: EncodedFoci, iuv: torch.Tensor) -> FocalPorts:
-        """Fill the ports.
+    def forward(
+        self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor | None, iuv: torch.Tensor
+    ) -> Ports:
+        """Fill the ports, but for the ReferenceNet's.
 
         Args:
-            encoded: What the frozen encoders say.
+            source: CLIP's embeddings of the sources, ``(B, token_dim)``.
+            texture: Those of their texture maps; None for models without texture.
+            face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
             iuv: DensePose's map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
         """
         dtype = next(self.parameters()).dtype
-        source = encoded.source[:, None].to(dtype)
-        found = None
+        bias = None
         if self.config.use_texture and self.config.correspondence:
             factor = 2 ** (len(self.config.pose_hidden_channels) - 1)
             size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
-            found = Correspondence(iuv, size, self.config.correspondence)
+            bias = Correspondence(iuv, size, self.config.correspondence).bias
         if self.config.part_scale != 1:
-            part = (iuv[:, 2:] / 2 + 0.5) * self.config.part_scale
-            iuv = torch.cat([iuv[:, :2], part * 2 - 1], dim=1)
-        return FocalPorts(self._aggregate(source, encoded), self.pose_encoder(iuv.to(dtype)), source, found)
+            iuv = iuv.clone()
+            iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
+        source_token = source[:, None].to(dtype)  # (B, 1, D)
+        texture_token = None if texture is None else texture[:, None].to(dtype)
+        tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face))
+        return Ports(tokens, self.pose_encoder(iuv.to(dtype)), None, extra, FACE_WEIGHT, reference_bias=bias)
 
-    def _aggregate(self, source: torch.Tensor, encoded: EncodedFoci) -> FocalTokens:
-        """Say which stage reads what."""
-        face = self._face_tokens(source, encoded)
-        if encoded.texture is None:
-            return FocalTokens(source, source, source, face)
-        texture = encoded.texture[:, None].to(source)
-        both = torch.cat([source, texture], dim=1)
+    def _aggregate(
+        self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor
+    ) -> tuple[dict[Stage, torch.Tensor], torch.Tensor]:
+        """Say which stage reads what, and what the second attention of all reads."""
+        if texture is None:
+            return {"down": source, "mid": source, "up": source}, face
+        both = torch.cat([source, texture], dim=1)  # (B, 2, D)
         if self.config.aggregation == "all":
-            return FocalTokens(both, both, both, face)
+            return {"down": both, "mid": both, "up": both}, face
         if self.config.aggregation == "ip":
-            return FocalTokens(source, source, source, torch.cat([texture, face], dim=1))
-        return FocalTokens(source, both, texture, face)
+            return {"down": source, "mid": source, "up": source}, torch.cat([texture, face], dim=1)
+        return {"down": source, "mid": both, "up": texture}, face
 
-    def _face_tokens(self, source: torch.Tensor, encoded: EncodedFoci) -> torch.Tensor:
-        if self.face_resampler is None or encoded.face is None:
+    def _face_tokens(self, source: torch.Tensor, face: torch.Tensor | None) -> torch.Tensor:
+        if self.face_resampler is None or face is None:
             return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
-        tokens: torch.Tensor = self.face_resampler(encoded.face.to(source))
+        tokens: torch.Tensor = self.face_resampler(face.to(source))
         return tokens
 
     def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:
@@ -176,35 +159,3 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         if self.config.use_face:
             specs["face"] = VectorSpec("face", self.config.face_dim)
         return specs
-
-
-def denoise_focal(
-    unet: MultiFocalUNet,
-    latents: torch.Tensor,
-    timesteps: torch.Tensor,
-    pose_features: torch.Tensor,
-    conditions: FocalConditions,
-) -> torch.Tensor:
-    """Run the denoiser once.
-
-    Args:
-        unet: The denoiser.
-        latents: Noisy latents, scaled, ``(R, C, h, w)``.
-        timesteps: int64 ``(R,)`` or a scalar.
-        pose_features: ``(R, block_out_channels[0], h, w)``.
-        conditions: Keys and values for R rows, from :meth:`MultiFocalUNet.prepare`.
-
-    Returns:
-        The prediction, ``(R, C, h, w)``.
-    """
-    # the stock block asks for tokens to tell cross- from self-attention; the processors read the conditions
-    first_tokens = next(iter(conditions.tokens.values()))[0]
-    unread = latents.new_empty(len(latents), first_tokens.shape[2], unet.config.cross_attention_dim)
-    prediction: torch.Tensor = unet(
-        torch.cat([latents.to(pose_features.dtype), pose_features], dim=1),
-        timesteps,
-        encoder_hidden_states=unread.to(pose_features.dtype),
-        cross_attention_kwargs={"conditions": conditions},
-        return_dict=False,
-    )[0]
-    return prediction

@@ -16,7 +16,7 @@ from pgpis.convert.filling import as_float32, fill_module, shapes_of
 from pgpis.convert.report import FILE_NAME, ConversionReport
 from pgpis.convert.rules import KeyReport
 from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
-from pgpis.denoiser.multifocal import MultiFocalUNet
+from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import replacing_folder
 from pgpis.methods.mcld.conditioner import MCLDConditioner
@@ -78,7 +78,7 @@ def convert_mcld(
     weights = _read(denoising, report, "unet")
     unet_config = architecture.unet_config(shapes_of(weights), config)
     with torch.device("meta"):
-        unet, reference_net = MultiFocalUNet(**unet_config), ReferenceNet(**unet_config)
+        unet, reference_net = ConditionedUNet(**unet_config, extra_tokens=True), ReferenceNet(**unet_config)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
     official = _read(reference, report, "reference_net")
     fill_module(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pgpis.pictures.uv_texture import CHART_SIZE, PARTS, PLACE_BIN, chart_places
+from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
+from pgpis.pictures.uv_texture import CHART_SIZE, PLACE_BIN, chart_places
 
 
 class Correspondence:
@@ -23,9 +24,9 @@ class Correspondence:
         self.size = size
         self.strength = strength
         values = ((iuv / 2 + 0.5) * 255).round().long().clamp(0, 255)
-        part = values[:, 2].clamp(max=PARTS)
-        row = (255 - values[:, 0]) * (CHART_SIZE - 1) // 255 // PLACE_BIN
-        column = values[:, 1] * (CHART_SIZE - 1) // 255 // PLACE_BIN
+        part = values[:, PART_CHANNEL].clamp(max=PARTS)
+        row = (255 - values[:, V_CHANNEL]) * (CHART_SIZE - 1) // 255 // PLACE_BIN
+        column = values[:, U_CHANNEL] * (CHART_SIZE - 1) // 255 // PLACE_BIN
         table = torch.from_numpy(chart_places()).to(iuv.device)
         self.shown = part > 0
         self.places = table[(part - 1).clamp(min=0), row, column]

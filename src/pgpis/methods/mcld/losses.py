@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from pgpis.pictures.iuv import PART_CHANNEL
+
 FACE_PARTS = (23, 24)
 """DensePose's parts of the head, which MCLD's loss counts twice."""
 
@@ -38,7 +40,7 @@ def face_region(iuv: torch.Tensor, height: int, width: int) -> torch.Tensor:
     Returns:
         float32 ``(B, 1, height, width)``, 1 where the nearest pixel belongs to the head, else 0.
     """
-    labels = ((iuv[:, 2:] + 1) * 127.5).round()
+    labels = ((iuv[:, [PART_CHANNEL]] + 1) * 127.5).round()
     face = (labels == FACE_PARTS[0]) | (labels == FACE_PARTS[1])
     return F.interpolate(face.float(), (height, width), mode="nearest")
 

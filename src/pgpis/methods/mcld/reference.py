@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import nn
 
 from pgpis.errors import PgpisError
@@ -29,79 +29,20 @@ ReferenceBank = dict[str, torch.Tensor]
 """By the name of a transformer block: its input after ``norm1``, ``(B, L, C)``."""
 
 
-class BankingProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
-    """Stock self-attention that first writes its input into the bank.
-
-    Args:
-        block: Name of the transformer block.
-    """
-
-    def __init__(self, block: str) -> None:
-        super().__init__()
-        self.block = block
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        *,
-        temb: torch.Tensor | None = None,
-        bank: ReferenceBank | None = None,
-    ) -> torch.Tensor:
-        """Attend as usual; ``hidden_states`` ``(B, L, C)`` is what the block's ``norm1`` returned."""
-        if bank is not None:
-            bank[self.block] = hidden_states
-        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        return attended
-
-
-class CrossProcessor(AttnProcessor2_0):  # type: ignore[misc, unused-ignore]
-    """Stock cross-attention that lets the bank pass by."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        *,
-        temb: torch.Tensor | None = None,
-        bank: ReferenceBank | None = None,
-    ) -> torch.Tensor:
-        """Attend as usual."""
-        attended: torch.Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        return attended
-
-
 class LastBlock(nn.Module):
     """What is left of the last transformer block: its first normalisation. Nothing reads what would come after.
 
     Args:
-        block: Name of the transformer block.
         norm1: Its normalisation.
     """
 
-    def __init__(self, block: str, norm1: nn.Module) -> None:
+    def __init__(self, norm1: nn.Module) -> None:
         super().__init__()
-        self.block = block
         self.norm1 = norm1
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        encoder_hidden_states: torch.Tensor | None = None,
-        encoder_attention_mask: torch.Tensor | None = None,
-        timestep: torch.Tensor | None = None,
-        cross_attention_kwargs: dict[str, Any] | None = None,
-        class_labels: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Write the normalised input into the bank and return the input; other arguments are the block's."""
-        bank = (cross_attention_kwargs or {}).get("bank")
-        if bank is not None:
-            bank[self.block] = self.norm1(hidden_states)
+    def forward(self, hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+        """Normalise for the bank, which reads what ``norm1`` returns, and return the input."""
+        self.norm1(hidden_states)
         return hidden_states
 
 
@@ -134,21 +75,16 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
             stages[number].upsamplers = None
             self.up_blocks = stages
         attentions = stages[number].attentions
-        self.set_attn_processor(
-            {
-                name: BankingProcessor(name.removesuffix(".attn1.processor"))
-                if name.endswith(".attn1.processor")
-                else CrossProcessor()
-                for name in self.attn_processors
-            }
-        )
         last = attentions[-1]
         blocks = last.transformer_blocks
-        name = f"up_blocks.{number}.attentions.{len(attentions) - 1}.transformer_blocks.{len(blocks) - 1}"
-        blocks[-1] = LastBlock(name, blocks[-1].norm1)
+        blocks[-1] = LastBlock(blocks[-1].norm1)
         last.proj_out = nn.Identity()
         self.conv_norm_out = None
         self.conv_out = nn.Identity()
+
+    def set_default_attn_processor(self) -> None:
+        """Put the processors back that the class was built with."""
+        self.set_attn_processor(AttnProcessor2_0())
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -167,15 +103,15 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
 
     def tail(self) -> tuple[str, ...]:
         """Return the beginnings of the stock weights in the last transformer that are not built."""
-        last = next(module for module in self.modules() if isinstance(module, LastBlock))
+        block = next(name for name, module in self.named_modules() if isinstance(module, LastBlock))
         layers = ("attn1", "attn2", "norm2", "norm3", "ff")
         after = len(self.up_blocks)
         cut = [f"up_blocks.{number}." for number in range(after, len(self.config.up_block_types))]
         return (
             *([f"up_blocks.{after - 1}.upsamplers."] if cut else []),
             *cut,
-            f"{last.block.split('.transformer_blocks.')[0]}.proj_out.",
-            *(f"{last.block}.{name}." for name in layers),
+            f"{block.split('.transformer_blocks.')[0]}.proj_out.",
+            *(f"{block}.{name}." for name in layers),
         )
 
     def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
@@ -189,12 +125,25 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
             What each transformer block's ``norm1`` returned.
         """
         bank: ReferenceBank = {}
+        hooks = [
+            module.register_forward_hook(functools.partial(_lend, bank, name.removesuffix(".norm1")))
+            for name, module in self.named_modules()
+            if name.endswith(".norm1") and ".transformer_blocks." in name
+        ]
         latents, tokens = latents.to(self.dtype), tokens.to(self.dtype)
         kind = latents.device.type
         dtype = torch.get_autocast_dtype(kind)
-        with torch.autocast(kind, dtype, enabled=torch.is_autocast_enabled(kind) and dtype != torch.float16):
-            self(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank}, return_dict=False)
+        try:
+            with torch.autocast(kind, dtype, enabled=torch.is_autocast_enabled(kind) and dtype != torch.float16):
+                self(latents, 0, encoder_hidden_states=tokens, return_dict=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
         return bank
+
+
+def _lend(bank: ReferenceBank, block: str, _module: nn.Module, _inputs: Any, hidden_states: torch.Tensor) -> None:
+    bank[block] = hidden_states
 
 
 def build_reference_net(spec: ModelSpec) -> ReferenceNet:

@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.denoiser.building import build_focal_unet
+from pgpis.denoiser import build_unet, denoise
 from pgpis.denoiser.diffusion import add_noise, denoising_target, keep_mask, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError, check_range
-from pgpis.methods.mcld.conditioner import EncodedFoci, MCLDConditioner, denoise_focal
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
@@ -97,7 +97,7 @@ class MCLDTask(DiffusionTask):
     Source: MCLD, official training: min-SNR, zero terminal SNR, velocity, noise offset, face region counted twice, last
         block of the ReferenceNet frozen.
     Deviation: Conditions are dropped per sample; ``drop_whole_batch`` restores the official way. The weights of the
-        attention to the face start as copies of the layer's own, see ``MultiFocalUNet.start_face_attention``.
+        attention to the face start as copies of the layer's own, see ``ConditionedUNet``.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class MCLDTask(DiffusionTask):
             check_range(name, getattr(self, name), 0, 1 if name.startswith("drop") else math.inf)
         self.noise_schedule = build_scheduler({**NOISE, **(scheduler or {})})
         if pipeline is None:
-            self.unet = build_focal_unet(unet or base)
+            self.unet = build_unet(unet or base, fusion=False, extra_tokens=True)
             self.reference_net = build_reference_net(reference_net or unet or base) if use_texture else None
             self.vae = build_vae(vae or base)
             self.image_encoder = build_vision_encoder(image_encoder)
@@ -281,18 +281,15 @@ class MCLDTask(DiffusionTask):
         target = denoising_target(schedule.config.prediction_type, latents, noise, alphas, timesteps)
         keep_all = self._keep(len(latents), self.drop_all if train else 0.0, generator)
         keep_image = self._keep(len(latents), self.drop_image if train else 0.0, generator)
-        encoded = self._encode(batch, keep_all, keep_all & keep_image)
+        source, texture_embedding, face_embedding = self._encode(batch, keep_all, keep_all & keep_image)
         if train and self.clip_noise:
-            drawn = torch.randn(encoded.source.shape, generator=generator, device=self.device, dtype=torch.float32)
-            encoded = replace(encoded, source=encoded.source + self.clip_noise * self.clip_std * drawn)
-        ports = self.conditioner(encoded, batch["pose_image"])
-        bank = None
+            drawn = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
+            source = source + self.clip_noise * self.clip_std * drawn
+        ports = self.conditioner(source, texture_embedding, face_embedding, batch["pose_image"])
         if self.reference_net is not None and texture is not None:
-            bank = self.reference_net.bank(texture, ports.reference_token)
-        conditions = self.unet.prepare(
-            ports.tokens, bank, correspondence=ports.correspondence, keep_reference=keep_all if train else None
-        )
-        prediction = denoise_focal(self.unet, noisy, timesteps, ports.pose_features, conditions)
+            bank = self.reference_net.bank(texture, source[:, None])
+            ports = replace(ports, reference=bank, keep_reference=keep_all if train else None)
+        prediction = denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
         face = face_region(batch["pose_image"], *latents.shape[-2:]) if self.face_loss else None
         return {"loss": focal_loss(prediction, target, min_snr_weights(alphas, timesteps, self.snr_gamma), face)}
 
@@ -321,9 +318,12 @@ class MCLDTask(DiffusionTask):
         return encode_pictures(self.image_encoder, images)
 
     @torch.no_grad()
-    def _encode(self, batch: PairBatch, keep_texture: torch.Tensor, keep_source: torch.Tensor) -> EncodedFoci:
+    def _encode(
+        self, batch: PairBatch, keep_texture: torch.Tensor, keep_source: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Return the embeddings of source, texture and face."""
         textured, faced = self.conditioner.config.use_texture, self.conditioner.config.use_face
-        return EncodedFoci(
+        return (
             self._embedding(batch, "source", keep_source),
             self._embedding(batch, "texture", keep_texture) if textured else None,
             batch["face"] if faced else None,

@@ -1,6 +1,6 @@
 """DensePose R-CNN on torchvision: a picture to the map of body parts and their surface coordinates."""
 
-from pgpis.preprocess.densepose.checkpoint import load_densepose, read_checkpoint
+from pgpis.preprocess.densepose.checkpoint import load_densepose, read_arrays
 from pgpis.preprocess.densepose.config import DensePoseConfig
 from pgpis.preprocess.densepose.model import DensePoseRCNN, Detection
 from pgpis.preprocess.densepose.surface import Overflow, iuv_image, surface_of
@@ -12,6 +12,6 @@ __all__ = [
     "Overflow",
     "iuv_image",
     "load_densepose",
-    "read_checkpoint",
+    "read_arrays",
     "surface_of",
 ]

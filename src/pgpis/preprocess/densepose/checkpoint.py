@@ -23,7 +23,7 @@ LARGEST = 2**31
 EXPECTED = "expected DensePose's weights as published, model_final_*.pkl"
 
 
-def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of ``{"model": {name: array}, ...}``, pickled by any NumPy with protocol 2 to 5.
 
     Nothing that the file names is imported or called but stand-ins for NumPy's arrays.
@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, ArrayRecord) or value.values is None:
-            raise PgpisError(f"{path}: '{str(name)[:80]}' is no array of numbers; {EXPECTED}")
+            raise PgpisError(f"{path}: '{str(name)[:80]}' is not an array of numbers; {EXPECTED}")
         arrays[name] = value.values
     return arrays
 
@@ -64,7 +64,7 @@ def load_densepose(path: Path, config: DensePoseConfig | None = None) -> DensePo
     """
     arrays = {
         name: values
-        for name, values in read_checkpoint(path).items()
+        for name, values in read_arrays(path).items()
         if not name.startswith(UNUSED) and name.rpartition(".")[2] != UNUSED_LEAF
     }
     try:

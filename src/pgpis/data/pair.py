@@ -1,0 +1,80 @@
+"""One pair of source picture and target pose: its files, and their content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pgpis.pictures.keypoints import Keypoints
+
+Files = Mapping[str, "Path | None"]
+"""Files that were made of a picture, by kind; None: nowhere."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What of another person replaces what of the source."""
+
+    identity: Files | None = None
+    """Whose face embedding and head, of the texture, are taken."""
+    clothes: tuple[tuple[tuple[int, ...], Path], ...] = ()
+    """Parts of the texture map, and the map that they are taken from."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one pair."""
+
+    pair_id: str
+    """``SOURCE_2_POSE``: names the result."""
+    source: Path
+    """Picture of the person."""
+    pose: Path | None
+    """File that the target pose is read from: key points or a drawn skeleton; None: there is none."""
+    target: Path | None = None
+    """Picture of the person in the target pose, where there is one."""
+    conditions: Files = field(default_factory=dict)
+    """What was made of the source (``texture``, ``face``) or of the target (``iuv``); see :meth:`file`."""
+    edit: Edit | None = None
+    """What is to be another's."""
+    noise_name: str | None = None
+    """What the noise of its results depends on beside the seed; None: ``pair_id``."""
+
+    @property
+    def pose_file(self) -> Path | None:
+        """The file that names the target pose."""
+        return self.pose or self.conditions.get("iuv")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the pair names, whatever a model reads of them."""
+        edit = self.edit or Edit()
+        named = [self.source, self.pose, self.target, *self.conditions.values(), *(edit.identity or {}).values()]
+        return tuple(path for path in [*named, *(path for _, path in edit.clothes)] if path is not None)
+
+    def file(self, origin: str) -> Path | None:
+        """Return the file of ``source``, ``target`` or a kind of condition, as edited."""
+        if origin in ("source", "target"):
+            return self.source if origin == "source" else self.target
+        if origin == "face" and self.edit is not None and self.edit.identity is not None:
+            return self.edit.identity["face"]
+        return self.conditions.get(origin)
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """The content of the files of one pair; None for what was not asked for or does not exist."""
+
+    pair: Pair
+    source: Image.Image | None = None
+    target: Image.Image | None = None
+    keypoints: Keypoints | None = None
+    pose_image: Image.Image | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """By kind what its reader returns: pictures, or float32 ``(N,)`` of a face."""
+    dropped: frozenset[str] = frozenset()
+    """What the model gets zeros for."""

@@ -1,0 +1,136 @@
+"""Files in a user's folders: listed, paired and named."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pgpis.data.picture_store import picture_exists
+from pgpis.errors import PgpisError
+from pgpis.files import is_file
+from pgpis.pictures.kinds import Kind
+from pgpis.pictures.videos import is_video
+
+log = logging.getLogger(__name__)
+
+
+def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
+    """List the files of a folder that end in one of ``suffixes``, by name; a single file stands for itself.
+
+    Raises:
+        PgpisError: The folder is missing or holds no such file.
+    """
+    expected = f"expected {what} ({', '.join(suffixes)})"
+    if picture_exists(folder):
+        if folder.suffix.lower() not in suffixes:
+            hint = "--driving takes the poses from a video" if is_video(folder) else None
+            raise PgpisError(f"{folder}: unknown suffix '{folder.suffix}', {expected}", hint=hint)
+        return [folder]
+    if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
+        raise PgpisError(f"folder not found: {folder}; {expected}")
+    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    folders = [path for path in shown if path.is_dir()]
+    named = [path for path in shown if not path.is_dir()]
+    files = [path for path in named if path.suffix.lower() in suffixes]
+    others = [path for path in named if path.suffix.lower() not in suffixes]
+    if any(is_file(path) for path in files):
+        if left_out := [*folders, *others]:
+            names = _first_names(left_out)
+            log.warning("%s: %d files and folders are left out, %s: %s", folder, len(left_out), expected, names)
+        return files  # links that lead nowhere among them: their pairs fail
+    reasons = [f"{len(files)} links lead nowhere: {_first_names(files)}"] if files else []
+    reasons += [f"it holds {len(folders)} folders, which are not searched: {_first_names(folders)}"] if folders else []
+    reasons += [f"its {len(others)} files have other suffixes, e.g. {_first_names(others)}"] if others else []
+    if not reasons:
+        reasons = ["its files are hidden ones"] if any(folder.iterdir()) else ["it is empty"]
+    hint = "name one of its folders, or list the files in a table for --pairs" if folders else None
+    raise PgpisError(f"nothing to read in {folder}: {'; '.join(reasons)}; {expected}", hint=hint)
+
+
+def _first_names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:5])
+
+
+def stem_of(path: Path) -> str:
+    """Return the name without suffix, and without the ending that OpenPose adds to it."""
+    return path.stem.removesuffix("_keypoints") if path.suffix.lower() == ".json" else path.stem
+
+
+def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Pair files of the same name.
+
+    Raises:
+        PgpisError: Two files of one folder share a name, or no name is in both folders.
+    """
+    by_stem: list[dict[str, Path]] = []
+    for files in (sources, poses):
+        for stem, count in Counter(map(stem_of, files)).items():
+            if count > 1:
+                names = ", ".join(path.name for path in files if stem_of(path) == stem)
+                raise PgpisError(
+                    f"{files[0].parent}: several files are called '{stem}': {names}", hint="rename one, or use --pairs"
+                )
+        by_stem.append({stem_of(path): path for path in files})
+    source_of, pose_of = by_stem
+    common = [stem for stem in source_of if stem in pose_of]
+    if not common:
+        raise PgpisError(
+            f"no source has the name of a pose: sources {', '.join(list(source_of)[:3])} ..., "
+            f"poses {', '.join(list(pose_of)[:3])} ...",
+            hint="use --pairing product, or --pairs with a table",
+        )
+    alone = sorted(source_of.keys() ^ pose_of.keys())
+    if alone:
+        log.warning("%d names are in one folder only and are left out: %s", len(alone), ", ".join(alone[:5]))
+    return [(source_of[stem], pose_of[stem]) for stem in common]
+
+
+def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
+    """Return where what was made of a picture is: ``photos_texture/anna.png`` of ``photos/anna.jpg``.
+
+    Args:
+        path: The picture, or a pose.
+        kind: What was made of it.
+        place: Replaces the folder or, as a file, the result.
+    """
+    if place is not None and place.suffix.lower() == kind.photo_suffix:
+        return place
+    parent = path.parent if path.parent.name not in ("", "..") else path.absolute().parent
+    folder = place or parent.with_name(f"{parent.name}_{kind.option}")
+    return folder / f"{stem_of(path)}{kind.photo_suffix}"
+
+
+def find_file(name: str, folders: Sequence[Path]) -> Path:
+    """Look a name up in folders; where it is in none, return where it was expected first."""
+    candidates = [folder / name if folder.is_dir() else folder.parent / name for folder in folders]
+    return next((path for path in candidates if picture_exists(path)), candidates[0])
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a distinct name for each file: its stem, else with suffix, else with folder.
+
+    Names that differ only in upper and lower case count as the same: some file systems think so.
+    """
+    files = list(dict.fromkeys(paths))
+    spellings = (stem_of, lambda path: path.name, lambda path: f"{path.parent.name}_{path.name}")
+    names: dict[Path, str] = {}
+    for spelling in spellings:
+        open_files = [path for path in files if path not in names]
+        taken = Counter(spelling(path).casefold() for path in open_files)
+        names |= {path: spelling(path) for path in open_files if taken[spelling(path).casefold()] == 1}
+    rest = [path for path in files if path not in names]
+    return names | dict(zip(rest, unique(path.name for path in rest), strict=True))
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Number the names that were there before: ``a, a~2, a~3``."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name.casefold()] += 1
+        count = seen[name.casefold()]
+        result.append(name if count == 1 else f"{name}~{count}")
+    return result

@@ -1,0 +1,83 @@
+"""What the denoiser receives beside noisy latents and time steps: from a conditioner, and made ready for its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+import torch
+
+Stage = Literal["down", "mid", "up"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+KeyValue = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of one attention layer, ``(P, heads, N, head_dim)`` each."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a method's conditioner says of P pictures; what a method does not use stays None."""
+
+    tokens: torch.Tensor | Mapping[Stage, torch.Tensor] | None
+    """For cross-attention: ``(P, N, D)``, or such a tensor for each stage of the denoiser. None: these rows have no
+    tokens and read no reference."""
+    pose_features: torch.Tensor
+    """Added to ``conv_in``'s result, ``(P, block_out_channels[0], h, w)``."""
+    time_embedding: torch.Tensor | None = None
+    """Added to the time embedding, ``(P, time_embed_dim)``."""
+    extra_tokens: torch.Tensor | None = None
+    """For a second cross-attention, whose result is added: ``(P, M, D)``."""
+    extra_weight: float = 1.0
+    """Weight of that second attention."""
+    reference: Mapping[str, torch.Tensor] | None = None
+    """For self-attention: by transformer block, another net's hidden states of the same layer, ``(P, L, C)``."""
+    reference_bias: Callable[[int], torch.Tensor] | None = None
+    """From the number of cells L to what is added to the reference's logits, ``(P, 1, L, L)``."""
+    keep_reference: torch.Tensor | None = None
+    """bool ``(P,)``: pictures that read the reference; None: all."""
+
+    def to(self, dtype: torch.dtype) -> Ports:
+        """Cast tokens, pose features and time embedding."""
+        cast = {
+            field.name: value.to(dtype)
+            for field in fields(self)
+            if field.name != "keep_reference" and isinstance(value := getattr(self, field.name), torch.Tensor)
+        }
+        if isinstance(self.tokens, Mapping):
+            return replace(self, **cast, tokens={stage: tokens.to(dtype) for stage, tokens in self.tokens.items()})
+        return replace(self, **cast)
+
+
+@dataclass(frozen=True)
+class LayerConditions:
+    """What one attention layer reads; nothing in it depends on the time step.
+
+    The denoiser's R rows are ``zero_rows`` rows without conditions, then ``repeats`` times the P pictures:
+    ``p0, p1, .., p0, p1, ..``.
+    """
+
+    tokens: KeyValue | None = None
+    """Of a cross-attention layer."""
+    extra: KeyValue | None = None
+    """Of its second attention."""
+    extra_weight: float = 1.0
+    reference: KeyValue | None = None
+    """Of a self-attention layer, read beside the row's own."""
+    mask: torch.Tensor | None = None
+    """Added to the logits of own and reference keys, ``(repeats * P, 1, 1 or L, 2L)``."""
+    zero_rows: int = 0
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the denoiser receives for R rows; see :meth:`pgpis.denoiser.ConditionedUNet.prepare`."""
+
+    pose_features: torch.Tensor
+    """``(R, block_out_channels[0], h, w)``."""
+    time_embedding: torch.Tensor | None
+    """``(R, time_embed_dim)``."""
+    tokens: torch.Tensor
+    """``(R, N, D)`` for stock attention; where ``layers`` are filled, any tokens, which nobody reads."""
+    layers: Mapping[str, tuple[LayerConditions | None, ...]]
+    """By transformer, for its attention layers in order; None: the layer reads nothing. Empty: all are stock."""

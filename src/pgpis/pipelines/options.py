@@ -1,0 +1,81 @@
+"""What a call of any pipeline takes and returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pgpis.errors import PgpisError
+
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
+
+Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
+OutputType: TypeAlias = Literal["pil", "np", "pt", "latent"]
+Images: TypeAlias = list[Image.Image] | NDArray[np.float32] | torch.Tensor
+"""Pictures for "pil"; ``(R, H, W, 3)`` in [0, 1] for "np"; ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents
+``(R, C, h, w)`` for "latent"."""
+StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+"""From pipeline, number of the step, time step and tensors by name to those that it replaces."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What a call of any pipeline takes beside its pictures, their size and the guidance."""
+
+    num_inference_steps: int | None
+    """Denoising steps; None: the pipeline's own."""
+    num_images_per_pair: int
+    """Results n per pair; results are ordered ``b0, b1, .., b0, b1, ..``."""
+    generator: Generators
+    """One generator for all; or one per pair or per result, so that a result does not depend on the rest of the
+    batch."""
+    latents: torch.Tensor | None
+    """Standard normal start ``(n * B, C, H / 8, W / 8)``; drawn if None."""
+    output_type: OutputType
+    """"pil", "np" ((R, H, W, 3) in [0, 1]), "pt" (tensor in [-1, 1]) or "latent"."""
+    cache_keys_values: bool
+    """Compute the tokens' keys and values once; False recomputes them at each step, where the method allows it."""
+    callback_on_step_end: StepCallback | None
+    """Called as ``callback(pipeline, step, timestep, tensors)``; ``latents`` in what it returns replace the current
+    ones, ``pipeline._interrupt = True`` ends the denoising. Or one of diffusers' ``PipelineCallback``."""
+    callback_on_step_end_tensor_inputs: Sequence[str]
+    """What ``tensors`` holds: ``latents``."""
+    return_dict: bool
+    """False returns a tuple instead."""
+
+
+def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:
+    """Put the keyword arguments of another function, to which ``**options`` are passed on, into a signature."""
+
+    def decorate(function: CallableT) -> CallableT:
+        signature = inspect.signature(function)
+        own = {name: entry for name, entry in signature.parameters.items() if entry.kind is not entry.VAR_KEYWORD}
+        passed = inspect.signature(other).parameters.items()
+        more = [entry for name, entry in passed if entry.kind is entry.KEYWORD_ONLY and name not in own]
+        function.__signature__ = signature.replace(parameters=[*own.values(), *more])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def per_row(generator: Generators, pairs: int, num_images: int) -> Generators:
+    """Give each of the tiled results its generator; a pair's results draw from the pair's own one after another.
+
+    Raises:
+        PgpisError: A number of generators that is neither that of the pairs nor that of the results, or something
+            that is not a generator.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    if not isinstance(generator, list) or not all(isinstance(entry, torch.Generator) for entry in generator):
+        raise PgpisError(f"generator is {type(generator).__name__}, expected a torch.Generator or a list of them")
+    if len(generator) == pairs * num_images:
+        return generator
+    if len(generator) == pairs:
+        return generator * num_images
+    raise PgpisError(f"got {len(generator)} generators, expected one, {pairs} or {pairs * num_images}")

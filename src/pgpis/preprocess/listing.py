@@ -1,0 +1,104 @@
+"""Which pictures a folder holds, and where their conditions go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
+from pgpis.data.phoenix import find_release, frames_of
+from pgpis.data.picture_store import DATABASE
+from pgpis.data.user_files import beside
+from pgpis.errors import PgpisError
+from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.kinds import Kind, conditions, kind_of
+from pgpis.preprocess.settings import PictureFiles
+
+
+def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> list[PictureFiles]:
+    """List the pictures of a data set or of a plain folder.
+
+    Args:
+        root: A data set in a layout that pgpis knows (DeepFashion's, or Phoenix), or a folder of photographs (and
+            folders of them), or one picture.
+        options: What is to be made.
+        layout: Name of a layout; ``auto``: the first that the folder has, else ``photos``; ``photos``: a plain folder.
+            The conditions of ``photos/anna.jpg`` go to ``photos_pose/anna.json``, ``photos_densepose/anna.png``,
+            ``photos_texture/anna.png``, ``photos_face/anna.npy`` and ``photos_face_mask/anna.png``.
+
+    Raises:
+        PgpisError: The folder is missing or empty, or its layout has no place for a condition.
+    """
+    if not root.exists():
+        raise PgpisError(f"folder not found: {root}", hint="pgpis prepare FOLDER")
+    needs = [kind.needs for kind in map(kind_of, options) if kind.needs is not None]
+    kinds = [kind_of(option) for option in dict.fromkeys([*options, *needs])]
+    release = find_release(root) if root.is_dir() and layout == "auto" else None
+    if release is not None:
+        return _of_phoenix(root, release, kinds)
+    layouts = layouts_in(root)
+    if layout not in ("auto", "photos"):
+        if layout_named(layout) not in layouts:
+            raise PgpisError(f"{root} has no layout '{layout}'", hint=f"pgpis data check {root}")
+        layouts = [layout_named(layout)]
+    return _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
+
+
+def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
+    folder = root if root.is_dir() else root.parent
+    candidates = root.rglob("*") if root.is_dir() else [root]
+    files: dict[Path, PictureFiles] = {}
+    for picture in sorted(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES):
+        name = picture.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts) or picture.is_dir():
+            continue
+        stem = name.with_suffix("")
+        if stem in files:
+            raise PgpisError(f"{picture} and {files[stem].picture} would share their files: rename one")
+        places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
+        outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
+        files[stem] = PictureFiles(name.as_posix(), picture, outputs)
+    if not files:
+        raise PgpisError(f"no pictures in {root}; expected {', '.join(IMAGE_SUFFIXES)}")
+    return list(files.values())
+
+
+def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
+    """List the frames of RWTH-PHOENIX-Weather 2014T; what is made of them lies beside them in ``features``."""
+    for kind in kinds:
+        if kind not in conditions():
+            reason = f"Phoenix has no place for '{kind.option}'; its key points are MSKA's"
+            raise PgpisError(reason, hint=f"--conditions {','.join(known.option for known in conditions())}")
+    frames = frames_of(release, kind_of("picture"))
+    files = []
+    for picture in sorted(frames.rglob("*.png")):
+        name = picture.relative_to(frames)
+        outputs = [(kind.option, (frames_of(release, kind) / name).with_suffix(str(kind.suffix))) for kind in kinds]
+        files.append(PictureFiles(picture.relative_to(root).as_posix(), picture, tuple(outputs)))
+    if not files:
+        raise PgpisError(f"no frames in {frames}")
+    return files
+
+
+def _of_layout(root: Path, layout_class: type[Layout], kinds: Sequence[Kind]) -> list[PictureFiles]:
+    files: dict[Path, PictureFiles] = {}
+    for split in get_args(Split):
+        layout = layout_class(root, split)
+        if layout.split != split or not layout.list_path.is_file():
+            continue
+        for kind in kinds:
+            if layout.folder(kind.name) is None:
+                raise PgpisError(
+                    f"the layout '{layout.name}' of {root} has no place for '{kind.option}'",
+                    hint=f"pgpis data link {root} --to mcld adds one that has, beside it",
+                )
+        for key in dict.fromkeys(key for pair in layout.read_pairs() for key in pair):
+            picture = layout.path(key, "picture")
+            if DATABASE in picture.parts:
+                raise PgpisError(f"{root} keeps its pictures in an LMDB, which stays closed here", hint="unpack it")
+            outputs = tuple((kind.option, layout.path(key, kind.name)) for kind in kinds)
+            files.setdefault(picture, PictureFiles(picture.relative_to(root).as_posix(), picture, outputs))
+    if not files:
+        raise PgpisError(f"{root} names no pictures", hint=f"pgpis data check {root}")
+    return [files[picture] for picture in sorted(files)]

@@ -1,0 +1,1 @@
+"""Data sets, editing benchmarks and contact sheets of synthetic people on disk."""

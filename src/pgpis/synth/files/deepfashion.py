@@ -1,0 +1,235 @@
+"""DeepFashion's layout, with which FPDM's and MCLD's readers both work, from the same pictures.
+
+Below the data set's folder, for a picture ``T`` (``WOMEN/Dresses/id_00000012/01_1_front``) whose flat name is ``F``
+(``fashionWOMENDressesid0000001201_1front``):
+
+======================================  ============================================================================
+``img/T.jpg``                           the picture
+``pose/T.txt``                          18 lines ``x y`` in DeepFashion's frame with its border; -1 missing
+``pose_img/T.jpg``                      these points drawn on 750 x 1101, as the official drawings are
+``{train,test}_pairs_data.json``        all ordered pairs of a person's pictures, for FPDM
+``{train,test}/F.jpg``                  the picture again (a hard link)
+``{train,test}_densepose/F.png``        read as RGB: V, U, part
+``{train,test}_texture/F.png``          512 x 512 SMPL texture unwrapped from the picture
+``{train,test}_face/F.npy``             512 floats, only where the face is seen
+``{train,test}.csv``, ``{…}.lst``       pairs ``from,to`` and pictures, for MCLD
+``labels/T.json``                       ``body18``, ``coco17``, ``whole133`` (x, y, visibility) and ``face_box``
+``labels/T.png``                        layers: 0 background, else 1 + :class:`~pgpis.synth.scene.Layer`
+``labels/WOMEN/…/id_00000012/atlas.png``  the person's whole texture: DensePose's 24 charts, 4 rows of 6
+======================================  ============================================================================
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgpis.files import write_bytes, writing
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.uv_texture import TextureMapper
+from pgpis.synth.figure.atlas import person_atlas, texture_charts
+from pgpis.synth.figure.description import Identity, Outfit
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.figure.person import dress
+from pgpis.synth.files.formats import Files, json_line, link, write_array, write_image, write_iuv, write_json
+from pgpis.synth.files.manifest import Entry, plain
+from pgpis.synth.files.options import DatasetOptions, HiddenPoints
+from pgpis.synth.scene.render import Picture
+from pgpis.synth.scene.sampling import view_kind, views_of
+
+SPLITS = ("train", "test")
+DRAWING = (1101, 750)
+"""Height and width of the official drawings of poses, which were made on DeepFashion's large pictures."""
+HEAD_POINTS = (0, 14, 15, 16, 17)
+"""Nose, eyes and ears in OpenPose's order."""
+HIDDEN = 1
+LABEL_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one picture."""
+
+    group: str
+    category: str
+    person: int
+    item: int
+    view: str
+
+    @property
+    def folder(self) -> str:
+        """``WOMEN/Dresses/id_00000012``."""
+        return f"{self.group}/{self.category}/id_{self.person:08d}"
+
+    @property
+    def tree(self) -> str:
+        """``WOMEN/Dresses/id_00000012/01_1_front``."""
+        return f"{self.folder}/{self.item:02d}_{self.view}"
+
+    @property
+    def flat(self) -> str:
+        """``fashionWOMENDressesid0000001201_1front``."""
+        number, _, rest = self.view.partition("_")
+        return f"fashion{self.group}{self.category}id{self.person:08d}{self.item:02d}_{number}{rest}"
+
+    @classmethod
+    def of(cls, image: str) -> Names:
+        """Take ``img/WOMEN/Dresses/id_00000012/01_1_front.jpg`` apart."""
+        _, group, category, folder, file = image.split("/")
+        item, _, view = file.removesuffix(".jpg").partition("_")
+        return cls(group, category, int(folder.removeprefix("id_")), int(item), view)
+
+
+def names_of(identity: Identity, outfit: Outfit, person: int, views: int) -> list[Names]:
+    """Return the names of a person's views; a kind of view that comes again belongs to the next item."""
+    group = "WOMEN" if identity.female else "MEN"
+    seen: Counter[str] = Counter()
+    names = []
+    for view in range(views):
+        kind = view_kind(view)
+        seen[kind] += 1
+        names.append(Names(group, category_of(identity.female, outfit), person, seen[kind], kind))
+    return names
+
+
+def category_of(female: bool, outfit: Outfit) -> str:
+    """Return the category of DeepFashion that an outfit would be sold in."""
+    categories = (
+        (outfit.dress, "Dresses", "Dresses"),
+        (outfit.jacket is not None, "Jackets_Coats", "Jackets_Vests"),
+        (outfit.skirt is not None, "Skirts", "Skirts"),
+        (outfit.cut["leg"] < 1, "Shorts", "Shorts"),
+        (outfit.neckline == "shirt", "Blouses_Shirts", "Shirts_Polos"),
+        (outfit.top.pattern in {"knit", "ribbed"}, "Sweaters", "Sweaters"),
+        (outfit.top.logo is not None, "Graphic_Tees", "Tees_Tanks"),
+        (outfit.bottom.pattern == "denim", "Denim", "Denim"),
+    )
+    for fits, women, men in categories:
+        if fits:
+            return women if female else men
+    return "Tees_Tanks"
+
+
+def write_person(files: Files, options: DatasetOptions, person: int, split: str) -> list[Entry]:
+    """Draw all views of a person, write their files and return the manifest's lines.
+
+    Args:
+        files: Takes the files.
+        options: Of the data set.
+        person: Number of the person.
+        split: ``train`` or ``test``.
+    """
+    height, width = options.size
+    scenes = views_of(options.seed, person, options.views, aspect=width / height)
+    names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
+    atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
+    exact = texture_mapper().texture(texture_charts(atlas)) if options.textures == "exact" else None
+    entries = []
+    for view, (name, scene) in enumerate(zip(names, scenes, strict=True)):
+        entry = Entry(f"img/{name.tree}.jpg", "deepfashion", split, person, view, options.size, plain(scene))
+        picture = entry.draw()
+        write_image(files.add(entry.name), picture.rgb)
+        keypoints = openpose_keypoints(picture, options.hidden_points)
+        write_bytes(files.add(f"pose/{name.tree}.txt"), pose_text(keypoints).encode())
+        write_image(files.add(f"pose_img/{name.tree}.jpg"), draw_pose(keypoints, *DRAWING))
+        _write_mcld(files, name, picture, split, entry.scene.identity)
+        write_json(files.add(f"labels/{name.tree}.json"), labels_of(picture))
+        write_image(files.add(f"labels/{name.tree}.png"), (picture.layer + 1).astype(np.uint8))
+        if options.textures != "none":
+            texture = exact if exact is not None else texture_mapper()(picture.rgb, picture.iuv)
+            write_image(files.add(f"{split}_texture/{name.flat}.png"), texture)
+        entries.append(entry)
+    write_image(files.add(f"labels/{names[0].folder}/atlas.png"), atlas)
+    return entries
+
+
+def _write_mcld(files: Files, name: Names, picture: Picture, split: str, identity: Identity) -> None:
+    link(files.root / f"img/{name.tree}.jpg", files.add(f"{split}/{name.flat}.jpg"))
+    write_iuv(files.add(f"{split}_densepose/{name.flat}.png"), picture.iuv)
+    if picture.face_box is not None:
+        write_array(files.add(f"{split}_face/{name.flat}.npy"), face_code(identity))
+
+
+@lru_cache(maxsize=1)
+def texture_mapper() -> TextureMapper:
+    """Return the mapper from pictures to SMPL textures, made once a process.
+
+    Raises:
+        PgpisError: A package that it needs is missing.
+    """
+    return TextureMapper()
+
+
+def openpose_keypoints(picture: Picture, hidden: HiddenPoints) -> Keypoints:
+    """Return a picture's 18 points as OpenPose would report them.
+
+    Args:
+        picture: The picture with its labels.
+        hidden: Points outside the picture are missing; ``limbs`` gives hidden points of the body, which OpenPose
+            guesses, but not of the face, which it leaves out; ``all`` gives both, ``none`` neither.
+    """
+    height, width = picture.rgb.shape[:2]
+    visibility = picture.body18[:, 2]
+    reported = visibility > HIDDEN if hidden == "none" else visibility >= HIDDEN
+    if hidden == "limbs":
+        reported[list(HEAD_POINTS)] &= visibility[list(HEAD_POINTS)] > HIDDEN
+    points = picture.body18[:, :2].astype(np.float64)
+    return Keypoints.from_visible(points, np.repeat(reported[:, None], 2, axis=1), Frame(height, width), "body18")
+
+
+def pose_text(keypoints: Keypoints) -> str:
+    """Return 18 lines ``x y`` in DeepFashion's frame."""
+    return "".join(f"{x:.18e} {y:.18e}\n" for x, y in keypoints.to(DEEPFASHION_FRAME).points)
+
+
+def labels_of(picture: Picture) -> dict[str, Any]:
+    """Return key points and face box as JSON, in pixels with three decimals."""
+    points = {name: _rounded(getattr(picture, name)) for name in ("body18", "coco17", "whole133")}
+    box = None if picture.face_box is None else _rounded(np.array(picture.face_box))
+    return {**points, "face_box": box}
+
+
+def _rounded(values: npt.NDArray[np.floating[Any]]) -> Any:
+    return np.round(values.astype(np.float64), LABEL_DIGITS).tolist()
+
+
+def write_lists(root: Path, entries: Iterable[Entry]) -> None:
+    """Write the lists of both readers.
+
+    Args:
+        root: Folder of the data set.
+        entries: All its pictures in this layout, person by person.
+    """
+    people: dict[str, list[list[Names]]] = {split: [] for split in SPLITS}
+    for _, pictures in itertools.groupby(entries, key=lambda entry: entry.person):
+        views = list(pictures)
+        people[views[0].split].append([Names.of(entry.name) for entry in views])
+    for split, views_of_people in people.items():
+        with writing(root / f"{split}_pairs_data.json") as file:
+            file.write(b"[")
+            for number, (source, target) in enumerate(_pairs(views_of_people)):
+                pair = {"source_image": f"./img/{source.tree}.jpg", "target_image": f"./img/{target.tree}.jpg"}
+                file.write((b",\n" if number else b"\n") + json_line(pair).rstrip())
+            file.write(b"\n]\n")
+        with writing(root / f"{split}.csv") as file:
+            file.write(b"from,to\n")
+            for source, target in _pairs(views_of_people):
+                file.write(f"{source.flat}.jpg,{target.flat}.jpg\n".encode())
+        with writing(root / f"{split}.lst") as file:
+            for name in itertools.chain.from_iterable(views_of_people):
+                file.write(f"{name.flat}.jpg\n".encode())
+
+
+def _pairs(views_of_people: Iterable[Iterable[Names]]) -> Iterator[tuple[Names, Names]]:
+    """Return every ordered pair of different pictures of the same person."""
+    for views in views_of_people:
+        yield from itertools.permutations(views, 2)

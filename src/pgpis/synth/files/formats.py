@@ -1,0 +1,88 @@
+"""Files of a data set: the same bytes every time.
+
+Pictures are encoded with OpenCV and fixed settings. ``pgpis.pictures.images`` is not used here because it loads
+torch, which every worker process would pay for with memory and seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pgpis.files import write_bytes
+from pgpis.pictures.iuv import iuv_pixels
+from pgpis.synth.figure.mesh import UInt8
+
+SETTINGS = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 4],
+    # colours keep the resolution of the picture: a face has few pixels
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file of one line."""
+    write_bytes(path, json_line(value))
+
+
+def json_line(value: Any) -> bytes:
+    """Return a value as one line of JSON; floats keep all their digits."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_image(pixels: UInt8, suffix: str) -> bytes:
+    """Return the bytes of a picture file.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey.
+        suffix: ``.png`` or ``.jpg``.
+    """
+    ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return bytes(cv2.imencode(suffix, np.ascontiguousarray(ordered), SETTINGS[suffix])[1])
+
+
+def write_image(path: Path, pixels: UInt8) -> None:
+    """Write uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey; the suffix of ``path`` chooses the format."""
+    write_bytes(path, encode_image(pixels, path.suffix))
+
+
+def write_iuv(path: Path, iuv: UInt8) -> None:
+    """Write ``(H, W, 3)`` part, U, V as MCLD's DensePose PNG; see :mod:`pgpis.pictures.iuv`."""
+    write_image(path, iuv_pixels(iuv))
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as ``.npy``."""
+    file = io.BytesIO()
+    np.save(file, array)
+    write_bytes(path, file.getvalue())
+
+
+class Files:
+    """The files of one unit of work below a folder, by their names in the order of writing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names: list[str] = []
+
+    def add(self, name: str) -> Path:
+        """Note a name and return where the file goes."""
+        self.names.append(name)
+        return self.root / name
+
+
+def link(existing: Path, path: Path) -> None:
+    """Give a file a second name; where the file system has no hard links, copy it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.link(existing, path)
+    except OSError:
+        write_bytes(path, existing.read_bytes())

@@ -1,0 +1,209 @@
+"""The editing benchmark: (source, edit, truth) triples drawn from a data set's manifest.
+
+For each triple ``N`` (``outfit-000012``) of a folder:
+
+=========================  ========================================================================================
+``source/N.png``           the picture that is to be edited
+``reference/N.png``        a picture of another person that shows the outfit, identity or pose to take
+``truth/N.png``            the source with that one thing changed
+``mask/N.png``             255 where truth and source differ
+``{source,…}_iuv/N.png``   IUV of the three pictures; read as RGB: V, U, part
+``truth_pose/N.txt``       18 key points of the truth, as in DeepFashion's ``pose`` files
+``triples.csv``            the names of all of them
+``triples.jsonl``          the scenes, to draw them again
+=========================  ========================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pgpis.errors import PgpisError, check_range
+from pgpis.files import write_bytes, writing
+from pgpis.synth.files.deepfashion import openpose_keypoints, pose_text
+from pgpis.synth.files.formats import Files, json_line, write_image, write_iuv
+from pgpis.synth.files.manifest import MANIFEST, Entry, plain, read_manifest
+from pgpis.synth.files.resuming import Report, drawn_units
+from pgpis.synth.scene.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
+from pgpis.synth.scene.sampling import VIEWS
+from pgpis.synth.scene.scene import Scene
+
+Kind = Literal["outfit", "fabric", "identity", "paint", "pose"]
+KINDS: tuple[Kind, ...] = ("outfit", "fabric", "identity", "paint", "pose")
+GEOMETRY: tuple[Kind, ...] = ("outfit", "identity", "pose")
+"""Edits that move triangles; their pictures are drawn without creases and floor shadow."""
+FACIAL: tuple[Kind, ...] = ("identity", "paint")
+"""Edits of which a view from behind shows little; they take sources from other views."""
+ROLES = ("source", "reference", "truth")
+COLUMNS = ("source", "reference", "truth", "mask", "kind", "source_name", "reference_name")
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One edit: which picture, and whose outfit, identity or pose it takes."""
+
+    kind: Kind
+    index: int
+    source: Entry
+    other: Entry
+    pictures: int = field(default=3, init=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"{self.kind}-{self.index:06d}"
+
+    @property
+    def record(self) -> str:
+        """Name of its record, which says that it is done."""
+        return f"records/{self.name}.json"
+
+    def scenes(self) -> tuple[Scene, Scene]:
+        """Return the scenes of source and truth."""
+        source, other = self.source.scene, self.other.scene
+        if self.kind in GEOMETRY:
+            source = isolated(source)
+        match self.kind:
+            case "outfit":
+                return source, with_outfit(source, other.outfit)
+            case "fabric":
+                return source, with_fabrics(source, other.outfit)
+            case "identity":
+                return source, with_identity(source, other.identity)
+            case "paint":
+                return source, with_paint(source, other.identity)
+            case "pose":
+                return source, with_pose(source, other.pose)
+
+
+def make_triples(
+    root: Path,
+    out: Path,
+    kinds: Sequence[Kind],
+    pictures: int = 100,
+    seed: int = 0,
+    split: str = "test",
+    workers: int = 1,
+) -> Report:
+    """Write the triples of a data set, or what is missing of them.
+
+    Args:
+        root: Folder of a data set in the deepfashion layout.
+        out: Folder to write to. One begun with fewer pictures is extended; other options are refused.
+        kinds: Which edits.
+        pictures: Triples of each kind.
+        seed: Seed of the choice of pictures.
+        split: ``train``, ``test`` or ``all``: whose pictures.
+        workers: Number of processes; the files do not depend on it.
+
+    Raises:
+        PgpisError: The manifest is missing or damaged, names too few people, or the folder cannot be written.
+    """
+    check_range("--pictures", pictures, 1, whole=True)
+    check_range("--seed", seed, 0, whole=True)
+    entries = [
+        entry for entry in read_manifest(root) if entry.layout == "deepfashion" and split in (entry.split, "all")
+    ]
+    if len({entry.person for entry in entries}) < 2:
+        raise PgpisError(
+            f"{root / MANIFEST} has fewer than two people in the deepfashion layout whose split is {split}",
+            hint="an edit needs another person to take from: choose --split all, or draw more people",
+        )
+    triples = [triple for kind in KINDS if kind in kinds for triple in choose(entries, kind, pictures, seed)]
+    options = {"from": str(root.resolve()), "kind": sorted(kinds), "pictures": pictures, "seed": seed, "split": split}
+    with drawn_units(out, options, triples, draw_triple, workers, growing="pictures") as report:
+        _write_lists(out, triples)
+        return report
+
+
+def choose(entries: Sequence[Entry], kind: Kind, pictures: int, seed: int) -> list[Triple]:
+    """Choose sources at random, each once before any comes again, and for each another person to take from.
+
+    The other person is of the same sex where there is one. Their picture has the same view for garments, is a front
+    for identities, and has the same framing for poses, so that the limbs stay in the picture.
+    """
+    people: dict[int, list[Entry]] = {}
+    for entry in entries:
+        people.setdefault(entry.person, []).append(entry)
+    female = {number: views[0].scene.identity.female for number, views in people.items()}
+    sources = [entry for entry in entries if kind not in FACIAL or _view(entry)[0] != "3_back"]
+    triples: list[Triple] = []
+    round_number = 0
+    while len(triples) < pictures:
+        rng = np.random.default_rng([seed, KINDS.index(kind), round_number])
+        for position in rng.permutation(len(sources))[: pictures - len(triples)]:
+            source = sources[position]
+            others = [number for number in people if number != source.person]
+            alike = [number for number in others if female[number] == female[source.person]]
+            views = people[(alike or others)[rng.integers(len(alike or others))]]
+            triples.append(Triple(kind, len(triples), source, _reference(kind, source, views, rng)))
+        round_number += 1
+    return triples
+
+
+def _reference(kind: Kind, source: Entry, views: Sequence[Entry], rng: np.random.Generator) -> Entry:
+    if kind in FACIAL:
+        return views[0]
+    if kind == "pose":
+        alike = [entry for entry in views if _view(entry)[2] == _view(source)[2]]
+    else:
+        alike = [entry for entry in views if entry.view == source.view]
+    chosen = list(alike or views)
+    return chosen[int(rng.integers(len(chosen)))]
+
+
+def _view(entry: Entry) -> tuple[str, str, str]:
+    return VIEWS[entry.view % len(VIEWS)]
+
+
+def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:
+    """Draw one triple, write its files, and return its line in the lists and its scenes."""
+    source, truth = (plain(scene) for scene in triple.scenes())
+    entries = {
+        "source": replace(triple.source, values=source),
+        "reference": triple.other,
+        "truth": replace(triple.source, values=truth),
+    }
+    pictures = {role: entry.draw() for role, entry in entries.items()}
+    names: dict[str, Any] = {}
+
+    def place(shown: str, suffix: str = ".png") -> Path:
+        names[shown] = f"{shown}/{triple.name}{suffix}"
+        return files.add(names[shown])
+
+    for role, picture in pictures.items():
+        write_image(place(role), picture.rgb)
+    for role, picture in pictures.items():
+        write_iuv(place(f"{role}_iuv"), picture.iuv)
+    changed = (pictures["source"].rgb != pictures["truth"].rgb).any(axis=-1)
+    write_image(place("mask"), np.where(changed, 255, 0).astype(np.uint8))
+    pose = pose_text(openpose_keypoints(pictures["truth"], "limbs"))
+    write_bytes(place("truth_pose", ".txt"), pose.encode())
+    line = {"kind": triple.kind, "source_name": triple.source.name, "reference_name": triple.other.name}
+    scenes = {f"{role}_scene": entry.values for role, entry in entries.items()}
+    return {"line": {**names, **line, "size": triple.source.size}, "scenes": scenes}
+
+
+def _write_lists(out: Path, triples: Sequence[Triple]) -> None:
+    """Write the lists of all triples that are done, in order."""
+    records = [path for path in (out / triple.record for triple in triples) if path.is_file()]
+    with writing(out / "triples.csv") as table, writing(out / "triples.jsonl") as lines:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for path in records:
+            record = json.loads(path.read_bytes())
+            writer.writerow(record["line"])
+            lines.write(json_line({**record["line"], **record["scenes"]}))
+        table.write(text.getvalue().encode())

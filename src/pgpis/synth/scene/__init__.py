@@ -1,0 +1,1 @@
+"""A picture of a person: pose, camera and light, the picture that is drawn, and its labels."""

@@ -1,0 +1,142 @@
+"""Where the person stands, what the camera sees of them, the light, and what is behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pgpis.synth.figure.mesh import Float, smoothstep
+from pgpis.synth.scene.scene import Backdrop, Camera, Light
+
+DISTANCE = 5.0  # metres; far enough for the flat look of catalogue pictures
+BACKDROPS = ((240, 240, 240), (246, 245, 243), (232, 232, 234), (238, 234, 228), (228, 231, 234))
+Points = dict[str, npt.NDArray[np.float32]]
+
+
+def place_person(points: npt.NDArray[np.floating], turn: float) -> Float:
+    """Turn points ``(N, 3)`` about Z by ``turn`` radians; positive turns a person who faces us to our right."""
+    cosine, sine = np.cos(turn), np.sin(turn)
+    matrix = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    return (points @ matrix.T).astype(np.float32)
+
+
+def project(camera: Camera, points: Float, height: int) -> Float:
+    """Project points ``(N, 3)`` in metres onto a picture of ``height`` rows.
+
+    Returns:
+        ``(N, 3)``: x and y in pixels, the centre of the first pixel at 0.5, and -1000 / distance from the camera's
+        plane, which is linear on the screen and smaller for what is nearer.
+    """
+    distance = np.float32(camera.distance) + points[:, 1]
+    scale = np.float32(camera.focal * height) / distance
+    x = np.float32(camera.center[0] * height) + (points[:, 0] - np.float32(camera.target[0])) * scale
+    y = np.float32(camera.center[1] * height) - (points[:, 2] - np.float32(camera.target[1])) * scale
+    return np.stack([x, y, np.float32(-1000) / distance], axis=1)
+
+
+def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind: str, aspect: float) -> Camera:
+    """Return a camera that frames a placed person.
+
+    Args:
+        vertices: ``(V, 3)`` everything that is drawn, placed.
+        points: Key points by name, ``(1, 3)`` or ``(K, 3)`` each, placed.
+        rng: Margins vary a little.
+        kind: ``full`` from head to feet, ``three_quarter`` to the knees, ``upper`` to the hips, ``signer`` the
+            framing of weather-forecast interpreters: to the hips with room for the arms.
+        aspect: Width of the picture as a share of its height.
+
+    Raises:
+        ValueError: There is no such framing.
+    """
+    top, hips, knees = vertices[:, 2].max(), _level(points, "hip"), _level(points, "knee")
+    lowest = {
+        "full": vertices[:, 2].min(),
+        "three_quarter": knees + rng.uniform(-0.02, 0.14),
+        "upper": hips - rng.uniform(0.06, 0.24),
+        "signer": hips - 0.10,
+    }
+    if kind not in lowest:
+        raise ValueError(f"unknown framing '{kind}'; expected one of {', '.join(lowest)}")
+    bottom = lowest[kind]
+    fill = rng.uniform(0.86, 0.93) if kind == "full" else rng.uniform(0.88, 0.94)
+    if kind == "signer":
+        fill = 0.80
+    seen = vertices[vertices[:, 2] > bottom]
+    # nearer points look larger: take the extent on the plane that they are projected to
+    scale = DISTANCE / (DISTANCE + seen[:, 1])
+    left, right = (seen[:, 0] * scale).min(), (seen[:, 0] * scale).max()
+    focal = fill / (top - bottom) * DISTANCE
+    focal = min(focal, 0.94 * aspect / (right - left) * DISTANCE)
+    if kind == "full":
+        center = (aspect / 2, 0.5)
+        target = ((left + right) / 2, (top + bottom) / 2)
+    else:  # the head keeps its place under the upper edge
+        margin = 0.5 * (1 - fill) + (0.06 if kind == "signer" else 0.0)
+        center = (aspect / 2, 0.5)
+        target = ((left + right) / 2, top - (0.5 - margin) / focal * DISTANCE)
+    return Camera(float(focal), DISTANCE, (float(center[0]), center[1]), (float(target[0]), float(target[1])))
+
+
+def _level(points: Points, joint: str) -> float:
+    return float(np.mean([points[f"{side}_{joint}"][..., 2].mean() for side in ("left", "right")]))
+
+
+def sample_light(rng: np.random.Generator) -> Light:
+    """Draw soft studio light from the front, from either side."""
+    direction = np.array([rng.uniform(-0.7, 0.7), -1.0, rng.uniform(0.5, 1.1)])
+    direction /= np.linalg.norm(direction)
+    tint = 1 + rng.normal(0, 0.012, 3)
+    return Light(
+        (float(direction[0]), float(direction[1]), float(direction[2])),
+        float(rng.uniform(0.54, 0.62)),
+        float(rng.uniform(0.36, 0.46)),
+        0.09,
+        (float(tint[0]), float(tint[1]), float(tint[2])),
+    )
+
+
+def sample_backdrop(rng: np.random.Generator) -> Backdrop:
+    """Draw the near-white backdrop of a catalogue."""
+    color = np.array(BACKDROPS[rng.integers(len(BACKDROPS))]) + rng.normal(0, 3) + rng.normal(0, 1, 3)
+    color = np.clip(color, 0, 252)
+    return Backdrop((float(color[0]), float(color[1]), float(color[2])), float(rng.uniform(0, 14)), True)
+
+
+def signer_light(rng: np.random.Generator) -> Light:
+    """Draw the even light of a television studio."""
+    return Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
+
+
+def signer_backdrop(rng: np.random.Generator) -> Backdrop:
+    """Draw the grey backdrop of a television studio."""
+    grey = float(rng.uniform(150, 176))
+    return Backdrop((grey, grey + 2, grey + 5), float(rng.uniform(6, 14)), False)
+
+
+def paint_backdrop(backdrop: Backdrop, camera: Camera, vertices: Float, height: int, width: int) -> Float:
+    """Return what is behind the person ``(H, W, 3)``; with a floor, the shadow around the feet.
+
+    Args:
+        backdrop: Its colours.
+        camera: Where the floor is on the picture.
+        vertices: The placed person ``(V, 3)``.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+    y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
+    x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None]
+    shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)
+    light = np.ones((height, width), np.float32)
+    if backdrop.floor:
+        floor = vertices[:, 2].min()
+        soles = vertices[vertices[:, 2] < floor + 0.04]
+        # where each foot stands: the shadow is the sum of one soft ellipse under each
+        for side in (soles[:, 0] < np.median(soles[:, 0]), soles[:, 0] >= np.median(soles[:, 0])):
+            if not side.any():
+                continue
+            foot = project(camera, soles[side].mean(axis=0, keepdims=True), height)[0]
+            metre = camera.focal * height / camera.distance
+            column = (np.arange(width, dtype=np.float32) + 0.5 - foot[0]) / (0.24 * metre)
+            row = (np.arange(height, dtype=np.float32) + 0.5 - foot[1]) / (0.045 * metre)
+            light *= 1 - np.float32(0.24) * np.exp(-1.3 * (column[None] ** 2 + row[:, None] ** 2)).astype(np.float32)
+    return ((np.array(backdrop.color, np.float32) - shade[..., None]) * light[..., None]).astype(np.float32)

@@ -1,0 +1,113 @@
+"""A kind of file that pgpis does not know: it is registered and made here, and everything else finds it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.batch import ImageSpec
+from pgpis.cli.prepare import conditions_of
+from pgpis.data import DeepFashion, FolderPairs, OnMissing, PairTransform, check_root
+from pgpis.errors import PgpisError
+from pgpis.pictures import kinds
+from pgpis.pictures.images import read_image, save_image
+from pgpis.pictures.kinds import Kind, all_kinds, conditions, kind_of, prepared, register
+from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.record import NAME, Record
+from pgpis.preprocess.run import prepare, run_here
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.preprocess.stages import Stage
+
+ORIGINS = ("source", "depth")
+
+
+@pytest.fixture
+def depth(monkeypatch):
+    """The two places: a registration, and the code that makes and reads the files."""
+    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
+    monkeypatch.setattr(Stage, "classes", dict(Stage.classes))
+    register(Kind("depth", "depth map", read_image, suffix=".png", of="target", settings=("person",)))
+
+    class DepthStage(Stage):
+        condition = "depth"
+        is_neural = False
+
+        def make(self, picture, files):
+            save_image(Image.fromarray(np.asarray(picture.convert("L"))).convert("RGB"), files.path("depth"))
+
+    return kind_of("depth")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A source and two poses."""
+    for name, pixels in (("photos/anna.jpg", 200), ("poses/walk.jpg", 90), ("poses/jump.jpg", 30)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (44, 64), (pixels, 0, 0)).save(tmp_path / name)
+    return tmp_path
+
+
+def made(root, *options):
+    files = find_pictures(root, options)
+    return prepare(files, options, PrepareSettings(), Record(root / NAME), run_here)
+
+
+def test_prepare_makes_it_and_a_folder_of_pairs_reads_it(depth, folders):
+    assert conditions_of("pose,depth") == ["pose", "depth"]
+    result = made(folders / "poses", "depth")
+    assert (dict(result.made), result.failures) == ({"depth": 2}, [])
+    assert dict(made(folders / "poses", "depth").already) == {"depth": 2}
+    pairs = FolderPairs(folders / "photos", folders / "poses")
+    pairs.setup()
+    pairs.require(ORIGINS)
+    loaded = pairs.load(0, ORIGINS)
+    assert loaded.pair.file("depth") == folders / "poses_depth" / "jump.png"
+    specs = {"depth_image": ImageSpec("depth", 16, 16)}
+    assert PairTransform(specs, train=False)(loaded)["depth_image"].shape == (3, 16, 16)
+    assert not PairTransform(specs, train=False).may_flip
+
+
+def test_a_missing_file_names_the_command_that_makes_it(depth, folders):
+    pairs = FolderPairs(folders / "photos", folders / "poses")
+    pairs.setup()
+    with pytest.raises(PgpisError, match=r"2 of 2 pairs have no depth map \(\.png\)") as error:
+        pairs.require(ORIGINS)
+    assert "pgpis prepare FOLDER --conditions depth" in error.value.hint
+
+
+def test_it_has_options_of_its_own(depth, folders):
+    made(folders / "poses", "depth")
+    (folders / "poses_depth").rename(folders / "elsewhere")
+    (folders / "elsewhere/walk.png").unlink()
+    options = {"folders": {"depth": str(folders / "elsewhere")}, "on_missing": OnMissing(others={"depth": "skip"})}
+    pairs = FolderPairs(folders / "photos", folders / "poses", **options)
+    pairs.setup()
+    pairs.require(ORIGINS)
+    assert [pair.file("depth").stem for pair in pairs.pairs] == ["jump"]
+
+
+@pytest.mark.parametrize("layout", ["fpdm", "mcld"])
+def test_a_data_set_holds_it_and_its_check_lists_it(depth, layout, draw_people, tmp_path):
+    root = tmp_path / "people"
+    draw_people(root, people=1, views=2, seed=5, size=(64, 44), share=0.5)
+    files = find_pictures(root, ["depth"], layout)
+    prepare(files, ["depth"], PrepareSettings(), Record(root / NAME), run_here)
+    report = check_root(root)
+    place = "depth" if layout == "fpdm" else "train_depth"
+    assert report.counts[f"depth maps in {place}/"] >= 2
+    assert not any("depth" in line for line in (*report.problems, *report.notes))
+    next(iter((root / place).rglob("*.png"))).write_bytes(b"no picture")
+    assert sum("depth" in problem for problem in check_root(root).problems) == 1
+    pairs = DeepFashion(root, "train", layout=layout)
+    pairs.setup()
+    own = pairs.as_self_pair(pairs.pairs[0])
+    assert own.source == own.target
+    assert own.file("depth") == pairs.pairs[0].file("depth")
+
+
+def test_a_kind_is_known_by_name_and_by_option():
+    assert kind_of("densepose") is kind_of("iuv")
+    assert [kind.name for kind in conditions()] == ["iuv", "texture", "face"]
+    assert prepared() == ("pose", "densepose", "texture", "face", "face_mask")
+    assert {kind.option for kind in all_kinds()} >= set(prepared())
+    with pytest.raises(PgpisError, match="did you mean 'texture'"):
+        kind_of("textures")
