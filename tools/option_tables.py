@@ -29,7 +29,7 @@ def table(name: str, without: tuple[str, ...]) -> str:
     module, _, member = VERBS[name][0].partition(":") if name in VERBS else name.rpartition(".")
     owner: Callable[..., Any] = getattr(importlib.import_module(module), member)
     if isinstance(owner, type):
-        rows = [_row(option, option.place[-1]) for option in options_of(owner)]
+        rows = [_row(option, ".".join(option.place)) for option in options_of(owner)]
     else:
         rows = [_row(option, option.flag) for option in options_of(owner)]
     shown = [row for row in rows if not row.split("`")[1].strip("-").startswith(without)]
@@ -40,7 +40,7 @@ def _row(option: Option, name: str) -> str:
     match = DEFAULT.fullmatch(option.help)
     assert match is not None, option.help
     shown = match["default"] or ("required" if option.required else "off" if option.default is False else "-")
-    text = re.sub(r"^[A-Z][a-z]*(?=[ ,:])", lambda word: word[0].lower(), match["text"])
+    text = re.sub(r"^[A-Z][a-z]*(?=[ ,:;-])", lambda word: word[0].lower(), match["text"])
     return f"| `{name}` | {text} | {shown} |".replace("*", r"\*")
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import transformers
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.plugins import CheckpointIO
@@ -28,7 +25,8 @@ from pgpis.batch import InputSpecs
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
 from pgpis.cli.precision import use_half_weights
-from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.quiet import quiet_libraries
+from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.training_help import short_help
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
@@ -43,15 +41,6 @@ from pgpis.tasks.diffusion import DiffusionTask
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-KNOWN_WARNINGS = (
-    ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
-    ".*does not have many workers.*",
-    ".*LeafSpec.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*GPU available but not used.*",
-    ".*in eval mode at the start of training.*",  # frozen parts are meant to be
-    ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
-)
 
 Recipe = str | Mapping[str, Any]
 """The name of a recipe, or what stands in one."""
@@ -81,7 +70,7 @@ class PGPISCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
         for recipe in self.recipes:
-            for key, value in [] if isinstance(recipe, str) else _leaves(recipe):
+            for key, value in [] if isinstance(recipe, str) else leaves_of(recipe):
                 is_text = isinstance(value, str | list) and not key.endswith("class_path")
                 if is_text and isinstance(config.get(key), str | list | None):
                     config[key] = value
@@ -282,11 +271,8 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) 
     arguments = resolve_configs([f"--config={recipe}" for recipe in recipes if isinstance(recipe, str)])
     arguments += [f"--config={yaml.safe_dump(recipe)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
-    _quiet_libraries()
     strict = {"exit_on_error": False, "allow_abbrev": False}
-    with warnings.catch_warnings():
-        for message in KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with quiet_libraries():
         try:
             return PGPISCLI(
                 PersonImageTask,
@@ -312,23 +298,3 @@ def build(words: Sequence[str]) -> PGPISCLI:
         PgpisError: As :func:`run`.
     """
     return run(None, words)
-
-
-def _leaves(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Return the values of a recipe by their whole keys."""
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def _quiet_libraries() -> None:
-    """Drop what other libraries print about loading files and about their vendors' services."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()

@@ -17,7 +17,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -51,23 +51,29 @@ class Option:
         return f"{self.text} [{_written(self.hint, self.default)}]"
 
 
-def options_of(owner: Callable[..., Any], place: tuple[str, ...] = (), prefix: str | None = None) -> Iterator[Option]:
+def options_of(
+    owner: Callable[..., Any],
+    place: tuple[str, ...] = (),
+    prefix: str | None = None,
+    shared: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Option]:
     """List the options of a function, or of a dataclass.
 
     Args:
         owner: The function or class.
         place: Where the dataclass is in the function that is called.
         prefix: Before the names of its fields; None: ``owner`` is a function, whose parameters may be words.
+        shared: What argparse should know of all of them, as the ``group`` that they are shown in.
     """
     is_plain_class = isinstance(owner, type) and not dataclasses.is_dataclass(owner)
     hints = get_type_hints(owner.__init__ if is_plain_class else owner, include_extras=True)
     texts = documentation(owner)
     for name, default, required, is_word in _parameters(owner):
-        hint, more = hints[name], {}
+        hint, more = hints[name], dict(shared)
         if get_origin(hint) is Annotated:
-            hint, more = get_args(hint)
+            hint, more = get_args(hint)[0], more | get_args(hint)[1]
         if dataclasses.is_dataclass(hint):
-            yield from options_of(hint, (*place, name), more.get("prefix", ""))
+            yield from options_of(hint, (*place, name), more.pop("prefix", ""), more)
             continue
         spelt = name.strip("_").replace("_", "-")
         flag = name if is_word else f"--{prefix or ''}{spelt}"
@@ -120,12 +126,12 @@ def parser_of(function: Callable[..., Any], prog: str, epilog: str = "") -> Pars
     description = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=form, allow_abbrev=False)
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
     for option in options_of(function):
-        container: argparse._ActionsContainer = parser
-        if "group" in option.more:
-            container = groups.setdefault(option.more["group"], parser.add_argument_group(option.more["group"]))
-        _add(container, option)
+        group = option.more.get("group")
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        _add(groups[group], option)
     return parser
 
 
