@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parity lint type tables docs bench clean
+.PHONY: help setup demo test test-unit test-parity lint type tables docs bench clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: setup ## held-out people in new poses by the shipped models, scored agains
 
 test: setup ## run all tests
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-unit: setup ## run the quick tests only
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-parity: setup ## compare with outputs of the official code (PGPIS_PARITY names the folder)
 	PGPIS_PARITY=$${PGPIS_PARITY:-../shared/parity} $(BIN)/pytest tests/parity tests/pictures/test_uv_texture.py

@@ -15,12 +15,13 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from diffusers import UNet2DConditionModel
-from pgpis.denoiser.multifocal import FocalConditions, FocalTokens, MultiFocalUNet
 
-from pgpis.methods.mcld.conditioner import EncodedFoci, FocalPorts, MCLDConditioner, denoise_focal
+from pgpis.denoiser import ConditionedUNet, Conditions, Ports, denoise
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import focal_loss
 from pgpis.methods.mcld.reference import ReferenceBank, ReferenceNet
 from pgpis.models import build_scheduler
@@ -40,12 +41,14 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def draw_ports(height: int, width: int) -> tuple[FocalPorts, torch.Tensor]:
-    """Return one picture's ports and the latents of its texture."""
+def draw_ports(height: int, width: int) -> tuple[Ports, torch.Tensor, torch.Tensor]:
+    """Return one picture's ports, the latents of its texture, and the ReferenceNet's token."""
     torch.manual_seed(1)
     conditioner = MCLDConditioner().eval()
-    encoded = EncodedFoci(torch.randn(1, 768), torch.randn(1, 768), torch.randn(1, 512))
-    return conditioner(encoded, torch.rand(1, 3, height * 8, width * 8) * 2 - 1), torch.randn(1, 4, height, width)
+    source = torch.randn(1, 768)
+    iuv = torch.rand(1, 3, height * 8, width * 8) * 2 - 1
+    ports = conditioner(source, torch.randn(1, 768), torch.randn(1, 512), iuv)
+    return ports, torch.randn(1, 4, height, width), source[:, None]
 
 
 def whole_reference(stock: UNet2DConditionModel, rows: int, *inputs: torch.Tensor) -> None:
@@ -54,57 +57,60 @@ def whole_reference(stock: UNet2DConditionModel, rows: int, *inputs: torch.Tenso
     stock(texture, 0, encoder_hidden_states=token, return_dict=False)
 
 
-def sample(
-    unet: MultiFocalUNet, ports: FocalPorts, bank: ReferenceBank, height: int, width: int, *, cached: bool
-) -> Iterator[torch.Tensor]:
+def sample(unet: ConditionedUNet, ports: Ports, height: int, width: int, *, cached: bool) -> Iterator[torch.Tensor]:
     """Denoise one picture; yield the latents after each step."""
     scheduler = build_scheduler(SCHEDULER)
     scheduler.set_timesteps(20)
     sample = torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(7))
-    pose = ports.pose_features.repeat(2, 1, 1, 1)
-    conditions = unet.prepare(ports.tokens, bank, zero_rows=1) if cached else None
+    conditions = unet.prepare(replace(ports, tokens=None), ports) if cached else None
     for timestep in scheduler.timesteps:
-        shown = conditions or both_rows(unet, ports, bank)
-        prediction = denoise_focal(unet, torch.cat([sample] * 2), timestep, pose, shown)
-        without, conditional = prediction.chunk(2)
+        shown = conditions or both_rows(unet, ports)
+        without, conditional = denoise(unet, torch.cat([sample] * 2), timestep, shown).chunk(2)
         sample = scheduler.step(without + SCALE * (conditional - without), timestep, sample, return_dict=False)[0]
         yield sample
 
 
-def both_rows(unet: MultiFocalUNet, ports: FocalPorts, bank: ReferenceBank) -> FocalConditions:
+def both_rows(unet: ConditionedUNet, ports: Ports) -> Conditions:
     """Compute keys and values for both guidance rows."""
-    tokens = FocalTokens(
-        *(torch.cat([torch.zeros_like(own), own]) for own in (ports.tokens.down, ports.tokens.mid, ports.tokens.up)),
-        torch.cat([torch.zeros_like(ports.tokens.face), ports.tokens.face]),
+
+    def twice(tokens: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.zeros_like(tokens), tokens])
+
+    rows = replace(
+        ports,
+        tokens={stage: twice(tokens) for stage, tokens in ports.tokens.items()},
+        extra_tokens=twice(ports.extra_tokens),
+        pose_features=ports.pose_features.repeat(2, 1, 1, 1),
+        reference={name: hidden.repeat(2, 1, 1) for name, hidden in ports.reference.items()},
+        keep_reference=torch.tensor([False, True]),
     )
-    twice = {name: hidden.repeat(2, 1, 1) for name, hidden in bank.items()}
-    return unet.prepare(tokens, twice, keep_reference=torch.tensor([False, True]))
+    return unet.prepare(rows)
 
 
 def time_sampling(arguments: argparse.Namespace) -> int:
     """Run both ways in turn, print seconds and ratios; return 1 if results differ or a ratio is too small."""
     torch.manual_seed(0)
-    unet, net = MultiFocalUNet(**SD15).eval(), ReferenceNet(**SD15).eval()
-    ports, texture = draw_ports(arguments.height, arguments.width)
+    unet, net = ConditionedUNet(**SD15, extra_tokens=True).eval(), ReferenceNet(**SD15).eval()
+    ports, texture, token = draw_ports(arguments.height, arguments.width)
     stock = UNet2DConditionModel(**SD15).eval()
     reference: dict[str, list[float]] = {"straightforward": [], "ours": []}
     bank: ReferenceBank = {}
     for _ in range(2):
         start = time.perf_counter()
-        whole_reference(stock, 2, texture, ports.reference_token)
+        whole_reference(stock, 2, texture, token)
         reference["straightforward"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        bank = net.bank(texture, ports.reference_token)
+        bank = net.bank(texture, token)
         reference["ours"].append(time.perf_counter() - start)
     del stock
     once = min(reference["straightforward"]) / min(reference["ours"])
     for name, values in reference.items():
         print(f"ReferenceNet, {name}: {min(values):.2f} s", flush=True)
     print(f"ratio of the ReferenceNet: {once:.2f}")
-    size = (arguments.height, arguments.width)
+    ports = replace(ports, reference=bank)
     runs = {
-        "straightforward": sample(unet, ports, bank, *size, cached=False),
-        "ours": sample(unet, ports, bank, *size, cached=True),
+        name: sample(unet, ports, arguments.height, arguments.width, cached=name == "ours")
+        for name in ("straightforward", "ours")
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     results: dict[str, torch.Tensor] = {}
@@ -125,17 +131,17 @@ def time_sampling(arguments: argparse.Namespace) -> int:
 def time_training(arguments: argparse.Namespace) -> int:
     """Run forward and backward of one pair without an optimiser, print seconds and memory."""
     torch.manual_seed(0)
-    unet, net = MultiFocalUNet(**SD15), ReferenceNet(**SD15)
+    unet, net = ConditionedUNet(**SD15, extra_tokens=True), ReferenceNet(**SD15)
     if arguments.checkpointing:
         for module in (unet, net):
             module.enable_gradient_checkpointing()
             module.train()
     with torch.no_grad():
-        ports, texture = draw_ports(arguments.height, arguments.width)
+        ports, texture, token = draw_ports(arguments.height, arguments.width)
     start = time.perf_counter()
-    conditions = unet.prepare(ports.tokens, net.bank(texture, ports.reference_token))
+    conditions = unet.prepare(replace(ports, reference=net.bank(texture, token)))
     target = torch.randn(1, 4, arguments.height, arguments.width)
-    prediction = denoise_focal(unet, torch.randn_like(target), torch.tensor([500]), ports.pose_features, conditions)
+    prediction = denoise(unet, torch.randn_like(target), torch.tensor([500]), conditions)
     loss = focal_loss(prediction, target, torch.ones(1))
     forward = time.perf_counter() - start
     loss.backward()

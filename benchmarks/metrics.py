@@ -41,10 +41,10 @@ def time_frechet(dim: int) -> tuple[float, float]:
     start = time.perf_counter()
     expected = reference_frechet(mean, one, other_mean, other)
     middle = time.perf_counter()
-    found = frechet_distance(*(torch.from_numpy(array) for array in (mean, one, other_mean, other)))
+    distance = frechet_distance(*(torch.from_numpy(array) for array in (mean, one, other_mean, other)))
     end = time.perf_counter()
     print(f"Fréchet distance of {dim} features: scipy's sqrtm {middle - start:.2f} s, ours {end - middle:.2f} s")
-    return (middle - start) / (end - middle), abs(found - expected) / expected
+    return (middle - start) / (end - middle), abs(distance - expected) / expected
 
 
 def time_ssim(pairs: int) -> tuple[float, float]:

@@ -13,13 +13,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
-from pgpis.denoiser import KeyValueCache, PoseUNet
-from pgpis.denoiser.building import build_unet
+from pgpis.denoiser import ConditionedUNet, Conditions, Ports, build_unet, denoise
 from pgpis.denoiser.diffusion import guide_three_branches, guide_two_branches
-from pgpis.methods.fpdm import Ports, denoise
 from pgpis.models import build_scheduler
 
 SCALE = 2.0
@@ -27,31 +26,34 @@ TOKENS = 1297
 """DINOv2's class token and 36 x 36 patches of a picture of 512 x 512 pixels."""
 
 
-def stable_diffusion_unet() -> PoseUNet:
+def stable_diffusion_unet() -> ConditionedUNet:
     """Build the denoiser with the sizes of Stable Diffusion 2.1 and random weights."""
     config = {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
     return build_unet({**config, "sample_size": 96}).eval()
 
 
-def draw_inputs(height: int, width: int) -> tuple[Ports, torch.Tensor]:
-    """Return one picture's ports and the time embedding of the branches without fusion embedding."""
+def draw_inputs(height: int, width: int) -> tuple[Ports, Ports]:
+    """Return one picture's ports without conditions and with."""
     generator = torch.Generator().manual_seed(0)
     ports = Ports(
         tokens=torch.randn(1, TOKENS, 1024, generator=generator),
         pose_features=torch.randn(1, 320, height, width, generator=generator),
         time_embedding=torch.randn(1, 1280, generator=generator),
     )
-    return ports, torch.randn(1, 1280, generator=generator)
+    zeros = torch.zeros_like(ports.pose_features)
+    empty = torch.randn(1, 1280, generator=generator)
+    return replace(ports, tokens=None, pose_features=zeros, time_embedding=empty), ports
 
 
-def sample(unet: PoseUNet, ports: Ports, cache: KeyValueCache | None, branches: int) -> Iterator[torch.Tensor]:
-    """Run the denoising loop for one picture, whose branches are the rows of ``ports``; yield after each step."""
+def sample(unet: ConditionedUNet, conditions: Conditions) -> Iterator[torch.Tensor]:
+    """Run the denoising loop for one picture, whose branches are the rows of the conditions; yield after each step."""
     scheduler = build_scheduler()
     scheduler.set_timesteps(20)
     generator = torch.Generator().manual_seed(7)
-    latents = torch.randn(1, 4, *ports.pose_features.shape[-2:], generator=generator)
+    latents = torch.randn(1, 4, *conditions.pose_features.shape[-2:], generator=generator)
+    branches = len(conditions.pose_features)
     for timestep in scheduler.timesteps:
-        prediction = denoise(unet, latents.repeat(branches, 1, 1, 1), timestep, ports, cache)
+        prediction = denoise(unet, latents.repeat(branches, 1, 1, 1), timestep, conditions)
         if branches == 3:
             guided = guide_three_branches(*prediction.chunk(3), pose_scale=SCALE, fusion_scale=SCALE)
         else:
@@ -60,23 +62,15 @@ def sample(unet: PoseUNet, ports: Ports, cache: KeyValueCache | None, branches: 
         yield latents
 
 
-def official(unet: PoseUNet, ports: Ports, empty: torch.Tensor) -> Iterator[torch.Tensor]:
+def official(unet: ConditionedUNet, nothing: Ports, ports: Ports) -> Iterator[torch.Tensor]:
     """Sample with three branches and without a cache."""
-    none, pose = torch.zeros_like(ports.tokens), ports.pose_features
-    rows = Ports(
-        torch.cat([none, ports.tokens, ports.tokens]),
-        torch.cat([torch.zeros_like(pose), pose, pose]),
-        torch.cat([empty, empty, ports.time_embedding]),
-    )
-    return sample(unet, rows, None, 3)
+    pose = replace(ports, time_embedding=nothing.time_embedding)
+    return sample(unet, unet.prepare(nothing, pose, ports, cache=False))
 
 
-def ours(unet: PoseUNet, ports: Ports, empty: torch.Tensor) -> Iterator[torch.Tensor]:
+def ours(unet: ConditionedUNet, nothing: Ports, ports: Ports) -> Iterator[torch.Tensor]:
     """Sample with two branches and keys and values computed once (this is part of the time)."""
-    cache = unet.cache_keys_values(ports.tokens, zero_rows=1, repeats=1)
-    pose = ports.pose_features
-    rows = Ports(ports.tokens, torch.cat([torch.zeros_like(pose), pose]), torch.cat([empty, ports.time_embedding]))
-    return sample(unet, rows, cache, 2)
+    return sample(unet, unet.prepare(nothing, ports))
 
 
 @torch.no_grad()
@@ -92,12 +86,12 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     unet = stable_diffusion_unet()
-    ports, empty = draw_inputs(arguments.height, arguments.width)
+    nothing, ports = draw_inputs(arguments.height, arguments.width)
     start = time.perf_counter()
-    unet.cache_keys_values(ports.tokens)
+    unet.prepare(ports)
     once = time.perf_counter() - start
     print(f"keys and values of {TOKENS} tokens, once per picture: {once:.2f} s")
-    runs = {"official": official(unet, ports, empty), "ours": ours(unet, ports, empty)}
+    runs = {"official": official(unet, nothing, ports), "ours": ours(unet, nothing, ports)}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     results: dict[str, torch.Tensor] = {}
     for _ in range(arguments.steps):

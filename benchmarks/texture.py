@@ -71,10 +71,10 @@ def main() -> int:
         start = time.perf_counter()
         expected = published(picture.rgb, picture.iuv, mapper.masks)
         middle = time.perf_counter()
-        found = mapper(picture.rgb, picture.iuv)
+        texture = mapper(picture.rgb, picture.iuv)
         seconds["published"] += middle - start
         seconds["ours"] += time.perf_counter() - middle
-        differences.append(np.abs(expected.astype(int) - found))
+        differences.append(np.abs(expected.astype(int) - texture))
     for name, total in seconds.items():
         print(f"{name:10s} {total / len(pictures):.2f} s a picture")
     start = time.perf_counter()

@@ -44,9 +44,11 @@ def rows(out: Path) -> Iterator[Row]:
     yield Row("A3", "fusion", "source-enhanced InfoNCE", "ablation/a3.yaml")
     clip = f"{MODEL}source_encoder={json.dumps(TINY_CLIP)}"
     no_prior = f"{MODEL}fusion_embedder=null"
-    small = (f"{MODEL}source_size=64", f"{MODEL}source_detour=false", no_prior)
+    small = (f"{MODEL}conditioner.source_size=64", f"{MODEL}source_detour=false", no_prior)
     yield Row("B1", "fpdm", "CLIP, small source", "ablation/b1.yaml", (clip, *small))
-    yield Row("B2", "fpdm", "DINOv2, small source", "ablation/b2.yaml", (f"{MODEL}source_size=56", *small[1:]))
+    yield Row(
+        "B2", "fpdm", "DINOv2, small source", "ablation/b2.yaml", (f"{MODEL}conditioner.source_size=56", *small[1:])
+    )
     yield Row("B3", "fpdm", "DINOv2, no prior", "ablation/b3.yaml", (no_prior,))
     source = json.dumps({"encoder": TINY_CLIP, "combiner": False})
     yield Row("B4", "fpdm", "source's embedding as prior", "ablation/b4.yaml", (f"{MODEL}fusion_embedder={source}",))
@@ -99,11 +101,11 @@ def measure(row: Row, options: argparse.Namespace) -> dict[str, float]:
     return {name: value for name, value in results.items() if isinstance(value, float)}
 
 
-def table(found: dict[str, tuple[Row, dict[str, float]]]) -> str:
+def table(measured: dict[str, tuple[Row, dict[str, float]]]) -> str:
     """Return the results, the prior's and the pictures' apart."""
     lines = []
     for retrieval in (True, False):
-        part = {name: entry for name, entry in found.items() if (entry[0].recipe == "fusion") == retrieval}
+        part = {name: entry for name, entry in measured.items() if (entry[0].recipe == "fusion") == retrieval}
         columns = list(dict.fromkeys(column for _, values in part.values() for column in values))
         lines += [f"| | what | {' | '.join(columns)} |", f"|{' --- |' * (len(columns) + 2)}"]
         for name, (row, values) in part.items():
@@ -127,10 +129,10 @@ def main() -> None:
         limit = [f"--trainer.max_steps={options.steps}"] if options.steps else []
         quiet = ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={options.out}/autoencoder"]
         run("fit", "--config", "smoke/autoencoder.yaml", *sets, *quiet, *limit)
-    chosen = [row for row in rows(options.out) if not options.only or row.name in options.only]
-    found = {row.name: (row, measure(row, options)) for row in chosen}
+    selection = [row for row in rows(options.out) if not options.only or row.name in options.only]
+    measured = {row.name: (row, measure(row, options)) for row in selection}
     size = "published size" if options.real else "smoke size: random weights, a few steps; the order means nothing"
-    text = f"{len(found)} ablations, {size}.\n\n{table(found)}"
+    text = f"{len(measured)} ablations, {size}.\n\n{table(measured)}"
     write_text(options.out / "ablation.md", text)
     print(f"\n{text}\n{options.out / 'ablation.md'}")
 

@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def measure(task: DiffusionTask, data: list[PairBatch], advance: Callable[[int],
     for name in SAMPLERS:
         curves[name] = {}
         task.scheduler = sampler(name, trained)
-        for task.num_inference_steps in STEPS:
+        for steps in STEPS:
+            task.sampling = replace(task.sampling, num_inference_steps=steps)
             ssim, psnr, distances = SSIM("gaussian"), PSNR(), []
             for batch in data:
                 pictures = task.sample(batch)
@@ -64,7 +66,7 @@ def measure(task: DiffusionTask, data: list[PairBatch], advance: Callable[[int],
                 distances.append(token_distance(*tokens))
                 advance(len(truth))
             means = (float(ssim.compute()), float(psnr.compute()), float(torch.cat(distances).mean()))
-            curves[name][task.num_inference_steps] = means
+            curves[name][steps] = means
     return curves
 
 
@@ -97,7 +99,7 @@ def main() -> int:
     for name, _, pipeline in (word.partition("=") for word in MODELS):
         task = load_task(pipeline)
         if options.guidance is not None:
-            task.guidance_scale = options.guidance
+            task.sampling = replace(task.sampling, guidance_scale=options.guidance)
         with meter(name, len(test) * len(SAMPLERS) * len(STEPS)) as advance, torch.inference_mode():
             results[name] = measure(task, list(batches(test, task)), advance)
     names = " | ".join(f"{steps} steps: SSIM, PSNR, token distance" for steps in STEPS)

@@ -105,22 +105,22 @@ def ablations(data: Path, out: Path) -> list[Stage]:
             f"--trainer.max_steps={EPOCHS * steps}",
             f"--trainer.limit_train_batches={steps}",
             f"--trainer.check_val_every_n_epoch={EPOCHS}",
-            "--model.init_args.warmup_epochs=0.5",
-            f"--model.init_args.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
+            "--model.init_args.schedule.warmup_epochs=0.5",
+            f"--model.init_args.schedule.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
         )
-        told = (vae, *words, f"--data.cache={out}/{cache}", *budget)
+        options = (vae, *words, f"--data.cache={out}/{cache}", *budget)
         overlay = None if name in ("b6", "mcld_short") else f"ablation/{name}.yaml"  # these are the recipes themselves
-        return Stage(name, (cache, *needs), out / name / ".done", told, recipe, overlay)
+        return Stage(name, (cache, *needs), out / name / ".done", options, recipe, overlay)
 
     a2 = (f"{prior}.encoder={clip}",)
-    found = [Stage("a2", ("data", "clip"), out / "a2/.done", a2, "fusion", "ablation/a2.yaml")]
+    ablation_stages = [Stage("a2", ("data", "clip"), out / "a2/.done", a2, "fusion", "ablation/a2.yaml")]
     for name, needed, encoder in (("b1", "clip", clip), ("b2", "source_encoder", dino)):
         # both at CLIP's own size, so that they read as many tokens
-        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.source_size=128")
-        found.append(_cache(name, "fpdm", ("autoencoder", needed), (vae, *read, NO_PRIOR), data, out))
-        found.append(short(name, "fpdm", f"cache_{name}", read))
+        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.conditioner.source_size=128")
+        ablation_stages.append(_cache(name, "fpdm", ("autoencoder", needed), (vae, *read, NO_PRIOR), data, out))
+        ablation_stages.append(short(name, "fpdm", f"cache_{name}", read))
     read = (f"--model.init_args.source_encoder={dino}",)
-    found += [
+    ablation_stages += [
         short("b3", "fpdm", "cache_fpdm", read),
         short("b4", "fpdm", "cache_fpdm", (*read, f"{prior}.encoder={clip}"), ("clip",)),
         short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
@@ -128,7 +128,7 @@ def ablations(data: Path, out: Path) -> list[Stage]:
     ]
     clip_and_nothing = (f"--model.init_args.image_encoder={clip}", NO_START)
     variants = ("short", "no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
-    return found + [short(f"mcld_{name}", "mcld", "cache_mcld", clip_and_nothing) for name in variants]
+    return ablation_stages + [short(f"mcld_{name}", "mcld", "cache_mcld", clip_and_nothing) for name in variants]
 
 
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
@@ -139,9 +139,9 @@ NO_PRIOR = "--model.init_args.fusion_embedder=null"
 
 def _cache(name: str, recipe: str, needs: tuple[str, ...], words: Sequence[str], data: Path, out: Path) -> Stage:
     folder = out / f"cache_{name}"
-    told = ("cache", "--config", f"synth/{recipe}.yaml", "--out", folder, "--dtype", "bfloat16")
+    command = ("cache", "--config", f"synth/{recipe}.yaml", "--out", folder, "--dtype", "bfloat16")
     root = f"--data.train.init_args.root={data}"
-    return Stage(f"cache_{name}", ("data", *needs), folder / ".done", (*told, root, *words))
+    return Stage(f"cache_{name}", ("data", *needs), folder / ".done", (*command, root, *words))
 
 
 def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
@@ -201,9 +201,9 @@ def seen_textures(data: Path) -> None:
             people: dict[str, list[Path]] = {}
             for path in pictures:
                 people.setdefault(path.name.rsplit("_", 1)[0], []).append(path)
-            chosen = [paths[number % len(paths)] for number, paths in enumerate(people.values())]
-            with meter(f"textures ({split})", len(chosen)) as advance:
-                for _ in pool.map(_texture, chosen, chunksize=8):
+            pictures_of_people = [paths[number % len(paths)] for number, paths in enumerate(people.values())]
+            with meter(f"textures ({split})", len(pictures_of_people)) as advance:
+                for _ in pool.map(_texture, pictures_of_people, chunksize=8):
                     advance(1)
 
 
@@ -247,11 +247,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = stages(options.data, options.out)
+    selection = stages(options.data, options.out)
     if options.ablations:
-        wanted += ablations(options.data, options.out)
-    left = [stage for stage in wanted if not stage.done.is_file()]
-    known = {stage.name for stage in wanted}
+        selection += ablations(options.data, options.out)
+    left = [stage for stage in selection if not stage.done.is_file()]
+    known = {stage.name for stage in selection}
     if options.only is not None:
         if unknown := set(options.only) - known:
             parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(sorted(known))}")

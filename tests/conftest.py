@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # tiny models run no faster on two threads, and much slower where two test runs share the cores
@@ -18,36 +20,71 @@ logging.raiseExceptions = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# what tests write need not outlive a power cut; each wait for the disk takes milliseconds
+os.fsync = lambda _: None
+
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    """Put files with slow tests first: at the end the processes share out many small ones, and none works alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Makes a folder once for all processes of a test run: ``made_once("toy", make)``, where ``make`` fills it.
+
+    Nobody writes to it: a test that changes files copies them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name, make):
+        folder, whole = base / "once" / name, base / "once" / f"{name}.whole"
+        whole.parent.mkdir(exist_ok=True)
+        with FileLock(whole.with_suffix(".lock")):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                whole.touch()
+        return folder
+
+    return once
+
+
+def in_this_process(units, work, workers, doing="drawing"):
+    """Do what ``pgpis.jobs.run_units`` does without the second that a new process needs to start."""
+    return [failure for unit in units for failure in work(unit) or []]
 
 
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list."""
+    from pgpis.synth.files import resuming
     from pgpis.synth.files.dataset import make_dataset
     from pgpis.synth.files.options import DatasetOptions
 
     def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3):
         options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)
-        assert not make_dataset(root, options).failures
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resuming, "run_units", in_this_process)
+            assert not make_dataset(root, options).failures
 
     return draw
 
 
 @pytest.fixture(scope="session")
-def toy_root(draw_people, tmp_path_factory):
+def toy_root(draw_people, made_once):
     """Three people in three views: 12 training pairs of two people, 6 test pairs of one."""
-    root = tmp_path_factory.mktemp("toy")
-    draw_people(root, people=3, views=3)
-    return root
+    return made_once("toy", lambda root: draw_people(root, people=3, views=3))
 
 
 @pytest.fixture(scope="session")
-def textured_root(draw_people, tmp_path_factory):
+def textured_root(draw_people, made_once):
     """As ``toy_root``, small and with MCLD's textures."""
-    root = tmp_path_factory.mktemp("textured")
-    draw_people(root, people=3, views=3, size=(128, 88), textures="exact")
-    return root
+    return made_once("textured", lambda root: draw_people(root, people=3, views=3, size=(128, 88), textures="exact"))
 
 
 def words_of(recipe, overlay, root, folder):
@@ -64,6 +101,25 @@ def words_of(recipe, overlay, root, folder):
         ]
 
     return words
+
+
+def fit_one_step(words):
+    """Train for a step, and leave checkpoint and exported pipeline."""
+    from pgpis.cli import main
+
+    assert main(words("fit", "--trainer.max_steps=1", "--data.val=null", out=".")) == 0
+
+
+@pytest.fixture(scope="session")
+def trained_fpdm(toy_root, made_once):
+    """A run of ``tiny`` of one step: ``checkpoints/last.ckpt`` and ``pipeline``."""
+    return made_once("fpdm", lambda folder: fit_one_step(words_of("fpdm", "tiny.yaml", toy_root, folder)))
+
+
+@pytest.fixture(scope="session")
+def trained_mcld(textured_root, made_once):
+    """A run of ``tiny_mcld_words`` likewise."""
+    return made_once("mcld", lambda folder: fit_one_step(words_of("mcld", "tiny_mcld.yaml", textured_root, folder)))
 
 
 @pytest.fixture

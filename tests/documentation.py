@@ -123,7 +123,7 @@ def _check_pgpis(words):
     words = [word for word in words if word != "--debug"]
     verb = next((verb for verb in (" ".join(words[:2]), " ".join(words[:1])) if verb in VERBS), None)
     module, _, name = VERBS[verb][0].partition(":") if verb else ("", "", "")
-    is_configurable = module in ("pgpis.cli.lightning", "pgpis.cli.predict")
+    is_configurable = module in ("pgpis.cli.training", "pgpis.cli.predict")
     if is_configurable and not {"--help", "-h", "--print_config"} & set(words):
         words = [*words, "--print_config"]
     pipeline = next((after for word, after in itertools.pairwise(words) if word == "--pipeline"), None)

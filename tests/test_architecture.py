@@ -68,6 +68,19 @@ def test_imports_point_down(path):
     assert not upward, f"{path.name} ({own}) may not import {sorted(upward)}"
 
 
+SYNTH = SOURCE / "synth"
+SYNTH_ROOMS = {"figure": set(), "scene": {"figure"}, "files": {"figure", "scene"}}
+
+
+@pytest.mark.parametrize("path", sorted(SYNTH.glob("*/*.py")), ids=lambda path: str(path.relative_to(SYNTH)))
+def test_imports_point_down_within_synth(path):
+    own = path.parent.name
+    modules = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    rooms = {module.split(".")[2] for module in modules if module.startswith("pgpis.synth.")}
+    upward = rooms - SYNTH_ROOMS[own] - {own}
+    assert not upward, f"{path.name} ({own}) may not import {sorted(upward)}"
+
+
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
@@ -79,11 +92,14 @@ def test_imports_point_down(path):
         ("pgpis.preprocess.settings", "torch"),
         ("pgpis.pipelines.shipped", "torch"),
         ("pgpis.data.names", "torch"),
+        ("pgpis.synth.files.dataset", "torch"),
+        ("pgpis.synth.files.triples", "torch"),
         ("pgpis.cli", "torch"),
         ("pgpis.cli", "jsonargparse"),
         ("pgpis.cli.configs", "torch"),
     ],
 )
 def test_import_stays_light(module, unwanted):
+    """Each worker would pay for a library with seconds and memory, and each ``--help`` with seconds."""
     code = f"import sys, {module}; sys.exit('{unwanted}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -228,6 +228,24 @@ def test_tables_of_options_are_those_of_the_code():
         assert text == right, f"{path.name}: 'make tables' writes it"
 
 
+def test_first_screen_of_the_readme_ends_with_the_contents():
+    first, contents, _ = (ROOT / "README.md").read_text(encoding="utf-8").partition("## First pictures")
+    assert contents
+    assert "## Contents" in first
+    assert "make demo" in first
+    assert first.count("\n") < 40
+
+
+@pytest.mark.parametrize("method", ["fpdm", "mcld"])
+def test_page_of_a_method_names_each_file_of_its_folder(method):
+    folder = ROOT / "src/pgpis/methods" / method
+    table = (ROOT / f"docs/models/{method}.md").read_text(encoding="utf-8").partition("## Where it is")[2]
+    table = table.partition("\n## ")[0]
+    assert f"`src/pgpis/methods/{method}/`" in table
+    rows = "".join(line for line in table.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`(\w+\.py)`", rows)) == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+
+
 def test_limits_of_the_security_page_are_those_of_the_code():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     stated = {

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,12 +31,35 @@ def installed(tmp_path_factory):
     return folder / "site"
 
 
-def pgpis(installed, *words):
+COMMANDS = """
+import contextlib, io, json, sys
+sys.path.insert(0, sys.argv[1])
+from pgpis.cli import main
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            code = main(json.loads(line))
+        except SystemExit as stop:
+            code = stop.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def pgpis(installed):
+    """Run commands of the wheel in an empty directory, all in one process that has imported torch."""
     empty = installed.parent / "empty"
-    empty.mkdir(exist_ok=True)
-    code = f"import sys; sys.path.insert(0, {str(installed)!r}); from pgpis.cli import console; console()"
-    words = [str(word) for word in words]
-    return subprocess.run([sys.executable, "-c", code, *words], cwd=empty, check=False, capture_output=True, text=True)
+    empty.mkdir()
+    command, pipes = [sys.executable, "-c", COMMANDS, installed], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=empty, text=True, **pipes) as process:
+
+        def run(*words):
+            print(json.dumps(list(map(str, words))), file=process.stdin, flush=True)
+            code, out, err = json.loads(process.stdout.readline())
+            return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+        yield run
+        process.stdin.close()
 
 
 def test_the_wheel_carries_every_recipe(installed):
@@ -54,16 +78,16 @@ def test_the_wheel_is_small(installed):
 
 
 @pytest.mark.parametrize("verb", ["fit", "test"])
-def test_recipes_are_found_from_an_empty_directory(installed, verb):
-    result = pgpis(installed, verb, "--config", "fpdm.yaml", "--print_config")
+def test_recipes_are_found_from_an_empty_directory(pgpis, installed, verb):
+    result = pgpis(verb, "--config", "fpdm.yaml", "--print_config")
     assert result.returncode == 0, result.stderr
     assert str(installed / "pgpis/configs/fpdm.yaml") in result.stderr
     assert "class_path: pgpis.methods.fpdm.task.FPDMTask" in result.stdout
 
 
-def test_predict_from_an_empty_directory_names_what_is_missing(installed):
+def test_predict_from_an_empty_directory_names_what_is_missing(pgpis):
     words = ["--config", "fpdm.yaml", "--pipeline", "./p", "--sources", "s", "--poses", "p", "--out", "o"]
-    result = pgpis(installed, "predict", *words)
+    result = pgpis("predict", *words)
     assert result.returncode == 2
     assert "pipeline: cannot load './p'" in result.stderr
     assert "Traceback" not in result.stderr
@@ -83,14 +107,14 @@ def psnr(picture, truth):
 
 
 @pytest.mark.parametrize("model", ["fpdm", "mcld"])
-def test_the_wheel_alone_makes_pictures_of_new_people(installed, people, tmp_path, model):
+def test_the_wheel_alone_makes_pictures_of_new_people(pgpis, installed, people, tmp_path, model):
     source, target = sorted((people / "test").glob("*.jpg"))
     pose = {
         "fpdm": next(path for path in (people / "pose").rglob("*.txt") if flat(path) == target.stem),
         "mcld": people / "test_densepose" / f"{target.stem}.png",
     }[model]
     words = [] if model == "fpdm" else ["--pipeline", "synth-mcld", "--missing-face", "drop"]
-    result = pgpis(installed, "predict", "--sources", source, "--poses", pose, "--out", tmp_path / "out", *words)
+    result = pgpis("predict", "--sources", source, "--poses", pose, "--out", tmp_path / "out", *words)
     assert result.returncode == 0, result.stderr
     assert str(installed / f"pgpis/configs/synth/{model}.yaml") in result.stderr
     (made,) = (tmp_path / "out").glob("*_2_*.png")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgpis.convert import read_checkpoint
+from pgpis.convert import read_state_dict
 from pgpis.data.mska import read_mska
 from pgpis.errors import PgpisError
 from pgpis.preprocess.densepose import checkpoint as densepose
@@ -33,7 +33,7 @@ def archive(path, pickled, storages=None, **entries):
 
 
 def read_torch(path, pickled):
-    return read_checkpoint(archive(path, pickled, {"0": bytes(16)}))
+    return read_state_dict(archive(path, pickled, {"0": bytes(16)}))
 
 
 def read_pickle(reader):
@@ -111,7 +111,7 @@ def test_tensors_that_repeat_a_storage_are_refused_before_memory_is_taken(tmp_pa
     path = tmp_path / "file"
     if reader == "torch":
         torch.save(views(400, 100_000), path)  # 0.4 MB that would become 160 MB
-        read, expected = read_checkpoint, r"far more bytes than the file has"
+        read, expected = read_state_dict, r"far more bytes than the file has"
     else:
         points = torch.zeros(1, 133, 3).expand(1000, 133, 3)  # of stride 0
         path.write_bytes(pickle.dumps({"a": {"keypoint": points}}))
@@ -124,7 +124,7 @@ def test_views_that_do_not_overlap_are_read(tmp_path):
     flat = torch.randn(300_000)
     state = {f"part {number}": flat[number * 1000 : (number + 1) * 1000].view(10, 100) for number in range(300)}
     torch.save({**state, "all": flat, "tied": flat}, tmp_path / "file")
-    read = read_checkpoint(tmp_path / "file").tensors
+    read = read_state_dict(tmp_path / "file").tensors
     assert all(torch.equal(read[name], value) for name, value in state.items())
     assert read["all"] is read["tied"]
 
@@ -144,7 +144,7 @@ def test_compressed_entries_are_not_unpacked(tmp_path):
         pickled = file.read("good/data.pkl")
     path = archive(tmp_path / "bomb", pickled, {"0": bytes(8)}, byteorder=b"l" * 2**24)
     with pytest.raises(PgpisError, match="'byteorder' is compressed"):
-        read_checkpoint(path)
+        read_state_dict(path)
 
 
 def test_entries_that_share_their_bytes_are_refused(tmp_path):
@@ -155,7 +155,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
     )
     content = b"\x80\x02}(" + b"".join(tensor % (number, number) for number in range(20)) + b"u."
     path = archive(tmp_path / "file", content, {f"{number:02d}": bytes(200_000) for number in range(20)})
-    assert len(read_checkpoint(path).tensors) == 20
+    assert len(read_state_dict(path).tensors) == 20
     with zipfile.ZipFile(tmp_path / "shared", "w") as file:
         file.writestr("archive/data.pkl", content)
         file.writestr("archive/data/00", bytes(200_000))
@@ -165,7 +165,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
             entry.filename = f"archive/data/{number:02d}"
             file.filelist.append(entry)
     with pytest.raises(PgpisError):
-        read_checkpoint(tmp_path / "shared")
+        read_state_dict(tmp_path / "shared")
 
 
 def test_what_is_not_known_is_inert_where_other_things_are_expected():

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 MOVED = {
+    "pgpis.denoiser.multifocal.MultiFocalUNet": "pgpis.denoiser.unet.ConditionedUNet",
+    "pgpis.denoiser.unet.PoseUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
     "pgpis.models.fusion": "pgpis.methods.fpdm.prior",
     "pgpis.models.mcld": "pgpis.methods.mcld.conditioner",

@@ -98,3 +98,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the valid name closest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or the name of its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -118,15 +118,19 @@ def render_failures(failures: Sequence[Failure]) -> str:
     if not failures:
         return ""
     lines = [f"{len(failures)} failed; run the same command again to try them once more:"]
-    lines += [f"  {failure.unit}: {failure.reason}" for failure in failures[:SHOWN_FAILURES]]
-    if len(failures) > SHOWN_FAILURES:
-        lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
+    lines += shortlist([f"{failure.unit}: {failure.reason}" for failure in failures])
     return "\n".join(lines) + "\n"
 
 
 def reason_of(error: BaseException) -> str:
     """Return what a list of failures says of an error."""
     return error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
+
+
+def shortlist(lines: Sequence[str]) -> list[str]:
+    """Return the first lines of a list of failures, indented, and how many more there are."""
+    more = [f"  ... and {len(lines) - SHOWN_FAILURES:,} more"] if len(lines) > SHOWN_FAILURES else []
+    return [f"  {line}" for line in lines[:SHOWN_FAILURES]] + more
 
 
 def leave_interrupts_alone(_worker: int = 0) -> None:
@@ -202,7 +206,7 @@ def meters(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
     console = Console(stderr=True)
     start = time.monotonic()
     done = dict.fromkeys(totals, 0)
-    told = dict.fromkeys(totals, start)
+    last_line = dict.fromkeys(totals, start)
 
     def rate(doing: str) -> float:
         return done[doing] / max(time.monotonic() - start, 1e-9)
@@ -222,8 +226,8 @@ def meters(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
     def tell(doing: str, pictures: int) -> None:
         done[doing] += pictures
         total = totals[doing]
-        if time.monotonic() - told[doing] >= SECONDS_BETWEEN_LINES or done[doing] == total:
-            told[doing] = time.monotonic()
+        if time.monotonic() - last_line[doing] >= SECONDS_BETWEEN_LINES or done[doing] == total:
+            last_line[doing] = time.monotonic()
             left = (total - done[doing]) / max(rate(doing), 1e-9)
             log.info(
                 "%s: %d of %d pictures, %.1f pictures/s, %.0f s left", doing, done[doing], total, rate(doing), left

@@ -8,6 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pgpis.errors import PgpisError
+
+
+def optional_module(name: str, need: str, hint: str) -> Any:
+    """Import a module of a package that not every installation has.
+
+    Args:
+        name: The module.
+        need: Who needs what, for the message: ``faces need insightface``.
+        hint: What installs it.
+
+    Raises:
+        PgpisError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise PgpisError(f"{need}, which cannot be imported: {error}", hint=hint) from error
+
 
 def lazy_names(package: str, file: str) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a package (PEP 562).

@@ -48,11 +48,13 @@ def test_fit_exports_how_it_samples(tiny, tmp_path):
         "model": {
             "class_path": "FPDMTask",
             "init_args": {
-                "height": 64,
-                "width": 56,
-                "num_inference_steps": 3,
-                "guidance_scale": 1.5,
-                "pose_guidance_scale": 2.0,
+                "sampling": {
+                    "height": 64,
+                    "width": 56,
+                    "num_inference_steps": 3,
+                    "guidance_scale": 1.5,
+                    "pose_guidance_scale": 2.0,
+                }
             },
         },
         "data": {"pose_canvas": [60, 40], "stick_width": 3},
@@ -67,7 +69,7 @@ def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
     assert predict(f"--pipeline={tmp_path / 'model.safetensors'}", "--steps", 1, out="bundle") == 0
     assert settings(tmp_path / "bundle") == [HEIGHT, WIDTH, 1, 1.5]
     long = f"--model.init_args.pipeline={exported}"
-    assert predict(long, "--guidance-scale=1.25", "--model.init_args.height=28", out="long") == 0
+    assert predict(long, "--guidance-scale=1.25", "--model.init_args.sampling.height=28", out="long") == 0
     assert settings(tmp_path / "long") == [28, WIDTH, 2, 1.25]
 
 
@@ -75,7 +77,7 @@ def test_the_class_picks_the_task(tmp_path):
     tiny_mcld().save_pretrained(tmp_path)
     recipe = recipe_of_pipeline(str(tmp_path))
     assert recipe["model"]["class_path"] == "MCLDTask"
-    assert recipe["model"]["init_args"]["height"] == 512
+    assert recipe["model"]["init_args"]["sampling"]["height"] == 512
 
 
 @pytest.mark.parametrize(
@@ -127,15 +129,15 @@ def test_nonsense_is_refused_before_anything_is_loaded(predict, monkeypatch, cap
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("model.init_args.num_inference_steps", 0),
-        ("model.init_args.num_inference_steps", 1001),
-        ("model.init_args.images_per_pair", 0),
-        ("model.init_args.height", -64),
-        ("model.init_args.width", 10**9),
-        ("model.init_args.guidance_scale", ".nan"),
-        ("model.init_args.drop_pose", 1.5),
-        ("model.init_args.noise_offset", -1),
-        ("model.init_args.warmup_epochs", -1),
+        ("model.init_args.sampling.num_inference_steps", 0),
+        ("model.init_args.sampling.num_inference_steps", 1001),
+        ("model.init_args.sampling.images_per_pair", 0),
+        ("model.init_args.sampling.height", -64),
+        ("model.init_args.sampling.width", 10**9),
+        ("model.init_args.sampling.guidance_scale", ".nan"),
+        ("model.init_args.dropping.pose", 1.5),
+        ("model.init_args.step.noise_offset", -1),
+        ("model.init_args.schedule.warmup_epochs", -1),
         ("seed_everything", -1),
         ("seed_everything", 2**32),
         ("data.batch_size", 0),

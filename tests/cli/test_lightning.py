@@ -47,7 +47,7 @@ def test_recipe_is_valid(name, capsys):
     ("words", "expected"),
     [
         (["--model.init_args.guidance_scal=3"], ["guidance_scal", "did you mean", "guidance_scale"]),
-        (["--model.init_args.guidance_scale=high"], ["guidance_scale", "high", "float"]),
+        (["--model.init_args.sampling.guidance_scale=high"], ["guidance_scale", "high", "float"]),
         (["--trainer.max_step=3"], ["max_step", "did you mean", "max_steps"]),
         (["--data.train=DeepFashon"], ["DeepFashon", "did you mean", "DeepFashion"]),
         (["--model=FPDMTsk"], ["FPDMTsk", "did you mean", "FPDMTask"]),
@@ -98,18 +98,16 @@ def test_resumed_run_equals_the_uninterrupted_one(stop, tiny, tmp_path):
     assert any(not torch.equal(value, stopped["state_dict"][key]) for key, value in whole["state_dict"].items())
 
 
-def test_checkpoint_holds_only_what_was_trained(tiny, tmp_path):
-    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
-    checkpoint = weights(tmp_path / "run")
+def test_checkpoint_holds_only_what_was_trained(trained_fpdm):
+    checkpoint = weights(trained_fpdm)
     parts = {key.split(".")[0] for key in checkpoint["state_dict"]}
     assert parts == {"unet", "conditioner"}
     assert set(checkpoint["frozen"]) == {"vae", "source_encoder", "fusion_embedder"}
     assert all(len(digest) == 64 for digest in checkpoint["frozen"].values())
 
 
-def test_checkpoint_on_other_frozen_weights_is_refused(tiny, tmp_path, capsys):
-    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
-    last = tmp_path / "run/checkpoints/last.ckpt"
+def test_checkpoint_on_other_frozen_weights_is_refused(trained_fpdm, tiny, capsys):
+    last = trained_fpdm / "checkpoints/last.ckpt"
     assert main(tiny("test", f"--ckpt_path={last}", "--seed_everything=1")) == 2
     assert "trained with another 'fusion_embedder'" in capsys.readouterr().err
 

@@ -24,14 +24,9 @@ from pgpis.files import LOCK
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
 
-@pytest.fixture(scope="session")
-def pipeline(toy_root, tmp_path_factory):
-    """A tiny untrained pipeline, exported by ``fit``."""
-    out = tmp_path_factory.mktemp("model")
-    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val")]
-    words = ["--config=smoke/fpdm.yaml", f"--config={TINY}", *roots, f"--trainer.default_root_dir={out}"]
-    assert main(["fit", *words, "--trainer.max_steps=1"]) == 0
-    return out / "pipeline"
+@pytest.fixture
+def pipeline(trained_fpdm):
+    return trained_fpdm / "pipeline"
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-from pathlib import Path
 
 import av
 import numpy as np
@@ -15,8 +14,6 @@ import tiny_models
 from pgpis.cli import main
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.fixture(scope="session")
@@ -60,22 +57,14 @@ def table(folder):
         return {row["pair_id"]: row for row in csv.DictReader(file)}
 
 
-def fitted(recipe, overlay, root, out):
-    roots = [f"--data.{split}.init_args.root={root}" for split in ("train", "val", "test")]
-    words = [f"--config=smoke/{recipe}.yaml", f"--config={CONFIGS / overlay}", *roots]
-    words += [f"--trainer.default_root_dir={out}", "--trainer.max_steps=1", "--data.val=null"]
-    assert main(["fit", *words]) == 0
-    return out / "pipeline"
+@pytest.fixture
+def fpdm(trained_fpdm):
+    return trained_fpdm / "pipeline"
 
 
-@pytest.fixture(scope="module")
-def fpdm(toy_root, tmp_path_factory):
-    return fitted("fpdm", "tiny.yaml", toy_root, tmp_path_factory.mktemp("fpdm"))
-
-
-@pytest.fixture(scope="module")
-def mcld(textured_root, tmp_path_factory):
-    return fitted("mcld", "tiny_mcld.yaml", textured_root, tmp_path_factory.mktemp("mcld"))
+@pytest.fixture
+def mcld(trained_mcld):
+    return trained_mcld / "pipeline"
 
 
 def test_poses_come_from_driving_photographs(fpdm, photos, weights):

@@ -20,14 +20,9 @@ from pgpis.tasks.diffusion import DiffusionTask
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
 
-@pytest.fixture(scope="session")
-def pipeline(toy_root, tmp_path_factory):
-    """A tiny untrained pipeline, exported by ``fit``."""
-    out = tmp_path_factory.mktemp("model")
-    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val")]
-    words = ["--config=smoke/fpdm.yaml", f"--config={TINY}", *roots, f"--trainer.default_root_dir={out}"]
-    assert main(["fit", *words, "--trainer.max_steps=1"]) == 0
-    return out / "pipeline"
+@pytest.fixture
+def pipeline(trained_fpdm):
+    return trained_fpdm / "pipeline"
 
 
 @pytest.fixture
@@ -218,7 +213,7 @@ def test_pictures_of_an_earlier_test_are_removed(toy_root, pipeline, files):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [
         f"--model.init_args.pipeline={pipeline}",
-        "--model.init_args.num_inference_steps=1",
+        "--model.init_args.sampling.num_inference_steps=1",
         "--data.num_workers=0",
     ]
     words += ["--trainer.default_root_dir=out", "--data.test.init_args.max_pairs=1"]
@@ -252,5 +247,5 @@ def test_an_almost_finished_job_and_a_finished_one_end_on_more_processes(words, 
 def test_one_pair_is_tested_by_two_processes(files, toy_root, pipeline):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [f"--model.init_args.pipeline={pipeline}", "--trainer.default_root_dir=tested"]
-    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.num_inference_steps=1")
+    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.sampling.num_inference_steps=1")
     assert len(Path("tested/test/pairs.csv").read_text().splitlines()) == 2

@@ -18,14 +18,9 @@ ONE = ["--trainer.max_steps=1", "--data.val=null"]
 EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
 
 
-@pytest.fixture(scope="module")
-def trained(toy_root, tmp_path_factory):
-    """A run of one step, with its checkpoint and export."""
-    folder = tmp_path_factory.mktemp("trained")
-    recipes = ["--config=smoke/fpdm.yaml", f"--config={Path(__file__).parents[1] / 'configs/tiny.yaml'}"]
-    words = [*recipes, f"--data.train.init_args.root={toy_root}", f"--trainer.default_root_dir={folder}", *ONE]
-    assert main(["fit", *words]) == 0
-    return folder
+@pytest.fixture
+def trained(trained_fpdm):
+    return trained_fpdm
 
 
 def read(path):
@@ -183,7 +178,7 @@ def test_one_run_trains_in_a_folder(tiny, tmp_path, capsys):
     ],
 )
 def test_any_schedule_of_the_learning_rate(tiny, tmp_path, schedule):
-    words = [f"--model.init_args.lr_scheduler={schedule}", "--trainer.max_steps=2", "--data.val=null"]
+    words = [f"--model.init_args.schedule.lr_scheduler={schedule}", "--trainer.max_steps=2", "--data.val=null"]
     assert main(tiny("fit", *words, "--trainer.limit_train_batches=1")) == 0
     (state,) = read(tmp_path / "run/checkpoints/last.ckpt")["lr_schedulers"]
     assert "T_max" in state if "Cosine" in schedule else "num_bad_epochs" in state

@@ -86,7 +86,11 @@ def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(
 def test_checkpoint_is_taken_by_ckpt_path(official, tmp_path, toy_root):
     convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
     words = ["test", "--config=smoke/fpdm.yaml", f"--model.init_args.pipeline={tmp_path / 'out'}"]
-    words += ["--model.init_args.height=64", "--model.init_args.width=64", "--model.init_args.num_inference_steps=1"]
+    words += [
+        "--model.init_args.sampling.height=64",
+        "--model.init_args.sampling.width=64",
+        "--model.init_args.sampling.num_inference_steps=1",
+    ]
     words += [f"--data.test.init_args.root={toy_root}", "--data.test.init_args.max_pairs=1"]
     words += [f"--trainer.default_root_dir={tmp_path / 'run'}", f"--ckpt_path={tmp_path / 'out' / 'checkpoint.ckpt'}"]
     assert main(words) == 0
@@ -194,7 +198,7 @@ def test_the_priors_must_be_the_same(official, tmp_path):
 def test_swapped_checkpoints(official, tmp_path):
     with pytest.raises(PgpisError, match="holds fusion_embedder, but no unet"):
         convert_fpdm(official.diffusion, official.fusion, tmp_path / "out", config=official.config)
-    with pytest.raises(PgpisError, match="no checkpoint of the prior"):
+    with pytest.raises(PgpisError, match="not a checkpoint of the prior"):
         convert_fpdm(official.diffusion, official.diffusion, tmp_path / "out", config=official.config)
 
 
@@ -212,7 +216,7 @@ def test_folders_with_content_are_left_alone(official, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "mapping per component"),
         ('{"unet": 8}', "mapping per component"),
         ('{"unett": {}}', "did you mean 'unet'"),

@@ -85,7 +85,7 @@ def test_a_table_edits_pair_by_pair(folders):
     [
         ({"clothes": ("uper=ben.jpg",)}, "did you mean 'upper'"),
         ({"clothes": ("upper",)}, "GROUP=PICTURE"),
-        ({"clothes": ("25=ben.jpg",)}, "no group of body parts"),
+        ({"clothes": ("25=ben.jpg",)}, "not a group of body parts"),
         ({"clothes": ("upper=carla.jpg",)}, r"picture not found: carla\.jpg"),
         ({"identity": "carla.jpg"}, r"picture not found: carla\.jpg"),
     ],

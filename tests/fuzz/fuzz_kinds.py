@@ -532,9 +532,9 @@ def _command(rng: Random, state: Path) -> Callable[[], str]:
     options = {
         "predict": ["--steps", "--seed", "--batch-size", "--images-per-pair", "--guidance-scale", "--prepare-person",
                     "--pairing", "--data.stick_width", "--data.pose_canvas", "--data.num_workers",
-                    "--model.init_args.height"],
+                    "--model.init_args.sampling.height"],
         "fit": ["--seed_everything", "--trainer.max_steps", "--data.batch_size", "--ckpt_path",
-                "--model.init_args.width"],
+                "--model.init_args.sampling.width"],
         "synth": ["--people", "--views", "--seed", "--workers", "--frames", "--test-share", "--size"],
         "prepare": ["--workers", "--preview", "--batch-size", "--person", "--pose-threshold", "--upscale-faces"],
         "evaluate": ["--size", "--batch-size", "--protocol", "--workers"],

@@ -15,6 +15,7 @@ from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import build_reference_net
+from pgpis.methods.mcld.task import MCLDPorts, MCLDSampling
 from pgpis.models import build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
 from pgpis.models.pose import PoseEncoder
@@ -32,7 +33,7 @@ def test_fit_test_predict_and_edit(tiny_mcld_words, textured_root, tmp_path):
     pipeline = tmp_path / "run/pipeline"
     assert json.loads((pipeline / "conditioner/config.json").read_text())["iuv_filter"] == "nearest"
     use = f"--model.init_args.pipeline={pipeline}"
-    assert main(tiny_mcld_words("test", use, "--model.init_args.output_size=[80,56]", out="scored")) == 0
+    assert main(tiny_mcld_words("test", use, "--model.init_args.sampling.output_size=[80,56]", out="scored")) == 0
     table = json.loads((tmp_path / "scored/test/metrics.json").read_text())
     assert table["samples"] == 6
     assert table["size"] == {"height": 80, "width": 56}
@@ -52,7 +53,7 @@ def test_fit_test_predict_and_edit(tiny_mcld_words, textured_root, tmp_path):
     whole.save_pretrained(pipeline)
     words = ["predict", "--config=smoke/mcld.yaml"]
     words += [f"--pipeline={pipeline}", f"--sources={tmp_path}/photos", f"--poses={textured_root}/test_densepose"]
-    words += ["--model.init_args.height=64", "--model.init_args.width=56", "--steps=2"]
+    words += ["--model.init_args.sampling.height=64", "--model.init_args.sampling.width=56", "--steps=2"]
     assert main([*words, f"--out={tmp_path}/plain"]) == 0
     plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").glob("*_2_*.png")}
     assert len(plain) == 3 * (len(names) + 1)
@@ -83,8 +84,8 @@ def test_resumed_run_equals_the_uninterrupted_one(stop, tiny_mcld_words, tmp_pat
 
 def test_two_processes_train(tiny_mcld_words, tmp_path):
     """No parameter is unused in any step: DDP would wait for its gradient."""
-    words = tiny_mcld_words("fit", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3",
-                            "--model.init_args.drop_all=0.5", "--model.init_args.drop_whole_batch=true")  # fmt: skip
+    dropping = ["--model.init_args.dropping.all=0.5", "--model.init_args.dropping.whole_batch=true"]
+    words = tiny_mcld_words("fit", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=3", *dropping)
     run = subprocess.run(
         [sys.executable, "-m", "pgpis", *words], capture_output=True, text=True, timeout=300, check=False
     )
@@ -103,10 +104,10 @@ def test_two_processes_train(tiny_mcld_words, tmp_path):
     ],
 )
 def test_ablations_train_and_export(options, unread, tiny_mcld_words, tmp_path):
-    words = [f"--model.init_args.{option}" for option in options]
+    words = [f"--model.init_args.conditioner.{option}" for option in options]
     assert main(tiny_mcld_words("fit", *words, "--trainer.max_steps=2")) == 0
     assert main(tiny_mcld_words("test", f"--model.init_args.pipeline={tmp_path}/run/pipeline", out="scored")) == 0
-    task = MCLDTask(height=64, width=56, pipeline=str(tmp_path / "run/pipeline"))
+    task = MCLDTask(MCLDSampling(64, 56), pipeline=str(tmp_path / "run/pipeline"))
     everything = {"source_image", "source_clip", "texture_image", "texture_clip", "pose_image", "target_image", "face"}
     assert set(task.image_specs) == everything - unread
     assert (task.reference_net is None) == ("use_texture=false" in options)
@@ -120,7 +121,7 @@ def test_training_starts_from_a_smaller_model(tiny_mcld_words, tmp_path, capsys)
     still = (
         "--trainer.max_steps=1",
         "--model.init_args.optimizer.init_args.lr=0",
-        "--model.init_args.correspondence=8",
+        "--model.init_args.conditioner.correspondence=8",
     )
     start = f"--model.init_args.start_from={tmp_path}/base/pipeline"
     assert main(tiny_mcld_words("fit", start, *still)) == 0
@@ -160,8 +161,9 @@ def test_a_stock_stable_diffusion_is_the_start(tmp_path):
         layer.processor.to_k_ip.weight,
     )
     task = MCLDTask(
-        base=str(tmp_path / "sd"), image_encoder=str(tmp_path / "clip"), pose_hidden_channels=(8, 8),
-        resampler={"resampler_dim": 8, "resampler_heads": 1, "resampler_head_dim": 8, "resampler_depth": 1},
+        base=str(tmp_path / "sd"), image_encoder=str(tmp_path / "clip"),
+        conditioner=MCLDPorts(pose_hidden_channels=(8, 8), resampler_dim=8, resampler_heads=1, resampler_head_dim=8,
+                              resampler_depth=1),
     )  # fmt: skip
     assert task.noise_schedule.alphas_cumprod[-1] == 0
 
@@ -184,7 +186,7 @@ def test_the_pose_encoder_starts_from_a_controlnet(tmp_path):
 
 def test_given_statistics_are_used(tiny_mcld_words, tmp_path, capsys):
     np.save(tmp_path / "std.npy", np.full(16, 0.25, np.float32))
-    option = f"--model.init_args.clip_std={tmp_path}/std.npy"
+    option = f"--model.init_args.step.clip_std={tmp_path}/std.npy"
     assert main(tiny_mcld_words("fit", option, "--trainer.max_steps=1")) == 0
     assert (weights(tmp_path / "run")["state_dict"]["clip_std"] == 0.25).all()
     np.save(tmp_path / "std.npy", np.full(8, 0.25, np.float32))
@@ -193,18 +195,18 @@ def test_given_statistics_are_used(tiny_mcld_words, tmp_path, capsys):
 
 
 def test_wrong_choices_are_named(tiny_mcld_words, capsys):
-    assert main(tiny_mcld_words("fit", "--model.init_args.aggregation=stages")) == 2
+    assert main(tiny_mcld_words("fit", "--model.init_args.conditioner.aggregation=stages")) == 2
     assert "stages" in capsys.readouterr().err
-    assert main(tiny_mcld_words("fit", "--model.init_args.correspondence=-1")) == 2
+    assert main(tiny_mcld_words("fit", "--model.init_args.conditioner.correspondence=-1")) == 2
     assert "correspondence is -1.0, expected a number of at least 0" in capsys.readouterr().err
 
 
 def test_sampling_may_use_other_betas(tiny_mcld_words, tmp_path):
     """The released test samples with linear betas from a net trained with scaled ones."""
-    linear = "--model.init_args.sampling_scheduler={beta_schedule: linear, steps_offset: 1}"
+    linear = "--model.init_args.sampling.scheduler={beta_schedule: linear, steps_offset: 1}"
     assert main(tiny_mcld_words("fit", linear, "--trainer.max_steps=1")) == 0
     pipeline = MCLDPipeline.from_pretrained(tmp_path / "run/pipeline")
     assert pipeline.scheduler.config.beta_schedule == "linear"
-    task = MCLDTask(height=64, width=56, pipeline=str(tmp_path / "run/pipeline"))
+    task = MCLDTask(MCLDSampling(64, 56), pipeline=str(tmp_path / "run/pipeline"))
     assert task.noise_schedule.config.beta_schedule == "scaled_linear"
     assert task.scheduler.config.beta_schedule == "linear"

@@ -17,6 +17,7 @@ from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.mcld import MCLDPipeline
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models import load_vision_encoder
 
 
@@ -93,7 +94,9 @@ def load_official_mcld(root: Path) -> OfficialMCLD:
         pose_hidden_channels=tuple(pose["block_out_channels"]),
         pose_channels=pose["channels"],
     )
-    conditioner.face_resampler.load_state_dict(read_weights(folder / "image_proj_model.fp16.safetensors"))
+    conditioner.face_resampler.load_state_dict(
+        renamed_resampler(read_weights(folder / "image_proj_model.fp16.safetensors"))
+    )
     conditioner.pose_encoder.load_state_dict(read_weights(folder / "pose_guider.fp16.safetensors"))
     for module in (unet, reference_net, conditioner):
         module.eval()

@@ -14,8 +14,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from parity_files import Recorded, names
-from pgpis.convert import architecture, read_checkpoint
-from pgpis.convert.report import ConversionReport
+from pgpis.convert import architecture, read_state_dict
+from pgpis.convert.conversion import ConversionReport
 from pgpis.methods.fpdm import FPDMPipeline, assemble, convert_fpdm
 from pgpis.methods.fpdm.convert import map_official_keys
 from pgpis.models import load_vision_encoder
@@ -68,7 +68,7 @@ def test_every_tensor_is_reported(parity_root, converted):
     for file in FILES.values():
         path = parity_root / "official_checkpoints" / file
         entry = next(entry for name, entry in report["files"].items() if Path(name).name == file)
-        assert set(entry["renamed"]) | set(entry["dropped"]) == set(read_checkpoint(path).tensors)
+        assert set(entry["renamed"]) | set(entry["dropped"]) == set(read_state_dict(path).tensors)
         assert not set(entry["renamed"]) & set(entry["dropped"])
 
 

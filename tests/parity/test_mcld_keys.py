@@ -12,6 +12,7 @@ from pgpis.denoiser import ConditionedUNet
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.convert import HEADS
 from pgpis.methods.mcld.reference import ReferenceNet
+from pgpis.methods.mcld.resampler import renamed_resampler
 
 pytestmark = pytest.mark.parity
 
@@ -51,4 +52,6 @@ def test_pose_encoder_and_face_resampler_have_the_published_size_by_default(pari
     with torch.device("meta"):
         conditioner = MCLDConditioner()
     assert shapes(conditioner.pose_encoder) == official(parity_root, "pose_guider")
-    assert shapes(conditioner.face_resampler) == official(parity_root, "image_proj_model")
+    faces = {key: torch.empty(shape) for key, shape in official(parity_root, "image_proj_model").items()}
+    named = {key: tuple(value.shape) for key, value in renamed_resampler(faces).items()}
+    assert shapes(conditioner.face_resampler) == named

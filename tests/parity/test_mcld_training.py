@@ -8,7 +8,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from parity_files import TOLERANCES, enlarged, signed, with_number
 from pgpis.methods.mcld import MCLDTask
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
-from pgpis.methods.mcld.task import NOISE, read_clip_std
+from pgpis.methods.mcld.task import NOISE, MCLDSampling, read_clip_std
 
 pytestmark = pytest.mark.parity
 
@@ -27,7 +27,7 @@ def task(parity_root, official, tmp_path_factory):
     load_official_pipeline(parity_root, {key: value for key, value in NOISE.items() if key != "_class_name"}
                            | {"beta_start": 0.00085, "beta_end": 0.012}).save_pretrained(folder)  # fmt: skip
     height, width = enlarged(official.train, "img_u8").shape[1:3]
-    return MCLDTask(height=height, width=width, pipeline=str(folder))
+    return MCLDTask(MCLDSampling(height, width), pipeline=str(folder))
 
 
 def clip_picture(tensors, name):
@@ -77,17 +77,17 @@ def test_the_whole_step(official, task, batch, branch, monkeypatch):
         return official.train[f"{branch}.{name}"]
 
     count = len(of("timesteps"))
-    draws = iter([of("clip_noise")[:, 0] / (task.clip_noise * official.train["clip_std_used"])])
+    draws = iter([of("clip_noise")[:, 0] / (task.step.clip_noise * official.train["clip_std_used"])])
     if branch == "cond":
         draws = iter([of("vae_eps_img"), of("vae_eps_ref"), *draws])
     else:
         latents = iter([of("latents")[:, :, 0], of("ref_image_latents")])
-        monkeypatch.setattr(task, "_latents", lambda *_: next(latents))
+        monkeypatch.setattr(task, "latents", lambda *_: next(latents))
     keeps = iter([torch.full((count,), branch != "uncond"), torch.full((count,), branch == "cond")])
-    monkeypatch.setattr("pgpis.methods.mcld.task.torch.randn", lambda *_, **__: next(draws))
-    monkeypatch.setattr("pgpis.methods.mcld.task.keep_mask", lambda *_, **__: next(keeps))
-    monkeypatch.setattr("pgpis.methods.mcld.task.offset_noise", lambda *_: of("noise")[:, :, 0])
-    monkeypatch.setattr("pgpis.methods.mcld.task.sample_timesteps", lambda *_: of("timesteps"))
+    monkeypatch.setattr("torch.randn", lambda *_, **__: next(draws))
+    monkeypatch.setattr("pgpis.tasks.options.keep_mask", lambda *_, **__: next(keeps))
+    monkeypatch.setattr("pgpis.tasks.diffusion.offset_noise", lambda *_: of("noise")[:, :, 0])
+    monkeypatch.setattr("pgpis.tasks.diffusion.sample_timesteps", lambda *_: of("timesteps"))
     plain = type(task.reference_net).bank
     monkeypatch.setattr(  # the official bank is rounded
         type(task.reference_net),

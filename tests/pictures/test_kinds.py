@@ -88,7 +88,7 @@ def test_it_has_options_of_its_own(depth, folders):
 @pytest.mark.parametrize("layout", ["fpdm", "mcld"])
 def test_a_data_set_holds_it_and_its_check_lists_it(depth, layout, draw_people, tmp_path):
     root = tmp_path / "people"
-    draw_people(root, people=1, views=2, seed=5, size=(64, 44), share=0.5)
+    draw_people(root, people=2, views=2, seed=5, size=(64, 44), share=0.5)
     files = find_pictures(root, ["depth"], layout)
     prepare(files, ["depth"], PrepareSettings(), Record(root / NAME), run_here)
     report = check_root(root)

@@ -52,7 +52,7 @@ def test_other_files_are_refused(folder, tmp_path):
     with pytest.raises(PgpisError, match=r"text\.safetensors cannot be read"):
         load_bundle(FPDMPipeline, tmp_path / "text.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
-    with pytest.raises(PgpisError, match="is no bundle of pgpis"):
+    with pytest.raises(PgpisError, match="is not a bundle of pgpis"):
         read_card(tmp_path / "plain.safetensors")
     with pytest.raises(PgpisError, match=r"no model_index\.json"):
         pack(tmp_path, tmp_path / "x.safetensors", {})

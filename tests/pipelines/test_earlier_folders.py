@@ -74,22 +74,49 @@ def test_an_earlier_part_is_read_alone(name):
     assert all(torch.equal(value, unet.state_dict()[key]) for key, value in pipeline.unet.state_dict().items())
 
 
-def test_training_goes_on_from_an_earlier_checkpoint(name, textured_root, tmp_path):
+def words(verb, name, root, tmp_path):
+    """Make the words for ``main`` that go on from an earlier checkpoint."""
     checkpoint = tmp_path / "last.ckpt"
     checkpoint.write_bytes(gzip.decompress((EARLIER / f"{name}.ckpt.gz").read_bytes()))
-    words = [f"--data.{split}.init_args.root={textured_root}" for split in ("train", "val", "test")]
-    words += [f"--model.init_args.pipeline={EARLIER / name}", "--model.init_args.height=32", "--data.batch_size=2"]
-    words += ["--model.init_args.width=24", "--trainer.max_steps=3", "--trainer.limit_val_batches=0"]
-    words += ["--model.init_args.optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.01}}"]
-    words += ["--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {save_last: true}}]"]
-    words += [f"--trainer.default_root_dir={tmp_path / 'run'}", f"--ckpt_path={checkpoint}"]
-    assert main(["fit", f"--config=smoke/{name}.yaml", *words]) == 0
+    return [
+        verb,
+        f"--config=smoke/{name}.yaml",
+        *(f"--data.{split}.init_args.root={root}" for split in ("train", "val", "test")),
+        f"--model.init_args.pipeline={EARLIER / name}",
+        "--model.init_args.height=32",
+        "--model.init_args.width=24",
+        "--model.init_args.optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.01}}",
+        "--data.batch_size=2",
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+        f"--ckpt_path={checkpoint}",
+    ]
+
+
+FIT = (
+    "--trainer.max_steps=3",
+    "--trainer.limit_val_batches=0",
+    "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {save_last: true}}]",
+)
+
+
+def test_training_goes_on_from_an_earlier_checkpoint(textured_root, tmp_path):
+    assert main([*words("fit", "fpdm", textured_root, tmp_path), *FIT]) == 0
     before, after = (
-        torch.load(path, weights_only=True) for path in (checkpoint, tmp_path / "run/checkpoints/last.ckpt")
+        torch.load(path, weights_only=True) for path in (tmp_path / "last.ckpt", tmp_path / "run/checkpoints/last.ckpt")
     )
     assert (before["global_step"], after["global_step"]) == (2, 3)
-    assert before["state_dict"].keys() == after["state_dict"].keys()
+    # the optimiser's state goes by the order of the weights
+    assert list(before["state_dict"]) == list(after["state_dict"])
     assert any(not torch.equal(value, after["state_dict"][key]) for key, value in before["state_dict"].items())
+
+
+def test_an_earlier_checkpoint_of_mcld_is_evaluated_and_not_trained_on(textured_root, tmp_path, capsys):
+    """Its face resampler had fewer, larger weights: they are cut, the optimiser's state cannot be."""
+    assert main([*words("validate", "mcld", textured_root, tmp_path), "--trainer.limit_val_batches=1"]) == 0
+    assert main([*words("fit", "mcld", textured_root, tmp_path), *FIT]) == 2
+    said = capsys.readouterr().err
+    assert "last.ckpt: cannot go on from this checkpoint" in said
+    assert "parameter group" in said
 
 
 def test_every_earlier_name_leads_to_what_is_there():

@@ -43,6 +43,17 @@ def scenes():
     return [scene for person in range(4) for scene in views_of(5, person, 5)]
 
 
+@pytest.fixture(scope="module")
+def drawn(scenes):
+    return [draw(scene, HEIGHT, WIDTH) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def sampled(scenes):
+    """The layers of every fourth scene; see ``layers_at_samples``."""
+    return [layers_at_samples(scene) for scene in scenes[::4]]
+
+
 def layers_at_samples(scene):
     """The layers that any of a pixel's four samples shows: (H, W, 4)."""
     _, _, layer = draw_colors(scene, 2 * HEIGHT, 2 * WIDTH)
@@ -53,23 +64,21 @@ def changed(first, second):
     return (first.rgb != second.rgb).any(axis=-1)
 
 
-def test_visible_key_points_lie_on_their_own_part(scenes):
+def test_visible_key_points_lie_on_their_own_part(drawn):
     seen = 0
-    for scene in scenes:
-        picture = draw(scene, HEIGHT, WIDTH)
+    for picture in drawn:
         for (x, y, visibility), parts in zip(picture.coco17, ADMISSIBLE, strict=True):
             if visibility == 2:
                 assert picture.iuv[int(y), int(x), 0] in parts
                 seen += 1
             elif visibility == 0:
                 assert not (0 <= x < WIDTH and 0 <= y < HEIGHT)
-    assert seen > len(scenes) * 7  # about half of the points are seen in a mix of views
+    assert seen > len(drawn) * 7  # about half of the points are seen in a mix of views
 
 
-def test_front_views_show_the_joints(scenes):
+def test_front_views_show_the_joints(drawn):
     """Visibility must not be had by calling everything hidden."""
-    fronts = [draw(scene, HEIGHT, WIDTH) for scene in scenes[::5]]
-    share = np.mean([(picture.coco17[[0, 5, 6, 13, 14], 2] == 2).mean() for picture in fronts])
+    share = np.mean([(picture.coco17[[0, 5, 6, 13, 14], 2] == 2).mean() for picture in drawn[::5]])
     assert share > 0.7
 
 
@@ -77,8 +86,12 @@ def test_the_atlas_has_the_colours_of_the_picture(scenes):
     """Unwrapping: a pixel's unlit colour is found again at its IUV in the atlas of what its layer shows."""
     size = 256
     errors = {layer: [] for layer in Layer}
+    atlases = {}
     for scene in scenes:
-        atlas, atlas_layer = person_atlas(dress(scene.identity, scene.outfit), size)
+        look = to_json(scene.identity), to_json(scene.outfit)  # the same in all views of a person
+        if repr(look) not in atlases:
+            atlases[repr(look)] = person_atlas(dress(scene.identity, scene.outfit), size)
+        atlas, atlas_layer = atlases[repr(look)]
         colors, iuv, layer = draw_colors(scene, HEIGHT, WIDTH)
         rows, columns = np.nonzero(layer >= 0)
         part, u, v = (iuv[rows, columns, k].astype(int) for k in range(3))
@@ -97,22 +110,22 @@ def test_the_atlas_has_the_colours_of_the_picture(scenes):
         assert np.median(errors[kind]) < 10, kind
 
 
-def test_other_fabrics_change_nothing_outside_garments(scenes):
-    for number, scene in enumerate(scenes[::4]):
+def test_other_fabrics_change_nothing_outside_garments(scenes, drawn, sampled):
+    for number, (scene, before, layers) in enumerate(zip(scenes[::4], drawn[::4], sampled, strict=True)):
         other = dataclasses.replace(scene, outfit=sample_fabrics(np.random.default_rng(number), scene.outfit))
-        before, after = draw(scene, HEIGHT, WIDTH), draw(other, HEIGHT, WIDTH)
-        garments = np.isin(layers_at_samples(scene), GARMENTS).any(axis=-1)
+        after = draw(other, HEIGHT, WIDTH)
+        garments = np.isin(layers, GARMENTS).any(axis=-1)
         assert changed(before, after)[garments].mean() > 0.5
         assert not changed(before, after)[~garments].any()
         assert np.array_equal(before.iuv, after.iuv)
         assert np.array_equal(before.whole133, after.whole133)
 
 
-def test_other_paint_changes_nothing_outside_skin_hair_and_eyes(scenes):
-    for number, scene in enumerate(scenes[::4]):
+def test_other_paint_changes_nothing_outside_skin_hair_and_eyes(scenes, drawn, sampled):
+    for number, (scene, before, layers) in enumerate(zip(scenes[::4], drawn[::4], sampled, strict=True)):
         other = dataclasses.replace(scene, identity=sample_paint(np.random.default_rng(number), scene.identity))
-        before, after = draw(scene, HEIGHT, WIDTH), draw(other, HEIGHT, WIDTH)
-        person = np.isin(layers_at_samples(scene), PERSON).any(axis=-1)
+        after = draw(other, HEIGHT, WIDTH)
+        person = np.isin(layers, PERSON).any(axis=-1)
         assert changed(before, after)[person].mean() > 0.5
         assert not changed(before, after)[~person].any()
         assert np.array_equal(before.iuv, after.iuv)

@@ -112,12 +112,6 @@ def test_help_loads_neither_torch_nor_numba():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_workers_need_no_torch():
-    """Each process would pay for it with seconds and memory."""
-    code = "import sys, pgpis.synth.files.dataset, pgpis.synth.files.triples; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_sheet_of_a_data_set_shows_its_pictures(manifest, tmp_path):
     out = tmp_path / "sheet.png"
     words = ["--people", "2", "--views", "2", "--overlay", "none", "iuv"]

@@ -1,4 +1,4 @@
-"""The smoke model can learn: it reproduces its two training targets."""
+"""A small model can learn: it reproduces its two training targets."""
 
 import json
 import os
@@ -8,16 +8,14 @@ import pytest
 
 from pgpis.cli import main
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
 
 @pytest.fixture(scope="module")
 def root():
     """Real pictures where they are at hand, generated ones elsewhere."""
     samples = Path(os.environ.get("PGPIS_SAMPLES", Path(__file__).parents[3] / "shared" / "samples")) / "deepfashion"
     return samples if samples.is_dir() else None
-
-
-SIZE = ["--model.init_args.height=48", "--model.init_args.width=32"]
-"""A quarter of the recipes' area."""
 
 
 def train_on_two(folder):
@@ -31,7 +29,6 @@ def train_on_two(folder):
         "--data.augmentation.flip_probability=0",
         "--data.augmentation.detour_probability=0",
         "--data.batch_size=2",
-        *SIZE,
         "--trainer.callbacks=[{class_path: ExportModel}]",
         "--trainer.enable_checkpointing=false",
         "--trainer.enable_progress_bar=false",
@@ -40,25 +37,27 @@ def train_on_two(folder):
 
 
 MODELS = {
-    "fpdm": ["drop_pose=0", "drop_source=0", "drop_fusion=0"],
-    "mcld": ["drop_image=0", "drop_all=0", "clip_noise=0"],
+    "fpdm": ["dropping.pose=0", "dropping.source=0", "dropping.fusion=0"],
+    "mcld": ["dropping.image=0", "dropping.all=0", "step.clip_noise=0"],
 }
+STEPS = 250
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_two_pairs_are_reproduced(model, root, toy_root, textured_root, tmp_path):
     folder = textured_root if model == "mcld" else root or toy_root
-    train = train_on_two(folder)
-    vae, out, recipe = tmp_path / "vae", tmp_path / "model", f"--config=smoke/{model}.yaml"
-    autoencoder = ["--config=smoke/autoencoder.yaml", *train, f"--trainer.default_root_dir={vae}"]
-    assert main(["fit", *autoencoder, "--trainer.max_steps=300"]) == 0
+    train = [*train_on_two(folder), f"--trainer.max_steps={STEPS}"]
+    vae, out = tmp_path / "vae", tmp_path / "model"
+    autoencoder = ["--config=smoke/autoencoder.yaml", f"--config={CONFIGS}/overfit_autoencoder.yaml"]
+    assert main(["fit", *autoencoder, *train, f"--trainer.default_root_dir={vae}"]) == 0
+    recipe = [f"--config=smoke/{model}.yaml", f"--config={CONFIGS}/overfit.yaml"]
     keep_all = [f"--model.init_args.{option}" for option in MODELS[model]]
-    words = [recipe, *train, *keep_all, f"--model.init_args.vae={vae}/vae", f"--trainer.default_root_dir={out}"]
-    assert main(["fit", *words, "--trainer.max_steps=300"]) == 0
-    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.guidance_scale=1"]
+    words = [*recipe, *train, *keep_all, f"--model.init_args.vae={vae}/vae", f"--trainer.default_root_dir={out}"]
+    assert main(["fit", *words]) == 0
+    use = [f"--model.init_args.pipeline={out}/pipeline", "--model.init_args.sampling.guidance_scale=1"]
     test = [f"--data.test.init_args.root={folder}", "--data.test.init_args.max_pairs=2"]
-    words = [recipe, *SIZE, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
+    words = [*recipe, *use, *test, "--data.test.init_args.pose=keypoints", f"--trainer.default_root_dir={tmp_path}/out"]
     assert main(["test", *words, "--trainer.logger=false"]) == 0
     results = json.loads((tmp_path / "out/test/metrics.json").read_text())["results"]
     assert results["ssim"] >= 0.9, results

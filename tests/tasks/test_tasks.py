@@ -12,6 +12,7 @@ from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FusionPriorTask
 from pgpis.models.weights import weights_hash
 from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.options import Schedule
 
 
 class Task(PersonImageTask):
@@ -19,8 +20,8 @@ class Task(PersonImageTask):
 
     image_specs = MappingProxyType({})
 
-    def __init__(self, **schedule):
-        super().__init__(lambda parameters: torch.optim.SGD(parameters, lr=1.0), **schedule)
+    def __init__(self, *schedule):
+        super().__init__(lambda parameters: torch.optim.SGD(parameters, lr=1.0), *schedule)
         self.encoder = nn.Linear(2, 2)
         self.head = nn.Linear(2, 1)
         self.freeze("encoder")
@@ -72,26 +73,21 @@ def test_hash_sees_values_names_and_shapes():
 
 
 def factors(task, steps, batches=10, accumulation=1):
-    class Loader:
-        def __len__(self):
+    class Data:
+        def batches_per_epoch(self):
             return batches
 
-    class Data:
-        def train_dataloader(self):
-            return Loader()
-
     class Trainer:
-        datamodule = Data()
         limit_train_batches = 1.0
         accumulate_grad_batches = accumulation
 
-    task._trainer = Trainer()
+    task._trainer, task.data = Trainer(), Data()
     schedule = task.configure_optimizers()["lr_scheduler"]["scheduler"]
     return [schedule.lr_lambdas[0](step) for step in steps]
 
 
 def test_learning_rate_warms_up_and_decays():
-    task = Task(warmup_epochs=2, decay_epochs=(3, 4), decay_factor=0.1)
+    task = Task(Schedule(warmup_epochs=2, decay_epochs=(3, 4), decay_factor=0.1))
     assert factors(task, [0, 9, 19, 25, 30, 45]) == pytest.approx([0.05, 0.5, 1.0, 1.0, 0.1, 0.01])
     assert factors(task, [0, 4, 9], accumulation=2) == pytest.approx([0.1, 0.5, 1.0])
 
@@ -110,10 +106,10 @@ def tiny_clip(image_size=32):
 NO_PRIOR = "--model.init_args.fusion_embedder=null"
 ABLATIONS = {
     "b1": [f"--model.init_args.source_encoder={json.dumps(tiny_clip(28))}", NO_PRIOR],
-    "b2": ["--model.init_args.source_size=14", NO_PRIOR],
+    "b2": ["--model.init_args.conditioner.source_size=14", NO_PRIOR],
     "b3": [NO_PRIOR],
     "b4": [f"--model.init_args.fusion_embedder={json.dumps({'encoder': tiny_clip(), 'combiner': False})}"],
-    "whole batch": ["--model.init_args.drop_whole_batch=true"],
+    "whole batch": ["--model.init_args.dropping.whole_batch=true"],
 }
 
 
@@ -160,9 +156,13 @@ def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):
         FusionPriorTask(fusion_embedder=str(tmp_path), combiner=False)
 
 
-def test_source_size_overrides_a_pipeline(tiny, tmp_path, capsys):
-    assert main(tiny("fit", "--trainer.max_steps=1")) == 0
-    pipeline = f"--model.init_args.pipeline={tmp_path}/run/pipeline"
-    assert main(tiny("fit", pipeline, "--model.init_args.source_size=14", "--trainer.max_steps=1", out="small")) == 0
+def test_source_size_overrides_a_pipeline(trained_fpdm, tiny, tmp_path):
+    pipeline = f"--model.init_args.pipeline={trained_fpdm}/pipeline"
+    assert (
+        main(
+            tiny("fit", pipeline, "--model.init_args.conditioner.source_size=14", "--trainer.max_steps=1", out="small")
+        )
+        == 0
+    )
     config = json.loads((tmp_path / "small/pipeline/conditioner/config.json").read_text())
     assert config["source_size"] == 14

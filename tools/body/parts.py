@@ -1,7 +1,7 @@
 """Which of DensePose's parts each face of our body belongs to.
 
-The wanted borders are planes through the joints and surfaces along the limbs. A minimum cut draws each border along
-edges of the mesh, close to the wanted one and short, hence with little zigzag.
+The ideal borders are planes through the joints and surfaces along the limbs. A minimum cut draws each border along
+edges of the mesh, close to the ideal one and short, hence with little zigzag.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tools.body.geometry import (
 
 
 class Cutter:
-    """Cuts a surface in two along short borders near a wanted one."""
+    """Cuts a surface in two along short borders near an ideal one."""
 
     # How dear a square metre on the wrong side is, per metre of distance, against a metre of border.
     STIFFNESS = 1500.0
@@ -50,7 +50,7 @@ class Cutter:
         self.lengths = length[twin] * np.where(diagonal, self.DIAGONAL, 1.0)
 
     def cut(self, score: Floats, within: Mask) -> Mask:
-        """Return which faces ``within`` lie on the positive side of ``score`` (metres from the wanted border)."""
+        """Return which faces ``within`` lie on the positive side of ``score`` (metres from the ideal border)."""
         index = np.full(len(score), -1)
         index[within] = np.arange(within.sum())
         inside = within[self.pairs].all(axis=1)

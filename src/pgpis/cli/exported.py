@@ -42,4 +42,4 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
         return recipe
     sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
     drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
-    return {"model": {"class_path": task, "init_args": sampling}, "data": drawing}
+    return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}

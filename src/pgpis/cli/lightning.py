@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -18,29 +17,28 @@ from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-import pgpis.methods.fpdm.prior_task
-import pgpis.methods.fpdm.task
-import pgpis.methods.mcld.task  # noqa: F401  registers the short class names
-from pgpis.batch import InputSpecs
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
-from pgpis.cli.training_help import short_help
+from pgpis.cli.renamed import with_current_names
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
+from pgpis.methods import load_methods
 from pgpis.predictions import write_videos
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
-from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+FOR_DATA = {"image_specs": lambda model: model.image_specs, "frozen_features": lambda model: model.frozen_features}
+"""What the DataModule must know of the model, by its argument."""
 
 Recipe = str | Mapping[str, Any]
 """The name of a recipe, or what stands in one."""
@@ -51,6 +49,7 @@ class PGPISCLI(LightningCLI):
 
     Args:
         args: The verb and its words, as for LightningCLI.
+        command: The same as the user may give them again.
         recipes: Those that ``args`` hold as ``--config``.
         options: See LightningCLI.
     """
@@ -58,8 +57,15 @@ class PGPISCLI(LightningCLI):
     exit_code = 0
     writer: PredictionWriter
 
-    def __init__(self, *classes: Any, args: Sequence[str], recipes: Sequence[Recipe] = (), **options: Any) -> None:
-        self.command = ["pgpis", *args]
+    def __init__(
+        self,
+        *classes: Any,
+        args: Sequence[str],
+        command: Sequence[str] = (),
+        recipes: Sequence[Recipe] = (),
+        **options: Any,
+    ) -> None:
+        self.command = ["pgpis", *command]
         self.checkpoint: Path | None = None
         self.first_step = 0
         self.recipes = recipes
@@ -77,9 +83,14 @@ class PGPISCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
-        parser.link_arguments("model", "data.image_specs", compute_fn=_image_specs, apply_on="instantiate")
+        for name, of_model in FOR_DATA.items():
+            parser.link_arguments("model", f"data.{name}", compute_fn=of_model, apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
+
+    def subcommands(self) -> dict[str, set[str]]:
+        """Return the verb that is run alone: the options of each take a tenth of a second to collect."""
+        return {verb: skipped for verb, skipped in super().subcommands().items() if verb == self.command[1]}
 
     def _parse_ckpt_path(self) -> None:
         """Take no options from a checkpoint.
@@ -106,6 +117,11 @@ class PGPISCLI(LightningCLI):
         if not paths:
             raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
         return max(paths, key=lambda path: path.stat().st_mtime)
+
+    def instantiate_classes(self) -> None:
+        """Build everything, and let the task know its data."""
+        super().instantiate_classes()
+        self.model.data = self.datamodule
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, whose checkpoints are written whole, to one folder per run: ``last`` finds them there."""
@@ -156,7 +172,7 @@ class PGPISCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Warn where scores would be those of untrained weights."""
-        if isinstance(self.model, DiffusionTask) and self._untrained():
+        if isinstance(self.model, PictureTask) and self._untrained():
             log.warning("neither a pipeline nor --ckpt_path is given: these are the scores of an untrained model")
 
     def _untrained(self) -> bool:
@@ -184,13 +200,13 @@ class PGPISCLI(LightningCLI):
     def after_test(self) -> None:
         """Report pairs that could not be read: the exit code is 1 if there are any. Say how to go on."""
         self.exit_code = 1 if self.model.failures and self.trainer.is_global_zero else 0
-        if not (isinstance(self.model, DiffusionTask) and self.model.save_test_images and self.trainer.is_global_zero):
+        if not (isinstance(self.model, PictureTask) and self.trainer.is_global_zero):
             return
         dataset = self.datamodule.dataset("test")
         images = Path(self.trainer.default_root_dir) / "test" / "images"
         if hasattr(dataset, "root") and images.is_dir():
-            size = self.model.output_size or (self.model.height, self.model.width)
-            log.info("the same scores with FID and faces: %s", evaluate_command(images, dataset, size))
+            command = evaluate_command(images, dataset, self.model.sampling.result_size)
+            log.info("the same scores with FID and faces: %s", command)
 
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
@@ -231,32 +247,6 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def _image_specs(model: PersonImageTask) -> InputSpecs:
-    return model.image_specs
-
-
-def fit(*words: str) -> int:
-    """Train a model from a recipe."""
-    return _train("fit", words)
-
-
-def validate(*words: str) -> int:
-    """Compute the validation loss and draw sample grids."""
-    return _train("validate", words)
-
-
-def test(*words: str) -> int:
-    """Generate the test pairs and score them."""
-    return _train("test", words)
-
-
-def _train(verb: str, words: Sequence[str]) -> int:
-    if any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(short_help(verb))
-        return 0
-    return run(verb, ["--help" if word == "--help-all" else word for word in words]).exit_code
-
-
 def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) -> PGPISCLI:
     """Build model, data and trainer, and run a verb.
 
@@ -271,6 +261,10 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) 
     arguments = resolve_configs([f"--config={recipe}" for recipe in recipes if isinstance(recipe, str)])
     arguments += [f"--config={yaml.safe_dump(recipe)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
+    load_methods()
+    current = with_current_names(arguments)
+    if any("help" in word for word in current):
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with quiet_libraries():
         try:
@@ -283,7 +277,8 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) 
                 load_from_checkpoint_support=False,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"prog": "pgpis", **strict} | ({} if verb is None else {verb: strict}),
-                args=arguments if verb is None else [verb, *arguments],
+                args=current if verb is None else [verb, *current],
+                command=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
                 recipes=recipes,
             )

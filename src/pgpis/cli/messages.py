@@ -7,13 +7,14 @@ the one place that knows these; what could have been given is asked from the cla
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 
+from pgpis.cli.renamed import fields_of_options
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, nearest
 
@@ -62,7 +63,7 @@ def _explain(text: str) -> str:
     key = ".".join(keys)
     if option := _all("option", text):
         path = _all("class", text)[-1]
-        close = nearest(option[0], inspect.signature(_load(path)).parameters)
+        close = nearest(option[0], _options(_load(path)))
         return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option[0]}'{close}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
@@ -78,7 +79,7 @@ def _explain(text: str) -> str:
 def _unknown_key(key: str) -> str:
     group, _, rest = key.partition(".")
     if group in GROUPS and rest:
-        return f"no such key '{key}'{nearest(rest.partition('.')[0], inspect.signature(GROUPS[group]).parameters)}"
+        return f"no such key '{key}'{nearest(rest.partition('.')[0], _options(GROUPS[group]))}"
     return f"no such key '{key}'{nearest(group, TOP_LEVEL)}"
 
 
@@ -125,6 +126,11 @@ def _load(path: str) -> type:
     module, _, name = path.rpartition(".")
     loaded: type = getattr(importlib.import_module(module), name)
     return loaded
+
+
+def _options(of: type) -> Iterable[str]:
+    for name, fields in fields_of_options(of).items():
+        yield from (f"{name}.{field}" for field in fields) if fields else (name,)
 
 
 def _subclass_names(base: type) -> set[str]:

@@ -126,9 +126,11 @@ class PredictSettings:
             "model": {
                 "init_args": {
                     "pipeline": self.pipeline,
-                    "images_per_pair": self.images_per_pair,
-                    "num_inference_steps": self.steps,
-                    "guidance_scale": self.guidance_scale,
+                    "sampling": {
+                        "images_per_pair": self.images_per_pair,
+                        "num_inference_steps": self.steps,
+                        "guidance_scale": self.guidance_scale,
+                    },
                 }
             },
             "data": {"eval_batch_size": self.batch_size, "predict": self._pairs() if self.sources else None},

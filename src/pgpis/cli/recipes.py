@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -12,6 +12,8 @@ import yaml
 from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError, nearest
 
+EXTENDS = "extends"
+"""Key of a recipe: the recipe that it is laid over."""
 MOST_NODES = 100_000
 """Values of a recipe, counted as often as aliases repeat them."""
 
@@ -47,8 +49,8 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def check_recipe(path: Path) -> None:
-    """Refuse what is not YAML with keys and values before the config system reads it.
+def check_recipe(path: Path) -> yaml.MappingNode | None:
+    """Read what is YAML with keys and values before the config system does; None: it is empty.
 
     Raises:
         PgpisError: It is not text, not YAML, or its aliases multiply it without end; names the line.
@@ -66,6 +68,46 @@ def check_recipe(path: Path) -> None:
         raise PgpisError(f"{path}: expected keys and values, like those that 'pgpis configs show fpdm.yaml' prints")
     if nodes > MOST_NODES:
         raise PgpisError(f"{path}: its aliases come to {nodes} values, expected at most {MOST_NODES}")
+    return root
+
+
+def read_recipe(path: Path) -> list[yaml.MappingNode]:
+    """Read a recipe and what it extends, which is what it is laid over.
+
+    Returns:
+        The recipe's own content last, without the key ``extends``.
+
+    Raises:
+        PgpisError: One of them is not a recipe, is not there, lies outside, or extends itself.
+    """
+    contents: list[yaml.MappingNode] = []
+    lineage = [path]
+    while True:
+        content = check_recipe(lineage[-1]) or yaml.MappingNode("tag:yaml.org,2002:map", [])
+        contents.insert(0, content)
+        bases = [value for key, value in content.value if key.value == EXTENDS]
+        if not bases:
+            return contents
+        content.value = [(key, value) for key, value in content.value if key.value != EXTENDS]
+        base = _find_base(lineage[-1], bases[-1])
+        if base in lineage:
+            raise PgpisError(f"{path} extends itself: {' -> '.join(map(str, [*lineage, base]))}")
+        lineage.append(base)
+
+
+def _find_base(path: Path, name: yaml.Node) -> Path:
+    """Find the recipe that another one extends: beside it, or where any recipe is found; nowhere else."""
+    base = PurePath(str(name.value))
+    if not isinstance(name, yaml.ScalarNode) or base.is_absolute() or ".." in base.parts or base.suffix != ".yaml":
+        raise PgpisError(
+            f"{path}: {EXTENDS}: expected the name of a recipe below this folder or of one that ships with pgpis",
+            hint=f"{EXTENDS}: fpdm.yaml",
+        )
+    beside = (path.parent / base).resolve()
+    try:
+        return beside if beside.is_file() else find_recipe(str(base))
+    except PgpisError as error:
+        raise PgpisError(f"{path}: {EXTENDS}: {error.message}", hint=error.hint) from error
 
 
 def _count_nodes(node: yaml.Node | None, counts: dict[int, int]) -> int:
@@ -88,13 +130,12 @@ def resolve_configs(words: Sequence[str]) -> list[str]:
             name = word if takes_name else word.removeprefix("--config=")
             path = find_recipe(name)
             log.info("config %s: %s", name, path)
-            check_recipe(path)
-            resolved.append(str(path) if takes_name else f"--config={path}")
+            resolved.append(f"--config={path}")
             takes_name = False
-            continue
-        word = "--config" if word == "-c" else word  # noqa: PLW2901
-        takes_name = word == "--config"
-        resolved.append(word)
+        elif word in ("-c", "--config"):
+            takes_name = True
+        else:
+            resolved.append(word)
     if takes_name:
         raise PgpisError("--config expects the name of a recipe", hint="'pgpis configs' lists them")
     return resolved

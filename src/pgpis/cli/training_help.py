@@ -6,8 +6,11 @@ import inspect
 
 from pgpis.cli.options import documentation
 from pgpis.data import PoseTransferDataModule
+from pgpis.methods import load_methods
 from pgpis.tasks.base import PersonImageTask
 
+LINKED = ("seed", "image_specs", "frozen_features")
+"""What the DataModule takes from the seed and the model."""
 TRAINER = {
     "default_root_dir": "folder of the run: checkpoints, curves, exported model, results",
     "max_steps": "optimiser steps; -1: no limit",
@@ -25,6 +28,7 @@ TRAINER = {
 
 def short_help(verb: str) -> str:
     """Return the help of a verb of the config system."""
+    load_methods()
     verb_does = {"fit": "Train a model from a recipe", "test": "Generate the test pairs and score them"}
     resumes = "go on from a checkpoint" if verb == "fit" else "take the weights of a checkpoint"
     run = {
@@ -38,7 +42,7 @@ def short_help(verb: str) -> str:
         "--model.init_args.KEY VALUE": f"an option of it; 'pgpis {verb} --model.help CLASS' lists them",
     }
     described = documentation(PoseTransferDataModule)
-    data = {name: text.partition(". ")[0] for name, text in described.items() if name not in ("seed", "image_specs")}
+    data = {name: text.partition(". ")[0] for name, text in described.items() if name not in LINKED}
     groups = {
         "run": run,
         "model": model,

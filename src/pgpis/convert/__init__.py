@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from pgpis.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pgpis.convert.checkpoint import ForeignCheckpoint, read_checkpoint
-    from pgpis.convert.report import ConversionReport
+    from pgpis.convert.conversion import ConversionReport
     from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
+    from pgpis.convert.state_dicts import ForeignCheckpoint, read_state_dict
 
 __all__ = [
     "ConversionReport",
@@ -16,7 +16,7 @@ __all__ = [
     "KeyReport",
     "Rename",
     "apply_rules",
-    "read_checkpoint",
+    "read_state_dict",
 ]
 
 __getattr__ = lazy_names(__name__, __file__)

@@ -20,20 +20,17 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
     Raises:
         PgpisError: A tensor is missing, left over, has another shape or holds numbers that are not finite.
     """
-    expected, found = shapes_of(module.state_dict()), shapes_of(weights)
-    problems = [f"lacks '{name}'" for name in expected if name not in found]
-    problems += [f"has a tensor too many, '{name}'" for name in found if name not in expected]
+    expected, present = shapes_of(module.state_dict()), shapes_of(weights)
+    problems = [f"lacks '{name}'" for name in expected if name not in present]
+    problems += [f"has a tensor too many, '{name}'" for name in present if name not in expected]
     problems += [
-        f"has '{name}' as {found[name]} instead of {shape}"
+        f"has '{name}' as {present[name]} instead of {shape}"
         for name, shape in expected.items()
-        if found.get(name, shape) != shape
+        if present.get(name, shape) != shape
     ]
     if problems:
         more = f" ({len(problems)} such differences)" if len(problems) > 1 else ""
-        raise PgpisError(
-            f"{part}: the checkpoint {problems[0]}{more}",
-            hint=hint,
-        )
+        raise PgpisError(f"{part}: the checkpoint {problems[0]}{more}", hint=hint)
     module.load_state_dict(weights, strict=True, assign=True)
     check_finite(part, weights)
     module.eval()
@@ -44,6 +41,6 @@ def shapes_of(weights: Mapping[str, torch.Tensor]) -> Shapes:
     return {name: tuple(value.shape) for name, value in weights.items()}
 
 
-def as_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in float32 if it holds floating point numbers."""
-    return tensor.float() if tensor.is_floating_point() else tensor
+def as_float32(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights with all floating point numbers in float32."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}

@@ -14,11 +14,10 @@ from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
 from pgpis.data.phoenix import RELEASE, find_release
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.jobs import reason_of
+from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds
 
-SHOWN_PROBLEMS = 20
 SPLITS: tuple[Split, ...] = get_args(Split)
 PUBLISHED_PAIRS: Mapping[Split, int] = {"train": 101_966, "test": 8_570}
 """Pairs of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
@@ -47,10 +46,7 @@ class CheckReport:
         if not self.problems:
             return "\n".join([*lines, "nothing is missing"]) + "\n"
         lines.append(f"{len(self.problems):,} missing or unreadable:")
-        lines += [f"  {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
-        if len(self.problems) > SHOWN_PROBLEMS:
-            lines.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS:,} more")
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *shortlist(self.problems)]) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write all problems to a text file, one a line."""

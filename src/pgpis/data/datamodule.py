@@ -42,7 +42,7 @@ class PoseTransferDataModule(LightningDataModule):
         num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
         seed: Seed of the order of pairs and of the augmentation.
         image_specs: What the model declares; linked from the model on the command line.
-        pin_memory: Copy batches to page-locked memory; faster with a GPU.
+        frozen_features: Returns what of it may be taken from ``cache``; linked likewise.
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
@@ -64,7 +64,7 @@ class PoseTransferDataModule(LightningDataModule):
         num_workers: int = 4,
         seed: int = 0,
         image_specs: InputSpecs | None = None,
-        pin_memory: bool = False,
+        frozen_features: Callable[[], dict[str, FrozenFeature]] | None = None,
         pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
@@ -84,7 +84,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.image_specs = image_specs
-        self.pin_memory = pin_memory
+        self.frozen_features = frozen_features
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
         self.augmentation = augmentation
@@ -143,6 +143,10 @@ class PoseTransferDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             **self._loader_arguments(),
         )
+
+    def batches_per_epoch(self) -> int:
+        """Return how many batches each process trains on in an epoch, however much of it is done already."""
+        return self.position.batches(0, self._world_size)
 
     @property
     def position(self) -> EpochPosition:
@@ -224,11 +228,12 @@ class PoseTransferDataModule(LightningDataModule):
     def _open_cache(self) -> FeatureCache:
         """Open the cache once, and check that it belongs to the model's frozen weights."""
         if self._feature_cache is None:
-            task: Any = None if self.trainer is None else self.trainer.lightning_module
-            if task is None:
-                raise PgpisError("data.cache needs the model that is trained")
-            features: dict[str, FrozenFeature] = task.frozen_features()
-            specs = self._specs()
+            if self.frozen_features is None:
+                raise PgpisError(
+                    "data.cache needs the model that is trained",
+                    hint="pass frozen_features=model.frozen_features; the command line links it by itself",
+                )
+            features, specs = self.frozen_features(), self._specs()
             keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
             variants = {
                 name: variants_of(feature.picture, specs, self.augmentation) for name, feature in features.items()
@@ -263,7 +268,7 @@ class PoseTransferDataModule(LightningDataModule):
         return {
             "num_workers": self.num_workers,
             "collate_fn": PairCollator(self._specs()),
-            "pin_memory": self.pin_memory,
+            "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": _start_worker,
         }
 

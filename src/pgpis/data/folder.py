@@ -150,7 +150,8 @@ class FolderPairs(PairDataset):
     def _edit(self, request: EditRequest | None) -> Edit | None:
         if request is None:
             return None
-        identity, clothes = None, []
+        identity: dict[str, Path | None] | None = None
+        clothes = []
         if request.identity is not None:
             identity = self.made_of(self._picture(request.identity), "source")
             for kind in ("texture",) if self.on_missing.face == "drop" else ("face", "texture"):

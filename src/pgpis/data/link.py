@@ -66,14 +66,14 @@ def _link_all(source: Path, out: Path, there: Sequence[type[Layout]], here: type
         pictures = list(dict.fromkeys(key for pair in pairs for key in pair))
         for key in pictures:
             try:
-                made, old, absent = _link_picture(key, origins, target)
+                new, present, absent = _link_picture(key, origins, target)
             except (OSError, ValueError) as error:  # a name that the file system does not take, say
                 refusal = write_refusal(out, error)
                 if isinstance(refusal, UnwritableError):
                     raise refusal from error
                 missing.append(f"{key}: {reason_of(refusal or error)}")
                 continue
-            links, already = links + made, already + old
+            links, already = links + new, already + present
             missing += absent
         missing += _write_points(pictures, origins, target)
         target.write_list(pairs)
@@ -83,7 +83,7 @@ def _link_all(source: Path, out: Path, there: Sequence[type[Layout]], here: type
 
 def _link_picture(key: str, origins: Sequence[Layout], target: Layout) -> tuple[int, int, list[str]]:
     """Link every file of a picture that both sides know."""
-    made = old = 0
+    new = present = 0
     absent: list[str] = []
     for kind in all_kinds():
         origin = next((layout for layout in origins if layout.has(kind.name)), None)
@@ -95,12 +95,12 @@ def _link_picture(key: str, origins: Sequence[Layout], target: Layout) -> tuple[
             continue
         here = target.new_path(key, kind.name, there.suffix)
         if here.is_symlink() or here.exists():
-            old += 1
+            present += 1
             continue
         here.parent.mkdir(parents=True, exist_ok=True)
         here.symlink_to(os.path.relpath(there.resolve(), here.parent.resolve()))
-        made += 1
-    return made, old, absent
+        new += 1
+    return new, present, absent
 
 
 def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> list[str]:

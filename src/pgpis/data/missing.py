@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -66,16 +66,11 @@ FACE_HINTS: dict[FaceSpace, str] = {
 }
 
 
-class Listing:
-    """Answers whether files exist by listing each folder once."""
+def exists_by_listing() -> Callable[[Path | None], bool]:
+    """Return what tells whether a file exists by listing each folder once; None does not exist."""
 
-    def __init__(self) -> None:
-        self._names = lru_cache(maxsize=None)(self._list)
-
-    @staticmethod
-    def _list(folder: Path) -> frozenset[str]:
+    @cache
+    def names(folder: Path) -> frozenset[str]:
         return frozenset(entry.name for entry in folder.iterdir()) if folder.is_dir() else frozenset()
 
-    def has(self, path: Path | None) -> bool:
-        """Whether a file exists; None does not."""
-        return path is not None and path.name in self._names(path.parent)
+    return lambda path: path is not None and path.name in names(path.parent)

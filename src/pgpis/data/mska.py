@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.files import replacing
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
@@ -102,8 +102,7 @@ def read_mska(path: Path) -> dict[str, torch.Tensor]:
             raise PgpisError(f"{path}: expected a dict of videos, found {type(content).__name__}")
         return dict(_video(path, key, video, budget) for key, video in content.items())
     except (*UNPICKLING_ERRORS, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PgpisError(f"cannot read the key points {path}: {reason}") from error
+        raise PgpisError(f"cannot read the key points {path}: {first_line(error)}") from error
 
 
 def _video(path: Path, key: object, video: object, budget: Budget) -> tuple[str, torch.Tensor]:

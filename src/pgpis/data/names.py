@@ -16,19 +16,25 @@ FLAT = re.compile(
     r"fashion(?P<group>MEN|WOMEN)(?P<category>\w+?)id(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)(?P<rest>\w+)"
 )
 RESULT = re.compile(r"(?P<group>MEN|WOMEN)(?P<category>.+)id_(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)")
-EXAMPLES = {
-    "tree": "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg",
-    "flat": "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg",
-    "result": "WOMENBlouses_Shirtsid_0000337203_3_back.jpg",
+SPELLINGS = {
+    "tree": (TREE, "{group}/{category}/id_{id}/{item}_{view}_{rest}", "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg"),
+    "flat": (
+        FLAT,
+        "fashion{group}{category}id{id}{item}_{view}{rest}",
+        "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg",
+    ),
+    "result": (RESULT, "", "WOMENBlouses_Shirtsid_0000337203_3_back.jpg"),
 }
+"""Pattern, template and example of each."""
 
 
-def _parts(pattern: re.Pattern[str], kind: str, name: str) -> tuple[dict[str, str], str]:
+def _respelt(name: str, of: str, to: str) -> str:
+    pattern, _, example = SPELLINGS[of]
     stem, dot, suffix = name.rpartition(".")
     match = pattern.fullmatch(stem)
     if match is None or not dot:
-        raise PgpisError(f"'{name}' is not a {kind} name of DeepFashion; expected like '{EXAMPLES[kind]}'")
-    return match.groupdict(), suffix
+        raise PgpisError(f"'{name}' is not a {of} name of DeepFashion; expected like '{example}'")
+    return f"{SPELLINGS[to][1].format(**match.groupdict())}.{suffix}"
 
 
 def tree_to_flat(name: str) -> str:
@@ -37,8 +43,7 @@ def tree_to_flat(name: str) -> str:
     Raises:
         PgpisError: The name is not spelt like that.
     """
-    parts, suffix = _parts(TREE, "tree", name)
-    return "fashion{group}{category}id{id}{item}_{view}{rest}.".format(**parts) + suffix
+    return _respelt(name, "tree", "flat")
 
 
 def flat_to_tree(name: str) -> str:
@@ -47,8 +52,7 @@ def flat_to_tree(name: str) -> str:
     Raises:
         PgpisError: The name is not spelt like that.
     """
-    parts, suffix = _parts(FLAT, "flat", name)
-    return "{group}/{category}/id_{id}/{item}_{view}_{rest}.".format(**parts) + suffix
+    return _respelt(name, "flat", "tree")
 
 
 def tree_to_result(name: str) -> str:
@@ -62,8 +66,7 @@ def result_to_tree(name: str) -> str:
     Raises:
         PgpisError: The name is not spelt like that.
     """
-    parts, suffix = _parts(RESULT, "result", name)
-    return "{group}/{category}/id_{id}/{item}_{view}_{rest}.".format(**parts) + suffix
+    return _respelt(name, "result", "tree")
 
 
 def pair_name(source: str, target: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.data.missing import Listing, OnMissing
+from pgpis.data.missing import OnMissing, exists_by_listing
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
@@ -89,9 +89,9 @@ class PairDataset(ABC):
                 "--identity and --clothes exchange face and texture, and this model reads neither",
                 hint="pgpis predict --config mcld.yaml ...",
             )
-        listing = Listing()
+        exists = exists_by_listing()
         for kind in conditions(origins):
-            missing = [pair for pair in self.pairs if not listing.has(pair.file(kind.name))]
+            missing = [pair for pair in self.pairs if not exists(pair.file(kind.name))]
             if missing:
                 self._treat(kind, missing)
 

@@ -78,8 +78,8 @@ class EpochPosition:
         if not progress.total.ready:  # nothing was done, or Lightning has not restored its counters yet
             return epoch, samples
         self._close_epoch(trainer)
-        whole = self._batches(0, trainer.world_size)
-        batches = whole - self._batches(samples, trainer.world_size)
+        whole = self.batches(0, trainer.world_size)
+        batches = whole - self.batches(samples, trainer.world_size)
         limit = trainer.limit_train_batches
         batches = min(batches, limit if isinstance(limit, int) else int(whole * limit))
         difference = batches - progress.current.processed
@@ -106,5 +106,6 @@ class EpochPosition:
         loop.batch_progress.reset_on_run()
         loop.restarting = False
 
-    def _batches(self, start: int, world_size: int) -> int:
+    def batches(self, start: int, world_size: int) -> int:
+        """Return how many batches each process makes of an epoch of which ``start`` samples were seen."""
         return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size)

@@ -91,11 +91,11 @@ class NearestTraining:
     def _read(self, dataset: PairDataset, pair: Pair) -> _Known:
         assert pair.target is not None
         points = _unit_points(dataset.read_pose(pair))
-        return _Known(pair.target, points.points, points.visible, part_colours(pair.target, pair.file("iuv")))
+        return _Known(pair.target, points.points, points.visible, mean_part_colours(pair.target, pair.file("iuv")))
 
     def __call__(self, pose: Keypoints, source: Path, source_iuv: Path) -> Path:
         """Return the file of the nearest training picture."""
-        points, colours = _unit_points(pose), part_colours(source, source_iuv)
+        points, colours = _unit_points(pose), mean_part_colours(source, source_iuv)
         distances = [self._pose(points, known) + self._colours(colours, known.colours) for known in self.known]
         return self.known[int(np.argmin(distances))].path
 
@@ -118,7 +118,7 @@ def _unit_points(pose: Keypoints | Image.Image) -> Keypoints:
     return pose.to(Frame(1.0, frame.width / frame.height, name="picture, by its height"))
 
 
-def part_colours(picture: Path, iuv: Path | None) -> NDArray[np.float64]:
+def mean_part_colours(picture: Path, iuv: Path | None) -> NDArray[np.float64]:
     """Return the mean colour of each part that a picture shows, ``(24, 3)``; NaN for the others."""
     if iuv is None:
         raise PgpisError(f"{picture} has no DensePose map")

@@ -16,7 +16,7 @@ from pgpis.evaluate.page import Figure, Section, Table, embedded, render_page
 from pgpis.evaluate.results import SHOWN, pairs_by_id, shown
 from pgpis.evaluate.score import Scores, bootstrap_interval
 from pgpis.files import write_text
-from pgpis.metrics.markup import markdown
+from pgpis.metrics.markup import markdown_table
 
 LOWER_IS_BETTER = {"lpips", "mae", "l1", "fid", "fid_gt", "fid_train"}
 
@@ -88,13 +88,8 @@ HEAD = ["metric", "A", "B", "B - A", "95 % interval", "verdict"]
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the table of differences."""
-    lines = [
-        f"{len(comparison.pair_ids)} pairs that both have",
-        "",
-        f"| {' | '.join(HEAD)} |",
-        f"|{' --- |' * len(HEAD)}",
-    ]
-    return "\n".join([*lines, *(f"| {' | '.join(map(markdown, row))} |" for row in _rows(comparison))]) + "\n"
+    lines = [f"{len(comparison.pair_ids)} pairs that both have", "", *markdown_table(HEAD, _rows(comparison))]
+    return "\n".join(lines) + "\n"
 
 
 def write_comparison(
@@ -117,9 +112,9 @@ def write_comparison(
     files = [pairs_by_id(match) for match in matches]
     order = np.argsort(gains)
     sections = [Section(tables=[Table(HEAD, _rows(comparison))])]
-    for title, chosen in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
+    for title, indices in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
         figures = []
-        for name in (comparison.pair_ids[index] for index in chosen):
+        for name in (comparison.pair_ids[index] for index in indices):
             pair, first = files[0][name]
             pictures = [embedded(path) for path in (pair.source, pair.target or first, first, files[1][name][1])]
             figures.append(Figure(f"{name}: A {values[0][name]:.4f}, B {values[1][name]:.4f}", pictures))

@@ -18,6 +18,7 @@ from pgpis.evaluate.protocols import Protocol
 from pgpis.evaluate.published import Size
 from pgpis.files import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures
+from pgpis.metrics.inception import FEATURES
 
 SHARD = 1024
 UNREADABLE = "this real picture cannot be read; 'pgpis data check' says why"
@@ -65,32 +66,32 @@ def real_statistics(
         features: The net.
         cache: Folder that features are kept in, in shards.
         batch_size: Pictures at a time.
-        advance: Told how many pictures are done.
+        advance: Called with the number of further pictures that are done.
 
     Returns:
         The statistics, and the pictures that could not be read with the reason.
     """
     failures: list[tuple[str, str]] = []
-    statistics = FeatureStatistics(2048)
+    statistics = FeatureStatistics(FEATURES)
     folder = cache / features_key(files, protocol, size, features)
     for start in range(0, len(files), SHARD):
         path = folder / f"{start // SHARD:05d}.safetensors"
         count = min(SHARD, len(files) - start)
-        found = _read(path, count)
-        if found is None:
+        values = _read(path, count)
+        if values is None:
             batches = []
             for first in range(start, start + count, batch_size):
                 chunk = files[first : min(first + batch_size, start + count)]
                 batches.append(_features(features, [_readable(file, protocol, size) for file in chunk], size))
                 advance(len(chunk))
-            found = torch.cat(batches)
+            values = torch.cat(batches)
             with replacing(path) as temporary:
-                save_file({"features": found}, temporary)
+                save_file({"features": values}, temporary)
         else:
             advance(count)
-        good = found.isfinite().all(dim=1)
+        good = values.isfinite().all(dim=1)
         failures += [(str(files[start + row]), UNREADABLE) for row in (~good).nonzero().flatten().tolist()]
-        statistics.update(found[good])
+        statistics.update(values[good])
     return statistics, failures
 
 
@@ -111,7 +112,7 @@ def _features(net: InceptionFeatures, pictures: Sequence[torch.Tensor | None], s
 
 def _read(path: Path, count: int) -> torch.Tensor | None:
     try:
-        found = load_file(path)["features"]
+        values = load_file(path)["features"]
     except (OSError, KeyError, SafetensorError):
         return None
-    return found if tuple(found.shape) == (count, 2048) else None
+    return values if tuple(values.shape) == (count, FEATURES) else None

@@ -66,25 +66,25 @@ def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
     by_id = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
     by_pictures: dict[tuple[Identity, Identity], Pair] = {}
     for pair in pairs:
-        found = identities(pair.pair_id)
-        if len(found) == 2:
-            by_pictures[found[0], found[1]] = pair
-    taken: dict[str, Path] = {}
+        mentioned = identities(pair.pair_id)
+        if len(mentioned) == 2:
+            by_pictures[mentioned[0], mentioned[1]] = pair
+    pictures: dict[str, Path] = {}
     unmapped, doubled = [], []
     for path in files:
         mentioned = identities(path.name)
-        pair_or_none = by_id.get(path.stem.casefold()) or by_id.get(path.name.casefold())
-        if pair_or_none is None and len(mentioned) == 2:
-            pair_or_none = by_pictures.get((mentioned[0], mentioned[1]))
-        if pair_or_none is None:
+        match = by_id.get(path.stem.casefold()) or by_id.get(path.name.casefold())
+        if match is None and len(mentioned) == 2:
+            match = by_pictures.get((mentioned[0], mentioned[1]))
+        if match is None:
             unmapped.append(path)
-        elif pair_or_none.pair_id in taken:
+        elif match.pair_id in pictures:
             doubled.append(path)
         else:
-            taken[pair_or_none.pair_id] = path
+            pictures[match.pair_id] = path
     return Matches(
-        tuple((pair, taken[pair.pair_id]) for pair in pairs if pair.pair_id in taken),
+        tuple((pair, pictures[pair.pair_id]) for pair in pairs if pair.pair_id in pictures),
         tuple(unmapped),
-        tuple(pair.pair_id for pair in pairs if pair.pair_id not in taken),
+        tuple(pair.pair_id for pair in pairs if pair.pair_id not in pictures),
         tuple(doubled),
     )

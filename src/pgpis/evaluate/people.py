@@ -181,12 +181,12 @@ def hand_values(generated: torch.Tensor, target: torch.Tensor, centers: torch.Te
     both = []
     for hand in range(2):
         seen = centers[:, hand].isfinite().all(dim=1)
-        found = torch.full((len(centers),), torch.nan, dtype=torch.float64)
+        values = torch.full((len(centers),), torch.nan, dtype=torch.float64)
         if seen.any():
             crops = [hand_crops(images[seen], centers[seen, hand]) for images in (generated, target)]
             metric.update(*crops)
-            found[seen] = metric.last_values
-        both.append(found)
+            values[seen] = metric.last_values
+        both.append(values)
     return torch.stack(both).nanmean(dim=0).numpy()
 
 

@@ -16,12 +16,13 @@ from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
 from pgpis.metrics import write_pair_values
-from pgpis.metrics.markup import latex, markdown
+from pgpis.metrics.markup import latex, markdown, markdown_table
 
 DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
 ENOUGH_FOR_FID = 2048
 """Below the width of the features their covariance is singular."""
 SHOWN = 6
+MEASURED = ("metric", "mean", "95 % interval")
 MOST_ITEMS = 50
 """Names in a list of what was left out."""
 
@@ -48,9 +49,11 @@ def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path, 
 def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     """Return everything but the values of pairs."""
     results = {
-        name: {"value": value if isinstance(value, str) or math.isfinite(value) else str(value), "interval": interval}
+        name: {
+            "value": value if isinstance(value, str) or math.isfinite(value) else str(value),
+            "interval": scores.interval(name),
+        }
         for name, value in scores.summary().items()
-        for interval in [_finite(scores.interval(name))]
     }
     content = {
         "protocol": scores.protocol,
@@ -67,13 +70,13 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None or not all(map(math.isfinite, interval)) else list(interval)
-
-
-def _interval(scores: Scores, metric: str) -> str:
-    interval = _finite(scores.interval(metric))
-    return "" if interval is None else " to ".join(shown(metric, end) for end in interval)
+def _measured(scores: Scores) -> list[list[str]]:
+    """Return metric, mean and interval as a table shows them."""
+    rows = []
+    for metric, value in scores.summary().items():
+        ends = scores.interval(metric) or ()
+        rows.append([metric, shown(metric, value), " to ".join(shown(metric, end) for end in ends)])
+    return rows
 
 
 def _about(scores: Scores, escape: Callable[[str], str]) -> str:
@@ -84,11 +87,8 @@ def _about(scores: Scores, escape: Callable[[str], str]) -> str:
 
 def to_markdown(scores: Scores, name: str) -> str:
     """Return the table of all metrics, and the published rows of the same protocol and size."""
-    lines = [_about(scores, markdown), "", "| metric | mean | 95 % interval |", "| --- | --- | --- |"]
-    for metric, value in scores.summary().items():
-        lines.append(f"| {markdown(metric)} | {markdown(shown(metric, value))} | {_interval(scores, metric)} |")
-    lines += ["", f"| | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
-    lines += [f"| {markdown(row)} | {' | '.join(cells)} |" for row, cells in _table(scores, name)]
+    lines = [_about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
+    lines += markdown_table(("", *COLUMNS), _rows(scores, name))
     if len(scores.pair_ids) < ENOUGH_FOR_FID:
         lines += ["", f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only."]
     if _note(scores):
@@ -107,13 +107,13 @@ def _note(scores: Scores) -> str:
     return "" if _published(scores) else "No published numbers of this protocol and size are known."
 
 
-def _table(scores: Scores, name: str) -> list[tuple[str, list[str]]]:
+def _rows(scores: Scores, name: str) -> list[list[str]]:
     """Return the rows of the table with ours last."""
     rows: list[tuple[str, Mapping[str, float | str]]] = [(row, cells) for row, cells in _published(scores).items()]
     summary = scores.summary()
     ours = {column: value for column in COLUMNS if isinstance(value := summary.get(column, "-"), float)}
     rows.append((f"{name} (measured here)", ours))
-    return [(row, [shown(column, cells.get(column, "-")) for column in COLUMNS]) for row, cells in rows]
+    return [[row, *(shown(column, cells.get(column, "-")) for column in COLUMNS)] for row, cells in rows]
 
 
 def to_latex(scores: Scores, name: str) -> str:
@@ -128,16 +128,14 @@ def to_latex(scores: Scores, name: str) -> str:
         f"Method & {' & '.join(heads[column] for column in COLUMNS)} \\\\",
         r"\midrule",
     ]
-    for row, cells in _table(scores, name):
+    for row, *cells in _rows(scores, name):
         lines.append(f"{latex(row)} & {' & '.join('--' if cell == '-' else cell for cell in cells)} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
     """Return a page that needs nothing beside itself."""
-    intervals = {metric: _interval(scores, metric) for metric in scores.summary()}
-    measured = [[metric, shown(metric, value), intervals[metric]] for metric, value in scores.summary().items()]
-    published = Table(("", *COLUMNS), [[row, *cells] for row, cells in _table(scores, name)])
+    published = Table(("", *COLUMNS), _rows(scores, name))
     distributions = [
         Figure(metric if (bars := histograms(values)) else f"{metric}: no finite values", histograms=bars)
         for metric, values in scores.values.items()
@@ -154,12 +152,12 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
         "Could not be read": [f"{pair}: {reason}" for pair, reason in scores.failures],
     }
     sections = [
-        Section(text=_about(scores, str), tables=[Table(("metric", "mean", "95 % interval"), measured)]),
+        Section(text=_about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
         Section("Beside published numbers", _note(scores), [published]),
         Section("Distribution over pairs", figures=distributions),
     ]
-    for title, chosen in parts.items():
-        figures = [_figure(scores, matches, ranked, index) for index in chosen]
+    for title, indices in parts.items():
+        figures = [_figure(scores, matches, ranked, index) for index in indices]
         sections.append(Section(f"{title} pairs by {ranked} (source, truth, generated)", figures=figures))
     sections += [Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items]
     return render_page(name, sections)

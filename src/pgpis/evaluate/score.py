@@ -19,11 +19,12 @@ from pgpis.data.pairs import Pair
 from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
 from pgpis.evaluate.features import Advance, as_tensor, picture_tensor, real_statistics
-from pgpis.evaluate.people import PeopleScores, ReadSource
+from pgpis.evaluate.people import PeopleScores
 from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
 from pgpis.evaluate.published import ProtocolName, Size
 from pgpis.jobs import leave_interrupts_alone, reason_of
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
+from pgpis.metrics.inception import FEATURES
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,9 @@ class Scores:
         return {**self.sets, **means, **self.not_computed}
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None for sets."""
-        return bootstrap_interval(self.values[name]) if name in self.values else None
+        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None where there is none."""
+        low, high = bootstrap_interval(self.values[name]) if name in self.values else (np.nan, np.nan)
+        return (low, high) if np.isfinite([low, high]).all() else None
 
     @property
     def complete(self) -> bool:
@@ -149,7 +151,7 @@ def evaluate(
         files: Pairs and their generated pictures.
         reals: The real sets.
         options: Protocol, size and so on.
-        advance: Told how many pictures were looked at; in all, the pairs and both real sets.
+        advance: Called with the number of further pictures; in all, the pairs and both real sets.
         knuckles: Where the hands are, for Hand SSIM; None leaves it out.
 
     Raises:
@@ -162,11 +164,12 @@ def evaluate(
     features = InceptionFeatures(protocol.features, options.weights, options.device)
     # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
     values = {name: np.full(len(files), np.nan) for name, m in metrics.items() if m.not_computed is None}
-    statistics = FeatureStatistics(2048)
+    statistics = FeatureStatistics(FEATURES)
     done: list[int] = []
     sizes: Counter[Size] = Counter()
     failures: list[tuple[str, str]] = []
-    people = PeopleScores(options.weights, options.device, _reader(protocol, options.size), hands=knuckles is not None)
+    read = functools.partial(picture_tensor, protocol=protocol, size=options.size)
+    people = PeopleScores(options.weights, options.device, read, hands=knuckles is not None)
     values |= {name: np.full(len(files), np.nan) for name in people.names}
     pairs = _Pairs(files, protocol, options.size, knuckles or _no_hands)
     loader: DataLoader[Any] = DataLoader(
@@ -184,7 +187,8 @@ def evaluate(
             rows = [index for index, _ in good]
             sizes.update(content[3] for _, content in good)
             pair = generated.to(options.device), target.to(options.device)
-            scored = people([files[row][0] for row in rows], generated, target, _centers(good))
+            centers = torch.stack([content[2] for _, content in good])
+            scored = people([files[row][0] for row in rows], generated, target, centers)
             for name, metric in metrics.items():
                 if metric.not_computed is None:
                     metric.update(*pair)
@@ -229,11 +233,6 @@ def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:
         log.warning("%s%s", text, f"; --size {height}x{width} compares {count} as they are" if count >= others else "")
 
 
-def _centers(items: Sequence[tuple[int, Any]]) -> torch.Tensor:
-    """Return where the hands of some pairs are, ``(B, 2, 2)``."""
-    return torch.stack([content[2] for _, content in items])
-
-
 def _left_out(values: Mapping[str, NDArray[np.float64]], done: Sequence[int]) -> dict[str, str | int]:
     """Count the pairs in which a face was not found."""
     return {
@@ -241,11 +240,6 @@ def _left_out(values: Mapping[str, NDArray[np.float64]], done: Sequence[int]) ->
         for name in ("source", "target")
         if f"face_cosine_{name}" in values
     }
-
-
-def _reader(protocol: Protocol, size: Size) -> ReadSource:
-    """Return what reads a picture as the protocol compares it."""
-    return functools.partial(picture_tensor, protocol=protocol, size=size)
 
 
 def _no_hands(_pair: Pair) -> torch.Tensor:
@@ -265,22 +259,21 @@ def _distances(
     Returns:
         The distances, and real pictures that could not be read with the reason.
     """
-    found: dict[str, float | str] = {}
+    distances: dict[str, float | str] = {}
     failures: list[tuple[str, str]] = []
     for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
         if features.not_computed is not None:
-            found[name] = features.not_computed
+            distances[name] = features.not_computed
         elif len(files) < 2 or int(statistics.count) < 2:
-            found[name] = (
-                f"not computed: {len(files)} real and {int(statistics.count)} generated pictures, 2 are needed"
-            )
+            counts = f"{len(files)} real and {int(statistics.count)} generated pictures"
+            distances[name] = f"not computed: {counts}, 2 are needed"
         else:
             real, unreadable = real_statistics(
                 files, protocol, options.size, features, options.cache, options.batch_size, advance
             )
             failures += unreadable
-            found[name] = frechet_distance(*statistics.compute(), *real.compute())
+            distances[name] = frechet_distance(*statistics.compute(), *real.compute())
             continue
         advance(len(files))
-    main = found["fid_train" if protocol.real_set == "train" else "fid_gt"]
-    return {"fid": main, **found}, failures
+    main = distances["fid_train" if protocol.real_set == "train" else "fid_gt"]
+    return {"fid": main, **distances}, failures

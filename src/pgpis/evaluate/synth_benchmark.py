@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import write_text
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
+from pgpis.metrics.markup import markdown_table
 from pgpis.pictures.images import read_image, resize, save_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoints import Keypoints
@@ -134,7 +136,7 @@ def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -
     return text
 
 
-def spread_pairs(root: Path, split: str, pairs: int | None = None) -> DeepFashion:
+def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None = None) -> DeepFashion:
     """Return the pairs of a split; a part of them is spread evenly over the list."""
     dataset = DeepFashion(
         root,
@@ -267,13 +269,14 @@ def _statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def table(rows: Mapping[str, RowScores]) -> str:
     """Return the table in Markdown: means and 95 % intervals over pairs."""
-    columns = (*COLUMNS, "Fréchet distance")
-    arrows = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in columns]
-    lines = [f"| | {' | '.join(arrows)} |", f"| --- |{' --- |' * len(arrows)}"]
-    for name, row in rows.items():
-        cells = " | ".join(_cell(column, row.values[column]) for column in COLUMNS)
-        lines.append(f"| {name} | {cells} | {row.frechet:.3f} |")
-    return "\n".join(lines) + "\n"
+    head = [
+        f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in (*COLUMNS, "Fréchet distance")
+    ]
+    cells = [
+        [name, *(_cell(column, row.values[column]) for column in COLUMNS), f"{row.frechet:.3f}"]
+        for name, row in rows.items()
+    ]
+    return "\n".join(markdown_table(["", *head], cells)) + "\n"
 
 
 def _cell(column: str, values: NDArray[np.float64]) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pgpis.errors import PgpisError
+from pgpis.metrics.weights import DAMAGED, not_weights, read_state_dict
 from pgpis.weight_files import expected_file, fetch_command
 
 FeatureKind = Literal["legacy", "standard"]
@@ -95,14 +93,11 @@ def _torchvision_inception(path: Path, command: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the initialisation, which is overwritten
         net = inception_v3(weights=None, aux_logits=True, transform_input=False, init_weights=False)
+    weights = read_state_dict(path, "torchvision's Inception v3", command)
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(weights)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise PgpisError(
-            f"{path} is not torchvision's Inception v3: {str(error).splitlines()[0] if str(error) else 'damaged file'}",
-            hint=command,
-        ) from error
+    except RuntimeError as error:
+        raise not_weights(path, "torchvision's Inception v3", command, error) from error
     net.fc = nn.Identity()
     net.AuxLogits = None
     return net.requires_grad_(False).eval()
@@ -112,6 +107,6 @@ def _fidelity_inception(path: Path, command: str) -> nn.Module:
     module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     try:
         net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise PgpisError(f"{path} is not torch-fidelity's Inception: {error}", hint=command) from error
+    except DAMAGED as error:
+        raise not_weights(path, "torch-fidelity's Inception", command, error) from error
     return net.requires_grad_(False).eval()

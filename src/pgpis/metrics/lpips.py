@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,10 @@ import torch
 
 from pgpis.errors import PgpisError
 from pgpis.metrics.image import PairMetric, unit_range
+from pgpis.metrics.weights import read_state_dict
 from pgpis.weight_files import expected_file, fetch_command
 
+ALEXNET_NAME = "torchvision's AlexNet, which LPIPS needs"
 ALEXNET = "lpips-alexnet"
 """torchvision's AlexNet weights in the catalogue of :mod:`pgpis.weight_files`."""
 
@@ -36,7 +36,7 @@ class LPIPS(PairMetric):
     """LPIPS 0.1 with AlexNet.
 
     Where the weights are absent nothing is measured: ``not_computed`` and ``result()`` say which file is missing and
-    how to get it, and ``compute()`` raises. The network is no submodule: it never enters a task's checkpoint.
+    how to get it, and ``compute()`` raises. The network is not a submodule: it never enters a task's checkpoint.
 
     Args:
         weights: The weights file or its folder; None: the places of :mod:`pgpis.weight_files`.
@@ -93,30 +93,14 @@ def _build(path: Path, command: str) -> Any:
         # the package still calls torchvision's constructor with its old arguments
         warnings.simplefilter("ignore", UserWarning)
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    weights = _read(path, command)
+    weights = read_state_dict(path, ALEXNET_NAME, command)
     trunk = network.net.state_dict()
     # lpips cuts AlexNet's ``features`` into slices but keeps the number of each layer
     features = {name: name.split(".", 1)[1] for name in trunk}
     expected = {f"features.{feature}": tuple(trunk[name].shape) for name, feature in features.items()}
     for name, shape in expected.items():
         if name not in weights or tuple(weights[name].shape) != shape:
-            found = tuple(weights[name].shape) if name in weights else "nothing"
-            raise PgpisError(
-                f"LPIPS: {path} is not torchvision's AlexNet: '{name}' should be {shape}, found {found}",
-                hint=command,
-            )
+            actual = tuple(weights[name].shape) if name in weights else "nothing"
+            raise PgpisError(f"{path} is not {ALEXNET_NAME}: '{name}' should be {shape}, found {actual}", hint=command)
     network.net.load_state_dict({name: weights[f"features.{feature}"] for name, feature in features.items()})
     return network.requires_grad_(False).eval()
-
-
-def _read(path: Path, command: str) -> dict[str, torch.Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise PgpisError(
-            f"LPIPS: cannot read the weights {path}: {str(error).splitlines()[0] if str(error) else 'damaged file'}",
-            hint=command,
-        ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise PgpisError(f"LPIPS: {path} holds no state dict", hint=command)
-    return weights

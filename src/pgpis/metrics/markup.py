@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -26,3 +27,9 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Escape text for one line, one cell of a table or a comment in LaTeX."""
     return "".join(_LATEX.get(letter, letter) for letter in _UNPRINTABLE.sub(" ", text))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown, its cells escaped."""
+    lines = ["|" + "|".join(f" {markdown(cell)} " if cell else " " for cell in head) + "|", f"|{' --- |' * len(head)}"]
+    return [*lines, *(f"| {' | '.join(map(markdown, row))} |" for row in rows)]

@@ -15,7 +15,7 @@ import torch
 
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
-from pgpis.metrics.markup import markdown
+from pgpis.metrics.markup import markdown, markdown_table
 
 Result: TypeAlias = float | int | str | torch.Tensor
 """A value, or "not computed: ..." with the reason."""
@@ -53,10 +53,8 @@ class MetricReport:
         if self.size is not None:
             about.append(f"{self.size[0]}x{self.size[1]} pixels (height x width)")
         about += [markdown(f"{name} {value}") for name, value in self.details.items()]
-        lines = [", ".join(about), "", "| metric | value |", "| --- | --- |"]
-        lines += [
-            f"| {markdown(name)} | {markdown(_shown(_plain(name, value)))} |" for name, value in self.results.items()
-        ]
+        rows = [(name, _shown(_plain(name, value))) for name, value in self.results.items()]
+        lines = [", ".join(about), "", *markdown_table(("metric", "value"), rows)]
         return "\n".join(lines) + "\n"
 
     def write(self, directory: str | Path, name: str = "metrics") -> tuple[Path, Path]:

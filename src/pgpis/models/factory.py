@@ -120,16 +120,13 @@ def build_vae(spec: ModelSpec) -> Autoencoder:
     Raises:
         PgpisError: Not found, another class, or a key that it does not have.
     """
-    vae: Autoencoder
     if isinstance(spec, Mapping):
         vae_class = _autoencoder_class(spec.get("_class_name", "AutoencoderKL"))
         check_keys("vae", public_fields(spec), init_keys(vae_class))
-        vae = vae_class.from_config(public_fields(spec)).eval()
-        return vae
+        return vae_class.from_config(public_fields(spec)).eval()  # type: ignore[no-any-return, unused-ignore]
     with LoadErrors("vae", spec):
         name = stored_config(AutoencoderKL, spec, subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
-    vae = load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")
-    return vae
+    return load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")  # type: ignore[no-any-return, unused-ignore]
 
 
 def _autoencoder_class(name: object) -> type[Any]:
@@ -153,28 +150,27 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
         with LoadErrors("scheduler", spec):
             config = stored_config(diffusers.DDPMScheduler, spec, subfolder_of(spec, "scheduler"))
             return diffusers.DDPMScheduler.from_config(config)
-    given = dict(spec or {})
-    name = str(given.pop("_class_name", "DDPMScheduler"))
+    fields = dict(spec or {})
+    name = str(fields.pop("_class_name", "DDPMScheduler"))
     scheduler_class = getattr(diffusers, name, None)
     if not (inspect.isclass(scheduler_class) and issubclass(scheduler_class, SchedulerMixin)):
         known = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
         raise PgpisError(f"scheduler: diffusers has no '{name}'{nearest(name, known)}")
     keys = init_keys(scheduler_class)
-    check_keys("scheduler", given, keys)
-    return scheduler_class(**{key: value for key, value in _sd21_noise().items() if key in keys} | public_fields(given))
+    check_keys("scheduler", fields, keys)
+    return scheduler_class(**{key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields))
 
 
-def _sd21_noise() -> dict[str, Any]:
-    return {
-        "num_train_timesteps": 1000,
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": "v_prediction",
-        "clip_sample": False,
-        "timestep_spacing": "leading",
-        "steps_offset": 1,
-    }
+_SD21_NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "timestep_spacing": "leading",
+    "steps_offset": 1,
+}
 
 
 def _vision_config(spec: Mapping[str, Any]) -> tuple[PretrainedConfig, type[VisionEncoder]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 import re
 import sys
 import types
@@ -29,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
 
 from pgpis.aliases import with_current_names
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, first_line, nearest
 
 LARGEST_JSON = 2**23
 """Bytes of a configuration."""
@@ -49,6 +50,7 @@ CODE_KEYS = frozenset((
 """Keys by which a configuration asks for code, for another configuration, or for a library that unpacks weights."""
 IMPLEMENTATION = re.compile(r"(attn|experts)_implementation(_internal)?$")
 """Keys whose value may be a hub id with code in it."""
+SHARD = re.compile(r"[\w.-]+\.safetensors")
 KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, ImageProcessingMixin, FeatureExtractionMixin)
 AUTOENCODERS = (AutoencoderTiny, AsymmetricAutoencoderKL)
 """What decodes the latents of an ``AutoencoderKL``."""
@@ -129,12 +131,9 @@ def check_folder(folder: Path) -> None:
     for path in folder.glob("*.safetensors.index*.json"):
         content = read_json(path)
         shards = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(shards, dict) or not all(_is_shard(name) for name in shards.values()):
+        names = shards.values() if isinstance(shards, dict) else (None,)
+        if not all(isinstance(name, str) and SHARD.fullmatch(name) for name in names):
             raise PgpisError(f"{path}: expected the names of .safetensors files beside it", hint=HINT)
-
-
-def _is_shard(name: Any) -> bool:
-    return isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) is not None
 
 
 def check_size(model_class: type[Any], folder: Path) -> None:
@@ -147,7 +146,7 @@ def check_size(model_class: type[Any], folder: Path) -> None:
     try:
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "pt") as file:
-                stored += sum(_numel(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+                stored += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise PgpisError(f"{path} cannot be read: {error}") from error
     if not stored:
@@ -161,18 +160,12 @@ def check_size(model_class: type[Any], folder: Path) -> None:
     except PgpisError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PgpisError(f"{folder}: its config.json describes no {model_class.__name__}: {reason}") from error
+        raise PgpisError(
+            f"{folder}: its config.json describes no {model_class.__name__}: {first_line(error)}"
+        ) from error
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * stored + SPARE_NUMBERS:
         raise PgpisError(f"{folder}: its config.json describes {described} numbers, its files hold {stored}", hint=HINT)
-
-
-def _numel(shape: list[int]) -> int:
-    product = 1
-    for extent in shape:
-        product *= extent
-    return product
 
 
 def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str) -> None:

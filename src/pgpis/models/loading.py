@@ -13,7 +13,7 @@ from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 from torch import nn
 
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, first_line, nearest
 from pgpis.models.foreign import check_config, check_folder, check_size, read_json
 
 log = logging.getLogger(__name__)
@@ -21,16 +21,7 @@ log = logging.getLogger(__name__)
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 """Keys of a saved configuration that say nothing about the architecture."""
 
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ImportError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    SafetensorError,
-)
+LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, AttributeError, LookupError, TypeError, SafetensorError)
 """What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
 
 
@@ -105,12 +96,7 @@ def subfolder_of(spec: str, name: str) -> str | None:
 
 
 class LoadErrors:
-    """Context that turns what loading raises into one readable error that says how to get the files.
-
-    Args:
-        part: What is loaded.
-        spec: Folder or hub id it is loaded from.
-    """
+    """Context that turns what loading a part from a folder or hub id raises into one error that says how to get it."""
 
     def __init__(self, part: str, spec: str) -> None:
         self.part = part
@@ -126,9 +112,8 @@ class LoadErrors:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, LOAD_ERRORS):
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise PgpisError(
-                f"{self.part}: cannot load '{self.spec}': {reason}",
+                f"{self.part}: cannot load '{self.spec}': {first_line(error)}",
                 hint=f"run 'hf download {self.spec}' where there is a network, or give a local folder"
                 if not Path(self.spec).is_dir()
                 else "the folder must hold a config.json and .safetensors weights of the right kind",
@@ -179,10 +164,8 @@ def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
     Raises:
         PgpisError: Not one fits.
     """
-    own = module.state_dict()
-    fitting = {
-        name: value for name, value in other.state_dict().items() if name in own and value.shape == own[name].shape
-    }
+    own, theirs = module.state_dict(), other.state_dict()
+    fitting = {name: value for name, value in theirs.items() if name in own and value.shape == own[name].shape}
     if not fitting:
         raise PgpisError(
             f"start_from: no weight of its {part} fits", hint="it must be a smaller or larger one of its kind"

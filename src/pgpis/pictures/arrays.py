@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.files import writing
 
 LARGEST = 2**26
@@ -49,8 +49,7 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
     except FileNotFoundError:
         raise PgpisError(f"file not found: {path}; expected {expected}") from None
     except _ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PgpisError(f"cannot read {path}: {reason}; expected {expected}") from error
+        raise PgpisError(f"cannot read {path}: {first_line(error)}; expected {expected}") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         content = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise PgpisError(f"{path} holds {content}; expected {expected}")

@@ -166,8 +166,8 @@ def draw_pose(
     points = placed.points
     complete: npt.NDArray[np.bool_] = np.logical_and(placed.visible[:, 0], placed.visible[:, 1])
     canvas: npt.NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
-    for (x, y), found, color in zip(points, complete, colors, strict=True):
-        if found:
+    for (x, y), is_seen, color in zip(points, complete, colors, strict=True):
+        if is_seen:
             cv2.circle(canvas, (int(x), int(y)), POINT_RADIUS[skeleton], color[::-1], -1)
     for limb, color in zip(limbs, colors, strict=False):  # there is a colour per point, and fewer limbs
         ends = [number - 1 for number in limb]

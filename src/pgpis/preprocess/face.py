@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
+from pgpis.lazy import optional_module
 from pgpis.preprocess.settings import INSTALL, Box
 
 MARGIN = 1.5
@@ -48,7 +49,7 @@ class Face:
 
 
 @dataclass(frozen=True)
-class FoundFace:
+class FaceLandmarks:
     """A face before it is embedded."""
 
     box: Box
@@ -79,26 +80,24 @@ class _LandmarkEncoder(ABC):
     def __call__(self, picture: Image.Image) -> list[Face]:
         """See :class:`FaceEncoder`."""
         pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-        found = [Face(face.box, self._embed(picture, pixels, face)) for face in self.detect(pixels)]
-        return sorted(found, key=lambda face: -face.area)
+        faces = [Face(face.box, self._embed(picture, pixels, face)) for face in self.detect(pixels)]
+        return sorted(faces, key=lambda face: -face.area)
 
-    def _embed(self, picture: Image.Image, pixels: Pixels, face: FoundFace) -> NDArray[np.float32]:
+    def _embed(self, picture: Image.Image, pixels: Pixels, face: FaceLandmarks) -> NDArray[np.float32]:
         left, top, right, bottom = face.box
         side = max(right - left, bottom - top)
         if side >= self.upscale or side <= 0:
             return self.embed(pixels, face.landmarks)
         scale = math.ceil(self.upscale / side)
-        reach = (MARGIN - 1) / 2 * side
-        corner = (max(0, math.floor(left - reach)), max(0, math.floor(top - reach)))
-        end = (min(picture.width, math.ceil(right + reach)), min(picture.height, math.ceil(bottom + reach)))
-        region = picture.crop((*corner, *end))
+        place = _around(face.box, picture.size)
+        region = picture.crop(place)
         enlarged = region.resize((region.width * scale, region.height * scale), Image.Resampling.BICUBIC)
         # centres of pixels: 0 of the small picture lies at (scale - 1) / 2 of the large one
-        landmarks = (face.landmarks - np.array(corner, np.float32)) * scale + (scale - 1) / 2
+        landmarks = (face.landmarks - np.array(place[:2], np.float32)) * scale + (scale - 1) / 2
         return self.embed(np.ascontiguousarray(np.asarray(enlarged)[..., ::-1]), landmarks.astype(np.float32))
 
     @abstractmethod
-    def detect(self, pixels: Pixels) -> list[FoundFace]:
+    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
         """Return the faces of a BGR picture."""
 
     @abstractmethod
@@ -120,10 +119,7 @@ class InsightFaceEncoder(_LandmarkEncoder):
 
     def __init__(self, folder: Path, upscale: int = 112, device: str = "cpu") -> None:
         super().__init__(upscale)
-        try:
-            app = importlib.import_module("insightface.app")
-        except ImportError as error:
-            raise PgpisError(f"faces need insightface, which cannot be imported: {error}", hint=INSTALL) from error
+        app = optional_module("insightface.app", "faces need insightface", INSTALL)
         self._face = importlib.import_module("insightface.app.common").Face
         gpu = device.startswith("cuda")
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
@@ -135,16 +131,16 @@ class InsightFaceEncoder(_LandmarkEncoder):
                 analysis.prepare(ctx_id=0 if gpu else -1, det_size=DETECTION_SIZE)
             self._detector, self._recogniser = analysis.det_model, analysis.models["recognition"]
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PgpisError(
-                f"{folder} is not an insightface pack ({reason}); expected .onnx files of detection and recognition",
+                f"{folder} is not an insightface pack ({first_line(error)}); "
+                "expected .onnx files of detection and recognition",
                 hint="pgpis weights fetch face-antelopev2 --accept-licence",
             ) from error
 
-    def detect(self, pixels: Pixels) -> list[FoundFace]:
+    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
         """Return the faces of a BGR picture."""
         boxes, landmarks = self._detector.detect(pixels, max_num=0, metric="default")
-        return [FoundFace(_box(box), points) for box, points in zip(boxes, landmarks, strict=True)]
+        return [FaceLandmarks(_box(box), points) for box, points in zip(boxes, landmarks, strict=True)]
 
     def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw embedding of the face at the landmarks."""
@@ -189,11 +185,11 @@ class FacexlibEncoder(_LandmarkEncoder):
             net.load_state_dict(torch.load(recognition, map_location="cpu", weights_only=True))
             self._recogniser = net.to(device).eval()
 
-    def detect(self, pixels: Pixels) -> list[FoundFace]:
+    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
         """Return the faces of a BGR picture."""
         with torch.inference_mode():
             rows = self._detector.detect_faces(pixels, FACEXLIB_CONFIDENCE)
-        return [FoundFace(_box(row), np.asarray(row[5:15], np.float32).reshape(5, 2)) for row in rows]
+        return [FaceLandmarks(_box(row), np.asarray(row[5:15], np.float32).reshape(5, 2)) for row in rows]
 
     def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the embedding of length 1 of the face at the landmarks."""
@@ -231,23 +227,24 @@ class FaceParser:
 
         The region is the box and half its size around it, squashed to the parser's 512 x 512.
         """
-        side = max(box[2] - box[0], box[3] - box[1])
-        reach = (MARGIN - 1) / 2 * side
-        region = (
-            max(0, math.floor(box[0] - reach)),
-            max(0, math.floor(box[1] - reach)),
-            min(picture.width, math.ceil(box[2] + reach)),
-            min(picture.height, math.ceil(box[3] + reach)),
-        )
+        region = _around(box, picture.size)
         squashed = picture.crop(region).resize((PARSER_SIDE, PARSER_SIDE), Image.Resampling.BILINEAR)
         values = torch.from_numpy(np.array(squashed)).permute(2, 0, 1)[None].to(self.device).float() / 255
         mean, deviation = (values.new_tensor(row).view(1, 3, 1, 1) for row in (self.MEAN, self.DEVIATION))
         with torch.inference_mode():
             classes = self._net((values - mean) / deviation)[0].argmax(dim=1)[0].cpu().numpy()
-        found = Image.fromarray(np.isin(classes, PARSED_FACE).astype(np.uint8) * 255)
+        face = Image.fromarray(np.isin(classes, PARSED_FACE).astype(np.uint8) * 255)
         mask = Image.new("L", picture.size)
-        mask.paste(found.resize((region[2] - region[0], region[3] - region[1]), Image.Resampling.NEAREST), region[:2])
+        mask.paste(face.resize((region[2] - region[0], region[3] - region[1]), Image.Resampling.NEAREST), region[:2])
         return mask
+
+
+def _around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box and half its size around it, in whole pixels of a picture of (width, height)."""
+    reach = (MARGIN - 1) / 2 * max(box[2] - box[0], box[3] - box[1])
+    left, top = (max(0, math.floor(corner - reach)) for corner in box[:2])
+    right, bottom = (min(most, math.ceil(corner + reach)) for most, corner in zip(size, box[2:], strict=True))
+    return left, top, right, bottom
 
 
 def _box(row: Any) -> Box:
@@ -256,10 +253,7 @@ def _box(row: Any) -> Box:
 
 
 def _facexlib(module: str) -> Any:
-    try:
-        return importlib.import_module(f"facexlib.{module}")
-    except ImportError as error:
-        raise PgpisError(f"this needs facexlib, which cannot be imported: {error}", hint=INSTALL) from error
+    return optional_module(f"facexlib.{module}", "this needs facexlib", INSTALL)
 
 
 @contextlib.contextmanager
@@ -269,8 +263,4 @@ def _facexlib_errors(path: Path) -> Any:
     except PgpisError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PgpisError(
-            f"cannot load {path}: {reason}",
-            hint=FACEXLIB_WEIGHTS,
-        ) from error
+        raise PgpisError(f"cannot load {path}: {first_line(error)}", hint=FACEXLIB_WEIGHTS) from error

@@ -158,9 +158,11 @@ class PhotoPairs(FolderPairs):
         files = super().made_of(picture, role)
         if role == "target" and not self.driving:
             return files
-        made = {name for name, path in files.items() if role == "target" or not _exists(path)}
-        places = {kind.name: self._place(str(picture), kind.option) for kind in conditions(made) if self._makes(kind)}
-        return files | places
+        missing = {name for name, path in files.items() if role == "target" or not _exists(path)}
+        for kind in conditions(missing):
+            if self._makes(kind):
+                files[kind.name] = self._place(str(picture), kind.option)
+        return files
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Make what an edit takes from other pictures, which is needed to list the pairs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
+from pgpis.lazy import optional_module
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.settings import INSTALL, SkeletonName, refuse_absent
 
@@ -42,7 +42,7 @@ class RTMPoseEstimator:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        PgpisError: rtmlib is not installed, or a file is no such model.
+        PgpisError: rtmlib is not installed, or a file is not such a model.
     """
 
     def __init__(
@@ -78,25 +78,24 @@ class RTMPoseEstimator:
         if len(points) not in skeletons:
             raise PgpisError(f"the pose model gives {len(points)} points, expected 17, 26 or 133")
         visible = np.repeat(scores[:, None] > self.threshold, 2, axis=1)
-        found = Keypoints.from_visible(points, visible, frame, skeletons[len(points)])
-        if self.skeleton == "body18" and found.skeleton != "body18":
-            confidences = Keypoints.from_visible(np.repeat(scores[:, None], 2, axis=1), visible, frame, found.skeleton)
-            return found.to_body18(), np.maximum(confidences.to_body18().points[:, 0], 0.0)
-        if found.skeleton != self.skeleton:
+        keypoints = Keypoints.from_visible(points, visible, frame, skeletons[len(points)])
+        if self.skeleton == "body18" and keypoints.skeleton != "body18":
+            confidences = Keypoints.from_visible(
+                np.repeat(scores[:, None], 2, axis=1), visible, frame, keypoints.skeleton
+            )
+            return keypoints.to_body18(), np.maximum(confidences.to_body18().points[:, 0], 0.0)
+        if keypoints.skeleton != self.skeleton:
             raise PgpisError(f"the pose model gives {len(points)} points, {self.skeleton} needs one for 133")
-        return found, scores
+        return keypoints, scores
 
 
 def _load(kind: str, path: Path, device: str) -> Any:
-    try:
-        tool = getattr(importlib.import_module("rtmlib"), kind)
-    except ImportError as error:
-        raise PgpisError(f"poses need the package rtmlib, and it cannot be imported: {error}", hint=INSTALL) from error
+    tool = getattr(optional_module("rtmlib", "poses need the package rtmlib", INSTALL), kind)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
             model = tool(str(path), backend="onnxruntime", device=device)
     except Exception as error:
-        raise PgpisError(f"cannot load {path}: {str(error).splitlines()[0]}; expected {kind}'s .onnx") from error
+        raise PgpisError(f"cannot load {path}: {first_line(error)}; expected {kind}'s .onnx") from error
     height, width = model.session.get_inputs()[0].shape[2:4]
     if isinstance(height, int) and isinstance(width, int):
         # rtmlib keeps the detector's size as rows and columns, the estimator's as columns and rows

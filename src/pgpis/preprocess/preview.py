@@ -42,10 +42,10 @@ def write_previews(
         folder: Sheets are called ``sheet-0001.jpg`` and so on.
         most: Pictures in all.
     """
-    shown = files[:most]
+    listed = files[:most]
     sheets = []
-    for start in range(0, len(shown), ROWS):
-        rows = [_row(file, conditions, record) for file in shown[start : start + ROWS]]
+    for start in range(0, len(listed), ROWS):
+        rows = [_row(file, conditions, record) for file in listed[start : start + ROWS]]
         cell = (rows[0].height, max(row.width for row in rows))
         sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
         save_image(grid(rows, len(rows), cell), sheets[-1])

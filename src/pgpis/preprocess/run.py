@@ -123,9 +123,9 @@ def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[O
     stage = build_stage(condition, settings)
     outcomes: list[Outcome] = []
     for start in range(0, len(files), settings.batch_size):
-        made = _make(stage, files[start : start + settings.batch_size])
-        append(path, made)
-        outcomes += made
+        part = _make(stage, files[start : start + settings.batch_size])
+        append(path, part)
+        outcomes += part
     return outcomes
 
 

@@ -59,7 +59,7 @@ class Stage(ABC):
         self.settings = settings
 
     @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:
+    def weights(settings: PrepareSettings) -> tuple[str, ...]:  # noqa: ARG004
         """Return the catalogue's names of the weights that it loads."""
         return ()
 

@@ -5,7 +5,19 @@ from pgpis.tasks.autoencoder import AutoencoderTask
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.encoder import VisionEncoderTask
+from pgpis.tasks.options import Dropping, Sampling, Schedule, TrainingStep
+from pgpis.tasks.predicting import PictureTask
 
-__all__ = ["AutoencoderTask", "DiffusionTask", "PersonImageTask", "VisionEncoderTask"]
+__all__ = [
+    "AutoencoderTask",
+    "DiffusionTask",
+    "Dropping",
+    "PersonImageTask",
+    "PictureTask",
+    "Sampling",
+    "Schedule",
+    "TrainingStep",
+    "VisionEncoderTask",
+]
 
 __getattr__ = earlier_names(__name__)

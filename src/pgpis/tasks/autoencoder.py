@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -16,7 +17,10 @@ from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, st
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.options import Schedule
 
+KL_WEIGHT = 1e-6
+"""Of the divergence from the standard normal."""
 STATISTICS_PICTURES = 128
 """Training pictures from which the scale of the latents is estimated: the same in every run."""
 
@@ -38,13 +42,9 @@ class AutoencoderTask(PersonImageTask):
             add, while steps of the other layers, which must be exact, undo more than they gain.
         latent_noise: Largest deviation of the noise that training adds to the latents, drawn per picture, in units of
             the latents' own: a decoder that has seen errors of a denoiser smooths them.
-        kl_weight: Weight of the KL divergence from the standard normal.
-        optimizer: See ``PersonImageTask``.
-        warmup_epochs: See ``PersonImageTask``.
-        decay_epochs: See ``PersonImageTask``.
-        decay_factor: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
-        lr_scheduler: See ``PersonImageTask``.
+        optimizer: Makes the optimiser from the parameters to train.
+        schedule: How the learning rate changes.
+        seed: Seed of training and validation.
     """
 
     def __init__(
@@ -56,19 +56,14 @@ class AutoencoderTask(PersonImageTask):
         start_pictures: int | None = None,
         train: Trained = "all",
         latent_noise: float = 0.0,
-        kl_weight: float = 1e-6,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
-        warmup_epochs: float = 0.0,
-        decay_epochs: tuple[int, ...] = (),
-        decay_factor: float = 0.1,
+        schedule: Schedule = Schedule(),
         seed: int = 0,
-        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
+        super().__init__(optimizer, schedule, seed)
         check_range("height", height, 1, whole=True)
         check_range("width", width, 1, whole=True)
         check_range("latent_noise", latent_noise, 0)
-        check_range("kl_weight", kl_weight, 0)
         check_range("start_pictures", start_pictures, 1, whole=True, optional=True)
         check_range("crop", crop, 1, whole=True, optional=True)
         if crop is not None and crop > min(height, width):
@@ -80,7 +75,6 @@ class AutoencoderTask(PersonImageTask):
         self.start_pictures = start_pictures
         choose_trained(self.vae, train)
         self.latent_noise = latent_noise
-        self.kl_weight = kl_weight
 
     @property
     def image_specs(self) -> InputSpecs:
@@ -90,8 +84,7 @@ class AutoencoderTask(PersonImageTask):
     def on_fit_start(self) -> None:
         """Set the weights from which training starts, unless it goes on from a checkpoint."""
         if self.start_pictures is not None and self.trainer.ckpt_path is None:
-            pictures = self.trainer.datamodule.training_pictures("target_image", self.image_specs, self.start_pictures)
-            start_from_patches(self.vae, torch.cat(list(pictures)).to(self.device))
+            start_from_patches(self.vae, torch.cat(list(self._pictures(self.start_pictures))).to(self.device))
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Reconstruct the targets through a sampled latent."""
@@ -111,7 +104,7 @@ class AutoencoderTask(PersonImageTask):
         if isinstance(self.vae, AutoencoderKL):
             kl = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).flatten(1).sum(dim=1).mean()
         l1, mse = difference.abs().mean(), difference.square().mean()
-        return {"loss": l1 + mse + self.kl_weight * kl, "l1": l1, "mse": mse, "kl": kl}
+        return {"loss": l1 + mse + KL_WEIGHT * kl, "l1": l1, "mse": mse, "kl": kl}
 
     @torch.no_grad()
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
@@ -129,9 +122,12 @@ class AutoencoderTask(PersonImageTask):
         return str(path)
 
     def _latent_std(self) -> float:
-        pictures = self.trainer.datamodule.training_pictures("target_image", self.image_specs, STATISTICS_PICTURES)
-        latents = [self._latents(batch.to(self.device)).cpu() for batch in pictures]
+        latents = [self._latents(batch.to(self.device)).cpu() for batch in self._pictures(STATISTICS_PICTURES)]
         return float(torch.cat(latents).std())
+
+    def _pictures(self, count: int) -> Iterator[torch.Tensor]:
+        data = self.require_data("the scale of latents is estimated from training pictures")
+        return data.training_pictures("target_image", self.image_specs, count)
 
     def _latents(self, images: torch.Tensor) -> torch.Tensor:
         return encode_moments(self.vae, images).chunk(2, dim=1)[0]

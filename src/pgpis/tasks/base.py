@@ -6,14 +6,14 @@ import hashlib
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -24,12 +24,34 @@ from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
 from pgpis.tasks.checkpoints import misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
+from pgpis.tasks.options import Schedule
 
 log = logging.getLogger(__name__)
 
 RowT = TypeVar("RowT")
 LARGEST_SEED = 2**32 - 1
 """Largest seed that NumPy, and therefore Lightning, takes."""
+
+
+class TrainingData(Protocol):
+    """What a task may ask of the data that it is trained on."""
+
+    pose_canvas: tuple[int, int]
+    """(height, width) on which key points are drawn."""
+    stick_width: int | None
+    """Half the thickness of a limb on that canvas; None: the skeleton's own."""
+
+    def batches_per_epoch(self) -> int:
+        """Return how many batches each process trains on in an epoch."""
+
+    def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
+        """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
+
+        Args:
+            key: The entry.
+            specs: What it is made from.
+            count: How many pairs at most.
+        """
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -40,38 +62,22 @@ class PersonImageTask(LightningModule, ABC):
 
     Args:
         optimizer: Makes the optimiser from the parameters to train.
-        warmup_epochs: Length of the linear warm-up, in epochs.
-        decay_epochs: Epochs after which the learning rate is multiplied by ``decay_factor``.
-        decay_factor: See ``decay_epochs``.
+        schedule: How the learning rate changes.
         seed: Seed of training, validation and sampling.
-        lr_scheduler: Makes a schedule of the learning rate in the place of warm-up and decay; it counts optimiser
-            steps, and ``ReduceLROnPlateau`` validations.
 
     Raises:
         PgpisError: A value that none of these can have.
     """
 
-    def __init__(
-        self,
-        optimizer: OptimizerCallable,
-        warmup_epochs: float = 0.0,
-        decay_epochs: tuple[int, ...] = (),
-        decay_factor: float = 0.1,
-        seed: int = 0,
-        lr_scheduler: LRSchedulerCallable | None = None,
-    ) -> None:
+    data: TrainingData | None = None
+    """What the task is trained on, where it must know: the command line sets it to the DataModule."""
+
+    def __init__(self, optimizer: OptimizerCallable, schedule: Schedule = Schedule(), seed: int = 0) -> None:
         super().__init__()
-        check_range("warmup_epochs", warmup_epochs, 0)
-        check_range("decay_factor", decay_factor, 0)
-        for epoch in decay_epochs:
-            check_range("decay_epochs", epoch, 0)
         check_range("seed", seed, 0, LARGEST_SEED, whole=True)
         self.optimizer = optimizer
-        self.warmup_epochs = warmup_epochs
-        self.decay_epochs = decay_epochs
-        self.decay_factor = decay_factor
+        self.schedule = schedule
         self.seed = seed
-        self.lr_scheduler = lr_scheduler
         self.frozen: tuple[str, ...] = ()
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
@@ -183,23 +189,16 @@ class PersonImageTask(LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser over what is trained, and the schedule of its learning rate."""
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
-        if self.lr_scheduler is not None:
-            schedule = self.lr_scheduler(optimizer)
-            if isinstance(schedule, ReduceLROnPlateau):
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": schedule.monitor}}
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-        per_epoch = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
-
-        def factor(step: int) -> float:
-            epoch = (step + 1) / per_epoch
-            warmup = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-            decay: float = self.decay_factor ** sum(step >= limit * per_epoch for limit in self.decay_epochs)
-            return warmup * decay
-
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
-        }
+        if self.schedule.lr_scheduler is not None:
+            scheduler: Any = self.schedule.lr_scheduler(optimizer)
+            if isinstance(scheduler, ReduceLROnPlateau):
+                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        elif self.schedule.warmup_epochs or self.schedule.decay_epochs:
+            steps = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
+            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
+        else:
+            scheduler = LambdaLR(optimizer, lambda _: 1.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _batches_per_epoch(self) -> int:
         """Count the batches of an epoch without asking the trainer.
@@ -207,9 +206,23 @@ class PersonImageTask(LightningModule, ABC):
         The trainer's own count would make it build the training batches before it restores a checkpoint, and a
         resumed run would then start its epoch from the first batch.
         """
-        batches = len(self.trainer.datamodule.train_dataloader())
+        batches = self.require_data("warm-up and decay count epochs").batches_per_epoch()
         limit = self.trainer.limit_train_batches
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+    def require_data(self, why: str) -> TrainingData:
+        """Return what the task is trained on.
+
+        Raises:
+            PgpisError: Nobody has told it.
+        """
+        if self.data is None:
+            raise PgpisError(f"the task does not know its data: {why}", hint="task.data = PoseTransferDataModule(...)")
+        return self.data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the data out: a copy of the task, of which averaged weights are one, is not of its pairs."""
+        return {**super().__getstate__(), "data": None}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before gradients that are not finite reach the weights."""

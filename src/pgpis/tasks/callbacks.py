@@ -20,8 +20,8 @@ from pgpis.interrupts import Stopped, StopRequest
 from pgpis.pictures.images import tensor_to_images
 from pgpis.predictions import PredictionWriter
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.finite import diverged, weights_are_finite
+from pgpis.tasks.predicting import PictureTask
 
 __all__ = ["ExportModel", "PredictionWriter", "ProgressBar", "SampleGrid", "StopOnSignal", "Throughput"]
 
@@ -142,7 +142,7 @@ class ProgressBar(RichProgressBar):
         self._follow(pl_module)
 
     def _follow(self, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, DiffusionTask) and self.is_enabled:
+        if isinstance(pl_module, PictureTask) and self.is_enabled:
             pl_module.on_denoising_step = self._show_step
 
     def _show_step(self, step: int, steps: int) -> None:

@@ -1,130 +1,185 @@
-"""What all latent-diffusion tasks share: seeded sampling, scoring in ``test``, records in ``predict``."""
+"""What all latent-diffusion tasks share: their parts, the training step, the export."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import time
-from abc import abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from PIL import Image
-from torch import nn
+from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch, PairFailure
-from pgpis.errors import NotFiniteError, PgpisError, check_range
-from pgpis.files import file_name, meets_every_file, remove_unfinished, replacing_folder
-from pgpis.metrics import to_uint8
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
+from pgpis.errors import PgpisError, first_line
+from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
-from pgpis.models.weights import weights_hash
-from pgpis.pictures.images import rows_not_finite, save_image, tensor_to_images
-from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS, SamplingPipeline, StepCallback
+from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED
-from pgpis.predictions import DONE, Prediction, PredictionRecord
-from pgpis.tasks.base import PersonImageTask, stable_seed
-from pgpis.tasks.grids import picture_grid
-from pgpis.tasks.scoring import PairScores
+from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
+from pgpis.tasks.predicting import PictureTask
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 
-log = logging.getLogger(__name__)
 
-
-class DiffusionTask(PersonImageTask):
+class DiffusionTask(PictureTask):
     """Base of tasks whose model draws pictures by denoising.
 
-    Args:
-        height: Rows of the result in pixels.
-        width: Columns of the result in pixels.
-        pipeline_name: The pipeline that the parts came from, noted beside predictions.
-        num_inference_steps: Denoising steps of ``test``, ``predict`` and validation grids.
-        guidance_scale: Weight of classifier-free guidance.
-        images_per_pair: Pictures per pair in ``predict``.
-        save_test_images: Write the pictures of ``test`` to ``test/images``.
-        output_size: (height, width) that results are resized to, and scored at; None: that of the denoiser.
-        optimizer: See ``PersonImageTask``.
-        warmup_epochs: See ``PersonImageTask``.
-        decay_epochs: See ``PersonImageTask``.
-        decay_factor: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
-        lr_scheduler: See ``PersonImageTask``.
+    A method names its pipeline and the parts of it that the task holds, and fills the hooks of the training step:
+    ``encode``, ``denoise`` and, where it is not the plain squared error, ``error``.
 
-    Raises:
-        PgpisError: A value that none of these can have.
+    Args:
+        sampling: How pictures are drawn.
+        dropping: Conditions that training leaves out.
+        step: What a training step computes.
+        optimizer: See ``PersonImageTask``.
+        schedule: See ``PersonImageTask``.
+        seed: See ``PersonImageTask``.
+        pipeline_name: The pipeline that the parts came from, noted beside predictions.
     """
 
-    scheduler: SchedulerMixin
+    pipeline_class: ClassVar[type[SamplingPipeline]]
+    """What is exported, and what makes the pictures of ``test`` and ``predict``."""
+    parts: ClassVar[tuple[str, ...]]
+    """Components of the pipeline, each an attribute of the task."""
+    unet: Any
     vae: Autoencoder
+    noise_schedule: Any
+    """A diffusers scheduler that holds the noise levels of training."""
 
     def __init__(
         self,
         *,
-        height: int,
-        width: int,
-        pipeline_name: str | None = None,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 1.0,
-        images_per_pair: int = 1,
-        save_test_images: bool = True,
+        sampling: Sampling,
+        dropping: Dropping = Dropping(),
+        step: TrainingStep = TrainingStep(),
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
-        warmup_epochs: float = 0.0,
-        decay_epochs: tuple[int, ...] = (),
-        decay_factor: float = 0.1,
+        schedule: Schedule = Schedule(),
         seed: int = 0,
-        output_size: tuple[int, int] | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
+        pipeline_name: str | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
-        self.on_denoising_step: Callable[[int, int], None] | None = None
-        sides = [("height", height), ("width", width), *(("output_size", side) for side in output_size or ())]
-        for name, side in sides:
-            check_range(name, side, 1, MOST_PIXELS, whole=True)
-        check_range("num_inference_steps", num_inference_steps, 1, whole=True)
-        check_range("guidance_scale", guidance_scale, 0)
-        check_range("images_per_pair", images_per_pair, 1, MOST_IMAGES, whole=True)
-        self.height = height
-        self.width = width
+        super().__init__(optimizer, schedule, seed)
+        self.sampling = sampling
+        self.dropping = dropping
+        self.step = step
         self.pipeline_name = pipeline_name
-        self.num_inference_steps = num_inference_steps
-        self.guidance_scale = guidance_scale
-        self.images_per_pair = images_per_pair
-        self.save_test_images = save_test_images
-        self.output_size = output_size
+        self.on_denoising_step: Callable[[int, int], None] | None = None
 
-    @abstractmethod
-    def build_pipeline(self) -> DiffusionPipeline:
+    def take_parts(self, pipeline: SamplingPipeline) -> None:
+        """Take the parts of a pipeline for the task's own."""
+        for name in self.parts:
+            setattr(self, name, getattr(pipeline, name))
+
+    def parts_are_complete(self, *frozen: str) -> None:
+        """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
+        self.freeze(*frozen)
+        self.build_pipeline()
+        for name in {"unet", "reference_net"}.intersection(self.parts):
+            part = getattr(self, name)
+            if self.step.gradient_checkpointing and part is not None:
+                part.enable_gradient_checkpointing()
+        if self.step.compile_unet:
+            self.unet.compile()
+
+    def build_pipeline(self) -> SamplingPipeline:
         """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+        pipeline = self.pipeline_class(**{name: getattr(self, name) for name in self.parts}, **self.pipeline_defaults())
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
-    @abstractmethod
-    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline on a batch of B pairs.
+    def pipeline_defaults(self) -> dict[str, Any]:
+        """Return what the exported pipeline does where a call does not say: as this task does, and its data."""
+        return {
+            "height": self.sampling.height,
+            "width": self.sampling.width,
+            "num_inference_steps": self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            "output_size": self.sampling.output_size and list(self.sampling.output_size),
+            "pose_canvas": None if self.data is None else self.data.pose_canvas,
+            "stick_width": None if self.data is None else self.data.stick_width,
+        }
+
+    def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
+        """Add noise to the targets' latents, and compute the error of what the denoiser says about it."""
+        with torch.no_grad():
+            latents = self.latents(batch, "target", generator)
+            encoded = self.encode(batch, generator)
+        noise = offset_noise(latents, self.step.noise_offset, generator)
+        config, alphas = self.noise_schedule.config, self.noise_schedule.alphas_cumprod
+        timesteps = sample_timesteps(len(latents), config.num_train_timesteps, generator, self.device)
+        noisy = add_noise(latents, noise, alphas, timesteps)
+        target = denoising_target(config.prediction_type, latents, noise, alphas, timesteps)
+        masks = self.dropping.draw(len(latents), generator) if train else None
+        prediction = self.denoise(batch, encoded, noisy, timesteps, masks, generator)
+        return {"loss": self.error(batch, prediction, target, timesteps)}
+
+    def encode(self, batch: PairBatch, generator: torch.Generator) -> Any:
+        """Run what is frozen, without gradients, before noise is drawn; ``denoise`` gets what this returns."""
+        return None
+
+    def denoise(
+        self,
+        batch: PairBatch,
+        encoded: Any,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        masks: Masks | None,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Run what is trained.
 
         Args:
-            batch: The pairs.
-            images_per_pair: Results n per pair.
-            generators: One per result, ordered ``b0, b1, .., b0, b1, ..``.
+            batch: One batch.
+            encoded: What ``encode`` returned.
+            noisy: Latents with noise, ``(B, C, h, w)``.
+            timesteps: How much noise, int64 ``(B,)``.
+            masks: Which pairs keep which condition; None in validation: all keep all.
+            generator: Source of every further draw.
 
         Returns:
-            ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
+            The denoiser's prediction, ``(B, C, h, w)``.
         """
+        raise NotImplementedError
+
+    def error(
+        self, batch: PairBatch, prediction: torch.Tensor, target: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of a prediction: the mean squared error."""
+        return F.mse_loss(prediction.float(), target.float())
+
+    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
+        """Run the pipeline with this task's settings."""
+        pipeline: Any = self.build_pipeline()
+        images: torch.Tensor = pipeline.generate(
+            batch,
+            num_inference_steps=self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            num_images_per_pair=images_per_pair,
+            generator=generators,
+            output_type="pt",
+            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
+        ).images
+        return images
+
+    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert self.on_denoising_step is not None
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        return tensors
 
     def moments(self, images: torch.Tensor) -> torch.Tensor:
         """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
         return encode_moments(self.vae, images)
 
-    def draw_latents(self, moments: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Draw scaled latents from the posterior, float32 ``(B, C, h, w)``."""
+    def latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
+        """Draw scaled latents of ``NAME_image``, of its moments where they are cached, float32 ``(B, C, h, w)``."""
+        entries: dict[str, Any] = dict(batch)
+        moments: torch.Tensor | None = entries.get(f"{name}_moments")
+        if moments is None:
+            moments = self.moments(entries[f"{name}_image"])
         mean, deviation = moments.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
         drawn: torch.Tensor = (mean + deviation * noise).float() * self.vae.config.scaling_factor
@@ -133,194 +188,8 @@ class DiffusionTask(PersonImageTask):
     @property
     def truth_specs(self) -> InputSpecs:
         """The target at the size that results are scored at, where it is not the denoiser's."""
-        return {} if self.output_size is None else {"truth_image": ImageSpec("target", *self.output_size)}
-
-    def setup(self, stage: str) -> None:
-        """Make the metrics where they are needed."""
-        if stage == "test":
-            self.scores = PairScores()
-
-    def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
-        """Generate pictures for a batch.
-
-        Returns:
-            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
-
-        Raises:
-            NotFiniteError: Pictures hold numbers that are not finite.
-        """
-        generators = [
-            torch.Generator().manual_seed(self.picture_seed(name, number))
-            for number in range(images_per_pair)
-            for name in batch["noise_name"]
-        ]
-        try:
-            return self._resized(self.generate(batch, images_per_pair, generators))
-        except NotFiniteError as error:
-            error.images = self._resized(error.images)
-            raise
-
-    def _resized(self, images: torch.Tensor) -> torch.Tensor:
-        if self.output_size is None:
-            return images
-        return F.interpolate(images, self.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
-
-    def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
-        """Generate pictures, and say why by row where one came out as numbers that are not finite."""
-        reason = "the picture's numbers are not finite"
-        try:
-            images = self.sample(batch, images_per_pair)
-        except NotFiniteError as error:
-            images, reason = error.images, error.reason
-        return images, dict.fromkeys(rows_not_finite(images), reason)
-
-    @property
-    def step_callback(self) -> StepCallback | None:
-        """What the pipeline calls after each denoising step, where somebody wants to know."""
-        return None if self.on_denoising_step is None else self._report_step
-
-    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
-        assert self.on_denoising_step is not None
-        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
-        return tensors
-
-    def picture_seed(self, noise_name: str, number: int) -> int:
-        """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
-        return stable_seed(self.seed, noise_name, number)
-
-    @torch.no_grad()
-    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
-        """Draw source | pose | target | result."""
-        entries: dict[str, Any] = dict(batch)
-        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
-        result, unfit = self._sample_finite(first)
-        for row, reason in unfit.items():
-            log.warning("sample grid: %s: %s", first["pair_id"][row], reason)
-        return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
-
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Generate the pictures of one batch and score them as they would be on disk."""
-        self.failures += batch["failures"]
-        if not len(batch["index"]):
-            return
-        self.check_once("test", batch)
-        images, unfit = self._sample_finite(batch)
-        self.failures += [PairFailure(batch["pair_id"][row], reason) for row, reason in unfit.items()]
-        rows = [row for row in range(len(images)) if row not in unfit]
-        if not rows:
-            return
-        truth = batch["target_image"] if self.output_size is None else batch["truth_image"]
-        images, pair_ids = images[rows], [batch["pair_id"][row] for row in rows]
-        pictures = enumerate(zip(pair_ids, tensor_to_images(images), strict=True))
-        kept = [row for row, picture in pictures if not self.save_test_images or self._save_test_image(*picture)]
-        if kept:
-            self.scores.update(to_uint8(images[kept]), to_uint8(truth[rows][kept]), [pair_ids[row] for row in kept])
-
-    def on_test_start(self) -> None:
-        """Remove the pictures of an earlier test: they may be of other weights or pairs."""
-        if self.save_test_images and self.trainer.is_global_zero:
-            for picture in self._test_images.glob("*.png"):
-                picture.unlink()
-            remove_unfinished(self._test_images)
-        self.trainer.strategy.barrier("old pictures removed")
-
-    @property
-    def _test_images(self) -> Path:
-        return Path(self.trainer.default_root_dir) / "test" / "images"
-
-    def _save_test_image(self, pair_id: str, image: Image.Image) -> bool:
-        """Write a picture; a pair whose picture cannot be written fails."""
-        try:
-            save_image(image, self._test_images / file_name(pair_id, ".png"))
-        except Exception as error:
-            if meets_every_file(error):
-                raise
-            self.failures.append(PairFailure(pair_id, str(error)))
-            return False
-        return True
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics and write report and per-pair table."""
-        details = {"steps": self.num_inference_steps, "guidance": self.guidance_scale, "seed": self.seed}
-        report = self.scores.report(self.output_size or (self.height, self.width), details)
-        self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
-        self.scores.write_pairs(Path(self.trainer.default_root_dir) / "test" / "pairs.csv")
-        self.write_report(report)
-        self.scores.reset()
-
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
-        """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
-        predictions = [
-            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
-            for failure in batch["failures"]
-        ]
-        if not len(batch["index"]):
-            return predictions
-        self.check_once("predict", batch)
-        start = time.perf_counter()
-        images, unfit = self._sample_finite(batch, self.images_per_pair)
-        seconds = round((time.perf_counter() - start) / len(images), 3)
-        pairs = len(batch["pair_id"])
-        for row in range(len(images)):
-            record = self._record(batch, row % pairs, row // pairs, seconds)
-            if row in unfit:
-                predictions.append(Prediction(replace(record, image="", status=unfit[row]), None))
-            else:
-                predictions.append(Prediction(record, tensor_to_images(images[row : row + 1])[0]))
-        return predictions
-
-    def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
-        pair_id = batch["pair_id"][row]
-        suffix = f"_{number}" if self.images_per_pair > 1 else ""
-        return PredictionRecord(
-            pair_id,
-            file_name(f"{pair_id}{suffix}", ".png"),
-            batch["source_path"][row],
-            batch["pose_path"][row],
-            self.picture_seed(batch["noise_name"][row], number),
-            DONE,
-            seconds,
-            batch["fingerprint"][row],
-        )
-
-    def prediction_settings(self) -> dict[str, Any]:
-        """Return what determines a picture beside its pair."""
-        return {
-            "seed": self.seed,
-            "height": self.height,
-            "width": self.width,
-            "output_size": self.output_size and list(self.output_size),
-            "steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "scheduler": type(self.scheduler).__name__,
-            "scheduler_config": _settings_of(self.scheduler),
-            "inputs": {key: asdict(spec) for key, spec in self.image_specs.items() if spec.origin != "target"},
-            "images_per_pair": self.images_per_pair,
-            "pipeline": self.pipeline_name,
-        }
-
-    def pipeline_defaults(self) -> dict[str, Any]:
-        """Return what the exported pipeline does where a call does not say: as this task does, and its data."""
-        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
-        return {
-            "height": self.height,
-            "width": self.width,
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "output_size": self.output_size and list(self.output_size),
-            "pose_canvas": getattr(data, "pose_canvas", None),
-            "stick_width": getattr(data, "stick_width", None),
-        }
-
-    def prediction_weights(self) -> dict[str, str]:
-        """Return what identifies each part that draws: its weights, and how it is configured."""
-        parts = {name: part for name, part in self.build_pipeline().components.items() if isinstance(part, nn.Module)}
-        with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
-            hashes = pool.map(weights_hash, parts.values())
-        return {
-            name: hashlib.sha256(f"{weights} {_settings_of(part)}".encode()).hexdigest()[:16]
-            for (name, part), weights in zip(parts.items(), hashes, strict=True)
-        }
+        size = self.sampling.output_size
+        return {} if size is None else {"truth_image": ImageSpec("target", *size)}
 
     @torch.no_grad()
     def export(self, directory: str) -> str:
@@ -329,12 +198,6 @@ class DiffusionTask(PersonImageTask):
         with replacing_folder(path, overwrite=True) as folder:
             self.build_pipeline().save_pretrained(folder)
         return str(path)
-
-
-def _settings_of(part: object) -> dict[str, Any]:
-    """Return how a part of diffusers is configured, without what says where it came from."""
-    config = part.config if isinstance(part, ConfigMixin) else {}
-    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
@@ -365,7 +228,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
         raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
     except LOAD_ERRORS as error:
         raise PgpisError(
-            f"{option}: cannot load '{name}': {(str(error).splitlines() or [type(error).__name__])[0]}",
+            f"{option}: cannot load '{name}': {first_line(error)}",
             hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
         ) from error
     return loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -17,7 +17,10 @@ from pgpis.models.factory import ModelSpec, build_vision_encoder
 from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.options import Schedule
 
+COLOUR_WEIGHT = 4.0
+"""Of the squared error of colours; InfoNCE and the errors of parts and coordinates count once."""
 COLOUR_CELLS = 4
 """Each patch's colours are asked for in so many cells a side."""
 
@@ -39,15 +42,9 @@ class VisionEncoderTask(PersonImageTask):
         encoder: Vision encoder (CLIP or DINOv2): hub id, folder or configuration.
         image_size: Side of its square input in pixels; null: the encoder's own.
         temperature: Temperature of InfoNCE.
-        contrast_weight: Weight of InfoNCE.
-        part_weight: Weight of the cross-entropy of body parts and of the distance of coordinates.
-        colour_weight: Weight of the squared error of colours.
-        optimizer: See ``PersonImageTask``.
-        warmup_epochs: See ``PersonImageTask``.
-        decay_epochs: See ``PersonImageTask``.
-        decay_factor: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
-        lr_scheduler: See ``PersonImageTask``.
+        optimizer: Makes the optimiser from the parameters to train.
+        schedule: How the learning rate changes.
+        seed: Seed of training and validation.
     """
 
     def __init__(
@@ -55,29 +52,17 @@ class VisionEncoderTask(PersonImageTask):
         encoder: ModelSpec,
         image_size: int | None = None,
         temperature: float = 0.1,
-        contrast_weight: float = 1.0,
-        part_weight: float = 1.0,
-        colour_weight: float = 4.0,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
-        warmup_epochs: float = 0.0,
-        decay_epochs: tuple[int, ...] = (),
-        decay_factor: float = 0.1,
+        schedule: Schedule = Schedule(),
         seed: int = 0,
-        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
+        super().__init__(optimizer, schedule, seed)
         check_range("temperature", temperature, LEAST_TEMPERATURE)
-        weights = {"contrast_weight": contrast_weight, "part_weight": part_weight, "colour_weight": colour_weight}
-        for name, value in weights.items():
-            check_range(name, value, 0)
         check_range("image_size", image_size, 1, whole=True, optional=True)
         self.encoder = build_vision_encoder(encoder).train()
         self.size = int(image_size or self.encoder.config.image_size)
         self.side = self.size // int(self.encoder.config.patch_size)
         self.temperature = temperature
-        self.contrast_weight = contrast_weight
-        self.part_weight = part_weight
-        self.colour_weight = colour_weight
         width = token_width(self.encoder)
         self.part_head = nn.Linear(width, PARTS + 1)
         self.place_head = nn.Linear(width, 2)
@@ -112,9 +97,8 @@ class VisionEncoderTask(PersonImageTask):
         colours = F.adaptive_avg_pool2d(batch["target_image"], self.side * COLOUR_CELLS)
         cells = F.pixel_unshuffle(colours, COLOUR_CELLS).flatten(2).transpose(1, 2)  # (B, side**2, 3 * cells**2)
         coloured = F.mse_loss(self.colour_head(patches), cells)
-        total = self.contrast_weight * contrast + self.part_weight * (named + placed) + self.colour_weight * coloured
         return {
-            "loss": total,
+            "loss": contrast + named + placed + COLOUR_WEIGHT * coloured,
             "contrast": contrast,
             "top1": (logits.argmax(dim=1) == own).float().mean(),
             "part_accuracy": (parts.argmax(dim=-1) == part)[seen].float().mean(),

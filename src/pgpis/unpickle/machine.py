@@ -31,7 +31,6 @@ _CONSTANTS = frozenset((
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINUNICODE", "BINBYTES", "BINBYTES8",
     "SHORT_BINBYTES", "BYTEARRAY8",
 ))  # fmt: skip
-_VALUES: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
 class Budget:
@@ -102,10 +101,10 @@ class Reader:
         persistent: Callable[[Any], Any] | None = None,
         content: str | None = None,
     ) -> None:
-        self.names = names
-        self.budget = budget
-        self.persistent = persistent
-        self.content = content
+        self.names, self.budget, self.persistent, self.content = names, budget, persistent, content
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
 
     def load(self, source: bytes | BinaryIO) -> Any:
         """Read one pickle; a stream is left behind its end.
@@ -117,19 +116,18 @@ class Reader:
         Raises:
             Exception: One of :data:`UNPICKLING_ERRORS`: the pickle is damaged, or asks for what it may not.
         """
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        state = _State(self)
-        for code, argument, _ in pickletools.genops(stream):
+        self.stack, self.marks, self.memo = [], [], {}
+        for code, argument, _ in pickletools.genops(io.BytesIO(source) if isinstance(source, bytes) else source):
             self.budget.spend_steps(1)
             if code.name == "STOP":
-                return state.stack.pop()
+                return self.stack.pop()
             if code.name in _CONSTANTS:
-                state.stack.append(argument)
-            elif code.name in _VALUES:
-                state.stack.append(_VALUES[code.name])
-            elif code.name not in ("PROTO", "FRAME"):
-                instruction: Callable[[_State, Any], Any] = _INSTRUCTIONS.get(code.name, _refuse)
-                instruction(state, argument)
+                self.stack.append(argument)
+            elif code.name in _MAKERS:
+                self.stack.append(_MAKERS[code.name](self, argument))
+            else:
+                act: Instruction = _ACTIONS.get(code.name, _refuse)
+                act(self, argument)
         raise EOFError("the pickle is cut off")
 
     def look_up(self, module: Any, name: Any) -> Any:
@@ -152,34 +150,20 @@ class Reader:
         self.budget.spend_steps(len(arguments))
         return function.function(*arguments)
 
-
-class _State:
-    """Stack and memo while one pickle is read."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
     def since_mark(self) -> list[Any]:
-        start = self.marks.pop()
+        """Take what came since the last mark."""
+        return self._taken(self.marks.pop())
+
+    def last(self, count: int) -> list[Any]:
+        """Take the last values of the stack."""
+        if len(self.stack) < count:
+            raise pickle.UnpicklingError("the stack is empty")
+        return self._taken(len(self.stack) - count)
+
+    def _taken(self, start: int) -> list[Any]:
         items = self.stack[start:]
         del self.stack[start:]
         return items
-
-    def last(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise pickle.UnpicklingError("the stack is empty")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def call(self, function: Any, arguments: Any) -> None:
-        self.push(self.reader.call(function, arguments))
 
 
 def filled(pairs: list[Any]) -> dict[Any, Any]:
@@ -213,88 +197,103 @@ def _pair(value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def _extend(state: _State, items: list[Any]) -> None:
-    target = state.stack[-1]
+def _extend(reader: Reader, items: list[Any]) -> None:
+    target = reader.stack[-1]
     if isinstance(target, list):
         target.extend(items)
     elif not isinstance(target, InertStub):
         raise pickle.UnpicklingError("items for what is not a list")
 
 
-def _update(state: _State, pairs: list[Any]) -> None:
-    target = state.stack[-1]
+def _update(reader: Reader, pairs: list[Any]) -> None:
+    target = reader.stack[-1]
     if isinstance(target, dict):
         target.update(filled(pairs))
     elif not isinstance(target, InertStub):
         raise pickle.UnpicklingError("items for what is not a dict")
 
 
-def _build(state: _State, _: Any) -> None:
-    (content,) = state.last(1)
-    target = state.stack[-1]
+def _build(reader: Reader, _: Any) -> None:
+    (content,) = reader.last(1)
+    target = reader.stack[-1]
     if isinstance(target, StandIn):
         raise pickle.UnpicklingError("a function with a state")
     if hasattr(target, "fill"):
         target.fill(content)
 
 
-def _persistent(state: _State, identity: Any) -> None:
-    if state.reader.persistent is None:
-        raise pickle.UnpicklingError("it names a persistent object")
-    state.push(state.reader.persistent(identity))
-
-
-def _frozen_set(state: _State, _: Any) -> None:
-    state.since_mark()
-    state.push(InertStub())
-
-
-def _refuse(_state: _State, _: Any) -> None:
+def _refuse(_reader: Reader, _: Any) -> None:
     raise pickle.UnpicklingError("it refers to registered extensions or to buffers outside the file")
 
 
-def _object(state: _State, _: Any) -> None:
-    function, *arguments = state.since_mark()
-    state.call(function, tuple(arguments))
+def _pop(reader: Reader, _: Any) -> None:
+    if reader.marks and reader.marks[-1] == len(reader.stack):
+        reader.marks.pop()
+    else:
+        reader.last(1)
 
 
-def _new_object(state: _State, _: Any) -> None:
-    function, arguments, named = state.last(3)
+def _persistent(reader: Reader, identity: Any) -> Any:
+    if reader.persistent is None:
+        raise pickle.UnpicklingError("it names a persistent object")
+    return reader.persistent(identity)
+
+
+def _inert_items(reader: Reader, _: Any) -> InertStub:
+    reader.since_mark()
+    return InertStub()
+
+
+def _object(reader: Reader, _: Any) -> Any:
+    function, *arguments = reader.since_mark()
+    return reader.call(function, tuple(arguments))
+
+
+def _new_object(reader: Reader, _: Any) -> Any:
+    function, arguments, named = reader.last(3)
     if named != {} and isinstance(function, StandIn):
         raise pickle.UnpicklingError("a call with named arguments")
-    state.call(function, arguments)
+    return reader.call(function, arguments)
 
 
-_INSTRUCTIONS: dict[str, Callable[[_State, Any], Any]] = {
-    "MARK": lambda state, _: state.marks.append(len(state.stack)),
-    "POP": lambda state, _: state.marks.pop() if state.marks and state.marks[-1] == len(state.stack) else state.last(1),
-    "POP_MARK": lambda state, _: state.since_mark(),
-    "DUP": lambda state, _: state.push(state.stack[-1]),
-    "EMPTY_LIST": lambda state, _: state.push([]),
-    "LIST": lambda state, _: state.push(state.since_mark()),
-    "APPEND": lambda state, _: _extend(state, state.last(1)),
-    "APPENDS": lambda state, _: _extend(state, state.since_mark()),
-    "TUPLE": lambda state, _: state.push(tuple(state.since_mark())),
-    "TUPLE1": lambda state, _: state.push(tuple(state.last(1))),
-    "TUPLE2": lambda state, _: state.push(tuple(state.last(2))),
-    "TUPLE3": lambda state, _: state.push(tuple(state.last(3))),
-    "EMPTY_DICT": lambda state, _: state.push({}),
-    "DICT": lambda state, _: state.push(filled(state.since_mark())),
-    "SETITEM": lambda state, _: _update(state, state.last(2)),
-    "SETITEMS": lambda state, _: _update(state, state.since_mark()),
-    "EMPTY_SET": lambda state, _: state.push(InertStub()),
-    "ADDITEMS": lambda state, _: _extend(state, state.since_mark()),
-    "FROZENSET": _frozen_set,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda state, key: state.memo.__setitem__(key, state.stack[-1])),
-    "MEMOIZE": lambda state, _: state.memo.__setitem__(len(state.memo), state.stack[-1]),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda state, key: state.push(state.memo[key])),
-    "GLOBAL": lambda state, name: state.push(state.reader.look_up(*name.split(" ", 1))),
-    "STACK_GLOBAL": lambda state, _: state.push(state.reader.look_up(*state.last(2))),
-    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda state, _: state.call(*state.last(2))),
+Instruction: TypeAlias = Callable[[Reader, Any], Any]
+_MAKERS: dict[str, Instruction] = {
+    "NONE": lambda *_: None,
+    "NEWTRUE": lambda *_: True,
+    "NEWFALSE": lambda *_: False,
+    "DUP": lambda reader, _: reader.stack[-1],
+    "EMPTY_LIST": lambda *_: [],
+    "LIST": lambda reader, _: reader.since_mark(),
+    "EMPTY_TUPLE": lambda *_: (),
+    "TUPLE": lambda reader, _: tuple(reader.since_mark()),
+    "TUPLE1": lambda reader, _: tuple(reader.last(1)),
+    "TUPLE2": lambda reader, _: tuple(reader.last(2)),
+    "TUPLE3": lambda reader, _: tuple(reader.last(3)),
+    "EMPTY_DICT": lambda *_: {},
+    "DICT": lambda reader, _: filled(reader.since_mark()),
+    "EMPTY_SET": lambda *_: InertStub(),
+    "FROZENSET": _inert_items,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda reader, key: reader.memo[key]),
+    "GLOBAL": lambda reader, name: reader.look_up(*name.split(" ", 1)),
+    "STACK_GLOBAL": lambda reader, _: reader.look_up(*reader.last(2)),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda reader, _: reader.call(*reader.last(2))),
     "NEWOBJ_EX": _new_object,
-    "INST": lambda state, name: state.call(state.reader.look_up(*name.split(" ", 1)), tuple(state.since_mark())),
+    "INST": lambda reader, name: reader.call(reader.look_up(*name.split(" ", 1)), tuple(reader.since_mark())),
     "OBJ": _object,
-    "BUILD": _build,
     "PERSID": _persistent,
-    "BINPERSID": lambda state, _: _persistent(state, state.stack.pop()),
+    "BINPERSID": lambda reader, _: _persistent(reader, reader.stack.pop()),
+}
+"""Instructions that push what they return."""
+_ACTIONS: dict[str, Instruction] = {
+    **dict.fromkeys(("PROTO", "FRAME"), lambda *_: None),
+    "MARK": lambda reader, _: reader.marks.append(len(reader.stack)),
+    "POP": _pop,
+    "POP_MARK": lambda reader, _: reader.since_mark(),
+    "APPEND": lambda reader, _: _extend(reader, reader.last(1)),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda reader, _: _extend(reader, reader.since_mark())),
+    "SETITEM": lambda reader, _: _update(reader, reader.last(2)),
+    "SETITEMS": lambda reader, _: _update(reader, reader.since_mark()),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda reader, key: reader.memo.update({key: reader.stack[-1]})),
+    "MEMOIZE": lambda reader, _: reader.memo.update({len(reader.memo): reader.stack[-1]}),
+    "BUILD": _build,
 }

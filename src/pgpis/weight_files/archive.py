@@ -30,7 +30,7 @@ def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
             tempfile.TemporaryDirectory(dir=target, prefix=f".{entry.name}-") as temporary,
         ):
             _refuse_unsafe(packed, archive)
-            made: list[tuple[Path, Path]] = []
+            unpacked: list[tuple[Path, Path]] = []
             for number, file in enumerate(entry.files):
                 half = Path(temporary) / str(number)
                 with packed.open(_member(entry, file, packed, archive)) as source, half.open("wb") as out:
@@ -41,8 +41,8 @@ def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
                                 f"{archive}: '{file}' has more than {LARGEST_FILE} bytes; it is not what was published",
                                 hint="nothing was unpacked; do not use this file",
                             )
-                made.append((half, target / file))
-            for half, path in made:
+                unpacked.append((half, target / file))
+            for half, path in unpacked:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 half.replace(path)
     except (*_DAMAGED, OSError) as error:
@@ -67,12 +67,11 @@ def _refuse_unsafe(packed: zipfile.ZipFile, archive: Path) -> None:
 
 def _member(entry: WeightFile, file: str, packed: zipfile.ZipFile, archive: Path) -> zipfile.ZipInfo:
     """Return the one member of the zip that becomes ``file``, in whichever folder of the zip it lies."""
-    wanted = entry.member or PurePosixPath(file).name
-    members = [info for info in packed.infolist() if not info.is_dir() and PurePosixPath(info.filename).name == wanted]
+    name = entry.member or PurePosixPath(file).name
+    members = [info for info in packed.infolist() if not info.is_dir() and PurePosixPath(info.filename).name == name]
     if len(members) != 1:
         raise PgpisError(
-            f"{archive} holds {len(members)} files '{wanted}', expected one: it is not what was published at "
-            f"{entry.url}",
+            f"{archive} holds {len(members)} files '{name}', expected one: it is not what was published at {entry.url}",
             hint="nothing was unpacked",
         )
     return members[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pgpis.errors import PgpisError
 from pgpis.files import sha256_of, write_text
 from pgpis.weight_files.catalogue import WeightFile, catalogued
-from pgpis.weight_files.places import Found, look
+from pgpis.weight_files.places import Location, look
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ State = Literal["ok", "damaged", "missing", "unknown checksum"]
 
 @dataclass(frozen=True)
 class FileState:
-    """What :func:`states` found out about one file."""
+    """Whether one file is what it should be."""
 
     file: str
     path: Path | None
@@ -47,48 +47,41 @@ def states(name: str, folder: str | os.PathLike[str] | None = None) -> list[File
         PgpisError: The record of checksums is damaged.
     """
     entry = catalogued(name)
-    return [_state(entry, file, found) for file, found in look(entry, folder).items()]
+    return [_state(entry, file, location) for file, location in look(entry, folder).items()]
 
 
 def verify(name: str, folder: str | os.PathLike[str] | None = None) -> str | None:
-    """Return why the files of an entry cannot be used, or None.
+    """Return why the files of an entry cannot be used, or None; files that nobody knows the checksum of count as fine.
 
-    Files are compared with the checksums recorded at :func:`fetch` and with published ones. Where there is neither,
-    they count as fine; :func:`states` tells these apart.
-
-    Args:
-        name: Of the entry.
-        folder: Look here only, as in :func:`places`.
-
-    Raises:
-        PgpisError: The record of checksums is damaged.
+    Arguments and errors are those of :func:`states`.
     """
     return next((state.reason for state in states(name, folder) if state.reason is not None), None)
 
 
-def _state(entry: WeightFile, file: str, found: Found | None) -> FileState:
-    if found is None:
+def _state(entry: WeightFile, file: str, location: Location | None) -> FileState:
+    if location is None:
         return FileState(file, None, "missing", f"{file} is missing")
+    path, published = location.path, None if entry.zipped else entry.sha256
     try:
-        return _compare(entry, file, found)
+        recorded = read_record(location.root).get(path.relative_to(location.root).as_posix())
+        if recorded is None and published is None:
+            return FileState(file, path, "unknown checksum")
+        difference = _difference(path, recorded, published)
     except OSError as error:
-        return FileState(file, found.path, "damaged", f"{found.path} cannot be read: {error.strerror or error}")
+        return FileState(file, path, "damaged", f"{path} cannot be read: {error.strerror or error}")
+    if difference is not None:
+        return FileState(file, path, "damaged", f"{path} is damaged: {difference}")
+    return FileState(file, path, "ok")
 
 
-def _compare(entry: WeightFile, file: str, found: Found) -> FileState:
-    recorded = read_record(found.root).get(found.path.relative_to(found.root).as_posix())
-    published = None if entry.zipped else entry.sha256
-    if recorded is None and published is None:
-        return FileState(file, found.path, "unknown checksum")
-    if recorded is not None and found.path.stat().st_size != recorded["bytes"]:
-        reason = f"{found.path} is damaged: {found.path.stat().st_size} bytes, expected {recorded['bytes']}"
-        return FileState(file, found.path, "damaged", reason)
-    digest = sha256_of(found.path)
+def _difference(path: Path, recorded: Mapping[str, Any] | None, published: str | None) -> str | None:
+    if recorded is not None and path.stat().st_size != recorded["bytes"]:
+        return f"{path.stat().st_size} bytes, expected {recorded['bytes']}"
+    digest = sha256_of(path)
     for expected in (recorded["sha256"] if recorded else None, published):
         if expected is not None and not digest.startswith(expected):
-            reason = f"{found.path} is damaged: its sha256 begins with {digest[:8]}, expected {expected[:8]}"
-            return FileState(file, found.path, "damaged", reason)
-    return FileState(file, found.path, "ok")
+            return f"its sha256 begins with {digest[:8]}, expected {expected[:8]}"
+    return None
 
 
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:

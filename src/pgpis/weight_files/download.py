@@ -38,7 +38,7 @@ Opener = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Advice:
-    """What the user is told to do where a download fails."""
+    """What the user can do where a download fails."""
 
     entry: WeightFile
     folder: str | os.PathLike[str] | None
@@ -59,7 +59,7 @@ class Advice:
         )
 
 
-def download(entry: WeightFile, part: Path, told: Advice, opener: Opener) -> None:
+def download(entry: WeightFile, part: Path, advice: Advice, opener: Opener) -> None:
     """Bring ``part`` to its full length, from where it is.
 
     Raises:
@@ -68,7 +68,7 @@ def download(entry: WeightFile, part: Path, told: Advice, opener: Opener) -> Non
     with part.open("ab") as file:
         _claim(file, part)
         try:
-            expected = _transfer(entry, file, told, opener)
+            expected = _transfer(entry, file, advice, opener)
         finally:
             size = file.tell()
             if size == 0:
@@ -76,14 +76,14 @@ def download(entry: WeightFile, part: Path, told: Advice, opener: Opener) -> Non
     if size == 0 or (expected is not None and size < expected):
         raise PgpisError(
             f"weights '{entry.name}': {entry.url} broke off after {size} of {expected or 'unknown'} bytes",
-            hint=f"{told.again} goes on from there",
+            hint=f"{advice.again} goes on from there",
         )
     if (expected is not None and size > expected) or (entry.size is not None and size != entry.size):
         part.unlink()
         raise PgpisError(
             f"weights '{entry.name}': {entry.url} gave {size} bytes, expected {entry.size or expected}; "
             "they were deleted",
-            hint=told.by_hand,
+            hint=advice.by_hand,
         )
 
 
@@ -99,17 +99,17 @@ def _claim(file: BinaryIO, part: Path) -> None:
         raise PgpisError(f"another process is downloading {part}", hint="wait until it is done") from error
 
 
-def _transfer(entry: WeightFile, file: BinaryIO, told: Advice, opener: Opener) -> int | None:
+def _transfer(entry: WeightFile, file: BinaryIO, advice: Advice, opener: Opener) -> int | None:
     """Append what is missing to a file and return the length it should have, None if the server does not say."""
     offset = file.seek(0, os.SEEK_END)
-    with _answer(entry, offset, told, opener) as response:
+    with _answer(entry, offset, advice, opener) as response:
         span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         start, total = span.groups() if span else (None, None)
         if response.status == 416 and total == str(offset):
             return offset  # it was complete
         if response.status == 416 or (response.status == 206 and start != str(offset)):
             file.truncate(0)
-            return _transfer(entry, file, told, opener)
+            return _transfer(entry, file, advice, opener)
         if response.status == 200:
             offset = 0
             file.truncate(0)
@@ -119,24 +119,24 @@ def _transfer(entry: WeightFile, file: BinaryIO, told: Advice, opener: Opener) -
         if total is not None and total.isdecimal():
             expected = int(total)
         with _meter(entry.name, expected, offset) as advance:
-            while chunk := _read(response, entry, told):
+            while chunk := _read(response, entry, advice):
                 file.write(chunk)
                 advance(len(chunk))
                 if file.tell() > LARGEST:
                     raise PgpisError(
-                        f"weights '{entry.name}': {entry.url} gave more than {LARGEST} bytes", hint=told.by_hand
+                        f"weights '{entry.name}': {entry.url} gave more than {LARGEST} bytes", hint=advice.by_hand
                     )
     return expected
 
 
-def _answer(entry: WeightFile, offset: int, told: Advice, opener: Opener) -> Any:
+def _answer(entry: WeightFile, offset: int, advice: Advice, opener: Opener) -> Any:
     """Ask for the bytes from ``offset`` on and return a response of status 200, or 206 or 416 where they were asked.
 
     Raises:
         PgpisError: There is no other answer.
     """
     if urlsplit(entry.url).scheme not in {"http", "https"}:
-        raise PgpisError(f"weights '{entry.name}': {entry.url} is no http or https address")
+        raise PgpisError(f"weights '{entry.name}': {entry.url} is not an http or https address")
     headers = {"User-Agent": f"pgpis/{__version__}", **({"Range": f"bytes={offset}-"} if offset else {})}
     request = urllib.request.Request(entry.url, headers=headers)  # noqa: S310  (the scheme was checked)
     try:
@@ -146,12 +146,12 @@ def _answer(entry: WeightFile, offset: int, told: Advice, opener: Opener) -> Any
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise PgpisError(
-            f"weights '{entry.name}': cannot reach {urlsplit(entry.url).hostname} ({reason})", hint=told.by_hand
+            f"weights '{entry.name}': cannot reach {urlsplit(entry.url).hostname} ({reason})", hint=advice.by_hand
         ) from error
     final = urlsplit(getattr(response, "url", None) or entry.url)
-    wanted = {200, 206, 416} if offset else {200}
+    expected = {200, 206, 416} if offset else {200}
     problem = None
-    if response.status not in wanted:
+    if response.status not in expected:
         problem = f"the server answered {response.status}"
     elif final.scheme != "https" and final.scheme != urlsplit(entry.url).scheme:
         problem = f"the server sends on to {final.scheme}://{final.hostname}, which is not safe"
@@ -159,17 +159,17 @@ def _answer(entry: WeightFile, offset: int, told: Advice, opener: Opener) -> Any
         problem = "the server answered with a web page"
     if problem is not None:
         response.close()
-        raise PgpisError(f"weights '{entry.name}': {entry.url}: {problem}", hint=told.by_hand)
+        raise PgpisError(f"weights '{entry.name}': {entry.url}: {problem}", hint=advice.by_hand)
     return response
 
 
-def _read(response: Any, entry: WeightFile, told: Advice) -> bytes:
+def _read(response: Any, entry: WeightFile, advice: Advice) -> bytes:
     try:
         chunk: bytes = response.read(CHUNK)
     except (OSError, HTTPException) as error:
         raise PgpisError(
             f"weights '{entry.name}': {entry.url} broke off ({error or type(error).__name__})",
-            hint=f"{told.again} goes on from there",
+            hint=f"{advice.again} goes on from there",
         ) from error
     return chunk
 
@@ -178,13 +178,7 @@ def _read(response: Any, entry: WeightFile, told: Advice) -> bytes:
 def _meter(doing: str, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
     """Show bytes done, bytes a second and the time left: a bar on a terminal, else a line now and then.
 
-    Args:
-        doing: What is said beside the bar.
-        total: All bytes, if known.
-        done: Those that are there already.
-
-    Yields:
-        A function that is told how many more bytes have come.
+    ``total`` and ``done`` are the bytes of all and of what is there; what is yielded takes the count of each chunk.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -193,17 +187,17 @@ def _meter(doing: str, total: int | None, done: int) -> Iterator[Callable[[int],
             task = bar.add_task(doing, total=total, completed=done)
             yield lambda count: bar.advance(task, count)
         return
-    begun = told = time.monotonic()
+    begin = last_line = time.monotonic()
     before = done
 
-    def tell(count: int) -> None:
-        nonlocal done, told
+    def log_line(count: int) -> None:
+        nonlocal done, last_line
         done += count
         now = time.monotonic()
-        if now - told >= SECONDS_BETWEEN_LINES or done == total:
-            told = now
-            rate = (done - before) / max(now - begun, 1e-9)
+        if now - last_line >= SECONDS_BETWEEN_LINES or done == total:
+            last_line = now
+            rate = (done - before) / max(now - begin, 1e-9)
             rest = "" if total is None else f" of {decimal(total)}, {(total - done) / rate:.0f} s left"
             log.info("%s: %s at %s/s%s", doing, decimal(done), decimal(int(rate)), rest)
 
-    yield tell
+    yield log_line

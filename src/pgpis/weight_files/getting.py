@@ -57,7 +57,7 @@ def fetch(
             )
         log.info("%s: %s to %s, licence: %s", name, entry.url, target, entry.licence)
         return _get(entry, target, Advice(entry, folder, target), opener)
-    except OSError as error:  # of the disk: what the network raises is told where it is read
+    except OSError as error:  # of the disk: what the network raises is reported where it is read
         refusal = write_refusal(Path(error.filename or target), error)
         if refusal is not None:
             raise refusal from error
@@ -69,22 +69,22 @@ def fetch(
 
 def _already_there(entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path) -> list[Path] | None:
     """Return the files if all are there and none is damaged; those that were put there by hand are recorded."""
-    found = look(entry, folder)
-    if any(place is None for place in found.values()):
+    locations = [location for location in look(entry, folder).values() if location is not None]
+    if len(locations) < len(entry.files):
         return None
     reason = verify(entry.name, folder)
     if reason is not None:
         log.warning("%s; it is downloaded again", reason)
         return None
-    known = read_record(target)
-    own = [place.path for place in found.values() if place is not None and place.root == target]
-    new = [path for path in own if path.relative_to(target).as_posix() not in known]
+    recorded = read_record(target)
+    own = [location.path for location in locations if location.root == target]
+    new = [path for path in own if path.relative_to(target).as_posix() not in recorded]
     if new:
         write_record(target, new)
-    return [place.path for place in found.values() if place is not None]
+    return [location.path for location in locations]
 
 
-def _get(entry: WeightFile, target: Path, told: Advice, opener: Opener) -> list[Path]:
+def _get(entry: WeightFile, target: Path, advice: Advice, opener: Opener) -> list[Path]:
     """Download or take what was put there by hand, check, unpack, record."""
     paths = [target / file for file in entry.files]
     goal = target / entry.download
@@ -92,15 +92,15 @@ def _get(entry: WeightFile, target: Path, told: Advice, opener: Opener) -> list[
     if entry.zipped and goal.is_file():  # put there by hand, and left there
         reason = _wrong_checksum(entry, goal)
         if reason is not None:
-            raise PgpisError(reason, hint=f"delete it; {told.by_hand}")
+            raise PgpisError(reason, hint=f"delete it; {advice.by_hand}")
         unpack(entry, goal, target)
     else:
         part = goal.with_name(f"{goal.name}.part")
-        download(entry, part, told, opener)
+        download(entry, part, advice, opener)
         reason = _wrong_checksum(entry, part)
         if reason is not None:
             part.unlink()
-            raise PgpisError(f"{reason}; it was deleted", hint=told.by_hand)
+            raise PgpisError(f"{reason}; it was deleted", hint=advice.by_hand)
         if entry.zipped:
             try:
                 unpack(entry, part, target)

@@ -18,8 +18,8 @@ DEFAULT_FOLDER = "~/.cache/pgpis/weights"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file of an entry, and the folder below which it was found."""
+class Location:
+    """A file of an entry that is there, and the folder of :func:`places` below which it lies."""
 
     root: Path
     path: Path
@@ -45,13 +45,9 @@ def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path
 
 
 def locate(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Path | None]:
-    """Return where each file of an entry lies, None where it is nowhere; nothing is read.
-
-    Args:
-        name: Of the entry.
-        folder: Look here only, as in :func:`places`.
-    """
-    return {file: None if found is None else found.path for file, found in look(catalogued(name), folder).items()}
+    """Return where each file of an entry lies, None where it is nowhere; nothing is read. ``folder``: see places."""
+    locations = look(catalogued(name), folder)
+    return {file: None if location is None else location.path for file, location in locations.items()}
 
 
 def find(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -80,9 +76,8 @@ def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) 
     Raises:
         PgpisError: Some are nowhere; names all of them, and one command that gets them.
     """
-    located = {name: locate(name, folder) for name in names}
-    missing = {name: [file for file, path in files.items() if path is None] for name, files in located.items()}
-    missing = {name: files for name, files in missing.items() if files}
+    nowhere = {name: [file for file, path in locate(name, folder).items() if path is None] for name in names}
+    missing = {name: files for name, files in nowhere.items() if files}
     if len(missing) == 1:
         find(next(iter(missing)), folder)
     if missing:
@@ -98,8 +93,7 @@ def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) 
 
 def expected_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     """Return where the file of an entry with one file is, or is expected if it is nowhere."""
-    found = next(iter(locate(name, folder).values()))
-    return found if found is not None else places(name, folder)[0] / catalogued(name).files[0]
+    return next(iter(locate(name, folder).values())) or places(name, folder)[0] / catalogued(name).files[0]
 
 
 def fetch_command(name: str, folder: str | os.PathLike[str] | None = None) -> str:
@@ -121,19 +115,18 @@ def _cache_folder(cache: str) -> Path | None:
     return Path(cache).expanduser()
 
 
-def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Found | None]:
+def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Location | None]:
     """Return each file of an entry, None where it is nowhere; see :func:`places`."""
-    found: dict[str, Found | None] = {}
+    locations: dict[str, Location | None] = {}
     roots = places(entry.name, folder)
     for file in entry.files:
-        candidates = (Found(root, root / name) for root in roots for name in (file, PurePosixPath(file).name))
-        found[file] = next((candidate for candidate in candidates if candidate.path.is_file()), None)
-        if found[file] is None and folder is None:
-            found[file] = _hub_cached(entry)
-    return found
+        candidates = (Location(root, root / name) for root in roots for name in (file, PurePosixPath(file).name))
+        elsewhere = _hub_cached(entry) if folder is None else None
+        locations[file] = next((candidate for candidate in candidates if candidate.path.is_file()), elsewhere)
+    return locations
 
 
-def _hub_cached(entry: WeightFile) -> Found | None:
+def _hub_cached(entry: WeightFile) -> Location | None:
     """Return the file in the cache of the Hugging Face hub, if it comes from there."""
     parts = urlsplit(entry.url)
     match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts.path)
@@ -142,4 +135,4 @@ def _hub_cached(entry: WeightFile) -> Found | None:
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(match[1], match[3], revision=match[2])
-    return Found(Path(path).parent, Path(path)) if isinstance(path, str) else None
+    return Location(Path(path).parent, Path(path)) if isinstance(path, str) else None

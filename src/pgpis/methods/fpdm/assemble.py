@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 
 from pgpis.convert import architecture
-from pgpis.convert.architecture import Config
+from pgpis.convert.architecture import Component, Config, Shapes
+from pgpis.convert.conversion import ConversionReport, plain_config
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
-from pgpis.convert.report import ConversionReport
 from pgpis.denoiser import ConditionedUNet, build_unet
 from pgpis.errors import PgpisError, nearest
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
@@ -69,7 +69,7 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     for part in ("source_encoder", "conditioner"):
         if part not in parts:
             raise PgpisError(f"the diffusion checkpoint holds no tensor of the {part.replace('_', ' ')}")
-    parts = {name: {key: as_float32(value) for key, value in tensors.items()} for name, tensors in parts.items()}
+    parts = {name: as_float32(tensors) for name, tensors in parts.items()}
     has_prior = "fusion_embedder" in parts
     unet = _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior)
     vae = _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report)
@@ -89,18 +89,18 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
         fusion_embedder=prior,
     )
     report.configs = {
-        "unet": _config(unet),
-        "vae": _config(vae),
-        "scheduler": _config(scheduler),
+        "unet": plain_config(unet),
+        "vae": plain_config(vae),
+        "scheduler": plain_config(scheduler),
         "source_encoder": vision_encoder_config(source_encoder),
-        "conditioner": _config(conditioner),
-        **({} if prior is None else {"fusion_embedder": _config(prior)}),
+        "conditioner": plain_config(conditioner),
+        **({} if prior is None else {"fusion_embedder": plain_config(prior)}),
     }
     return pipeline
 
 
-def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
-    config = _base_config(ConditionedUNet, "unet", base, given) or architecture.unet_config(shapes_of(weights), given)
+def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
+    config = _base_config(ConditionedUNet, "unet", base, known) or architecture.unet_config(shapes_of(weights), known)
     with torch.device("meta"):
         unet = build_unet(config, fusion=fusion)
     fill_module("unet", unet, weights)
@@ -108,7 +108,7 @@ def _build_unet(weights: dict[str, torch.Tensor], given: Config, base: str | Non
 
 
 def _build_vae(
-    weights: dict[str, torch.Tensor] | None, given: Config, base: str | None, report: ConversionReport
+    weights: dict[str, torch.Tensor] | None, known: Config, base: str | None, report: ConversionReport
 ) -> AutoencoderKL:
     if weights is None:
         if base is None:
@@ -119,17 +119,17 @@ def _build_vae(
         vae = build_vae(base)
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}
         return vae
-    config = _base_config(AutoencoderKL, "vae", base, given) or architecture.vae_config(shapes_of(weights), given)
+    config = _base_config(AutoencoderKL, "vae", base, known) or architecture.vae_config(shapes_of(weights), known)
     with torch.device("meta"):
         vae = build_vae(config)
     fill_module("vae", vae, weights)
     return vae
 
 
-def _build_conditioner(weights: dict[str, torch.Tensor], given: Config, source_config: Config) -> FPDMConditioner:
-    check_keys("conditioner", given, init_keys(FPDMConditioner))
-    config = architecture.conditioner_config(shapes_of(weights), given)
-    if source_config["model_type"] != "dinov2" and "source_size" not in given:
+def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_config: Config) -> FPDMConditioner:
+    check_keys("conditioner", known, init_keys(FPDMConditioner))
+    config = _conditioner_config(shapes_of(weights), known)
+    if source_config["model_type"] != "dinov2" and "source_size" not in known:
         config["source_size"] = source_config["image_size"]  # CLIP takes no other size
     with torch.device("meta"):
         conditioner: FPDMConditioner = FPDMConditioner.from_config(config)
@@ -137,40 +137,63 @@ def _build_conditioner(weights: dict[str, torch.Tensor], given: Config, source_c
     return conditioner
 
 
-def _build_prior(weights: dict[str, torch.Tensor], given: Config) -> FusionEmbedder:
+def _conditioner_config(shapes: Shapes, known: Config) -> Config:
+    """Return the configuration of an ``FPDMConditioner``.
+
+    Source: The official code sees sources of 512 pixels and, with transformers 4.40, interpolates positions by scale.
+    """
+    part = Component("conditioner", shapes, known)
+    stages = part.numbers(r"pose_encoder\.blocks\.(\d+)\.")[1::2]
+    hidden = ["conv_in", *(f"blocks.{stage}" for stage in stages)]
+    config: Config = {
+        "source_dim": part.shape("source_projection.net.0.weight")[1],
+        "token_hidden_dim": part.shape("source_projection.net.0.weight")[0],
+        "token_dim": part.shape("source_projection.net.4.weight")[0],
+        "pose_hidden_channels": [part.shape(f"pose_encoder.{layer}.weight")[0] for layer in hidden],
+        "pose_channels": part.shape("pose_encoder.conv_out.weight")[0],
+        "fusion_dim": None,
+        "position_interpolation": "scale_factor",
+        "source_size": 512,
+    }
+    if part.has("fusion_projection."):
+        config["fusion_hidden_dim"], config["fusion_dim"] = part.shape("fusion_projection.net.0.weight")
+        config["time_embed_dim"] = part.shape("fusion_projection.net.3.weight")[0]
+    return {**config, **known}
+
+
+def _build_prior(weights: dict[str, torch.Tensor], known: Config) -> FusionEmbedder:
     prefix = "encoder."
     encoder_weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    encoder_config = architecture.vision_config(shapes_of(encoder_weights), given, "fusion_encoder")
+    encoder_config = architecture.vision_config(shapes_of(encoder_weights), known, "fusion_encoder")
     encoder = load_vision_encoder(encoder_config, encoder_weights)
+    whole = Component("fusion_embedder", shapes_of(weights), {})
     with torch.device("meta"):
         prior = FusionEmbedder(
-            encoder_config=vision_encoder_config(encoder), **architecture.combiner_config(shapes_of(weights))
+            encoder_config=vision_encoder_config(encoder),
+            projection_dim=whole.shape("fusion_head.pose_projection.weight")[0],
+            hidden_dim=whole.shape("fusion_head.hidden_layer.weight")[0],
         )
     prior.encoder = encoder
     head = {name: value for name, value in weights.items() if not name.startswith(prefix)}
-    kept = {f"{prefix}{name}": value for name, value in encoder.state_dict().items()}
-    fill_module("fusion_embedder", prior, {**kept, **head})
+    loaded = {f"{prefix}{name}": value for name, value in encoder.state_dict().items()}
+    fill_module("fusion_embedder", prior, {**loaded, **head})
     return prior
 
 
-def _build_scheduler(given: Config, base: str | None) -> DDPMScheduler:
+def _build_scheduler(known: Config, base: str | None) -> DDPMScheduler:
     if base is None:
-        return build_scheduler(given)
+        return build_scheduler(known)
     stored = build_scheduler(base)
-    known = {key: value for key, value in stored.config.items() if key in init_keys(type(stored))}
-    return build_scheduler({**known, **given})
+    inherited = {key: value for key, value in stored.config.items() if key in init_keys(type(stored))}
+    return build_scheduler({**inherited, **known})
 
 
-def _base_config(model_class: type[Any], part: str, base: str | None, given: Config) -> Config | None:
+def _base_config(model_class: type[Any], part: str, base: str | None, known: Config) -> Config | None:
     if base is None:
         return None
     with LoadErrors(part, base):
         config = stored_config(model_class, base, subfolder_of(base, part))
-    return {**public_fields(config), **given}
-
-
-def _config(component: Any) -> Config:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()}
+    return {**public_fields(config), **known}
 
 
 def write_trained(pipeline: FPDMPipeline, path: Path) -> None:

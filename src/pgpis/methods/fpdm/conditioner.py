@@ -140,12 +140,15 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             tokens, pose_features = _keep(tokens, keep.tokens), _keep(pose_features, keep.pose_features)
         return Ports(tokens, pose_features, time_embedding)
 
-    def empty_time_embedding(self) -> torch.Tensor | None:
-        """Return what the time embedding receives without a fusion embedding, ``(1, time_embed_dim)``."""
+    def empty_time_embedding(self, device: torch.device | None = None) -> torch.Tensor | None:
+        """Return what the time embedding receives without a fusion embedding, ``(1, time_embed_dim)``.
+
+        ``device`` is the one that computes, where the weights wait elsewhere.
+        """
         if self.fusion_projection is None:
             return None
-        parameter = next(self.parameters())
-        empty: torch.Tensor = self.fusion_projection(parameter.new_zeros(1, self.config.fusion_dim))
+        nothing = torch.zeros(1, self.config.fusion_dim, dtype=self.dtype, device=device or self.device)
+        empty: torch.Tensor = self.fusion_projection(nothing)
         return empty
 
     def input_specs(

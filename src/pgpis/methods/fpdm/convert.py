@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from pgpis.convert.checkpoint import read_checkpoint
-from pgpis.convert.report import FILE_NAME, ConversionReport
+from pgpis.convert.conversion import ConversionReport, begin, finish
 from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
+from pgpis.convert.state_dicts import read_state_dict
 from pgpis.errors import PgpisError
-from pgpis.files import replacing_folder
 from pgpis.methods.fpdm.assemble import Parts, assemble, check_overrides, write_trained
-
-_LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """The trained weights alone, under the names of ``FPDMTask``."""
@@ -97,26 +93,18 @@ def convert_fpdm(
         PgpisError: A file cannot be read, a tensor has no known name, is missing or has another shape than the
             configuration says, or ``out`` is not empty.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
+    report = begin(out)
     overrides = read_config(config)
-    report = ConversionReport(out)
     parts = _read_parts(Path(diffusion), report)
     if "unet" not in parts:
-        found = ", ".join(sorted(parts)) or "nothing"
         raise PgpisError(
-            f"{diffusion} is no checkpoint of the diffusion model: it holds {found}, but no unet",
+            f"{diffusion} is not a checkpoint of the diffusion model: it holds {_names(parts)}, but no unet",
             hint="--diffusion is the stage 2 checkpoint, --fusion the one of the prior",
         )
     if fusion is not None:
         _merge_prior(parts, _read_parts(Path(fusion), report), Path(fusion))
     pipeline = assemble(parts, overrides, base, report)
-    with replacing_folder(out) as folder:
-        pipeline.save_pretrained(folder)
-        write_trained(pipeline, folder / CHECKPOINT_NAME)
-        (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
-    _LOGGER.info("converted %s to %s", diffusion, out)
+    finish(report, pipeline, lambda folder: write_trained(pipeline, folder / CHECKPOINT_NAME))
     return report
 
 
@@ -124,7 +112,7 @@ def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
     """Read the JSON file of ``convert_fpdm``'s ``config``.
 
     Raises:
-        PgpisError: Missing, no JSON, or a name that is no component.
+        PgpisError: Missing, not JSON, or a name that is not a component's.
     """
     if path is None:
         return {}
@@ -133,12 +121,12 @@ def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
     except OSError as error:
         raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise PgpisError(f"--config {path} is no JSON: {error}") from error
+        raise PgpisError(f"--config {path} is not JSON: {error}") from error
     return check_overrides(content, str(path))
 
 
 def _read_parts(path: Path, report: ConversionReport) -> Parts:
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_state_dict(path)
     parts, report.files[str(path)] = map_official_keys(checkpoint.tensors, source=str(path))
     report.info[str(path)] = checkpoint.info
     return parts
@@ -148,13 +136,17 @@ def _merge_prior(parts: Parts, prior: Parts, path: Path) -> None:
     """Put the prior of its own checkpoint in, or check that the one in place is the same."""
     if set(prior) != {"fusion_embedder"}:
         raise PgpisError(
-            f"{path} is no checkpoint of the prior: it holds {', '.join(sorted(prior)) or 'nothing'}",
+            f"{path} is not a checkpoint of the prior: it holds {_names(prior)}",
             hint="--fusion is the stage 1 checkpoint, --diffusion the one of stage 2",
         )
-    given, present = prior["fusion_embedder"], parts.setdefault("fusion_embedder", prior["fusion_embedder"])
-    for name in sorted(given.keys() | present.keys()):
-        if name not in given or name not in present or not torch.equal(given[name], present[name]):
+    alone, inside = prior["fusion_embedder"], parts.setdefault("fusion_embedder", prior["fusion_embedder"])
+    for name in sorted(alone.keys() | inside.keys()):
+        if name not in alone or name not in inside or not torch.equal(alone[name], inside[name]):
             raise PgpisError(
                 f"{path} is not the prior that the diffusion model was trained with: '{name}' differs",
                 hint="leave --fusion out to take the prior inside the diffusion checkpoint",
             )
+
+
+def _names(parts: Parts) -> str:
+    return ", ".join(sorted(parts)) or "nothing"

@@ -163,7 +163,7 @@ class FPDMPipeline(SamplingPipeline):
         """Return the ports of the branches u (nothing), s (source and pose) and c (everything) that must run."""
         tokens, fusion = encode_pair(self.source_encoder, self.fusion_embedder, batch)
         everything: Ports = self.conditioner(tokens, fusion, batch["pose_image"])
-        empty = self.conditioner.empty_time_embedding()
+        empty = self.conditioner.empty_time_embedding(batch["pose_image"].device)
         absent = None if empty is None else empty.expand(len(everything.pose_features), -1)
         nothing = replace(
             everything,

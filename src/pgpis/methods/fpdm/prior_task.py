@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
@@ -17,6 +17,7 @@ from pgpis.models.factory import ModelSpec
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.encoder import LEAST_TEMPERATURE
 from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.options import Schedule
 
 
 class FusionPriorTask(PersonImageTask):
@@ -28,15 +29,11 @@ class FusionPriorTask(PersonImageTask):
         combiner: Fuse source and pose (A2, A3); False measures the source's own embedding (A1), which is not trained.
         source_enhanced: Source-enhanced InfoNCE (A3) instead of the baseline (A2).
         temperature: Temperature of InfoNCE.
-        l1_weight: Weight of the L1 distance between source and fused embedding.
         global_negatives: InfoNCE over the training batches of all devices; False as in the official code. Validation
             always compares within one batch.
-        optimizer: See ``PersonImageTask``.
-        warmup_epochs: See ``PersonImageTask``.
-        decay_epochs: See ``PersonImageTask``.
-        decay_factor: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
-        lr_scheduler: See ``PersonImageTask``.
+        optimizer: Makes the optimiser from the parameters to train.
+        schedule: How the learning rate changes.
+        seed: Seed of training and validation.
 
     Source: FPDM, section "Image-Pose Fusion Model", equations 1-3.
     """
@@ -48,18 +45,13 @@ class FusionPriorTask(PersonImageTask):
         combiner: bool = True,
         source_enhanced: bool = True,
         temperature: float = 0.07,
-        l1_weight: float = 1e-4,
         global_negatives: bool = True,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-5, weight_decay=1e-4),
-        warmup_epochs: float = 0.0,
-        decay_epochs: tuple[int, ...] = (),
-        decay_factor: float = 0.1,
+        schedule: Schedule = Schedule(),
         seed: int = 0,
-        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup_epochs, decay_epochs, decay_factor, seed, lr_scheduler)
+        super().__init__(optimizer, schedule, seed)
         check_range("temperature", temperature, LEAST_TEMPERATURE)
-        check_range("l1_weight", l1_weight, 0)
         if fusion_embedder is None:
             self.fusion_embedder = FusionEmbedder.from_encoder(encoder, combiner=combiner)
         elif combiner:
@@ -73,7 +65,6 @@ class FusionPriorTask(PersonImageTask):
             self.fusion_embedder = build_fusion_embedder({**fusion_embedder, "combiner": False})
         self.source_enhanced = source_enhanced
         self.temperature = temperature
-        self.l1_weight = l1_weight
         self.global_negatives = global_negatives
         self.retrieval = RetrievalMetrics(self.fusion_embedder.embedding_dim)
 
@@ -99,17 +90,10 @@ class FusionPriorTask(PersonImageTask):
             triplet.fused,
             source_enhanced=self.source_enhanced,
             temperature=self.temperature,
-            l1_weight=self.l1_weight,
             # processes may have different numbers of validation batches: a collective call there would wait forever
             global_negatives=self.global_negatives and train,
         )
-        return {
-            "loss": result.loss,
-            "l1": result.l1,
-            "top1": result.top1,
-            "top5": result.top5,
-            "mean_position": result.mean_position,
-        }
+        return vars(result).copy()
 
     def _embed(self, batch: PairBatch) -> TripletEmbeddings:
         return self.fusion_embedder.embed_triplet(batch["prior_source"], batch.get("prior_pose"), batch["prior_target"])
@@ -121,8 +105,8 @@ class FusionPriorTask(PersonImageTask):
             return None
         triplet = self._embed(batch)
         nearest = (triplet.fused @ torch.nn.functional.normalize(triplet.target, dim=-1).T).argmax(dim=1)
-        found = batch["prior_target"][nearest]
-        columns = [batch["prior_source"], batch["prior_pose"], batch["prior_target"], found]
+        retrieved = batch["prior_target"][nearest]
+        columns = [batch["prior_source"], batch["prior_pose"], batch["prior_target"], retrieved]
         return picture_grid([column[:rows] for column in columns])
 
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
 
 from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.denoiser.conditions import Ports, Stage
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
-from pgpis.methods.mcld.resampler import FaceResampler
+from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.pose import PoseEncoder
 from pgpis.pictures.iuv import PART_CHANNEL
 
@@ -82,16 +83,22 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         check_range("part_scale", part_scale, 1, whole=True)
         self.face_resampler = None
         if use_face:
-            self.face_resampler = FaceResampler(
-                dim=resampler_dim,
+            self.face_resampler = IPAdapterPlusImageProjection(
+                embed_dims=face_dim,
+                output_dims=token_dim,
+                hidden_dims=resampler_dim,
                 depth=resampler_depth,
+                dim_head=resampler_head_dim,
                 heads=resampler_heads,
-                head_dim=resampler_head_dim,
-                tokens=face_tokens,
-                embedding_dim=face_dim,
-                token_dim=token_dim,
+                num_queries=face_tokens,
             )
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
+
+    def _fix_state_dict_keys_on_load(self, state_dict: dict[str, torch.Tensor]) -> None:
+        super()._fix_state_dict_keys_on_load(state_dict)
+        renamed = renamed_resampler(state_dict, "face_resampler.")  # folders of earlier versions
+        state_dict.clear()
+        state_dict.update(renamed)
 
     def forward(
         self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor | None, iuv: torch.Tensor
@@ -134,7 +141,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
     def _face_tokens(self, source: torch.Tensor, face: torch.Tensor | None) -> torch.Tensor:
         if self.face_resampler is None or face is None:
             return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
-        tokens: torch.Tensor = self.face_resampler(face.to(source))
+        tokens: torch.Tensor = self.face_resampler(face[:, None].to(source))  # (B, M, D)
         return tokens
 
     def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:

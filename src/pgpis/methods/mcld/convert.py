@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ import torch
 from torch import nn
 
 from pgpis.convert import architecture
-from pgpis.convert.checkpoint import read_checkpoint
+from pgpis.convert.conversion import ConversionReport, begin, finish, plain_config
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
-from pgpis.convert.report import FILE_NAME, ConversionReport
 from pgpis.convert.rules import KeyReport
-from pgpis.convert.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
+from pgpis.convert.state_dicts import read_state_dict
 from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import replacing_folder
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
+from pgpis.methods.mcld.resampler import renamed_resampler
+from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
-
-_LOGGER = logging.getLogger(__name__)
 
 SCHEDULER = {
     "_class_name": "DDIMScheduler",
@@ -70,10 +67,7 @@ def convert_mcld(
     """
     for name, value in (("heads", heads), ("resampler-head-dim", resampler_head_dim), ("norm-groups", norm_groups)):
         check_range(f"--{name}", value, 1, whole=True)
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
-    report = ConversionReport(out)
+    report = begin(out)
     config = {"attention_head_dim": heads, "norm_num_groups": norm_groups, "upcast_attention": False, "sample_size": 64}
     weights = _read(denoising, report, "unet")
     unet_config = architecture.unet_config(shapes_of(weights), config)
@@ -91,7 +85,7 @@ def convert_mcld(
     faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
     with torch.device("meta"):
         conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
-    fill_module("image_proj_model", conditioner.face_resampler, faces, hint=SIZES_HINT)
+    fill_module("image_proj_model", conditioner.face_resampler, renamed_resampler(faces), hint=SIZES_HINT)
     fill_module("pose_guider", conditioner.pose_encoder, poses, hint=SIZES_HINT)
     vae, encoder = build_vae(base), build_vision_encoder(image_encoder)
     report.added |= {f"vae/{name}": base for name in vae.state_dict()}
@@ -105,18 +99,16 @@ def convert_mcld(
         conditioner=conditioner.eval(),
         output_size=[512, 352],
     )
-    report.configs = {name: _fields(getattr(pipeline, name)) for name in ("unet", "conditioner", "vae", "scheduler")}
-    with replacing_folder(out) as folder:
-        pipeline.save_pretrained(folder)
-        (folder / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
-    _LOGGER.info("converted %s to %s", denoising, out)
+    named = ("unet", "conditioner", "vae", "scheduler")
+    report.configs = {name: plain_config(getattr(pipeline, name)) for name in named}
+    finish(report, pipeline)
     return report
 
 
 def _read(path: str | Path, report: ConversionReport, component: str) -> dict[str, torch.Tensor]:
-    checkpoint = read_checkpoint(path)
-    report.files[str(path)] = KeyReport({name: f"{component}/{name}" for name in checkpoint.tensors})
-    return {name: as_float32(tensor) for name, tensor in checkpoint.tensors.items()}
+    tensors = read_state_dict(path).tensors
+    report.files[str(path)] = KeyReport({name: f"{component}/{name}" for name in tensors})
+    return as_float32(tensors)
 
 
 def _without_tail(
@@ -161,7 +153,3 @@ def _conditioner_config(
             f"a tensor is missing: {error}",
             hint="--image-proj is image_proj_model.pth, --pose-guider is pose_guider.pth",
         ) from error
-
-
-def _fields(component: Any) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()}

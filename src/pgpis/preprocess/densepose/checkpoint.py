@@ -68,9 +68,9 @@ def load_densepose(path: Path, config: DensePoseConfig | None = None) -> DensePo
         if not name.startswith(UNUSED) and name.rpartition(".")[2] != UNUSED_LEAF
     }
     try:
-        found = DensePoseConfig.from_shapes({name: values.shape for name, values in arrays.items()})
+        variant = DensePoseConfig.from_shapes({name: values.shape for name, values in arrays.items()})
         with torch.device("meta"):  # sizes are not trusted before they are compared
-            net = DensePoseRCNN(config or found)
+            net = DensePoseRCNN(config or variant)
         load_arrays(net, arrays)
     except (PgpisError, ValueError) as error:
         message = error.message if isinstance(error, PgpisError) else str(error)

@@ -87,7 +87,7 @@ class DensePoseConfig:
 
 
 def _highest(names: Collection[str], pattern: str) -> int:
-    found = [int(match.group(1)) for match in map(re.compile(pattern).match, names) if match]
-    if not found or max(found) > len(names):
+    numbers = [int(match.group(1)) for match in map(re.compile(pattern).match, names) if match]
+    if not numbers or max(numbers) > len(names):
         raise PgpisError(f"no DensePose R-CNN: no tensors are called {pattern}")
-    return max(found)
+    return max(numbers)

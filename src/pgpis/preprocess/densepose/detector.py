@@ -87,14 +87,14 @@ def propose(
         boxes.append(apply_deltas(anchors(level, height, width, flat.device)[chosen], offsets[chosen]))
         scores.append(best)
         levels.append(torch.full_like(chosen, number))
-    found, found_scores, found_levels = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
-    finite = found.isfinite().all(dim=1) & found_scores.isfinite()
-    found = clip(found[finite], size)
-    found_scores, found_levels = found_scores[finite], found_levels[finite]
-    solid = nonempty(found)
-    found, found_scores, found_levels = found[solid], found_scores[solid], found_levels[solid]
-    kept = batched_nms(found, found_scores, found_levels, PROPOSAL_OVERLAP)[:PROPOSALS]
-    return found[kept], found_scores[kept]
+    candidates, confidences, numbers = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
+    finite = candidates.isfinite().all(dim=1) & confidences.isfinite()
+    candidates = clip(candidates[finite], size)
+    confidences, numbers = confidences[finite], numbers[finite]
+    solid = nonempty(candidates)
+    candidates, confidences, numbers = candidates[solid], confidences[solid], numbers[solid]
+    survivors = batched_nms(candidates, confidences, numbers, PROPOSAL_OVERLAP)[:PROPOSALS]
+    return candidates[survivors], confidences[survivors]
 
 
 def anchors(level: str, height: int, width: int, device: torch.device) -> torch.Tensor:
@@ -192,5 +192,5 @@ def choose_people(
     boxes, scores = clip(boxes[finite], size), scores[finite]
     likely = scores > LEAST_SCORE
     boxes, scores = boxes[likely], scores[likely]
-    kept = batched_nms(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), BOX_OVERLAP)[:MOST_DETECTIONS]
-    return boxes[kept], scores[kept]
+    survivors = batched_nms(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), BOX_OVERLAP)[:MOST_DETECTIONS]
+    return boxes[survivors], scores[survivors]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
+from pgpis.lazy import optional_module
 from pgpis.preprocess.densepose.model import Detection, choose
 from pgpis.preprocess.densepose.surface import Overflow, iuv_image
 
@@ -54,21 +54,16 @@ class Detectron2DensePose:
         instances = self._predictor(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))["instances"].to("cpu")
         boxes, scores = instances.pred_boxes.tensor, instances.scores.tolist()
         people = [Detection(box, box, score) for box, score in zip(boxes, scores, strict=True)]
-        found = choose(people, person)
-        if found is None:
+        detection = choose(people, person)
+        if detection is None:
             return None
-        index = next(number for number, other in enumerate(people) if other is found)
+        index = next(number for number, other in enumerate(people) if other is detection)
         results, _ = self._extract(instances)
         surface = results[index]
         size = (picture.height, picture.width)
-        return iuv_image(surface.labels.byte(), surface.uv, found.box, size, overflow), found
+        return iuv_image(surface.labels.byte(), surface.uv, detection.box, size, overflow), detection
 
 
 def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise PgpisError(
-            f"--densepose detectron2 needs {name}, which cannot be imported: {error}",
-            hint=f"{INSTALL}, or leave the option away: pgpis has the same net without detectron2",
-        ) from error
+    hint = f"{INSTALL}, or leave the option away: pgpis has the same net without detectron2"
+    return optional_module(name, f"--densepose detectron2 needs {name}", hint)

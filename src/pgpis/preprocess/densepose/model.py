@@ -107,12 +107,12 @@ class DensePoseRCNN(nn.Module):
             features = self.features(normalise([prepared[index] for index in members], self.device))
             originals = [(pictures[index].height, pictures[index].width) for index in members]
             for row, people in enumerate(self.detect(features, size, originals)):
-                found = choose(people, person)
-                if found is not None:
+                detection = choose(people, person)
+                if detection is not None:
                     picture = {level: map_[row : row + 1] for level, map_ in features.items()}
-                    labels, uv = surface_of(self.surface_maps(picture, found.net_box[None]), found.box)
-                    iuv = iuv_image(labels, uv, found.box, originals[row], overflow)
-                    results[members[row]] = iuv, found
+                    labels, uv = surface_of(self.surface_maps(picture, detection.net_box[None]), detection.box)
+                    iuv = iuv_image(labels, uv, detection.box, originals[row], overflow)
+                    results[members[row]] = iuv, detection
         return results
 
     def features(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -128,14 +128,14 @@ class DensePoseRCNN(nn.Module):
             size: (height, width) of the pictures in the net, without padding.
             originals: (height, width) of the pictures themselves.
         """
-        found = []
+        detections = []
         proposals = self.proposal_generator(features, [size] * len(originals))
         for index, ((boxes, _), original) in enumerate(zip(proposals, originals, strict=True)):
             hidden = self.roi_heads.box_head(pool_boxes(features, boxes, index))
             logits, deltas = self.roi_heads.box_predictor(hidden)
             people, scores = choose_people(boxes, logits, deltas, size)
-            found.append(_in_picture(people, scores, size, original))
-        return found
+            detections.append(_in_picture(people, scores, size, original))
+        return detections
 
     def surface_maps(self, features: Features, boxes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the predictor's maps ``(N, C, 4p, 4p)`` of boxes ``(N, 4)`` of one picture, in pixels of the net."""
@@ -160,7 +160,7 @@ def choose(people: Sequence[Detection], person: int | None) -> Detection | None:
     """Return the most certain person, or the ``person``-th by area; None where there is none."""
     if person is None:
         return people[0] if people else None
-    by_area = sorted(people, key=lambda found: -float((found.box[2:] - found.box[:2]).prod()))
+    by_area = sorted(people, key=lambda each: -float((each.box[2:] - each.box[:2]).prod()))
     return by_area[person] if person < len(by_area) else None
 
 
@@ -168,10 +168,10 @@ def _in_picture(boxes: torch.Tensor, scores: torch.Tensor, size: Size, original:
     """Bring boxes from pixels of the net to pixels of the picture; boxes that vanish there are dropped."""
     scale = boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
     scaled = clip(boxes * scale, original)
-    kept = nonempty(scaled)
+    is_solid = nonempty(scaled)
     return [
         Detection(box, net_box, float(score))
-        for box, net_box, score in zip(scaled[kept], boxes[kept], scores[kept], strict=True)
+        for box, net_box, score in zip(scaled[is_solid], boxes[is_solid], scores[is_solid], strict=True)
     ]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pgpis.synth.figure.body import load_body
 from pgpis.synth.figure.description import Layer
-from pgpis.synth.figure.mesh import Float, Index, Surface
+from pgpis.synth.figure.mesh import Float, Index, Surface, UInt8
 from pgpis.synth.figure.person import DressedPerson
 from pgpis.synth.figure.raster import interpolate, rasterize
 
@@ -40,32 +40,26 @@ def texels(size: int) -> Texels:
     faces = np.concatenate([part.faces for part in parts])
     chart = np.concatenate([part.part for part in parts])
     uv = np.concatenate([part.chart_uv for part in parts])
-    found = []
+    covered = []
     for number in range(1, 25):
-        mine = np.flatnonzero(chart == number)
-        corners = np.zeros((3 * len(mine), 3), np.float32)
-        corners[:, :2] = uv[mine].reshape(-1, 2) * size
-        own = np.arange(3 * len(mine), dtype=np.int32).reshape(-1, 3)
-        triangle, weights, _ = rasterize(corners, own, np.zeros(len(corners), np.float32), size, size)
+        own = np.flatnonzero(chart == number)
+        corners = np.zeros((3 * len(own), 3), np.float32)
+        corners[:, :2] = uv[own].reshape(-1, 2) * size
+        flat = np.arange(3 * len(own), dtype=np.int32).reshape(-1, 3)
+        triangle, weights, _ = rasterize(corners, flat, np.zeros(len(corners), np.float32), size, size)
         row, column = np.nonzero(triangle >= 0)
         second_third = weights[row, column]
-        first = 1 - second_third.sum(axis=1, keepdims=True)
+        weights = np.concatenate([1 - second_third.sum(axis=1, keepdims=True), second_third], axis=1)
         block_row, block_column = divmod(number - 1, COLUMNS)
-        found.append(
-            (
-                row + block_row * size,
-                column + block_column * size,
-                mine[triangle[row, column]],
-                np.concatenate([first, second_third], axis=1),
-            )
-        )
-    row, column, triangle, weights = (np.concatenate(items) for items in zip(*found, strict=True))
+        place = (row + block_row * size, column + block_column * size)
+        covered.append((*place, own[triangle[row, column]], weights))
+    row, column, triangle, weights = (np.concatenate(items) for items in zip(*covered, strict=True))
     return Texels(
         row, column, faces, triangle.astype(np.int32), weights.astype(np.float32), triangle >= len(parts[0].faces)
     )
 
 
-def person_atlas(person: DressedPerson, size: int = 200) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]:
+def person_atlas(person: DressedPerson, size: int = 200) -> tuple[UInt8, npt.NDArray[np.int8]]:
     """Paint the outermost layer of every texel.
 
     Args:
@@ -77,19 +71,18 @@ def person_atlas(person: DressedPerson, size: int = 200) -> tuple[npt.NDArray[np
     """
     grid = texels(size)
     worn = [layer for layer in ORDER if layer in person.fields]
-    names = [person.fields[layer] for layer in worn]
     body = person.body
     columns = [body.canonical, body.along_arm, body.along_leg, body.arm, np.zeros(body.vertex_count, np.float32)]
-    columns += [person.hairline, body.lips, body.lids, body.nails, *names]
+    columns += [person.hairline, body.lips, body.lids, body.nails, *(person.fields[layer] for layer in worn)]
     values = interpolate(
         np.ascontiguousarray(np.column_stack(columns), dtype=np.float32), grid.faces, grid.triangle, grid.weights
     )
     fields = values[:, Surface.COLUMNS :]
     layer = np.full(len(grid.row), Layer.SKIN, np.int8)
     hem = np.zeros(len(grid.row), np.float32)
-    for number, name in enumerate(worn):
+    for number, garment in enumerate(worn):
         over = (fields[:, number] > 0) & ~grid.eyes
-        layer[over] = name
+        layer[over] = garment
         hem[over] = fields[over, number]
     layer[grid.eyes] = Layer.EYES
     values[:, 6] = hem
@@ -100,7 +93,7 @@ def person_atlas(person: DressedPerson, size: int = 200) -> tuple[npt.NDArray[np
     return picture, layers
 
 
-def texture_charts(atlas: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def texture_charts(atlas: UInt8) -> UInt8:
     """Rearrange an atlas as :class:`pgpis.pictures.uv_texture.TextureMapper` takes charts.
 
     Args:

@@ -19,41 +19,20 @@ BURGUNDY, RED, RUST, CORAL = (108, 32, 46), (178, 42, 48), (166, 86, 50), (226, 
 MUSTARD, LEMON, BROWN, ROSE = (204, 158, 60), (238, 218, 132), (98, 68, 48), (218, 164, 168)
 LILAC, PLUM, PINK = (184, 168, 206), (92, 54, 92), (230, 176, 190)
 DENIMS: tuple[Color, ...] = ((58, 80, 124), (40, 50, 76), (112, 142, 180), (150, 172, 198))
-# top, bottom, accent, shoes: each row goes together
+# top, bottom, accent, shoes: each four go together
 PALETTES: tuple[tuple[Color, Color, Color, Color], ...] = (
-    (WHITE, NAVY, RED, WHITE),
-    (WHITE, BLACK, GREY, BLACK),
-    (OFF_WHITE, CAMEL, BROWN, BROWN),
-    (CREAM, OLIVE, RUST, BROWN),
-    (GREY, BLACK, WHITE, WHITE),
-    (BLACK, BLACK, WHITE, BLACK),
-    (BLACK, SAND, WHITE, BLACK),
-    (CHARCOAL, GREY, WHITE, BLACK),
-    (NAVY, SAND, WHITE, BROWN),
-    (NAVY, CREAM, CORAL, WHITE),
-    (SKY, NAVY, WHITE, BROWN),
-    (BLUE, CHARCOAL, WHITE, WHITE),
-    (TEAL, BLACK, CREAM, BLACK),
-    (SAGE, CREAM, FOREST, WHITE),
-    (FOREST, SAND, CREAM, BROWN),
-    (OLIVE, BLACK, SAND, BLACK),
-    (BURGUNDY, CHARCOAL, ROSE, BLACK),
-    (BURGUNDY, NAVY, CREAM, BROWN),
-    (RED, BLACK, WHITE, WHITE),
-    (RUST, NAVY, CREAM, BROWN),
-    (CORAL, WHITE, NAVY, WHITE),
-    (MUSTARD, NAVY, WHITE, BROWN),
-    (MUSTARD, CHARCOAL, CREAM, BLACK),
-    (LEMON, SKY, WHITE, WHITE),
-    (PINK, GREY, WHITE, WHITE),
-    (ROSE, BURGUNDY, CREAM, BLACK),
-    (LILAC, CHARCOAL, WHITE, WHITE),
-    (PLUM, BLACK, LILAC, BLACK),
-    (MINT, WHITE, TEAL, WHITE),
-    (SILVER, NAVY, BLUE, WHITE),
-    (CAMEL, CREAM, BLACK, BROWN),
-    (BROWN, SAND, CREAM, BROWN),
-)
+    (WHITE, NAVY, RED, WHITE), (WHITE, BLACK, GREY, BLACK), (OFF_WHITE, CAMEL, BROWN, BROWN),
+    (CREAM, OLIVE, RUST, BROWN), (GREY, BLACK, WHITE, WHITE), (BLACK, BLACK, WHITE, BLACK),
+    (BLACK, SAND, WHITE, BLACK), (CHARCOAL, GREY, WHITE, BLACK), (NAVY, SAND, WHITE, BROWN),
+    (NAVY, CREAM, CORAL, WHITE), (SKY, NAVY, WHITE, BROWN), (BLUE, CHARCOAL, WHITE, WHITE),
+    (TEAL, BLACK, CREAM, BLACK), (SAGE, CREAM, FOREST, WHITE), (FOREST, SAND, CREAM, BROWN),
+    (OLIVE, BLACK, SAND, BLACK), (BURGUNDY, CHARCOAL, ROSE, BLACK), (BURGUNDY, NAVY, CREAM, BROWN),
+    (RED, BLACK, WHITE, WHITE), (RUST, NAVY, CREAM, BROWN), (CORAL, WHITE, NAVY, WHITE),
+    (MUSTARD, NAVY, WHITE, BROWN), (MUSTARD, CHARCOAL, CREAM, BLACK), (LEMON, SKY, WHITE, WHITE),
+    (PINK, GREY, WHITE, WHITE), (ROSE, BURGUNDY, CREAM, BLACK), (LILAC, CHARCOAL, WHITE, WHITE),
+    (PLUM, BLACK, LILAC, BLACK), (MINT, WHITE, TEAL, WHITE), (SILVER, NAVY, BLUE, WHITE),
+    (CAMEL, CREAM, BLACK, BROWN), (BROWN, SAND, CREAM, BROWN),
+)  # fmt: skip
 DENIM_FRIENDS: tuple[Color, ...] = (
     *(WHITE, BLACK, GREY, NAVY, CREAM, RED, MUSTARD),
     *(OLIVE, BURGUNDY, PINK, SKY, SAGE, CORAL),
@@ -66,13 +45,14 @@ SKIRT_PATTERNS = {"plain": 0.5, "floral": 0.14, "dots": 0.1, "plaid": 0.1, "hori
 DRESS_PATTERNS = {
     "plain": 0.36, "floral": 0.22, "dots": 0.12, "horizontal": 0.12, "plaid": 0.06, "ribbed": 0.06, "vertical": 0.06,
 }  # fmt: skip
+SKIRT_HEMS = ((-0.30, -0.22), (-0.44, -0.36), (-0.64, -0.56))
 CALM = {"plain", "knit", "ribbed", "denim"}
 SLEEVES = {"tank": -0.12, "short": 0.55, "elbow": 0.98, "three_quarter": 1.45, "long": 1.88}
 
 
 def sample_outfit(rng: np.random.Generator, female: bool) -> Outfit:
     """Draw an outfit for a catalogue picture."""
-    palette = PALETTES[rng.integers(len(PALETTES))]
+    rng.integers(len(PALETTES))  # the fabrics are drawn below; without this draw a seed would give other people
     kind = _choose(rng, {"trousers": 0.52, "skirt": 0.20, "dress": 0.28} if female else {"trousers": 1.0})
     sleeve = _choose(
         rng,
@@ -93,29 +73,26 @@ def sample_outfit(rng: np.random.Generator, female: bool) -> Outfit:
         "sleeve": SLEEVES[sleeve] + (rng.uniform(-0.05, 0.05) if sleeve != "tank" else 0.0),
         "hem": rng.uniform(-0.06, 0.02) if neck != "shirt" else rng.uniform(-0.08, -0.03),
         "loose": rng.uniform(0.002, 0.010),
-        "leg": float(rng.choice([1.92, 1.88, 1.72, 0.85, 0.5], p=[0.4, 0.25, 0.15, 0.12, 0.08])),
+        "leg": rng.choice([1.92, 1.88, 1.72, 0.85, 0.5], p=[0.4, 0.25, 0.15, 0.12, 0.08]),
         "leg_loose": rng.uniform(0.001, 0.016) if rng.random() < 0.8 else rng.uniform(0.02, 0.03),
         "waist": rng.uniform(0.075, 0.12),
-        "skirt_hem": float(
-            rng.choice(
-                [rng.uniform(-0.30, -0.22), rng.uniform(-0.44, -0.36), rng.uniform(-0.64, -0.56)], p=[0.4, 0.4, 0.2]
-            )
-        ),
+        "skirt_hem": rng.choice([rng.uniform(*span) for span in SKIRT_HEMS], p=[0.4, 0.4, 0.2]),
         "flare": rng.uniform(0.0, 0.05),
-        "pleats": float(rng.choice([0.0, rng.uniform(0.004, 0.008)])),
-        "boot": float(rng.choice([1.94, 1.94, 1.80])),
+        "pleats": rng.choice([0.0, rng.uniform(0.004, 0.008)]),
+        "boot": rng.choice([1.94, 1.94, 1.80]),
         "jacket_open": rng.uniform(0.03, 0.055),
         "jacket_hem": rng.uniform(-0.10, -0.02),
     }
     if kind != "trousers":
         cut["leg"] = 1.9 if rng.random() < 0.18 else -0.05
         cut["leg_loose"] = 0.0  # tights
+    plain = Fabric("plain", _colors(WHITE, GREY, BLACK))
     outfit = Outfit(
-        top=Fabric("plain", _colors(palette[0], palette[2], palette[1])),
-        bottom=Fabric("plain", _colors(palette[1], palette[2], palette[0])),
-        skirt=Fabric("plain", _colors(palette[1], palette[2], palette[0])) if kind != "trousers" else None,
-        jacket=Fabric("plain", _colors(palette[1], palette[2], palette[0])) if jacket else None,
-        shoes=Fabric("plain", _colors(palette[3], WHITE, BLACK)),
+        top=plain,
+        bottom=plain,
+        skirt=plain if kind != "trousers" else None,
+        jacket=plain if jacket else None,
+        shoes=plain,
         neckline=neck,
         dress=kind == "dress",
         tucked=kind == "skirt" or (kind == "trousers" and neck != "crew" and rng.random() < 0.35),
@@ -161,11 +138,9 @@ def sample_fabrics(rng: np.random.Generator, outfit: Outfit) -> Outfit:
     jacket = None
     if outfit.jacket is not None:
         pattern = _choose(rng, {"plain": 0.55, "denim": 0.2, "knit": 0.15, "herringbone": 0.1})
-        color = (
-            DENIMS[rng.integers(len(DENIMS))]
-            if pattern == "denim"
-            else (bottom_color if bottom.pattern != "denim" else accent)
-        )
+        color = bottom_color if bottom.pattern != "denim" else accent
+        if pattern == "denim":
+            color = DENIMS[rng.integers(len(DENIMS))]
         jacket = _fabric(rng, pattern, color, CHARCOAL, WHITE)
     sole = WHITE if rng.random() < 0.6 else shoe_color
     shoes = Fabric("plain", _colors(shoe_color, sole, BLACK))

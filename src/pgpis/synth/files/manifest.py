@@ -42,7 +42,7 @@ class Entry:
         """The scene.
 
         Raises:
-            PgpisError: It is no scene of this version.
+            PgpisError: It is not a scene of this version.
         """
         try:
             return from_json(Scene, self.values)
@@ -77,7 +77,7 @@ class Entry:
         """Return what :meth:`to_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is no line of a manifest.
+            KeyError, TypeError, ValueError: It is not a line of a manifest.
         """
         height, width = value["size"]
         if not (0 < int(height) <= MOST_SIDE and 0 < int(width) <= MOST_SIDE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pgpis.synth.figure.description import triple
 from pgpis.synth.figure.mesh import Float, smoothstep
 from pgpis.synth.scene.scene import Backdrop, Camera, Light
 
@@ -86,20 +87,15 @@ def sample_light(rng: np.random.Generator) -> Light:
     direction = np.array([rng.uniform(-0.7, 0.7), -1.0, rng.uniform(0.5, 1.1)])
     direction /= np.linalg.norm(direction)
     tint = 1 + rng.normal(0, 0.012, 3)
-    return Light(
-        (float(direction[0]), float(direction[1]), float(direction[2])),
-        float(rng.uniform(0.54, 0.62)),
-        float(rng.uniform(0.36, 0.46)),
-        0.09,
-        (float(tint[0]), float(tint[1]), float(tint[2])),
-    )
+    ambient, key = float(rng.uniform(0.54, 0.62)), float(rng.uniform(0.36, 0.46))
+    return Light(triple(direction), ambient, key, 0.09, triple(tint))
 
 
 def sample_backdrop(rng: np.random.Generator) -> Backdrop:
     """Draw the near-white backdrop of a catalogue."""
     color = np.array(BACKDROPS[rng.integers(len(BACKDROPS))]) + rng.normal(0, 3) + rng.normal(0, 1, 3)
     color = np.clip(color, 0, 252)
-    return Backdrop((float(color[0]), float(color[1]), float(color[2])), float(rng.uniform(0, 14)), True)
+    return Backdrop(triple(color), float(rng.uniform(0, 14)), True)
 
 
 def signer_light(rng: np.random.Generator) -> Light:

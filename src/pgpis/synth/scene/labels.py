@@ -40,23 +40,10 @@ LEFT_HAND, RIGHT_HAND = {4, 19, 21}, {3, 20, 22}
 # DensePose's parts that a point may be seen on: those that meet at the joint
 ADMISSIBLE: tuple[set[int], ...] = (
     *[HEAD] * 5,
-    TORSO | {15, 17},
-    TORSO | {16, 18},
-    LEFT_ARM,
-    RIGHT_ARM,
-    LEFT_HAND,
-    RIGHT_HAND,
-    TORSO | {8, 10},
-    TORSO | {7, 9},
-    {8, 10, 12, 14},
-    {7, 9, 11, 13},
-    {12, 14, 5},
-    {11, 13, 6},
-    *[{5}] * 3,
-    *[{6}] * 3,
-    *[HEAD] * 68,
-    *[LEFT_HAND] * 21,
-    *[RIGHT_HAND] * 21,
+    *(TORSO | {15, 17}, TORSO | {16, 18}, LEFT_ARM, RIGHT_ARM, LEFT_HAND, RIGHT_HAND),
+    *(TORSO | {8, 10}, TORSO | {7, 9}, {8, 10, 12, 14}, {7, 9, 11, 13}, {12, 14, 5}, {11, 13, 6}),
+    *([{5}] * 3 + [{6}] * 3),
+    *([HEAD] * 68 + [LEFT_HAND] * 21 + [RIGHT_HAND] * 21),
 )
 # how far behind the surface a joint may lie, metres: it is inside its limb
 DEPTH_OF_JOINT = np.array(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgpis.synth.figure.description import Layer
-from pgpis.synth.files.formats import UInt8
+from pgpis.synth.figure.mesh import UInt8
 from pgpis.synth.scene.render import Picture
 
 Overlay = Literal["none", "keypoints", "iuv", "layers", "face"]

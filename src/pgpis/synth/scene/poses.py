@@ -25,34 +25,19 @@ ARMS: dict[str, tuple[Triple, Triple]] = {
 }
 ARM_PAIRS = {
     "stand": (
-        ("down", "down"),
-        ("down", "relaxed"),
-        ("relaxed", "relaxed"),
-        ("hip", "down"),
-        ("pocket", "relaxed"),
-        ("pocket", "pocket"),
-        ("hip", "hip"),
+        ("down", "down"), ("down", "relaxed"), ("relaxed", "relaxed"), ("hip", "down"), ("pocket", "relaxed"),
+        ("pocket", "pocket"), ("hip", "hip"),
     ),
     "walk": (("forward", "back"),),
     "casual": (
-        ("hip", "relaxed"),
-        ("pocket", "relaxed"),
-        ("chin", "down"),
-        ("hair", "hip"),
-        ("front", "pocket"),
-        ("raised", "hip"),
-        ("hip", "hip"),
-        ("side", "hip"),
+        ("hip", "relaxed"), ("pocket", "relaxed"), ("chin", "down"), ("hair", "hip"), ("front", "pocket"),
+        ("raised", "hip"), ("hip", "hip"), ("side", "hip"),
     ),
     "upper": (
-        ("hip", "down"),
-        ("down", "down"),
-        ("chin", "relaxed"),
-        ("front", "relaxed"),
-        ("hair", "relaxed"),
+        ("hip", "down"), ("down", "down"), ("chin", "relaxed"), ("front", "relaxed"), ("hair", "relaxed"),
         ("pocket", "pocket"),
     ),
-}
+}  # fmt: skip
 RELAXED = (0.25, 0.22, 0.28, 0.33, 0.38, 0.1)  # fingers of a hand at rest: thumb, index … little, spread
 
 

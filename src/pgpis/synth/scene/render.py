@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pgpis.synth.figure.description import Layer
-from pgpis.synth.figure.mesh import Float, Surface, vertex_normals
+from pgpis.synth.figure.mesh import Float, Surface, UInt8, vertex_normals
 from pgpis.synth.figure.person import DressedPerson, dress
 from pgpis.synth.figure.raster import Fragments, correct_weights, interpolate, interpolate_corners, rasterize
 from pgpis.synth.scene.camera import paint_backdrop, place_person, project
 from pgpis.synth.scene.labels import face_box, keypoint_labels, world_points
 from pgpis.synth.scene.scene import Camera, Light, Scene
 
-UInt8 = npt.NDArray[np.uint8]
 # how much the noise bends normals (wrinkles), and how much a layer shines
 WRINKLES = {
     Layer.SKIN: 0.03,

@@ -66,12 +66,6 @@ def view_kind(view: int) -> ViewName:
     return VIEWS[view % len(VIEWS)][0]
 
 
-def studio_of(seed: int, index: int) -> tuple[Light, Backdrop]:
-    """Return the light and backdrop that all views of a person share."""
-    rng = generator(seed, STUDIO, index)
-    return sample_light(rng), sample_backdrop(rng)
-
-
 def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> list[Scene]:
     """Return the scenes of a person's first ``count`` views.
 
@@ -82,7 +76,8 @@ def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> li
         aspect: Width of the picture as a share of its height.
     """
     identity, outfit = person_of(seed, index)
-    light, backdrop = studio_of(seed, index)
+    studio = generator(seed, STUDIO, index)
+    light, backdrop = sample_light(studio), sample_backdrop(studio)
     person = dress(identity, outfit)
     scenes = []
     for view in range(count):
@@ -91,11 +86,8 @@ def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> li
         turn, spread = TURNS[name]
         side = rng.choice([-1.0, 1.0])
         pose = dataclasses.replace(sample_pose(rng, kind), turn=float(side * turn + rng.normal(0, spread)))
-        scenes.append(
-            photograph(
-                person, pose, light, dataclasses.replace(backdrop, floor=framing == "full"), framing, rng, aspect
-            )
-        )
+        behind = dataclasses.replace(backdrop, floor=framing == "full")
+        scenes.append(photograph(person, pose, light, behind, framing, rng, aspect))
     return scenes
 
 

@@ -12,7 +12,7 @@ import torch
 from official_files import save_lightning
 from safetensors.torch import save_file
 
-from pgpis.convert import read_checkpoint
+from pgpis.convert import read_state_dict
 from pgpis.errors import PgpisError
 
 DTYPES = [
@@ -60,7 +60,7 @@ def write_archive(path, pickled: bytes, storages: dict[str, bytes] | None = None
 
 
 def test_lightning_checkpoint_with_foreign_objects(tmp_path):
-    checkpoint = read_checkpoint(save_lightning(tmp_path / "last.ckpt", tensors()))
+    checkpoint = read_state_dict(save_lightning(tmp_path / "last.ckpt", tensors()))
     assert_equal(checkpoint.tensors, tensors())
     assert checkpoint.info == {"epoch": 7, "global_step": 123, "pytorch-lightning_version": "2.2.1"}
     assert checkpoint.tensors["again"] is checkpoint.tensors["whole"]
@@ -69,16 +69,16 @@ def test_lightning_checkpoint_with_foreign_objects(tmp_path):
 
 def test_plain_state_dict_and_module(tmp_path):
     torch.save(tensors(), tmp_path / "plain.pth")
-    assert_equal(read_checkpoint(tmp_path / "plain.pth").tensors, tensors())
+    assert_equal(read_state_dict(tmp_path / "plain.pth").tensors, tensors())
     module = torch.nn.Linear(3, 2)  # its state dict is an OrderedDict with attributes
     torch.save(module.state_dict(), tmp_path / "module.pth")
-    assert_equal(read_checkpoint(tmp_path / "module.pth").tensors, dict(module.state_dict()))
+    assert_equal(read_state_dict(tmp_path / "module.pth").tensors, dict(module.state_dict()))
 
 
 def test_safetensors(tmp_path):
     expected = {"a": torch.randn(3, 2), "b": torch.arange(4)}
     save_file(expected, tmp_path / "weights.safetensors")
-    read = read_checkpoint(tmp_path / "weights.safetensors").tensors
+    read = read_state_dict(tmp_path / "weights.safetensors").tensors
     assert_equal(dict(sorted(read.items())), expected)
 
 
@@ -112,11 +112,11 @@ def attacks(marker):
 @pytest.mark.parametrize("attack", ["os.system", "exec", "eval", "open", "torch.load", "nested"])
 def test_calls_in_a_checkpoint_are_not_made(tmp_path, marker, attack):
     torch.save({"state_dict": {"a": torch.ones(2)}, "callbacks": attacks(marker)[attack]}, tmp_path / "evil.ckpt")
-    assert torch.equal(read_checkpoint(tmp_path / "evil.ckpt").tensors["a"], torch.ones(2))
+    assert torch.equal(read_state_dict(tmp_path / "evil.ckpt").tensors["a"], torch.ones(2))
     assert not marker.exists()
     torch.save({"state_dict": {"a": attacks(marker)[attack], "b": torch.ones(2)}}, tmp_path / "evil.ckpt")
-    with pytest.raises(PgpisError, match="'a' of the state dict is no plain tensor"):
-        read_checkpoint(tmp_path / "evil.ckpt")
+    with pytest.raises(PgpisError, match="'a' of the state dict is not a plain tensor"):
+        read_state_dict(tmp_path / "evil.ckpt")
     assert not marker.exists()
 
 
@@ -126,7 +126,7 @@ def test_modules_named_in_a_checkpoint_are_not_imported(tmp_path, marker, monkey
     # protocol 0: look the name up, call it, fill it, keep it as the value of "state_dict"
     pickled = b"(S'state_dict'\ncimported_by_pickle\nvalue\n(tR(dS'x'\nI1\nsbd."
     with pytest.raises(PgpisError, match="holds no state dict"):
-        read_checkpoint(write_archive(tmp_path / "evil.ckpt", pickled))
+        read_state_dict(write_archive(tmp_path / "evil.ckpt", pickled))
     assert not marker.exists()
 
 
@@ -135,8 +135,8 @@ def test_changes_to_the_stand_ins_do_not_outlive_a_file(tmp_path):
     for name in (b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"):
         pickled = b"\x80\x02" + name + b"N}X\x08\x00\x00\x00__call__K\x01s\x86b."
         with pytest.raises(PgpisError):
-            read_checkpoint(write_archive(tmp_path / "evil.ckpt", pickled))
-    assert_equal(read_checkpoint(save_lightning(tmp_path / "last.ckpt", tensors())).tensors, tensors())
+            read_state_dict(write_archive(tmp_path / "evil.ckpt", pickled))
+    assert_equal(read_state_dict(save_lightning(tmp_path / "last.ckpt", tensors())).tensors, tensors())
 
 
 class Storage:
@@ -184,14 +184,14 @@ FOUR = ("storage", torch.FloatStorage, "0", "cpu", 4)
 def test_impossible_tensors_are_refused(tmp_path, storage, rebuild):
     path = write_archive(tmp_path / "last.ckpt", hand_made(storage, *rebuild, False, {}), {"0": bytes(16)})
     with pytest.raises(PgpisError) as caught:
-        read_checkpoint(path)
+        read_state_dict(path)
     assert str(path) in str(caught.value)
 
 
 def test_hand_made_tensor_is_read_otherwise(tmp_path):
     pickled = hand_made(FOUR, 1, (3,), (1,), False, {})
     path = write_archive(tmp_path / "last.ckpt", pickled, {"0": torch.arange(4.0).numpy().tobytes()})
-    assert read_checkpoint(path).tensors["a"].tolist() == [1, 2, 3]
+    assert read_state_dict(path).tensors["a"].tolist() == [1, 2, 3]
 
 
 def write_zip(path):
@@ -213,14 +213,14 @@ def write_other_byte_order(path):
     ("write", "message"),
     [
         (lambda path: path.mkdir(), "checkpoint not found"),
-        (lambda path: path.write_bytes(b""), "is no checkpoint"),
-        (lambda path: path.write_text("epoch,loss\n"), "is no checkpoint"),
+        (lambda path: path.write_bytes(b""), "is not a checkpoint"),
+        (lambda path: path.write_text("epoch,loss\n"), "is not a checkpoint"),
         (write_zip, "holds no data.pkl"),
         (lambda path: write_archive(path, b""), "cannot read checkpoint"),
         (lambda path: write_archive(path, b"\x80\x02r\xff\xff\xff\x7f."), "cannot read checkpoint"),
         (lambda path: torch.save([torch.ones(2)], path), "holds no state dict"),
         (lambda path: torch.save({"state_dict": {}}, path), "holds no state dict"),
-        (lambda path: torch.save({"state_dict": {1: torch.ones(2)}}, path), "no plain tensor"),
+        (lambda path: torch.save({"state_dict": {1: torch.ones(2)}}, path), "not a plain tensor"),
         (lambda path: torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False), "torch < 1.6"),
         (write_compressed, "is compressed"),
         (write_other_byte_order, "byte order"),
@@ -230,7 +230,7 @@ def test_other_files_are_told_apart(tmp_path, write, message):
     path = tmp_path / "last.ckpt"
     write(path)
     with pytest.raises(PgpisError, match=message) as caught:
-        read_checkpoint(path)
+        read_state_dict(path)
     assert str(path) in str(caught.value)
 
 
@@ -238,7 +238,7 @@ def test_other_files_are_told_apart(tmp_path, write, message):
 def test_damaged_safetensors(tmp_path, content):
     (tmp_path / "weights.safetensors").write_bytes(content)
     with pytest.raises(PgpisError, match="cannot read checkpoint"):
-        read_checkpoint(tmp_path / "weights.safetensors")
+        read_state_dict(tmp_path / "weights.safetensors")
 
 
 def test_archives_of_several_disks_are_damaged(tmp_path):
@@ -247,7 +247,7 @@ def test_archives_of_several_disks_are_damaged(tmp_path):
     end = content.rindex(b"PK\x05\x06")
     (tmp_path / "last.ckpt").write_bytes(content[:end] + locator + content[end:])
     with pytest.raises(PgpisError, match="cannot read checkpoint"):
-        read_checkpoint(tmp_path / "last.ckpt")
+        read_state_dict(tmp_path / "last.ckpt")
 
 
 def test_truncated_anywhere(tmp_path):
@@ -255,7 +255,7 @@ def test_truncated_anywhere(tmp_path):
     for length in range(0, len(content), 97):
         (tmp_path / "cut.ckpt").write_bytes(content[:length])
         with pytest.raises(PgpisError):
-            read_checkpoint(tmp_path / "cut.ckpt")
+            read_state_dict(tmp_path / "cut.ckpt")
 
 
 def mutated(content: bytes, seed: int) -> bytes:
@@ -275,7 +275,7 @@ def test_damaged_files_give_an_error_or_the_true_tensors(tmp_path):
     for seed in range(150):
         (tmp_path / "damaged.ckpt").write_bytes(mutated(content, seed))
         try:
-            read = read_checkpoint(tmp_path / "damaged.ckpt").tensors
+            read = read_state_dict(tmp_path / "damaged.ckpt").tensors
         except PgpisError:
             refused += 1
             continue
@@ -290,7 +290,7 @@ def test_damaged_pickles_give_an_error_or_tensors(tmp_path):
     for seed in range(400):
         path = write_archive(tmp_path / "damaged.ckpt", mutated(content["data.pkl"], seed), storages)
         try:
-            read = read_checkpoint(path).tensors
+            read = read_state_dict(path).tensors
         except PgpisError:
             continue
         assert all(isinstance(value, torch.Tensor) for value in read.values())

@@ -1,4 +1,4 @@
-"""What the shapes of official weights cannot tell."""
+"""What the shapes of MCLD's official weights cannot tell."""
 
 IMAGE_ENCODER = "openai/clip-vit-large-patch14"
 """What MCLD's official code takes for picture and texture."""

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, first_line
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     Budget,
@@ -48,7 +48,7 @@ class ForeignCheckpoint:
     """``epoch``, ``global_step`` and ``pytorch-lightning_version``, where the file says them."""
 
 
-def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
+def read_state_dict(path: str | Path) -> ForeignCheckpoint:
     """Read the weights of a foreign file.
 
     Args:
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
             safetensors file. Optimiser states are not read.
 
     Raises:
-        PgpisError: Missing, truncated, damaged, or no checkpoint.
+        PgpisError: Missing, truncated, damaged, or not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,17 +75,16 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
     except _ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
     if start == b"PK\x03\x04":
-        raise _unreadable(path, "the archive is cut off")
+        raise _unreadable(path, EOFError("the archive is cut off"))
     raise PgpisError(
-        f"{path} is no checkpoint: expected a zip archive of torch.save or a .safetensors file",
+        f"{path} is not a checkpoint: expected a zip archive of torch.save or a .safetensors file",
         hint="a file of torch < 1.6 must be saved once more by a current torch",
     )
 
 
-def _unreadable(path: Path, reason: object) -> PgpisError:
-    lines = str(reason).strip().splitlines()
-    text = lines[0] if lines else type(reason).__name__
-    return PgpisError(f"cannot read checkpoint {path}: {text}", hint="the file is damaged: copy or download it again")
+def _unreadable(path: Path, error: Exception) -> PgpisError:
+    hint = "the file is damaged: copy or download it again"
+    return PgpisError(f"cannot read checkpoint {path}: {first_line(error)}", hint=hint)
 
 
 class _Archive:
@@ -112,7 +111,7 @@ class _Archive:
         nested = content.get("state_dict") if isinstance(content, dict) else None
         state_dict = content if nested is None else nested
         if not isinstance(state_dict, dict) or not any(isinstance(v, TensorRecord) for v in state_dict.values()):
-            raise PgpisError(f"{self.path} is no checkpoint: it holds no state dict")
+            raise PgpisError(f"{self.path} is not a checkpoint: it holds no state dict")
         info = {} if nested is None else _plain_info(content)
         return ForeignCheckpoint(self.path, self._materialise(state_dict), info)
 
@@ -120,7 +119,7 @@ class _Archive:
         tensors = {}
         for name, record in state_dict.items():
             if not isinstance(name, str) or not isinstance(record, TensorRecord):
-                raise PgpisError(f"{self.path}: entry {str(name)[:80]!r} of the state dict is no plain tensor")
+                raise PgpisError(f"{self.path}: entry {str(name)[:80]!r} of the state dict is not a plain tensor")
             if record not in self.tensors:
                 self.tensors[record] = strided(record, self._storage(record.storage), self.budget)
             tensors[name] = self.tensors[record]

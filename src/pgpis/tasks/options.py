@@ -1,0 +1,130 @@
+"""Options that the tasks of several methods share, each documented at its field and checked where it is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable
+
+from pgpis.denoiser.diffusion import keep_mask
+from pgpis.errors import check_range
+from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS
+
+Masks = dict[str, torch.Tensor]
+"""By condition, bool ``(B,)``: False for the pairs of a batch that do without it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes during training."""
+
+    warmup_epochs: float = 0.0
+    """Length of the linear warm-up, in epochs."""
+    decay_epochs: tuple[int, ...] = ()
+    """Epochs after which the learning rate is multiplied by ``decay_factor``."""
+    decay_factor: float = 0.1
+    """See ``decay_epochs``."""
+    lr_scheduler: LRSchedulerCallable | None = None
+    """Makes a schedule in the place of warm-up and decay; it counts optimiser steps, ``ReduceLROnPlateau``
+    validations."""
+
+    def __post_init__(self) -> None:
+        check_range("schedule.warmup_epochs", self.warmup_epochs, 0)
+        check_range("schedule.decay_factor", self.decay_factor, 0)
+        for epoch in self.decay_epochs:
+            check_range("schedule.decay_epochs", epoch, 0)
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """Return the factor on the learning rate of optimiser step ``step``, counted from 0."""
+        epoch = (step + 1) / steps_per_epoch
+        warmup = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        decay: float = self.decay_factor ** sum(step >= limit * steps_per_epoch for limit in self.decay_epochs)
+        return warmup * decay
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn, in ``test``, ``predict`` and validation grids."""
+
+    height: int = 512
+    """Rows of the denoiser's picture in pixels."""
+    width: int = 512
+    """Columns of the denoiser's picture in pixels."""
+    output_size: tuple[int, int] | None = None
+    """(height, width) that results are resized to, and scored at; null: that of the denoiser."""
+    num_inference_steps: int = 20
+    """Denoising steps."""
+    guidance_scale: float = 1.0
+    """Weight of classifier-free guidance, on all conditions."""
+    images_per_pair: int = 1
+    """Pictures per pair in ``predict``."""
+    scheduler: dict[str, Any] | None = None
+    """Sampler, as configuration; null: the pipeline's, or the noise schedule of training."""
+
+    def __post_init__(self) -> None:
+        sides = [("height", self.height), ("width", self.width)]
+        for name, side in [*sides, *(("output_size", side) for side in self.output_size or ())]:
+            check_range(f"sampling.{name}", side, 1, MOST_PIXELS, whole=True)
+        check_range("sampling.num_inference_steps", self.num_inference_steps, 1, whole=True)
+        check_range("sampling.guidance_scale", self.guidance_scale, 0)
+        check_range("sampling.images_per_pair", self.images_per_pair, 1, MOST_IMAGES, whole=True)
+
+    @property
+    def scales(self) -> dict[str, float | None]:
+        """Weights of guidance, by the pipeline's names for them."""
+        return {"guidance_scale": self.guidance_scale}
+
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """(height, width) of a result in pixels."""
+        return self.output_size or (self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """Conditions that training leaves out, so that guidance has something to compare with.
+
+    A method adds a field for each of its conditions: the probability of dropping it. They are drawn in that order.
+    """
+
+    whole_batch: bool = False
+    """Drop a condition for the whole batch, as the official codes do, instead of per sample."""
+
+    def __post_init__(self) -> None:
+        for name in self.conditions:
+            check_range(f"dropping.{name}", getattr(self, name), 0, 1)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions that may be dropped."""
+        return [field.name for field in fields(self) if field.name != "whole_batch"]
+
+    def draw(self, count: int, generator: torch.Generator) -> Masks:
+        """Draw which of ``count`` pairs keep which condition."""
+        return {
+            name: keep_mask(
+                count,
+                getattr(self, name),
+                generator,
+                per_sample=not self.whole_batch,
+                device=generator.device,
+            )
+            for name in self.conditions
+        }
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """What a training step computes, and how."""
+
+    noise_offset: float = 0.0
+    """Standard deviation of the offset that is added to the noise per picture and channel."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    compile_unet: bool = False
+    """``torch.compile`` the denoiser: a minute's wait, then faster steps on a GPU."""
+
+    def __post_init__(self) -> None:
+        check_range("step.noise_offset", self.noise_offset, 0)

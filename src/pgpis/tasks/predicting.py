@@ -1,0 +1,206 @@
+"""Tasks that make pictures: seeded sampling, scoring in ``test``, records in ``predict``."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, SchedulerMixin
+from torch import nn
+
+from pgpis.batch import PairBatch, PairFailure
+from pgpis.errors import NotFiniteError
+from pgpis.files import file_name
+from pgpis.models.weights import weights_hash
+from pgpis.pictures.images import rows_not_finite, tensor_to_images
+from pgpis.pipelines.base import SamplingPipeline
+from pgpis.predictions import DONE, Prediction, PredictionRecord
+from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.options import Sampling
+from pgpis.tasks.scoring import PairScores
+
+log = logging.getLogger(__name__)
+
+
+class PictureTask(PersonImageTask):
+    """Base of tasks whose model draws pictures, by a pipeline."""
+
+    sampling: Sampling
+    scheduler: SchedulerMixin
+    """The sampler."""
+    pipeline_name: str | None
+    """The pipeline that the parts came from, noted beside predictions."""
+
+    @abstractmethod
+    def build_pipeline(self) -> SamplingPipeline:
+        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+
+    @abstractmethod
+    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
+        """Run the pipeline on a batch of B pairs.
+
+        Args:
+            batch: The pairs.
+            images_per_pair: Results n per pair.
+            generators: One per result, ordered ``b0, b1, .., b0, b1, ..``.
+
+        Returns:
+            ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics where they are needed."""
+        if stage == "test":
+            self.scores = PairScores(Path(self.trainer.default_root_dir) / "test")
+
+    def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
+        """Generate pictures for a batch.
+
+        Returns:
+            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+
+        Raises:
+            NotFiniteError: Pictures hold numbers that are not finite.
+        """
+        generators = [
+            torch.Generator().manual_seed(self.picture_seed(name, number))
+            for number in range(images_per_pair)
+            for name in batch["noise_name"]
+        ]
+        try:
+            return self._resized(self.generate(batch, images_per_pair, generators))
+        except NotFiniteError as error:
+            error.images = self._resized(error.images)
+            raise
+
+    def _resized(self, images: torch.Tensor) -> torch.Tensor:
+        if self.sampling.output_size is None:
+            return images
+        return F.interpolate(images, self.sampling.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
+
+    def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
+        """Generate pictures, and say why by row where one came out as numbers that are not finite."""
+        reason = "the picture's numbers are not finite"
+        try:
+            images = self.sample(batch, images_per_pair)
+        except NotFiniteError as error:
+            images, reason = error.images, error.reason
+        return images, dict.fromkeys(rows_not_finite(images), reason)
+
+    def picture_seed(self, noise_name: str, number: int) -> int:
+        """Return the seed of a picture's noise: the same in any batch, on any device, in any order."""
+        return stable_seed(self.seed, noise_name, number)
+
+    @torch.no_grad()
+    def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
+        """Draw source | pose | target | result."""
+        entries: dict[str, Any] = dict(batch)
+        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        result, unfit = self._sample_finite(first)
+        for row, reason in unfit.items():
+            log.warning("sample grid: %s: %s", first["pair_id"][row], reason)
+        return picture_grid([first["source_image"], first["pose_image"], first["target_image"], result])
+
+    def on_test_start(self) -> None:
+        """Remove the pictures of an earlier test: they may be of other weights or pairs."""
+        if self.trainer.is_global_zero:
+            self.scores.remove_pictures()
+        self.trainer.strategy.barrier("old pictures removed")
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Generate the pictures of one batch and score them as they are on disk."""
+        self.failures += batch["failures"]
+        if not len(batch["index"]):
+            return
+        self.check_once("test", batch)
+        images, unfit = self._sample_finite(batch)
+        self.failures += [PairFailure(batch["pair_id"][row], reason) for row, reason in unfit.items()]
+        rows = [row for row in range(len(images)) if row not in unfit]
+        truth = batch["target_image"] if self.sampling.output_size is None else batch["truth_image"]
+        if rows:
+            self.failures += self.scores.add(images[rows], truth[rows], [batch["pair_id"][row] for row in rows])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics and write report and per-pair table."""
+        details = {"steps": self.sampling.num_inference_steps, "guidance": self.sampling.guidance_scale}
+        report = self.scores.report(self.sampling.result_size, details | {"seed": self.seed})
+        self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
+        self.scores.write_pairs()
+        self.write_report(report)
+        self.scores.reset()
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
+        """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
+        predictions = [
+            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
+            for failure in batch["failures"]
+        ]
+        if not len(batch["index"]):
+            return predictions
+        self.check_once("predict", batch)
+        start = time.perf_counter()
+        images, unfit = self._sample_finite(batch, self.sampling.images_per_pair)
+        seconds = round((time.perf_counter() - start) / len(images), 3)
+        for result in range(len(images)):
+            number, row = divmod(result, len(batch["pair_id"]))
+            record = self._record(batch, row, number, seconds)
+            if result in unfit:
+                predictions.append(Prediction(replace(record, image="", status=unfit[result]), None))
+            else:
+                predictions.append(Prediction(record, tensor_to_images(images[result : result + 1])[0]))
+        return predictions
+
+    def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
+        pair_id = batch["pair_id"][row]
+        suffix = f"_{number}" if self.sampling.images_per_pair > 1 else ""
+        return PredictionRecord(
+            pair_id,
+            file_name(f"{pair_id}{suffix}", ".png"),
+            batch["source_path"][row],
+            batch["pose_path"][row],
+            self.picture_seed(batch["noise_name"][row], number),
+            DONE,
+            seconds,
+            batch["fingerprint"][row],
+        )
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """Return what determines a picture beside its pair."""
+        return {
+            "seed": self.seed,
+            "height": self.sampling.height,
+            "width": self.sampling.width,
+            "output_size": self.sampling.output_size and list(self.sampling.output_size),
+            "steps": self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            "scheduler": type(self.scheduler).__name__,
+            "scheduler_config": _settings_of(self.scheduler),
+            "inputs": {key: asdict(spec) for key, spec in self.image_specs.items() if spec.origin != "target"},
+            "images_per_pair": self.sampling.images_per_pair,
+            "pipeline": self.pipeline_name,
+        }
+
+    def prediction_weights(self) -> dict[str, str]:
+        """Return what identifies each part that draws: its weights, and how it is configured."""
+        parts = {name: part for name, part in self.build_pipeline().components.items() if isinstance(part, nn.Module)}
+        with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+            hashes = pool.map(weights_hash, parts.values())
+        return {
+            name: hashlib.sha256(f"{weights} {_settings_of(part)}".encode()).hexdigest()[:16]
+            for (name, part), weights in zip(parts.items(), hashes, strict=True)
+        }
+
+
+def _settings_of(part: object) -> dict[str, Any]:
+    """Return how a part of diffusers is configured, without what says where it came from."""
+    config = part.config if isinstance(part, ConfigMixin) else {}
+    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
