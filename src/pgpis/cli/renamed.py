@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import itertools
 import logging
 import re
 import typing
@@ -215,7 +216,7 @@ def fields_of_options(described: type) -> dict[str, tuple[str, ...]]:
 def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNode]]) -> type | None:
     """Return the task that the last word about it names; None where it cannot be imported."""
     task = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         key, _, value = word.partition("=")
         if key in ("--model", "--model.class_path"):
             task = value or following
