@@ -208,7 +208,7 @@ def seen_textures(data: Path) -> None:
 
 
 def _texture(picture: Path) -> None:
-    global _mapper  # noqa: PLW0603  made once a process
+    global _mapper  # noqa: PLW0603  made once per process
     folder = picture.parent
     target = folder.with_name(f"{folder.name}_texture") / f"{picture.stem}.png"
     if target.is_file():

@@ -1,5 +1,6 @@
-"""The toy model of docs/adding-a-model.md: under 80 lines, no other file, and every verb works with it."""
+"""The toy method of docs/adding-a-model.md: one folder and one recipe, in any place, and every verb works with it."""
 
+import importlib
 import json
 import re
 import sys
@@ -7,26 +8,30 @@ from pathlib import Path
 
 import pytest
 
+import pgpis.methods
 from pgpis.cli import main
 
 PAGE = Path(__file__).parents[1] / "docs/adding-a-model.md"
+FILES = ("toy/conditioner.py", "toy/pipeline.py", "toy/task.py", "toy.yaml")
 
 
 @pytest.fixture
 def toy(tmp_path, toy_root, monkeypatch):
-    """A folder with the page's module and its recipe."""
+    """A folder with the page's files, which is on the path of modules."""
     text = PAGE.read_text()
-    code, recipe = (
-        re.search(rf'```{language} title="{name}"\n(.*?)```', text, re.DOTALL).group(1)
-        for language, name in (("python", "toy_model.py"), ("yaml", "toy.yaml"))
-    )
-    assert len(code.splitlines()) < 80
-    (tmp_path / "toy_model.py").write_text(code)
+    lines = 0
+    for name in FILES:
+        content = re.search(rf'```\w+ title="{re.escape(name)}"\n(.*?)```', text, re.DOTALL).group(1)
+        lines += len(content.splitlines()) if name.endswith(".py") else 0
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content.replace("outputs/demo/data", str(toy_root)))
+    assert lines < 100
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "toy_model", raising=False)
-    assert recipe.count("outputs/demo/data") == 2
-    (tmp_path / "toy.yaml").write_text(recipe.replace("outputs/demo/data", str(toy_root)))
-    return tmp_path
+    yield tmp_path
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "toy" or name.startswith("pgpis.methods.toy")
+    ]:
+        del sys.modules[name]
 
 
 def test_a_third_model_needs_no_other_file(toy, toy_root):
@@ -42,3 +47,39 @@ def test_a_third_model_needs_no_other_file(toy, toy_root):
     words = [f"--sources={picture}", f"--poses={pose}", f"--out={toy / 'predicted'}"]
     assert main(["predict", recipe, trained, *words]) == 0
     assert len(list((toy / "predicted").glob("*_2_*.png"))) == 1
+
+
+class Entry:
+    name, value = "toy", "toy.task"
+
+    def load(self):
+        return importlib.import_module(self.value)
+
+
+class BrokenEntry(Entry):
+    name, value = "broken", "toy.nothing"
+
+
+@pytest.mark.parametrize("place", ["package", "methods"])
+def test_its_short_name_is_known(place, toy, monkeypatch, capsys):
+    """As an installed package says, or as a folder beside the other methods."""
+    name, home = "ToyTask", "toy"
+    if place == "package":
+        monkeypatch.setattr(pgpis.methods, "entry_points", lambda **_: [BrokenEntry(), Entry()])
+    else:
+        name, home = (
+            "FolderTask",
+            "pgpis.methods.toy",
+        )  # classes of other tests live on, and a short name is one class's
+        task = (toy / "toy/task.py").read_text().replace("from toy.", "from pgpis.methods.toy.")
+        (toy / "toy/task.py").write_text(task.replace("class ToyTask", f"class {name}"))
+        (toy / "toy/__init__.py").touch()
+        monkeypatch.setattr(pgpis.methods, "__path__", [*pgpis.methods.__path__, str(toy)])
+    recipe = (toy / "toy.yaml").read_text().replace("toy.task.ToyTask", name)
+    (toy / "toy.yaml").write_text(recipe)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", f"--config={toy / 'toy.yaml'}", "--print_config"])
+    assert stop.value.code == 0
+    captured = capsys.readouterr()
+    assert f"class_path: {home}.task.{name}" in captured.out
+    assert ("the method 'broken' of toy.nothing cannot be imported" in captured.err) == (place == "package")

@@ -270,6 +270,7 @@ def test_limits_of_the_security_page_are_those_of_the_code():
         assert same, limit
 
 
+@pytest.mark.slow
 def test_site_builds_without_a_warning(tmp_path):
     call = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],

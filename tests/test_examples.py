@@ -28,3 +28,12 @@ def test_predicting(toy_root, tmp_path):
     pictures = sorted((tmp_path / "pictures").glob("*.png"))
     assert len(pictures) == 3 * 3
     assert {Image.open(path).size for path in pictures} == {(176, 256)}
+
+
+@pytest.mark.parametrize(("method", "people"), [("fpdm", "toy_root"), ("mcld", "textured_root")])
+def test_training(method, people, request, tmp_path, capsys):
+    words = ["--method", method, "--pipeline", f"synth-{method}", "--root", request.getfixturevalue(people)]
+    main = runpy.run_path(str(EXAMPLES / "train.py"))["main"]
+    main([*map(str, words), "--out", str(tmp_path), "--steps", "2", "--size", "64", "64"])
+    assert "step 1: loss" in capsys.readouterr().out
+    assert (tmp_path / "pipeline/model_index.json").is_file()

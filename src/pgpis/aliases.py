@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOVED = {
+    "pgpis.callbacks": "pgpis.tasks.callbacks",
     "pgpis.denoiser.multifocal.MultiFocalUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.denoiser.unet.PoseUNet": "pgpis.denoiser.unet.ConditionedUNet",
     "pgpis.models.fpdm": "pgpis.methods.fpdm.conditioner",
@@ -22,6 +23,9 @@ MOVED = {
     "pgpis.tasks.FPDMTask": "pgpis.methods.fpdm.task.FPDMTask",
     "pgpis.tasks.FusionPriorTask": "pgpis.methods.fpdm.prior_task.FusionPriorTask",
     "pgpis.tasks.MCLDTask": "pgpis.methods.mcld.task.MCLDTask",
+    "pgpis.tasks.fpdm": "pgpis.methods.fpdm.task",
+    "pgpis.tasks.fusion": "pgpis.methods.fpdm.prior_task",
+    "pgpis.tasks.mcld": "pgpis.methods.mcld.task",
 }
 """From the dotted name of a module or class that earlier versions wrote, to that of today; the name of a class counts
 before that of its module."""

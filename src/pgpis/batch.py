@@ -84,7 +84,7 @@ class PairBatch(TypedDict, total=False):
     target_image: torch.Tensor
     """Target for the autoencoder; absent in ``predict``."""
     pose_image: torch.Tensor
-    """Target pose at the size of the result: drawn skeleton (FPDM), or DensePose's map (MCLD)."""
+    """Target pose at the size of the result: drawn skeleton (FPDM), or the DensePose map (MCLD)."""
     truth_image: torch.Tensor
     """Target at the size that results are scored at, where it is not the denoiser's."""
     source_clip: torch.Tensor
@@ -138,24 +138,17 @@ def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
     for key, spec in specs.items():
         value = batch.get(key)
         if isinstance(spec, VectorSpec):
-            _check_vectors(key, value, spec)
-            continue
-        expected = f"float32 RGB (B, 3, {spec.height}, {spec.width}) in [-1, 1]"
+            shape, expected = (spec.size,), f"float32 (B, {spec.size})"
+        else:
+            shape = (3, spec.height, spec.width)
+            expected = f"float32 RGB (B, 3, {spec.height}, {spec.width}) in [-1, 1]"
         if not isinstance(value, torch.Tensor):
             raise PgpisError(f"batch key '{key}' is missing: the model needs it as {expected}")
-        if value.dtype != torch.float32 or value.ndim != 4 or tuple(value.shape[1:]) != (3, spec.height, spec.width):
+        if value.dtype != torch.float32 or value.shape[1:] != shape or value.ndim != len(shape) + 1:
             raise PgpisError(f"batch['{key}'] is {value.dtype} {tuple(value.shape)}, expected {expected}")
+        if isinstance(spec, VectorSpec) and not value.isfinite().all():
+            raise PgpisError(f"batch['{key}'] holds numbers that are not finite, expected {expected}")
         # a negated comparison, because NaN must not pass either
-        if len(value) and not (value.min() >= -1.0 and value.max() <= 1.0):
+        if isinstance(spec, ImageSpec) and len(value) and not (value.min() >= -1.0 and value.max() <= 1.0):
             low, high = value.min().item(), value.max().item()
             raise PgpisError(f"batch['{key}'] spans [{low:.3g}, {high:.3g}], expected {expected}")
-
-
-def _check_vectors(key: str, value: object, spec: VectorSpec) -> None:
-    expected = f"float32 (B, {spec.size})"
-    if not isinstance(value, torch.Tensor):
-        raise PgpisError(f"batch key '{key}' is missing: the model needs it as {expected}")
-    if value.dtype != torch.float32 or value.ndim != 2 or value.shape[1] != spec.size:
-        raise PgpisError(f"batch['{key}'] is {value.dtype} {tuple(value.shape)}, expected {expected}")
-    if not value.isfinite().all():
-        raise PgpisError(f"batch['{key}'] holds numbers that are not finite, expected {expected}")

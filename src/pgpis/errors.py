@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class PgpisError(Exception):
-    """Bad input or a wrong option, told so that the user can mend it.
+    """Bad input or a wrong option, phrased so that the user can fix it.
 
     Args:
         message: Names the file or option and says what was expected.

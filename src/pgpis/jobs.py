@@ -184,7 +184,7 @@ def one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def meter(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show pictures done, pictures a second and the time left: a bar on a terminal, else a line now and then.
+    """Show pictures done, pictures per second and the time left: a bar on a terminal, else a line now and then.
 
     Yields:
         A function that is told how many more pictures are done.

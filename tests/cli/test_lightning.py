@@ -26,6 +26,7 @@ OVERLAYS = {
     "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",
     "synth/mcld_base.yaml": "synth/mcld.yaml",
+    **{f"parts/{name}.yaml": "fpdm.yaml" for name in ("deepfashion", "smoke", "synth", "training")},
 }
 
 
@@ -83,6 +84,7 @@ def weights(folder, name="last.ckpt"):
 EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4], ids=["within an epoch", "in the second epoch"])
 def test_resumed_run_equals_the_uninterrupted_one(stop, tiny, tmp_path):
     words = ["--trainer.limit_train_batches=3", EVERY_STEP]

@@ -130,6 +130,7 @@ def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
     assert set(after) - set(before) == {f"bad_2_{pose}.png" for pose in ("drawn", "openpose", "walk")}
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_continued(predict, inputs):
     assert main(predict("whole")) == 0
     command = [sys.executable, "-m", "pgpis", *predict("killed", "--batch-size", 1)]

@@ -1,8 +1,9 @@
 """Recipes of strangers are looked at before the config system reads them."""
 
 import pytest
+import yaml
 
-from pgpis.cli.recipes import check_recipe, packaged_recipes
+from pgpis.cli.recipes import check_recipe, packaged_recipes, read_recipe
 from pgpis.errors import PgpisError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -31,3 +32,41 @@ def test_what_is_not_a_recipe_is_named(content, reason, tmp_path):
     (tmp_path / "mine.yaml").write_bytes(content)
     with pytest.raises(PgpisError, match=rf"mine\.yaml.*{reason}"):
         check_recipe(tmp_path / "mine.yaml")
+
+
+def written(folder, **recipes):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in recipes.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_a_recipe_is_laid_over_what_it_extends(tmp_path, monkeypatch):
+    """Beside it, or where any recipe is found; the nearest comes last."""
+    written(tmp_path, mine="extends: other.yaml\na: 1\n", other="extends: fpdm.yaml\nb: 2\n")
+    monkeypatch.chdir(written(tmp_path / "elsewhere", other="c: 3\n"))
+    texts = [yaml.serialize(content) for content in read_recipe(str(tmp_path / "mine.yaml"))]
+    assert texts[-2:] == ["b: 2\n", "a: 1\n"]
+    assert "class_path: FPDMTask" in texts[-3]
+    assert not any("extends" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mine.yaml", "extends itself: .*mine.yaml -> .*mine.yaml"),
+        ("other.yaml", "extends itself: .*mine.yaml -> .*other.yaml -> .*mine.yaml"),
+        ("/etc/hostname", "expected the name of a recipe"),
+        ("/etc/hostname.yaml", "expected the name of a recipe"),
+        ("../secret.yaml", "expected the name of a recipe"),
+        ("[fpdm.yaml]", "expected the name of a recipe"),
+        ("''", "expected the name of a recipe"),
+        ("fdpm.yaml", "mine.yaml: extends: config not found: fdpm.yaml; did you mean 'fpdm.yaml'"),
+        ("list.yaml", "list.yaml: expected keys and values"),
+    ],
+)
+def test_what_cannot_be_extended_is_named(name, reason, tmp_path):
+    written(tmp_path, secret="a: 1\n")
+    folder = written(tmp_path / "theirs", mine=f"extends: {name}\n", other="extends: mine.yaml\n", list="[1]\n")
+    with pytest.raises(PgpisError, match=reason):
+        read_recipe(str(folder / "mine.yaml"))

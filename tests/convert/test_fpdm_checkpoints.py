@@ -83,6 +83,7 @@ def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(
     assert sorted(frozen) == ["fusion_embedder", "source_encoder", "vae"]
 
 
+@pytest.mark.slow
 def test_checkpoint_is_taken_by_ckpt_path(official, tmp_path, toy_root):
     convert_fpdm(None, official.diffusion, tmp_path / "out", config=official.config)
     words = ["test", "--config=smoke/fpdm.yaml", f"--model.init_args.pipeline={tmp_path / 'out'}"]

@@ -12,6 +12,7 @@ import torch
 from official_files import save_lightning
 from safetensors.torch import save_file
 
+from mutation import mutate
 from pgpis.convert import read_state_dict
 from pgpis.errors import PgpisError
 
@@ -258,22 +259,11 @@ def test_truncated_anywhere(tmp_path):
             read_state_dict(tmp_path / "cut.ckpt")
 
 
-def mutated(content: bytes, seed: int) -> bytes:
-    """Overwrite, insert or remove a few bytes."""
-    generator = random.Random(seed)
-    changed = bytearray(content)
-    for _ in range(generator.randint(1, 6)):
-        position = generator.randrange(len(changed))
-        length = generator.choice([0, 1, 1, 1, 4])
-        changed[position : position + length] = generator.randbytes(generator.choice([0, 1, 1, 1, 4]))
-    return bytes(changed)
-
-
 def test_damaged_files_give_an_error_or_the_true_tensors(tmp_path):
     content = save_lightning(tmp_path / "last.ckpt", tensors()).read_bytes()
     refused = 0
     for seed in range(150):
-        (tmp_path / "damaged.ckpt").write_bytes(mutated(content, seed))
+        (tmp_path / "damaged.ckpt").write_bytes(mutate(content, random.Random(seed)))
         try:
             read = read_state_dict(tmp_path / "damaged.ckpt").tensors
         except PgpisError:
@@ -288,7 +278,7 @@ def test_damaged_pickles_give_an_error_or_tensors(tmp_path):
         content = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
     storages = {name.removeprefix("data/"): value for name, value in content.items() if name.startswith("data/")}
     for seed in range(400):
-        path = write_archive(tmp_path / "damaged.ckpt", mutated(content["data.pkl"], seed), storages)
+        path = write_archive(tmp_path / "damaged.ckpt", mutate(content["data.pkl"], random.Random(seed)), storages)
         try:
             read = read_state_dict(path).tensors
         except PgpisError:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from pgpis.batch import ImageSpec
@@ -10,18 +12,16 @@ SPECS = {
 
 
 @pytest.fixture(scope="session")
-def toy_root(draw_people, tmp_path_factory):
+def toy_root(draw_people, made_once):
     """Six people in three views: 24 training pairs of four people, 12 test pairs of two."""
-    root = tmp_path_factory.mktemp("toy")
-    draw_people(root, people=6, views=3, seed=0, size=(64, 44))
-    return root
+    return made_once("six", lambda root: draw_people(root, people=6, views=3, seed=0, size=(64, 44)))
 
 
 @pytest.fixture
-def own_toy_root(draw_people, tmp_path):
+def own_toy_root(draw_people, made_once, tmp_path):
     """A copy that a test may damage: 2 training pairs, 2 test pairs."""
-    draw_people(tmp_path / "toy", people=2, views=2, seed=1, size=(64, 44))
-    return tmp_path / "toy"
+    once = made_once("two", lambda root: draw_people(root, people=2, views=2, seed=1, size=(64, 44)))
+    return shutil.copytree(once, tmp_path / "toy")
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def cache(words, out, *more):
 LOG = ["--trainer.log_every_n_steps=1", "--trainer.max_steps=8"]
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_same(words, tmp_path):
     """With flips, detours, dropped conditions and self-pairs."""
     assert main(words("fit", *LOG, out="without")) == 0
@@ -81,6 +82,7 @@ def test_it_goes_on_and_is_shared_by_processes(tiny_mcld_words, tmp_path, monkey
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stale_cache_is_refused(tiny_mcld_words, tmp_path, capsys):
     out = tmp_path / "cache"
     assert main(cache(tiny_mcld_words, out)) == 0
@@ -138,6 +140,7 @@ def test_an_empty_folder_is_named(tiny, tmp_path, capsys):
     assert "it has: target_moments, source_tokens" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path):
     """Two processes as torchrun starts them."""
     command = [

@@ -161,7 +161,7 @@ def test_a_wide_canvas_is_padded_not_squashed(tmp_path, specs):
         ("notes", {"sources": "notes"}, r"other suffixes, e\.g\. notes\.docx"),
         (None, {"poses": "sources/anna.jpg", "sources": "poses/anna.txt"}, "unknown suffix '.txt'"),
         ("double", {"pairing": "stem"}, r"called 'anna': anna\.jpg, anna\.png"),
-        ("strangers", {"pairing": "stem", "poses": "strangers"}, "no source has the name of a pose"),
+        ("strangers", {"pairing": "stem", "poses": "strangers"}, "no source and pose share a name"),
         (None, {"pairs_csv": "absent.csv"}, "table of pairs not found"),
         ("a,b\n", {"pairs_csv": "pairs.csv"}, "first line must be"),
         ("source,pose\n\n", {"pairs_csv": "pairs.csv"}, "names no pairs"),

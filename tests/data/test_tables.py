@@ -67,7 +67,7 @@ def test_a_folder_and_a_file_that_is_too_large_are_named(tmp_path, monkeypatch):
         ("test.csv", b"source,to\na,b\n", "first line must be 'from,to', not 'source,to'"),
         ("test.csv", "from,to\né,b\n".encode("latin-1"), "line 2 is not UTF-8"),
         ("test_pairs_data.json", b"[" * 50_000, "nested too deeply"),
-        ("test_pairs.txt", b"a\0b,c\n", "holds NUL"),
+        ("test_pairs.txt", b"a\0b,c\n", "holds a NUL character"),
     ],
 )
 def test_lists_of_data_sets_are_read_by_the_same_rules(tmp_path, name, content, message, capsys):

@@ -74,5 +74,5 @@ def test_a_stock_unet_gives_the_second_attention_its_start_and_nothing_else_does
         assert torch.equal(layer.processor.to_v_ip.weight, layer.to_v.weight)
         assert layer.processor.to_k_ip.weight.data_ptr() != layer.to_k.weight.data_ptr()
     unet.save_pretrained(tmp_path / "own")
-    with pytest.raises(PgpisError, match="unexpected keys: .*to_k_ip"):
+    with pytest.raises(PgpisError, match=r"unexpected keys: .*to_k_ip"):
         build_unet(str(tmp_path / "own"), fusion=False)

@@ -8,6 +8,7 @@ from fuzz import feed
 SHARE = 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_hostile_input_is_refused_or_read(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -14,8 +14,8 @@ from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask
 from pgpis.methods.mcld.conditioner import MCLDConditioner
+from pgpis.methods.mcld.options import MCLDPorts, MCLDSampling
 from pgpis.methods.mcld.reference import build_reference_net
-from pgpis.methods.mcld.task import MCLDPorts, MCLDSampling
 from pgpis.models import build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
 from pgpis.models.pose import PoseEncoder
@@ -28,6 +28,7 @@ def weights(folder, name="last.ckpt"):
     return torch.load(folder / "checkpoints" / name, weights_only=True)
 
 
+@pytest.mark.slow
 def test_fit_test_predict_and_edit(tiny_mcld_words, textured_root, tmp_path):
     assert main(tiny_mcld_words("fit")) == 0
     pipeline = tmp_path / "run/pipeline"
@@ -66,6 +67,7 @@ def test_fit_test_predict_and_edit(tiny_mcld_words, textured_root, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4], ids=["within an epoch", "in the second epoch"])
 def test_resumed_run_equals_the_uninterrupted_one(stop, tiny_mcld_words, tmp_path):
     words = ["--trainer.limit_train_batches=3", EVERY_STEP]
@@ -82,6 +84,7 @@ def test_resumed_run_equals_the_uninterrupted_one(stop, tiny_mcld_words, tmp_pat
     assert set(whole["frozen"]) == {"vae", "image_encoder", "reference_net.up_blocks.1"}
 
 
+@pytest.mark.slow
 def test_two_processes_train(tiny_mcld_words, tmp_path):
     """No parameter is unused in any step: DDP would wait for its gradient."""
     dropping = ["--model.init_args.dropping.all=0.5", "--model.init_args.dropping.whole_batch=true"]

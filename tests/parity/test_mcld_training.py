@@ -8,7 +8,8 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from parity_files import TOLERANCES, enlarged, signed, with_number
 from pgpis.methods.mcld import MCLDTask
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
-from pgpis.methods.mcld.task import NOISE, MCLDSampling, read_clip_std
+from pgpis.methods.mcld.options import MCLDSampling
+from pgpis.methods.mcld.task import NOISE, read_clip_std
 
 pytestmark = pytest.mark.parity
 

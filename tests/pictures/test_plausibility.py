@@ -1,4 +1,4 @@
-"""What is taken for a person and what is refused: key points in any unit, drawn poses, DensePose's maps."""
+"""What is taken for a person and what is refused: key points in any unit, drawn poses, DensePose maps."""
 
 import io
 import json
@@ -107,10 +107,10 @@ IMPLAUSIBLE = {
     "one far away": (
         lambda points: np.where(np.arange(len(points))[:, None] == 5, 9000, points), "far outside"
     ),
-    "not a number": (lambda points: np.where(points == points[5], np.nan, points), "no pixels"),
-    "infinite": (lambda points: np.where(points == points[5], np.inf, points), "no pixels"),
-    "1e30": (lambda points: np.where(points == points[5], 1e30, points), "no pixels"),
-    "beyond int64": (lambda points: np.where(points == points[5], 2.0**63, points), "no pixels"),
+    "not a number": (lambda points: np.where(points == points[5], np.nan, points), "not pixels"),
+    "infinite": (lambda points: np.where(points == points[5], np.inf, points), "not pixels"),
+    "1e30": (lambda points: np.where(points == points[5], 1e30, points), "not pixels"),
+    "beyond int64": (lambda points: np.where(points == points[5], 2.0**63, points), "not pixels"),
 }  # fmt: skip
 
 
@@ -247,8 +247,8 @@ NO_SKELETONS = [
     (photograph(), "photograph"),
     (photograph(0), "photograph"),
     (NOISE, "photograph"),
-    (densepose(), "DensePose's map"),
-    (densepose((0, 1, 2)), "DensePose's map"),
+    (densepose(), "a DensePose map"),
+    (densepose((0, 1, 2)), "a DensePose map"),
     (on_white(), "light background"),
     (Image.new("RGB", (176, 256)), "shows no skeleton"),
     (Image.new("RGB", (1, 1), "white"), "photograph"),

@@ -28,20 +28,27 @@ EARLIER = {
 }
 
 
+FORMER = {
+    ".ln0.": ".0.norm1.",
+    ".ln1.": ".0.norm2.",
+    ".attn.to_q.": ".0.to_q.",
+    ".attn.to_out.0.": ".0.to_out.",
+    ".ff.0.": ".1.0.",
+    ".ff.1.net.0.proj.": ".1.1.",
+    ".ff.1.net.2.": ".1.3.",
+}
+
+
 def with_earlier_names(weights):
     """The inverse of what loading does, written out: keys and values in one matrix, layers as lists."""
     earlier = {}
     for name, value in weights.items():
         head, _, tail = name.partition(".attn.to_k.")
+        former = next((part for part in FORMER if part in name and name.startswith("face_resampler.layers.")), None)
         if tail:
             earlier[f"{head}.0.to_kv.{tail}"] = torch.cat([value, weights[f"{head}.attn.to_v.{tail}"]])
         elif ".attn.to_v." not in name:
-            for own, former in (
-                (".ln0.", ".0.norm1."), (".ln1.", ".0.norm2."), (".attn.to_q.", ".0.to_q."), (".attn.to_out.0.", ".0.to_out."),
-                (".ff.0.", ".1.0."), (".ff.1.net.0.proj.", ".1.1."), (".ff.1.net.2.", ".1.3."),
-            ):  # fmt: skip
-                name = name.replace(own, former) if name.startswith("face_resampler.layers.") else name
-            earlier[name] = value
+            earlier[name.replace(former, FORMER[former]) if former else name] = value
     return earlier
 
 

@@ -119,7 +119,7 @@ def test_malformed_indexes(text, message, way, folder):
 
 def test_code_that_is_called_like_the_library_is_refused(folder):
     (folder / "scheduler/evil.py").rename(folder / "scheduler/diffusers.py")
-    with pytest.raises(PgpisError, match=r"scheduler/diffusers\.py: a pipeline's folder holds no code"):
+    with pytest.raises(PgpisError, match=r"scheduler/diffusers\.py: a pipeline folder may not hold code"):
         FPDMPipeline.from_pretrained(folder)
 
 

@@ -35,11 +35,10 @@ def settings(weights):
 
 
 @pytest.fixture(scope="session")
-def people(draw_people, tmp_path_factory):
+def people(draw_people, made_once):
     """Two people in two views with all conditions, textures as the published procedure makes them."""
-    root = tmp_path_factory.mktemp("people")
-    draw_people(root, people=2, views=2, seed=5, size=(128, 88), textures="seen", share=0.5)
-    return root
+    options = {"people": 2, "views": 2, "seed": 5, "size": (128, 88), "textures": "seen", "share": 0.5}
+    return made_once("people", lambda root: draw_people(root, **options))
 
 
 @pytest.fixture(scope="session")

@@ -233,7 +233,7 @@ class TestFacexlib:
         with pytest.raises(PgpisError, match=rf"cannot load .*{self.PARSING}"):
             FaceParser(tmp_path / self.PARSING)
         (tmp_path / "mine.pth").write_bytes((files / self.DETECTION).read_bytes())
-        with pytest.raises(PgpisError, match=r"mine\.pth is called otherwise than facexlib's detection_Resnet50"):
+        with pytest.raises(PgpisError, match=r"mine\.pth is not named like facexlib's detection_Resnet50"):
             FacexlibEncoder(tmp_path / "mine.pth", files / self.RECOGNITION)
         (tmp_path / self.PARSING).write_bytes(b"no weights")
         with pytest.raises(PgpisError, match=rf"cannot load .*{self.PARSING}"):

@@ -303,7 +303,7 @@ def test_a_texture_needs_a_map_of_the_pictures_size(photos, run, pictures):
     result = run(photos, "texture")
     assert result.made == {}
     assert result.of["anna.png", "texture"]["reason"] == "the picture is 48x64, its DensePose map 9x9"
-    assert "DensePose's map not found" in result.of["sub/bert.jpg", "texture"]["reason"]
+    assert "DensePose map not found" in result.of["sub/bert.jpg", "texture"]["reason"]
 
 
 def test_pictures_that_would_share_their_files_are_refused(photos, pictures):

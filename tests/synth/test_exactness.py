@@ -138,6 +138,7 @@ def test_the_same_scene_gives_the_same_bytes_also_from_json(scenes):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", [0, 3])
 def test_both_rasterisers_agree_on_a_person(scenes, view):
     scene = scenes[view]

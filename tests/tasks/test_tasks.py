@@ -143,7 +143,7 @@ def test_a1_is_measured_but_not_trained(toy_root, tmp_path, capsys):
     assert main(["test", *words]) == 0
     assert json.loads((tmp_path / "test/metrics.json").read_text())["results"]["average_rank"] >= 1
     assert main(["fit", *words]) == 2
-    assert "nothing to fit" in capsys.readouterr().err
+    assert "nothing to train" in capsys.readouterr().err
 
 
 def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):

@@ -8,8 +8,8 @@ from typing import Any
 from pgpis.errors import PgpisError
 from pgpis.pipelines.shipped import SHIPPED
 
-TASKS = {"FPDMPipeline": ("FPDMTask", "fpdm.yaml"), "MCLDPipeline": ("MCLDTask", "mcld.yaml")}
-"""By the class in ``model_index.json``: the task, and the recipe for a pipeline that does not say how it samples."""
+OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
+"""By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
 DRAWING = ("pose_canvas", "stick_width")
 
@@ -27,17 +27,19 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     """
     if name in SHIPPED:
         return SHIPPED[name].recipe
-    from pgpis.pipelines.bundle import read_pipeline_index  # loads torch
+    from pgpis.methods import tasks_of_pipelines  # these load torch
+    from pgpis.pipelines.bundle import read_pipeline_index
 
     index = read_pipeline_index(name)
     kind = str(index["_class_name"])
-    if kind not in TASKS:
+    tasks = tasks_of_pipelines()
+    if kind not in tasks:
         raise PgpisError(
             f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
-            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(TASKS),
+            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(sorted(tasks)),
         )
-    task, recipe = TASKS[kind]
-    if "height" not in index:
+    task, recipe = tasks[kind], OLDER.get(kind)
+    if "height" not in index and recipe is not None:
         log.warning("%s does not say how it samples (an older export): size, steps and guidance of %s", name, recipe)
         return recipe
     sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}

@@ -22,7 +22,7 @@ from pgpis.cli.messages import explained
 from pgpis.cli.precision import use_half_weights
 from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
-from pgpis.cli.renamed import with_current_names
+from pgpis.cli.renamed import with_current_options
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
@@ -262,7 +262,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) 
     arguments += [f"--config={yaml.safe_dump(recipe)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
     load_methods()
-    current = with_current_names(arguments)
+    current = with_current_options(arguments)
     if any("help" in word for word in current):
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}

@@ -71,8 +71,11 @@ def check_recipe(path: Path) -> yaml.MappingNode | None:
     return root
 
 
-def read_recipe(path: Path) -> list[yaml.MappingNode]:
+def read_recipe(recipe: str) -> list[yaml.MappingNode]:
     """Read a recipe and what it extends, which is what it is laid over.
+
+    Args:
+        recipe: Its path, or its text.
 
     Returns:
         The recipe's own content last, without the key ``extends``.
@@ -80,8 +83,10 @@ def read_recipe(path: Path) -> list[yaml.MappingNode]:
     Raises:
         PgpisError: One of them is not a recipe, is not there, lies outside, or extends itself.
     """
+    if "\n" in recipe:  # written by pgpis itself
+        return [yaml.compose(recipe, Loader=yaml.SafeLoader)]
     contents: list[yaml.MappingNode] = []
-    lineage = [path]
+    lineage = [Path(recipe)]
     while True:
         content = check_recipe(lineage[-1]) or yaml.MappingNode("tag:yaml.org,2002:map", [])
         contents.insert(0, content)
@@ -91,7 +96,7 @@ def read_recipe(path: Path) -> list[yaml.MappingNode]:
         content.value = [(key, value) for key, value in content.value if key.value != EXTENDS]
         base = _find_base(lineage[-1], bases[-1])
         if base in lineage:
-            raise PgpisError(f"{path} extends itself: {' -> '.join(map(str, [*lineage, base]))}")
+            raise PgpisError(f"{recipe} extends itself: {' -> '.join(map(str, [*lineage, base]))}")
         lineage.append(base)
 
 

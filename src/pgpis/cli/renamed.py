@@ -10,11 +10,11 @@ import logging
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pgpis.aliases import current_class
 from pgpis.cli.recipes import read_recipe
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
@@ -63,25 +63,16 @@ FIXED: Mapping[str, tuple[str | None, str]] = {
     "data.pin_memory": (None, "memory is pinned where there is a GPU"),
 }
 """Options that are gone: the value that they have today, and what that means; None: whatever it was."""
-CLASSES = {
-    "pgpis.callbacks": "pgpis.tasks.callbacks",
-    "pgpis.tasks.fpdm": "pgpis.methods.fpdm.task",
-    "pgpis.tasks.fusion": "pgpis.methods.fpdm.prior_task",
-    "pgpis.tasks.mcld": "pgpis.methods.mcld.task",
-}
-"""Modules of classes that recipes name: the earlier path, and today's."""
-
-
 OPTION = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)([.=+].*)?", re.DOTALL)
 MAP = "tag:yaml.org,2002:map"
 TEXT = "tag:yaml.org,2002:str"
 
 
-def with_current_names(words: Sequence[str]) -> list[str]:
+def with_current_options(words: Sequence[str]) -> list[str]:
     """Replace what recipes and words call by earlier names, and log it in one line.
 
     Args:
-        words: With resolved recipes, each ``--config=PATH`` or ``--config=TEXT``.
+        words: With recipes as ``--config=PATH`` or ``--config=TEXT``.
 
     Returns:
         The words; a recipe that extends another or is of an earlier version is given by its text.
@@ -89,7 +80,7 @@ def with_current_names(words: Sequence[str]) -> list[str]:
     Raises:
         PgpisError: A recipe that is extended is not there, or an option is gone that was set to another value.
     """
-    recipes = {word: _contents(word.removeprefix("--config=")) for word in words if _is_recipe(word)}
+    recipes = {word: read_recipe(word.removeprefix("--config=")) for word in words if _is_recipe(word)}
     names = _Names(_task_of(words, recipes))
     current = []
     remaining = iter(words)
@@ -113,11 +104,6 @@ def with_current_names(words: Sequence[str]) -> list[str]:
 
 def _is_recipe(word: str) -> bool:
     return word.startswith("--config=")
-
-
-def _contents(recipe: str) -> Sequence[yaml.MappingNode]:
-    """Read a recipe that is given by its path or, of several lines, by its text."""
-    return [yaml.compose(recipe, yaml.SafeLoader)] if "\n" in recipe else read_recipe(Path(recipe))
 
 
 class _Names:
@@ -169,10 +155,10 @@ class _Names:
 
     def _replace_class(self, node: yaml.MappingNode) -> bool:
         path = _entry(node, "class_path")
-        module, _, name = str(path.value).rpartition(".") if isinstance(path, yaml.ScalarNode) else ("", "", "")
-        if module not in CLASSES:
+        current = _current_path(str(path.value)) if isinstance(path, yaml.ScalarNode) else None
+        if path is None or current in (None, path.value):
             return False
-        self.replaced[f"{module}.{name}"] = path.value = f"{CLASSES[module]}.{name}"
+        self.replaced[path.value] = path.value = current
         return True
 
     def refuse_other_values(self, name: str, value: str) -> None:
@@ -228,20 +214,26 @@ def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNo
 
 
 def _class_named(name: str) -> type | None:
-    module, _, short = name.rpartition(".")
-    if not module:
-        return next((each for each in _subclasses(PersonImageTask) if each.__name__ == short), None)
+    if "." not in name:
+        return next((each for each in subclasses(PersonImageTask) if each.__name__ == name), None)
+    module, _, short = _current_path(name).rpartition(".")
     try:
-        found = getattr(importlib.import_module(CLASSES.get(module, module)), short)
+        named = getattr(importlib.import_module(module), short)
     except Exception:  # noqa: BLE001  the config system imports it again, and says why it cannot
         return None
-    return found if isinstance(found, type) else None
+    return named if isinstance(named, type) else None
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _current_path(path: str) -> str:
+    module, _, name = path.rpartition(".")
+    return ".".join(current_class(module, name)) if module else path
+
+
+def subclasses(base: type) -> Iterator[type]:
+    """Yield all classes that are derived from one."""
     for each in base.__subclasses__():
         yield each
-        yield from _subclasses(each)
+        yield from subclasses(each)
 
 
 def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:

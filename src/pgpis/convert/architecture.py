@@ -1,4 +1,4 @@
-"""Configurations from tensor shapes; what shapes cannot say is taken from the published models."""
+"""Configurations from tensor shapes; what shapes do not show is taken from the published models."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Component:
         """
         numbers = sorted({int(match[1]) for tensor in self.shapes if (match := re.match(pattern, tensor))})
         if not numbers or numbers != list(range(len(numbers))):
-            raise PgpisError(f"{self.name}: the checkpoint has no unbroken row of tensors '{pattern}'")
+            raise PgpisError(f"{self.name}: the checkpoint's tensors '{pattern}' are not numbered without gaps")
         return numbers
 
     def heads(self, width: int, field: str) -> int:
@@ -83,7 +83,7 @@ class Component:
         """Return the error that asks for a field of the configuration."""
         return PgpisError(
             f"{self.name}: cannot tell the number of {what}: {reason}",
-            hint=f'say it in a JSON file, --config FILE with {{"{self.name}": {{"{field}": ...}}}}',
+            hint=f'state it in a JSON file, --config FILE with {{"{self.name}": {{"{field}": ...}}}}',
         )
 
 

@@ -78,7 +78,7 @@ def read_state_dict(path: str | Path) -> ForeignCheckpoint:
         raise _unreadable(path, EOFError("the archive is cut off"))
     raise PgpisError(
         f"{path} is not a checkpoint: expected a zip archive of torch.save or a .safetensors file",
-        hint="a file of torch < 1.6 must be saved once more by a current torch",
+        hint="save a file of torch < 1.6 again with a current torch",
     )
 
 
@@ -144,7 +144,7 @@ class _Archive:
             raise ValueError(f"'{name}' is compressed, which torch.save never does")
         self.bytes_left -= entry.file_size
         if self.bytes_left < 0:
-            raise ValueError("its entries hold more than the file")
+            raise ValueError("its entries hold more bytes than the file")
         content = bytearray(entry.file_size)
         with self.archive.open(entry) as file:
             _read_into(file, content)

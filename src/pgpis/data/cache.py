@@ -106,7 +106,7 @@ class CacheWriter:
             stored = read_index(index)
             if stored != json.loads(json.dumps(entry)):
                 reason = difference(stored, key, self.dtype) or "its pictures have changed"
-                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or give another --out")
+                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
         elif self.rank == 0:
             write_text(index, json.dumps(entry))
         failures: list[tuple[str, str]] = []
@@ -119,23 +119,12 @@ class CacheWriter:
                     continue
                 path = shard_path(self.folder / name / variant.name, number)
                 if not is_whole(path, len(chunk)):
-                    rows = self._shard(key.picture, chunk, variant, encode, batch_size, failures)
+                    batches = self._batches(key.picture, chunk, variant, batch_size, failures)
+                    rows = torch.cat([_encode_readable(encode, batch) for batch in batches])
                     with replacing(path) as temporary:
                         save_file({"features": rows.to(DTYPES[self.dtype]).contiguous()}, temporary)
                 advance(len(chunk))
         return failures
-
-    def _shard(
-        self,
-        picture: str,
-        files: Sequence[Path],
-        variant: Variant,
-        encode: Encode,
-        batch_size: int,
-        failures: list[tuple[str, str]],
-    ) -> torch.Tensor:
-        batches = self._batches(picture, files, variant, batch_size, failures)
-        return torch.cat([_encode_readable(encode, batch) for batch in batches])
 
     def _batches(
         self,
@@ -148,8 +137,8 @@ class CacheWriter:
         """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
         spec = self.specs[picture]
         assert isinstance(spec, ImageSpec)
-        wanted = {key: entry for key, entry in self.specs.items() if key in (picture, spec.base)}
-        images = {key: entry for key, entry in wanted.items() if isinstance(entry, ImageSpec)}
+        chain = (picture, spec.base)
+        images = {key: entry for key, entry in self.specs.items() if key in chain and isinstance(entry, ImageSpec)}
         for start in range(0, len(files), batch_size):
             prepared = []
             for path in files[start : start + batch_size]:
@@ -200,7 +189,7 @@ class FeatureCache:
                 hint="pgpis cache --config RECIPE --out FOLDER",
             )
 
-    def _open(self, name: str, key: FeatureKey, index: Path, wanted: Sequence[Variant]) -> dict[str, int]:
+    def _open(self, name: str, key: FeatureKey, index: Path, required: Sequence[Variant]) -> dict[str, int]:
         stored = read_index(index)
         reason = difference(stored, key)
         if reason is not None:
@@ -210,7 +199,7 @@ class FeatureCache:
         if first is not None:
             raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
         self.variants[name] = {Variant(**variant) for variant in stored["variants"]}
-        lacking = [variant.name for variant in wanted if variant not in self.variants[name]]
+        lacking = [variant.name for variant in required if variant not in self.variants[name]]
         if lacking:
             raise PgpisError(f"{index.parent} was made with another augmentation: no {lacking[0]}", hint=AGAIN)
         count = len(stored["files"])
@@ -231,7 +220,7 @@ class FeatureCache:
         row = self.rows[name].get(str(path))
         if row is None:
             raise PgpisError(
-                f"{self.folder / name} has nothing of {path}", hint="pgpis cache again: the list has changed"
+                f"{self.folder / name} has no features of {path}", hint="pgpis cache again: the list has changed"
             )
         asked = Variant(flip, detour)
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
@@ -240,7 +229,7 @@ class FeatureCache:
         if not values.isfinite().all():
             raise PgpisError(
                 f"{path} could not be read when the cache was made, or gave numbers that are not finite",
-                hint="mend it, and run pgpis cache again",
+                hint="repair or remove it, and run pgpis cache again",
             )
         return values.float()
 

@@ -49,7 +49,7 @@ class CheckReport:
         return "\n".join([*lines, *shortlist(self.problems)]) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write all problems to a text file, one a line."""
+        """Write all problems to a text file, one per line."""
         write_text(path, "".join(f"{problem}\n" for problem in self.problems))
 
 

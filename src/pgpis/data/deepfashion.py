@@ -21,7 +21,7 @@ from pgpis.pictures.kinds import Role, all_kinds, conditions
 class DeepFashion(PairDataset):
     """Pairs of one split.
 
-    The list of pairs is that of one layout; key points, drawings, DensePose's maps, textures and faces are taken from
+    The list of pairs is that of one layout; key points, drawings, DensePose maps, textures and faces are taken from
     every layout that the folder has. Validation reads a validation list where you made one, else the test list: nobody
     published a validation split.
 

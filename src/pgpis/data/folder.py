@@ -32,7 +32,7 @@ class FolderPairs(PairDataset):
     """Pairs of source pictures and poses in folders.
 
     A pose is an 18-line or 133-line ``.txt``, an OpenPose ``.json``, a 133-point ``.npy``, a picture of a drawn
-    skeleton, or DensePose's map as ``.png`` for models that read one. The result of a pair is called ``SOURCE_2_POSE``,
+    skeleton, or a DensePose map as ``.png`` for models that read one. The result of a pair is called ``SOURCE_2_POSE``,
     after the two files without their suffixes; where two files share that name, their suffix or folder is kept.
 
     Textures and faces of ``photos/anna.jpg`` are ``photos_texture/anna.png`` and ``photos_face/anna.npy``; the
@@ -49,7 +49,7 @@ class FolderPairs(PairDataset):
             without it, 18-line files are read in DeepFashion's frame and OpenPose files must name their canvas.
         textures: Folder of texture maps instead of ``SOURCES_texture``, or the one of a single source.
         faces: Folder of face embeddings instead of ``SOURCES_face``, or the one of a single source.
-        identity: A picture whose face and head all results take.
+        identity: A picture picture whose face and head all results take.
         clothes: ``GROUP=PICTURE``: parts of the texture that all results take from another picture.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
@@ -137,7 +137,7 @@ class FolderPairs(PairDataset):
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a source or of a pose are: beside its folder, or in a folder of their own.
 
-        A pose that can be a condition itself, a ``.png`` DensePose's map, is taken as it.
+        A pose that can be a condition itself, a ``.png`` DensePose map, is taken as it.
         """
         return {
             kind.name: picture

@@ -53,7 +53,8 @@ def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> No
         other, others = first.setdefault(str(path).casefold(), (owner, path))
         if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
             raise PgpisError(
-                f"{other} and {owner} would share the {kind_of(origin).what} {path}, and only one of them can be in it",
+                f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
+                "which can belong to only one of them",
                 hint="rename one of them, or put them into folders of their own",
             )
 

@@ -45,7 +45,7 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
         raise PgpisError(f"{source} has no layout that pgpis knows", hint=f"pgpis data check {source}")
     target = layout_named(to)
     if target in origins and out.resolve() == source.resolve():
-        raise PgpisError(f"{source} has the layout '{to}' already")
+        raise PgpisError(f"{source} already has the layout '{to}'")
     with locked(out):
         return _link_all(source, out, origins, target)
 

@@ -58,7 +58,7 @@ class _Tree:
         self.size = os.fstat(file.fileno()).st_size
         magic, version = struct.unpack_from("<II", self._read(0, 256), HEADER)
         if (magic, version) != (MAGIC, VERSION):
-            raise DamagedError(f"it does not begin like an LMDB of format {VERSION}")
+            raise DamagedError(f"it does not start like an LMDB of format {VERSION}")
         (self.page_size,) = struct.unpack_from("<I", self._read(0, 256), HEADER + 24)
         if not 512 <= self.page_size <= 2**16:
             raise DamagedError(f"its header names pages of {self.page_size} bytes")

@@ -34,7 +34,7 @@ class OnMissing:
     texture: WhenMissing = "error"
     """Texture map of the source."""
     iuv: WhenMissing = "error"
-    """DensePose's map of the target pose."""
+    """The DensePose map of the target pose."""
     others: Mapping[str, WhenMissing] = field(default_factory=dict)
     """Other kinds of files, by name."""
     face_space: FaceSpace = "recogniser"

@@ -219,8 +219,8 @@ class PairDataset(ABC):
         pose = pair.pose
         if pose is None:
             raise PgpisError(
-                "there are neither key points nor drawn poses, and this model reads the pose from them",
-                hint="a layout with key points, or --config mcld.yaml, which reads DensePose's maps",
+                "there are neither key points nor drawn poses, from which this model reads the pose",
+                hint="use a layout with key points, or --config mcld.yaml, which reads DensePose maps",
             )
         if pose.suffix.lower() in IMAGE_SUFFIXES:
             return read_drawn_pose(pose)

@@ -43,7 +43,7 @@ class EpochPosition:
             raise PgpisError("the checkpoint does not say how many pairs of the epoch were seen")
         if (state["pairs"], state["seed"]) != (self.pairs, self.seed):
             log.warning(
-                "the checkpoint is of %d pairs in the order of seed %d, now there are %d in that of seed %d: "
+                "the checkpoint was written for %d pairs in the order of seed %d; now there are %d in that of seed %d: "
                 "the rest of this epoch repeats some pairs and leaves others out",
                 *(state["pairs"], state["seed"], self.pairs, self.seed),
             )

@@ -76,7 +76,7 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
                 reason = self._reason(candidate, error)
                 self._report(reason)
         raise PgpisError(
-            f"none of {tries} training pairs in a row can be read, the last one because: {reason}",
+            f"none of {tries} training pairs in a row can be read; reason for the last one: {reason}",
             hint="pgpis data check ROOT",
         )
 

@@ -1,4 +1,4 @@
-"""Files of the feature cache: one folder a feature, with an index, and shards of each variant of the pictures."""
+"""Files of the feature cache: one folder per feature, with an index, and shards of each variant of the pictures."""
 
 from __future__ import annotations
 

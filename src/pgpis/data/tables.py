@@ -46,7 +46,9 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
         raise PgpisError(message, hint="save it as UTF-8 in the program that wrote it") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise PgpisError(f"cannot read the {what} {path}: line {line} holds NUL, which no text does", hint=hint)
+        raise PgpisError(
+            f"cannot read the {what} {path}: line {line} holds a NUL character, which text never does", hint=hint
+        )
     return text
 
 

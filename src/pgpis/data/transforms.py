@@ -185,7 +185,7 @@ def may_flip(specs: InputSpecs) -> bool:
 
 
 def without(images: Mapping[str, ImageSpec], covered: set[str]) -> dict[str, ImageSpec]:
-    """Leave out the entries that a cache covers, but for those that others are made from."""
+    """Leave out the entries that a cache covers, except those from which others are made."""
     left = {key: spec for key, spec in images.items() if key not in covered}
     bases = {spec.base for spec in left.values()}
     return {key: spec for key, spec in images.items() if key in left or key in bases}

@@ -78,13 +78,13 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[tuple[P
     common = [stem for stem in source_of if stem in pose_of]
     if not common:
         raise PgpisError(
-            f"no source has the name of a pose: sources {', '.join(list(source_of)[:3])} ..., "
+            f"no source and pose share a name: sources {', '.join(list(source_of)[:3])} ..., "
             f"poses {', '.join(list(pose_of)[:3])} ...",
             hint="use --pairing product, or --pairs with a table",
         )
     alone = sorted(source_of.keys() ^ pose_of.keys())
     if alone:
-        log.warning("%d names are in one folder only and are left out: %s", len(alone), ", ".join(alone[:5]))
+        log.warning("%d names occur in only one of the folders and are left out: %s", len(alone), ", ".join(alone[:5]))
     return [(source_of[stem], pose_of[stem]) for stem in common]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -38,14 +38,20 @@ class Ports:
 
     def to(self, dtype: torch.dtype) -> Ports:
         """Cast tokens, pose features and time embedding."""
-        cast = {
-            field.name: value.to(dtype)
-            for field in fields(self)
-            if field.name != "keep_reference" and isinstance(value := getattr(self, field.name), torch.Tensor)
-        }
-        if isinstance(self.tokens, Mapping):
-            return replace(self, **cast, tokens={stage: tokens.to(dtype) for stage, tokens in self.tokens.items()})
-        return replace(self, **cast)
+
+        def cast(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value.to(dtype)
+
+        tokens = self.tokens
+        return replace(
+            self,
+            tokens={stage: own.to(dtype) for stage, own in tokens.items()}
+            if isinstance(tokens, Mapping)
+            else cast(tokens),
+            pose_features=self.pose_features.to(dtype),
+            time_embedding=cast(self.time_embedding),
+            extra_tokens=cast(self.extra_tokens),
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pgpis.errors import PgpisError
 # diffusers' loader looks for the base class in the module that model_index.json names
 __all__ = ["ConditionedUNet", "ModelMixin", "PoseConvIn", "denoise"]
 
+STOCK_SIGNATURE = inspect.signature(UNet2DConditionModel.__init__)
 EXTRA_WEIGHTS = {"processor.to_k_ip.weight": "to_k.weight", "processor.to_v_ip.weight": "to_v.weight"}
 """Weights of the second attention, and those of the layer that a stock UNet starts them from."""
 
@@ -81,13 +82,12 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                 self._processors[f"{name}.{layer}.processor"] = processor
         self.set_attn_processor(dict(self._processors))
 
-    __init__.__signature__ = (stock := inspect.signature(UNet2DConditionModel.__init__)).replace(  # type: ignore[attr-defined]
+    __init__.__signature__ = STOCK_SIGNATURE.replace(  # type: ignore[attr-defined]
         parameters=[
-            *stock.parameters.values(),
+            *STOCK_SIGNATURE.parameters.values(),
             inspect.Parameter("extra_tokens", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool"),
         ]
     )
-    del stock
 
     def _transformers(self) -> Iterator[tuple[str, Transformer2DModel]]:
         return ((name, module) for name, module in self.named_modules() if isinstance(module, Transformer2DModel))
@@ -123,7 +123,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                 if name.endswith(ending) and own in state_dict:
                     state_dict[name] = state_dict[own].clone()
 
-    @apply_forward_hook
+    @apply_forward_hook  # type: ignore[untyped-decorator, unused-ignore]
     def prepare(self, *branches: Ports, repeats: int = 1, cache: bool = True) -> Conditions:
         """Compute once what does not change over the denoising loop, the keys and values of all layers above all.
 
@@ -145,26 +145,26 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
         if any(branch.tokens is None for branch in branches[without:]) or ports.tokens is None:
             raise PgpisError("branches without tokens must come first, and one must have some")
         pose_features = torch.cat([branch.pose_features for branch in branches for _ in range(repeats)])
-        embeddings = [branch.time_embedding for branch in branches for _ in range(repeats)]
-        time_embedding = None if embeddings[0] is None else torch.cat(embeddings)
+        embeddings = [branch.time_embedding for branch in branches if branch.time_embedding is not None]
+        time_embedding = torch.cat([own for own in embeddings for _ in range(repeats)]) if embeddings else None
         if cache and self.supports_cache:
-            layers = self._layer_conditions(ports, without * repeats, (len(branches) - without) * repeats)
+            zero_rows = without * repeats * len(ports.pose_features)
+            by_stage = _tokens_by_stage(ports.tokens)
+            layers = self._layer_conditions(ports, by_stage, zero_rows, (len(branches) - without) * repeats)
             tokens = ports.tokens if isinstance(ports.tokens, torch.Tensor) else ports.tokens["mid"]
             return Conditions(pose_features, time_embedding, tokens, layers)
         if not isinstance(ports.tokens, torch.Tensor) or ports.extra_tokens is not None or ports.reference is not None:
             raise PgpisError(
                 "tokens by stage, extra tokens and a reference need keys and values that are computed once",
-                hint="unet.set_default_attn_processor() puts the processors back that read them",
+                hint="cache them, and take the processors that read them: unet.set_default_attn_processor()",
             )
         absent = [torch.zeros_like(ports.tokens)] * (without * repeats)
         tokens = torch.cat([*absent, *[ports.tokens] * ((len(branches) - without) * repeats)])
         return Conditions(pose_features, time_embedding, tokens, {})
 
     def _layer_conditions(
-        self, ports: Ports, zero_tiles: int, repeats: int
+        self, ports: Ports, by_stage: Mapping[str, torch.Tensor], zero_rows: int, repeats: int
     ) -> dict[str, tuple[LayerConditions | None, ...]]:
-        rows = {"zero_rows": zero_tiles * len(ports.pose_features), "repeats": repeats}
-        by_stage = _tokens_by_stage(ports.tokens)
         masks: dict[int, torch.Tensor | None] = {}
         layers: dict[str, tuple[LayerConditions | None, ...]] = {}
         for name, transformer in self._transformers():
@@ -177,7 +177,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                     extra = None
                     if ports.extra_tokens is not None:
                         extra = attn.processor.extra_keys_values(attn, ports.extra_tokens)
-                    own.append(LayerConditions(tokens=tokens, extra=extra, extra_weight=ports.extra_weight, **rows))
+                    own.append(LayerConditions(tokens, extra, ports.extra_weight, None, None, zero_rows, repeats))
                 elif ports.reference is None:
                     own.append(None)
                 elif block not in ports.reference:
@@ -187,7 +187,8 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                     length = hidden.shape[1]
                     if length not in masks:
                         masks[length] = _reference_mask(ports, length, repeats)
-                    own.append(LayerConditions(reference=keys_values(attn, hidden), mask=masks[length], **rows))
+                    lent = keys_values(attn, hidden)
+                    own.append(LayerConditions(None, None, 1.0, lent, masks[length], zero_rows, repeats))
             layers[name] = tuple(own)
         return layers
 

@@ -1,4 +1,4 @@
-"""One folder a published method, and nothing of a method anywhere else.
+"""One folder per published method, and nothing of a method anywhere else.
 
 A method's tasks are the classes of its modules ``task`` and ``*_task``; recipes name them by their short names. Another
 package offers methods of its own by the entry point group ``pgpis.methods``, each entry a module that defines tasks.
@@ -28,3 +28,12 @@ def load_methods() -> None:
             entry.load()
         except Exception as error:  # noqa: BLE001  a package of somebody else may raise anything
             log.warning("the method '%s' of %s cannot be imported: %s", entry.name, entry.value, error)
+
+
+def tasks_of_pipelines() -> dict[str, str]:
+    """Return the name of the task of each method, by the name of the pipeline that it exports."""
+    from pgpis.tasks.diffusion import DiffusionTask  # loads torch
+
+    load_methods()
+    tasks = [task for task in DiffusionTask.__subclasses__() if hasattr(task, "pipeline_class")]
+    return {task.pipeline_class.__name__: task.__name__ for task in tasks}

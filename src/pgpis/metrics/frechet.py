@@ -51,7 +51,7 @@ class FeatureStatistics(Metric):  # type: ignore[misc, unused-ignore]
         """
         count = int(self.count)
         if count < 2:
-            raise PgpisError(f"a covariance needs two pictures at least, got {count}")
+            raise PgpisError(f"a covariance needs at least two pictures, got {count}")
         mean = self.total / count
         covariance = (self.products - count * torch.outer(mean, mean)) / (count - 1)
         return mean, covariance

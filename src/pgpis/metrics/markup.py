@@ -1,4 +1,4 @@
-"""Text of other people, names of files say, inside Markdown and LaTeX: shown as it is, never taken for markup."""
+"""Text from other people, such as file names, inside Markdown and LaTeX: shown as it is, never taken for markup."""
 
 from __future__ import annotations
 

@@ -118,8 +118,8 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
         queries, pairs = dim_zero_cat(self.queries), dim_zero_cat(self.query_pairs)
         targets = dim_zero_cat(self.query_targets)
         _, first = _first_of_each(pairs)
-        kept = torch.cat([first[pairs[first] >= 0], (pairs < 0).nonzero().flatten()])
-        return queries[kept], targets[kept]
+        rows = torch.cat([first[pairs[first] >= 0], (pairs < 0).nonzero().flatten()])
+        return queries[rows], targets[rows]
 
 
 def _hashes(keys: Sequence[str]) -> torch.Tensor:

@@ -97,22 +97,22 @@ def _check_widths(vae: AutoencoderDC, side: int) -> None:
     config: Any = vae.config
     for kinds in (config.encoder_block_types, config.decoder_block_types):
         if set([kinds] if isinstance(kinds, str) else kinds) != {"ResBlock"}:
-            raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="ResBlock alone can be silenced")
+            raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="only ResBlock can be silenced")
     stages = side.bit_length() - 1
     encoder, decoder = config.encoder_block_out_channels[1:], config.decoder_block_out_channels
-    wanted = [3 * 4 ** (stage + 1) for stage in range(stages)]
+    widths = [3 * 4 ** (stage + 1) for stage in range(stages)]
     layers = config.encoder_layers_per_block
-    if list(encoder) != wanted or layers[0] or layers[-1] or not all(layers[1:-1]):
+    if list(encoder) != widths or layers[0] or layers[-1] or not all(layers[1:-1]):
         raise PgpisError(
             f"vae: encoder_block_out_channels {tuple(config.encoder_block_out_channels)} cannot start from patches",
-            hint=f"[3, {', '.join(map(str, wanted))}] with encoder_layers_per_block [0, 1, .., 1, 0]",
+            hint=f"[3, {', '.join(map(str, widths))}] with encoder_layers_per_block [0, 1, .., 1, 0]",
         )
-    needed = [4, *wanted[:-1]]
-    too_few = any(has < least for has, least in zip(decoder[:-1], needed, strict=True))
+    least_widths = [4, *widths[:-1]]
+    too_few = any(has < least for has, least in zip(decoder[:-1], least_widths, strict=True))
     if too_few or not all(config.decoder_layers_per_block[:-1]):
         raise PgpisError(
             f"vae: decoder_block_out_channels {tuple(decoder)} are too few to start from patches",
-            hint=f"at least {needed} and a last stage, with at least one layer each",
+            hint=f"at least {least_widths} and a last stage, with at least one layer each",
         )
     if decoder[-1] < config.latent_channels:
         raise PgpisError(f"vae: the decoder's last stage has {decoder[-1]} channels, less than latent_channels")

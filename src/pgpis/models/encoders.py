@@ -137,13 +137,13 @@ def set_position_interpolation(encoder: VisionEncoder, mode: PositionInterpolati
             f"unknown position_interpolation '{mode}'{nearest(mode, POSITION_INTERPOLATIONS)}; "
             f"expected one of {', '.join(POSITION_INTERPOLATIONS)}"
         )
-    wanted = ScaleFactorEmbeddings if mode == "scale_factor" else Dinov2Embeddings
-    if encoder.config.model_type != "dinov2" or type(encoder.embeddings) is wanted:
+    embeddings_class = ScaleFactorEmbeddings if mode == "scale_factor" else Dinov2Embeddings
+    if encoder.config.model_type != "dinov2" or type(encoder.embeddings) is embeddings_class:
         return
-    present = encoder.embeddings
+    former = encoder.embeddings
     with torch.device("meta"):
-        embeddings = wanted(encoder.config)
-    embeddings.load_state_dict(present.state_dict(), assign=True)
-    for parameter, old in zip(embeddings.parameters(), present.parameters(), strict=True):
+        embeddings = embeddings_class(encoder.config)
+    embeddings.load_state_dict(former.state_dict(), assign=True)
+    for parameter, old in zip(embeddings.parameters(), former.parameters(), strict=True):
         parameter.requires_grad_(old.requires_grad)
-    encoder.embeddings = embeddings.train(present.training)
+    encoder.embeddings = embeddings.train(former.training)

@@ -96,7 +96,7 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
             raise PgpisError(f"{source}: '{key[:80]}' is too large or nested too deeply for a configuration", hint=HINT)
         is_code = key in CODE_KEYS or (IMPLEMENTATION.search(key) and not str(value).replace("_", "").isalnum())
         if is_code and value is not None:
-            raise PgpisError(f"{source}: '{key}' asks for code or libraries of the model's own", hint=HINT)
+            raise PgpisError(f"{source}: '{key}' asks for the model's own code or libraries", hint=HINT)
         counts_layers = ("layer" in key or "block" in key or "depth" in key) and "channels" not in key
         largest = MOST_LAYERS if counts_layers else LARGEST_NUMBER
         number = len(value) if counts_layers and isinstance(value, list) else value
@@ -150,7 +150,7 @@ def check_size(model_class: type[Any], folder: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise PgpisError(f"{path} cannot be read: {error}") from error
     if not stored:
-        raise PgpisError(f"{folder} holds no .safetensors weights", hint="other forms of weights are not loaded")
+        raise PgpisError(f"{folder} holds no .safetensors weights", hint="weights in other formats are not loaded")
     try:
         with torch.device("meta"):
             if issubclass(model_class, ModelMixin):
@@ -206,7 +206,7 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
             raise PgpisError(
                 f"'{source}': component '{part}' is {'.'.join(value)[:80]}, "
                 f"which {pipeline_class.__name__} does not load",
-                hint="import the module first if it is your own; else use models of people you trust only",
+                hint="import the module first if it is your own; otherwise use only models of people whom you trust",
             )
 
 
@@ -229,7 +229,7 @@ def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> Non
             continue
         library, name = value
         if (folder / part / f"{library}.py").exists():
-            raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline's folder holds no code", hint=HINT)
+            raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline folder may not hold code", hint=HINT)
         check_folder(folder / part)
         component = _component_class(library, name)
         if component is not None and issubclass(component, (ModelMixin, PreTrainedModel)):

@@ -126,7 +126,7 @@ def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
         names = sorted(str(key) for key in report[kind] if not (ignore and str(key).startswith(ignore)))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights are of another model")
+            raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights belong to another model")
 
 
 def weight_not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
@@ -168,7 +168,7 @@ def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
     fitting = {name: value for name, value in theirs.items() if name in own and value.shape == own[name].shape}
     if not fitting:
         raise PgpisError(
-            f"start_from: no weight of its {part} fits", hint="it must be a smaller or larger one of its kind"
+            f"start_from: no weight of its {part} fits", hint="it must be a model of the same kind, of any size"
         )
     module.load_state_dict({**own, **fitting})
     log.info("%s: %d of %d tensors start as those of start_from", part, len(fitting), len(own))

@@ -54,7 +54,7 @@ class PoseEncoder(ControlNetConditioningEmbedding):  # type: ignore[misc, unused
             if name.startswith("conv_out."):
                 continue
             if name not in stock or stock[name].shape != weight.shape:
-                found = "has none" if name not in stock else f"has {tuple(stock[name].shape)}"
-                raise PgpisError(f"pose_encoder: '{spec}' {found} for '{name}' of shape {tuple(weight.shape)}")
+                shape = "has none" if name not in stock else f"has {tuple(stock[name].shape)}"
+                raise PgpisError(f"pose_encoder: '{spec}' {shape} for '{name}' of shape {tuple(weight.shape)}")
             own[name] = stock[name]
         self.load_state_dict(own)

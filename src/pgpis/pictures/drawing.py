@@ -75,7 +75,7 @@ def limbs_of(skeleton: Skeleton) -> tuple[Limb, ...]:
         face, hands = ([pair for chain in chains for pair in itertools.pairwise(chain)] for chains in CHAINS)
         return (*WHOLEBODY133_BODY, *face, WHOLEBODY133_SLIP, *hands)
     raise PgpisError(
-        f"there is no drawing of {skeleton} key points",
+        f"{skeleton} key points cannot be drawn",
         hint="draw keypoints.to_body18() instead: same points and a neck",
     )
 

@@ -207,7 +207,7 @@ def tensor_to_images(images: torch.Tensor) -> list[Image.Image]:
         NotFiniteError: A picture holds numbers that are not finite.
     """
     if rows := rows_not_finite(images):
-        raise NotFiniteError(rows, images, str(images.dtype).removeprefix("torch."), "they come from somewhere before")
+        raise NotFiniteError(rows, images, str(images.dtype).removeprefix("torch."), "an earlier step produced them")
     array = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in (array * 255).round().astype(np.uint8)]
 

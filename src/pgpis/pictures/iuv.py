@@ -1,4 +1,4 @@
-"""DensePose's maps, and the one place that knows the order of their channels.
+"""DensePose maps, and the one place that knows the order of their channels.
 
 A file, and the picture that is read from it, holds V, U, part: MCLD's PNG, read as RGB. An array that code works on
 holds part, U, V, as DensePose names them. A tensor holds the file's order, in [-1, 1]. U and V lie in 0..255, parts in
@@ -22,7 +22,7 @@ V_CHANNEL, U_CHANNEL, PART_CHANNEL = 0, 1, 2
 """Channels of a tensor ``(B, 3, H, W)``."""
 MOST_STRAY = 0.05
 """Of the background: coordinates where no part is."""
-EXPECTED = "expected DensePose's map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
+EXPECTED = "expected a DensePose map as PNG: read as RGB, V and U from 0 to 255 and the part from 0 to 24"
 IUV_FILES = "pgpis prepare FOLDER --conditions densepose makes maps of photographs; --driving takes the photographs"
 
 Pixels = NDArray[np.uint8]
@@ -35,7 +35,7 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
         PgpisError: The file is missing, too large, not a lossless RGB picture, or not the map of a person.
     """
     if not Path(path).exists():
-        raise PgpisError(f"DensePose's map not found: {path}")
+        raise PgpisError(f"DensePose map not found: {path}")
     try:
         picture = decode(read_bytes(path), path)
     except PgpisError as error:
@@ -63,7 +63,7 @@ def iuv_pixels(iuv: Pixels) -> Pixels:
 
 
 def channel_order(pixels: Pixels) -> str | None:
-    """Return "V, U, part" or "part, U, V" where an RGB picture looks like DensePose's map, else None.
+    """Return "V, U, part" or "part, U, V" where an RGB picture looks like a DensePose map, else None.
 
     Nearly every pixel of the person has a part from 1 to 24 in one channel, and some have one of the later ones; drawn
     limbs have 0 there.
@@ -77,7 +77,7 @@ def channel_order(pixels: Pixels) -> str | None:
 
 
 def check_iuv(picture: Image.Image, name: str) -> None:
-    """Refuse a picture that is not DensePose's map of a person.
+    """Refuse a picture that is not the DensePose map of a person.
 
     Args:
         picture: RGB, as it is read from a file.
@@ -93,7 +93,7 @@ def check_iuv(picture: Image.Image, name: str) -> None:
         if channel_order(pixels) == "part, U, V":
             raise PgpisError(
                 f"{name}: its channels are part, U, V; {EXPECTED}",
-                hint="turn them round, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V the right way",
+                hint="reverse them, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V in the right order",
             )
         raise PgpisError(f"{name}: its third channel reaches {highest}; {EXPECTED}", hint=IUV_FILES)
     background = parts == 0

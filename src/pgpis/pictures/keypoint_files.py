@@ -53,7 +53,9 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
     if not file.is_file():
         raise PgpisError(f"key points not found: {file}")
     if file.stat().st_size > MOST_BYTES:
-        raise PgpisError(f"{file}: {file.stat().st_size:,} bytes, expected one person's key points in some thousands")
+        raise PgpisError(
+            f"{file}: {file.stat().st_size:,} bytes, expected the key points of one person in a few thousand bytes"
+        )
     try:
         return readers[file.suffix.lower()](file, frame)
     except PgpisError as error:
@@ -131,7 +133,7 @@ def _triples(numbers: Any, counts: tuple[int, ...], expected: str) -> npt.NDArra
         content = type(numbers).__name__ if length < 0 else f"{length} numbers"
         raise PgpisError(f"{expected} 'x, y, confidence', found {content}", hint=WAYS.get(length // 3))
     if not all(number is None or type(number) in (int, float) for number in numbers):
-        raise PgpisError(f"{expected} 'x, y, confidence', found something else than numbers")
+        raise PgpisError(f"{expected} 'x, y, confidence', found something other than numbers")
     return np.array(numbers, dtype=np.float64).reshape(-1, 3)
 
 
@@ -151,7 +153,7 @@ def _openpose_frame(content: Mapping[str, Any], path: Path) -> Frame:
 def _required(frame: Frame | None, path: Path) -> Frame:
     if frame is None:
         raise PgpisError(
-            f"{path} does not say how large the picture is that its coordinates refer to",
+            f"{path} does not state the size of the picture to which its coordinates refer",
             hint=f"{POSE_SIZE}, or a Frame to read_keypoints",
         )
     return frame

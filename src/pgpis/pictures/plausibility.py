@@ -160,7 +160,7 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
         raise PgpisError(f"{name} is black: it shows no skeleton", hint=POSE_FILES)
     if channel_order(pixels) is not None:
         raise PgpisError(
-            f"{name} looks like DensePose's map, and this model reads skeletons", hint=f"{POSE_FILES}; MCLD reads maps"
+            f"{name} looks like a DensePose map, and this model reads skeletons", hint=f"{POSE_FILES}; MCLD reads maps"
         )
     dark = float((highest <= DARK).mean())
     coloured = float(_coloured(highest, lowest)[bright].mean())

@@ -77,7 +77,7 @@ def _lengths(points: Keypoints) -> Lengths:
 def _ratios(driving: Lengths, source: Lengths) -> Lengths:
     common = driving.keys() & source.keys()
     if not common:
-        raise PgpisError("no limb is seen both in the driving picture and in the source", hint="leave --retarget away")
+        raise PgpisError("no limb is seen both in the driving picture and in the source", hint="leave --retarget out")
     scale = sum(driving[bone] for bone in common) / sum(source[bone] for bone in common)
     return {
         bone: float(np.clip(source[bone] / driving[bone] * scale, 1 / LARGEST_RATIO, LARGEST_RATIO)) for bone in common

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar, Self, Unpack, get_args
+from typing import Any, ClassVar, Unpack, get_args
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from pgpis.aliases import with_current_names
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.denoiser import Ports, denoise
 from pgpis.denoiser.diffusion import guide_two_branches
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
 from pgpis.models.autoencoder import scale_factor
-from pgpis.models.foreign import check_index, check_pipeline
 from pgpis.models.loading import weight_not_finite
 from pgpis.pictures.drawing import CANVAS
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
+from pgpis.pipelines.checked import CheckedPipeline
 from pgpis.pipelines.options import (
     Generators,
     Images,
@@ -36,14 +32,13 @@ from pgpis.pipelines.options import (
     shows_options_of,
 )
 
-HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
 MOST_PIXELS = 4096
 """Longest side of a result."""
 MOST_IMAGES = 1000
 """Most results per pair in one call."""
 
 
-class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
+class SamplingPipeline(CheckedPipeline):
     """A diffusers pipeline with ``vae``, ``unet`` and ``scheduler``; a method fills in what conditions the denoiser.
 
     The scheduler computes in float32 in every precision. A method says which inputs it reads (:meth:`input_specs`),
@@ -73,7 +68,8 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         """Combine the predictions of the branches, ``(R, C, h, w)`` each."""
         if len(predictions) == 1:
             return predictions[0]
-        return guide_two_branches(*predictions, scales["guidance_scale"])
+        unconditional, conditional = predictions
+        return guide_two_branches(unconditional, conditional, scales["guidance_scale"])
 
     @property
     def vae_scale_factor(self) -> int:
@@ -158,41 +154,6 @@ class SamplingPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
                 f"{', '.join(map(repr, self._callback_tensor_inputs))}"
             )
-
-    @classmethod
-    def load_config(cls, *args: Any, **options: Any) -> Any:
-        """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
-        loaded = super().load_config(*args, **options)
-        if isinstance(loaded, tuple):
-            return (with_current_names(loaded[0]), *loaded[1:])
-        return with_current_names(loaded)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:
-        """Load a pipeline from a folder or hub id, as diffusers does, but nothing that is code or asks for code.
-
-        Args:
-            pretrained_model_name_or_path: Folder or hub id.
-            **options: Those of ``DiffusionPipeline.from_pretrained``, except for ``custom_pipeline`` and
-                ``trust_remote_code``.
-
-        Raises:
-            PgpisError: It is of another pipeline, or holds or names what a model has no need of.
-            Exception: What diffusers raises, if it is not there or not whole.
-        """
-        for option in ("custom_pipeline", "trust_remote_code"):
-            if options.get(option):
-                raise PgpisError(f"{cls.__name__}.from_pretrained: {option}: pgpis never runs the code of a model")
-        options["use_safetensors"] = True
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            name = str(pretrained_model_name_or_path)
-            hub = {key: value for key, value in options.items() if key in HUB_OPTIONS}
-            check_index(cls.load_config(name, **hub), cls, name)
-            folder = Path(cls.download(name, **options))
-        if (folder / "model_index.json").is_file():
-            check_pipeline(cls, folder)
-        return super().from_pretrained(folder, **options)  # type: ignore[no-any-return, unused-ignore]
 
     def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
         if latents is None:

@@ -68,7 +68,7 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
 
 
 def read_card(file: Path) -> Any:
-    """Return what a bundle says of itself.
+    """Return what a bundle says about itself.
 
     Raises:
         PgpisError: The file is not a bundle.
@@ -163,7 +163,7 @@ def _metadata(file: Path) -> dict[str, str]:
         raise PgpisError(f"{file} cannot be read: {error}") from error
     if metadata.get(MARK) != VERSION:
         raise PgpisError(
-            f"{file} is not a bundle of pgpis", hint="--pipeline takes a pipeline's folder, a hub id or a bundle"
+            f"{file} is not a bundle of pgpis", hint="--pipeline takes a pipeline folder, a hub id or a bundle"
         )
     return metadata
 

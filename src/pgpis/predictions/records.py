@@ -103,9 +103,9 @@ def set_aside(path: Path, what: str) -> None:
     """Give a damaged file another name, and say so."""
     name = f"{path.name}.damaged"
     taken = sum(other.name.startswith(name) for other in path.parent.iterdir())
-    kept = path.with_name(f"{name}-{taken + 1}" if taken else name)
-    path.rename(kept)
-    log.warning("%s is damaged: %s; it is kept as %s", path, what, kept.name)
+    aside = path.with_name(f"{name}-{taken + 1}" if taken else name)
+    path.rename(aside)
+    log.warning("%s is damaged: %s; it is kept as %s", path, what, aside.name)
 
 
 def _read_table(path: Path, *, may_be_cut: bool) -> tuple[list[PredictionRecord], bool]:

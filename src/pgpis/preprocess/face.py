@@ -173,7 +173,7 @@ class FacexlibEncoder(_LandmarkEncoder):
             if not path.is_file():  # its loader would ask the network
                 raise PgpisError(f"weights not found: {path}", hint=FACEXLIB_WEIGHTS)
         if detection.name not in self.DETECTORS:
-            raise PgpisError(f"{detection} is called otherwise than facexlib's {' or '.join(self.DETECTORS)}")
+            raise PgpisError(f"{detection} is not named like facexlib's {' or '.join(self.DETECTORS)}")
         self.device = device
         detectors, recognisers = _facexlib("detection"), _facexlib("recognition.arcface_arch")
         self._align = _facexlib("detection.align_trans").warp_and_crop_face

@@ -96,7 +96,7 @@ def _of_layout(root: Path, layout_class: type[Layout], kinds: Sequence[Kind]) ->
         for key in dict.fromkeys(key for pair in layout.read_pairs() for key in pair):
             picture = layout.path(key, "picture")
             if DATABASE in picture.parts:
-                raise PgpisError(f"{root} keeps its pictures in an LMDB, which stays closed here", hint="unpack it")
+                raise PgpisError(f"{root} keeps its pictures in an LMDB, which stays unopened here", hint="unpack it")
             outputs = tuple((kind.option, layout.path(key, kind.name)) for kind in kinds)
             files.setdefault(picture, PictureFiles(picture.relative_to(root).as_posix(), picture, outputs))
     if not files:

@@ -67,7 +67,7 @@ class PhotoPairs(FolderPairs):
         if retarget and not driving:
             raise PgpisError("--retarget needs the poses of photographs", hint="--driving FOLDER in place of --poses")
         if settings.skeleton != "body18" and retarget:
-            raise PgpisError("--retarget works on 18 body points", hint="leave --prepare-skeleton away")
+            raise PgpisError("--retarget works on 18 body points", hint="leave --prepare-skeleton out")
         self.driving = driving
         self.retarget = retarget
         self.settings = settings

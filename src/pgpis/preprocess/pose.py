@@ -85,7 +85,7 @@ class RTMPoseEstimator:
             )
             return keypoints.to_body18(), np.maximum(confidences.to_body18().points[:, 0], 0.0)
         if keypoints.skeleton != self.skeleton:
-            raise PgpisError(f"the pose model gives {len(points)} points, {self.skeleton} needs one for 133")
+            raise PgpisError(f"the pose model gives {len(points)} points; {self.skeleton} needs one that gives 133")
         return keypoints, scores
 
 

@@ -1,4 +1,4 @@
-"""Sheets that show at a glance whether key points, DensePose's maps, textures and faces are right."""
+"""Sheets that show at a glance whether key points, DensePose maps, textures and faces are right."""
 
 from __future__ import annotations
 

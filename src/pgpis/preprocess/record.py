@@ -20,7 +20,7 @@ class Record:
     """The outcomes of all runs on a folder, the last one of each condition of each picture.
 
     Lines are added while a job runs, by its workers too, so that an interrupted one loses nothing; at the end the file
-    is written anew, in order and without doubles. A line cut short by a kill is left out.
+    is written anew, in order and without duplicates. A line cut short by a kill is left out.
 
     Args:
         path: The file.

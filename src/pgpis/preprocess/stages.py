@@ -125,7 +125,7 @@ class PoseStage(Stage):
 
 
 class DensePoseStage(Stage):
-    """DensePose's map."""
+    """the DensePose map."""
 
     condition = "densepose"
 
@@ -194,7 +194,7 @@ class DensePoseStage(Stage):
 
 
 class TextureStage(Stage):
-    """Texture of the body, from the picture and DensePose's map."""
+    """Texture of the body, from the picture and the DensePose map."""
 
     condition = "texture"
     is_neural = False

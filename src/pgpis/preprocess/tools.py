@@ -49,13 +49,15 @@ def pose_estimator(settings: PrepareSettings) -> PoseEstimator:
 
 
 def onnx_device(device: str) -> str:
-    """Return where ONNX models can run: the CPU, with a warning, where the runtime knows no GPU."""
+    """Return where ONNX models can run: the CPU, with a warning, where the runtime does not support the GPU."""
     if device.startswith("cuda"):
         try:
             providers = importlib.import_module("onnxruntime").get_available_providers()
         except ImportError:
             return device  # the message that it is missing comes from the library that needs it
         if "CUDAExecutionProvider" not in providers:
-            log.warning("this onnxruntime knows no GPU, poses and faces are found on the CPU: %s", ONNX_GPU)
+            log.warning(
+                "this onnxruntime does not support the GPU; poses and faces are detected on the CPU: %s", ONNX_GPU
+            )
             return "cpu"
     return device

@@ -1,1 +1,1 @@
-"""Synthetic people: dressed bodies in any pose, with every label exact."""
+"""Synthetic people: dressed bodies in any pose, with with every label exact."""

@@ -45,13 +45,7 @@ class TrainingData(Protocol):
         """Return how many batches each process trains on in an epoch."""
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
-        """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
-
-        Args:
-            key: The entry.
-            specs: What it is made from.
-            count: How many pairs at most.
-        """
+        """Yield one entry of ``count`` training pairs, made by ``specs``; see ``PoseTransferDataModule``."""
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -286,7 +280,7 @@ def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
     for name in task.frozen:
         foreign = next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)
         if foreign is not None:
-            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are given")
+            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are fixed")
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict[f"{prefix}{name}.{key}"] = value
 

@@ -53,7 +53,6 @@ class DiffusionTask(PictureTask):
 
     def __init__(
         self,
-        *,
         sampling: Sampling,
         dropping: Dropping = Dropping(),
         step: TrainingStep = TrainingStep(),
@@ -206,7 +205,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     Args:
         pipeline_class: What it must be.
         name: Folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
-        converter: The command that makes one of official weights.
+        converter: The command that makes one from official weights.
         option: What the user gave the name for, for messages.
 
     Raises:
@@ -229,6 +228,6 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     except LOAD_ERRORS as error:
         raise PgpisError(
             f"{option}: cannot load '{name}': {first_line(error)}",
-            hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one of official weights",
+            hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one from official weights",
         ) from error
     return loaded

@@ -32,7 +32,7 @@ class VisionEncoderTask(PersonImageTask):
     """Trains an encoder so that two pictures of a person find each other, and that each token knows where it lies.
 
     The embedding learns by InfoNCE between the two pictures of a pair, whatever their poses. The tokens of the second
-    picture learn, by linear heads that are thrown away, the body part and the coordinates that DensePose's map shows
+    picture learn, by linear heads that are thrown away, the body part and the coordinates that the DensePose map shows
     at the middle of the patch, and the patch's colours.
 
     Source: van den Oord et al. 2018 (InfoNCE); the dense heads are ours: what a large net learns from a billion
@@ -141,7 +141,7 @@ def patch_places(iuv: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tens
     """Read what lies at the middle of each patch.
 
     Args:
-        iuv: DensePose's map, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
+        iuv: DensePose map, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
         side: Patches a side.
 
     Returns:

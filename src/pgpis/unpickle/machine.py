@@ -63,7 +63,7 @@ class Budget:
         """
         self.bytes -= count
         if self.bytes < 0:
-            raise pickle.UnpicklingError("its arrays come to far more bytes than the file has")
+            raise pickle.UnpicklingError("its arrays add up to far more bytes than the file has")
 
 
 class InertStub:

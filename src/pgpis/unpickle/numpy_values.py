@@ -69,7 +69,7 @@ def numpy_names(budget: Budget) -> Names:
         return text.encode("latin1")
 
     def no_instance(*_: Any) -> Any:
-        raise pickle.UnpicklingError("an array that is made otherwise than NumPy does")
+        raise pickle.UnpicklingError("an array that NumPy did not write")
 
     functions = (
         ("multiarray", "_reconstruct", lambda *_: ArrayRecord(budget)),

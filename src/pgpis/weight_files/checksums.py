@@ -101,7 +101,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
         log.debug("%s", path, exc_info=error)
     raise PgpisError(
         f"{path} is damaged: expected the sha256 and bytes of each file",
-        hint="delete it, then 'pgpis weights fetch' the weights again that are not to be trusted",
+        hint="delete it, then 'pgpis weights fetch' again for the weights whose files you do not trust",
     )
 
 

@@ -63,7 +63,7 @@ def download(entry: WeightFile, part: Path, advice: Advice, opener: Opener) -> N
     """Bring ``part`` to its full length, from where it is.
 
     Raises:
-        PgpisError: The server cannot be reached, answers otherwise than expected, or breaks off.
+        PgpisError: The server cannot be reached, answers something unexpected, or breaks off.
     """
     with part.open("ab") as file:
         _claim(file, part)

@@ -197,7 +197,7 @@ def inside(where: str, value: str) -> PurePosixPath:
     """
     name = PurePosixPath(value.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise PgpisError(f"{where}: '{value}' leaves the folder")
+        raise PgpisError(f"{where}: '{value}' points outside the folder")
     return name
 
 

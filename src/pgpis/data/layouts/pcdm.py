@@ -1,4 +1,4 @@
-"""The layout of PCDMs: flat folders of PNG files, JSON lists, key points as shares of the picture."""
+"""The layout of PCDMs: flat folders of PNG files, JSON lists, key points as fractions of the picture's size."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PCDMLayout(Layout):
         return super().path(str(Path(key).with_suffix(".png")) if kind == "picture" else key, kind)
 
     def points(self, key: str) -> Keypoints | None:
-        """Return a picture's key points, which are shares of its size.
+        """Return a picture's key points, which are fractions of its size.
 
         Raises:
             PgpisError: The file is missing or malformed, or holds pixels.

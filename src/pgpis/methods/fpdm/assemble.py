@@ -114,7 +114,7 @@ def _build_vae(
         if base is None:
             raise PgpisError(
                 "the diffusion checkpoint holds no autoencoder",
-                hint="give --base, a Stable Diffusion 2.1 folder or hub id, to take it from there",
+                hint="take it from --base, a Stable Diffusion 2.1 folder or hub id",
             )
         vae = build_vae(base)
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}

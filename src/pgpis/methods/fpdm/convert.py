@@ -143,7 +143,7 @@ def _merge_prior(parts: Parts, prior: Parts, path: Path) -> None:
     for name in sorted(alone.keys() | inside.keys()):
         if name not in alone or name not in inside or not torch.equal(alone[name], inside[name]):
             raise PgpisError(
-                f"{path} is not the prior that the diffusion model was trained with: '{name}' differs",
+                f"{path} is not the prior with which the diffusion model was trained: '{name}' differs",
                 hint="leave --fusion out to take the prior inside the diffusion checkpoint",
             )
 

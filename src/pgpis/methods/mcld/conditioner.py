@@ -45,7 +45,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             source's token.
         aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain
             IP-attention, every stage reads the source, and texture and face through the second attention.
-        iuv_filter: How DensePose's map was resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
+        iuv_filter: How DensePose maps were resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
             labels.
         part_scale: Factor on the map's part, 0..24, before the pose encoder. 1 as officially, where neighbouring parts
             are 1/255 apart; 10 spreads them over the range, which a net that starts from nothing tells apart sooner.
@@ -76,9 +76,10 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         correspondence: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value, known in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
-            if value not in known:
-                raise PgpisError(f"{name}: no such choice '{value}'{nearest(value, known)}; one of {', '.join(known)}")
+        for name, value, choices in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
+            if value not in choices:
+                near = nearest(value, choices)
+                raise PgpisError(f"{name}: no such choice '{value}'{near}; one of {', '.join(choices)}")
         check_range("correspondence", correspondence, 0)
         check_range("part_scale", part_scale, 1, whole=True)
         self.face_resampler = None
@@ -109,7 +110,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             source: CLIP's embeddings of the sources, ``(B, token_dim)``.
             texture: Those of their texture maps; None for models without texture.
             face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
-            iuv: DensePose's map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
+            iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
         """
         dtype = next(self.parameters()).dtype
         bias = None

@@ -17,7 +17,7 @@ class Correspondence:
         strength: How much stronger than another key the texture's cells that a cell shows are together, per key.
 
     Source: ours. Stable Diffusion's self-attention finds what looks alike; that of a denoiser which starts from nothing
-        stays flat for long, and DensePose's map says where to look.
+        stays flat for long, and the DensePose map says where to look.
     """
 
     def __init__(self, iuv: torch.Tensor, size: tuple[int, int], strength: float) -> None:
@@ -51,10 +51,10 @@ class Correspondence:
         own = own_y[:, None] * width + own_x
         cells = height * width
         index = own * cells + seen_y * width + seen_x
-        found = torch.zeros(pictures, cells * cells, device=device)
-        found.scatter_add_(1, index.flatten(1), self.shown.flatten(1).float())
+        shares = torch.zeros(pictures, cells * cells, device=device)
+        shares.scatter_add_(1, index.flatten(1), self.shown.flatten(1).float())
         pixels = torch.bincount(own.flatten(), minlength=cells).float()
-        return found.view(pictures, cells, cells) / pixels[:, None]
+        return shares.view(pictures, cells, cells) / pixels[:, None]
 
     def bias(self, length: int) -> torch.Tensor:
         """Return what is added to the logits of the attention to the texture, ``(P, 1, length, length)``.

@@ -33,7 +33,7 @@ def face_region(iuv: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return where the face is in a target pose.
 
     Args:
-        iuv: DensePose's map in [-1, 1], channels V, U, part, ``(B, 3, H, W)``; labels not interpolated.
+        iuv: DensePose map in [-1, 1], channels V, U, part, ``(B, 3, H, W)``; labels not interpolated.
         height: Rows of the latents.
         width: Columns of the latents.
 

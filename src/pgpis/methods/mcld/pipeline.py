@@ -100,9 +100,7 @@ class MCLDPipeline(SamplingPipeline):
 
     def input_specs(self, height: int = 512, width: int = 512) -> InputSpecs:
         """Return what MCLD reads of a pair."""
-        return self.conditioner.input_specs(  # type: ignore[no-any-return]
-            height, width, int(self.image_encoder.config.image_size)
-        )
+        return self.conditioner.input_specs(height, width, int(self.image_encoder.config.image_size))
 
     @shows_options_of(SamplingPipeline.generate)
     def __call__(
@@ -159,10 +157,10 @@ class MCLDPipeline(SamplingPipeline):
         config = self.conditioner.config
         source = encode_pictures(self.image_encoder, batch["source_clip"])
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
-        ports: Ports = self.conditioner(
-            source, texture, batch["face"] if config.use_face else None, batch["pose_image"]
-        )
-        if config.use_texture:
+        face = batch["face"] if config.use_face else None
+        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"])
+        _check_reference(self.conditioner, self.reference_net)
+        if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
             latents = encode_moments(self.vae, batch["texture_image"]).chunk(2, dim=1)[0]
             bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, source[:, None])
@@ -178,11 +176,7 @@ def _check_components(
     conditioner: MCLDConditioner,
 ) -> None:
     config = conditioner.config
-    if config.use_texture != (reference_net is not None):
-        raise PgpisError(
-            "the components do not fit together: the conditioner has "
-            + ("a texture, but there is no reference_net" if config.use_texture else "no texture, but a reference_net")
-        )
+    _check_reference(conditioner, reference_net)
     widths = tuple(unet.config.block_out_channels)
     lent = widths if reference_net is None else tuple(reference_net.config.block_out_channels)
     pairs = (
@@ -197,3 +191,14 @@ def _check_components(
     for name, own, other in pairs:
         if own != other:
             raise PgpisError(f"the components do not fit together: {name} is {own}, the others have {other}")
+
+
+def _check_reference(conditioner: MCLDConditioner, reference_net: ReferenceNet | None) -> None:
+    uses_texture = bool(conditioner.config.use_texture)
+    if uses_texture and reference_net is None:
+        raise PgpisError(
+            "the components do not fit together: the model was trained with a texture, but has no reference_net",
+            hint="use_texture=False is a model without one, to be trained anew",
+        )
+    if not uses_texture and reference_net is not None:
+        raise PgpisError("the components do not fit together: a model without texture has no use for a reference_net")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
+from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
 from pgpis.methods.mcld.resampler import renamed_resampler
@@ -23,7 +24,7 @@ from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vi
 from pgpis.models.loading import take_over
 from pgpis.pictures.arrays import read_array
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
-from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
+from pgpis.tasks.options import Masks, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -39,79 +40,6 @@ NOISE: dict[str, Any] = {
 """Zero terminal SNR, velocity, trailing steps: what MCLD is trained with, and our default sampler."""
 STATISTICS_PICTURES = 256
 """Sources from which the deviation of CLIP's embedding is estimated."""
-
-
-@dataclass(frozen=True)
-class MCLDSampling(Sampling):
-    """How pictures are drawn, in ``test``, ``predict`` and validation grids; officially square, all is squashed."""
-
-    guidance_scale: float = 3.5
-
-
-@dataclass(frozen=True)
-class MCLDDropping(Dropping):
-    """Conditions that training leaves out, so that guidance has something to compare with."""
-
-    all: float = 0.1
-    """Probability of zeroing both of CLIP's pictures and leaving the ReferenceNet out."""
-    image: float = 0.1
-    """Probability of zeroing CLIP's picture of the source."""
-
-
-@dataclass(frozen=True)
-class MCLDStep(TrainingStep):
-    """What a training step computes, and how."""
-
-    noise_offset: float = 0.05
-    snr_gamma: float = 5.0
-    """Bound of the min-SNR weight."""
-    face_loss: bool = True
-    """Count the squared error in the face region twice."""
-    clip_noise: float = 0.05
-    """Deviation of the noise on the source's CLIP embedding, in units of ``clip_std``."""
-    clip_std: str | None = None
-    """Standard deviation of CLIP's embedding per dimension: ``.npy`` file, or null to estimate it from the training
-    sources before the first step."""
-    freeze_reference_tail: bool = True
-    """Leave the ReferenceNet's last block as it is, as officially; false where it starts from random weights."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("step.snr_gamma", self.snr_gamma, 0)
-        check_range("step.clip_noise", self.clip_noise, 0)
-
-
-@dataclass(frozen=True)
-class MCLDPorts:
-    """What is between the frozen encoders and the denoiser, see ``MCLDConditioner``; a pipeline has its own."""
-
-    pose_encoder: str | None = None
-    """ControlNet (hub id or folder) from whose encoder the pose encoder starts; null: random."""
-    pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256)
-    """Channels of the pose encoder's stages; each after the first halves the size."""
-    resampler_dim: int = 1280
-    """Width inside the face resampler."""
-    resampler_depth: int = 4
-    """Its layers."""
-    resampler_heads: int = 20
-    """Its heads."""
-    resampler_head_dim: int = 64
-    """Width of one."""
-    face_tokens: int = 16
-    """Tokens that it makes of a face."""
-    use_face: bool = True
-    """Ablation: false leaves the face out."""
-    use_texture: bool = True
-    """Ablation: false leaves the texture's token and the ReferenceNet out."""
-    aggregation: Literal["stage", "all", "ip"] = "stage"
-    """``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain IP-attention."""
-    iuv_filter: Literal["nearest", "bicubic"] = "nearest"
-    """How DensePose's map is resized: ``nearest`` keeps labels, ``bicubic`` mixes them as officially."""
-    part_scale: int = 1
-    """Factor on the map's part before the pose encoder; 1 as officially."""
-    correspondence: float = 0.0
-    """How strongly the attention to the ReferenceNet is drawn to what a cell of the target shows of the texture; 0 as
-    officially, not at all."""
 
 
 class MCLDTask(DiffusionTask):
@@ -163,15 +91,7 @@ class MCLDTask(DiffusionTask):
         schedule: Schedule = Schedule(),
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            sampling=sampling,
-            dropping=dropping,
-            step=step,
-            optimizer=optimizer,
-            schedule=schedule,
-            seed=seed,
-            pipeline_name=pipeline,
-        )
+        super().__init__(sampling, dropping, step, optimizer, schedule, seed, pipeline)
         noise = {**NOISE, **(scheduler or {})}
         self.noise_schedule = build_scheduler(noise)
         if pipeline is None:
@@ -242,7 +162,13 @@ class MCLDTask(DiffusionTask):
         """Check a checkpoint as every task does; the face resampler may have the names of earlier versions."""
         weights = checkpoint["state_dict"]
         if all(isinstance(value, torch.Tensor) for value in weights.values()):
-            checkpoint["state_dict"] = renamed_resampler(weights, "conditioner.face_resampler.")
+            renamed = renamed_resampler(weights, "conditioner.face_resampler.")
+            if self.trainer.training and renamed.keys() != weights.keys():
+                raise PgpisError(
+                    "the checkpoint is of an earlier version: its weights fit, but the optimiser's state does not",
+                    hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
+                )
+            checkpoint["state_dict"] = renamed
         super().on_load_checkpoint(checkpoint)
 
     def on_fit_start(self) -> None:
@@ -279,7 +205,7 @@ class MCLDTask(DiffusionTask):
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
             source = source + self.step.clip_noise * self.clip_std * noise
         ports = self.conditioner(source, texture, face, batch["pose_image"])
-        if encoded is not None:
+        if encoded is not None and self.reference_net is not None:
             bank = self.reference_net.bank(encoded, source[:, None])
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
         return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))

@@ -58,15 +58,15 @@ class DensePoseConfig:
 
         def size(name: str, axis: int) -> int:
             if name not in shapes or len(shapes[name]) <= axis:
-                raise PgpisError(f"no DensePose R-CNN: the tensor {name} is missing or misshapen")
+                raise PgpisError(f"not a DensePose R-CNN: the tensor {name} is missing or misshapen")
             return shapes[name][axis]
 
         if any(".NLBlock." in name for name in shapes):
-            raise PgpisError("no DensePose R-CNN that pgpis knows: its head has a non-local block")
+            raise PgpisError("not a DensePose R-CNN that pgpis knows: its head has a non-local block")
         blocks = _highest(shapes, r"backbone\.bottom_up\.res4\.(\d+)\.") + 1
         depth = next((depth for depth, counts in BLOCKS.items() if counts[2] == blocks), None)
         if depth is None:
-            raise PgpisError(f"no DensePose R-CNN that pgpis knows: {blocks} blocks in res4, expected 6 or 23")
+            raise PgpisError(f"not a DensePose R-CNN that pgpis knows: {blocks} blocks in res4, expected 6 or 23")
         return cls(
             depth=depth,
             head="deeplab" if any(".ASPP." in name for name in shapes) else "conv",
@@ -89,5 +89,5 @@ class DensePoseConfig:
 def _highest(names: Collection[str], pattern: str) -> int:
     numbers = [int(match.group(1)) for match in map(re.compile(pattern).match, names) if match]
     if not numbers or max(numbers) > len(names):
-        raise PgpisError(f"no DensePose R-CNN: no tensors are called {pattern}")
+        raise PgpisError(f"not a DensePose R-CNN: no tensors are called {pattern}")
     return max(numbers)

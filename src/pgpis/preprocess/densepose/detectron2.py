@@ -65,5 +65,5 @@ class Detectron2DensePose:
 
 
 def _module(name: str) -> Any:
-    hint = f"{INSTALL}, or leave the option away: pgpis has the same net without detectron2"
+    hint = f"{INSTALL}, or leave the option out: pgpis has the same net without detectron2"
     return optional_module(name, f"--densepose detectron2 needs {name}", hint)

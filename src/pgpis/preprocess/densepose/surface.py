@@ -23,7 +23,7 @@ def surface_of(maps: Mapping[str, torch.Tensor], box: torch.Tensor) -> tuple[tor
 
     Returns:
         Labels uint8 ``(h, w)``, 0 for background and 1 to 24 for parts; U and V float32 ``(2, h, w)``, 0 where there
-        is no part. The box is cut to whole pixels, at least one.
+        is not a part. The box is cut to whole pixels, at least one.
     """
     _, _, width, height = whole_box(box)
     coarse, fine, u, v = (

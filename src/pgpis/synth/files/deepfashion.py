@@ -161,7 +161,7 @@ def _write_mcld(files: Files, name: Names, picture: Picture, split: str, identit
 
 @lru_cache(maxsize=1)
 def texture_mapper() -> TextureMapper:
-    """Return the mapper from pictures to SMPL textures, made once a process.
+    """Return the mapper from pictures to SMPL textures, made once per process.
 
     Raises:
         PgpisError: A package that it needs is missing.

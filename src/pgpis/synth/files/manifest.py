@@ -1,4 +1,4 @@
-"""The manifest of a data set: a line a picture, with everything needed to draw it again."""
+"""The manifest of a data set: one line per picture, with everything needed to draw it again."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def write_sheet(
         raise PgpisError(f"--out {path}: expected a file that ends in .jpg or .png")
     sizes = {entry.size for views in people for entry in views}
     if len(sizes) > 1:
-        raise PgpisError(f"a sheet shows pictures of one size, these have {sorted(sizes)} (height, width)")
+        raise PgpisError(f"a sheet shows pictures of one size; these have {sorted(sizes)} (height, width)")
     height, width = sizes.pop()
     most_views = max(map(len, people))
     cell_height, cell_width = height * zoom, MARGIN + width * zoom * most_views * len(overlays)

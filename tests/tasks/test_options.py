@@ -1,0 +1,137 @@
+"""Options of tasks: what their values change, what is refused, and that their help is that of their fields."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
+from pgpis.methods.fpdm.task import FPDMTask
+from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
+from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
+from pgpis.methods.mcld.task import MCLDTask
+from pgpis.tasks.options import Schedule
+from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
+
+OPTIONS = (Schedule, FPDMSampling, FPDMDropping, FPDMStep, FPDMPorts, MCLDSampling, MCLDDropping, MCLDStep, MCLDPorts)
+NOISE = {"_class_name": "DDPMScheduler"}
+
+
+def tiny_fpdm_task(**options):
+    torch.manual_seed(0)
+    return FPDMTask(
+        FPDMSampling(HEIGHT, WIDTH), unet=UNET, vae=VAE, scheduler=NOISE, source_encoder=DINO,
+        conditioner=FPDMPorts(source_size=56, pose_hidden_channels=(4, 8), token_hidden_dim=10), **options,
+    )  # fmt: skip
+
+
+def tiny_mcld_task(**options):
+    torch.manual_seed(0)
+    ports = MCLDPorts(None, (4, 8), 16, 1, 2, 8, 4)
+    return MCLDTask(MCLDSampling(HEIGHT, WIDTH), unet=UNET, vae=VAE, image_encoder=CLIP, conditioner=ports, **options)
+
+
+def test_defaults_are_the_methods_own():
+    """Also where some are given by hand."""
+    assert dataclasses.asdict(FPDMSampling(num_inference_steps=3)) == {
+        "height": 512, "width": 352, "output_size": None, "num_inference_steps": 3, "guidance_scale": 2.0,
+        "images_per_pair": 1, "scheduler": None, "pose_guidance_scale": None,
+    }  # fmt: skip
+    assert (MCLDSampling().width, MCLDSampling().guidance_scale, MCLDStep().noise_offset) == (512, 3.5, 0.05)
+    assert (FPDMStep(compile_unet=True).noise_offset, FPDMDropping().draw(0, torch.Generator()).keys()) == (
+        0.1,
+        {"source": 0, "pose": 0, "fusion": 0}.keys(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Schedule(warmup_epochs=-1), "schedule.warmup_epochs is -1"),
+        (lambda: Schedule(decay_epochs=(1, -1)), "schedule.decay_epochs is -1"),
+        (lambda: FPDMSampling(output_size=(0, 8)), "sampling.output_size is 0"),
+        (lambda: FPDMSampling(pose_guidance_scale=-1), "sampling.pose_guidance_scale is -1"),
+        (lambda: FPDMDropping(pose=2), "dropping.pose is 2"),
+        (lambda: MCLDDropping(all=-1), "dropping.all is -1"),
+        (lambda: MCLDStep(snr_gamma=-1), "step.snr_gamma is -1"),
+        (lambda: FPDMStep(noise_offset=float("nan")), "step.noise_offset is nan"),
+    ],
+)
+def test_values_that_nothing_can_have_are_refused(make, message):
+    with pytest.raises(PgpisError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+def test_drops_are_drawn_for_pairs_or_for_the_whole_batch(whole_batch):
+    masks = MCLDDropping(whole_batch, 0.5, 0.5).draw(64, torch.Generator().manual_seed(0))
+    assert all((mask.float().mean() in (0, 1)) == whole_batch for mask in masks.values())
+
+
+@pytest.mark.parametrize("face_loss", [True, False])
+@pytest.mark.parametrize("gamma", [5.0, 2.0])
+def test_mclds_loss_is_weighted_as_asked(face_loss, gamma):
+    task = tiny_mcld_task(step=MCLDStep(face_loss=face_loss, snr_gamma=gamma))
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 2, 4, HEIGHT // 2, WIDTH // 2, generator=generator)
+    iuv, timesteps = torch.full((2, 3, HEIGHT, WIDTH), -1.0), torch.tensor([10, 900])
+    iuv[:, 2, : HEIGHT // 2] = 23 / 127.5 - 1
+    weights = min_snr_weights(task.noise_schedule.alphas_cumprod, timesteps, gamma)
+    expected = focal_loss(prediction, target, weights, face_region(iuv, *target.shape[2:]) if face_loss else None)
+    assert torch.equal(task.error({"pose_image": iuv}, prediction, target, timesteps), expected)
+
+
+def test_a_compiled_denoiser_keeps_its_names_and_its_loss():
+    torch.compiler.set_stance("force_eager")  # what is tested is what surrounds the compiler
+    try:
+        plain, compiled = tiny_fpdm_task(), tiny_fpdm_task(step=FPDMStep(compile_unet=True))
+        assert plain.state_dict().keys() == compiled.state_dict().keys()
+        generator = torch.Generator().manual_seed(0)
+        batch = {
+            key: torch.rand(2, 3, spec.height, spec.width, generator=generator) * 2 - 1
+            for key, spec in plain.image_specs.items()
+        }
+        losses = [
+            task.eval().loss(batch, torch.Generator().manual_seed(1), train=False)["loss"] for task in (plain, compiled)
+        ]
+        assert torch.equal(*losses)
+        assert compiled.unet._compiled_call_impl is not None
+    finally:
+        torch.compiler.set_stance("default")
+
+
+def test_another_sampler_shares_the_noise_levels_of_training():
+    sampling = FPDMSampling(HEIGHT, WIDTH, scheduler={"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"})
+    task = FPDMTask(sampling, unet=UNET, vae=VAE, scheduler=NOISE | {"beta_end": 0.02}, source_encoder=DINO,
+                    conditioner=FPDMPorts(56, (4, 8), 10))  # fmt: skip
+    assert (type(task.scheduler).__name__, type(task.noise_schedule).__name__) == ("DDIMScheduler", "DDPMScheduler")
+    assert torch.equal(task.scheduler.alphas_cumprod, task.noise_schedule.alphas_cumprod)
+    assert task.scheduler.config.timestep_spacing == "trailing"
+
+
+def test_a_task_that_must_know_its_data_says_so():
+    task = tiny_mcld_task()
+    with pytest.raises(PgpisError, match="clip_std is estimated from training sources"):
+        task.on_fit_start()
+    task.data = object()
+    assert task.__getstate__()["data"] is None
+
+
+@pytest.mark.parametrize("task", ["FPDMTask", "MCLDTask"])
+def test_help_shows_every_field_with_its_words(task, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", f"--model.help={task}"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--model.sampling.guidance_scale GUIDANCE_SCALE Weight of classifier-free guidance" in said
+    assert "--model.dropping.whole_batch {true,false} Drop a condition for the whole batch" in said
+    assert "--model.step.noise_offset NOISE_OFFSET Standard deviation of the offset" in said
+    assert "--model.schedule.decay_factor DECAY_FACTOR See ``decay_epochs``." in said
+
+
+@pytest.mark.parametrize("task", [FPDMTask, MCLDTask])
+def test_a_constructor_has_less_than_sixteen_arguments(task):
+    import inspect
+
+    assert len(inspect.signature(task).parameters) < 16
