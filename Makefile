@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-parity lint type docs bench clean
+.PHONY: help setup demo test test-unit test-parity lint type tables docs bench clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: setup ## check style
 
 type: setup ## check types
 	$(BIN)/mypy
+
+tables: setup ## write the tables of options in docs/
+	$(BIN)/python -m tools.option_tables
 
 docs: setup ## build the site into site/
 	$(BIN)/mkdocs build --strict

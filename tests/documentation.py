@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgpis.cli import USAGE_ERROR, VERBS, cache, evaluate, main, prepare
-from pgpis.cli.verbs import parse
+from pgpis.cli import USAGE_ERROR, VERBS, main
+from pgpis.cli.options import read
 from pgpis.errors import PgpisError
 from pgpis.pipelines.shipped import SHIPPED
 
@@ -118,53 +118,33 @@ def check_command(words):
         raise UnknownCommandError(f"no check for '{program}': put what is no command into a ```text block")
 
 
-SYNTH_WORDS = ("edit", "sheet")
-
-
 def _check_pgpis(words):
     """Let the verb's own parser read the words; the Lightning verbs stop after printing what they understood."""
     words = [word for word in words if word != "--debug"]
-    verb = words[0] if words else "--help"
-    module = VERBS[verb][0] if verb in VERBS else None
-    if module in ("lightning", "predict") and not {"--help", "-h", "--print_config"} & set(words):
+    verb = next((verb for verb in (" ".join(words[:2]), " ".join(words[:1])) if verb in VERBS), None)
+    module, _, name = VERBS[verb][0].partition(":") if verb else ("", "", "")
+    is_configurable = module in ("pgpis.cli.training", "pgpis.cli.predict")
+    if is_configurable and not {"--help", "-h", "--print_config"} & set(words):
         words = [*words, "--print_config"]
     pipeline = next((after for word, after in itertools.pairwise(words) if word == "--pipeline"), None)
-    if module == "predict" and "--config" not in words and pipeline not in (None, *SHIPPED):
+    if verb == "predict" and "--config" not in words and pipeline not in (None, *SHIPPED):
         words += ["--config", f"{'mcld' if 'mcld' in pipeline else 'fpdm'}.yaml"]  # an export is not there to be asked
     said = io.StringIO()
+    code = 0
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            if module is None or module in ("lightning", "predict", "configs"):
+            if is_configurable or verb is None or verb.startswith("configs"):
                 code = main(words)
-            elif module == "synth":
-                code = 0
-                _synth_parser(words[1:]).parse_args([word for word in words[1:] if word not in SYNTH_WORDS])
-            elif module == "evaluate":
-                code = 0
-                evaluate.parser(words[0]).parse_args(words[1:])
-            elif module == "prepare":
-                code = 0
-                prepare.parser().parse_args(words[1:])
-            elif module == "cache":
-                code = 0
-                cache.parser().parse_known_args(words[1:])
             else:
-                code = 0
-                parse(importlib.import_module(f"pgpis.cli.{module}").parser(), words[1:])
+                read(getattr(importlib.import_module(module), name), words[len(verb.split()) :], f"pgpis {verb}")
         except SystemExit as stop:
             code = stop.code or 0
         except PgpisError as error:
             raise UnknownCommandError(str(error)) from error
-    told = f"pgpis {shlex.join(words)}: exit code {code}\n{said.getvalue()[-2000:]}"
+    report = f"pgpis {shlex.join(words)}: exit code {code}\n{said.getvalue()[-2000:]}"
     if code == USAGE_ERROR:
-        raise UnknownCommandError(told)
-    assert code == 0, told
-
-
-def _synth_parser(words):
-    from pgpis.cli import synth
-
-    return getattr(synth, f"{words[0] if words and words[0] in SYNTH_WORDS else 'dataset'}_parser")()
+        raise UnknownCommandError(report)
+    assert code == 0, report
 
 
 def _check_make(words):

@@ -23,6 +23,7 @@ from pgpis.models import foreign
 from pgpis.pictures import arrays, decoding, keypoint_files, videos
 from pgpis.unpickle import Budget, machine
 from pgpis.weight_files import archive, download
+from tools import option_tables
 
 ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
 BASH = [block for block in ALL_BLOCKS if block.language == "bash"]
@@ -220,6 +221,11 @@ def test_links_resolve(page):
         if anchor:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
             assert anchor in {slugify(heading, "-") for heading in headings}, f"{page.name}: no heading for {link}"
+
+
+def test_tables_of_options_are_those_of_the_code():
+    for path, text, right in option_tables.pages():
+        assert text == right, f"{path.name}: 'make tables' writes it"
 
 
 def test_first_screen_of_the_readme_ends_with_the_contents():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.cli.exported import words_of_pipeline
+from pgpis.cli.exported import recipe_of_pipeline
 from pgpis.errors import PgpisError
 from pgpis.pipelines.bundle import pack
 from tiny_fpdm import HEIGHT, WIDTH, tiny_pipeline
@@ -43,18 +43,22 @@ def settings(folder):
 
 def test_fit_exports_how_it_samples(tiny, tmp_path):
     words = ["--trainer.max_steps=1", "--data.pose_canvas=[60,40]", "--data.stick_width=3"]
-    assert main(tiny("fit", *words, "--model.init_args.sampling.pose_guidance_scale=2.0")) == 0
-    found = words_of_pipeline(str(tmp_path / "run/pipeline"))
-    assert found == [
-        "--model=FPDMTask",
-        "--model.init_args.sampling.height=64",
-        "--model.init_args.sampling.width=56",
-        "--model.init_args.sampling.num_inference_steps=3",
-        "--model.init_args.sampling.guidance_scale=1.5",
-        "--model.init_args.sampling.pose_guidance_scale=2.0",
-        "--data.pose_canvas=[60, 40]",
-        "--data.stick_width=3",
-    ]
+    assert main(tiny("fit", *words, "--model.init_args.pose_guidance_scale=2.0")) == 0
+    assert recipe_of_pipeline(str(tmp_path / "run/pipeline")) == {
+        "model": {
+            "class_path": "FPDMTask",
+            "init_args": {
+                "sampling": {
+                    "height": 64,
+                    "width": 56,
+                    "num_inference_steps": 3,
+                    "guidance_scale": 1.5,
+                    "pose_guidance_scale": 2.0,
+                }
+            },
+        },
+        "data": {"pose_canvas": [60, 40], "stick_width": 3},
+    }
 
 
 def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
@@ -71,9 +75,9 @@ def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
 
 def test_the_class_picks_the_task(tmp_path):
     tiny_mcld().save_pretrained(tmp_path)
-    words = words_of_pipeline(str(tmp_path))
-    assert words[0] == "--model=MCLDTask"
-    assert "--model.init_args.sampling.height=512" in words
+    recipe = recipe_of_pipeline(str(tmp_path))
+    assert recipe["model"]["class_path"] == "MCLDTask"
+    assert recipe["model"]["init_args"]["sampling"]["height"] == 512
 
 
 @pytest.mark.parametrize(
@@ -90,14 +94,14 @@ def test_what_is_not_ours_is_named(exported, tmp_path, change, message):
     text = change if isinstance(change, str) else json.dumps({k: v for k, v in (index | change).items() if v})
     (tmp_path / "model_index.json").write_text(text)
     with pytest.raises(PgpisError, match=message):
-        words_of_pipeline(str(tmp_path))
+        recipe_of_pipeline(str(tmp_path))
 
 
 def test_an_older_export_takes_its_models_recipe(exported, tmp_path, caplog):
     index = json.loads((exported / "model_index.json").read_text())
     del index["height"]
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    assert words_of_pipeline(str(tmp_path)) == ["--config=fpdm.yaml"]
+    assert recipe_of_pipeline(str(tmp_path)) == "fpdm.yaml"
     assert "does not say how it samples" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """What the command answers before any heavy import, and how it tells errors."""
 
 import errno
+import importlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ import sys
 import pytest
 
 import pgpis
-from pgpis.cli import VERBS, main
+from pgpis.cli import GROUPS, VERBS, main
+from pgpis.cli.options import options_of
 from pgpis.cli.synonyms import SYNONYMS
 
 
@@ -48,8 +50,15 @@ def test_words_of_other_programs_are_understood(words, meant, capsys):
 
 
 def test_synonyms_name_what_there_is():
-    assert {meant.partition(" ")[0] for meant in SYNONYMS.values()} <= VERBS.keys()
+    assert set(SYNONYMS.values()) <= {*VERBS, *GROUPS}
     assert not SYNONYMS.keys() & VERBS.keys()
+
+
+def test_every_verb_of_the_table_exists_and_says_what_its_options_are():
+    for target, _ in VERBS.values():
+        module, _, name = target.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        assert all(option.text for option in options_of(function)), target
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["fti"]])
@@ -61,16 +70,16 @@ def test_quick_answers_import_nothing_heavy(words):
     assert subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("verb", [verb for verb, (module, _) in VERBS.items() if module != "lightning"])
+@pytest.mark.parametrize("verb", [verb for verb, (target, _) in VERBS.items() if "training" not in target])
 def test_help_of_a_plain_verb_is_quick(verb):
     """Torch and OpenCV take seconds to import; ``fit``, ``validate`` and ``test`` show Lightning's own options."""
     code = (
         "import sys; from pgpis.cli import main\n"
         "try: main([*sys.argv[1:], '--help'])\n"
         "except SystemExit: pass\n"
-        "sys.exit(' '.join({'torch', 'lightning', 'numpy', 'cv2', 'PIL'} & set(sys.modules)) or 0)"
+        "sys.exit(' '.join({'torch', 'lightning', 'jsonargparse', 'numpy', 'cv2', 'PIL'} & set(sys.modules)) or 0)"
     )
-    answer = subprocess.run([sys.executable, "-c", code, verb], check=False, capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", code, *verb.split()], check=False, capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert f"pgpis {verb}" in answer.stdout
 
@@ -102,6 +111,10 @@ def test_working_directory_comes_first(tmp_path, monkeypatch, capsys):
     [
         (["data", "chek", "x"], ["chek", "did you mean 'check'"]),
         (["data", "check"], ["root", "pgpis data"]),
+        (["data"], ["check or link", "pgpis data --help"]),
+        (["weights", "fetch", "x", "--foldr=f"], ["--foldr=f", "did you mean '--folder'"]),
+        (["synth", "edt"], ["edt", "did you mean 'edit'"]),
+        (["evaluate", "--generated=a", "--reference=b", "--protocol=fdpm"], ["fdpm", "did you mean 'fpdm'"]),
         (["data", "check", "nowhere"], ["folder not found: nowhere"]),
         (["convert", "fpdm", "--out", "o"], ["diffusion"]),
         (["convert", "fpdm", "--out", "o", "--diffusion", "missing.ckpt"], ["missing.ckpt"]),
@@ -131,10 +144,10 @@ def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize("code", [errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.ENOSPC])
 def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypatch, capsys):
-    def fail(_verb, _words):
+    def fail():
         raise OSError(code, os.strerror(code), "out/a.png")
 
-    monkeypatch.setattr("pgpis.cli.configs.run", fail)
+    monkeypatch.setattr("pgpis.cli.configs.configs", fail)
     assert main(["configs"]) == 2
     message = capsys.readouterr().err
     assert f"cannot write out/a.png: {os.strerror(code)}" in message

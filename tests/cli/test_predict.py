@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pgpis.cli import main
-from pgpis.cli.predict import parser, to_config_words
+from pgpis.cli.predict import PredictSettings
+from pgpis.cli.predict import predict as predict_pictures
 from pgpis.errors import PgpisError
 from pgpis.files import LOCK
 
@@ -175,15 +177,32 @@ def test_other_settings_in_the_same_folder_are_refused(predict, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
-        (["--out=o", "--sources=s"], "--sources and --poses go together"),
-        (["--out=o", "--pairs=p.csv"], "need --sources and --poses"),
+        ({"sources": Path("s")}, "--sources and --poses go together"),
+        ({"pairs": Path("p.csv")}, "need --sources and --poses"),
     ],
 )
-def test_short_options_that_do_not_fit_together(words, message):
+def test_options_that_do_not_fit_together(options, message):
     with pytest.raises(PgpisError, match=message):
-        to_config_words(parser().parse_args(words))
+        PredictSettings(out=Path("o"), **options).check()
+
+
+def test_a_call_in_python_does_what_the_command_does(predict, pipeline, inputs):
+    assert main(predict("command", "--seed=3")) == 0
+    settings = PredictSettings(
+        config=("smoke/fpdm.yaml", str(TINY)),
+        pipeline=str(pipeline),
+        sources=inputs / "sources",
+        poses=inputs / "poses",
+        out=inputs / "python",
+        seed=3,
+    )
+    assert predict_pictures(settings, "--data.num_workers=0") == 0
+    command, python = pictures(inputs / "command"), pictures(inputs / "python")
+    assert len(command) == 6
+    assert command.keys() == python.keys()
+    assert all(np.array_equal(picture, python[name]) for name, picture in command.items())
 
 
 def test_missing_pipeline_says_how_to_get_one(predict, inputs, capsys):
@@ -211,6 +230,19 @@ def test_a_record_that_was_cut_short_costs_no_other_record(predict, inputs):
     assert {row["status"] for row in table(folder).values()} == {"done"}
 
 
+def recipes(words, monkeypatch):
+    """Return the recipes that ``pgpis predict`` makes of its options."""
+    seen = []
+
+    def run(_verb, _words, recipes):
+        seen.extend(recipes)
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr("pgpis.cli.lightning.run", run)
+    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
+    return seen
+
+
 @pytest.mark.parametrize(
     ("words", "model"),
     [
@@ -222,11 +254,9 @@ def test_a_record_that_was_cut_short_costs_no_other_record(predict, inputs):
     ],
 )
 def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
-    seen = []
-    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
-    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
-    assert f"--config=synth/{model}.yaml" in seen
-    assert f"--model.init_args.pipeline=synth-{model}" in seen
+    seen = recipes(words, monkeypatch)
+    assert seen[0] == f"synth/{model}.yaml"
+    assert seen[1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
 
 
 @pytest.mark.parametrize(
@@ -241,11 +271,8 @@ def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
 )
 def test_a_model_of_drawn_faces_is_told_so(words, space, monkeypatch):
     """Its hints must not lead to embeddings of another kind; see tests/data/test_edits.py."""
-    seen = []
-    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
-    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
-    key = "--data.predict.init_args.on_missing.face_space="
-    assert [word.removeprefix(key) for word in seen if word.startswith(key)] == ([space] if space else [])
+    seen = recipes(words, monkeypatch)
+    assert seen[-1]["data"]["predict"]["init_args"].get("on_missing", {}).get("face_space") == space
 
 
 @pytest.mark.parametrize(
@@ -257,11 +284,9 @@ def test_a_model_of_drawn_faces_is_told_so(words, space, monkeypatch):
     ],
 )
 def test_who_says_more_gets_what_was_asked_for(words, monkeypatch):
-    seen = []
-    monkeypatch.setattr("pgpis.cli.lightning.run", lambda _verb, words: seen.extend(words) or 0)
-    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
-    assert "--config=fpdm.yaml" in seen
-    assert not any("synth-" in word for word in seen)
+    seen = recipes(words, monkeypatch)
+    assert seen[0] in ("fpdm.yaml", "x")
+    assert "model" not in seen[-1]
 
 
 def test_a_shipped_model_wants_its_own_recipe(inputs, capsys):

@@ -105,7 +105,8 @@ def test_help(words, capsys):
 
 def test_help_loads_neither_torch_nor_numba():
     code = (
-        "import sys; from pgpis.cli.synth import dataset_parser; dataset_parser(); "
+        "import sys; from pgpis.cli.options import parser_of; from pgpis.cli.synth import synth; "
+        "parser_of(synth, 'pgpis synth'); "
         "sys.exit(bool({'torch', 'numba', 'cv2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

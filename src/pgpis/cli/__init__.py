@@ -1,4 +1,4 @@
-"""The ``pgpis`` command: finds the verb and imports only what that verb needs.
+"""The ``pgpis`` command: one table of verbs, each imported when it is called.
 
 ``pgpis --help``, ``pgpis --version`` and a mistyped verb are answered from this file alone, without torch.
 """
@@ -12,7 +12,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pgpis import __version__
@@ -23,36 +23,48 @@ from pgpis.interrupts import Stopped, ended_at_once
 USAGE_ERROR = 2
 
 VERBS = {
-    "fit": ("lightning", "train a model from a recipe"),
-    "validate": ("lightning", "compute the validation loss and draw sample grids"),
-    "test": ("lightning", "generate the test pairs and score them against the targets"),
-    "predict": ("predict", "make pictures from folders of sources and poses"),
-    "cache": ("cache", "compute the features of frozen encoders once, for training"),
-    "evaluate": ("evaluate", "score a folder of generated pictures by a published protocol"),
-    "compare": ("evaluate", "compare two folders of generated pictures pair by pair"),
-    "bench": ("bench", "measure models on synthetic people, against their exact truth"),
-    "data": ("data", "check a data set on disk, or lay it out for another method"),
-    "prepare": ("prepare", "make key points, DensePose maps, textures and faces from photographs"),
-    "weights": ("weights", "list, fetch and verify the weights that others published"),
-    "synth": ("synth", "draw synthetic people: data sets, editing benchmarks, contact sheets"),
-    "convert": ("convert", "turn official checkpoints into pgpis models"),
-    "configs": ("configs", "list or print the recipes"),
+    "fit": ("pgpis.cli.training:fit", "train a model from a recipe"),
+    "validate": ("pgpis.cli.training:validate", "compute the validation loss and draw sample grids"),
+    "test": ("pgpis.cli.training:test", "generate the test pairs and score them against the targets"),
+    "predict": ("pgpis.cli.predict:predict", "make pictures from folders of sources and poses"),
+    "cache": ("pgpis.cli.cache:cache", "compute the features of frozen encoders once, for training"),
+    "evaluate": ("pgpis.cli.evaluate:evaluate", "score a folder of generated pictures by a published protocol"),
+    "compare": ("pgpis.cli.evaluate:compare", "compare two folders of generated pictures pair by pair"),
+    "bench synth": ("pgpis.cli.bench:synth", "measure models on synthetic people, against their exact truth"),
+    "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
+    "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),
+    "prepare": ("pgpis.cli.prepare:prepare", "make key points, DensePose maps, textures and faces from photographs"),
+    "weights list": ("pgpis.cli.weights:list_weights", "list the weights that others published"),
+    "weights fetch": ("pgpis.cli.weights:fetch_weights", "download weights"),
+    "weights verify": ("pgpis.cli.weights:verify_weights", "find damaged files of weights"),
+    "synth": ("pgpis.cli.synth:synth", "draw a data set of synthetic people"),
+    "synth edit": ("pgpis.cli.synth:edit", "draw (source, edit, truth) triples from a data set"),
+    "synth sheet": ("pgpis.cli.synth:sheet", "draw a contact sheet"),
+    "convert fpdm": ("pgpis.cli.convert:fpdm", "turn FPDM's official checkpoints into a pipeline"),
+    "convert mcld": ("pgpis.cli.convert:mcld", "turn MCLD's official files into a pipeline"),
+    "configs": ("pgpis.cli.configs:configs", "list the recipes"),
+    "configs show": ("pgpis.cli.configs:show", "print a recipe"),
 }
+"""By the words of a verb: the function whose signature and docstring are its options, and what it does."""
+GROUPS = {verb.partition(" ")[0] for verb in VERBS if " " in verb}
 
 
 def top_level_help() -> str:
     """Return the text of ``pgpis --help``."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in VERBS.items())
     return (
         "usage: pgpis [--help] [--version] [--debug] VERB ...\n\n"
         "Pose-guided person image synthesis: a picture and a pose in, the same person in that pose out.\n\n"
-        f"verbs:\n{verbs}\n\n"
+        f"verbs:\n{_listing(VERBS)}\n\n"
         "options:\n"
         "  --help     show this text; 'pgpis VERB --help' explains a verb\n"
         "  --version  show the version\n"
         "  --debug    show the traceback of an error\n"
     )
+
+
+def _listing(verbs: Iterable[str]) -> str:
+    width = max(map(len, verbs))
+    return "\n".join(f"  {verb:<{width}}  {VERBS[verb][1]}" for verb in verbs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,15 +87,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in ("--version", "-V"):
         sys.stdout.write(f"pgpis {__version__}\n")
         return 0
-    if verb not in VERBS:
-        return _complain(f"unknown verb '{verb}'{suggestion(verb, VERBS)} ('pgpis --help' lists them)")
+    if verb not in VERBS and verb not in GROUPS:
+        return _complain(f"unknown verb '{verb}'{suggestion(verb, {*VERBS, *GROUPS})} ('pgpis --help' lists them)")
     _configure_logging()
     return _run_quietly(verb, words[1:], debug=debug)
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
-    module = importlib.import_module(f"pgpis.cli.{VERBS[verb][0]}")
-    return int(module.run(verb, words))
+    """Call the function of a verb, or tell the second words that a first one has."""
+    subverbs = [name for name in VERBS if name.startswith(f"{verb} ")]
+    if words and f"{verb} {words[0]}" in subverbs:
+        return _run(f"{verb} {words[0]}", words[1:])
+    listing = f"verbs:\n{_listing(subverbs)}\n" if subverbs else ""
+    if verb not in VERBS and any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(f"usage: pgpis {verb} {{{','.join(name.split()[1] for name in subverbs)}}} ...\n\n{listing}")
+        return 0
+    if subverbs and (verb not in VERBS or (words and not words[0].startswith("-"))):
+        seconds = [name.split()[1] for name in subverbs]
+        problem = f"unknown word '{words[0]}'{suggestion(words[0], seconds)}" if words else "a word is missing"
+        raise PgpisError(f"pgpis {verb}: {problem}; expected {' or '.join(seconds)}", hint=f"pgpis {verb} --help")
+    module, _, name = VERBS[verb][0].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    from pgpis.cli.options import call  # loads argparse
+
+    return call(function, words, f"pgpis {verb}", listing)
 
 
 def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
@@ -99,9 +126,9 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        told = _user_error(error)
-        if told is not None:
-            return _complain(str(told), code=told.exit_code)
+        message = _user_error(error)
+        if message is not None:
+            return _complain(str(message), code=message.exit_code)
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
 
 

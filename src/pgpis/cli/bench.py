@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from jsonargparse import ArgumentParser
-
-from pgpis.cli.verbs import parse
 from pgpis.errors import PgpisError
 from pgpis.pipelines.shipped import SHIPPED
 
@@ -26,41 +23,41 @@ MODELS = ("FPDM=synth-fpdm", "MCLD=synth-mcld")
 BATCH = 16
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of ``pgpis bench``."""
-    root = ArgumentParser(exit_on_error=False, prog="pgpis bench", description="Measure models.")
-    synth = ArgumentParser(
-        exit_on_error=False,
-        description="Score models on held-out synthetic people against their exact truth, beside rows that need no "
-        "model. All pictures are written; what is there is not made again.",
-    )
-    synth.add_argument("--root", type=Path, required=True, help="data set of 'pgpis synth', with textures for MCLD")
-    synth.add_argument("--out", type=Path, required=True, help="folder to write to")
-    synth.add_argument("--pairs", type=int, default=500, help="test pairs, spread over the list")
-    synth.add_argument("--candidates", type=int, default=5, help="drawings to choose from in recognition")
-    synth.add_argument("--models", nargs="*", default=MODELS, metavar="NAME=PIPELINE", help="models to score")
-    synth.add_argument("--generated", action="append", default=[], metavar="NAME=FOLDER", help="a model's pictures")
-    synth.add_argument("--differences", nargs="*", default=[], metavar="A-B", help="rows to compare pair by pair")
-    root.add_subcommands().add_subcommand("synth", synth, help="the benchmark of docs/benchmark.md")
-    return root
+def synth(
+    *,
+    root: Path,
+    out: Path,
+    pairs: int = 500,
+    candidates: int = 5,
+    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
+    generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
+    differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
+) -> None:
+    """Score models on held-out synthetic people against their exact truth, beside rows that need no model.
 
+    All pictures are written; what is there is not made again.
 
-def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis bench synth``."""
-    options = parse(parser(), words)
+    Args:
+        root: Data set of ``pgpis synth``, with textures for MCLD.
+        out: Folder to write to.
+        pairs: Test pairs, spread over the list.
+        candidates: Drawings to choose from in recognition.
+        models: Models to score.
+        generated: A model's pictures; may be given again.
+        differences: Rows to compare pair by pair.
+    """
     from pgpis.evaluate.synth_benchmark import BenchmarkSettings, run_benchmark
 
     settings = BenchmarkSettings(
-        options.root,
-        options.out,
-        options.pairs,
-        options.candidates,
-        _named("--models", options.models, "PIPELINE"),
-        {name: Path(folder) for name, folder in _named("--generated", options.generated, "FOLDER").items()},
-        tuple(_difference(word) for word in options.differences),
+        root,
+        out,
+        pairs,
+        candidates,
+        _named("--models", models, "PIPELINE"),
+        {name: Path(folder) for name, folder in _named("--generated", generated, "FOLDER").items()},
+        tuple(_difference(word) for word in differences),
     )
     sys.stdout.write(run_benchmark(settings, sample, OwnEncoder()))
-    return 0
 
 
 def _named(option: str, words: Sequence[str], what: str) -> dict[str, str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pgpis.cli.verbs import OneLineParser
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
+from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.batch import FrozenFeature
@@ -26,60 +26,58 @@ log = logging.getLogger(__name__)
 SHOWN = 20
 
 
-def parser() -> OneLineParser:
-    """Return the parser of the verb's own options; what it does not know goes to the config system."""
-    made = OneLineParser(
-        prog="pgpis cache",
-        description="Compute what frozen encoders make of the training pictures, in every variant that the "
-        "augmentation asks for. Run again, it goes on. Under torchrun each process makes its share, on one machine or "
-        "many.",
-        epilog="All other options are keys of the recipe. Train with --data.cache FOLDER.",
-        allow_abbrev=False,
-    )
-    made.add_argument("--config", action="append", required=True, help="recipe, may be repeated")
-    made.add_argument("--out", type=Path, required=True, help="folder to write to")
-    made.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], default="float32", help="how features are stored [float32]"
-    )
-    made.add_argument("--device", help="cpu, cuda, ... [a GPU if there is one]")
-    made.add_argument("--batch-size", type=int, default=8, help="pictures at a time [8]")
-    made.add_argument("--features", nargs="*", default=[], help="only these [all that the model takes]")
-    return made
+@dataclass(frozen=True)
+class CacheSettings:
+    """What is computed, and where it goes."""
+
+    config: tuple[str, ...]
+    """Recipe; may be given again."""
+    out: Path
+    """Folder to write to."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How features are stored."""
+    device: str = field(default_factory=usual_device)
+    """cpu, cuda, cuda:1 [a GPU if there is one]."""
+    batch_size: int = 8
+    """Pictures at a time."""
+    features: tuple[str, ...] = ()
+    """Only these [all that the model takes]."""
+
+    def __post_init__(self) -> None:
+        check_range("--batch-size", self.batch_size, 1, whole=True)
 
 
-def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis cache``; 1 if a picture could not be read."""
-    options, rest = parser().parse_known_args(list(words))
-    import torch
+def cache(settings: CacheSettings, *words: str) -> int:
+    """Compute what frozen encoders make of the training pictures, in every variant that the augmentation asks for.
 
-    with torch.inference_mode():
-        return _run(options, rest)
+    Run again, it goes on. Under torchrun each process makes its share, on one machine or many. All other options are
+    keys of the recipe. Train with --data.cache FOLDER. The exit code is 1 if a picture could not be read.
 
-
-def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    Args:
+        settings: What is computed.
+        words: Keys of the recipe.
+    """
     import torch
 
     from pgpis.cli import lightning
     from pgpis.data.cache import CacheWriter
 
-    check_range("--batch-size", options.batch_size, 1, whole=True)
-    cli = lightning.build([*(f"--config={name}" for name in options.config), "--trainer.logger=false", *rest])
+    cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
     data, model = cli.datamodule, cli.model
     features = model.frozen_features()
-    unknown = [name for name in options.features if name not in features]
+    unknown = [name for name in settings.features if name not in features]
     if unknown or not features:
         known = ", ".join(features) or "none"
         raise PgpisError(f"{type(model).__name__} has no feature '{' '.join(unknown)}' to cache; it has: {known}")
     dataset, specs = data.dataset("train"), model.image_specs
     dataset.setup()
     dataset.require({spec.origin for spec in specs.values()})
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
+    model.to(settings.device)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = {name: feature for name, feature in features.items() if not options.features or name in options.features}
-    with locked(options.out) if rank == 0 else nullcontext():
-        writer = CacheWriter(options.out, specs, options.dtype, rank, world)
-        failures = _write(writer, chosen, dataset, data.augmentation, device, options.batch_size)
+    chosen = {name: feature for name, feature in features.items() if not settings.features or name in settings.features}
+    with torch.inference_mode(), locked(settings.out) if rank == 0 else nullcontext():
+        writer = CacheWriter(settings.out, specs, settings.dtype, rank, world)
+        failures = _write(writer, chosen, dataset, data.augmentation, settings.device, settings.batch_size)
     for path, reason in failures[:SHOWN]:
         log.error("left out: %s: %s", path, reason)
     return 1 if failures else 0

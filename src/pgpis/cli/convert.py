@@ -3,65 +3,58 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
-from pgpis.cli.verbs import parse
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of ``pgpis convert``."""
-    root = ArgumentParser(
-        exit_on_error=False, prog="pgpis convert", description="Turn official checkpoints into pgpis models."
+def fpdm(
+    *, diffusion: Path, out: Path, fusion: Path | None = None, config: Path | None = None, base: str | None = None
+) -> None:
+    """Turn official FPDM Lightning checkpoints into a pipeline folder.
+
+    Args:
+        diffusion: Stage 2: ``last.ckpt`` of the diffusion model.
+        out: Folder to write the pipeline to.
+        fusion: Stage 1: ``last.ckpt`` of the prior [the copy inside --diffusion].
+        config: JSON with sizes that tensor shapes cannot tell.
+        base: Stable Diffusion folder or hub id for parts that are missing.
+    """
+    from pgpis.methods.fpdm import convert_fpdm  # loads torch
+
+    sys.stdout.write(convert_fpdm(fusion, diffusion, out, config, base).render())
+
+
+def mcld(
+    *,
+    denoising: Path,
+    reference: Path,
+    pose_guider: Path,
+    image_proj: Path,
+    out: Path,
+    base: str,
+    image_encoder: str = IMAGE_ENCODER,
+    heads: int = HEADS,
+    resampler_head_dim: int = RESAMPLER_HEAD_DIM,
+    norm_groups: int = NORM_GROUPS,
+) -> None:
+    """Turn MCLD's four official files into a pipeline folder.
+
+    Args:
+        denoising: ``denoising_unet.pth``.
+        reference: ``reference_unet.pth``.
+        pose_guider: ``pose_guider.pth``.
+        image_proj: ``image_proj_model.pth`` or ``image_projector.pth``.
+        out: Folder to write the pipeline to.
+        base: Stable Diffusion 1.5 folder or hub id: the autoencoder.
+        image_encoder: CLIP folder or hub id.
+        heads: Attention heads of the UNets.
+        resampler_head_dim: Width of a head of the face resampler.
+        norm_groups: Groups of the UNets' normalisation.
+    """
+    from pgpis.methods.mcld import convert_mcld  # loads torch
+
+    report = convert_mcld(
+        denoising, reference, pose_guider, image_proj, out, base, image_encoder, heads, resampler_head_dim, norm_groups
     )
-    fpdm = ArgumentParser(exit_on_error=False, description="Official FPDM Lightning checkpoints to a pipeline folder.")
-    fpdm.add_argument("--diffusion", type=Path, required=True, help="stage 2: last.ckpt of the diffusion model")
-    fpdm.add_argument("--fusion", type=Path, default=None, help="stage 1: last.ckpt of the prior")
-    fpdm.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
-    fpdm.add_argument("--config", type=Path, default=None, help="JSON with sizes that tensor shapes cannot tell")
-    fpdm.add_argument(
-        "--base", type=str, default=None, help="Stable Diffusion folder or hub id for parts that are missing"
-    )
-    mcld = ArgumentParser(exit_on_error=False, description="MCLD's four official files to a pipeline folder.")
-    mcld.add_argument("--denoising", type=Path, required=True, help="denoising_unet.pth")
-    mcld.add_argument("--reference", type=Path, required=True, help="reference_unet.pth")
-    mcld.add_argument("--pose-guider", type=Path, required=True, help="pose_guider.pth")
-    mcld.add_argument("--image-proj", type=Path, required=True, help="image_proj_model.pth or image_projector.pth")
-    mcld.add_argument("--out", type=Path, required=True, help="folder to write the pipeline to")
-    mcld.add_argument("--base", type=str, required=True, help="Stable Diffusion 1.5 folder or hub id: the autoencoder")
-    mcld.add_argument("--image-encoder", type=str, default=IMAGE_ENCODER, help="CLIP folder or hub id")
-    mcld.add_argument("--heads", type=int, default=HEADS, help="attention heads of the UNets")
-    mcld.add_argument("--resampler-head-dim", type=int, default=RESAMPLER_HEAD_DIM, help="width of a resampler head")
-    mcld.add_argument("--norm-groups", type=int, default=NORM_GROUPS, help="groups of the UNets' normalisation")
-    verbs = root.add_subcommands()
-    verbs.add_subcommand("fpdm", fpdm, help="convert FPDM")
-    verbs.add_subcommand("mcld", mcld, help="convert MCLD")
-    return root
-
-
-def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis convert fpdm`` or ``pgpis convert mcld``."""
-    options = parse(parser(), words)
-    from pgpis.methods.fpdm import convert_fpdm
-    from pgpis.methods.mcld import convert_mcld
-
-    if words[0] == "mcld":
-        report = convert_mcld(
-            options.denoising,
-            options.reference,
-            options.pose_guider,
-            options.image_proj,
-            options.out,
-            options.base,
-            options.image_encoder,
-            options.heads,
-            options.resampler_head_dim,
-            options.norm_groups,
-        )
-    else:
-        report = convert_fpdm(options.fusion, options.diffusion, options.out, options.config, options.base)
     sys.stdout.write(report.render())
-    return 0

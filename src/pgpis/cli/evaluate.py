@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pgpis.cli.verbs import OneLineParser
+from pgpis.cli.options import spelt
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import ProtocolName
 from pgpis.files import locked
+from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.data.pairs import PairDataset
@@ -26,124 +28,121 @@ log = logging.getLogger(__name__)
 
 INCOMPLETE = 3
 SHOWN = 10
-TEXTS = {
-    "evaluate": "Score a folder of generated pictures, whatever their naming, against a data set.",
-    "compare": "Compare two folders of generated pictures of the same pairs: the mean difference of every metric, "
-    "whether these pairs can show it (95 % interval), and the pairs where it is largest.",
-}
-EXAMPLES = {
-    "evaluate": "pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352",
-    "compare": "pgpis compare outputs/fpdm/test/images outputs/mcld/test/images --reference data/deepfashion "
-    "--size 512x352",
-}
 
 
-def parser(verb: str) -> OneLineParser:
-    """Return the parser of a verb."""
-    made = OneLineParser(
-        prog=f"pgpis {verb}",
-        description=TEXTS[verb],
-        epilog=f"Example: {EXAMPLES[verb]} . "
-        "Exit codes: 0 done; 1 some pictures are missing or could not be read; 3 a metric was not computed because a "
-        "file of weights is missing: the table says which, and the command that gets it.",
-        allow_abbrev=False,
-    )
-    if verb == "evaluate":
-        made.add_argument("--generated", type=Path, required=True, help="folder of pictures; subfolders are read too")
-        made.add_argument("--name", help="what the row in the tables is called [name of the folder]")
-        out = "folder to write to [GENERATED-evaluation]"
-    else:
-        made.add_argument("first", type=Path, help="folder of pictures A, as 'test' or 'predict' names them")
-        made.add_argument("second", type=Path, help="folder of pictures B of the same pairs")
-        out = "folder to write to: comparison.html, .md and .json [A-against-B]"
-    made.add_argument("--reference", type=Path, required=True, help="folder of the data set: DeepFashion or Phoenix")
-    made.add_argument("--split", choices=["test", "val", "train"], default="test", help="whose pairs [test]")
-    made.add_argument("--layout", choices=["auto", *get_args(LayoutName)], default="auto", help="whose list [auto]")
-    made.add_argument("--videos", nargs="+", default=[], metavar="VIDEO", help="Phoenix: only these videos [all]")
-    made.add_argument("--protocol", choices=get_args(ProtocolName), default="fpdm", help="how it is measured [fpdm]")
-    made.add_argument("--size", default="256x176", help="height x width of the compared pictures [256x176]")
-    made.add_argument("--weights", type=Path, help="folder of AlexNet's and Inception's weights [torch hub's cache]")
-    made.add_argument("--out", type=Path, help=out)
-    made.add_argument("--cache", type=Path, help="folder for features of real pictures [~/.cache/pgpis/features]")
-    made.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
-    made.add_argument("--batch-size", type=int, default=16, help="pictures at a time [16]")
-    made.add_argument("--workers", type=int, default=2, help="processes that read pictures [2]")
-    made.add_argument("--max-pairs", type=int, help="only the first pairs of the list")
-    return made
+@dataclass(frozen=True)
+class ScoringSettings:
+    """What pictures are compared with, and how."""
+
+    reference: Path
+    """Folder of the data set: DeepFashion or Phoenix."""
+    split: Literal["test", "val", "train"] = "test"
+    """Whose pairs."""
+    layout: Literal["auto"] | LayoutName = "auto"
+    """Whose list."""
+    videos: Annotated[tuple[str, ...], {"metavar": "VIDEO"}] = ()
+    """Phoenix: only these videos [all]."""
+    protocol: ProtocolName = "fpdm"
+    """How it is measured."""
+    size: tuple[int, int] = (256, 176)
+    """Height x width of the compared pictures."""
+    weights: Path | None = None
+    """Folder of AlexNet's and Inception's weights [torch hub's cache]."""
+    cache: Path | None = None
+    """Folder for features of real pictures [~/.cache/pgpis/features]."""
+    device: str = field(default_factory=usual_device)
+    """Where the nets run: cpu, cuda, cuda:1 [a GPU if there is one]."""
+    batch_size: int = 16
+    """Pictures at a time."""
+    workers: int = 2
+    """Processes that read pictures."""
+    max_pairs: int | None = None
+    """Only the first pairs of the list."""
+
+    def __post_init__(self) -> None:
+        check_range("--batch-size", self.batch_size, 1, whole=True)
+        check_range("--workers", self.workers, 0, whole=True)
+        check_range("--max-pairs", self.max_pairs, 1, whole=True, optional=True)
+
+
+def evaluate(*, generated: Path, settings: ScoringSettings, name: str | None = None, out: Path | None = None) -> int:
+    """Score a folder of generated pictures, whatever their naming, against a data set.
+
+    Example: ``pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352``. Exit
+    codes: 0 done; 1 some pictures are missing or could not be read; 3 a metric was not computed because a file of
+    weights is missing: the table says which, and the command that gets it.
+
+    Args:
+        generated: Folder of pictures; subfolders are read too.
+        settings: What they are compared with.
+        name: What the row in the tables is called [name of the folder].
+        out: Folder to write to [GENERATED-evaluation].
+    """
+    out = out or Path(f"{generated.resolve()}-evaluation")
+    with _scored([generated], settings, out) as [(scores, matches)]:
+        from pgpis.evaluate.results import to_markdown, write_reports
+
+        name = name or generated.resolve().name
+        page = write_reports(out, scores, matches, generated, name)
+    sys.stdout.write(f"{to_markdown(scores, name)}\n{page}\n")
+    return _code(scores, matches)
+
+
+def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path | None = None) -> int:
+    """Compare two folders of generated pictures of the same pairs.
+
+    The mean difference of every metric, whether these pairs can show it (95 % interval), and the pairs where it is
+    largest. Example: ``pgpis compare outputs/fpdm/test/images outputs/mcld/test/images --reference data/deepfashion
+    --size 512x352``. Exit codes as of ``evaluate``.
+
+    Args:
+        first: Folder of pictures A, as ``test`` or ``predict`` names them.
+        second: Folder of pictures B of the same pairs.
+        settings: What they are compared with.
+        out: Folder to write to: comparison.html, .md and .json [A-against-B].
+    """
+    out = out or Path(f"{first.resolve()}-against-{second.resolve().name}")
+    with _scored([first, second], settings, out) as results:
+        from pgpis.evaluate.compare import compare as compare_scores
+        from pgpis.evaluate.compare import to_markdown, write_comparison
+
+        comparison = compare_scores(*(scores for scores, _ in results))
+        page = write_comparison(out, comparison, (first, second), tuple(matches for _, matches in results))
+    sys.stdout.write(f"{to_markdown(comparison)}\n{page}\n")
+    return max(_code(scores, matches) for scores, matches in results)
 
 
 def evaluate_command(images: Path, dataset: PairDataset, size: tuple[int, int]) -> str:
     """Return the command that scores the pictures of ``pgpis test`` as the test did."""
-    words = ["pgpis", "evaluate", "--generated", images, "--reference", getattr(dataset, "root", "FOLDER")]
-    words += ["--protocol", "fpdm", "--size", f"{size[0]}x{size[1]}"]
-    usual = {"split": "test", "layout": "auto", "max_pairs": None, "videos": ()}
-    for name, value in usual.items():
-        own = getattr(dataset, name, value)
-        if own != value:
-            words += [f"--{name.replace('_', '-')}", *(own if isinstance(own, tuple | list) else [own])]
-    return shlex.join(map(str, words))
+    names = ("split", "layout", "max_pairs", "videos")
+    own = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
+    settings = ScoringSettings(getattr(dataset, "root", Path("FOLDER")), size=size, **own)
+    return shlex.join(["pgpis", "evaluate", "--generated", str(images), *spelt(settings)])
 
 
-def run(verb: str, words: Sequence[str]) -> int:
-    """Run a verb; see the parser's epilog for the result."""
-    options = parser(verb).parse_args(list(words))
-    folders = [options.generated] if verb == "evaluate" else [options.first, options.second]
-    ending = "evaluation" if verb == "evaluate" else f"against-{options.second.resolve().name}"
-    out: Path = options.out or Path(f"{folders[0].resolve()}-{ending}")
+@contextmanager
+def _scored(folders: Sequence[Path], settings: ScoringSettings, out: Path) -> Iterator[list[tuple[Scores, Matches]]]:
+    """Score folders, and keep others from writing to ``out`` meanwhile."""
     for folder in folders:
         if not folder.is_dir():
             raise PgpisError(f"folder not found: {folder}")
+    from pgpis.evaluate.features import default_cache  # these load torch
     from pgpis.evaluate.reference import Reference
-
-    settings = _settings(options)
-    reference = Reference(options.reference, options.split, options.layout, options.max_pairs, tuple(options.videos))
-    dataset = reference.dataset()
-    with locked(out):
-        results = [_score(folder, reference, dataset, settings) for folder in folders]
-        path, text = _report(verb, out, folders, results, options)
-    sys.stdout.write(f"{text}\n{path}\n")
-    return max(_code(scores, matches) for scores, matches in results)
-
-
-def _report(
-    verb: str, out: Path, folders: Sequence[Path], results: Sequence[tuple[Scores, Matches]], options: Any
-) -> tuple[Path, str]:
-    """Write the files; return the page and what is shown."""
-    if verb == "evaluate":
-        from pgpis.evaluate.results import to_markdown as scores_to_markdown
-        from pgpis.evaluate.results import write_reports
-
-        scores, matches = results[0]
-        name = options.name or folders[0].resolve().name
-        return write_reports(out, scores, matches, folders[0], name), scores_to_markdown(scores, name)
-    from pgpis.evaluate.compare import compare, to_markdown, write_comparison
-
-    (first, ours), (second, theirs) = results
-    comparison = compare(first, second)
-    return write_comparison(out, comparison, (first, second), (ours, theirs)), to_markdown(comparison)
-
-
-def _settings(options: Any) -> EvaluationOptions:
-    height, _, width = options.size.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise PgpisError(f"--size {options.size}: expected HEIGHTxWIDTH", hint="--size 256x176")
-    check_range("--batch-size", options.batch_size, 1, whole=True)
-    check_range("--workers", options.workers, 0, whole=True)
-    check_range("--max-pairs", options.max_pairs, 1, whole=True, optional=True)
-    import torch
-
-    from pgpis.evaluate.features import default_cache
     from pgpis.evaluate.score import EvaluationOptions
 
-    return EvaluationOptions(
-        options.protocol,
-        (int(height), int(width)),
-        options.weights,
-        options.cache or default_cache(),
-        options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        options.batch_size,
-        options.workers,
+    options = EvaluationOptions(
+        settings.protocol,
+        settings.size,
+        settings.weights,
+        settings.cache or default_cache(),
+        settings.device,
+        settings.batch_size,
+        settings.workers,
     )
+    reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
+    dataset = reference.dataset()
+    with locked(out):
+        yield [_score(folder, reference, dataset, options) for folder in folders]
 
 
 def _score(

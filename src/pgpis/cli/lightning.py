@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import transformers
+import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
@@ -21,19 +18,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pgpis.cli.evaluate import evaluate_command
-from pgpis.cli.messages import explain, hint_of
+from pgpis.cli.messages import explained
 from pgpis.cli.precision import use_half_weights
-from pgpis.cli.recipes import resolve_configs
+from pgpis.cli.quiet import quiet_libraries
+from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
-from pgpis.cli.training_help import short_help
-from pgpis.cli.verbs import Text
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import file_name, locked, remove_unfinished
+from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
-from pgpis.pictures.videos import FrameFiles, write_video
-from pgpis.predictions import DONE
+from pgpis.predictions import write_videos
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
@@ -42,19 +37,11 @@ from pgpis.tasks.predicting import PictureTask
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-KNOWN_WARNINGS = (
-    ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
-    ".*does not have many workers.*",
-    ".*LeafSpec.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*GPU available but not used.*",
-    ".*in eval mode at the start of training.*",  # frozen parts are meant to be
-    ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
-)
-STANDS_FOR = {str: "text", list: "[]"}
-"""What is parsed in the place of a ``Text``."""
 FOR_DATA = {"image_specs": lambda model: model.image_specs, "frozen_features": lambda model: model.frozen_features}
 """What the DataModule must know of the model, by its argument."""
+
+Recipe = str | Mapping[str, Any]
+"""The name of a recipe, or what stands in one."""
 
 
 class PGPISCLI(LightningCLI):
@@ -63,7 +50,7 @@ class PGPISCLI(LightningCLI):
     Args:
         args: The verb and its words, as for LightningCLI.
         command: The same as the user may give them again.
-        texts: Words that are not YAML.
+        recipes: Those that ``args`` hold as ``--config``.
         options: See LightningCLI.
     """
 
@@ -75,21 +62,24 @@ class PGPISCLI(LightningCLI):
         *classes: Any,
         args: Sequence[str],
         command: Sequence[str] = (),
-        texts: Sequence[Text] = (),
+        recipes: Sequence[Recipe] = (),
         **options: Any,
     ) -> None:
         self.command = ["pgpis", *command]
         self.checkpoint: Path | None = None
         self.first_step = 0
-        self.texts = texts
+        self.recipes = recipes
         super().__init__(*classes, args=list(args), **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, then set what is not YAML."""
+        """Parse, then put back the texts of recipes that are at hand: jsonargparse has read them as YAML once more."""
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
-        for text in self.texts:
-            config[text.key.removeprefix("--")] = text.value
+        for recipe in self.recipes:
+            for key, value in [] if isinstance(recipe, str) else leaves_of(recipe):
+                is_text = isinstance(value, str | list) and not key.endswith("class_path")
+                if is_text and isinstance(config.get(key), str | list | None):
+                    config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
@@ -221,35 +211,13 @@ class PGPISCLI(LightningCLI):
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
         if self.trainer.is_global_zero:
-            self.exit_code = self.writer.summarise()
-            self._write_videos()
-
-    def _write_videos(self) -> None:
-        """Write source | pose | truth | result of each video whose frames were predicted."""
-        images = {record.pair_id: record.image for record in self.writer.records() if record.status == DONE}
-        dataset = self.datamodule.dataset("predict")
-        for name, pairs in dataset.sequences().items():
-            frames = [
-                FrameFiles(
-                    (
-                        pair.source,
-                        self.writer.pose_picture(pair.pair_id),
-                        *([] if pair.target is None else [pair.target]),
-                        self.writer.out / images[pair.pair_id],
-                    )
-                )
-                for pair in pairs
-                if pair.pair_id in images
-            ]
-            if frames:
-                path = self.writer.out / "videos" / file_name(name, ".mp4")
-                try:
-                    write_video(path, frames, dataset.frames_per_second)
-                except (PgpisError, OSError) as error:  # its pictures are there, and so are the other videos
-                    log.error("%s", error)  # noqa: TRY400  its traceback is of no use
-                    self.exit_code = 1
-                    continue
-                log.info("%s: %d frames", path, len(frames))
+            dataset = self.datamodule.dataset("predict")
+            sequences = {
+                name: [(pair.pair_id, pair.source, pair.target) for pair in pairs]
+                for name, pairs in dataset.sequences().items()
+            }
+            is_whole = self.writer.summarise()
+            self.exit_code = 0 if write_videos(self.writer, sequences, dataset.frames_per_second) and is_whole else 1
 
     def test(self, verbose: bool = True, **options: Any) -> None:
         """Score the test pairs; the report shows the table, Lightning need not."""
@@ -279,48 +247,26 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def run(verb: str, words: Sequence[str]) -> int:
-    """Parse the words after ``pgpis VERB``, build everything and run the verb.
+def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) -> PGPISCLI:
+    """Build model, data and trainer, and run a verb.
 
     Args:
-        verb: ``fit``, ``validate``, ``test`` or ``predict``.
-        words: The rest of the command line; ``--config`` names are looked up.
-
-    Returns:
-        0, or 1 if some pairs failed.
+        verb: ``fit``, ``validate``, ``test`` or ``predict``; None runs nothing.
+        words: Words of the command line; ``--config`` names are looked up.
+        recipes: What ``words`` are laid over.
 
     Raises:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
-    if verb != "predict" and any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(short_help(verb))
-        return 0
-    return _build(["--help" if word == "--help-all" else word for word in words], verb).exit_code
-
-
-def build(words: Sequence[str]) -> PGPISCLI:
-    """Build model, data and trainer from a recipe without running anything.
-
-    Raises:
-        PgpisError: As :func:`run`.
-    """
-    return _build(words, None)
-
-
-def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
-    texts = [word for word in words if isinstance(word, Text)]
-    arguments = resolve_configs(
-        [f"{word.key}={STANDS_FOR[type(word.value)]}" if isinstance(word, Text) else word for word in words]
-    )
-    _quiet_libraries()
+    arguments = resolve_configs([f"--config={recipe}" for recipe in recipes if isinstance(recipe, str)])
+    arguments += [f"--config={yaml.safe_dump(recipe)}" for recipe in recipes if not isinstance(recipe, str)]
+    arguments += resolve_configs(words)
     load_methods()
     current = with_current_options(arguments)
     if any("help" in word for word in current):
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}
-    with warnings.catch_warnings():
-        for message in KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with quiet_libraries():
         try:
             return PGPISCLI(
                 PersonImageTask,
@@ -334,19 +280,16 @@ def _build(words: Sequence[str], verb: str | None) -> PGPISCLI:
                 args=current if verb is None else [verb, *current],
                 command=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
-                texts=texts,
+                recipes=recipes,
             )
         except ArgumentError as error:
-            message = str(error)
-            raise PgpisError(explain(message), hint=hint_of(message, verb or "fit")) from error
+            raise explained(error, verb or "fit") from error
 
 
-def _quiet_libraries() -> None:
-    """Drop what other libraries print about loading files and about their vendors' services."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
+def build(words: Sequence[str]) -> PGPISCLI:
+    """Build model, data and trainer from a recipe without running anything.
 
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
+    Raises:
+        PgpisError: As :func:`run`.
+    """
+    return run(None, words)

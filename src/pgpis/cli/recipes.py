@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 import yaml
 
@@ -144,3 +145,12 @@ def resolve_configs(words: Sequence[str]) -> list[str]:
     if takes_name:
         raise PgpisError("--config expects the name of a recipe", hint="'pgpis configs' lists them")
     return resolved
+
+
+def leaves_of(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the values of a recipe by their whole keys."""
+    for key, value in recipe.items():
+        if isinstance(value, Mapping):
+            yield from leaves_of(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import itertools
 import logging
 import re
 import typing
@@ -109,7 +110,10 @@ class _Names:
     """Replaces earlier names by those of a task; notes what was replaced."""
 
     def __init__(self, task: type | None) -> None:
-        self.options = {"model": options_of(task) if task else {}, "data": options_of(PoseTransferDataModule)}
+        self.options = {
+            "model": fields_of_options(task) if task else {},
+            "data": fields_of_options(PoseTransferDataModule),
+        }
         self.replaced: dict[str, str] = {}
 
     def today(self, name: str) -> str | None:
@@ -175,7 +179,7 @@ class _Names:
             log.info("names of an earlier version, and what they are today: %s", pairs)
 
 
-def options_of(described: type) -> dict[str, tuple[str, ...]]:
+def fields_of_options(described: type) -> dict[str, tuple[str, ...]]:
     """Return the options of a class: by name, the fields of those that are dataclasses."""
     options: dict[str, tuple[str, ...]] = {}
     for each in described.__mro__:
@@ -198,7 +202,7 @@ def options_of(described: type) -> dict[str, tuple[str, ...]]:
 def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNode]]) -> type | None:
     """Return the task that the last word about it names; None where it cannot be imported."""
     task = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         key, _, value = word.partition("=")
         if key in ("--model", "--model.class_path"):
             task = value or following

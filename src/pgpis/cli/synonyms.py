@@ -30,6 +30,6 @@ def suggestion(word: str, valid: Collection[str]) -> str:
     """Return ``; did you mean 'x'?`` for the valid word that means the same or is spelt alike, or an empty string."""
     meant = SYNONYMS.get(word.lower(), "")
     for candidate in (meant, meant.rpartition(" ")[2]):
-        if candidate.partition(" ")[0] in valid:
+        if candidate in valid:
             return f"; did you mean '{candidate}'?"
     return nearest(word, valid)

@@ -2,195 +2,133 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from pgpis.cli.verbs import OneLineParser
-from pgpis.errors import PgpisError, check_range, nearest
+from pgpis.errors import PgpisError, check_range
+from pgpis.synth.files.options import DatasetOptions
 
-SIZES = {"256x176": (256, 176), "512x352": (512, 352)}
-EDITS = ("outfit", "fabric", "identity", "paint", "pose")
-OVERLAYS = ("none", "keypoints", "iuv", "layers", "face")
-EPILOG = """\
-other words:
-  pgpis synth edit    (source, edit, ground truth) triples from a data set: 'pgpis synth edit --help'
-  pgpis synth sheet   a contact sheet: 'pgpis synth sheet --help'
+if TYPE_CHECKING:
+    from pgpis.jobs import Failure
 
-A second run with the same options goes on where the first one stopped; more --people extend a data set.
-"""
+SIZES = ((256, 176), (512, 352))
 
 
-def dataset_parser() -> OneLineParser:
-    """Return the parser of ``pgpis synth``."""
-    parser = OneLineParser(
-        prog="pgpis synth",
-        description="Draw a data set of synthetic people, every label exact.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
-    parser.add_argument(
-        "--people", type=int, required=True, help="number of people; in the phoenix layout, of signers with a sequence"
-    )
-    parser.add_argument("--views", type=int, default=5, help="pictures a person [5]")
-    parser.add_argument("--size", choices=SIZES, default="256x176", help="height x width [256x176]; phoenix: 260x210")
-    parser.add_argument(
-        "--layout",
-        choices=("deepfashion", "phoenix", "both"),
-        default="deepfashion",
-        help="files to write [deepfashion]",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of everything; the same seed gives the same bytes [0]"
-    )
-    parser.add_argument("--frames", type=int, default=32, help="frames of a sequence in the phoenix layout [32]")
-    parser.add_argument("--test-share", type=float, default=0.2, help="share of people in the test lists only [0.2]")
-    parser.add_argument(
-        "--hidden-points",
-        choices=("limbs", "all", "none"),
-        default="limbs",
-        help="hidden points in the pose files: those of limbs, as OpenPose guesses them, all, or none [limbs]",
-    )
-    parser.add_argument(
-        "--textures",
-        choices=("exact", "seen", "none"),
-        default="exact",
-        help="UV textures, which MCLD reads and FPDM does not: the whole person's (exact); what the picture shows, by "
-        "the published procedure, half a second each (seen); or none [exact]",
-    )
-    _add_workers(parser)
-    return parser
+def synth(*, out: Path, options: DatasetOptions, workers: int | None = None) -> int:
+    """Draw a data set of synthetic people, every label exact.
 
+    A second run with the same options goes on where the first one stopped; more --people extend a data set. The exit
+    code is 1 if anything could not be drawn.
 
-def edit_parser() -> OneLineParser:
-    """Return the parser of ``pgpis synth edit``."""
-    parser = OneLineParser(
-        prog="pgpis synth edit",
-        description="Draw pictures of a data set again with one thing changed: an editing benchmark with ground truth.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--from", dest="root", type=Path, required=True, help="folder that 'pgpis synth' wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the triples")
-    parser.add_argument(
-        "--kind",
-        choices=EDITS,
-        nargs="+",
-        required=True,
-        help="other garments (outfit), the same garments from other cloth (fabric), another person (identity), "
-        "the same shape in other colours (paint), another pose; several may be given",
-    )
-    parser.add_argument("--pictures", type=int, default=100, help="triples of each kind [100]")
-    parser.add_argument("--split", choices=("train", "test", "all"), default="test", help="whose pictures [test]")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of pictures [0]")
-    _add_workers(parser)
-    return parser
-
-
-def sheet_parser() -> OneLineParser:
-    """Return the parser of ``pgpis synth sheet``."""
-    parser = OneLineParser(
-        prog="pgpis synth sheet",
-        description="Draw a contact sheet: a row a person, their views side by side.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--out", type=Path, required=True, help="picture to write, .jpg or .png")
-    parser.add_argument("--from", dest="root", type=Path, help="folder that 'pgpis synth' wrote; else people of --seed")
-    parser.add_argument("--seed", type=int, help="seed of the people, where there is no data set [0]")
-    parser.add_argument("--size", choices=SIZES, help="height x width, where there is no data set [256x176]")
-    parser.add_argument("--people", type=int, default=8, help="number of people [8]")
-    parser.add_argument("--views", type=int, default=5, help="pictures a person, at most [5]")
-    parser.add_argument("--across", type=int, default=1, help="people beside each other [1]")
-    parser.add_argument("--zoom", type=int, default=1, help="enlargement [1]")
-    parser.add_argument(
-        "--overlay", choices=OVERLAYS, nargs="+", default=["none"], help="labels to lay over; once with each [none]"
-    )
-    return parser
-
-
-def run(_verb: str, words: Sequence[str]) -> int:
-    """Run ``pgpis synth``, ``pgpis synth edit`` or ``pgpis synth sheet``; 1 if anything could not be drawn."""
-    others: dict[str, Callable[[Sequence[str]], int]] = {"edit": _edit, "sheet": _sheet}
-    if words and not words[0].startswith("-"):
-        if words[0] not in others:
-            raise PgpisError(
-                f"pgpis synth: unknown word '{words[0]}'{nearest(words[0], others)}", hint="pgpis synth --help"
-            )
-        return others[words[0]](words[1:])
-    return _dataset(words)
-
-
-def _dataset(words: Sequence[str]) -> int:
-    options = dataset_parser().parse_args(list(words))
-    _check_least(options, {"workers": 1})
-    from pgpis.jobs import render_failures
+    Args:
+        out: Folder of the data set.
+        options: What it is made of.
+        workers: Processes; the files do not depend on it [all cores].
+    """
+    workers = _processes(workers)
+    _check_size(options.size)
     from pgpis.synth.files.dataset import make_dataset
-    from pgpis.synth.files.options import DatasetOptions
 
-    report = make_dataset(
-        options.out,
-        DatasetOptions(
-            options.people,
-            options.views,
-            SIZES[options.size],
-            options.layout,
-            options.seed,
-            options.frames,
-            options.test_share,
-            options.hidden_points,
-            options.textures,
-        ),
-        options.workers,
-    )
+    report = make_dataset(out, options, workers)
     sys.stdout.write(
-        f"{options.out}: {report.pictures:,} pictures; {report.drawn:,} people drawn, {report.kept:,} there already\n"
+        f"{out}: {report.pictures:,} pictures; {report.drawn:,} people drawn, {report.kept:,} there already\n"
     )
-    sys.stdout.write(render_failures(report.failures))
-    return 1 if report.failures else 0
+    return _list_failures(report.failures)
 
 
-def _edit(words: Sequence[str]) -> int:
-    options = edit_parser().parse_args(list(words))
-    _check_least(options, {"pictures": 1, "seed": 0, "workers": 1})
-    from pgpis.jobs import render_failures
+def edit(
+    *,
+    from_: Path,
+    out: Path,
+    kind: Sequence[Literal["outfit", "fabric", "identity", "paint", "pose"]],
+    pictures: int = 100,
+    split: Literal["train", "test", "all"] = "test",
+    seed: int = 0,
+    workers: int | None = None,
+) -> int:
+    """Draw pictures of a data set again with one thing changed: an editing benchmark with ground truth.
+
+    Args:
+        from_: Folder that ``pgpis synth`` wrote.
+        out: Folder of the triples.
+        kind: Other garments (outfit), the same garments from other cloth (fabric), another person (identity), the same
+            shape in other colours (paint), another pose; several may be given.
+        pictures: Triples of each kind.
+        split: Whose pictures.
+        seed: Seed of the choice of pictures.
+        workers: Processes; the files do not depend on it [all cores].
+    """
+    workers = _processes(workers)
+    _check_least({"pictures": (pictures, 1), "seed": (seed, 0)})
     from pgpis.synth.files.triples import make_triples
 
-    report = make_triples(
-        options.root, options.out, options.kind, options.pictures, options.seed, options.split, options.workers
+    report = make_triples(from_, out, kind, pictures, seed, split, workers)
+    sys.stdout.write(f"{out}: {report.drawn:,} triples drawn, {report.kept:,} there already\n")
+    return _list_failures(report.failures)
+
+
+def sheet(
+    *,
+    out: Path,
+    from_: Path | None = None,
+    seed: int | None = None,
+    size: tuple[int, int] | None = None,
+    people: int = 8,
+    views: int = 5,
+    across: int = 1,
+    zoom: int = 1,
+    overlay: Sequence[Literal["none", "keypoints", "iuv", "layers", "face"]] = ("none",),
+) -> int:
+    """Draw a contact sheet: a row a person, their views side by side.
+
+    Args:
+        out: Picture to write, .jpg or .png.
+        from_: Folder that ``pgpis synth`` wrote; else people of --seed.
+        seed: Seed of the people, where there is no data set [0].
+        size: Height x width, 256x176 or 512x352, where there is no data set [256x176].
+        people: Number of people.
+        views: Pictures a person, at most.
+        across: People beside each other.
+        zoom: Enlargement.
+        overlay: Labels to lay over; once with each.
+    """
+    _check_least(
+        {"people": (people, 1), "views": (views, 1), "across": (across, 1), "zoom": (zoom, 1), "seed": (seed, 0)}
     )
-    sys.stdout.write(f"{options.out}: {report.drawn:,} triples drawn, {report.kept:,} there already\n")
-    sys.stdout.write(render_failures(report.failures))
-    return 1 if report.failures else 0
-
-
-def _sheet(words: Sequence[str]) -> int:
-    options = sheet_parser().parse_args(list(words))
-    _check_least(options, {"people": 1, "views": 1, "across": 1, "zoom": 1, "seed": 0})
-    if options.root is not None and (options.seed is not None or options.size is not None):
+    if from_ is not None and (seed is not None or size is not None):
         raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
-    from pgpis.jobs import render_failures
+    _check_size(size or SIZES[0])
     from pgpis.synth.files.sheet import people_of, sample_people, write_sheet
 
-    if options.root is not None:
-        people = people_of(options.root, options.people, options.views)
+    if from_ is not None:
+        scenes = people_of(from_, people, views)
     else:
-        size = SIZES[options.size or "256x176"]
-        people = sample_people(options.seed or 0, options.people, options.views, size)
-    failures = write_sheet(options.out, people, options.overlay, options.across, options.zoom)
-    sys.stdout.write(f"{options.out}: {sum(map(len, people))} pictures of {len(people)} people\n")
+        scenes = sample_people(seed or 0, people, views, size or SIZES[0])
+    failures = write_sheet(out, scenes, overlay, across, zoom)
+    sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
+    return _list_failures(failures)
+
+
+def _processes(workers: int | None) -> int:
+    check_range("--workers", workers, 1, whole=True, optional=True)
+    return workers or os.cpu_count() or 1
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size not in SIZES:
+        raise PgpisError(f"--size {size[0]}x{size[1]}: expected 256x176 or 512x352")
+
+
+def _check_least(values: dict[str, tuple[int | None, int]]) -> None:
+    for name, (value, least) in values.items():
+        check_range(f"--{name}", value, least, whole=True, optional=True)
+
+
+def _list_failures(failures: Sequence[Failure]) -> int:
+    from pgpis.jobs import render_failures  # loads rich
+
     sys.stdout.write(render_failures(failures))
     return 1 if failures else 0
-
-
-def _add_workers(parser: OneLineParser) -> None:
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes; the files do not depend on it [all cores]"
-    )
-
-
-def _check_least(options: argparse.Namespace, least: dict[str, int]) -> None:
-    for name, value in least.items():
-        check_range(f"--{name}", getattr(options, name), value, whole=True, optional=True)

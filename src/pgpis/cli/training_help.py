@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import re
 
+from pgpis.cli.options import documentation
 from pgpis.data import PoseTransferDataModule
+from pgpis.methods import load_methods
 from pgpis.tasks.base import PersonImageTask
 
+LINKED = ("seed", "image_specs", "frozen_features")
+"""What the DataModule takes from the seed and the model."""
 TRAINER = {
     "default_root_dir": "folder of the run: checkpoints, curves, exported model, results",
     "max_steps": "optimiser steps; -1: no limit",
@@ -25,6 +28,7 @@ TRAINER = {
 
 def short_help(verb: str) -> str:
     """Return the help of a verb of the config system."""
+    load_methods()
     verb_does = {"fit": "Train a model from a recipe", "test": "Generate the test pairs and score them"}
     resumes = "go on from a checkpoint" if verb == "fit" else "take the weights of a checkpoint"
     run = {
@@ -37,10 +41,12 @@ def short_help(verb: str) -> str:
         "--model CLASS": ", ".join(sorted(_names(PersonImageTask))) + ", or module.Class of your own",
         "--model.init_args.KEY VALUE": f"an option of it; 'pgpis {verb} --model.help CLASS' lists them",
     }
+    described = documentation(PoseTransferDataModule)
+    data = {name: text.partition(". ")[0] for name, text in described.items() if name not in LINKED}
     groups = {
         "run": run,
         "model": model,
-        "data": {f"--data.{name} VALUE": text for name, text in _options(PoseTransferDataModule).items()},
+        "data": {f"--data.{name} VALUE": text for name, text in data.items()},
         "trainer": {f"--trainer.{name} VALUE": text for name, text in TRAINER.items()},
     }
     width = max(len(option) for group in groups.values() for option in group)
@@ -61,11 +67,3 @@ def _names(base: type) -> set[str]:
     subclasses: list[type] = base.__subclasses__()
     own = {base.__name__} if not inspect.isabstract(base) else set()
     return own.union(*(_names(each) for each in subclasses))
-
-
-def _options(described: type) -> dict[str, str]:
-    """Return the first sentence of each argument in a Google-style docstring."""
-    arguments = (inspect.getdoc(described) or "").partition("Args:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^ {4}(\w+): ((?:.+)(?:\n {8}.+)*)", arguments, re.MULTILINE)
-    sentences = {name: " ".join(text.replace("``", "").split()).split(". ")[0].rstrip(".") for name, text in entries}
-    return {name: text for name, text in sentences.items() if name not in ("seed", "image_specs")}

@@ -253,8 +253,8 @@ class PredictionWriter(BasePredictionWriter):
         """Return the latest records of each pair."""
         return read_records(self.out)[0]
 
-    def summarise(self) -> int:
-        """Draw the contact sheet, list failures; return 1 if there are any."""
+    def summarise(self) -> bool:
+        """Draw the contact sheet, list failures; return whether there are none."""
         records = self.records()
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
@@ -264,7 +264,7 @@ class PredictionWriter(BasePredictionWriter):
             log.error("failed: %s: %s", record.pair_id, record.status)
         if failed:
             log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
-        return 1 if failed else 0
+        return not failed
 
     def _draw_contact_sheet(self, done: Sequence[PredictionRecord]) -> None:
         rows: dict[str, list[Path]] = {}

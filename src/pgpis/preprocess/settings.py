@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,13 @@ DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-w
 PoseName = Literal["body17", "body26", "wholebody133"]
 FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
 SkeletonName = Literal["body18", "wholebody133"]
+
+
+def usual_device() -> str:
+    """Return ``cuda`` where there is a GPU, else ``cpu``."""
+    import torch  # plain settings and ``--help`` do without
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class NothingFoundError(PgpisError):
@@ -44,9 +51,9 @@ class PrepareSettings:
     """The tools and their settings; equal settings give equal files."""
 
     weights: Path | None = None
-    """Folder of weights; None: the places of :mod:`pgpis.weight_files`."""
-    device: str = "cpu"
-    """Where the nets run: ``cpu``, ``cuda``, ``cuda:1``."""
+    """Folder of weights; None: $PGPIS_WEIGHTS, ~/.cache/pgpis/weights, libraries' caches."""
+    device: str = field(default_factory=usual_device)
+    """Where the nets run: ``cpu``, ``cuda``, ``cuda:1`` [a GPU if there is one]."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` is faster on a GPU and moves some pixels of the maps."""
     batch_size: int = 1
@@ -55,6 +62,7 @@ class PrepareSettings:
     """Of several people: the largest (0), the second largest (1), and so on. None: the largest for pose and face, the
     most certain one for DensePose, as MCLD does."""
     densepose: DenseposeName = "r101-dl"
+    """DensePose's net."""
     densepose_weights: Path | None = None
     """The net's own file instead of the catalogue's."""
     densepose_config: Path | None = None
@@ -62,11 +70,13 @@ class PrepareSettings:
     overflow: Literal["clamp", "wrap"] = "clamp"
     """Coordinates outside [0, 1]: cut, or wrapped around as in MCLD's released files."""
     pose: PoseName = "wholebody133"
+    """Pose model."""
     skeleton: SkeletonName = "body18"
     """Points that are written; 133 need the estimator ``wholebody133``."""
     pose_threshold: float = 0.3
     """Confidence below which a point counts as not seen."""
     face: FaceName = "antelopev2"
+    """Face models."""
     upscale_faces: int = 112
     """Faces smaller than this many pixels are enlarged before they are embedded; 0: never, as in MCLD's files."""
     texture_mask: Path | None = None

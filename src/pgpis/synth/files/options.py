@@ -44,13 +44,14 @@ class DatasetOptions:
     people: int
     """Number of people; in the phoenix layout, of signers with a sequence each."""
     views: int = 5
-    """Pictures a person in the deepfashion layout."""
+    """Pictures a person in the deepfashion layout: front, side, back, upper body, walking and so on; after the eighth
+    the kinds repeat in other poses."""
     size: tuple[int, int] = (256, 176)
-    """Their height and width; frames of the phoenix layout are always 260 x 210."""
+    """Their height and width, of which the command draws 256x176 and 512x352; the phoenix layout has always 260x210."""
     layout: Literal["deepfashion", "phoenix", "both"] = "deepfashion"
     """Which layouts are written."""
     seed: int = 0
-    """Seed of everything."""
+    """Seed of everything; the same seed gives the same bytes."""
     frames: int = 32
     """Length of a signer's sequence."""
     test_share: float = 0.2
@@ -58,8 +59,8 @@ class DatasetOptions:
     hidden_points: HiddenPoints = "limbs"
     """Which hidden points the ``pose`` files give: those of limbs, as OpenPose guesses them, all or none."""
     textures: Textures = "exact"
-    """Which textures MCLD's layout gets: ``exact`` the person's whole one, ``seen`` what the picture shows, made by the
-    published procedure (half a second each), or ``none``."""
+    """Which UV textures there are, which MCLD reads and FPDM does not: ``exact`` the person's whole one, ``seen`` what
+    the picture shows, made by the published procedure (half a second each), or ``none``."""
 
     def __post_init__(self) -> None:
         ranges = {

@@ -1,0 +1,37 @@
+"""What other libraries say that is of no use to who trains or predicts."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import diffusers
+import transformers
+
+KNOWN_WARNINGS = (
+    ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*GPU available but not used.*",
+    ".*in eval mode at the start of training.*",  # frozen parts are meant to be
+    ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
+)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Drop known warnings, bars of loading files, and what vendors say about their services."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
