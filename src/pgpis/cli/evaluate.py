@@ -106,8 +106,9 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
 
-        comparison = compare_scores(*(scores for scores, _ in results))
-        page = write_comparison(out, comparison, (first, second), tuple(matches for _, matches in results))
+        (ours, our_matches), (theirs, their_matches) = results
+        comparison = compare_scores(ours, theirs)
+        page = write_comparison(out, comparison, (ours, theirs), (our_matches, their_matches))
     sys.stdout.write(f"{to_markdown(comparison)}\n{page}\n")
     return max(_code(scores, matches) for scores, matches in results)
 

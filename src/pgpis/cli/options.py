@@ -72,7 +72,7 @@ def options_of(
         hint, more = hints[name], dict(shared)
         if get_origin(hint) is Annotated:
             hint, more = get_args(hint)[0], more | get_args(hint)[1]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from options_of(hint, (*place, name), more.pop("prefix", ""), more)
             continue
         spelt = name.strip("_").replace("_", "-")
