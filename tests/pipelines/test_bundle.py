@@ -65,7 +65,7 @@ def test_other_files_are_refused(folder, tmp_path):
 def test_a_shipped_bundle_says_how_it_samples():
     """As the recipe that it was trained with."""
     for shipped in SHIPPED.values():
-        recipe = yaml.safe_load((PACKAGED / shipped.recipe).read_text())["model"]["init_args"]
+        recipe = yaml.safe_load((PACKAGED / shipped.recipe).read_text())["model"]["init_args"]["sampling"]
         index = read_index(shipped.path)
         for name in ("height", "width", "num_inference_steps", "guidance_scale"):
             assert index[name] == recipe[name]

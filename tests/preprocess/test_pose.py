@@ -134,7 +134,7 @@ def test_a_model_of_other_points_is_refused(picture, weights, tmp_path):
     with pytest.raises(PgpisError, match="gives 21 points, expected 17, 26 or 133"):
         tool(picture)
     tool = RTMPoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0], "wholebody133")
-    with pytest.raises(PgpisError, match="gives 17 points, wholebody133 needs one for 133"):
+    with pytest.raises(PgpisError, match="gives 17 points; wholebody133 needs one that gives 133"):
         tool(picture)
 
 

@@ -96,7 +96,7 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
             raise PgpisError(f"{source}: '{key[:80]}' is too large or nested too deeply for a configuration", hint=HINT)
         is_code = key in CODE_KEYS or (IMPLEMENTATION.search(key) and not str(value).replace("_", "").isalnum())
         if is_code and value is not None:
-            raise PgpisError(f"{source}: '{key}' asks for the model's own code or libraries", hint=HINT)
+            raise PgpisError(f"{source}: '{key}' asks for code or libraries that come with the model", hint=HINT)
         counts_layers = ("layer" in key or "block" in key or "depth" in key) and "channels" not in key
         largest = MOST_LAYERS if counts_layers else LARGEST_NUMBER
         number = len(value) if counts_layers and isinstance(value, list) else value
