@@ -117,7 +117,7 @@ def test_cflds_large_pictures_and_the_other_spelling(fpdm, tmp_path):
     ("name", "content", "message"),
     [
         ("train_pairs.txt", "a.jpg\n", "expected 'TARGET,SOURCE"),
-        ("train_pairs.txt", "../a.jpg,b.jpg\n", "leaves the folder"),
+        ("train_pairs.txt", "../a.jpg,b.jpg\n", "points outside the folder"),
         ("train_pairs.txt", "\n", "names no pairs"),
         ("train_data.json", "{}", "expected a list"),
         ("train_data.json", '[{"source_image": "a/b.png", "target_image": "b.png"}]', "flat folder"),
@@ -206,7 +206,7 @@ def test_unreadable_key_points_are_listed(fpdm, tmp_path, capsys):
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")
-    with pytest.raises(PgpisError, match="has the layout 'fpdm' already"):
+    with pytest.raises(PgpisError, match="already has the layout 'fpdm'"):
         link_layout(fpdm, fpdm, "fpdm")
     assert main(["data", "link", str(fpdm), "--to", "mdcl"]) == 2
     (tmp_path / "img").mkdir()
