@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ def own_toy_root(draw_people, made_once, tmp_path):
 
     def copy(source, target):
         """Copy a file; names of one file stay names of one file."""
-        first = copies.setdefault(os.stat(source).st_ino, target)
+        first = copies.setdefault(Path(source).stat().st_ino, target)
         return shutil.copy2(source, target) if first is target else os.link(first, target)
 
     return shutil.copytree(once, tmp_path / "toy", copy_function=copy)
