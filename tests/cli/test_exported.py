@@ -83,7 +83,10 @@ def test_the_class_picks_the_task(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"_class_name": "StrangersPipeline"}, "is a StrangersPipeline, and pgpis does not know its task.*\n.*--config RECIPE"),
+        (
+            {"_class_name": "StrangersPipeline"},
+            "is a StrangersPipeline, and pgpis does not know its task.*\n.*--config RECIPE",
+        ),
         ({"_class_name": None}, "cannot load"),
         ("{", "cannot load"),
         ("[]", "cannot load"),

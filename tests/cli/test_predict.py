@@ -151,17 +151,13 @@ def test_a_killed_run_is_continued(predict, inputs):
 
 @pytest.mark.slow
 def test_two_processes_lose_and_double_nothing(predict, inputs):
-    assert main(predict("one", "--batch-size", 1)) == 0
-    command = [
-        sys.executable,
-        "-m",
-        "pgpis",
-        *predict("two", "--batch-size", 1, "--trainer.devices=2", "--trainer.strategy=ddp"),
-    ]
     (inputs / "sources/bad.png").write_bytes(b"")
-    result = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ}, timeout=500)
-    assert result.returncode == 1, result.stderr
-    assert "3 of 9 pairs failed" in result.stderr
+    for out, devices in (("one", 1), ("two", 2)):  # both anew: what a library sets may change the last bit in this one
+        options = predict(out, "--batch-size", 1, f"--trainer.devices={devices}", "--trainer.strategy=ddp")
+        command = [sys.executable, "-m", "pgpis", *options]
+        result = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ}, timeout=300)
+        assert result.returncode == 1, result.stderr
+        assert "3 of 9 pairs failed" in result.stderr
     one, two = pictures(inputs / "one"), pictures(inputs / "two")
     assert one.keys() == two.keys()
     assert all(np.array_equal(picture, two[name]) for name, picture in one.items())
