@@ -84,8 +84,8 @@ def test_the_class_picks_the_task(tmp_path):
     ("change", "message"),
     [
         (
-            {"_class_name": "StrangersPipeline"},
-            "is a StrangersPipeline, and pgpis does not know its task.*\n.*--config RECIPE",
+            {"_class_name": "OtherPipeline"},
+            "is a OtherPipeline, and pgpis does not know its task.*\n.*--config RECIPE",
         ),
         ({"_class_name": None}, "cannot load"),
         ("{", "cannot load"),
