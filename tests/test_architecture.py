@@ -39,7 +39,7 @@ ALLOWED = {
         "tasks",
     },
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"aliases"},
 }
 
 

@@ -124,3 +124,10 @@ def test_every_earlier_name_leads_to_what_is_there():
         home, _, name = target.rpartition(".")
         assert hasattr(importlib.import_module(home), name) or importlib.import_module(target)
         assert target not in MOVED, "the chain is resolved in one step"
+
+
+@pytest.mark.parametrize("name", [name for name in MOVED if name.rpartition(".")[2].islower()])
+def test_an_earlier_module_is_todays(name):
+    module = importlib.import_module(name)
+    assert module is importlib.import_module(MOVED[name])
+    assert module.__spec__.name == module.__name__ == MOVED[name]
