@@ -46,7 +46,8 @@ class Option:
     @property
     def help(self) -> str:
         """What it means, and its default."""
-        if self.default is None or self.default is False or self.default == () or self.text.endswith("]"):
+        says_nothing = any(self.default is each for each in (None, False, ())) or callable(self.default)
+        if says_nothing or self.text.endswith("]"):
             return self.text
         return f"{self.text} [{_written(self.hint, self.default)}]"
 
@@ -96,12 +97,11 @@ def _parameters(owner: Callable[..., Any]) -> Iterator[tuple[str, Any, bool, boo
 
 def documentation(owner: Callable[..., Any]) -> dict[str, str]:
     """Return what each argument or field means; ``None: x`` at the end becomes ``[x]``."""
-    parsed = (
-        docstring_parser.parse_from_object(owner)
-        if isinstance(owner, type)
-        else docstring_parser.parse(owner.__doc__ or "")
-    )
-    return {each.arg_name: _plain(each.description or "") for each in parsed.params}
+    if isinstance(owner, type):  # what a field of a base class means is said there
+        described = [docstring_parser.parse_from_object(base) for base in reversed(owner.__mro__[:-1])]
+    else:
+        described = [docstring_parser.parse(owner.__doc__ or "")]
+    return {each.arg_name: _plain(each.description or "") for parsed in described for each in parsed.params}
 
 
 def _plain(text: str) -> str:
