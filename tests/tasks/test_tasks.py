@@ -9,16 +9,18 @@ from torch import nn
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
-from pgpis.methods.fpdm import FusionPriorTask
+from pgpis.methods.fpdm import FPDMTask, FusionPriorTask
+from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.models.weights import weights_hash
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.options import Schedule
+from tiny_fpdm import tiny_pipeline
 
 
 class Task(PersonImageTask):
     """The smallest task: one frozen and one trained layer."""
 
-    image_specs = MappingProxyType({})
+    input_specs = MappingProxyType({})
 
     def __init__(self, *schedule):
         super().__init__(lambda parameters: torch.optim.SGD(parameters, lr=1.0), *schedule)
@@ -154,6 +156,16 @@ def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):
     assert FusionPriorTask(fusion_embedder={"encoder": tiny_clip()}).fusion_embedder.fusion_head is not None
     with pytest.raises(PgpisError, match="combiner: false measures an encoder as it is"):
         FusionPriorTask(fusion_embedder=str(tmp_path), combiner=False)
+
+
+def test_a_task_without_data_draws_poses_as_its_pipeline_did(tmp_path):
+    pipeline = tiny_pipeline()
+    pipeline.register_to_config(pose_canvas=[64, 44], stick_width=3)
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    task = FPDMTask(FPDMSampling(64, 56), pipeline=str(tmp_path / "pipeline"))
+    task.export(str(tmp_path / "out"))
+    index = json.loads((tmp_path / "out/pipeline/model_index.json").read_text())
+    assert (index["pose_canvas"], index["stick_width"]) == ([64, 44], 3)
 
 
 def test_source_size_overrides_a_pipeline(trained_fpdm, tiny, tmp_path):

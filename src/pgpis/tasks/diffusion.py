@@ -66,12 +66,14 @@ class DiffusionTask(PictureTask):
         self.dropping = dropping
         self.step = step
         self.pipeline_name = pipeline_name
+        self.drawing: dict[str, Any] = {"pose_canvas": None, "stick_width": None}
         self.on_denoising_step: Callable[[int, int], None] | None = None
 
     def take_parts(self, pipeline: SamplingPipeline) -> None:
-        """Take the parts of a pipeline for the task's own."""
+        """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
         for name in self.parts:
             setattr(self, name, getattr(pipeline, name))
+        self.drawing = {name: pipeline.config[name] for name in self.drawing}
 
     def parts_are_complete(self, *frozen: str) -> None:
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
@@ -91,15 +93,18 @@ class DiffusionTask(PictureTask):
         return pipeline
 
     def pipeline_defaults(self) -> dict[str, Any]:
-        """Return what the exported pipeline does where a call does not say: as this task does, and its data."""
+        """Return what the exported pipeline does where a call does not say: as this task does, and its data.
+
+        A task that does not know its data draws poses as the pipeline whose parts it took.
+        """
+        drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
         return {
             "height": self.sampling.height,
             "width": self.sampling.width,
             "num_inference_steps": self.sampling.num_inference_steps,
             **self.sampling.scales,
             "output_size": self.sampling.output_size and list(self.sampling.output_size),
-            "pose_canvas": None if self.data is None else self.data.pose_canvas,
-            "stick_width": None if self.data is None else self.data.stick_width,
+            **drawing,
         }
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
