@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and folders that one job has for itself."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,15 @@ def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
         assert path.read_text() == "first"
     assert path.read_text() == "second"
     assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_text(path, "first")
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((os.fstat(number).st_size, path.read_text())))
+    write_text(path, "the second")
+    assert seen == [(len("the second"), "first")]
 
 
 def test_an_error_leaves_the_old_file(tmp_path):

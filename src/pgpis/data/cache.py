@@ -20,6 +20,7 @@ from pgpis.data.shards import INDEX, FeatureKey, Variant, difference, is_whole, 
 from pgpis.data.transforms import Augmentation, may_flip, mirror
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
+from pgpis.jobs import reason_of
 from pgpis.pictures.images import fit_images
 
 SHARD = 512
@@ -147,8 +148,7 @@ class CacheWriter:
                     image = mirror(image) if variant.flip else image
                     prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
                 except Exception as error:  # noqa: BLE001  whatever is wrong with one picture ends no job
-                    reason = error.message if isinstance(error, PgpisError) else f"{type(error).__name__}: {error}"
-                    failures.append((str(path), reason))
+                    failures.append((str(path), reason_of(error)))
                     prepared.append(torch.full((3, spec.height, spec.width), torch.nan))
             yield torch.stack(prepared)
 

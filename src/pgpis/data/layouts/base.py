@@ -147,6 +147,7 @@ class Layout(ABC):
             raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
         pairs = []
         for number, fields in lines[1:]:
+            # a line that is too short lacks a column, which is named; further columns are nobody's
             where, row = f"{self.list_path} line {number}", dict(zip(columns, fields, strict=False))
             for column in ("from", "to"):
                 if not row.get(column):
