@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     task.to("cuda" if torch.cuda.is_available() else "cpu").train()
     # a face that the source does not show is left out
     pairs = DeepFashion(options.root, "train", layout=options.method, on_missing=OnMissing(face="drop"))
-    data = PoseTransferDataModule(train=pairs, image_specs=task.image_specs, batch_size=4, num_workers=0)
+    data = PoseTransferDataModule(train=pairs, input_specs=task.input_specs, batch_size=4, num_workers=0)
     data.setup("fit")
     optimizer = torch.optim.AdamW([weight for weight in task.parameters() if weight.requires_grad], lr=1e-4)
     generator = torch.Generator(task.device).manual_seed(0)

@@ -13,7 +13,7 @@ from pgpis.errors import PgpisError
 
 
 def module(root, specs, **options):
-    options = {"batch_size": 5, "num_workers": 0, "image_specs": specs} | options
+    options = {"batch_size": 5, "num_workers": 0, "input_specs": specs} | options
     datasets = {split: DeepFashion(root, split) for split in ("train", "val", "test")}
     return PoseTransferDataModule(**(datasets | options))
 
@@ -88,7 +88,7 @@ def test_nothing_undeclared_is_read(own_toy_root, specs):
 def test_a_stage_without_data_is_named(specs, stage):
     split = {"fit": "train", "validate": "val"}.get(stage, stage)
     with pytest.raises(PgpisError, match=f"configured for '{split}'"):
-        PoseTransferDataModule(image_specs=specs).setup(stage)
+        PoseTransferDataModule(input_specs=specs).setup(stage)
 
 
 def test_image_specs_are_asked_for(toy_root):

@@ -144,7 +144,7 @@ def test_points_outside_the_picture_are_drawn_or_cut(toy_root, tmp_path, specs):
         points = np.concatenate([rng.uniform([40, 0], [216, 256], (6, 2)), rng.normal(100, 400, (12, 2))])
         (tmp_path / f"poses/{number}.txt").write_text("".join(f"{x} {y}\n" for x, y in points))
     source = min(toy_root.glob("img/**/*.jpg"))
-    data = PoseTransferDataModule(predict=FolderPairs(source, tmp_path / "poses"), image_specs=specs, num_workers=0)
+    data = PoseTransferDataModule(predict=FolderPairs(source, tmp_path / "poses"), input_specs=specs, num_workers=0)
     data.setup("predict")
     batches = list(data.predict_dataloader())
     assert sum(len(batch["index"]) for batch in batches) == 20

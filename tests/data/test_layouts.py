@@ -163,7 +163,7 @@ def test_missing_faces_leave_pairs_out(faceless, caplog):
 def test_the_data_module_looks_for_what_the_model_reads(faceless):
     root, _ = faceless
     specs = {"face": VectorSpec("face", 512)}
-    data = PoseTransferDataModule(train=DeepFashion(root, "train"), image_specs=specs, num_workers=0)
+    data = PoseTransferDataModule(train=DeepFashion(root, "train"), input_specs=specs, num_workers=0)
     with pytest.raises(PgpisError, match="no face embedding"):
         data.setup("fit")
 

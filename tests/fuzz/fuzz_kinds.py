@@ -160,7 +160,7 @@ def feed_pairs(sources: Path, poses: Path, **rest: Any) -> None:
     from pgpis.data import FolderPairs, PoseTransferDataModule
 
     pairs = FolderPairs(sources, poses, **rest)
-    data = PoseTransferDataModule(predict=pairs, image_specs=SPECS, num_workers=0)
+    data = PoseTransferDataModule(predict=pairs, input_specs=SPECS, num_workers=0)
     data.setup("predict")
     for batch in data.predict_dataloader():
         assert all(failure.reason.strip() for failure in batch["failures"])
@@ -241,7 +241,7 @@ def _table(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
         from pgpis.data import PoseTransferDataModule
 
         dataset = DeepFashion(root, "train", layout=layout)
-        data = PoseTransferDataModule(test=dataset, image_specs=SPECS, num_workers=0)
+        data = PoseTransferDataModule(test=dataset, input_specs=SPECS, num_workers=0)
         data.setup("test")
         for batch in data.test_dataloader():
             for file in batch["source_path"]:

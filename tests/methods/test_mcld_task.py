@@ -112,7 +112,7 @@ def test_ablations_train_and_export(options, unread, tiny_mcld_words, tmp_path):
     assert main(tiny_mcld_words("test", f"--model.init_args.pipeline={tmp_path}/run/pipeline", out="scored")) == 0
     task = MCLDTask(MCLDSampling(64, 56), pipeline=str(tmp_path / "run/pipeline"))
     everything = {"source_image", "source_clip", "texture_image", "texture_clip", "pose_image", "target_image", "face"}
-    assert set(task.image_specs) == everything - unread
+    assert set(task.input_specs) == everything - unread
     assert (task.reference_net is None) == ("use_texture=false" in options)
     assert task.conditioner.config.correspondence == (8 if "correspondence=8" in options else 0)
 

@@ -118,7 +118,7 @@ FPDM_IMAGES = {
 }
 
 
-def image_specs(values, dataset, images):
+def input_specs(values, dataset, images):
     specs = {}
     for name, (origin, fit, _) in images.items():
         _, height, width = values[f"{dataset}.0.{name}"]["shape"]
@@ -148,7 +148,7 @@ def test_dataset_values(name, meta, tensors, root):
     values, images = meta["dataset_values"], DATASETS[name] or FPDM_IMAGES
     dataset = DeepFashion(root, "test", pose="keypoints" if name.endswith("readposeFalse") else "drawn")
     dataset.setup()
-    transform = PairTransform(image_specs(values, name, images), train=False, pose_canvas=training_canvas(meta))
+    transform = PairTransform(input_specs(values, name, images), train=False, pose_canvas=training_canvas(meta))
     assert len(dataset) == len(meta["pairs"])
     for number, pair in enumerate(dataset.pairs):
         fitted = transform(dataset.load(number))

@@ -91,7 +91,7 @@ def test_a_compiled_denoiser_keeps_its_names_and_its_loss():
         generator = torch.Generator().manual_seed(0)
         batch = {
             key: torch.rand(2, 3, spec.height, spec.width, generator=generator) * 2 - 1
-            for key, spec in plain.image_specs.items()
+            for key, spec in plain.input_specs.items()
         }
         losses = [
             task.eval().loss(batch, torch.Generator().manual_seed(1), train=False)["loss"] for task in (plain, compiled)

@@ -124,7 +124,7 @@ def batches(pairs: DeepFashion, task: DiffusionTask) -> Iterable[PairBatch]:
     """Return pairs in batches as a task reads them."""
     from pgpis.data import PoseTransferDataModule
 
-    data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, image_specs=task.image_specs)
+    data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, input_specs=task.input_specs)
     return data.test_dataloader()
 
 

@@ -69,7 +69,7 @@ def cache(settings: CacheSettings, *words: str) -> int:
     if unknown or not features:
         known = ", ".join(features) or "none"
         raise PgpisError(f"{type(model).__name__} has no feature '{' '.join(unknown)}' to cache; it has: {known}")
-    dataset, specs = data.dataset("train"), model.image_specs
+    dataset, specs = data.dataset("train"), model.input_specs
     dataset.setup()
     dataset.require({spec.origin for spec in specs.values()})
     model.to(settings.device)

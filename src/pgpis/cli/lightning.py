@@ -37,7 +37,7 @@ from pgpis.tasks.predicting import PictureTask
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-FOR_DATA = {"image_specs": lambda model: model.image_specs, "frozen_features": lambda model: model.frozen_features}
+FOR_DATA = {"input_specs": lambda model: model.input_specs, "frozen_features": lambda model: model.frozen_features}
 """What the DataModule must know of the model, by its argument."""
 
 Recipe = str | Mapping[str, Any]

@@ -9,7 +9,7 @@ from pgpis.data import PoseTransferDataModule
 from pgpis.methods import load_methods
 from pgpis.tasks.base import PersonImageTask
 
-LINKED = ("seed", "image_specs", "frozen_features")
+LINKED = ("seed", "input_specs", "frozen_features")
 """What the DataModule takes from the seed and the model."""
 TRAINER = {
     "default_root_dir": "folder of the run: checkpoints, curves, exported model, results",

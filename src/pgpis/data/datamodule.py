@@ -41,7 +41,7 @@ class PoseTransferDataModule(LightningDataModule):
         eval_batch_size: Pairs per batch elsewhere; ``batch_size`` by default.
         num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
         seed: Seed of the order of pairs and of the augmentation.
-        image_specs: What the model declares; linked from the model on the command line.
+        input_specs: What the model declares; linked from the model on the command line.
         frozen_features: Returns what of it may be taken from ``cache``; linked likewise.
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
@@ -63,7 +63,7 @@ class PoseTransferDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         num_workers: int = 4,
         seed: int = 0,
-        image_specs: InputSpecs | None = None,
+        input_specs: InputSpecs | None = None,
         frozen_features: Callable[[], dict[str, FrozenFeature]] | None = None,
         pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
@@ -83,7 +83,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.image_specs = image_specs
+        self.input_specs = input_specs
         self.frozen_features = frozen_features
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
@@ -103,8 +103,8 @@ class PoseTransferDataModule(LightningDataModule):
             if split != "val" or stage == "validate" or self.val is not None:
                 dataset = self.dataset(split)
                 dataset.setup()
-                if self.image_specs is not None:
-                    dataset.require({spec.origin for spec in self.image_specs.values()})
+                if self.input_specs is not None:
+                    dataset.require({spec.origin for spec in self.input_specs.values()})
 
     def dataset(self, split: str) -> PairDataset:
         """Return the data set of a split.
@@ -257,12 +257,12 @@ class PoseTransferDataModule(LightningDataModule):
         )
 
     def _specs(self) -> InputSpecs:
-        if self.image_specs is None:
+        if self.input_specs is None:
             raise PgpisError(
                 "the DataModule does not know which pictures the model needs",
-                hint="pass image_specs=model.image_specs; the command line links it by itself",
+                hint="pass input_specs=model.input_specs; the command line links it by itself",
             )
-        return self.image_specs
+        return self.input_specs
 
     def _loader_arguments(self) -> dict[str, Any]:
         return {

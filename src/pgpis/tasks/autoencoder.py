@@ -77,7 +77,7 @@ class AutoencoderTask(PersonImageTask):
         self.latent_noise = latent_noise
 
     @property
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """Target pictures only."""
         return {"target_image": ImageSpec("target", self.height, self.width)}
 
@@ -127,7 +127,7 @@ class AutoencoderTask(PersonImageTask):
 
     def _pictures(self, count: int) -> Iterator[torch.Tensor]:
         data = self.require_data("the scale of latents is estimated from training pictures")
-        return data.training_pictures("target_image", self.image_specs, count)
+        return data.training_pictures("target_image", self.input_specs, count)
 
     def _latents(self, images: torch.Tensor) -> torch.Tensor:
         return encode_moments(self.vae, images).chunk(2, dim=1)[0]

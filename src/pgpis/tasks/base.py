@@ -81,7 +81,7 @@ class PersonImageTask(LightningModule, ABC):
 
     @property
     @abstractmethod
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """What this task needs in each batch; the DataModule loads nothing else."""
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
@@ -164,9 +164,9 @@ class PersonImageTask(LightningModule, ABC):
         self.log_dict(logged, sync_dist=True, batch_size=size, prog_bar=True)
 
     def check_once(self, stage: str, batch: PairBatch) -> None:
-        """Check the first non-empty batch of a stage against ``image_specs``."""
+        """Check the first non-empty batch of a stage against ``input_specs``."""
         if stage not in self._checked_stages and len(batch["index"]):
-            specs = {key: s for key, s in self.image_specs.items() if stage != "predict" or s.origin != "target"}
+            specs = {key: s for key, s in self.input_specs.items() if stage != "predict" or s.origin != "target"}
             if not specs.keys() <= batch.keys():  # hashing the frozen weights takes seconds: only where it is needed
                 cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
                 specs = {key: spec for key, spec in specs.items() if key not in cached}

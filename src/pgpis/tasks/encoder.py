@@ -71,7 +71,7 @@ class VisionEncoderTask(PersonImageTask):
         self.projection = nn.Identity() if is_clip else nn.Linear(width, embedding_width(self.encoder))
 
     @property
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """Two pictures of a person and the map of the second."""
         return {
             "source_image": ImageSpec("source", self.size, self.size),

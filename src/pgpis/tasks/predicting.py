@@ -184,7 +184,7 @@ class PictureTask(PersonImageTask):
             **self.sampling.scales,
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": _settings_of(self.scheduler),
-            "inputs": {key: asdict(spec) for key, spec in self.image_specs.items() if spec.origin != "target"},
+            "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},
             "images_per_pair": self.sampling.images_per_pair,
             "pipeline": self.pipeline_name,
         }

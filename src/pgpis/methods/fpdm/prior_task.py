@@ -69,7 +69,7 @@ class FusionPriorTask(PersonImageTask):
         self.retrieval = RetrievalMetrics(self.fusion_embedder.embedding_dim)
 
     @property
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """Source, pose and target as the encoder takes them."""
         return self.fusion_embedder.input_specs()
 

@@ -100,7 +100,7 @@ class FPDMTask(DiffusionTask):
         self.parts_are_complete("vae", "source_encoder", *(["fusion_embedder"] if self.fusion_embedder else []))
 
     @property
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
         size = (self.sampling.height, self.sampling.width)
         specs = self.conditioner.input_specs(*size, self.fusion_embedder, source_detour=self.source_detour)

@@ -137,7 +137,7 @@ class MCLDTask(DiffusionTask):
                 log.info("%s is %s, as the pipeline was trained with", name, trained)
 
     @property
-    def image_specs(self) -> InputSpecs:
+    def input_specs(self) -> InputSpecs:
         """Source, texture, face, DensePose's map and target as the components take them."""
         clip_size = int(self.image_encoder.config.image_size)
         specs = self.conditioner.input_specs(self.sampling.height, self.sampling.width, clip_size)
@@ -179,7 +179,7 @@ class MCLDTask(DiffusionTask):
     @torch.no_grad()
     def _estimate_clip_std(self) -> torch.Tensor:
         """Encode training sources, the same ones on every process."""
-        specs = {key: spec for key, spec in self.image_specs.items() if key in ("source_image", "source_clip")}
+        specs = {key: spec for key, spec in self.input_specs.items() if key in ("source_image", "source_clip")}
         data = self.require_data("clip_std is estimated from training sources")
         batches = data.training_pictures("source_clip", specs, STATISTICS_PICTURES)
         embeddings = torch.cat([self._embed(pictures.to(self.device)).float() for pictures in batches])
