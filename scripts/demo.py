@@ -204,8 +204,8 @@ def sheet(out: Path, rows: Sequence[Row]) -> None:
         row = next(row for row in rows if row.person == person and row.view == 1 + person % (VIEWS - 1))
         files = [row.pair.source, *(out / folder / f"{row.name}.png" for folder in ("fpdm/poses", "fpdm", "mcld"))]
         strips.append(strip([tile(read_image(path), height, height) for path in [*files, _known(row.pair.target)]]))
-    width = max(image.width for image in strips) + 24
-    save_image(grid(strips, people, (height, width), across=2), out / "sheet.jpg")
+    width = max(image.width for image in strips)
+    save_image(grid(strips, people, (height, width), across=2, gap=24), out / "sheet.jpg")
 
 
 def _result(out: Path, folder: str, stem: str) -> str:

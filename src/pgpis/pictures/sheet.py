@@ -48,7 +48,9 @@ def strip(tiles: Sequence[Image.Image], gap: int = 0, caption: str = "") -> Imag
     return canvas
 
 
-def grid(strips: Iterable[Image.Image], count: int, cell: tuple[int, int], across: int = 1) -> Image.Image:
+def grid(
+    strips: Iterable[Image.Image], count: int, cell: tuple[int, int], across: int = 1, gap: int = 0
+) -> Image.Image:
     """Lay strips out from left to right and from top to bottom, on white.
 
     Args:
@@ -56,10 +58,11 @@ def grid(strips: Iterable[Image.Image], count: int, cell: tuple[int, int], acros
         count: How many there are.
         cell: Height and width that each gets.
         across: Strips beside each other.
+        gap: White columns between them.
     """
     height, width = cell
-    canvas = Image.new("RGB", (across * width, -(-count // across) * height), "white")
+    canvas = Image.new("RGB", (across * (width + gap) - gap, -(-count // across) * height), "white")
     for number, image in enumerate(strips):
         row, column = divmod(number, across)
-        canvas.paste(image, (column * width, row * height))
+        canvas.paste(image, (column * (width + gap), row * height))
     return canvas
