@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,10 @@ def test_imports_stay_light(modules, unwanted):
     )
     answer = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_test_files_have_names_of_their_own():
+    """Without packages pytest imports a test file by its bare name: of two with one name the second is an error."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+
+    assert [name for name, count in names.items() if count > 1] == []
