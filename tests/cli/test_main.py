@@ -147,7 +147,7 @@ def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypa
     def fail():
         raise OSError(code, os.strerror(code), "out/a.png")
 
-    monkeypatch.setattr("pgpis.cli.configs.configs", fail)
+    monkeypatch.setattr("pgpis.cli.recipes.configs", fail)
     assert main(["configs"]) == 2
     message = capsys.readouterr().err
     assert f"cannot write out/a.png: {os.strerror(code)}" in message

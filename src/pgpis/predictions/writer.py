@@ -88,10 +88,7 @@ class PredictionWriter(BasePredictionWriter):
             PgpisError: There is one; names it.
         """
         places = {folder.resolve() for folder in (self.out, self.out / "poses", self.out / "videos")}
-        parents: dict[Path, Path] = {}
-        for file in files:
-            parents.setdefault(file.parent, file)
-        for parent, file in parents.items():
+        for parent, file in {file.parent: file for file in files}.items():
             if parent.resolve() in places:
                 raise PgpisError(
                     f"{file} lies in {parent}, where results are written: they would be taken for sources or poses",
@@ -246,27 +243,14 @@ class PredictionWriter(BasePredictionWriter):
             write_text(self.out / TABLE, table_of(sorted(records, key=lambda record: (record.pair_id, record.image))))
         for part in (self.out / PARTS).glob("*.csv"):
             part.unlink()
-        if (self.out / PARTS).is_dir() and not list((self.out / PARTS).iterdir()):
+        with suppress(OSError):  # there is none, or something else lies in it
             (self.out / PARTS).rmdir()
-
-    def records(self) -> list[PredictionRecord]:
-        """Return the latest records of each pair."""
-        return read_records(self.out)[0]
 
     def summarise(self) -> bool:
         """Draw the contact sheet, list failures; return whether there are none."""
-        records = self.records()
+        records = read_records(self.out)[0]
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
-        self._draw_contact_sheet(done)
-        log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
-        for record in failed[:20]:
-            log.error("failed: %s: %s", record.pair_id, record.status)
-        if failed:
-            log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
-        return not failed
-
-    def _draw_contact_sheet(self, done: Sequence[PredictionRecord]) -> None:
         rows: dict[str, list[Path]] = {}
         for record in done:
             first = [Path(record.source), self.pose_picture(record.pair_id)]
@@ -275,6 +259,12 @@ class PredictionWriter(BasePredictionWriter):
             draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg")
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
+        log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
+        for record in failed[:20]:
+            log.error("failed: %s: %s", record.pair_id, record.status)
+        if failed:
+            log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
+        return not failed
 
 
 def _wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:
