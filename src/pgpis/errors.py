@@ -33,7 +33,6 @@ def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item])
     Raises:
         PgpisError: None does; the first one's.
     """
-
     first: PgpisError | None = None
     for item in items:
         try:
