@@ -61,19 +61,17 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.out = Path(out)
         self.settings: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        self._refuse_other_settings(self.settings)
+        self._refuse_other_settings()
         self._digest = ""
         self._stack = ExitStack()
         self._request = StopRequest()
 
-    def _refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
+    def _refuse_other_settings(self) -> None:
         before = self._settings_before()
-        if before is None:
-            return
         changes = [
-            f"{key}={before.get(key)}, now {key}={settings.get(key)}"
-            for key in sorted(settings)
-            if key not in INFORMATION and before.get(key) != settings.get(key)
+            f"{key}={before.get(key)}, now {key}={value}"
+            for key, value in sorted(self.settings.items())
+            if before is not None and key not in INFORMATION and before.get(key) != value
         ]
         if changes:
             raise PgpisError(
@@ -123,7 +121,7 @@ class PredictionWriter(BasePredictionWriter):
         finished: set[str] = set()
         if trainer.is_global_zero:
             self.settings |= {f"weights of {part}": digest for part, digest in weights().items()}
-            self._refuse_other_settings(self.settings)
+            self._refuse_other_settings()
             compared = {key: value for key, value in self.settings.items() if key not in INFORMATION}
             self._digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
             finished = self._close_last_run(fingerprint_of)
