@@ -132,15 +132,15 @@ class _Names:
             if path is not None and current not in ("", path.value):
                 self.replaced[path.value] = path.value = current
                 changed = True
-        for group, node in {
+        for group, options in {
             "model": _entry(_entry(content, "model"), "init_args"),
             "data": _entry(content, "data"),
         }.items():
-            for key, value in list(node.value) if isinstance(node, yaml.MappingNode) else ():
+            for key, value in list(options.value) if isinstance(options, yaml.MappingNode) else ():
                 today = self.today(group, str(key.value), str(value.value))
                 if today != str(key.value):
-                    node.value.remove((key, value))
-                    _put(node, today, value)
+                    options.value.remove((key, value))
+                    _put(options, today, value)
                     changed = True
         return changed
 
