@@ -43,6 +43,7 @@ def test_half_precision_fits_tests_and_predicts(model, precision, request, tmp_p
     assert np.abs(pictures(tmp_path / "run/test/images") - pictures(tmp_path / "wide/test/images")).mean() < 6
 
 
+@pytest.mark.slow
 def test_half_precision_fits_the_prior(toy_root, tmp_path):
     clip = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}  # fmt: skip
@@ -98,6 +99,7 @@ def test_predict_lists_what_is_not_finite(spoilt, toy_root, tmp_path, capsys):
     assert "1 of 3 pairs failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_finite_is_refused(trained_fpdm, tiny, tmp_path, capsys):
     path = tmp_path / "last.ckpt"
     checkpoint = torch.load(trained_fpdm / "checkpoints/last.ckpt", weights_only=True)

@@ -101,6 +101,7 @@ def test_every_source_in_every_pose(whole):
     assert not (whole / ".parts").exists()
 
 
+@pytest.mark.slow
 def test_a_pair_and_seed_give_one_picture_at_any_batch_size(predict, inputs, whole):
     assert main(predict("four", "--batch-size", 4)) == 0
     two, four = pictures(whole), pictures(inputs / "four")  # tiny.yaml's eval_batch_size is 2
@@ -126,6 +127,7 @@ def test_pairs_from_a_table(predict, inputs):
     assert set(pictures(inputs / "out")) == {"anna_2_walk.png"}
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
     (inputs / "sources/bad.png").write_bytes(b"")
     (inputs / "poses/bad.txt").write_text("1 2\n3\n")

@@ -58,6 +58,7 @@ def times(folder="out"):
     return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("[!.]*_2_*.png")}
 
 
+@pytest.mark.slow
 def test_what_was_made_of_other_files_is_made_again(words, files, capsys):
     assert main(words()) == 0
     first = times()
@@ -76,6 +77,7 @@ def test_what_was_made_of_other_files_is_made_again(words, files, capsys):
     assert "anna.jpg" in table()["anna_2_walk"]["status"]
 
 
+@pytest.mark.slow
 def test_other_weights_and_ways_of_drawing_are_refused(words, files, pipeline, capsys):
     copy = shutil.copytree(pipeline, "model")
     assert main(words(f"--pipeline={copy}")) == 0
@@ -114,6 +116,7 @@ def test_results_are_not_taken_for_inputs(words, files, folders, capsys):
     assert sorted(Path().rglob("*.*g")) == before
 
 
+@pytest.mark.slow
 def test_names_of_any_length_and_spelling(words, files):
     long_source, long_pose = "\u5fae" * 80, "\u59ff" * 80
     names = [long_source, "[a]", "x: y", "#1", "null", " a", "a=b"]
@@ -161,6 +164,7 @@ def test_names_are_text_in_every_place(words, files, name, monkeypatch):
     assert seen.value.args[0] == [name, name, name, "./~" if name == "~" else name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_waits_for_the_batch_and_names_the_command(words, files, signum, code, monkeypatch, capsys):
     step = DiffusionTask.predict_step
@@ -190,6 +194,7 @@ def test_a_pair_that_cannot_be_written_fails_alone(words, files, capsys):
     assert "anna_2_walk.png" in rows["anna_2_walk"]["status"]
 
 
+@pytest.mark.slow
 def test_pictures_of_an_earlier_test_are_removed(toy_root, pipeline, files):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [
