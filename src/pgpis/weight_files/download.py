@@ -45,9 +45,7 @@ class Download:
         opener: Opens a ``urllib.request.Request``; takes ``timeout``.
     """
 
-    def __init__(
-        self, entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, opener: Opener
-    ) -> None:
+    def __init__(self, entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, opener: Opener) -> None:
         self.entry, self.opener = entry, opener
         again = fetch_command(entry.name, folder) + (" --accept-licence" if entry.commercial is False else "")
         self.goes_on = f"{again} goes on from there"
@@ -108,7 +106,7 @@ class Download:
         return expected
 
     def _answer(self, offset: int) -> Any:
-        """Ask for the bytes from ``offset`` on and return a response of status 200, or 206 or 416 where they were asked.
+        """Ask for the bytes from ``offset`` on; the response has status 200 or, where a part was asked for, 206 or 416.
 
         Raises:
             PgpisError: There is no other answer.

@@ -93,10 +93,7 @@ def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
     if not by_hand:
         download.run(source)
     try:
-        if entry.sha256 is not None and not (digest := sha256_of(source)).startswith(entry.sha256):
-            reason = f"{source} is not what was published: its sha256 begins with {digest[:8]}, "
-            reason += f"expected {entry.sha256[:8]}" + ("" if by_hand else "; it was deleted")
-            raise PgpisError(reason, hint=f"delete it; {download.by_hand}" if by_hand else download.by_hand)
+        _check_published(entry, source, "" if by_hand else "; it was deleted", download.by_hand)
         if entry.zipped:
             unpack(entry, source, target)
     except PgpisError:
@@ -110,3 +107,12 @@ def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
     paths = [target / file for file in entry.files]
     write_record(target, paths)
     return paths
+
+
+def _check_published(entry: WeightFile, path: Path, deleted: str, by_hand: str) -> None:
+    if entry.sha256 is not None and not (digest := sha256_of(path)).startswith(entry.sha256):
+        raise PgpisError(
+            f"{path} is not what was published: its sha256 begins with {digest[:8]}, "
+            f"expected {entry.sha256[:8]}{deleted}",
+            hint=by_hand if deleted else f"delete it; {by_hand}",
+        )
