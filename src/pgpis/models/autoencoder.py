@@ -63,7 +63,7 @@ def start_from_patches(vae: Autoencoder, images: torch.Tensor) -> None:
 
     The encoder becomes: cut the picture into patches, keep as many components as there are latent channels, each
     divided by the root of its deviation. The decoder becomes the inverse. All residual blocks start as nothing. That is
-    the best that a linear autoencoder can do; what training adds is on top.
+    the best that a linear autoencoder can do; training adds to it.
 
     Args:
         vae: With ``ResBlock`` only; encoder layers ``(0, 1, .., 0)`` and channels ``(.., 12, 48, ..)``, four times as

@@ -37,15 +37,15 @@ UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, LookupError, Attr
 
 
 def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
-    """Write a pipeline's folder, as ``save_pretrained`` leaves it, into one file.
+    """Write a pipeline's folder, as ``save_pretrained`` leaves it, into one file, which is replaced as a whole.
 
     Args:
-        folder: The pipeline's folder. Other files than JSON and safetensors are refused.
-        file: Where to write, replaced as a whole.
+        folder: The pipeline's folder.
+        file: Where to write.
         card: What should be known of the model: data, recipe, seed, commit; any JSON.
 
     Raises:
-        PgpisError: The folder is not a pipeline's, or holds something else.
+        PgpisError: The folder is not a pipeline's, or holds other files than JSON and safetensors.
     """
     if not (folder / INDEX).is_file():
         raise PgpisError(f"{folder} is not a pipeline: no model_index.json", hint="'pgpis fit' exports one")
