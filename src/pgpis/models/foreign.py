@@ -201,9 +201,9 @@ def check_pipeline(pipeline_class: type[Any], folder: Path) -> None:
     """
     index = check_index(read_json(folder / "model_index.json"), pipeline_class, str(folder))
     for part in _component_types(pipeline_class):
-        library, name = index.get(part) or (None, None)
-        if library is None:
+        if index.get(part) in (None, [None, None]):
             continue
+        library, name = index[part]
         if (folder / part / f"{library}.py").exists():
             raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline folder may not hold code", hint=HINT)
         check_folder(folder / part)

@@ -66,7 +66,10 @@ class SamplingPipeline(CheckedPipeline):
 
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
         """Combine the predictions of the branches, ``(R, C, h, w)`` each."""
-        return predictions[0] if len(predictions) == 1 else guide_two_branches(*predictions, scales["guidance_scale"])
+        if len(predictions) == 1:
+            return predictions[0]
+        unconditional, conditional = predictions
+        return guide_two_branches(unconditional, conditional, scales["guidance_scale"])
 
     @property
     def vae_scale_factor(self) -> int:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from pgpis.errors import PgpisError, nearest
@@ -49,14 +50,12 @@ class WeightFile:
 
 
 def _read() -> dict[str, WeightFile]:
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {
-        name: WeightFile(
-            **{"name": name, "commercial": None}
-            | {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        )
-        for name, fields in table.items()
-    }
+    entries = {}
+    for name, fields in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+        lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+        stated: dict[str, Any] = {"name": name, "commercial": None, **fields, **lists}
+        entries[name] = WeightFile(**stated)
+    return entries
 
 
 CATALOGUE: Mapping[str, WeightFile] = _read()

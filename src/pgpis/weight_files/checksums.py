@@ -65,7 +65,7 @@ def _state(entry: WeightFile, file: str, location: Location | None) -> FileState
         digest = sha256_of(path)
     except OSError as error:
         return FileState(file, path, "damaged", f"{path} cannot be read: {error.strerror or error}")
-    for expected in (recorded and recorded["sha256"], published):
+    for expected in (recorded["sha256"] if recorded else None, published):
         if expected is not None and not digest.startswith(expected):
             difference = f"its sha256 begins with {digest[:8]}, expected {expected[:8]}"
             return FileState(file, path, "damaged", f"{path} is damaged: {difference}")
