@@ -17,8 +17,8 @@ from pgpis.data.names import LayoutName
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.phoenix import Phoenix14T, find_release
 from pgpis.errors import PgpisError
+from pgpis.evaluate.features import RealSets
 from pgpis.evaluate.naming import Matches, identities
-from pgpis.evaluate.score import RealSets
 from pgpis.metrics.hands import KNUCKLES
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.synth.files.manifest import MANIFEST

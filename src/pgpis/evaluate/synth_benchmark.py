@@ -8,8 +8,6 @@ of all pictures, in the manner of FID.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +31,7 @@ from pgpis.files import write_text
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.metrics.markup import markdown_table
+from pgpis.metrics.summary import write_table
 from pgpis.pictures.images import read_image, resize, save_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoints import Keypoints
@@ -52,7 +51,6 @@ Encode = Callable[[Sequence[Image.Image]], torch.Tensor]
 """Returns the tokens of pictures, class token first, ``(B, N, D)``."""
 Sample = Callable[[str, DeepFashion], Iterable[tuple[str, Image.Image]]]
 """Makes the pictures of a pipeline for all pairs, each with its pair's name."""
-Values = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class BenchmarkSettings:
 class RowScores:
     """The scores of one row of the table."""
 
-    values: Values
+    values: Mapping[str, NDArray[np.float64]]
     """By column, one value a pair."""
     frechet: float
 
@@ -114,8 +112,7 @@ def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -
     """
     test = spread_pairs(settings.root, "test", settings.pairs)
     exact = ExactScores(settings.root, settings.candidates)
-    files = _pictures(settings, test, sample)
-    rows = _score(files, test.pairs, exact, encode)
+    rows = _score(_pictures(settings, test, sample), test.pairs, exact, encode)
     text = table(rows)
     if settings.differences:
         text += "\n" + table({f"{ours} - {other}": rows[ours] - rows[other] for ours, other in settings.differences})
@@ -127,12 +124,11 @@ def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -
     }
     write_text(settings.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
     for name, row in rows.items():
-        lines = io.StringIO()
-        writer = csv.writer(lines)
-        writer.writerow(["pair", *COLUMNS])
-        for index, pair in enumerate(test.pairs):
-            writer.writerow([pair.pair_id, *(f"{row.values[column][index]:.6g}" for column in COLUMNS)])
-        write_text(settings.out / f"{name.replace(' ', '_')}.csv", lines.getvalue())
+        cells = (
+            [pair.pair_id, *(f"{row.values[column][index]:.6g}" for column in COLUMNS)]
+            for index, pair in enumerate(test.pairs)
+        )
+        write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *COLUMNS], cells)
     return text
 
 
@@ -155,13 +151,9 @@ def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None 
 def _pictures(settings: BenchmarkSettings, test: DeepFashion, sample: Sample) -> dict[str, list[Path]]:
     """Make the pictures of all rows that are not there, and return their files in the order of the pairs."""
     rows: dict[str, list[Path]] = {}
-
-    def folder(name: str) -> list[Path]:
-        rows[name] = [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in test.pairs]
-        return rows[name]
-
     for name, make in _baselines(settings.root, test).items():
-        for pair, path in zip(test.pairs, folder(name), strict=True):
+        rows[name] = [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in test.pairs]
+        for pair, path in zip(test.pairs, rows[name], strict=True):
             if not path.is_file():
                 save_image(make(pair), path)
     for name, pipeline in (settings.models or {}).items():
@@ -184,30 +176,27 @@ def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Imag
     nearest = NearestTraining(spread_pairs(root, "train"))
     maps = {pair.target: pair.file("iuv") for pair in spread_pairs(root, "test").pairs}
 
-    def iuv(path: Path | None) -> NDArray[np.uint8]:
-        assert path is not None
-        return read_part_u_v(path)
-
-    def target(pair: Pair) -> Image.Image:
-        assert pair.target is not None
-        return read_image(pair.target)
-
     def nearest_training(pair: Pair) -> Image.Image:
-        pose, source_map = test.read_pose(pair), maps[pair.source]
+        pose = test.read_pose(pair)
         assert isinstance(pose, Keypoints)
-        assert source_map is not None
-        return read_image(nearest(pose, pair.source, source_map))
+        return read_image(nearest(pose, pair.source, _known(maps[pair.source])))
 
     def painted(pair: Pair) -> Image.Image:
-        source = np.asarray(read_image(pair.source))
-        return Image.fromarray(warp(source, iuv(maps[pair.source]), iuv(pair.file("iuv"))))
+        both = [read_part_u_v(_known(path)) for path in (maps[pair.source], pair.file("iuv"))]
+        return Image.fromarray(warp(np.asarray(read_image(pair.source)), *both))
 
     return {
         COPY: lambda pair: read_image(pair.source),
         NEAREST: nearest_training,
         PAINTED: painted,
-        TRUTH: target,
+        TRUTH: lambda pair: read_image(_known(pair.target)),
     }
+
+
+def _known(path: Path | None) -> Path:
+    """Synthetic people have all files."""
+    assert path is not None
+    return path
 
 
 def _score(
@@ -226,22 +215,24 @@ def _score(
                 advance(1)
         except BrokenProcessPool as error:
             raise broken_pool("scoring", error) from error
-    reference = _tokens([pair.target for pair in pairs if pair.target is not None], encode)
+    truth = _tokens([_known(pair.target) for pair in pairs], encode)
     result = {}
     for name, files in rows.items():
         tokens = _tokens(files, encode)
-        values[name]["token_distance"] = token_distance(tokens, reference).double().numpy()
-        frechet = frechet_distance(*_statistics(tokens[:, 0]), *_statistics(reference[:, 0]))
-        result[name] = RowScores(values[name], frechet)
+        values[name]["token_distance"] = token_distance(tokens, truth).double().numpy()
+        ours, reference = (FeatureStatistics(tokens.shape[-1]) for _ in range(2))
+        ours.update(tokens[:, 0])
+        reference.update(truth[:, 0])
+        result[name] = RowScores(values[name], frechet_distance(*ours.compute(), *reference.compute()))
     return result
 
 
 def _score_pair(job: tuple[ExactScores, Pair, list[Path]]) -> list[dict[str, float]]:
     """Score what all rows have for one pair."""
     exact, pair, files = job
-    assert pair.target is not None
-    truth, pictures = read_image(pair.target), [read_image(path) for path in files]
-    scores = exact(pair.target, pictures)
+    target = _known(pair.target)
+    truth, pictures = read_image(target), [read_image(path) for path in files]
+    scores = exact(target, pictures)
     metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
     for picture, row in zip(pictures, scores, strict=True):
         both = (resize(picture, truth.height, truth.width), truth)
@@ -258,13 +249,6 @@ def _tokens(files: Sequence[Path], encode: Encode) -> torch.Tensor:
 def token_distance(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Return one minus the mean cosine of the patches' tokens ``(B, N, D)``, per picture."""
     return 1 - torch.nn.functional.cosine_similarity(ours[:, 1:], truth[:, 1:], dim=-1).mean(dim=1)
-
-
-def _statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    gathered = FeatureStatistics(features.shape[1])
-    gathered.update(features)
-    mean, covariance = gathered.compute()
-    return mean, covariance
 
 
 def table(rows: Mapping[str, RowScores]) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -84,11 +84,16 @@ def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping
     for name, column in values.items():
         if len(column) != len(pair_ids):
             raise PgpisError(f"{path}: '{name}' has {len(column)} values for {len(pair_ids)} pairs")
+    rows = (
+        [pair_id, *(f"{float(column[row]):.6f}" for column in values.values())] for row, pair_id in enumerate(pair_ids)
+    )
+    write_table(path, ["pair_id", *values], rows)
+
+
+def write_table(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table as CSV."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["pair_id", *values])
-    for row, pair_id in enumerate(pair_ids):
-        writer.writerow([pair_id, *(f"{float(column[row]):.6f}" for column in values.values())])
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
     write_text(path, text.getvalue())
 
 
