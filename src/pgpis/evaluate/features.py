@@ -52,11 +52,7 @@ def as_tensor(picture: Image.Image, protocol: Protocol, size: Size) -> torch.Ten
 
 
 class SetDistances:
-    """FIDs of generated pictures against sets of real ones.
-
-    Args:
-        options: Protocol, size and so on.
-    """
+    """FIDs of generated pictures against sets of real ones."""
 
     def __init__(self, options: EvaluationOptions) -> None:
         self.options = options

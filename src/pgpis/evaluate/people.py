@@ -115,6 +115,8 @@ class PeopleScores:
         encoder = self._net("face_similarity", lambda: face_encoder(settings))
         self._faces = None if encoder is None else FaceScores(encoder, read)
         self._estimator = self._net("hand_pose", lambda: pose_estimator(settings)) if hands else None
+        of_hands = ("hand_ssim", "hand_pose") if self._estimator else ("hand_ssim",)
+        self.names = (*(FACE_SCORES if self._faces else ()), *(of_hands if hands else ()))
 
     def _net(self, name: str, load: Callable[[], Net]) -> Net | None:
         try:
@@ -123,13 +125,6 @@ class PeopleScores:
             hint = f", get it with: {error.hint}" if error.hint else ""
             self.not_computed[name] = f"not computed: {error.message}{hint}"
             return None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What is measured."""
-        names = () if self._faces is None else FACE_SCORES
-        names += ("hand_ssim",) if self.hands else ()
-        return names if self._estimator is None else (*names, "hand_pose")
 
     def __call__(
         self, pairs: Sequence[Pair], generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor

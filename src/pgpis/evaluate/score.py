@@ -99,14 +99,14 @@ Knuckles = Callable[[Pair], torch.Tensor]
 """Gives x, y of both middle knuckles in pixels of the compared pictures, ``(2, 2)``; NaN where one is not seen."""
 
 
+@dataclass(frozen=True)
 class _Pairs(Dataset[tuple[int, Any]]):
     """Reads both pictures of a pair; one that cannot be read gives the reason instead."""
 
-    def __init__(self, files: Sequence[tuple[Pair, Path]], protocol: Protocol, size: Size, knuckles: Knuckles) -> None:
-        self.files = files
-        self.protocol = protocol
-        self.size = size
-        self.knuckles = knuckles
+    files: Sequence[tuple[Pair, Path]]
+    protocol: Protocol
+    size: Size
+    knuckles: Knuckles
 
     def __len__(self) -> int:
         return len(self.files)
@@ -132,11 +132,12 @@ class _PairTable:
         self.files = files
         self.device = options.device
         self.metrics = {name: metric.to(options.device) for name, metric in metrics.items() if not metric.not_computed}
-
-        def read(path: Path) -> torch.Tensor:
-            return as_tensor(read_picture(path), protocol, options.size)
-
-        self.people = PeopleScores(options.weights, options.device, read, hands=hands)
+        self.people = PeopleScores(
+            options.weights,
+            options.device,
+            lambda path: as_tensor(read_picture(path), protocol, options.size),
+            hands=hands,
+        )
         missing = {name: metric.not_computed for name, metric in metrics.items() if metric.not_computed}
         self.not_computed = missing | self.people.not_computed
         # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces

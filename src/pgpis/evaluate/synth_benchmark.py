@@ -117,18 +117,13 @@ def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -
     if settings.differences:
         text += "\n" + table({f"{ours} - {other}": rows[ours] - rows[other] for ours, other in settings.differences})
     write_text(settings.out / "benchmark.md", text)
-    means = {
-        name: {column: float(np.nanmean(values)) for column, values in row.values.items()}
-        | {"frechet_distance": row.frechet}
-        for name, row in rows.items()
-    }
-    write_text(settings.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
+    means = {}
     for name, row in rows.items():
-        cells = (
-            [pair.pair_id, *(f"{row.values[column][index]:.6g}" for column in COLUMNS)]
-            for index, pair in enumerate(test.pairs)
-        )
-        write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *COLUMNS], cells)
+        means[name] = {column: float(np.nanmean(values)) for column, values in row.values.items()}
+        means[name]["frechet_distance"] = row.frechet
+        cells = [[pair.pair_id for pair in test.pairs], *([f"{v:.6g}" for v in row.values[c]] for c in COLUMNS)]
+        write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *COLUMNS], zip(*cells, strict=True))
+    write_text(settings.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
     return text
 
 
@@ -179,21 +174,21 @@ def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Imag
     def nearest_training(pair: Pair) -> Image.Image:
         pose = test.read_pose(pair)
         assert isinstance(pose, Keypoints)
-        return read_image(nearest(pose, pair.source, _known(maps[pair.source])))
+        return read_image(nearest(pose, pair.source, _required(maps[pair.source])))
 
     def painted(pair: Pair) -> Image.Image:
-        both = [read_part_u_v(_known(path)) for path in (maps[pair.source], pair.file("iuv"))]
+        both = [read_part_u_v(_required(path)) for path in (maps[pair.source], pair.file("iuv"))]
         return Image.fromarray(warp(np.asarray(read_image(pair.source)), *both))
 
     return {
         COPY: lambda pair: read_image(pair.source),
         NEAREST: nearest_training,
         PAINTED: painted,
-        TRUTH: lambda pair: read_image(_known(pair.target)),
+        TRUTH: lambda pair: read_image(_required(pair.target)),
     }
 
 
-def _known(path: Path | None) -> Path:
+def _required(path: Path | None) -> Path:
     """Synthetic people have all files."""
     assert path is not None
     return path
@@ -202,35 +197,35 @@ def _known(path: Path | None) -> Path:
 def _score(
     rows: Mapping[str, Sequence[Path]], pairs: Sequence[Pair], exact: ExactScores, encode: Encode
 ) -> dict[str, RowScores]:
-    values = {name: {column: np.full(len(pairs), np.nan) for column in COLUMNS} for name in rows}
     jobs = [(exact, pair, [files[index] for files in rows.values()]) for index, pair in enumerate(pairs)]
+    scored: list[list[dict[str, float]]] = []
     with meter("scoring", len(pairs)) as advance, one_thread_each(), worker_pool(os.cpu_count() or 1) as pool:
         with born_deaf():
-            scored = pool.map(_score_pair, jobs, chunksize=4)
+            running = pool.map(_score_pair, jobs, chunksize=4)
         try:
-            for index, scores in enumerate(scored):
-                for name, row in zip(rows, scores, strict=True):
-                    for column, value in row.items():
-                        values[name][column][index] = value
+            for scores in running:
+                scored.append(scores)
                 advance(1)
         except BrokenProcessPool as error:
             raise broken_pool("scoring", error) from error
-    truth = _tokens([_known(pair.target) for pair in pairs], encode)
+    truth = _tokens([_required(pair.target) for pair in pairs], encode)
     result = {}
-    for name, files in rows.items():
+    for number, (name, files) in enumerate(rows.items()):
         tokens = _tokens(files, encode)
-        values[name]["token_distance"] = token_distance(tokens, truth).double().numpy()
+        values = {column: np.array([scores[number][column] for scores in scored]) for column in scored[0][number]}
+        values["token_distance"] = token_distance(tokens, truth).double().numpy()
         ours, reference = (FeatureStatistics(tokens.shape[-1]) for _ in range(2))
         ours.update(tokens[:, 0])
         reference.update(truth[:, 0])
-        result[name] = RowScores(values[name], frechet_distance(*ours.compute(), *reference.compute()))
+        frechet = frechet_distance(*ours.compute(), *reference.compute())
+        result[name] = RowScores({column: values[column] for column in COLUMNS}, frechet)
     return result
 
 
 def _score_pair(job: tuple[ExactScores, Pair, list[Path]]) -> list[dict[str, float]]:
     """Score what all rows have for one pair."""
     exact, pair, files = job
-    target = _known(pair.target)
+    target = _required(pair.target)
     truth, pictures = read_image(target), [read_image(path) for path in files]
     scores = exact(target, pictures)
     metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
@@ -253,9 +248,8 @@ def token_distance(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def table(rows: Mapping[str, RowScores]) -> str:
     """Return the table in Markdown: means and 95 % intervals over pairs."""
-    head = [
-        f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in (*COLUMNS, "Fréchet distance")
-    ]
+    columns = (*COLUMNS, "Fréchet distance")
+    head = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in columns]
     cells = [
         [name, *(_cell(column, row.values[column]) for column in COLUMNS), f"{row.frechet:.3f}"]
         for name, row in rows.items()

@@ -25,9 +25,6 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: ``(B, 3, H, W)`` in [-1, 1].
 
-    Returns:
-        uint8, same shape.
-
     Raises:
         PgpisError: A number is not finite; uint8 would hide it.
     """

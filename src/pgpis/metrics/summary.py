@@ -63,10 +63,10 @@ class MetricReport:
         Raises:
             PgpisError: A value is NaN; nothing is written.
         """
-        json_path, markdown_path = (Path(directory) / f"{name}.{suffix}" for suffix in ("json", "md"))
-        json_text, markdown_text = self.to_json(), self.to_markdown()
-        write_text(json_path, json_text)
-        write_text(markdown_path, markdown_text)
+        texts = {Path(directory) / f"{name}.json": self.to_json(), Path(directory) / f"{name}.md": self.to_markdown()}
+        for path, text in texts.items():
+            write_text(path, text)
+        json_path, markdown_path = texts
         return json_path, markdown_path
 
 
@@ -84,10 +84,8 @@ def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping
     for name, column in values.items():
         if len(column) != len(pair_ids):
             raise PgpisError(f"{path}: '{name}' has {len(column)} values for {len(pair_ids)} pairs")
-    rows = (
-        [pair_id, *(f"{float(column[row]):.6f}" for column in values.values())] for row, pair_id in enumerate(pair_ids)
-    )
-    write_table(path, ["pair_id", *values], rows)
+    columns = ([f"{float(value):.6f}" for value in column] for column in values.values())
+    write_table(path, ["pair_id", *values], zip(pair_ids, *columns, strict=True))
 
 
 def write_table(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
