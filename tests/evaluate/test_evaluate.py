@@ -46,7 +46,9 @@ def weights(made_once):
         torch.manual_seed(0)
         net = inception_v3(weights=None, init_weights=True)
         torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
-        torch.save(alexnet(weights=None).state_dict(), folder / CATALOGUE["lpips-alexnet"].files[0])
+        features = alexnet(weights=None, num_classes=1).features.state_dict()
+        features = {f"features.{name}": value for name, value in features.items()}
+        torch.save(features, folder / CATALOGUE["lpips-alexnet"].files[0])
         tiny_models.write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
         tiny_models.write_detector(folder / CATALOGUE["pose-detector"].files[0])
         tiny_models.write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
@@ -122,6 +124,7 @@ def test_all_scores_and_reports(words, toy_root, tmp_path, capsys):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.slow
 def test_protocols_differ_where_they_should(words, tmp_path):
     values = {}
     for protocol in ("fpdm", "cfld", "pcdm"):
@@ -135,6 +138,11 @@ def test_protocols_differ_where_they_should(words, tmp_path):
     assert values["pcdm"]["ssim"] != pytest.approx(values["fpdm"]["ssim"], rel=1e-6)
 
 
+def test_the_net_gives_as_many_features_as_are_kept(weights):
+    pictures = torch.zeros(1, 3, 64, 56, dtype=torch.uint8)
+    assert InceptionFeatures("legacy", weights)(pictures).shape == (1, features_module.FEATURES)
+
+
 def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
     assert main(words("--protocol", "standard")) == 3
     _, values = results(tmp_path / "out")
@@ -143,6 +151,7 @@ def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
     assert "ssim_gaussian" not in values
 
 
+@pytest.mark.slow
 def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_path, monkeypatch):
     """Its class with random weights, read by its own code."""
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
@@ -284,6 +293,7 @@ def test_bad_and_missing_pictures_are_listed_and_the_rest_is_scored(words, gener
     assert "photo.png" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "SHARD", 4)
     assert main(words()) == 0
@@ -303,6 +313,7 @@ def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, mo
     assert {path.stat().st_mtime_ns == stamps[path] for path in shards[2:]} == {True}
 
 
+@pytest.mark.slow
 def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path):
     """It costs itself, not the scores; and again when the features are taken from the kept ones."""
     root = tmp_path / "data"
@@ -337,6 +348,7 @@ def test_a_source_that_cannot_be_read_costs_its_face_scores_only(words, toy_root
     assert f"no face is compared with a source: cannot read picture {broken}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path, capsys):
     better = tmp_path / "better"
     better.mkdir()
@@ -408,6 +420,7 @@ def test_published_tables_are_complete():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hands_of_signers(tmp_path, weights, small_inception, monkeypatch):
     """Hand SSIM is lower where the hands are spoilt, and the rest of the picture is not."""
     from pgpis.data import Phoenix14T

@@ -1,6 +1,7 @@
 """Scores against exact truth, and pictures that are made without a model."""
 
 import contextlib
+import logging
 import pickle
 import runpy
 import sys
@@ -147,6 +148,7 @@ def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeyp
 def test_the_probe_tells_what_a_model_reads(root, tmp_path, capsys, monkeypatch):
     script = REPOSITORY / "scripts/probe_conditions.py"
     words = ["--root", root, "--out", tmp_path, "--pairs", 4, "--models", "FPDM=synth-fpdm"]
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     monkeypatch.setattr(sys, "argv", list(map(str, [script, *words])))
     assert runpy.run_path(str(script))["main"]() == 0
     table = capsys.readouterr().out
