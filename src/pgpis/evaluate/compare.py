@@ -65,8 +65,8 @@ def compare(first: Scores, second: Scores) -> Comparison:
             both = np.stack([values[ours], second.values[name][theirs]])
             a, b = both[:, np.isfinite(both).all(axis=0)]
             if len(a):
-                means = (float(column.mean()) for column in (a, b, b - a))
-                differences[name] = Difference(*means, bootstrap_interval(b - a))
+                mean_a, mean_b, difference = (float(column.mean()) for column in (a, b, b - a))
+                differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets)
 

@@ -99,11 +99,6 @@ class RowScores:
 def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -> str:
     """Make the rows' pictures, score them, and write ``benchmark.md``, ``benchmark.json`` and a table of pairs a row.
 
-    Args:
-        settings: What is scored.
-        sample: Makes a model's pictures.
-        encode: The small encoder.
-
     Returns:
         The text of ``benchmark.md``.
 

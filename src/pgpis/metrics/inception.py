@@ -22,17 +22,11 @@ NETS = {"legacy": "torchvision's Inception v3", "standard": "torch-fidelity's In
 
 
 def legacy_input(images: torch.Tensor) -> torch.Tensor:
-    """Prepare pictures for the legacy features.
+    """Prepare pictures for the legacy features: ``(B, 3, H, W)`` in [0, 1] becomes ``(B, 3, 299, 299)``.
 
     Bilinear to 299 x 299 without antialias; then the shift and scale that belong to pictures which are normalised for
     ImageNet already, although these are not. Its authors agree that this is a mistake, and every published number of
     the family (GFLA, DPTN, PIDM, PCDMs, CFLD, MCLD, FPDM) contains it.
-
-    Args:
-        images: float in [0, 1], ``(B, 3, H, W)``.
-
-    Returns:
-        ``(B, 3, 299, 299)``.
     """
     resized = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
     mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))

@@ -108,7 +108,7 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
         queries, positions = dim_zero_cat(self.queries)[rows], torch.searchsorted(keys, all_keys[rows])
         ranks = [
             1 + (similarity > similarity.gather(1, own[:, None])).sum(1)
-            for chunk, own in zip(queries.split(1024), positions.split(1024), strict=True)
+            for chunk, own in zip(torch.split(queries, 1024), torch.split(positions, 1024), strict=True)
             for similarity in [chunk @ gallery.T]
         ]
         return torch.cat(ranks)

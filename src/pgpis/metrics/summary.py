@@ -71,12 +71,7 @@ class MetricReport:
 
 
 def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
-    """Write one CSV line per pair.
-
-    Args:
-        path: The file.
-        pair_ids: Name of each pair.
-        values: Per metric one value for each pair.
+    """Write one CSV line per pair, with one of the ``values`` of each metric.
 
     Raises:
         PgpisError: A metric has another number of values than there are pairs.
