@@ -215,7 +215,8 @@ class SSIM(PairMetric):
         from pgpis.metrics.windows import box_similarity  # numba takes long to import
 
         _check_window(generated, self.window_size)
-        maps = [images.cpu().flatten(0, 1).numpy() for images in (generated, target)]
+        # numba compiles once more for every other layout in memory
+        maps = [images.cpu().flatten(0, 1).contiguous().numpy() for images in (generated, target)]
         return torch.from_numpy(box_similarity(*maps, self.window_size, scale)).view(-1, 3).mean(1)
 
 
