@@ -6,9 +6,8 @@ in 0..255.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from enum import IntEnum
 from typing import Any, TypeVar, get_type_hints
 
@@ -103,38 +102,19 @@ class Pose:
     expression: dict[str, float] = field(default_factory=dict)
 
 
-def to_json(value: Any) -> Any:
-    """Return dataclasses, tuples and numbers as what ``json`` writes; floats keep all their digits."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    return value
-
-
 def from_json(kind: type[T], value: Any) -> T:
-    """Return what :func:`to_json` wrote as a ``kind`` again.
+    """Return what ``json`` wrote of ``dataclasses.asdict`` as a ``kind`` again.
 
     Raises:
         TypeError: A field without a default is missing, or there is one that ``kind`` does not have.
     """
-    restored: T = _read(kind, value)
-    return restored
-
-
-def _read(kind: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{key: _read(hints[key], item) for key, item in value.items()})  # type: ignore[operator]
-    options = [option for option in getattr(kind, "__args__", ()) if dataclasses.is_dataclass(option)]
-    if options:
-        return _read(options[0], value)
-    if isinstance(value, list):
-        return tuple(_read(None, item) if isinstance(item, list) else item for item in value)
-    if isinstance(value, dict):
-        return {key: _read(None, item) for key, item in value.items()}
-    return value
+    result: Any = value
+    owner = next((option for option in (kind, *getattr(kind, "__args__", ())) if is_dataclass(option)), None)
+    if owner is not None and value is not None:
+        hints = get_type_hints(owner)
+        result = owner(**{key: from_json(hints[key], item) for key, item in value.items()})  # type: ignore[operator]
+    elif isinstance(value, list):
+        result = tuple(from_json(list, item) if isinstance(item, list) else item for item in value)
+    elif isinstance(value, dict):
+        result = {key: from_json(object, item) for key, item in value.items()}
+    return result  # type: ignore[no-any-return]

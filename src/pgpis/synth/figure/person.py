@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pgpis.synth.figure.body import Body, Posed, Shape, load_body
-from pgpis.synth.figure.description import Fabric, Identity, Layer, Outfit, Pose, from_json, to_json
+from pgpis.synth.figure.description import Fabric, Identity, Layer, Outfit, Pose, from_json
 from pgpis.synth.figure.fabric import fabric_color
 from pgpis.synth.figure.garments import clothe
 from pgpis.synth.figure.hair import hair_shells, hairline
@@ -98,7 +98,7 @@ def fabric_of(outfit: Outfit, layer: Layer) -> Fabric:
 
 def dress(identity: Identity, outfit: Outfit) -> DressedPerson:
     """Put the outfit on the person; the last few are kept, since views of a person follow each other."""
-    return _dress(json.dumps([to_json(identity), to_json(outfit)], sort_keys=True))
+    return _dress(json.dumps([asdict(identity), asdict(outfit)], sort_keys=True))
 
 
 @lru_cache(maxsize=4)

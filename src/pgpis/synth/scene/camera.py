@@ -69,13 +69,11 @@ def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind
     focal = fill / (top - bottom) * DISTANCE
     focal = min(focal, 0.94 * aspect / (right - left) * DISTANCE)
     if kind == "full":
-        center = (aspect / 2, 0.5)
-        target = ((left + right) / 2, (top + bottom) / 2)
+        height = (top + bottom) / 2
     else:  # the head keeps its place under the upper edge
         margin = 0.5 * (1 - fill) + (0.06 if kind == "signer" else 0.0)
-        center = (aspect / 2, 0.5)
-        target = ((left + right) / 2, top - (0.5 - margin) / focal * DISTANCE)
-    return Camera(float(focal), DISTANCE, (float(center[0]), center[1]), (float(target[0]), float(target[1])))
+        height = top - (0.5 - margin) / focal * DISTANCE
+    return Camera(float(focal), DISTANCE, (float(aspect / 2), 0.5), (float((left + right) / 2), float(height)))
 
 
 def _level(points: Points, joint: str) -> float:
@@ -98,15 +96,11 @@ def sample_backdrop(rng: np.random.Generator) -> Backdrop:
     return Backdrop(triple(color), float(rng.uniform(0, 14)), True)
 
 
-def signer_light(rng: np.random.Generator) -> Light:
-    """Draw the even light of a television studio."""
-    return Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
-
-
-def signer_backdrop(rng: np.random.Generator) -> Backdrop:
-    """Draw the grey backdrop of a television studio."""
+def signer_studio(rng: np.random.Generator) -> tuple[Light, Backdrop]:
+    """Draw the even light and the grey backdrop of a television studio."""
+    light = Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
     grey = float(rng.uniform(150, 176))
-    return Backdrop((grey, grey + 2, grey + 5), float(rng.uniform(6, 14)), False)
+    return light, Backdrop((grey, grey + 2, grey + 5), float(rng.uniform(6, 14)), False)
 
 
 def paint_backdrop(backdrop: Backdrop, camera: Camera, vertices: Float, height: int, width: int) -> Float:

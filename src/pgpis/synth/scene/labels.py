@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.figure.body import Body, Posed, Shape
-from pgpis.synth.figure.description import Layer
+from pgpis.synth.figure.description import Layer, Pose
 from pgpis.synth.figure.mesh import Float
-from pgpis.synth.scene.camera import project
+from pgpis.synth.figure.person import DressedPerson
+from pgpis.synth.scene.camera import Points, place_person, project
 from pgpis.synth.scene.scene import Camera
 
 COCO17 = (
@@ -66,19 +66,16 @@ class Labels(NamedTuple):
     whole133: Float
 
 
-def world_points(body: Body, shape: Shape, posed: Posed, vertices: Float) -> dict[str, Float]:
-    """Return the key points of a posed body in metres.
-
-    Args:
-        body: The body.
-        shape: The person's rest shape.
-        posed: The posed skeleton.
-        vertices: ``(>= 13380, 3)`` the posed skin.
+def stand(person: DressedPerson, pose: Pose) -> tuple[Float, Points]:
+    """Place a person before the camera.
 
     Returns:
-        COCO's names and feet, ``(1, 3)`` each; ``face`` ``(68, 3)``; ``left_hand`` and ``right_hand`` ``(21, 3)``.
+        The vertices ``(V, 3)`` in metres, and the key points: COCO's names and feet, ``(1, 3)`` each; ``face``
+        ``(68, 3)``; ``left_hand`` and ``right_hand`` ``(21, 3)``.
     """
-    points = {name: value[None].astype(np.float32) for name, value in body.keypoints(shape, posed).items()}
+    vertices, posed = person.pose(pose)
+    body = person.body
+    points = {name: value[None].astype(np.float32) for name, value in body.keypoints(person.shape, posed).items()}
     points["face"] = vertices[list(FACE68)]
     for number, (side, name) in enumerate((("L", "left_hand"), ("R", "right_hand"))):
         chain = [posed.joints[body.bone[f"wrist.{side}"]]]
@@ -86,11 +83,12 @@ def world_points(body: Body, shape: Shape, posed: Posed, vertices: Float) -> dic
             chain += [posed.joints[body.bone[f"finger{finger}-{joint}.{side}"]] for joint in (1, 2, 3)]
             chain.append(posed.tips[5 * number + finger - 1])
         points[name] = np.stack(chain)
-    return points
+    placed = {name: place_person(value, pose.turn) for name, value in points.items()}
+    return place_person(vertices, pose.turn), placed
 
 
 def keypoint_labels(
-    points: dict[str, Float],
+    points: Points,
     camera: Camera,
     depth: Float,
     part: npt.NDArray[np.uint8],
@@ -99,7 +97,7 @@ def keypoint_labels(
     """Project key points and tell which are seen.
 
     Args:
-        points: What :func:`world_points` returns, placed before the camera.
+        points: Those of :func:`stand`.
         camera: The camera.
         depth: ``(H, W)`` metres from the camera's plane, infinite where nothing is.
         part: ``(H, W)`` DensePose's part, 0 where nothing is.
@@ -137,10 +135,5 @@ def face_box(labels: Labels) -> tuple[float, float, float, float] | None:
         return None
     low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
     margin = 0.1 * (high - low)
-    brow_to_chin = high[1] - low[1]
-    return (
-        float(low[0] - margin[0]),
-        float(low[1] - 0.3 * brow_to_chin),
-        float(high[0] + margin[0]),
-        float(high[1] + margin[1]),
-    )
+    top = float(low[1] - 0.3 * (high[1] - low[1]))
+    return float(low[0] - margin[0]), top, float(high[0] + margin[0]), float(high[1] + margin[1])

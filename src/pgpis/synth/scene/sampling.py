@@ -15,15 +15,8 @@ from pgpis.synth.figure.description import Identity, Outfit, Pose
 from pgpis.synth.figure.identity import sample_identity
 from pgpis.synth.figure.person import DressedPerson, dress
 from pgpis.synth.figure.wardrobe import sample_outfit, signer_outfit
-from pgpis.synth.scene.camera import (
-    frame_person,
-    place_person,
-    sample_backdrop,
-    sample_light,
-    signer_backdrop,
-    signer_light,
-)
-from pgpis.synth.scene.labels import world_points
+from pgpis.synth.scene.camera import frame_person, sample_backdrop, sample_light, signer_studio
+from pgpis.synth.scene.labels import stand
 from pgpis.synth.scene.motion import sign_sequence
 from pgpis.synth.scene.poses import sample_pose
 from pgpis.synth.scene.scene import Backdrop, Light, Scene
@@ -101,12 +94,8 @@ def photograph(
     aspect: float,
 ) -> Scene:
     """Return the scene of a person in a pose, with a camera that frames them."""
-    posed_vertices, posed = person.pose(pose)
-    eyes_end = person.body.parts["eyes"].vertices[1]
-    points = world_points(person.body, person.shape, posed, posed_vertices[:eyes_end])
-    placed = {name: place_person(value, pose.turn) for name, value in points.items()}
-    seen = posed_vertices[np.unique(person.faces)]
-    camera = frame_person(place_person(seen, pose.turn), placed, rng, framing, aspect)
+    vertices, points = stand(person, pose)
+    camera = frame_person(vertices[np.unique(person.faces)], points, rng, framing, aspect)
     return Scene(person.identity, person.outfit, pose, camera, light, backdrop)
 
 
@@ -115,7 +104,7 @@ def signer_of(seed: int, index: int, frames: int, aspect: float = 210 / 260) -> 
     identity = sample_identity(generator(seed, IDENTITY, SIGNER, index))
     rng = generator(seed, SIGNER, index)
     person = dress(identity, signer_outfit(rng))
-    light, backdrop = signer_light(rng), signer_backdrop(rng)
+    light, backdrop = signer_studio(rng)
     poses = sign_sequence(rng, frames)
     first = photograph(person, poses[0], light, backdrop, "signer", rng, aspect)
     return [dataclasses.replace(first, pose=pose) for pose in poses]
