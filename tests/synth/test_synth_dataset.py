@@ -272,8 +272,8 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
 
 
 def interrupted_run(out, until, signum=signal.SIGINT):
-    """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
-    words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--textures=none", "--workers", "2"]
+    """Draw 9 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
+    words = ["synth", "--out", str(out), "--people", "9", "--views", "2", "--textures=none", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pgpis", *words],
         stderr=subprocess.PIPE,
@@ -308,10 +308,11 @@ def test_interrupted_while_processes_start_it_stops_cleanly(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_without_workers")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(signum, tmp_path):
     out = tmp_path / "data"
     done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")), signum)
-    assert 0 < done < 12
-    report = make_dataset(out, DatasetOptions(people=12, views=2, textures="none"), workers=2)
-    assert (report.kept, report.drawn) == (done, 12 - done)
+    assert 0 < done < 9
+    report = make_dataset(out, DatasetOptions(people=9, views=2, textures="none"))
+    assert (report.kept, report.drawn) == (done, 9 - done)

@@ -6,10 +6,14 @@ in 0..255.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, is_dataclass
 from enum import IntEnum
+from importlib.resources import files
 from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
 
 Triple = tuple[float, float, float]
 T = TypeVar("T")
@@ -19,6 +23,12 @@ def triple(values: Iterable[float]) -> Triple:
     """Return three numbers, of whatever kind, as what JSON holds."""
     first, second, third = (float(value) for value in values)
     return first, second, third
+
+
+def choose(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    """Draw one of the names, each with its share."""
+    weights = np.array(list(shares.values()))
+    return list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
 
 
 class Layer(IntEnum):
@@ -118,3 +128,7 @@ def from_json(kind: type[T], value: Any) -> T:
     elif isinstance(value, dict):
         result = {key: from_json(object, item) for key, item in value.items()}
     return result  # type: ignore[no-any-return]
+
+
+LOOKS: dict[str, Any] = from_json(dict, tomllib.loads((files("pgpis.synth") / "assets/looks.toml").read_text("utf-8")))
+"""Palettes, shares, poses of arms and hands: what people are drawn from, by the tables of the file."""

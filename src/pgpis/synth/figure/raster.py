@@ -24,8 +24,7 @@ def rasterize(points: Float, faces: Index, clip: Float, height: int, width: int)
 
     Returns:
         ``(H, W)`` number of the nearest triangle, -1 where there is none; ``(H, W, 2)`` screen-space weights of its
-        second and third corner at the pixel's centre; ``(H, W)`` its interpolated third coordinate, infinite where
-        there is none.
+        second and third corner at the pixel's centre; ``(H, W)`` its interpolated third coordinate, else infinite.
     """
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)
@@ -70,11 +69,8 @@ def rasterize(points: Float, faces: Index, clip: Float, height: int, width: int)
 def correct_weights(points: Float, faces: Index, triangle: Index, weights: Float) -> Float:
     """Return perspective-correct weights ``(N, 3)`` of fragments.
 
-    Args:
-        points: ``(V, 3)`` whose third coordinate is -1/distance, up to a factor.
-        faces: ``(F, 3)``.
-        triangle: ``(N,)``.
-        weights: ``(N, 2)`` screen-space weights of the second and third corner.
+    The third coordinate of ``points`` ``(V, 3)`` is -1/distance, up to a factor; ``triangle`` ``(N,)`` and ``weights``
+    ``(N, 2)`` are what :func:`rasterize` found.
     """
     result = np.empty((len(triangle), 3), np.float32)
     for n in range(len(triangle)):

@@ -119,14 +119,7 @@ def category_of(female: bool, outfit: Outfit) -> str:
 
 
 def write_person(files: Files, options: DatasetOptions, person: int, split: str) -> list[Entry]:
-    """Draw all views of a person, write their files and return the manifest's lines.
-
-    Args:
-        files: Takes the files.
-        options: Of the data set.
-        person: Number of the person.
-        split: ``train`` or ``test``.
-    """
+    """Draw all views of a person of the train or test split, write their files and return the manifest's lines."""
     height, width = options.size
     scenes = views_of(options.seed, person, options.views, aspect=width / height)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
@@ -159,12 +152,10 @@ texture_mapper = lru_cache(maxsize=1)(TextureMapper)
 
 
 def openpose_keypoints(picture: Picture, hidden: HiddenPoints) -> Keypoints:
-    """Return a picture's 18 points as OpenPose would report them.
+    """Return a picture's 18 points as OpenPose would report them; those outside the picture are missing.
 
-    Args:
-        picture: The picture with its labels.
-        hidden: Points outside the picture are missing; ``limbs`` gives hidden points of the body, which OpenPose
-            guesses, but not of the face, which it leaves out; ``all`` gives both, ``none`` neither.
+    ``limbs`` gives hidden points of the body, which OpenPose guesses, but not of the face, which it leaves out; ``all``
+    gives both, ``none`` neither.
     """
     height, width = picture.rgb.shape[:2]
     visibility = picture.body18[:, 2]
@@ -185,12 +176,7 @@ def labels_of(picture: Picture) -> dict[str, Any]:
 
 
 def write_lists(root: Path, entries: Iterable[Entry]) -> None:
-    """Write the lists of both readers.
-
-    Args:
-        root: Folder of the data set.
-        entries: All its pictures in this layout, person by person.
-    """
+    """Write the lists of both readers; ``entries`` are all pictures in this layout, person by person."""
     people: dict[str, list[list[Names]]] = {split: [] for split in SPLITS}
     for _, pictures in itertools.groupby(entries, key=lambda entry: entry.person):
         views = list(pictures)

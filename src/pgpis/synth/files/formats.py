@@ -30,12 +30,7 @@ def json_line(value: Any) -> bytes:
 
 
 def encode_image(pixels: UInt8, suffix: str) -> bytes:
-    """Return the bytes of a picture file.
-
-    Args:
-        pixels: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey.
-        suffix: ``.png`` or ``.jpg``.
-    """
+    """Return the bytes of a ``.png`` or ``.jpg`` of pixels, uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey."""
     ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
     return bytes(cv2.imencode(suffix, np.ascontiguousarray(ordered), SETTINGS[suffix])[1])
 

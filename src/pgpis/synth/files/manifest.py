@@ -61,11 +61,7 @@ class Entry:
 
     @classmethod
     def from_json(cls, value: Any) -> Entry:
-        """Return what :meth:`to_json` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is not a line of a manifest.
-        """
+        """Return what :meth:`to_json` wrote; KeyError, TypeError, ValueError: it is not a line of a manifest."""
         height, width = value["size"]
         if not (0 < int(height) <= MOST_SIDE and 0 < int(width) <= MOST_SIDE):
             raise ValueError(f"its size is {value['size']}, expected 1 to {MOST_SIDE} rows and columns")

@@ -42,14 +42,7 @@ CONFIDENCES = np.array([0.0, 0.5, 1.0], np.float32)
 
 
 def write_signer(files: Files, options: DatasetOptions, signer: int, split: str) -> list[Entry]:
-    """Draw a signer's sequence, write its files and return the manifest's lines.
-
-    Args:
-        files: Takes the files.
-        options: Of the data set.
-        signer: Number of the signer.
-        split: ``train``, ``dev`` or ``test``.
-    """
+    """Draw a signer's sequence, write its files and return the manifest's lines."""
     height, width = SIZE
     name = NAME.format(signer)
     entries, keypoints = [], []
@@ -67,12 +60,7 @@ def write_signer(files: Files, options: DatasetOptions, signer: int, split: str)
 
 
 def write_lists(root: Path, entries: Iterable[Entry]) -> None:
-    """Write corpus tables and pickles of key points.
-
-    Args:
-        root: Folder of the data set.
-        entries: All its frames in this layout, signer by signer.
-    """
+    """Write corpus tables and pickles of key points; ``entries`` are all frames in this layout, signer by signer."""
     import torch  # is loaded only where its files are written
 
     from pgpis.synth.files.torch_pickle import pickled

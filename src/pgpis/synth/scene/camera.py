@@ -36,12 +36,12 @@ def project(camera: Camera, points: Float, height: int) -> Float:
 
 
 def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind: str, aspect: float) -> Camera:
-    """Return a camera that frames a placed person.
+    """Return a camera that frames a person before it; margins vary a little.
 
     Args:
-        vertices: ``(V, 3)`` everything that is drawn, placed.
-        points: Key points by name, ``(1, 3)`` or ``(K, 3)`` each, placed.
-        rng: Margins vary a little.
+        vertices: ``(V, 3)`` everything that is drawn.
+        points: Key points by name, ``(1, 3)`` or ``(K, 3)`` each.
+        rng: Source of randomness.
         kind: ``full`` from head to feet, ``three_quarter`` to the knees, ``upper`` to the hips, ``signer`` the
             framing of weather-forecast interpreters: to the hips with room for the arms.
         aspect: Width of the picture as a share of its height.
@@ -104,15 +104,7 @@ def signer_studio(rng: np.random.Generator) -> tuple[Light, Backdrop]:
 
 
 def paint_backdrop(backdrop: Backdrop, camera: Camera, vertices: Float, height: int, width: int) -> Float:
-    """Return what is behind the person ``(H, W, 3)``; with a floor, the shadow around the feet.
-
-    Args:
-        backdrop: Its colours.
-        camera: Where the floor is on the picture.
-        vertices: The placed person ``(V, 3)``.
-        height: Rows of the picture.
-        width: Columns of the picture.
-    """
+    """Return what is behind a person ``(H, W, 3)``; with a floor, the shadow around the feet."""
     y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
     x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None]
     shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)

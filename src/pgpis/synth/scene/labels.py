@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.figure.description import Layer, Pose
+from pgpis.synth.figure.description import LOOKS, Layer, Pose
 from pgpis.synth.figure.mesh import Float
 from pgpis.synth.figure.person import DressedPerson
 from pgpis.synth.scene.camera import Points, place_person, project
@@ -27,13 +27,7 @@ COCO17 = (
 FEET = ("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel")
 NECK = -1
 BODY18_FROM_COCO = (0, NECK, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-# body vertices of iBUG's 68 face points, picked on the canonical head
-FACE68 = (
-    5188, 5183, 5238, 912, 5240, 893, 3695, 921, 747, 7623, 10363, 7595, 11849, 7614, 11847, 11795, 11800, 232, 231,
-    229, 223, 233, 7006, 6997, 7002, 7004, 7005, 132, 135, 201, 297, 360, 5138, 5072, 11752, 7121, 22, 2, 55, 68,
-    1071, 41, 6852, 6839, 6786, 6806, 6825, 7763, 425, 5351, 450, 466, 7210, 11953, 7185, 7239, 7241, 492, 486, 484,
-    445, 531, 474, 7276, 7205, 7243, 494, 488,
-)  # fmt: skip
+FACE68: tuple[int, ...] = LOOKS["keypoints"]["face68"]
 HEAD, TORSO = {23, 24}, {1, 2}
 LEFT_ARM, RIGHT_ARM = {15, 17, 19, 21}, {16, 18, 20, 22}
 LEFT_HAND, RIGHT_HAND = {4, 19, 21}, {3, 20, 22}
@@ -94,14 +88,10 @@ def keypoint_labels(
     part: npt.NDArray[np.uint8],
     layer: npt.NDArray[np.int8],
 ) -> Labels:
-    """Project key points and tell which are seen.
+    """Project the key points of :func:`stand` and tell which are seen.
 
-    Args:
-        points: Those of :func:`stand`.
-        camera: The camera.
-        depth: ``(H, W)`` metres from the camera's plane, infinite where nothing is.
-        part: ``(H, W)`` DensePose's part, 0 where nothing is.
-        layer: ``(H, W)`` what is seen.
+    Where nothing is, ``depth`` ``(H, W)``, metres from the camera's plane, is infinite, DensePose's ``part`` 0 and
+    ``layer`` -1.
     """
     height, width = depth.shape
     ordered = [points[name] for name in (*COCO17, *FEET)] + [points["face"], points["left_hand"], points["right_hand"]]
@@ -127,8 +117,7 @@ def keypoint_labels(
 def face_box(labels: Labels) -> tuple[float, float, float, float] | None:
     """Return the box around the face's 68 points, a tenth wider, its top raised to the forehead.
 
-    Returns:
-        x0, y0, x1, y1 in pixels, or None where fewer than :data:`MIN_FACE_POINTS` of them are visible.
+    It is x0, y0, x1, y1 in pixels, or None where fewer than :data:`MIN_FACE_POINTS` of them are visible.
     """
     face = labels.whole133[FACE_POINTS]
     if (face[:, 2] == VISIBLE).sum() < MIN_FACE_POINTS:

@@ -30,16 +30,10 @@ FINENESS = 8
 
 
 def draw_overlay(picture: Picture, overlay: Overlay, zoom: int = 1) -> UInt8:
-    """Return the picture with one kind of labels.
+    """Return the picture ``(zoom H, zoom W, 3)``, enlarged so that points stay apart, with one kind of labels.
 
-    Args:
-        picture: The picture and its labels.
-        overlay: ``keypoints`` the 133 points, ``iuv`` DensePose's parts shaded by U with lines of equal V,
-            ``layers`` a colour a garment, ``face`` the face's box, ``none`` the picture alone.
-        zoom: Enlargement, so that points stay apart.
-
-    Returns:
-        uint8 ``(zoom H, zoom W, 3)``.
+    ``keypoints`` are the 133 points, ``iuv`` DensePose's parts shaded by U with lines of equal V, ``layers`` a colour a
+    garment, ``face`` the face's box; ``none`` is the picture alone.
     """
     height, width = picture.rgb.shape[:2]
     pixels = picture.rgb

@@ -25,6 +25,8 @@ from pgpis.synth.scene.scene import Camera, Light, Scene
 # (wrinkles), and how much they shine
 WRINKLES = np.array([0.03, 0.0, 0.28, 0.28, 0.2, 0.06, 0.22, 0.24], np.float32)
 SHINE = np.array([0.10, 0.5, 0.0, 0.0, 0.0, 0.12, 0.16, 0.02], np.float32)
+SAMPLES = 2
+"""Of a pixel, in each direction."""
 # radius as a share of the height, darkening per metre
 CREASES = ((1 / 60, 5.0), (1 / 24, 2.5))
 
@@ -77,25 +79,14 @@ class _View:
         return iuv, layer
 
 
-def draw(scene: Scene, height: int, width: int, *, supersampling: int = 2) -> Picture:
-    """Draw the picture and all its labels.
-
-    Args:
-        scene: What to draw.
-        height: Rows of the picture.
-        width: Columns of the picture.
-        supersampling: Samples a pixel in each direction.
-
-    Returns:
-        The picture; the same scene and size give the same bytes.
-    """
+def draw(scene: Scene, height: int, width: int) -> Picture:
+    """Draw the picture and all its labels; the same scene and size give the same bytes."""
     person = dress(scene.identity, scene.outfit)
     vertices, points = stand(person, scene.pose)
     view = _View(person, vertices, scene.camera, height, width)
     iuv, layer = view.label_maps()
     labels = keypoint_labels(points, scene.camera, view.distance, iuv[..., 0], layer)
-    rgb = shade(scene, person, vertices, height, width, supersampling)
-    return Picture(rgb, iuv, layer, *labels, face_box(labels))
+    return Picture(shade(scene, person, vertices, height, width), iuv, layer, *labels, face_box(labels))
 
 
 def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, npt.NDArray[np.int8]]:
@@ -108,9 +99,9 @@ def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, np
     return result, *view.label_maps()
 
 
-def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, width: int, supersampling: int) -> UInt8:
+def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, width: int) -> UInt8:
     """Return the lit picture ``(H, W, 3)``."""
-    view = _View(person, vertices, scene.camera, height * supersampling, width * supersampling)
+    view = _View(person, vertices, scene.camera, height * SAMPLES, width * SAMPLES)
     columns = np.column_stack([person.attributes, vertex_normals(vertices, person.faces)])
     values = interpolate(columns, person.faces, view.triangle, view.weights)
     colors = person.color(view.layer, Surface.of(values))

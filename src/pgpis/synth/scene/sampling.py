@@ -60,13 +60,9 @@ def view_kind(view: int) -> ViewName:
 
 
 def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> list[Scene]:
-    """Return the scenes of a person's first ``count`` views.
+    """Return the scenes of a person's first ``count`` views; after the eighth the kinds repeat with other poses.
 
-    Args:
-        seed: Seed of the data set.
-        index: Number of the person.
-        count: How many views; after the eighth the kinds repeat with other poses.
-        aspect: Width of the picture as a share of its height.
+    ``aspect`` is the width of the picture as a share of its height.
     """
     identity, outfit = person_of(seed, index)
     studio = generator(seed, STUDIO, index)
