@@ -58,13 +58,16 @@ def clothe(body: Body, shape: Shape, outfit: Outfit) -> Garments:
     Raises:
         KeyError: A length is missing from the cut, or the neckline is unknown.
     """
-    cut = outfit.cut
+    cut, z = outfit.cut, body.canonical[:, 2]
     fields = {Layer.TROUSERS: trousers_field(body, outfit), Layer.TOP: top_field(body, outfit)}
-    fields[Layer.SHOES] = shoes_field(body, cut["boot"])
+    below_edge = np.minimum((body.along_leg - cut["boot"]) * 0.4, 0.06)
+    shoes = np.where((body.arm > 0.2) | (body.along_leg < 1), -1.0, below_edge)
+    fields[Layer.SHOES] = shoes.astype(np.float32)
     drawn = dict(fields)
     if outfit.skirt is not None:
-        fields[Layer.SKIRT] = skirt_field(body, cut["skirt_hem"])
-        drawn[Layer.TROUSERS] = np.minimum(fields[Layer.TROUSERS], cut["skirt_hem"] + 0.06 - body.canonical[:, 2])
+        skirt = np.where(body.arm < 0.2, np.minimum(z - cut["skirt_hem"], SKIRT_TOP - z), -1.0)
+        fields[Layer.SKIRT] = skirt.astype(np.float32)
+        drawn[Layer.TROUSERS] = np.minimum(fields[Layer.TROUSERS], cut["skirt_hem"] + 0.06 - z)
         if cut["leg"] <= 0:
             del drawn[Layer.TROUSERS], fields[Layer.TROUSERS]
     elif not outfit.tucked:  # the trousers end a hand's breadth under the top
@@ -74,7 +77,7 @@ def clothe(body: Body, shape: Shape, outfit: Outfit) -> Garments:
 
     coverage = np.maximum.reduce([fields[layer] for layer in fields if layer not in {Layer.SKIRT, Layer.JACKET}])
     if Layer.SKIRT in fields:
-        under_skirt = (body.arm < 0.2) & (body.canonical[:, 2] < 0.05)
+        under_skirt = (body.arm < 0.2) & (z < 0.05)
         coverage = np.maximum(coverage, np.where(under_skirt, fields[Layer.SKIRT] - 0.05, -1))
     shells = _tights_shells(body, shape, outfit, drawn)
     if outfit.skirt is not None:
@@ -132,18 +135,6 @@ def trousers_field(body: Body, outfit: Outfit) -> Float:
     if cut["leg"] <= 0:
         field = np.minimum(field, z + 0.10)
     return np.where(body.arm > 0.25, -0.1, field).astype(np.float32)
-
-
-def shoes_field(body: Body, boot: float) -> Float:
-    """Metres below the shoes' upper edge, ``(V,)``."""
-    field = np.minimum((body.along_leg - boot) * 0.4, 0.06)
-    return np.where((body.arm > 0.2) | (body.along_leg < 1), -1.0, field).astype(np.float32)
-
-
-def skirt_field(body: Body, hem: float) -> Float:
-    """Metres inside the skirt's edges, ``(V,)``."""
-    z = body.canonical[:, 2]
-    return np.where(body.arm < 0.2, np.minimum(z - hem, SKIRT_TOP - z), -1.0).astype(np.float32)
 
 
 def jacket_field(body: Body, outfit: Outfit) -> Float:

@@ -46,7 +46,7 @@ from pgpis.synth.files.formats import Files, json_line, link, write_image
 from pgpis.synth.files.manifest import Entry, plain
 from pgpis.synth.files.options import DatasetOptions, HiddenPoints
 from pgpis.synth.scene.render import Picture
-from pgpis.synth.scene.sampling import view_kind, views_of
+from pgpis.synth.scene.sampling import view_of, views_of
 
 SPLITS = ("train", "test")
 DRAWING = (1101, 750)
@@ -97,7 +97,7 @@ def names_of(identity: Identity, outfit: Outfit, person: int, views: int) -> lis
     seen: Counter[str] = Counter()
     names = []
     for view in range(views):
-        kind = view_kind(view)
+        kind = view_of(view)[0]
         seen[kind] += 1
         names.append(Names(group, category_of(identity.female, outfit), person, seen[kind], kind))
     return names

@@ -35,7 +35,7 @@ from pgpis.synth.files.formats import Files, json_line, write_image
 from pgpis.synth.files.manifest import MANIFEST, Entry, plain, read_manifest
 from pgpis.synth.files.resuming import Report, drawn_units
 from pgpis.synth.scene.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
-from pgpis.synth.scene.sampling import VIEWS
+from pgpis.synth.scene.sampling import view_of
 from pgpis.synth.scene.scene import Scene
 
 Kind = Literal["outfit", "fabric", "identity", "paint", "pose"]
@@ -138,7 +138,7 @@ def choose(entries: Sequence[Entry], kind: Kind, pictures: int, seed: int) -> li
     for entry in entries:
         people.setdefault(entry.person, []).append(entry)
     female = {number: views[0].scene.identity.female for number, views in people.items()}
-    sources = [entry for entry in entries if kind not in FACIAL or _view(entry)[0] != "3_back"]
+    sources = [entry for entry in entries if kind not in FACIAL or view_of(entry.view)[0] != "3_back"]
     triples: list[Triple] = []
     round_number = 0
     while len(triples) < pictures:
@@ -157,15 +157,11 @@ def _reference(kind: Kind, source: Entry, views: Sequence[Entry], rng: np.random
     if kind in FACIAL:
         return views[0]
     if kind == "pose":
-        alike = [entry for entry in views if _view(entry)[2] == _view(source)[2]]
+        alike = [entry for entry in views if view_of(entry.view)[2] == view_of(source.view)[2]]
     else:
         alike = [entry for entry in views if entry.view == source.view]
     chosen = alike or views
     return chosen[rng.integers(len(chosen))]
-
-
-def _view(entry: Entry) -> tuple[str, str, str]:
-    return VIEWS[entry.view % len(VIEWS)]
 
 
 def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pgpis.synth.scene.scene import Backdrop, Camera, Light
 DISTANCE = 5.0  # metres; far enough for the flat look of catalogue pictures
 BACKDROPS = ((240, 240, 240), (246, 245, 243), (232, 232, 234), (238, 234, 228), (228, 231, 234))
 Points = dict[str, npt.NDArray[np.float32]]
+Studio = tuple[Light, Backdrop]
 
 
 def place_person(points: npt.NDArray[np.floating], turn: float) -> Float:
@@ -80,23 +81,18 @@ def _level(points: Points, joint: str) -> float:
     return float(np.mean([points[f"{side}_{joint}"][..., 2].mean() for side in ("left", "right")]))
 
 
-def sample_light(rng: np.random.Generator) -> Light:
-    """Draw soft studio light from the front, from either side."""
+def sample_studio(rng: np.random.Generator) -> Studio:
+    """Draw soft light from the front, from either side, and the near-white backdrop of a catalogue."""
     direction = np.array([rng.uniform(-0.7, 0.7), -1.0, rng.uniform(0.5, 1.1)])
     direction /= np.linalg.norm(direction)
     tint = 1 + rng.normal(0, 0.012, 3)
     ambient, key = float(rng.uniform(0.54, 0.62)), float(rng.uniform(0.36, 0.46))
-    return Light(triple(direction), ambient, key, 0.09, triple(tint))
-
-
-def sample_backdrop(rng: np.random.Generator) -> Backdrop:
-    """Draw the near-white backdrop of a catalogue."""
     color = np.array(BACKDROPS[rng.integers(len(BACKDROPS))]) + rng.normal(0, 3) + rng.normal(0, 1, 3)
-    color = np.clip(color, 0, 252)
-    return Backdrop(triple(color), float(rng.uniform(0, 14)), True)
+    backdrop = Backdrop(triple(np.clip(color, 0, 252)), float(rng.uniform(0, 14)), True)
+    return Light(triple(direction), ambient, key, 0.09, triple(tint)), backdrop
 
 
-def signer_studio(rng: np.random.Generator) -> tuple[Light, Backdrop]:
+def signer_studio(rng: np.random.Generator) -> Studio:
     """Draw the even light and the grey backdrop of a television studio."""
     light = Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
     grey = float(rng.uniform(150, 176))

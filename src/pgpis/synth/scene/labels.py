@@ -8,25 +8,19 @@ it is hidden, or outside.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
+from pgpis.pictures.keypoints import COCO17_TO_BODY18
 from pgpis.synth.figure.description import LOOKS, Layer, Pose
 from pgpis.synth.figure.mesh import Float
 from pgpis.synth.figure.person import DressedPerson
 from pgpis.synth.scene.camera import Points, place_person, project
 from pgpis.synth.scene.scene import Camera
 
-COCO17 = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
 FEET = ("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel")
-NECK = -1
-BODY18_FROM_COCO = (0, NECK, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+NECK = 1
+"""In body-18."""
 FACE68: tuple[int, ...] = LOOKS["keypoints"]["face68"]
 HEAD, TORSO = {23, 24}, {1, 2}
 LEFT_ARM, RIGHT_ARM = {15, 17, 19, 21}, {16, 18, 20, 22}
@@ -50,14 +44,6 @@ DEPTH_OF_JOINT = np.array(
 FACE_POINTS = slice(23, 91)
 MIN_FACE_POINTS = 20  # of 68: less is a profile seen from behind
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
-
-
-class Labels(NamedTuple):
-    """Key points ``(K, 3)``: x and y in pixels, visibility 0 outside the picture, 1 hidden, 2 visible."""
-
-    body18: Float
-    coco17: Float
-    whole133: Float
 
 
 def stand(person: DressedPerson, pose: Pose) -> tuple[Float, Points]:
@@ -87,15 +73,19 @@ def keypoint_labels(
     depth: Float,
     part: npt.NDArray[np.uint8],
     layer: npt.NDArray[np.int8],
-) -> Labels:
+) -> tuple[Float, Float, Float]:
     """Project the key points of :func:`stand` and tell which are seen.
 
     Where nothing is, ``depth`` ``(H, W)``, metres from the camera's plane, is infinite, DensePose's ``part`` 0 and
     ``layer`` -1.
+
+    Returns:
+        Body-18, COCO-17 and whole-body-133 ``(K, 3)``: x and y in pixels, visibility 0 outside the picture, 1 hidden,
+        2 visible.
     """
     height, width = depth.shape
-    ordered = [points[name] for name in (*COCO17, *FEET)] + [points["face"], points["left_hand"], points["right_hand"]]
-    world = np.concatenate(ordered)
+    coco17 = list(points)[:17]  # the body names them in COCO's order
+    world = np.concatenate([points[name] for name in (*coco17, *FEET, "face", "left_hand", "right_hand")])
     image = project(camera, world, height)[:, :2]
     column, row = np.floor(image[:, 0]).astype(int), np.floor(image[:, 1]).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -109,17 +99,17 @@ def keypoint_labels(
         visibility[number] = VISIBLE if near and own else HIDDEN
     whole = np.column_stack([image, visibility]).astype(np.float32)
     coco = whole[:17]
-    neck = np.append((coco[5, :2] + coco[6, :2]) / 2, min(coco[5, 2], coco[6, 2])).astype(np.float32)
-    body18 = np.stack([neck if number == NECK else coco[number] for number in BODY18_FROM_COCO])
-    return Labels(body18, coco.copy(), whole)
+    body18 = coco[list(COCO17_TO_BODY18)]
+    body18[NECK] = *((coco[5, :2] + coco[6, :2]) / 2), min(coco[5, 2], coco[6, 2])
+    return body18, coco.copy(), whole
 
 
-def face_box(labels: Labels) -> tuple[float, float, float, float] | None:
+def face_box(whole133: Float) -> tuple[float, float, float, float] | None:
     """Return the box around the face's 68 points, a tenth wider, its top raised to the forehead.
 
     It is x0, y0, x1, y1 in pixels, or None where fewer than :data:`MIN_FACE_POINTS` of them are visible.
     """
-    face = labels.whole133[FACE_POINTS]
+    face = whole133[FACE_POINTS]
     if (face[:, 2] == VISIBLE).sum() < MIN_FACE_POINTS:
         return None
     low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)

@@ -52,10 +52,7 @@ def minimum_jerk(share: float) -> float:
 
 def _posture(rng: np.random.Generator, left: str, right: str, hand: str, same_hand: bool = True) -> Pose:
     directions: dict[str, Triple] = {}
-    rotations: dict[str, Triple] = {
-        "spine": jittered(rng, (0, 0, 0), 0.025),
-        "head": jittered(rng, (0.03, 0, 0), 0.07),
-    }
+    rotations = {"spine": jittered(rng, (0, 0, 0), 0.025), "head": jittered(rng, (0.03, 0, 0), 0.07)}
     fingers = {}
     for side, sign, place in (("L", 1.0, left), ("R", -1.0, right)):
         spread = 0.03 if place == "rest" else 0.09
@@ -68,9 +65,8 @@ def _posture(rng: np.random.Generator, left: str, right: str, hand: str, same_ha
         rotations[f"wrist.{side}"] = jittered(rng, (0, 0, 0), 0.03 if place == "rest" else 0.18)
         shape = hand if side == "R" or same_hand else str(rng.choice(list(HAND_SHAPES)))
         fingers[side] = HAND_SHAPES["bent" if place == "rest" else shape]
-    expression = dict.fromkeys(
-        (*MOUTHS, *BROWS, "browDownRight", "browOuterUpRight", "mouthStretchRight", "mouthSmileRight"), 0.0
-    )
+    rights = ("browDownRight", "browOuterUpRight", "mouthStretchRight", "mouthSmileRight")
+    expression = dict.fromkeys((*MOUTHS, *BROWS, *rights), 0.0)
     for names in (MOUTHS, BROWS):
         name = str(rng.choice(names))
         strength = float(rng.uniform(0, 0.6))

@@ -86,7 +86,7 @@ def draw(scene: Scene, height: int, width: int) -> Picture:
     view = _View(person, vertices, scene.camera, height, width)
     iuv, layer = view.label_maps()
     labels = keypoint_labels(points, scene.camera, view.distance, iuv[..., 0], layer)
-    return Picture(shade(scene, person, vertices, height, width), iuv, layer, *labels, face_box(labels))
+    return Picture(shade(scene, person, vertices, height, width), iuv, layer, *labels, face_box(labels[2]))
 
 
 def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, npt.NDArray[np.int8]]:
