@@ -127,7 +127,7 @@ def from_json(kind: type[T], value: Any) -> T:
         result = tuple(from_json(list, item) if isinstance(item, list) else item for item in value)
     elif isinstance(value, dict):
         result = {key: from_json(object, item) for key, item in value.items()}
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 LOOKS: dict[str, Any] = from_json(dict, tomllib.loads((files("pgpis.synth") / "assets/looks.toml").read_text("utf-8")))

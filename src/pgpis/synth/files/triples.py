@@ -161,7 +161,7 @@ def _reference(kind: Kind, source: Entry, views: Sequence[Entry], rng: np.random
     else:
         alike = [entry for entry in views if entry.view == source.view]
     chosen = alike or views
-    return chosen[rng.integers(len(chosen))]
+    return chosen[int(rng.integers(len(chosen)))]
 
 
 def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:

@@ -75,5 +75,7 @@ def interpolate(first: Pose, second: Pose, share: float) -> Pose:
 
     names = sorted(first.expression.keys() | second.expression.keys())
     faces = [{name: pose.expression.get(name, 0.0) for name in names} for pose in (first, second)]
-    limbs = (between(getattr(first, name), getattr(second, name)) for name in ("directions", "rotations", "fingers"))
-    return Pose(*limbs, between(first.turn, second.turn), between(*faces))
+    directions, rotations, fingers, turn = (
+        between(getattr(first, name), getattr(second, name)) for name in ("directions", "rotations", "fingers", "turn")
+    )
+    return Pose(directions, rotations, fingers, turn, between(*faces))

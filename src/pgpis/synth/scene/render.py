@@ -102,8 +102,8 @@ def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, np
 def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, width: int) -> UInt8:
     """Return the lit picture ``(H, W, 3)``."""
     view = _View(person, vertices, scene.camera, height * SAMPLES, width * SAMPLES)
-    columns = np.column_stack([person.attributes, vertex_normals(vertices, person.faces)])
-    values = interpolate(columns, person.faces, view.triangle, view.weights)
+    attributes = np.column_stack([person.attributes, vertex_normals(vertices, person.faces)])
+    values = interpolate(attributes, person.faces, view.triangle, view.weights)
     colors = person.color(view.layer, Surface.of(values))
     occlusion, wrinkles, normal = values[:, Surface.COLUMNS], values[:, -6:-3], values[:, -3:]
     normal = normal + WRINKLES[view.layer][:, None] * wrinkles
@@ -113,8 +113,9 @@ def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, wid
     if scene.occlusion:
         occlusion = occlusion * creases(view.distance, scene.camera.distance)[view.pixels]
     samples = np.zeros((*view.distance.shape, 4), np.float32)
-    samples[(*view.pixels, slice(3))] = light_up(colors, normal, occlusion, SHINE[view.layer], scene.light)
-    samples[(*view.pixels, 3)] = 1
+    rows, columns = view.pixels
+    samples[rows, columns, :3] = light_up(colors, normal, occlusion, SHINE[view.layer], scene.light)
+    samples[rows, columns, 3] = 1
     averaged = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
     behind = paint_backdrop(scene.backdrop, scene.camera, vertices, height, width)
     result = averaged[..., :3] + behind * (1 - averaged[..., 3:])
