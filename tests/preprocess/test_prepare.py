@@ -567,7 +567,7 @@ def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
     batch = {"row": [json.dumps(row) for row in cluster._rows(todo)]}
     for condition in order_of(todo):
         batch = cluster.ClusterStage(condition, settings)(batch)
-    outcomes = [cluster._outcome(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
+    outcomes = [Outcome.parse(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
     assert outputs(copy) == outputs(photos)
     made = {(outcome.name, outcome.condition): outcome for outcome in outcomes}
     assert len(made) == len(outcomes)
