@@ -249,6 +249,7 @@ def outcome(read, path):
         return None
 
 
+@pytest.mark.slow
 def test_fuzz(state, tmp_path, monkeypatch):
     """1,800 damaged small files in three protocols and 60 damaged files of a whole net; nothing but PgpisError."""
     monkeypatch.chdir(tmp_path)

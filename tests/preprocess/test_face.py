@@ -109,6 +109,7 @@ class TestInsightFace:
         assert caught.value.hint == "pgpis weights fetch face-antelopev2 --accept-licence"
 
 
+@pytest.mark.slow
 class TestFacexlib:
     DETECTION, RECOGNITION, PARSING = (
         "detection_mobilenet0.25_Final.pth",

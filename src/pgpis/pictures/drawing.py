@@ -108,16 +108,12 @@ def check_canvas(height: int, width: int, stick_width: int | None = None) -> Non
         PgpisError: A size is out of bounds; names the option.
     """
     if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE and height * width <= MOST_PIXELS):
-        raise PgpisError(
-            f"pose_canvas is {height} x {width}, expected 1 to {LONGEST_SIDE} pixels a side and {MOST_PIXELS:,} in all",
-            hint="--data.pose_canvas '[550, 375]'",
-        )
+        expected = f"expected 1 to {LONGEST_SIDE} pixels a side and {MOST_PIXELS:,} in all"
+        raise PgpisError(f"pose_canvas is {height} x {width}, {expected}", hint="--data.pose_canvas '[550, 375]'")
     thickest = max(min(height, width) // 2, 1)
     if stick_width is not None and not 0 < stick_width <= thickest:
-        raise PgpisError(
-            f"stick_width is {stick_width}, expected 1 to {thickest} pixels on a canvas of {height} x {width}",
-            hint="--data.stick_width 4",
-        )
+        expected = f"expected 1 to {thickest} pixels on a canvas of {height} x {width}"
+        raise PgpisError(f"stick_width is {stick_width}, {expected}", hint="--data.stick_width 4")
 
 
 def draw_pose(keypoints: Keypoints, height: int, width: int, *, stick_width: int | None = None) -> Pixels:
@@ -180,8 +176,9 @@ def centre_on_canvas(drawing: Image.Image, canvas: tuple[int, int]) -> Image.Ima
     frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
     surplus = frame.height * frame.width / MOST_PADDED
     if surplus > 1:
-        smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
-        drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
+        drawing = drawing.resize(
+            [max(1, round(side / surplus**0.5)) for side in drawing.size], Image.Resampling.NEAREST
+        )
         frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
     centred = Image.new("RGB", (round(frame.width), round(frame.height)))
     centred.paste(drawing, (round(-frame.left), round(-frame.top)))

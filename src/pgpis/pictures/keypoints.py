@@ -55,10 +55,8 @@ class Frame:
 
     def __post_init__(self) -> None:
         if not (0 < self.height <= FARTHEST and 0 < self.width <= FARTHEST):
-            raise PgpisError(
-                f"{self.name}: key points need a picture of a positive size of at most {FARTHEST:g} pixels a side, "
-                f"not {self.height} x {self.width}"
-            )
+            expected = f"key points need a picture of a positive size of at most {FARTHEST:g} pixels a side"
+            raise PgpisError(f"{self.name}: {expected}, not {self.height} x {self.width}")
 
     @property
     def size(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgpis.errors import PgpisError
-from pgpis.pictures.keypoints import NECK, Keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 BONES = (
     (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7),
@@ -49,12 +49,9 @@ def retarget(driving: Keypoints, source: Keypoints) -> Keypoints:
     ratios = _ratios(_lengths(driving), _lengths(source))
     seen, moved = driving.seen, driving.points.copy()
     for parent, child in BONES:
-        if seen[child]:
-            if seen[parent]:
-                bone = driving.points[child] - driving.points[parent]
-                moved[child] = moved[parent] + bone * ratios.get((parent, child), 1.0)
-            elif seen[NECK]:
-                moved[child] = driving.points[child]
+        if seen[child] and seen[parent]:
+            bone = driving.points[child] - driving.points[parent]
+            moved[child] = moved[parent] + bone * ratios.get((parent, child), 1.0)
     return Keypoints.from_visible(moved, driving.visible, driving.frame, "body18")
 
 

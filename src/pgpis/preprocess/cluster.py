@@ -59,7 +59,9 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
         PgpisError: Ray is not installed.
     """
     ray, data = (optional_module(name, "--runner ray needs Ray", INSTALL) for name in ("ray", "ray.data"))
-    paths = {name: value.absolute() for name, value in vars(settings).items() if isinstance(value, Path)}
+    paths: dict[str, Any] = {
+        name: value.absolute() for name, value in vars(settings).items() if isinstance(value, Path)
+    }
     settings = replace(settings, **paths)  # processes of the cluster have other working directories
     rows = _rows(todo)
     if not rows:

@@ -56,7 +56,7 @@ class Stage(ABC):
     """Option of the kind."""
     is_neural: ClassVar[bool] = True
     """Whether it runs on the device; of each such stage there is one process on a GPU."""
-    weights: ClassVar[Callable[[PrepareSettings], tuple[str, ...]]] = staticmethod(lambda _: ())
+    weights: ClassVar[staticmethod[[PrepareSettings], tuple[str, ...]]] = staticmethod(lambda _: ())
     """Returns the catalogue's names of the weights that it loads."""
     classes: ClassVar[dict[str, type[Stage]]] = {}
 

@@ -49,6 +49,10 @@ class Detection:
     score: float
 
 
+Surface = tuple[NDArray[np.uint8], Detection]
+"""A map, ``(H, W, 3)`` of part, U and V, and the person that it shows."""
+
+
 class RegionHeads(nn.Module):
     """What looks at single regions."""
 
@@ -80,7 +84,7 @@ class DensePoseRCNN(nn.Module):
     @torch.inference_mode()
     def forward(
         self, pictures: Sequence[Image.Image], overflow: Overflow = "clamp", person: int | None = None
-    ) -> list[tuple[NDArray[np.uint8], Detection] | None]:
+    ) -> list[Surface | None]:
         """Return the map of one person in each picture.
 
         Pictures that have the same size in the net are computed together.
@@ -94,7 +98,7 @@ class DensePoseRCNN(nn.Module):
             For each picture uint8 ``(H, W, 3)`` of part, U and V, and the person; None where there is no such person.
         """
         prepared = [resize_input(picture, self.config) for picture in pictures]
-        results: list[tuple[NDArray[np.uint8], Detection] | None] = [None] * len(pictures)
+        results: list[Surface | None] = [None] * len(pictures)
         groups: dict[Size, list[int]] = {}
         for index, pixels in enumerate(prepared):
             groups.setdefault(pixels.shape[:2], []).append(index)
@@ -126,7 +130,8 @@ class DensePoseRCNN(nn.Module):
         proposals = self.proposal_generator(features, [size] * len(originals))
         for index, ((boxes, _), original) in enumerate(zip(proposals, originals, strict=True)):
             hidden = self.roi_heads.box_head(pool_boxes(features, boxes, index))
-            people, scores = choose_people(boxes, *self.roi_heads.box_predictor(hidden), size)
+            logits, deltas = self.roi_heads.box_predictor(hidden)
+            people, scores = choose_people(boxes, logits, deltas, size)
             detections.append(_in_picture(people, scores, size, original))
         return detections
 
