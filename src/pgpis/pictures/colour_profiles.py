@@ -68,5 +68,6 @@ def _transform(profile: bytes, base: str) -> tuple[str, ImageCms.ImageCmsTransfo
     levels = np.linspace(0, 255, 9 if mode == "RGB" else 256).astype(np.uint8)
     grid = np.stack(np.meshgrid(*[levels] * 3), axis=-1).reshape(1, -1, 3) if mode == "RGB" else levels[None]
     probe = Image.fromarray(grid)
-    moved = np.abs(np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - probe.convert("RGB"))
+    converted = ImageCms.applyTransform(probe, transform)
+    moved = np.abs(np.asarray(converted).astype(int) - np.asarray(probe.convert("RGB")))
     return mode, transform if moved.max() > SAME else None

@@ -159,7 +159,8 @@ def _without_metadata(content: bytes) -> bytes:
         parts, position = [content[:2]], 2
         while content[position : position + 1] == b"\xff" and content[position + 1 : position + 2] != b"\xda":
             end = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-            if content[position + 1] not in (0xE1, 0xE2):  # Exif and XMP; profiles and further pictures
+            # Exif and XMP; profiles and further pictures
+            if content[position : position + 2] not in (b"\xff\xe1", b"\xff\xe2"):
                 parts.append(content[position:end])
             position = end
         return b"".join([*parts, content[position:]])

@@ -62,7 +62,7 @@ def person_of(
 
     Args:
         points: ``(N, 2)`` x and y as they were read.
-        visible: See ``Keypoints``, as for ``skeleton``.
+        visible: bool ``(N, 2)``.
         frame: What pixels refer to.
         skeleton: Order of the points.
         name: The file, for messages.
