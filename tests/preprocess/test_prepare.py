@@ -363,6 +363,7 @@ class TestDataSets:
                 shutil.rmtree(folder)
         return root
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("layout", ["fpdm", "mcld"])
     def test_what_is_made_is_read_in_training(self, layout, bare, run):
         result = run(bare, layout=layout)
@@ -424,6 +425,7 @@ class TestGroundTruth:
         name = tree_to_flat(entry.name.removeprefix("img/"))
         return (people / f"{entry.split}_{condition}" / name).with_suffix(SUFFIXES[condition])
 
+    @pytest.mark.slow
     def test_textures(self, people, drawn, run, tmp_path):
         assert run(tmp_path / "photos", "texture").made == {"texture": len(drawn)}
         for name, entry in drawn.items():
@@ -432,6 +434,7 @@ class TestGroundTruth:
             np.testing.assert_array_equal(made, expected)
             assert (made > 0).any(axis=-1).mean() > 0.1
 
+    @pytest.mark.slow
     def test_textures_of_photographs_are_the_mappers(self, people, run, tmp_path):
         root = tmp_path / "data"
         shutil.copytree(people, root)
@@ -559,6 +562,7 @@ class TestCommand:
         assert "detectron2" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
     """Each stage as Ray calls it, one after the other, without Ray."""
     (photos / "broken.jpg").write_bytes(b"no picture")
