@@ -64,7 +64,8 @@ class GlobalPooling(nn.Sequential):
         """Return ``(N, C, h, w)``."""
         pool, conv, norm, relu = self
         # called, the norm refuses single values, as those of one region in a narrow net are
-        pooled = relu(torch.group_norm(conv(pool(x)), GROUPS, *norm.parameters()))
+        weight, bias = norm.parameters()
+        pooled = relu(torch.group_norm(conv(pool(x)), GROUPS, weight, bias))
         return F.interpolate(pooled, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
