@@ -18,10 +18,9 @@ from pgpis.jobs import reason_of
 from pgpis.metrics import hand_similarity
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.pictures.keypoints import LEFT_HAND_START, POINT_COUNTS
-from pgpis.preprocess.face import FaceEncoder
-from pgpis.preprocess.pose import PoseEstimator
+from pgpis.preprocess.face import FaceEncoder, face_encoder
+from pgpis.preprocess.pose import PoseEstimator, pose_estimator
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
-from pgpis.preprocess.tools import face_encoder, pose_estimator
 
 log = logging.getLogger(__name__)
 
