@@ -31,7 +31,7 @@ class Task(PersonImageTask):
     def loss(self, batch, generator, *, train):
         raise AssertionError("not called")
 
-    def export(self, directory):
+    def exported(self):
         raise AssertionError("not called")
 
 

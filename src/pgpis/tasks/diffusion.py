@@ -13,7 +13,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
@@ -36,9 +35,9 @@ class DiffusionTask(PictureTask):
         sampling: How pictures are drawn.
         dropping: Conditions that training leaves out.
         step: What a training step computes.
-        optimizer: See ``PersonImageTask``.
-        schedule: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
+        optimizer: Makes the optimiser from the parameters to train.
+        schedule: How the learning rate changes.
+        seed: Seed of training, validation and sampling.
         pipeline_name: The pipeline that the parts came from, noted beside predictions.
     """
 
@@ -87,7 +86,7 @@ class DiffusionTask(PictureTask):
             self.unet.compile()
 
     def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+        """Assemble the pipeline from this task's own modules."""
         pipeline = self.pipeline_class(**{name: getattr(self, name) for name in self.parts}, **self.pipeline_defaults())
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -134,7 +133,7 @@ class DiffusionTask(PictureTask):
         masks: Masks | None,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Run what is trained.
+        """Run what is trained, and return the denoiser's prediction, ``(B, C, h, w)``.
 
         Args:
             batch: One batch.
@@ -143,9 +142,6 @@ class DiffusionTask(PictureTask):
             timesteps: How much noise, int64 ``(B,)``.
             masks: Which pairs keep which condition; None in validation: all keep all.
             generator: Source of every further draw.
-
-        Returns:
-            The denoiser's prediction, ``(B, C, h, w)``.
         """
         raise NotImplementedError
 
@@ -158,7 +154,7 @@ class DiffusionTask(PictureTask):
     def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
         """Run the pipeline with this task's settings."""
         pipeline: Any = self.build_pipeline()
-        images: torch.Tensor = pipeline.generate(
+        return pipeline.generate(
             batch,
             num_inference_steps=self.sampling.num_inference_steps,
             **self.sampling.scales,
@@ -167,7 +163,6 @@ class DiffusionTask(PictureTask):
             output_type="pt",
             callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
         ).images
-        return images
 
     def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
         assert self.on_denoising_step is not None
@@ -181,13 +176,11 @@ class DiffusionTask(PictureTask):
     def latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents of ``NAME_image``, of its moments where they are cached, float32 ``(B, C, h, w)``."""
         entries: dict[str, Any] = dict(batch)
-        moments: torch.Tensor | None = entries.get(f"{name}_moments")
-        if moments is None:
-            moments = self.moments(entries[f"{name}_image"])
+        cached = entries.get(f"{name}_moments")
+        moments: torch.Tensor = self.moments(entries[f"{name}_image"]) if cached is None else cached
         mean, deviation = moments.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
-        drawn: torch.Tensor = (mean + deviation * noise).float() * self.vae.config.scaling_factor
-        return drawn
+        return (mean + deviation * noise).float() * self.vae.config.scaling_factor
 
     @property
     def truth_specs(self) -> InputSpecs:
@@ -195,13 +188,9 @@ class DiffusionTask(PictureTask):
         size = self.sampling.output_size
         return {} if size is None else {"truth_image": ImageSpec("target", *size)}
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``pipeline/``."""
-        path = Path(directory) / "pipeline"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.build_pipeline().save_pretrained(folder)
-        return str(path)
+    def exported(self) -> tuple[str, Any]:
+        """Export the whole pipeline."""
+        return "pipeline", self.build_pipeline()
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:

@@ -46,15 +46,10 @@ class PictureTask(PersonImageTask):
 
     @abstractmethod
     def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline on a batch of B pairs.
-
-        Args:
-            batch: The pairs.
-            images_per_pair: Results n per pair.
-            generators: One per result, ordered ``b0, b1, .., b0, b1, ..``.
+        """Run the pipeline on B pairs for n results each, ordered as the generators are: ``b0, b1, .., b0, b1, ..``.
 
         Returns:
-            ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
+            ``(n * B, 3, H, W)`` in [-1, 1].
         """
 
     def setup(self, stage: str) -> None:
@@ -63,10 +58,7 @@ class PictureTask(PersonImageTask):
             self.scores = PairScores(Path(self.trainer.default_root_dir) / "test")
 
     def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
-        """Generate pictures for a batch.
-
-        Returns:
-            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+        """Generate pictures as :meth:`generate`, at the size that is asked for.
 
         Raises:
             NotFiniteError: Pictures hold numbers that are not finite.
@@ -76,11 +68,7 @@ class PictureTask(PersonImageTask):
             for number in range(images_per_pair)
             for name in batch["noise_name"]
         ]
-        try:
-            return self._resized(self.generate(batch, images_per_pair, generators))
-        except NotFiniteError as error:
-            error.images = self._resized(error.images)
-            raise
+        return self._resized(self.generate(batch, images_per_pair, generators))
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
         if self.sampling.output_size is None:
@@ -93,7 +81,7 @@ class PictureTask(PersonImageTask):
         try:
             images = self.sample(batch, images_per_pair)
         except NotFiniteError as error:
-            images, reason = error.images, error.reason
+            images, reason = self._resized(error.images), error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
 
     def picture_seed(self, noise_name: str, number: int) -> int:
@@ -119,9 +107,8 @@ class PictureTask(PersonImageTask):
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Generate the pictures of one batch and score them as they are on disk."""
         self.failures += batch["failures"]
-        if not len(batch["index"]):
+        if not self.may_begin("test", batch):
             return
-        self.check_once("test", batch)
         images, unfit = self._sample_finite(batch)
         self.failures += [PairFailure(batch["pair_id"][row], reason) for row, reason in unfit.items()]
         rows = [row for row in range(len(images)) if row not in unfit]
@@ -134,7 +121,7 @@ class PictureTask(PersonImageTask):
         details = {"steps": self.sampling.num_inference_steps, "guidance": self.sampling.guidance_scale}
         report = self.scores.report(self.sampling.result_size, details | {"seed": self.seed})
         self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
-        self.scores.write_pairs()
+        self.scores.write_pairs(is_main=self.trainer.is_global_zero)
         self.write_report(report)
         self.scores.reset()
 
@@ -144,9 +131,8 @@ class PictureTask(PersonImageTask):
             Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
             for failure in batch["failures"]
         ]
-        if not len(batch["index"]):
+        if not self.may_begin("predict", batch):
             return predictions
-        self.check_once("predict", batch)
         start = time.perf_counter()
         images, unfit = self._sample_finite(batch, self.sampling.images_per_pair)
         seconds = round((time.perf_counter() - start) / len(images), 3)
@@ -156,7 +142,7 @@ class PictureTask(PersonImageTask):
             if result in unfit:
                 predictions.append(Prediction(replace(record, image="", status=unfit[result]), None))
             else:
-                predictions.append(Prediction(record, tensor_to_images(images[result : result + 1])[0]))
+                predictions.append(Prediction(record, tensor_to_images(images[[result]])[0]))
         return predictions
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:

@@ -33,6 +33,7 @@ SCHEDULER = {
     "timestep_spacing": "trailing",
 }
 SIZES_HINT = "if the model is not of the published size, say --heads, --resampler-head-dim and --norm-groups"
+CONFIGURED = ("unet", "conditioner", "vae", "scheduler")
 TAIL = "follows the last norm1 of the ReferenceNet: nothing reads it"
 
 
@@ -74,14 +75,7 @@ def convert_mcld(
     with torch.device("meta"):
         unet, reference_net = ConditionedUNet(**unet_config, extra_tokens=True), ReferenceNet(**unet_config)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
-    official = _read(reference, report, "reference_net")
-    fill_module(
-        "reference_unet",
-        reference_net,
-        _without_tail(official, reference_net, Path(reference), report),
-        hint=SIZES_HINT,
-    )
-
+    fill_module("reference_unet", reference_net, _read_reference(reference, reference_net, report), hint=SIZES_HINT)
     faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
     with torch.device("meta"):
         conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
@@ -99,8 +93,7 @@ def convert_mcld(
         conditioner=conditioner.eval(),
         output_size=[512, 352],
     )
-    named = ("unet", "conditioner", "vae", "scheduler")
-    report.configs = {name: plain_config(getattr(pipeline, name)) for name in named}
+    report.configs = {name: plain_config(pipeline.components[name]) for name in CONFIGURED}
     finish(report, pipeline)
     return report
 
@@ -111,19 +104,17 @@ def _read(path: str | Path, report: ConversionReport, component: str) -> dict[st
     return as_float32(tensors)
 
 
-def _without_tail(
-    weights: Mapping[str, torch.Tensor], reference_net: nn.Module, path: Path, report: ConversionReport
-) -> dict[str, torch.Tensor]:
+def _read_reference(path: str | Path, reference_net: nn.Module, report: ConversionReport) -> dict[str, torch.Tensor]:
     """Leave out what comes after the last ``norm1``, and say so in the report."""
-    known = reference_net.state_dict().keys()
+    weights, known = _read(path, report, "reference_net"), reference_net.state_dict().keys()
     last = next(name for name, module in reference_net.named_modules() if isinstance(module, LastBlock))
     prefix = last.split(".transformer_blocks.")[0] + "."
-    tail = [name for name in weights if name not in known and name.startswith((prefix, "conv_out.", "conv_norm_out."))]
     keys = report.files[str(path)]
-    for name in tail:
-        del keys.renamed[name]
-        keys.dropped[name] = TAIL
-    return {name: tensor for name, tensor in weights.items() if name not in set(tail)}
+    for name in list(weights):
+        if name not in known and name.startswith((prefix, "conv_out.", "conv_norm_out.")):
+            del keys.renamed[name], weights[name]
+            keys.dropped[name] = TAIL
+    return weights
 
 
 def _conditioner_config(

@@ -143,7 +143,7 @@ class MCLDPipeline(SamplingPipeline):
         width: int,
         pose_canvas: Sequence[int] | None = None,
     ) -> PairBatch:
-        """Fit a user's pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
+        """Fit pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
 
         With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
         """
@@ -194,11 +194,10 @@ def _check_components(
 
 
 def _check_reference(conditioner: MCLDConditioner, reference_net: ReferenceNet | None) -> None:
-    uses_texture = bool(conditioner.config.use_texture)
-    if uses_texture and reference_net is None:
+    if conditioner.config.use_texture and reference_net is None:
         raise PgpisError(
             "the components do not fit together: the model was trained with a texture, but has no reference_net",
             hint="use_texture=False is a model without one, to be trained anew",
         )
-    if not uses_texture and reference_net is not None:
+    if reference_net is not None and not conditioner.config.use_texture:
         raise PgpisError("the components do not fit together: a model without texture has no use for a reference_net")
