@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -172,7 +171,6 @@ class ExportModel(Callback):
         """Export on the main process."""
         assert isinstance(pl_module, PersonImageTask)
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            with torch.no_grad():
-                if not weights_are_finite(pl_module):
-                    raise diverged(trainer, "the weights")
-                log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+            if not weights_are_finite(pl_module):
+                raise diverged(trainer, "the weights")
+            log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +40,6 @@ class DiffusionTask(PictureTask):
         pipeline_name: The pipeline that the parts came from, noted beside predictions.
     """
 
-    pipeline_class: ClassVar[type[SamplingPipeline]]
-    """What is exported, and what makes the pictures of ``test`` and ``predict``."""
-    parts: ClassVar[tuple[str, ...]]
-    """Components of the pipeline, each an attribute of the task."""
     unet: Any
     vae: Autoencoder
     noise_schedule: Any
@@ -65,14 +60,6 @@ class DiffusionTask(PictureTask):
         self.dropping = dropping
         self.step = step
         self.pipeline_name = pipeline_name
-        self.drawing: dict[str, Any] = {"pose_canvas": None, "stick_width": None}
-        self.on_denoising_step: Callable[[int, int], None] | None = None
-
-    def take_parts(self, pipeline: SamplingPipeline) -> None:
-        """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
-        for name in self.parts:
-            setattr(self, name, getattr(pipeline, name))
-        self.drawing = {name: pipeline.config[name] for name in self.drawing}
 
     def parts_are_complete(self, *frozen: str) -> None:
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
@@ -84,27 +71,6 @@ class DiffusionTask(PictureTask):
                 part.enable_gradient_checkpointing()
         if self.step.compile_unet:
             self.unet.compile()
-
-    def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules."""
-        pipeline = self.pipeline_class(**{name: getattr(self, name) for name in self.parts}, **self.pipeline_defaults())
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def pipeline_defaults(self) -> dict[str, Any]:
-        """Return what the exported pipeline does where a call does not say: as this task does, and its data.
-
-        A task that does not know its data draws poses as the pipeline whose parts it took.
-        """
-        drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
-        return {
-            "height": self.sampling.height,
-            "width": self.sampling.width,
-            "num_inference_steps": self.sampling.num_inference_steps,
-            **self.sampling.scales,
-            "output_size": self.sampling.output_size and list(self.sampling.output_size),
-            **drawing,
-        }
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Add noise to the targets' latents, and compute the error of what the denoiser says about it."""
@@ -151,24 +117,6 @@ class DiffusionTask(PictureTask):
         """Return the loss of a prediction: the mean squared error."""
         return F.mse_loss(prediction.float(), target.float())
 
-    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline with this task's settings."""
-        pipeline: Any = self.build_pipeline()
-        return pipeline.generate(
-            batch,
-            num_inference_steps=self.sampling.num_inference_steps,
-            **self.sampling.scales,
-            num_images_per_pair=images_per_pair,
-            generator=generators,
-            output_type="pt",
-            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
-        ).images
-
-    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
-        assert self.on_denoising_step is not None
-        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
-        return tensors
-
     def moments(self, images: torch.Tensor) -> torch.Tensor:
         """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
         return encode_moments(self.vae, images)
@@ -187,10 +135,6 @@ class DiffusionTask(PictureTask):
         """The target at the size that results are scored at, where it is not the denoiser's."""
         size = self.sampling.output_size
         return {} if size is None else {"truth_image": ImageSpec("target", *size)}
-
-    def exported(self) -> tuple[str, Any]:
-        """Export the whole pipeline."""
-        return "pipeline", self.build_pipeline()
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:

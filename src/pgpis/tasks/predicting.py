@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,23 +35,47 @@ log = logging.getLogger(__name__)
 class PictureTask(PersonImageTask):
     """Base of tasks whose model draws pictures, by a pipeline."""
 
+    pipeline_class: ClassVar[type[SamplingPipeline]]
+    """What is exported, and what makes the pictures of ``test`` and ``predict``."""
+    parts: ClassVar[tuple[str, ...]]
+    """Components of the pipeline, each an attribute of the task."""
     sampling: Sampling
     scheduler: SchedulerMixin
     """The sampler."""
     pipeline_name: str | None
     """The pipeline that the parts came from, noted beside predictions."""
+    drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
+    """How poses are drawn where the task does not know its data."""
+    on_denoising_step: Callable[[int, int], None] | None = None
+    """Is told the step and how many there are."""
 
-    @abstractmethod
+    def take_parts(self, pipeline: SamplingPipeline) -> None:
+        """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
+        for name in self.parts:
+            setattr(self, name, getattr(pipeline, name))
+        self.drawing = {name: pipeline.config[name] for name in self.drawing}
+
     def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+        """Assemble the pipeline from this task's own modules; where a call does not say, it does as this task.
 
-    @abstractmethod
-    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline on B pairs for n results each, ordered as the generators are: ``b0, b1, .., b0, b1, ..``.
-
-        Returns:
-            ``(n * B, 3, H, W)`` in [-1, 1].
+        Poses are drawn as in its data or, where it does not know its data, as for the pipeline whose parts it took.
         """
+        drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
+        pipeline = self.pipeline_class(
+            **{name: getattr(self, name) for name in self.parts},
+            height=self.sampling.height,
+            width=self.sampling.width,
+            num_inference_steps=self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            output_size=self.sampling.output_size and list(self.sampling.output_size),
+            **drawing,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def exported(self) -> tuple[str, Any]:
+        """Export the whole pipeline."""
+        return "pipeline", self.build_pipeline()
 
     def setup(self, stage: str) -> None:
         """Make the metrics where they are needed."""
@@ -58,17 +83,32 @@ class PictureTask(PersonImageTask):
             self.scores = PairScores(Path(self.trainer.default_root_dir) / "test")
 
     def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
-        """Generate pictures as :meth:`generate`, at the size that is asked for.
+        """Generate n pictures of each of B pairs, ``(n * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
 
         Raises:
             NotFiniteError: Pictures hold numbers that are not finite.
         """
+        pipeline: Any = self.build_pipeline()
         generators = [
             torch.Generator().manual_seed(self.picture_seed(name, number))
             for number in range(images_per_pair)
             for name in batch["noise_name"]
         ]
-        return self._resized(self.generate(batch, images_per_pair, generators))
+        images: torch.Tensor = pipeline.generate(
+            batch,
+            num_inference_steps=self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            num_images_per_pair=images_per_pair,
+            generator=generators,
+            output_type="pt",
+            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
+        ).images
+        return self._resized(images)
+
+    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert self.on_denoising_step is not None
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        return tensors
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
         if self.sampling.output_size is None:
