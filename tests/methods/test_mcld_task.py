@@ -51,11 +51,12 @@ def test_fit_test_predict_and_edit(trained_mcld, tiny_mcld_words, textured_root,
                 torch.nn.init.normal_(parameter, std=0.1)
     whole.save_pretrained(pipeline)
     words = ["predict", "--config=smoke/mcld.yaml"]
-    words += [f"--pipeline={pipeline}", f"--sources={tmp_path}/photos", f"--poses={textured_root}/test_densepose"]
+    pose = min((textured_root / "test_densepose").iterdir())
+    words += [f"--pipeline={pipeline}", f"--sources={tmp_path}/photos", f"--poses={pose}"]
     words += ["--model.init_args.sampling.height=64", "--model.init_args.sampling.width=56", "--steps=2"]
     assert main([*words, f"--out={tmp_path}/plain"]) == 0
     plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").glob("*_2_*.png")}
-    assert len(plain) == 3 * (len(names) + 1)
+    assert len(plain) == len(names) + 1
     edit = ["--identity", f"{other}.jpg", "--clothes", f"upper={other}.jpg"]
     assert main([*words, *edit, f"--out={tmp_path}/edited"]) == 0
     edited = {path.name.split("_identity-")[0] + ".png": path for path in (tmp_path / "edited").glob("*_2_*.png")}
@@ -85,6 +86,7 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_mcld_words, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.allow_hosts(["127.0.0.1"])
 def test_two_processes_train(tiny_mcld_words, tmp_path):
     """No parameter is unused in any step: DDP would wait for its gradient."""
     dropping = ["--model.init_args.dropping.all=0.5", "--model.init_args.dropping.whole_batch=true"]
@@ -105,8 +107,9 @@ def test_two_processes_train(tiny_mcld_words, tmp_path):
 )
 def test_ablations_train_and_export(options, unread, tiny_mcld_words, tmp_path):
     words = [f"--model.init_args.conditioner.{option}" for option in options]
-    assert main(tiny_mcld_words("fit", *words, "--trainer.max_steps=2")) == 0
-    assert main(tiny_mcld_words("test", f"--model.init_args.pipeline={tmp_path}/run/pipeline", out="scored")) == 0
+    assert main(tiny_mcld_words("fit", *words, "--trainer.max_steps=2", "--data.val=null")) == 0
+    use = [f"--model.init_args.pipeline={tmp_path}/run/pipeline", "--trainer.limit_test_batches=1"]
+    assert main(tiny_mcld_words("test", *use, out="scored")) == 0
     task = MCLDTask(MCLDSampling(64, 56), pipeline=str(tmp_path / "run/pipeline"))
     everything = {"source_image", "source_clip", "texture_image", "texture_clip", "pose_image", "target_image", "face"}
     assert set(task.input_specs) == everything - unread

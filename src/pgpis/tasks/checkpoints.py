@@ -57,11 +57,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def check_checkpoint(path: Path, *, training: bool) -> int:
-    """Look at a checkpoint without loading its weights, every byte of it; return its step.
+    """Look at a checkpoint, from which ``training`` may be to go on, without loading its weights; return its step.
 
-    Args:
-        path: The file.
-        training: Whether training is to go on from it.
+    Every byte of the file is read.
 
     Raises:
         PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed. Names the newest whole one.

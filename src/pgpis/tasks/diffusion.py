@@ -138,11 +138,11 @@ class DiffusionTask(PictureTask):
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
-    """Load a pipeline from a folder, the hub, a bundle, or from the package.
+    """Load a pipeline by folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
 
     Args:
         pipeline_class: What it must be.
-        name: Folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
+        name: Where it is.
         converter: The command that makes one from official weights.
         option: What the user gave the name for, for messages.
 

@@ -19,8 +19,7 @@ from pgpis.tasks.base import gather_rows
 class PairScores(nn.Module):
     """SSIM (both variants of the field), PSNR and, where its weights are on disk, LPIPS of generated pictures.
 
-    Args:
-        folder: Where the pictures, in ``images/``, and ``pairs.csv`` are written.
+    The pictures are written to ``images/`` in the folder, and the values to ``pairs.csv``.
     """
 
     def __init__(self, folder: Path) -> None:

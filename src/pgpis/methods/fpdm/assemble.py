@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,13 +32,10 @@ LAYOUT_VERSION = "2.6.0"
 
 
 def assemble(parts: Parts, overrides: Overrides, base: str | None, report: ConversionReport) -> FPDMPipeline:
-    """Build the pipeline around the weights.
+    """Build the pipeline around the weights, in float32.
 
-    Args:
-        parts: State dict of each component, cast to float32 here.
-        overrides: See :data:`Overrides`.
-        base: Stable Diffusion folder or hub id, or None.
-        report: Gets the configurations, and the names of tensors that come from ``base``.
+    The report gets the configurations, and the names of tensors that come from ``base``, a Stable Diffusion folder or
+    hub id.
 
     Raises:
         PgpisError: A component or tensor is missing, left over or has another shape.
@@ -65,12 +63,16 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     return FPDMPipeline(**components)
 
 
+def _filled(part: str, weights: dict[str, torch.Tensor], build: Callable[[], Any]) -> Any:
+    with torch.device("meta"):
+        module = build()
+    fill_module(part, module, weights)
+    return module
+
+
 def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
     config = _base_config(ConditionedUNet, "unet", base, known) or architecture.unet_config(shapes_of(weights), known)
-    with torch.device("meta"):
-        unet = build_unet(config, fusion=fusion)
-    fill_module("unet", unet, weights)
-    return unet
+    return _filled("unet", weights, lambda: build_unet(config, fusion=fusion))
 
 
 def _build_vae(
@@ -86,10 +88,7 @@ def _build_vae(
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}
         return vae
     config = _base_config(AutoencoderKL, "vae", base, known) or architecture.vae_config(shapes_of(weights), known)
-    with torch.device("meta"):
-        vae = build_vae(config)
-    fill_module("vae", vae, weights)
-    return vae
+    return _filled("vae", weights, lambda: build_vae(config))
 
 
 def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_config: Config) -> FPDMConditioner:
@@ -97,10 +96,7 @@ def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_c
     config = _conditioner_config(shapes_of(weights), known)
     if source_config["model_type"] != "dinov2" and "source_size" not in known:
         config["source_size"] = source_config["image_size"]  # CLIP takes no other size
-    with torch.device("meta"):
-        conditioner: FPDMConditioner = FPDMConditioner.from_config(config)
-    fill_module("conditioner", conditioner, weights)
-    return conditioner
+    return _filled("conditioner", weights, lambda: FPDMConditioner.from_config(config))
 
 
 def _conditioner_config(shapes: Shapes, known: Config) -> Config:

@@ -82,5 +82,5 @@ def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
     sizes = [int(count) for count in counts]
     longest = max(sizes)
     padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
-    gathered = all_gather(torch.cat([rows, padding]))
+    gathered = all_gather(torch.cat([rows, padding]))  # type: ignore[no-untyped-call]
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])

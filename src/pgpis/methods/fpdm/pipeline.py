@@ -23,15 +23,6 @@ from pgpis.pipelines.inputs import Picture, prepare_pairs
 from pgpis.pipelines.options import Images, SamplingOptions, shows_options_of
 
 
-class FPDMOptions(SamplingOptions, total=False):
-    """What a call takes beside pictures and size."""
-
-    guidance_scale: float | None
-    """See :meth:`FPDMPipeline.generate`."""
-    pose_guidance_scale: float | None
-    """See :meth:`FPDMPipeline.generate`."""
-
-
 class FPDMPipeline(SamplingPipeline):
     """Generate a person in a new pose.
 
@@ -165,7 +156,9 @@ class FPDMPipeline(SamplingPipeline):
         *,
         height: int | None = None,
         width: int | None = None,
-        **options: Unpack[FPDMOptions],
+        guidance_scale: float | None = None,
+        pose_guidance_scale: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> ImagePipelineOutput | tuple[Images]:
         """Generate pictures from pictures.
 
@@ -174,14 +167,16 @@ class FPDMPipeline(SamplingPipeline):
             pose: Drawn target pose, or a list of B; a single source or pose serves all of the others.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, ``pipeline.config.height``.
             width: Columns of the result, a multiple of 8; None: the pipeline's own.
-            **options: See :meth:`generate` and :class:`SamplingOptions`.
+            guidance_scale: See :meth:`generate`.
+            pose_guidance_scale: See :meth:`generate`.
+            **options: See :class:`SamplingOptions`.
 
         Raises:
             PgpisError: Pictures that are none or whose numbers do not match; else see :meth:`generate`.
         """
         specs = self.input_specs(*self._size(height, width))
         batch = prepare_pairs({"source": source, "pose": pose}, specs, self.config.pose_canvas)
-        return self.generate(batch, **options)
+        return self.generate(batch, guidance_scale=guidance_scale, pose_guidance_scale=pose_guidance_scale, **options)
 
     def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> list[Ports]:
         """Return the ports of the branches u (nothing), s (source and pose) and c (everything) that must run."""

@@ -157,8 +157,10 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
     def embed_triplet(self, source: torch.Tensor, pose: torch.Tensor | None, target: torch.Tensor) -> TripletEmbeddings:
         """Embed source, pose and target in one pass of the encoder; pictures as in :meth:`forward`."""
         poses = [] if self.fusion_head is None or pose is None else [pose]
-        first, *fused, last = self.embed(torch.cat([source, *poses, target])).chunk(2 + len(poses))
-        return TripletEmbeddings(first, last, self.fuse(first, *(fused or [None])))
+        embeddings = self.embed(torch.cat([source, *poses, target])).chunk(2 + len(poses))
+        return TripletEmbeddings(
+            embeddings[0], embeddings[-1], self.fuse(embeddings[0], embeddings[1] if poses else None)
+        )
 
 
 def build_fusion_embedder(spec: ModelSpec) -> FusionEmbedder:

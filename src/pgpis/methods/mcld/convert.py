@@ -49,19 +49,10 @@ def convert_mcld(
     resampler_head_dim: int = RESAMPLER_HEAD_DIM,
     norm_groups: int = NORM_GROUPS,
 ) -> ConversionReport:
-    """Turn the four official files into a pipeline folder and a report.
+    """Turn the four official files into a pipeline folder and a report; arguments as those of ``pgpis convert mcld``.
 
-    Args:
-        denoising: ``denoising_unet.pth``.
-        reference: ``reference_unet.pth``.
-        pose_guider: ``pose_guider.pth``.
-        image_proj: ``image_proj_model.pth``, which the official README calls ``image_projector.pth``.
-        out: Folder to write; must not exist or be empty. Nothing is left of it if the conversion fails.
-        base: Stable Diffusion 1.5 folder or hub id, for the autoencoder, which no file holds.
-        image_encoder: CLIP folder or hub id, which no file holds either.
-        heads: Attention heads of both UNets.
-        resampler_head_dim: Width of a head of the face resampler.
-        norm_groups: Groups of the UNets' normalisation.
+    ``out`` must not exist or be empty; nothing is left of it if the conversion fails. The autoencoder of ``base`` and
+    ``image_encoder``, CLIP, are in no file.
 
     Raises:
         PgpisError: A file cannot be read, a tensor is missing, left over or has another shape, or ``out`` is not empty.
@@ -122,20 +113,17 @@ def _conditioner_config(
 ) -> dict[str, Any]:
     try:
         dim, face_dim = faces["proj_in.weight"].shape
-        inner = faces["layers.0.0.to_q.weight"].shape[0]
-        biases = [name for name in poses if name.startswith("blocks.") and name.endswith("bias")]
-        stages = sorted(int(name.split(".")[1]) for name in biases)
-        widths = [poses["conv_in.weight"].shape[0]]
-        widths += [poses[f"blocks.{stage}.weight"].shape[0] for stage in stages[1::2]]
+        blocks = sum(name.startswith("blocks.") and name.endswith("bias") for name in poses)
+        layers = ["conv_in", *(f"blocks.{stage}" for stage in range(1, blocks, 2))]
         return {
             "token_dim": faces["proj_out.weight"].shape[0],
             "face_dim": face_dim,
             "resampler_dim": dim,
             "resampler_depth": len({name.split(".")[1] for name in faces if name.startswith("layers.")}),
-            "resampler_heads": inner // head_dim,
+            "resampler_heads": faces["layers.0.0.to_q.weight"].shape[0] // head_dim,
             "resampler_head_dim": head_dim,
             "face_tokens": faces["latents"].shape[1],
-            "pose_hidden_channels": tuple(widths),
+            "pose_hidden_channels": tuple(poses[f"{layer}.weight"].shape[0] for layer in layers),
             "pose_channels": poses["conv_out.weight"].shape[0],
             "iuv_filter": "bicubic",  # the official loader mixes labels
         }

@@ -24,13 +24,6 @@ from pgpis.pipelines.inputs import Picture, prepare_faces, prepare_pairs
 from pgpis.pipelines.options import Images, SamplingOptions, shows_options_of
 
 
-class MCLDOptions(SamplingOptions, total=False):
-    """What a call takes beside pictures and size."""
-
-    guidance_scale: float | None
-    """Weight of source, texture and face; the pose is never left out. See :meth:`SamplingPipeline.generate`."""
-
-
 class MCLDPipeline(SamplingPipeline):
     """Generate a person in a new pose from multi-focal conditions.
 
@@ -140,7 +133,8 @@ class MCLDPipeline(SamplingPipeline):
         *,
         height: int | None = None,
         width: int | None = None,
-        **options: Unpack[MCLDOptions],
+        guidance_scale: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> ImagePipelineOutput | tuple[Images]:
         """Generate pictures from pictures.
 
@@ -151,7 +145,8 @@ class MCLDPipeline(SamplingPipeline):
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, officially 512.
             width: Columns of the result, a multiple of 8; None: the pipeline's own, officially 512, squashed later.
-            **options: See :meth:`generate` and :class:`SamplingOptions`; officially 20 DDIM steps, scale 3.5.
+            guidance_scale: Weight of source, texture and face; the pose is never left out. See :meth:`generate`.
+            **options: See :class:`SamplingOptions`; officially 20 DDIM steps, scale 3.5.
 
         Raises:
             PgpisError: Numbers of pictures that do not match, a map that is not DensePose's, or a face embedding of
@@ -159,7 +154,7 @@ class MCLDPipeline(SamplingPipeline):
         """
         height, width = self._size(height, width)
         batch = self.prepare(source, texture, iuv, face, height, width, self.config.pose_canvas)
-        return self.generate(batch, **options)
+        return self.generate(batch, guidance_scale=guidance_scale, **options)
 
     def prepare(
         self,
