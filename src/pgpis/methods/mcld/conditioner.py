@@ -96,7 +96,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             factor = 2 ** (len(self.config.pose_hidden_channels) - 1)
             size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
             bias = Correspondence(iuv, size, self.config.correspondence).bias
-        if self.config.part_scale != 1:  # officially neighbouring parts are 1/255 apart, which is learnt late
+        if self.config.part_scale != 1:
+            # neighbouring parts are 1/255 apart officially; a net that starts from nothing tells them apart late
             iuv = iuv.clone()
             iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
         source_token = source[:, None].to(dtype)  # (B, 1, D)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pgpis.convert import architecture
 from pgpis.convert.conversion import ConversionReport, begin, finish, plain_config
@@ -18,7 +17,7 @@ from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError, check_range
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
-from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
+from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
@@ -95,16 +94,13 @@ def _read(path: str | Path, report: ConversionReport, component: str) -> dict[st
     return as_float32(tensors)
 
 
-def _read_reference(path: str | Path, reference_net: nn.Module, report: ConversionReport) -> dict[str, torch.Tensor]:
+def _read_reference(path: str | Path, reference_net: ReferenceNet, report: ConversionReport) -> dict[str, torch.Tensor]:
     """Leave out what comes after the last ``norm1``, and say so in the report."""
-    weights, known = _read(path, report, "reference_net"), reference_net.state_dict().keys()
-    last = next(name for name, module in reference_net.named_modules() if isinstance(module, LastBlock))
-    prefix = last.split(".transformer_blocks.")[0] + "."
-    keys = report.files[str(path)]
-    for name in list(weights):
-        if name not in known and name.startswith((prefix, "conv_out.", "conv_norm_out.")):
-            del keys.renamed[name], weights[name]
-            keys.dropped[name] = TAIL
+    weights, keys = _read(path, report, "reference_net"), report.files[str(path)]
+    tail = reference_net.tail()
+    for name in [name for name in weights if name.startswith(tail)]:
+        del keys.renamed[name], weights[name]
+        keys.dropped[name] = TAIL
     return weights
 
 
