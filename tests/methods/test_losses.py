@@ -69,19 +69,32 @@ def test_half_precision_autocast_does_not_change_the_loss():
     torch.testing.assert_close(loss, fusion_loss(*embeddings).loss)
 
 
-def run_rank(rank: int, folder: str, split: tuple[int, ...], source_enhanced: bool, global_negatives: bool) -> None:
+CASES = {
+    "source-enhanced": ((3, 3), True, True),
+    "baseline": ((3, 3), False, True),
+    "uneven": ((4, 1), True, True),
+    "local": ((3, 3), True, False),
+}
+"""Pairs of each rank, and what the loss is told."""
+
+
+def run_rank(rank: int, folder: Path) -> None:
     """Compute loss and averaged gradients of one rank, as DistributedDataParallel would, and store them."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=len(split))
-    weight, inputs = shared_problem(sum(split))
-    rows = slice(sum(split[:rank]), sum(split[: rank + 1]))
-    loss = fusion_loss(
-        *(part[rows] @ weight for part in inputs), source_enhanced=source_enhanced, global_negatives=global_negatives
-    )
-    loss.loss.backward()
-    dist.all_reduce(weight.grad)
-    weight.grad /= len(split)
-    torch.save({"loss": loss.loss.detach(), "top1": loss.top1, "grad": weight.grad}, f"{folder}/{rank}.pt")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    for name, (split, source_enhanced, global_negatives) in CASES.items():
+        weight, inputs = shared_problem(sum(split))
+        rows = slice(sum(split[:rank]), sum(split[: rank + 1]))
+        loss = fusion_loss(
+            *(part[rows] @ weight for part in inputs),
+            source_enhanced=source_enhanced,
+            global_negatives=global_negatives,
+        )
+        loss.loss.backward()
+        dist.all_reduce(weight.grad)
+        weight.grad /= len(split)
+        result = {"loss": loss.loss.detach(), "top1": loss.top1, "grad": weight.grad}
+        torch.save(result, folder / f"{name} {rank}.pt")
     dist.destroy_process_group()
 
 
@@ -91,21 +104,28 @@ def shared_problem(pairs: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return weight, list(torch.randn(3, pairs, 6, generator=generator).unbind())
 
 
+@pytest.fixture(scope="session")
+def ranks(made_once):
+    """Results of all cases; two processes take seconds to start."""
+
+    def make(folder):
+        folder.mkdir()
+        mp.spawn(run_rank, (folder,), nprocs=2)
+
+    return made_once("losses", make)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("split", "source_enhanced", "global_negatives"),
-    [((3, 3), True, True), ((3, 3), False, True), ((4, 1), True, True), ((3, 3), True, False)],
-    ids=["source-enhanced", "baseline", "uneven", "local"],
-)
-def test_two_processes_equal_one(tmp_path: Path, split, source_enhanced, global_negatives):
-    mp.spawn(run_rank, (str(tmp_path), split, source_enhanced, global_negatives), nprocs=len(split))
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_equal_one(ranks, case):
+    split, source_enhanced, global_negatives = CASES[case]
     weight, inputs = shared_problem(sum(split))
     whole = fusion_loss(*(part @ weight for part in inputs), source_enhanced=source_enhanced)
     whole.loss.backward()
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(split))]
-    for result in ranks:
+    results = [torch.load(ranks / f"{case} {rank}.pt", weights_only=True) for rank in range(2)]
+    for result in results:
         same_loss = torch.allclose(result["loss"], whole.loss, atol=1e-6)
         same_gradient = torch.allclose(result["grad"], weight.grad, atol=1e-6)
         assert (same_loss, same_gradient) == (global_negatives, global_negatives)
     if global_negatives:
-        assert all(result["top1"] == whole.top1 for result in ranks)
+        assert all(result["top1"] == whole.top1 for result in results)

@@ -136,6 +136,7 @@ def test_gradient_checkpointing_changes_nothing():
         torch.testing.assert_close(checkpointed[name], gradient, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_compilation_run():
     pipeline = tiny_mcld()
     with torch.no_grad():

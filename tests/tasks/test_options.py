@@ -83,6 +83,7 @@ def test_mclds_loss_is_weighted_as_asked(face_loss, gamma):
     assert torch.equal(task.error({"pose_image": iuv}, prediction, target, timesteps), expected)
 
 
+@pytest.mark.slow
 def test_a_compiled_denoiser_keeps_its_names_and_its_loss():
     torch.compiler.set_stance("force_eager")  # what is tested is what surrounds the compiler
     try:

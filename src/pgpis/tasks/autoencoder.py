@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -12,7 +12,6 @@ from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
@@ -61,11 +60,9 @@ class AutoencoderTask(PersonImageTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, schedule, seed)
-        check_range("height", height, 1, whole=True)
-        check_range("width", width, 1, whole=True)
+        for name, value in {"height": height, "width": width, "start_pictures": start_pictures, "crop": crop}.items():
+            check_range(name, value, 1, whole=True, optional=name in ("start_pictures", "crop"))
         check_range("latent_noise", latent_noise, 0)
-        check_range("start_pictures", start_pictures, 1, whole=True, optional=True)
-        check_range("crop", crop, 1, whole=True, optional=True)
         if crop is not None and crop > min(height, width):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.vae = build_vae(vae).train()
@@ -95,8 +92,7 @@ class AutoencoderTask(PersonImageTask):
         noise = torch.randn(mean.shape, generator=generator, device=images.device, dtype=mean.dtype)
         latents = mean + deviation * noise
         if train and self.latent_noise:
-            shape = (len(latents), 1, 1, 1)
-            level = self.latent_noise * torch.rand(shape, generator=generator, device=latents.device)
+            level = self.latent_noise * torch.rand(len(latents), 1, 1, 1, generator=generator, device=latents.device)
             errors = torch.randn(latents.shape, generator=generator, device=latents.device)
             latents = latents + level * latents.detach().std() * errors
         difference = self.vae.decode(latents).sample - images
@@ -112,18 +108,11 @@ class AutoencoderTask(PersonImageTask):
         images = batch["target_image"][:rows]
         return picture_grid([images, self.vae.decode(self._latents(images)).sample])
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``vae/`` with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
-        self.vae.register_to_config(scaling_factor=1.0 / max(self._latent_std(), 1e-6))
-        path = Path(directory) / "vae"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.vae.save_pretrained(folder)
-        return str(path)
-
-    def _latent_std(self) -> float:
+    def exported(self) -> tuple[str, Any]:
+        """Export with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
         latents = [self._latents(batch.to(self.device)).cpu() for batch in self._pictures(STATISTICS_PICTURES)]
-        return float(torch.cat(latents).std())
+        self.vae.register_to_config(scaling_factor=1.0 / max(float(torch.cat(latents).std()), 1e-6))
+        return "vae", self.vae
 
     def _pictures(self, count: int) -> Iterator[torch.Tensor]:
         data = self.require_data("the scale of latents is estimated from training pictures")
@@ -135,11 +124,9 @@ class AutoencoderTask(PersonImageTask):
 
 def random_crops(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
     """Cut one square of ``side`` pixels at a random place from each picture ``(B, C, H, W)``."""
-    count, _, height, width = images.shape
-
-    def draw(limit: int) -> list[int]:
-        places: list[int] = torch.randint(limit + 1, (count,), generator=generator, device=images.device).tolist()
-        return places
-
-    places = zip(images, draw(height - side), draw(width - side), strict=True)
+    tops, lefts = (
+        torch.randint(length - side + 1, (len(images),), generator=generator, device=images.device).tolist()
+        for length in images.shape[2:]
+    )
+    places = zip(images, tops, lefts, strict=True)
     return torch.stack([image[:, top : top + side, left : left + side] for image, top, left in places])

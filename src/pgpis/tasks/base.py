@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check_batch
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import replacing_folder
 from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
@@ -34,18 +35,16 @@ LARGEST_SEED = 2**32 - 1
 
 
 class TrainingData(Protocol):
-    """What a task may ask of the data that it is trained on."""
+    """What a task may ask of the data that it is trained on; see ``PoseTransferDataModule``."""
 
     pose_canvas: tuple[int, int]
-    """(height, width) on which key points are drawn."""
     stick_width: int | None
-    """Half the thickness of a limb on that canvas; None: the skeleton's own."""
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch."""
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
-        """Yield one entry of ``count`` training pairs, made by ``specs``; see ``PoseTransferDataModule``."""
+        """Yield one entry of ``count`` training pairs, made by ``specs``."""
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -90,20 +89,23 @@ class PersonImageTask(LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
-        """Compute the training loss and what is logged beside it.
+        """Compute ``loss``, which is minimised, and other scalars to log, by name.
 
-        Args:
-            batch: One batch.
-            generator: Source of every random draw of the step, on the batch's device.
-            train: False in validation: nothing is dropped.
-
-        Returns:
-            Scalars by name; ``loss`` is minimised.
+        Every random draw comes from ``generator``, which is on the batch's device. In validation nothing is dropped.
         """
 
-    @abstractmethod
+    def exported(self) -> tuple[str, Any]:
+        """Return what training is for, with ``save_pretrained``, and the name of its folder."""
+        raise NotImplementedError
+
+    @torch.no_grad()
     def export(self, directory: str) -> str:
         """Write the trained model in the form that ``from_pretrained`` reads; return the folder."""
+        name, model = self.exported()
+        path = Path(directory) / name
+        with replacing_folder(path, overwrite=True) as folder:
+            model.save_pretrained(folder)
+        return str(path)
 
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor | None:
         """Draw up to ``rows`` pairs of a validation batch, ``(3, H, W)`` in [-1, 1]; None where there is no picture."""
@@ -142,7 +144,7 @@ class PersonImageTask(LightningModule, ABC):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of one batch and log it."""
-        self.check_once("train", batch)
+        self.may_begin("train", batch)
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
         torch.manual_seed(self._step_seed("train", step))
         losses = self.loss(batch, self.step_generator("train", step), train=True)
@@ -155,23 +157,22 @@ class PersonImageTask(LightningModule, ABC):
         """Compute the loss on held-out pairs, with the same noise at every validation."""
         for failure in batch["failures"]:
             log.warning("left out of the validation: %s: %s", failure.pair_id, failure.reason)
-        if not len(batch["index"]):
-            return
-        self.check_once("validate", batch)
-        losses = self.loss(batch, self.step_generator("validate", batch_idx), train=False)
-        size = len(batch["index"])
-        logged = {f"val/{name}": value for name, value in losses.items()}
-        self.log_dict(logged, sync_dist=True, batch_size=size, prog_bar=True)
+        if self.may_begin("validate", batch):
+            losses = self.loss(batch, self.step_generator("validate", batch_idx), train=False)
+            logged = {f"val/{name}": value for name, value in losses.items()}
+            self.log_dict(logged, sync_dist=True, batch_size=len(batch["index"]), prog_bar=True)
 
-    def check_once(self, stage: str, batch: PairBatch) -> None:
-        """Check the first non-empty batch of a stage against ``input_specs``."""
-        if stage not in self._checked_stages and len(batch["index"]):
+    def may_begin(self, stage: str, batch: PairBatch) -> bool:
+        """Return whether a batch holds pairs; the first one of a stage is checked against ``input_specs``."""
+        has_pairs = len(batch["index"]) > 0
+        if has_pairs and stage not in self._checked_stages:
             specs = {key: s for key, s in self.input_specs.items() if stage != "predict" or s.origin != "target"}
             if not specs.keys() <= batch.keys():  # hashing the frozen weights takes seconds: only where it is needed
                 cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
                 specs = {key: spec for key, spec in specs.items() if key not in cached}
             check_batch(batch, specs)
             self._checked_stages.add(stage)
+        return has_pairs
 
     def step_generator(self, stage: str, step: int) -> torch.Generator:
         """Return the generator that owns all random draws of one step of one rank."""
@@ -187,29 +188,24 @@ class PersonImageTask(LightningModule, ABC):
             scheduler: Any = self.schedule.lr_scheduler(optimizer)
             if isinstance(scheduler, ReduceLROnPlateau):
                 return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
-        elif self.schedule.warmup_epochs or self.schedule.decay_epochs:
-            steps = max(1, math.ceil(self._batches_per_epoch() / self.trainer.accumulate_grad_batches))
-            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
         else:
-            scheduler = LambdaLR(optimizer, lambda _: 1.0)
+            steps = self._steps_per_epoch() if self.schedule.warmup_epochs or self.schedule.decay_epochs else 1
+            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _batches_per_epoch(self) -> int:
-        """Count the batches of an epoch without asking the trainer.
+    def _steps_per_epoch(self) -> int:
+        """Count an epoch's steps of the optimiser without asking the trainer.
 
         The trainer's own count would make it build the training batches before it restores a checkpoint, and a
         resumed run would then start its epoch from the first batch.
         """
         batches = self.require_data("warm-up and decay count epochs").batches_per_epoch()
         limit = self.trainer.limit_train_batches
-        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
 
     def require_data(self, why: str) -> TrainingData:
-        """Return what the task is trained on.
-
-        Raises:
-            PgpisError: Nobody has told it.
-        """
+        """Return what the task is trained on, or raise where nobody has told it."""
         if self.data is None:
             raise PgpisError(f"the task does not know its data: {why}", hint="task.data = PoseTransferDataModule(...)")
         return self.data
@@ -235,18 +231,16 @@ class PersonImageTask(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or on top of other frozen weights, or whose training diverged."""
-        recorded: Mapping[str, str] | None = checkpoint.get("frozen")
+        recorded = checkpoint.get("frozen")
         if not isinstance(recorded, dict):
-            raise PgpisError(
-                "this checkpoint was not written by pgpis: it does not name its frozen parts",
-                hint="official checkpoints are converted by 'pgpis convert fpdm'",
-            )
+            message = "this checkpoint was not written by pgpis: it does not name its frozen parts"
+            raise PgpisError(message, hint="official checkpoints are converted by 'pgpis convert fpdm'")
         present = self.frozen_hashes()
         for name in sorted(recorded.keys() | present.keys()):
             if recorded.get(name) != present.get(name):
+                there, here = str(recorded.get(name))[:12], str(present.get(name))[:12]
                 raise PgpisError(
-                    f"the checkpoint was trained with another '{name}' "
-                    f"(sha256 {str(recorded.get(name))[:12]}, here {str(present.get(name))[:12]})",
+                    f"the checkpoint was trained with another '{name}' (sha256 {there}, here {here})",
                     hint=f"set model.{name} to the weights used in training",
                 )
         weights = checkpoint["state_dict"]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -56,10 +55,8 @@ class SampleGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the grid once per validation, on the main process."""
-        if batch_idx or dataloader_idx or trainer.sanity_checking or not len(batch["index"]):
-            return
         loggers: list[Any] = [logger for logger in trainer.loggers if _takes_pictures(logger)]
-        if not loggers:
+        if not loggers or batch_idx or dataloader_idx or trainer.sanity_checking or not len(batch["index"]):
             return
         assert isinstance(pl_module, PersonImageTask)
         grid = pl_module.sample_grid(batch, self.pairs)
@@ -131,18 +128,10 @@ class ProgressBar(RichProgressBar):
         description = super()._get_train_description(current_epoch)
         return f"Epoch {current_epoch}" if self.trainer.max_epochs == -1 else description
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask the model for its denoising steps."""
-        super().on_test_start(trainer, pl_module)
-        self._follow(pl_module)
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask the model for its denoising steps."""
-        super().on_predict_start(trainer, pl_module)
-        self._follow(pl_module)
-
-    def _follow(self, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, PictureTask) and self.is_enabled:
+        super().setup(trainer, pl_module, stage)
+        if stage in ("test", "predict") and isinstance(pl_module, PictureTask) and self.is_enabled:
             pl_module.on_denoising_step = self._show_step
 
     def _show_step(self, step: int, steps: int) -> None:
@@ -182,7 +171,6 @@ class ExportModel(Callback):
         """Export on the main process."""
         assert isinstance(pl_module, PersonImageTask)
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            with torch.no_grad():
-                if not weights_are_finite(pl_module):
-                    raise diverged(trainer, "the weights")
-                log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+            if not weights_are_finite(pl_module):
+                raise diverged(trainer, "the weights")
+            log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))

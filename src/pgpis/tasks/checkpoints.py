@@ -43,11 +43,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint on the CPU, as data only, whatever ``weights_only`` is.
-
-        Raises:
-            PgpisError: It is damaged or is not a checkpoint.
-        """
+        """Read a checkpoint as :func:`read_checkpoint`, whatever ``weights_only`` is."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -61,19 +57,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def check_checkpoint(path: Path, *, training: bool) -> int:
-    """Look at a checkpoint without loading its weights, every byte of it; return its step.
+    """Look at a checkpoint, from which ``training`` may be to go on, without loading its weights; return its step.
 
-    Args:
-        path: The file.
-        training: Whether training is to go on from it.
+    Every byte of the file is read.
 
     Raises:
         PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed. Names the newest whole one.
     """
     try:
-        _check_file(path)
-        checkpoint = read_checkpoint(path, mmap=True)
-        _check_parts(path, checkpoint, PARTS | TRAINING_PARTS if training else PARTS)
+        checkpoint = _read_whole(path, PARTS | TRAINING_PARTS if training else PARTS)
     except PgpisError as error:
         hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in _whole_ones(path)), ANEW)
         raise PgpisError(error.message, hint=hint) from error
@@ -82,11 +74,7 @@ def check_checkpoint(path: Path, *, training: bool) -> int:
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
-    """Read a checkpoint on the CPU, as data only.
-
-    Args:
-        path: The file.
-        mmap: Leave the weights on the disk until they are used.
+    """Read a checkpoint on the CPU, as data only; with ``mmap`` the weights stay on the disk until they are used.
 
     Raises:
         PgpisError: It cannot be read.
@@ -109,14 +97,11 @@ def misfit(state: Any, own: Any, key: str = "") -> str | None:
             return key
         misfits = (misfit(state.get(name), value, f"{key}.{name}".lstrip(".")) for name, value in own.items())
         return next((name for name in misfits if name is not None), None)
-    if isinstance(own, bool):
-        return None if isinstance(state, bool) else key
-    if isinstance(own, int):
-        return None if type(state) is int and state >= 0 else key
-    return None
+    is_like = type(state) is type(own) and state >= 0 if isinstance(own, int) else True  # a bool is an int
+    return None if is_like else key
 
 
-def _check_file(path: Path) -> None:
+def _read_whole(path: Path, parts: Mapping[str, type]) -> dict[str, Any]:
     if path.is_dir():
         is_pipeline = (path / "model_index.json").is_file()
         raise PgpisError(
@@ -134,12 +119,11 @@ def _check_file(path: Path) -> None:
         whole = False
     if not whole:
         raise PgpisError(f"{path} is damaged or is not a checkpoint")
-
-
-def _check_parts(path: Path, checkpoint: Mapping[str, Any], parts: Mapping[str, type]) -> None:
+    checkpoint = read_checkpoint(path, mmap=True)
     for name, kind in parts.items():
         if not isinstance(checkpoint.get(name), kind):
             raise PgpisError(f"{path} is not a checkpoint of 'pgpis fit': no {name} in it")
+    return checkpoint
 
 
 def _whole_ones(path: Path) -> Iterator[Path]:
@@ -147,8 +131,7 @@ def _whole_ones(path: Path) -> Iterator[Path]:
     others = [other for other in path.parent.glob("*.ckpt") if other.is_file() and other.name != path.name]
     for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
         try:
-            _check_file(other)
-            read_checkpoint(other, mmap=True)
+            _read_whole(other, {})
         except PgpisError:
             continue
         yield other

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import replacing_folder
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
@@ -36,16 +34,12 @@ class DiffusionTask(PictureTask):
         sampling: How pictures are drawn.
         dropping: Conditions that training leaves out.
         step: What a training step computes.
-        optimizer: See ``PersonImageTask``.
-        schedule: See ``PersonImageTask``.
-        seed: See ``PersonImageTask``.
+        optimizer: Makes the optimiser from the parameters to train.
+        schedule: How the learning rate changes.
+        seed: Seed of training, validation and sampling.
         pipeline_name: The pipeline that the parts came from, noted beside predictions.
     """
 
-    pipeline_class: ClassVar[type[SamplingPipeline]]
-    """What is exported, and what makes the pictures of ``test`` and ``predict``."""
-    parts: ClassVar[tuple[str, ...]]
-    """Components of the pipeline, each an attribute of the task."""
     unet: Any
     vae: Autoencoder
     noise_schedule: Any
@@ -66,14 +60,6 @@ class DiffusionTask(PictureTask):
         self.dropping = dropping
         self.step = step
         self.pipeline_name = pipeline_name
-        self.drawing: dict[str, Any] = {"pose_canvas": None, "stick_width": None}
-        self.on_denoising_step: Callable[[int, int], None] | None = None
-
-    def take_parts(self, pipeline: SamplingPipeline) -> None:
-        """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
-        for name in self.parts:
-            setattr(self, name, getattr(pipeline, name))
-        self.drawing = {name: pipeline.config[name] for name in self.drawing}
 
     def parts_are_complete(self, *frozen: str) -> None:
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
@@ -85,27 +71,6 @@ class DiffusionTask(PictureTask):
                 part.enable_gradient_checkpointing()
         if self.step.compile_unet:
             self.unet.compile()
-
-    def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
-        pipeline = self.pipeline_class(**{name: getattr(self, name) for name in self.parts}, **self.pipeline_defaults())
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def pipeline_defaults(self) -> dict[str, Any]:
-        """Return what the exported pipeline does where a call does not say: as this task does, and its data.
-
-        A task that does not know its data draws poses as the pipeline whose parts it took.
-        """
-        drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
-        return {
-            "height": self.sampling.height,
-            "width": self.sampling.width,
-            "num_inference_steps": self.sampling.num_inference_steps,
-            **self.sampling.scales,
-            "output_size": self.sampling.output_size and list(self.sampling.output_size),
-            **drawing,
-        }
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Add noise to the targets' latents, and compute the error of what the denoiser says about it."""
@@ -134,7 +99,7 @@ class DiffusionTask(PictureTask):
         masks: Masks | None,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Run what is trained.
+        """Run what is trained, and return the denoiser's prediction, ``(B, C, h, w)``.
 
         Args:
             batch: One batch.
@@ -143,9 +108,6 @@ class DiffusionTask(PictureTask):
             timesteps: How much noise, int64 ``(B,)``.
             masks: Which pairs keep which condition; None in validation: all keep all.
             generator: Source of every further draw.
-
-        Returns:
-            The denoiser's prediction, ``(B, C, h, w)``.
         """
         raise NotImplementedError
 
@@ -155,25 +117,6 @@ class DiffusionTask(PictureTask):
         """Return the loss of a prediction: the mean squared error."""
         return F.mse_loss(prediction.float(), target.float())
 
-    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline with this task's settings."""
-        pipeline: Any = self.build_pipeline()
-        images: torch.Tensor = pipeline.generate(
-            batch,
-            num_inference_steps=self.sampling.num_inference_steps,
-            **self.sampling.scales,
-            num_images_per_pair=images_per_pair,
-            generator=generators,
-            output_type="pt",
-            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
-        ).images
-        return images
-
-    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
-        assert self.on_denoising_step is not None
-        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
-        return tensors
-
     def moments(self, images: torch.Tensor) -> torch.Tensor:
         """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
         return encode_moments(self.vae, images)
@@ -181,13 +124,11 @@ class DiffusionTask(PictureTask):
     def latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents of ``NAME_image``, of its moments where they are cached, float32 ``(B, C, h, w)``."""
         entries: dict[str, Any] = dict(batch)
-        moments: torch.Tensor | None = entries.get(f"{name}_moments")
-        if moments is None:
-            moments = self.moments(entries[f"{name}_image"])
+        cached = entries.get(f"{name}_moments")
+        moments: torch.Tensor = self.moments(entries[f"{name}_image"]) if cached is None else cached
         mean, deviation = moments.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
-        drawn: torch.Tensor = (mean + deviation * noise).float() * self.vae.config.scaling_factor
-        return drawn
+        return (mean + deviation * noise).float() * self.vae.config.scaling_factor
 
     @property
     def truth_specs(self) -> InputSpecs:
@@ -195,21 +136,13 @@ class DiffusionTask(PictureTask):
         size = self.sampling.output_size
         return {} if size is None else {"truth_image": ImageSpec("target", *size)}
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``pipeline/``."""
-        path = Path(directory) / "pipeline"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.build_pipeline().save_pretrained(folder)
-        return str(path)
-
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
-    """Load a pipeline from a folder, the hub, a bundle, or from the package.
+    """Load a pipeline by folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
 
     Args:
         pipeline_class: What it must be.
-        name: Folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
+        name: Where it is.
         converter: The command that makes one from official weights.
         option: What the user gave the name for, for messages.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,6 @@ from torch import nn
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import check_range
-from pgpis.files import replacing_folder
 from pgpis.models.encoders import embedding_width, encode_tokens, token_width
 from pgpis.models.factory import ModelSpec, build_vision_encoder
 from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
@@ -23,7 +22,6 @@ COLOUR_WEIGHT = 4.0
 """Of the squared error of colours; InfoNCE and the errors of parts and coordinates count once."""
 COLOUR_CELLS = 4
 """Each patch's colours are asked for in so many cells a side."""
-
 LEAST_TEMPERATURE = 1e-4
 """Below it the logits of InfoNCE leave what float32 can tell apart."""
 
@@ -108,11 +106,9 @@ class VisionEncoderTask(PersonImageTask):
     def _embedding(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embed as ``encode_pictures`` does, from tokens that are there; DINOv2's goes through a projection first."""
         if self.encoder.config.model_type == "dinov2":
-            embedding: torch.Tensor = self.projection(tokens[:, 0])
-            return embedding
+            return self.projection(tokens[:, 0])
         # CLIP's last_hidden_state is taken before the last normalisation
-        pooled: torch.Tensor = self.encoder.visual_projection(self.encoder.vision_model.post_layernorm(tokens[:, 0]))
-        return pooled
+        return self.encoder.visual_projection(self.encoder.vision_model.post_layernorm(tokens[:, 0]))
 
     @torch.no_grad()
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
@@ -120,25 +116,17 @@ class VisionEncoderTask(PersonImageTask):
         images = batch["target_image"][:rows]
         part, _ = patch_places(batch["pose_image"][:rows], self.side)
         known = self.part_head(encode_tokens(self.encoder, images)[:, 1:]).argmax(dim=-1)
-        maps = [
-            F.interpolate(
-                (values.view(-1, 1, self.side, self.side) / (PARTS / 2) - 1).repeat(1, 3, 1, 1), images.shape[-2:]
-            )
-            for values in (part, known)
-        ]
+        grids = torch.stack([part, known]).view(2, -1, 1, self.side, self.side) / (PARTS / 2) - 1
+        maps = [F.interpolate(grid.expand(-1, 3, -1, -1), images.shape[-2:]) for grid in grids]
         return picture_grid([images, *maps])
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``encoder/``."""
-        path = Path(directory) / "encoder"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.encoder.save_pretrained(folder)
-        return str(path)
+    def exported(self) -> tuple[str, Any]:
+        """Export the encoder without its heads."""
+        return "encoder", self.encoder
 
 
 def patch_places(iuv: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read what lies at the middle of each patch.
+    """Read what lies at the middle of each of ``side**2`` patches.
 
     Args:
         iuv: DensePose map, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.

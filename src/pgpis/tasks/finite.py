@@ -47,9 +47,8 @@ def require_finite(trainer: Trainer, what: str, is_finite: bool) -> None:
 def diverged(trainer: Trainer, what: str) -> TrainingDivergedError:
     """Return the error that names step, learning rate, precision and the last checkpoint."""
     rates = sorted({group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups})
-    names = [
-        getattr(c, name, "") for c in trainer.checkpoint_callbacks for name in ("last_model_path", "best_model_path")
-    ]
+    paths = ("last_model_path", "best_model_path")
+    names = [getattr(callback, path, "") for callback in trainer.checkpoint_callbacks for path in paths]
     last = next((name for name in [*names, trainer.ckpt_path] if name and Path(name).is_file()), None)
     return TrainingDivergedError(
         f"training has diverged: {what} are not finite after {trainer.global_step} steps (learning rate "

@@ -12,8 +12,5 @@ def picture_grid(columns: list[torch.Tensor]) -> torch.Tensor:
     A column of another size is resized to the last one's.
     """
     size = columns[-1].shape[-2:]
-    resized = [
-        (column if column.shape[-2:] == size else F.interpolate(column, size, mode="area")).float()
-        for column in columns
-    ]
-    return torch.cat([torch.cat(list(column), dim=1) for column in resized], dim=2)
+    resized = [column if column.shape[-2:] == size else F.interpolate(column, size, mode="area") for column in columns]
+    return torch.cat([column.float().transpose(0, 1).flatten(1, 2) for column in resized], dim=2)

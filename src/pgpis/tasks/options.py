@@ -103,14 +103,9 @@ class Dropping:
 
     def draw(self, count: int, generator: torch.Generator) -> Masks:
         """Draw which of ``count`` pairs keep which condition."""
+        each = not self.whole_batch
         return {
-            name: keep_mask(
-                count,
-                getattr(self, name),
-                generator,
-                per_sample=not self.whole_batch,
-                device=generator.device,
-            )
+            name: keep_mask(count, getattr(self, name), generator, per_sample=each, device=generator.device)
             for name in self.conditions
         }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,28 +35,47 @@ log = logging.getLogger(__name__)
 class PictureTask(PersonImageTask):
     """Base of tasks whose model draws pictures, by a pipeline."""
 
+    pipeline_class: ClassVar[type[SamplingPipeline]]
+    """What is exported, and what makes the pictures of ``test`` and ``predict``."""
+    parts: ClassVar[tuple[str, ...]]
+    """Components of the pipeline, each an attribute of the task."""
     sampling: Sampling
     scheduler: SchedulerMixin
     """The sampler."""
     pipeline_name: str | None
     """The pipeline that the parts came from, noted beside predictions."""
+    drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
+    """How poses are drawn where the task does not know its data."""
+    on_denoising_step: Callable[[int, int], None] | None = None
+    """Is told the step and how many there are."""
 
-    @abstractmethod
+    def take_parts(self, pipeline: SamplingPipeline) -> None:
+        """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
+        for name in self.parts:
+            setattr(self, name, getattr(pipeline, name))
+        self.drawing = {name: pipeline.config[name] for name in self.drawing}
+
     def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules: what is tested is what a user runs."""
+        """Assemble the pipeline from this task's own modules; where a call does not say, it does as this task.
 
-    @abstractmethod
-    def generate(self, batch: PairBatch, images_per_pair: int, generators: list[torch.Generator]) -> torch.Tensor:
-        """Run the pipeline on a batch of B pairs.
-
-        Args:
-            batch: The pairs.
-            images_per_pair: Results n per pair.
-            generators: One per result, ordered ``b0, b1, .., b0, b1, ..``.
-
-        Returns:
-            ``(n * B, 3, H, W)`` in [-1, 1], in the same order.
+        Poses are drawn as in its data or, where it does not know its data, as for the pipeline whose parts it took.
         """
+        drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
+        pipeline = self.pipeline_class(
+            **{name: getattr(self, name) for name in self.parts},
+            height=self.sampling.height,
+            width=self.sampling.width,
+            num_inference_steps=self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            output_size=self.sampling.output_size and list(self.sampling.output_size),
+            **drawing,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def exported(self) -> tuple[str, Any]:
+        """Export the whole pipeline."""
+        return "pipeline", self.build_pipeline()
 
     def setup(self, stage: str) -> None:
         """Make the metrics where they are needed."""
@@ -63,24 +83,32 @@ class PictureTask(PersonImageTask):
             self.scores = PairScores(Path(self.trainer.default_root_dir) / "test")
 
     def sample(self, batch: PairBatch, images_per_pair: int = 1) -> torch.Tensor:
-        """Generate pictures for a batch.
-
-        Returns:
-            ``(images_per_pair * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
+        """Generate n pictures of each of B pairs, ``(n * B, 3, H, W)`` in [-1, 1], ordered ``b0, b1, .., b0, b1, ..``.
 
         Raises:
             NotFiniteError: Pictures hold numbers that are not finite.
         """
+        pipeline: Any = self.build_pipeline()
         generators = [
             torch.Generator().manual_seed(self.picture_seed(name, number))
             for number in range(images_per_pair)
             for name in batch["noise_name"]
         ]
-        try:
-            return self._resized(self.generate(batch, images_per_pair, generators))
-        except NotFiniteError as error:
-            error.images = self._resized(error.images)
-            raise
+        images: torch.Tensor = pipeline.generate(
+            batch,
+            num_inference_steps=self.sampling.num_inference_steps,
+            **self.sampling.scales,
+            num_images_per_pair=images_per_pair,
+            generator=generators,
+            output_type="pt",
+            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
+        ).images
+        return self._resized(images)
+
+    def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert self.on_denoising_step is not None
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        return tensors
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
         if self.sampling.output_size is None:
@@ -93,7 +121,7 @@ class PictureTask(PersonImageTask):
         try:
             images = self.sample(batch, images_per_pair)
         except NotFiniteError as error:
-            images, reason = error.images, error.reason
+            images, reason = self._resized(error.images), error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
 
     def picture_seed(self, noise_name: str, number: int) -> int:
@@ -119,9 +147,8 @@ class PictureTask(PersonImageTask):
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Generate the pictures of one batch and score them as they are on disk."""
         self.failures += batch["failures"]
-        if not len(batch["index"]):
+        if not self.may_begin("test", batch):
             return
-        self.check_once("test", batch)
         images, unfit = self._sample_finite(batch)
         self.failures += [PairFailure(batch["pair_id"][row], reason) for row, reason in unfit.items()]
         rows = [row for row in range(len(images)) if row not in unfit]
@@ -134,7 +161,7 @@ class PictureTask(PersonImageTask):
         details = {"steps": self.sampling.num_inference_steps, "guidance": self.sampling.guidance_scale}
         report = self.scores.report(self.sampling.result_size, details | {"seed": self.seed})
         self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
-        self.scores.write_pairs()
+        self.scores.write_pairs(is_main=self.trainer.is_global_zero)
         self.write_report(report)
         self.scores.reset()
 
@@ -144,9 +171,8 @@ class PictureTask(PersonImageTask):
             Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
             for failure in batch["failures"]
         ]
-        if not len(batch["index"]):
+        if not self.may_begin("predict", batch):
             return predictions
-        self.check_once("predict", batch)
         start = time.perf_counter()
         images, unfit = self._sample_finite(batch, self.sampling.images_per_pair)
         seconds = round((time.perf_counter() - start) / len(images), 3)
@@ -156,7 +182,7 @@ class PictureTask(PersonImageTask):
             if result in unfit:
                 predictions.append(Prediction(replace(record, image="", status=unfit[result]), None))
             else:
-                predictions.append(Prediction(record, tensor_to_images(images[result : result + 1])[0]))
+                predictions.append(Prediction(record, tensor_to_images(images[[result]])[0]))
         return predictions
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from pgpis.batch import PairFailure
 from pgpis.files import file_name, meets_every_file, remove_unfinished
-from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, PairMetric, to_uint8, write_pair_values
+from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, to_uint8, write_pair_values
 from pgpis.pictures.images import save_image, tensor_to_images
 from pgpis.tasks.base import gather_rows
 
@@ -19,16 +19,14 @@ from pgpis.tasks.base import gather_rows
 class PairScores(nn.Module):
     """SSIM (both variants of the field), PSNR and, where its weights are on disk, LPIPS of generated pictures.
 
-    Args:
-        folder: Where the pictures, in ``images/``, and ``pairs.csv`` are written.
+    The pictures are written to ``images/`` in the folder, and the values to ``pairs.csv``.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.metrics = nn.ModuleDict(
-            {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian"), "psnr": PSNR(), "lpips": LPIPS()}
-        )
+        metrics = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian"), "psnr": PSNR(), "lpips": LPIPS()}
+        self.metrics: Any = nn.ModuleDict(metrics)
         self._rows: dict[str, dict[str, float]] = {}
 
     def remove_pictures(self) -> None:
@@ -57,40 +55,30 @@ class PairScores(nn.Module):
         return failures
 
     def _update(self, generated: torch.Tensor, target: torch.Tensor, pair_ids: Sequence[str]) -> None:
-        rows: list[dict[str, float]] = [{} for _ in pair_ids]
-        for name, metric in self._metrics().items():
+        values: dict[str, list[float]] = {}
+        for name, metric in self.metrics.items():
             metric.update(generated, target)
             if metric.not_computed is None:
-                for row, value in zip(rows, metric.last_values.tolist(), strict=True):
-                    row[name] = value
-        self._rows |= dict(zip(pair_ids, rows, strict=True))
+                values[name] = metric.last_values.tolist()
+        for row, pair_id in enumerate(pair_ids):
+            self._rows[pair_id] = {name: column[row] for name, column in values.items()}
 
     def report(self, size: tuple[int, int], details: Mapping[str, str | int | float]) -> MetricReport:
         """Return the means over all processes; collective, every process must call it."""
-        count = torch.as_tensor(self._metrics()["psnr"].count).clone()
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(count)
-        results = {name: metric.result() for name, metric in self._metrics().items()}
-        return MetricReport("fpdm", int(count), results, size, details)
+        count = sum(gather_rows([int(self.metrics["psnr"].count)]))
+        results = {name: metric.result() for name, metric in self.metrics.items()}
+        return MetricReport("fpdm", count, results, size, details)
 
-    def write_pairs(self) -> None:
-        """Write one line per pair of all processes; collective."""
-        rows = dict(gather_rows(list(self._rows.items())))
-        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-        if rank == 0 and rows:
-            pair_ids = sorted(rows)
-            names = list(rows[pair_ids[0]])
-            write_pair_values(
-                self.folder / "pairs.csv",
-                pair_ids,
-                {name: [rows[pair_id][name] for pair_id in pair_ids] for name in names},
-            )
+    def write_pairs(self, *, is_main: bool) -> None:
+        """Write one line per pair of all processes, by the main one; collective."""
+        rows = dict(sorted(gather_rows(list(self._rows.items()))))
+        if is_main and rows:
+            names = next(iter(rows.values()))
+            columns = {name: [values[name] for values in rows.values()] for name in names}
+            write_pair_values(self.folder / "pairs.csv", list(rows), columns)
 
     def reset(self) -> None:
         """Forget all pairs."""
         self._rows = {}
-        for metric in self._metrics().values():
+        for metric in self.metrics.values():
             metric.reset()
-
-    def _metrics(self) -> dict[str, PairMetric]:
-        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, PairMetric)}

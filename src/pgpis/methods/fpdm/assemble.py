@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,19 +14,12 @@ from pgpis.convert.architecture import Component, Config, Shapes
 from pgpis.convert.conversion import ConversionReport, plain_config
 from pgpis.convert.filling import as_float32, fill_module, shapes_of
 from pgpis.denoiser import ConditionedUNet, build_unet
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import FusionEmbedder
 from pgpis.models.factory import build_scheduler, build_vae, load_vision_encoder, vision_encoder_config
-from pgpis.models.loading import (
-    LoadErrors,
-    check_keys,
-    init_keys,
-    public_fields,
-    stored_config,
-    subfolder_of,
-)
+from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, stored_config, subfolder_of
 from pgpis.models.weights import weights_hash
 
 Parts: TypeAlias = dict[str, dict[str, torch.Tensor]]
@@ -33,35 +27,15 @@ Parts: TypeAlias = dict[str, dict[str, torch.Tensor]]
 Overrides: TypeAlias = dict[str, dict[str, object]]
 """Fields of each component's configuration that replace what is inferred."""
 
-PARTS = ("unet", "vae", "scheduler", "source_encoder", "fusion_encoder", "conditioner")
-"""What ``--config`` may name."""
-
 LAYOUT_VERSION = "2.6.0"
 """Version of Lightning whose checkpoint layout is written."""
 
 
-def check_overrides(content: Any, source: str) -> Overrides:
-    """Check that a configuration has known components that are mappings.
-
-    Raises:
-        PgpisError: It does not.
-    """
-    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
-        raise PgpisError(f'{source} must hold a mapping per component, as {{"unet": {{"norm_num_groups": 8}}}}')
-    for name in content:
-        if name not in PARTS:
-            raise PgpisError(f"{source}: no component '{name}'{nearest(name, PARTS)}; there are {', '.join(PARTS)}")
-    return content
-
-
 def assemble(parts: Parts, overrides: Overrides, base: str | None, report: ConversionReport) -> FPDMPipeline:
-    """Build the pipeline around the weights.
+    """Build the pipeline around the weights, in float32.
 
-    Args:
-        parts: State dict of each component, cast to float32 here.
-        overrides: See :data:`Overrides`.
-        base: Stable Diffusion folder or hub id, or None.
-        report: Gets the configurations, and the names of tensors that come from ``base``.
+    The report gets the configurations, and the names of tensors that come from ``base``, a Stable Diffusion folder or
+    hub id.
 
     Raises:
         PgpisError: A component or tensor is missing, left over or has another shape.
@@ -71,40 +45,34 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
             raise PgpisError(f"the diffusion checkpoint holds no tensor of the {part.replace('_', ' ')}")
     parts = {name: as_float32(tensors) for name, tensors in parts.items()}
     has_prior = "fusion_embedder" in parts
-    unet = _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior)
-    vae = _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report)
-    scheduler = _build_scheduler(overrides.get("scheduler", {}), base)
-    source_config = architecture.vision_config(
-        shapes_of(parts["source_encoder"]), overrides.get("source_encoder", {}), "source_encoder"
-    )
-    source_encoder = load_vision_encoder(source_config, parts["source_encoder"])
-    conditioner = _build_conditioner(parts["conditioner"], overrides.get("conditioner", {}), source_config)
-    prior = _build_prior(parts["fusion_embedder"], overrides.get("fusion_encoder", {})) if has_prior else None
-    pipeline = FPDMPipeline(
-        vae=vae,
-        unet=unet,
-        scheduler=scheduler,
-        source_encoder=source_encoder,
-        conditioner=conditioner,
-        fusion_embedder=prior,
-    )
-    report.configs = {
-        "unet": plain_config(unet),
-        "vae": plain_config(vae),
-        "scheduler": plain_config(scheduler),
-        "source_encoder": vision_encoder_config(source_encoder),
-        "conditioner": plain_config(conditioner),
-        **({} if prior is None else {"fusion_embedder": plain_config(prior)}),
+    components: dict[str, Any] = {
+        "unet": _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior),
+        "vae": _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report),
+        "scheduler": _build_scheduler(overrides.get("scheduler", {}), base),
     }
-    return pipeline
+    source, known = parts["source_encoder"], overrides.get("source_encoder", {})
+    source_config = architecture.vision_config(shapes_of(source), known, "source_encoder")
+    encoder = components["source_encoder"] = load_vision_encoder(source_config, source)
+    components["conditioner"] = _build_conditioner(
+        parts["conditioner"], overrides.get("conditioner", {}), source_config
+    )
+    if has_prior:
+        components["fusion_embedder"] = _build_prior(parts["fusion_embedder"], overrides.get("fusion_encoder", {}))
+    report.configs = {name: plain_config(part) for name, part in components.items() if part is not encoder}
+    report.configs["source_encoder"] = vision_encoder_config(encoder)
+    return FPDMPipeline(**components)
+
+
+def _filled(part: str, weights: dict[str, torch.Tensor], build: Callable[[], Any]) -> Any:
+    with torch.device("meta"):
+        module = build()
+    fill_module(part, module, weights)
+    return module
 
 
 def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
     config = _base_config(ConditionedUNet, "unet", base, known) or architecture.unet_config(shapes_of(weights), known)
-    with torch.device("meta"):
-        unet = build_unet(config, fusion=fusion)
-    fill_module("unet", unet, weights)
-    return unet
+    return _filled("unet", weights, lambda: build_unet(config, fusion=fusion))
 
 
 def _build_vae(
@@ -120,10 +88,7 @@ def _build_vae(
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}
         return vae
     config = _base_config(AutoencoderKL, "vae", base, known) or architecture.vae_config(shapes_of(weights), known)
-    with torch.device("meta"):
-        vae = build_vae(config)
-    fill_module("vae", vae, weights)
-    return vae
+    return _filled("vae", weights, lambda: build_vae(config))
 
 
 def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_config: Config) -> FPDMConditioner:
@@ -131,10 +96,7 @@ def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_c
     config = _conditioner_config(shapes_of(weights), known)
     if source_config["model_type"] != "dinov2" and "source_size" not in known:
         config["source_size"] = source_config["image_size"]  # CLIP takes no other size
-    with torch.device("meta"):
-        conditioner: FPDMConditioner = FPDMConditioner.from_config(config)
-    fill_module("conditioner", conditioner, weights)
-    return conditioner
+    return _filled("conditioner", weights, lambda: FPDMConditioner.from_config(config))
 
 
 def _conditioner_config(shapes: Shapes, known: Config) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -33,20 +34,11 @@ class KeepMasks:
 class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
     """The trained projections of FPDM.
 
-    Args:
-        source_dim: Width of the source encoder's tokens.
-        token_dim: Width of the denoiser's cross-attention.
-        token_hidden_dim: Width inside the token projection.
-        pose_hidden_channels: Channels of the pose encoder's stages.
-        pose_channels: Channels after the denoiser's first convolution.
-        fusion_dim: Width of the fusion embedding; None for models without a prior (B1-B3).
-        fusion_hidden_dim: Width inside the fusion projection; None is ``fusion_dim``, which it was in every pipeline
-            saved before this argument.
-        time_embed_dim: Width of the denoiser's time embedding.
-        dropout: Dropout inside the projections.
-        source_size: Side in pixels of the square source picture that the source encoder sees.
-        position_interpolation: How a DINOv2 source encoder interpolates its positions; official weights need
-            ``scale_factor``. Kept here because it belongs to the weights that were trained on these tokens.
+    ``source_dim`` is the width of the source encoder's tokens, ``token_dim`` that of the denoiser's cross-attention,
+    ``pose_channels`` what its first convolution has, ``time_embed_dim`` the width of its time embedding, and
+    ``fusion_dim`` that of the fusion embedding, None for models without a prior (B1-B3). ``FPDMPorts`` documents the
+    others; ``position_interpolation`` is kept here because it belongs to the weights that were trained on these tokens.
+    ``fusion_hidden_dim`` None is ``fusion_dim``, which it was in every pipeline saved before this argument.
 
     Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model"; official code, where both projections have the
         same width inside (:meth:`for_components`).
@@ -71,11 +63,10 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         super().__init__()
         self.source_projection = TokenProjection(source_dim, token_dim, token_hidden_dim, dropout)
         self.pose_encoder = PoseEncoder(pose_channels, tuple(pose_hidden_channels))
-        self.fusion_projection = (
-            None
-            if fusion_dim is None
-            else FusionProjection(fusion_dim, time_embed_dim, fusion_hidden_dim or fusion_dim, dropout)
-        )
+        self.fusion_projection = None
+        if fusion_dim is not None:
+            hidden_dim = fusion_hidden_dim or fusion_dim
+            self.fusion_projection = FusionProjection(fusion_dim, time_embed_dim, hidden_dim, dropout)
 
     @classmethod
     def for_components(
@@ -85,29 +76,22 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         fusion_embedder: FusionEmbedder | None = None,
         *,
         token_hidden_dim: int = 768,
-        pose_hidden_channels: tuple[int, ...] = (16, 32, 96, 256),
-        dropout: float = 0.2,
-        source_size: int = 512,
-        position_interpolation: PositionInterpolation = "size",
+        **options: Any,
     ) -> FPDMConditioner:
-        """Build a conditioner whose widths follow from the components.
+        """Build a conditioner whose widths follow from the components; other arguments are the class's.
 
-        Arguments are as the class's, except that ``token_hidden_dim`` is the width inside both projections.
+        ``token_hidden_dim`` is the width inside both projections.
         """
-        conditioner: FPDMConditioner = cls(
+        return cls(
             source_dim=token_width(source_encoder),
             token_dim=unet.config.cross_attention_dim,
             token_hidden_dim=token_hidden_dim,
-            pose_hidden_channels=tuple(pose_hidden_channels),
             pose_channels=unet.config.block_out_channels[0],
             fusion_dim=None if fusion_embedder is None else fusion_embedder.embedding_dim,
             fusion_hidden_dim=None if fusion_embedder is None else token_hidden_dim,
             time_embed_dim=unet.time_embedding.linear_2.out_features,
-            dropout=dropout,
-            source_size=source_size,
-            position_interpolation=position_interpolation,
+            **options,
         )
-        return conditioner
 
     def forward(
         self,
@@ -147,20 +131,16 @@ class FPDMConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         """
         if self.fusion_projection is None:
             return None
-        nothing = torch.zeros(1, self.config.fusion_dim, dtype=self.dtype, device=device or self.device)
-        empty: torch.Tensor = self.fusion_projection(nothing)
-        return empty
+        return self.fusion_projection(
+            torch.zeros(1, self.config.fusion_dim, dtype=self.dtype, device=device or self.device)
+        )
 
     def input_specs(
         self, height: int, width: int, fusion_embedder: FusionEmbedder | None = None, *, source_detour: bool = True
     ) -> ImageSpecs:
-        """Return the pictures that FPDM reads of a pair.
+        """Return the pictures that FPDM reads of a pair, by the size of the result in pixels.
 
-        Args:
-            height: Rows of the result, in pixels.
-            width: Columns of the result, in pixels.
-            fusion_embedder: The prior, or None.
-            source_detour: In training, squash every second source to half its size first.
+        With ``source_detour`` training squashes every second source to half its size first.
 
         Source: Official loader: all pictures squashed, the prior's source made from the 8-bit source of the encoder.
         Deviation: The official detour exists at 512 pixels only; here it is an option.
@@ -189,18 +169,12 @@ def encode_pair(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run the frozen encoders once on a batch; return source tokens and fusion embedding.
 
-    Args:
-        source_encoder: CLIP or DINOv2.
-        fusion_embedder: The prior, or None.
-        batch: ``source_image`` or its ``source_tokens`` and, with a prior, ``prior_source`` and (where it fuses)
-            ``prior_pose``.
+    The batch holds ``source_image`` or its ``source_tokens`` and, with a prior, ``prior_source`` and (where it fuses)
+    ``prior_pose``.
     """
-    if "source_tokens" in batch:
-        tokens = batch["source_tokens"]
-    else:
-        tokens = encode_tokens(source_encoder, batch["source_image"])
-    fusion = None
-    if fusion_embedder is not None:
-        pose = None if fusion_embedder.fusion_head is None else batch["prior_pose"]
-        fusion = fusion_embedder(batch["prior_source"], pose)
-    return tokens, fusion
+    is_cached = "source_tokens" in batch
+    tokens = batch["source_tokens"] if is_cached else encode_tokens(source_encoder, batch["source_image"])
+    if fusion_embedder is None:
+        return tokens, None
+    pose = None if fusion_embedder.fusion_head is None else batch["prior_pose"]
+    return tokens, fusion_embedder(batch["prior_source"], pose)

@@ -11,11 +11,13 @@ import torch
 from pgpis.convert.conversion import ConversionReport, begin, finish
 from pgpis.convert.rules import Duplicate, KeyReport, Rename, apply_rules
 from pgpis.convert.state_dicts import read_state_dict
-from pgpis.errors import PgpisError
-from pgpis.methods.fpdm.assemble import Parts, assemble, check_overrides, write_trained
+from pgpis.errors import PgpisError, nearest
+from pgpis.methods.fpdm.assemble import Overrides, Parts, assemble, write_trained
 
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """The trained weights alone, under the names of ``FPDMTask``."""
+PARTS = ("unet", "vae", "scheduler", "source_encoder", "fusion_encoder", "conditioner")
+"""What ``config`` may name."""
 
 
 def _prior_rules(prefix: str) -> tuple[Rename | Duplicate, ...]:
@@ -53,18 +55,9 @@ RULES: tuple[Rename | Duplicate, ...] = (
 def map_official_keys(
     state_dict: Mapping[str, torch.Tensor], *, source: str = "the state dict"
 ) -> tuple[Parts, KeyReport]:
-    """Sort the tensors of an official FPDM checkpoint, of either stage, into components.
+    """Sort the tensors of an official FPDM checkpoint, of either stage, into components of ``FPDMPipeline``.
 
-    Args:
-        state_dict: Tensors by official name.
-        source: Where they come from, for error messages.
-
-    Returns:
-        State dict of each component of ``FPDMPipeline`` that occurs (``source_encoder`` with the names of
-        transformers 4), and what became of each tensor.
-
-    Raises:
-        PgpisError: An unknown name, or a duplicate that differs from its original.
+    The ``source_encoder`` has the names of transformers 4; see :func:`pgpis.convert.rules.apply_rules`.
     """
     return apply_rules(state_dict, RULES, source=source)
 
@@ -83,9 +76,8 @@ def convert_fpdm(
             must be equal.
         diffusion: Checkpoint of the diffusion model (stage 2).
         out: Folder to write; must not exist or be empty. Nothing is left of it if the conversion fails.
-        config: JSON file with what tensor shapes cannot tell, by component, where it differs from Stable Diffusion
-            2.1, CLIP-L and DINOv2-L. Components are ``unet``, ``vae``, ``scheduler``, ``source_encoder``,
-            ``fusion_encoder`` and ``conditioner``.
+        config: JSON file with what tensor shapes cannot tell, by component (:data:`PARTS`), where it differs from
+            Stable Diffusion 2.1, CLIP-L and DINOv2-L.
         base: Stable Diffusion folder or hub id, for the configurations of its parts, and for the autoencoder if the
             checkpoint lacks it.
 
@@ -108,11 +100,11 @@ def convert_fpdm(
     return report
 
 
-def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
+def read_config(path: str | Path | None) -> Overrides:
     """Read the JSON file of ``convert_fpdm``'s ``config``.
 
     Raises:
-        PgpisError: Missing, not JSON, or a name that is not a component's.
+        PgpisError: Missing, not JSON, or other than known components with a mapping each.
     """
     if path is None:
         return {}
@@ -122,7 +114,12 @@ def read_config(path: str | Path | None) -> dict[str, dict[str, object]]:
         raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise PgpisError(f"--config {path} is not JSON: {error}") from error
-    return check_overrides(content, str(path))
+    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
+        raise PgpisError(f'{path} must hold a mapping per component, as {{"unet": {{"norm_num_groups": 8}}}}')
+    for name in content:
+        if name not in PARTS:
+            raise PgpisError(f"{path}: no component '{name}'{nearest(name, PARTS)}; there are {', '.join(PARTS)}")
+    return content
 
 
 def _read_parts(path: Path, report: ConversionReport) -> Parts:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.distributed.nn.functional import all_gather
 
 
 @dataclass(frozen=True)
@@ -76,30 +75,12 @@ def fusion_loss(
     )
 
 
-class _GatherRows(torch.autograd.Function):
-    """Concatenate equally long tensors of all ranks; the gradient flows back to the rank a row came from."""
-
-    @staticmethod
-    def forward(_ctx: Any, rows: torch.Tensor) -> torch.Tensor:
-        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, rows.contiguous())
-        return torch.cat(gathered)
-
-    @staticmethod
-    @once_differentiable
-    def backward(_ctx: FunctionCtx, *gradients: torch.Tensor) -> torch.Tensor:
-        # every rank holds a loss that depends on this rank's rows: the gradients of all of them add up
-        total = gradients[0].contiguous()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
-
-
 def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """Gather rows of all ranks in rank order, also when the last batch is shorter on some rank."""
+    """Gather rows of all ranks in rank order, also when the last batch is shorter on some rank; gradients flow back."""
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     sizes = [int(count) for count in counts]
     longest = max(sizes)
     padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
-    gathered = _GatherRows.apply(torch.cat([rows, padding]))
-    return torch.cat([part[:size] for part, size in zip(gathered.split(longest), sizes, strict=True)])
+    gathered = all_gather(torch.cat([rows, padding]))  # type: ignore[no-untyped-call]
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])

@@ -16,20 +16,11 @@ from pgpis.denoiser.diffusion import guidance_branches, guide_three_branches
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.conditioner import FPDMConditioner, encode_pair
 from pgpis.methods.fpdm.prior import FusionEmbedder
-from pgpis.models.autoencoder import Autoencoder, scale_factor
+from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.inputs import Picture, prepare_pairs
 from pgpis.pipelines.options import Images, SamplingOptions, shows_options_of
-
-
-class FPDMOptions(SamplingOptions, total=False):
-    """What a call takes beside pictures and size."""
-
-    guidance_scale: float | None
-    """See :meth:`FPDMPipeline.generate`."""
-    pose_guidance_scale: float | None
-    """See :meth:`FPDMPipeline.generate`."""
 
 
 class FPDMPipeline(SamplingPipeline):
@@ -82,8 +73,6 @@ class FPDMPipeline(SamplingPipeline):
         stick_width: int | None = None,
     ) -> None:
         super().__init__()
-        _check_components(vae, unet, source_encoder, conditioner, fusion_embedder)
-        set_position_interpolation(source_encoder, conditioner.config.position_interpolation)
         self.register_modules(
             vae=vae,
             unet=unet,
@@ -92,6 +81,8 @@ class FPDMPipeline(SamplingPipeline):
             conditioner=conditioner,
             fusion_embedder=fusion_embedder,
         )
+        self._check_components()
+        set_position_interpolation(source_encoder, conditioner.config.position_interpolation)
         self.set_defaults(
             height=height,
             width=width,
@@ -102,6 +93,30 @@ class FPDMPipeline(SamplingPipeline):
             pose_canvas=pose_canvas,
             stick_width=stick_width,
         )
+
+    def _check_components(self) -> None:
+        config, unet, prior = self.conditioner.config, self.unet.config, self.fusion_embedder
+        pairs = (
+            ("source_dim", config.source_dim, self.source_encoder.config.hidden_size),
+            ("token_dim", config.token_dim, unet.cross_attention_dim),
+            ("pose_channels", config.pose_channels, unet.block_out_channels[0]),
+            ("fusion_dim", config.fusion_dim, None if prior is None else prior.embedding_dim),
+            ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), self.vae_scale_factor),
+            ("latent channels of the unet", unet.in_channels, self.vae.config.latent_channels),
+        )
+        for name, own, other in pairs:
+            if own != other:
+                hint = "make the conditioner with FPDMConditioner.for_components"
+                if name == "fusion_dim" and prior is None:
+                    hint = "the model was trained with a prior: give its fusion_embedder"
+                message = f"the components do not fit together: {name} is for {own}, the others have {other}"
+                raise PgpisError(message, hint=hint)
+        if (unet.class_embed_type == "identity") != (prior is not None):
+            raise PgpisError(
+                f"the unet has class_embed_type={unet.class_embed_type!r}, expected 'identity' with a prior and null "
+                "without",
+                hint="build_unet(..., fusion=True) for a model with a prior, fusion=False without",
+            )
 
     def input_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
         """Return the pictures that FPDM reads of a pair."""
@@ -141,7 +156,9 @@ class FPDMPipeline(SamplingPipeline):
         *,
         height: int | None = None,
         width: int | None = None,
-        **options: Unpack[FPDMOptions],
+        guidance_scale: float | None = None,
+        pose_guidance_scale: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> ImagePipelineOutput | tuple[Images]:
         """Generate pictures from pictures.
 
@@ -150,14 +167,16 @@ class FPDMPipeline(SamplingPipeline):
             pose: Drawn target pose, or a list of B; a single source or pose serves all of the others.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, ``pipeline.config.height``.
             width: Columns of the result, a multiple of 8; None: the pipeline's own.
-            **options: See :meth:`generate` and :class:`SamplingOptions`.
+            guidance_scale: See :meth:`generate`.
+            pose_guidance_scale: See :meth:`generate`.
+            **options: See :class:`SamplingOptions`.
 
         Raises:
             PgpisError: Pictures that are none or whose numbers do not match; else see :meth:`generate`.
         """
         specs = self.input_specs(*self._size(height, width))
         batch = prepare_pairs({"source": source, "pose": pose}, specs, self.config.pose_canvas)
-        return self.generate(batch, **options)
+        return self.generate(batch, guidance_scale=guidance_scale, pose_guidance_scale=pose_guidance_scale, **options)
 
     def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> list[Ports]:
         """Return the ports of the branches u (nothing), s (source and pose) and c (everything) that must run."""
@@ -165,17 +184,11 @@ class FPDMPipeline(SamplingPipeline):
         everything: Ports = self.conditioner(tokens, fusion, batch["pose_image"])
         empty = self.conditioner.empty_time_embedding(batch["pose_image"].device)
         absent = None if empty is None else empty.expand(len(everything.pose_features), -1)
-        nothing = replace(
-            everything,
-            tokens=None,
-            pose_features=torch.zeros_like(everything.pose_features),
-            time_embedding=absent,
-        )
-        # without a prior, s and c are one branch, which source and pose guide
-        number = guidance_branches(
-            scales["guidance_scale"], scales["pose_guidance_scale"], fusion=self.fusion_embedder is not None
-        )
         source_and_pose = replace(everything, time_embedding=absent)
+        nothing = replace(source_and_pose, tokens=None, pose_features=torch.zeros_like(everything.pose_features))
+        # without a prior, s and c are one branch, which source and pose guide
+        has_prior = self.fusion_embedder is not None
+        number = guidance_branches(scales["guidance_scale"], scales["pose_guidance_scale"], fusion=has_prior)
         return {1: [everything], 2: [nothing, everything], 3: [nothing, source_and_pose, everything]}[number]
 
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
@@ -185,36 +198,3 @@ class FPDMPipeline(SamplingPipeline):
             pose_scale, fusion_scale = scales["pose_guidance_scale"], scales["guidance_scale"]
             return guide_three_branches(nothing, source_and_pose, everything, pose_scale, fusion_scale)
         return super().guide(predictions, {"guidance_scale": scales["pose_guidance_scale"]})
-
-
-def _check_components(
-    vae: Autoencoder,
-    unet: ConditionedUNet,
-    source_encoder: VisionEncoder,
-    conditioner: FPDMConditioner,
-    fusion_embedder: FusionEmbedder | None,
-) -> None:
-    config = conditioner.config
-    pairs = (
-        ("source_dim", config.source_dim, source_encoder.config.hidden_size),
-        ("token_dim", config.token_dim, unet.config.cross_attention_dim),
-        ("pose_channels", config.pose_channels, unet.config.block_out_channels[0]),
-        ("fusion_dim", config.fusion_dim, None if fusion_embedder is None else fusion_embedder.embedding_dim),
-        ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), scale_factor(vae)),
-        ("latent channels of the unet", unet.config.in_channels, vae.config.latent_channels),
-    )
-    for name, own, other in pairs:
-        if own != other:
-            lacks_prior = name == "fusion_dim" and fusion_embedder is None
-            raise PgpisError(
-                f"the components do not fit together: {name} is for {own}, the others have {other}",
-                hint="the model was trained with a prior: give its fusion_embedder"
-                if lacks_prior
-                else "make the conditioner with FPDMConditioner.for_components",
-            )
-    if (unet.config.class_embed_type == "identity") != (fusion_embedder is not None):
-        raise PgpisError(
-            f"the unet has class_embed_type={unet.config.class_embed_type!r}, expected 'identity' with a prior "
-            "and null without",
-            hint="build_unet(..., fusion=True) for a model with a prior, fusion=False without",
-        )

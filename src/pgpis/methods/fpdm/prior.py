@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.errors import PgpisError, nearest
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_vision_encoder, vision_encoder_config
-from pgpis.models.loading import load_diffusers
+from pgpis.models.loading import init_keys, load_diffusers
 
 
 class Combiner(nn.Module):
@@ -50,13 +49,8 @@ class Combiner(nn.Module):
 
     def forward(self, source: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
         """Fuse unnormalised embeddings ``(B, D)`` into ``(B, D)``, L2-normalised."""
-        joint = torch.cat(
-            [
-                self.dropout(F.relu(self.pose_projection(pose))),
-                self.dropout(F.relu(self.source_projection(source))),
-            ],
-            dim=-1,
-        )  # (B, 2 * projection_dim)
+        hidden = [self.pose_projection(pose), self.source_projection(source)]
+        joint = torch.cat([self.dropout(F.relu(value)) for value in hidden], dim=-1)  # (B, 2 * projection_dim)
         share = self.gate(joint)  # (B, 1)
         residual = self.output_layer(self.dropout(F.relu(self.hidden_layer(joint))))
         return F.normalize(residual + share * pose + (1 - share) * source, dim=-1)
@@ -111,28 +105,10 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
         self.fusion_head = Combiner(self.embedding_dim, projection_dim, hidden_dim, dropout) if combiner else None
 
     @classmethod
-    def from_encoder(
-        cls,
-        encoder: ModelSpec,
-        *,
-        combiner: bool = True,
-        projection_dim: int = 768,
-        hidden_dim: int = 768,
-        dropout: float = 0.5,
-        image_size: int | None = None,
-        fit: Literal["crop", "squash"] = "crop",
-    ) -> FusionEmbedder:
-        """Build a prior around an encoder given by hub id, folder or configuration; other arguments as the class's."""
+    def from_encoder(cls, encoder: ModelSpec, **options: Any) -> FusionEmbedder:
+        """Build a prior around an encoder given by hub id, folder or configuration; other arguments are the class's."""
         built = build_vision_encoder(encoder)
-        embedder: FusionEmbedder = cls(
-            encoder_config=vision_encoder_config(built),
-            combiner=combiner,
-            projection_dim=projection_dim,
-            hidden_dim=hidden_dim,
-            dropout=dropout,
-            image_size=image_size,
-            fit=fit,
-        )
+        embedder: FusionEmbedder = cls(encoder_config=vision_encoder_config(built), **options)
         embedder.encoder = built
         return embedder
 
@@ -166,18 +142,12 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
             return F.normalize(source, dim=-1)
         if pose is None:
             raise PgpisError("the prior fuses source and pose, but no pose was given")
-        fused: torch.Tensor = self.fusion_head(source, pose)
-        return fused
+        return self.fusion_head(source, pose)
 
     def forward(self, source: torch.Tensor, pose: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the fusion embedding of a source and a drawn pose.
+        """Return the fusion embedding of a source and a drawn pose, L2-normalised ``(B, D)``.
 
-        Args:
-            source: RGB in [-1, 1], ``(B, 3, image_size, image_size)``.
-            pose: Same; may be None without a combiner.
-
-        Returns:
-            ``(B, D)``, L2-normalised.
+        Both are RGB in [-1, 1], ``(B, 3, image_size, image_size)``; the pose may be None without a combiner.
         """
         if self.fusion_head is None or pose is None:
             return self.fuse(self.embed(source), None)
@@ -186,11 +156,11 @@ class FusionEmbedder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-igno
 
     def embed_triplet(self, source: torch.Tensor, pose: torch.Tensor | None, target: torch.Tensor) -> TripletEmbeddings:
         """Embed source, pose and target in one pass of the encoder; pictures as in :meth:`forward`."""
-        if self.fusion_head is None or pose is None:
-            source_embedding, target_embedding = self.embed(torch.cat([source, target])).chunk(2)
-            return TripletEmbeddings(source_embedding, target_embedding, self.fuse(source_embedding, None))
-        source_embedding, pose_embedding, target_embedding = self.embed(torch.cat([source, pose, target])).chunk(3)
-        return TripletEmbeddings(source_embedding, target_embedding, self.fuse(source_embedding, pose_embedding))
+        poses = [] if self.fusion_head is None or pose is None else [pose]
+        embeddings = self.embed(torch.cat([source, *poses, target])).chunk(2 + len(poses))
+        return TripletEmbeddings(
+            embeddings[0], embeddings[-1], self.fuse(embeddings[0], embeddings[1] if poses else None)
+        )
 
 
 def build_fusion_embedder(spec: ModelSpec) -> FusionEmbedder:
@@ -205,7 +175,7 @@ def build_fusion_embedder(spec: ModelSpec) -> FusionEmbedder:
     """
     if isinstance(spec, str):
         return load_fusion_embedder(spec)
-    valid = [name for name in inspect.signature(FusionEmbedder.from_encoder).parameters if name != "cls"]
+    valid = ["encoder", *(name for name in init_keys(FusionEmbedder) if name != "encoder_config")]
     for key in spec:
         if key not in valid:
             raise PgpisError(f"fusion_embedder: no such key '{key}'{nearest(key, valid)}")
@@ -221,8 +191,7 @@ def load_fusion_embedder(folder: str) -> FusionEmbedder:
         PgpisError: Not found, or weights that do not fit exactly.
     """
     try:
-        embedder: FusionEmbedder = load_diffusers(FusionEmbedder, "fusion_embedder", folder)
+        return load_diffusers(FusionEmbedder, "fusion_embedder", folder)
     except PgpisError as error:
         hint = "train it with 'pgpis fit --config fusion.yaml', or convert the official one with 'pgpis convert fpdm'"
         raise PgpisError(error.message, hint=hint) from error
-    return embedder

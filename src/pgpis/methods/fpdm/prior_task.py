@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import replacing_folder
 from pgpis.methods.fpdm.losses import fusion_loss
 from pgpis.methods.fpdm.prior import FusionEmbedder, TripletEmbeddings, build_fusion_embedder
 from pgpis.metrics import MetricReport, RetrievalMetrics
@@ -112,11 +111,9 @@ class FusionPriorTask(PersonImageTask):
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Add queries and targets of one batch to the gallery."""
         self.failures += batch["failures"]
-        if not len(batch["index"]):
-            return
-        self.check_once("test", batch)
-        triplet = self._embed(batch)
-        self.retrieval.update(triplet.fused, triplet.target, batch["target_path"], batch["pair_id"])
+        if self.may_begin("test", batch):
+            triplet = self._embed(batch)
+            self.retrieval.update(triplet.fused, triplet.target, batch["target_path"], batch["pair_id"])
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write the report."""
@@ -126,10 +123,6 @@ class FusionPriorTask(PersonImageTask):
         self.log_dict(results, rank_zero_only=True)
         self.write_report(MetricReport("fpdm prior retrieval", samples, results))
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``fusion_embedder/``."""
-        path = Path(directory) / "fusion_embedder"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.fusion_embedder.save_pretrained(folder)
-        return str(path)
+    def exported(self) -> tuple[str, Any]:
+        """Export the prior."""
+        return "fusion_embedder", self.fusion_embedder

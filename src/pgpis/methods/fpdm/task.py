@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -79,16 +80,8 @@ class FPDMTask(DiffusionTask):
             self.scheduler = build_scheduler(scheduler or base)
             self.source_encoder = build_vision_encoder(source_encoder)
             self.fusion_embedder = prior
-            self.conditioner = FPDMConditioner.for_components(
-                self.unet,
-                self.source_encoder,
-                prior,
-                token_hidden_dim=conditioner.token_hidden_dim,
-                pose_hidden_channels=conditioner.pose_hidden_channels,
-                dropout=conditioner.dropout,
-                source_size=conditioner.source_size or 512,
-                position_interpolation=conditioner.position_interpolation,
-            )
+            ports = asdict(conditioner) | {"source_size": conditioner.source_size or 512}
+            self.conditioner = FPDMConditioner.for_components(self.unet, self.source_encoder, prior, **ports)
         else:
             self.take_parts(load_pipeline(FPDMPipeline, pipeline, "pgpis convert fpdm"))
             if conditioner.source_size is not None:

@@ -17,10 +17,7 @@ from pgpis.pictures.iuv import PART_CHANNEL
 
 __all__ = ["MCLDConditioner", "ModelMixin"]  # the base class, for diffusers' loader
 
-AGGREGATIONS = ("stage", "all", "ip")
-FILTERS = ("nearest", "bicubic")
-
-
+CHOICES = {"aggregation": ("stage", "all", "ip"), "iuv_filter": ("nearest", "bicubic")}
 FACE_WEIGHT = 0.5
 """Weight of the attention to the face."""
 
@@ -30,27 +27,8 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
 
     Down blocks read the source's token, the mid block source and texture, up blocks the texture; all read the face.
 
-    Args:
-        token_dim: Width of CLIP's image embedding and of the denoiser's cross-attention.
-        face_dim: Width of the face embedding.
-        resampler_dim: Width inside the face resampler.
-        resampler_depth: Its layers.
-        resampler_heads: Its heads.
-        resampler_head_dim: Width of one.
-        face_tokens: Number of face tokens.
-        pose_hidden_channels: Channels of the pose encoder's stages.
-        pose_channels: Channels after the denoiser's first convolution.
-        use_face: Ablation: False zeroes the face tokens and builds no resampler.
-        use_texture: Ablation: False leaves the texture's token and the ReferenceNet out; up blocks then read the
-            source's token.
-        aggregation: ``stage`` as published; ``all``: every stage reads source and texture; ``ip``: plain
-            IP-attention, every stage reads the source, and texture and face through the second attention.
-        iuv_filter: How DensePose maps were resized for training: ``nearest``, or ``bicubic`` as officially, which mixes
-            labels.
-        part_scale: Factor on the map's part, 0..24, before the pose encoder. 1 as officially, where neighbouring parts
-            are 1/255 apart; 10 spreads them over the range, which a net that starts from nothing tells apart sooner.
-        correspondence: How strongly the attention to the ReferenceNet is drawn to the texture's cells that a cell of
-            the target shows, see ``Correspondence``; 0 as officially, not at all.
+    ``token_dim`` is the width of CLIP's image embedding and of the denoiser's cross-attention, ``face_dim`` that of a
+    face embedding, and ``pose_channels`` what the denoiser's first convolution has. ``MCLDPorts`` documents the others.
 
     Source: MCLD, "Multi-Focal Condition Aggregation"; table of stages as in the official code.
     """
@@ -76,7 +54,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         correspondence: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value, choices in (("aggregation", aggregation, AGGREGATIONS), ("iuv_filter", iuv_filter, FILTERS)):
+        for value, (name, choices) in zip((aggregation, iuv_filter), CHOICES.items(), strict=True):
             if value not in choices:
                 near = nearest(value, choices)
                 raise PgpisError(f"{name}: no such choice '{value}'{near}; one of {', '.join(choices)}")
@@ -119,6 +97,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             size = (iuv.shape[2] // factor, iuv.shape[3] // factor)
             bias = Correspondence(iuv, size, self.config.correspondence).bias
         if self.config.part_scale != 1:
+            # neighbouring parts are 1/255 apart officially; a net that starts from nothing tells them apart late
             iuv = iuv.clone()
             iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
         source_token = source[:, None].to(dtype)  # (B, 1, D)
@@ -142,16 +121,10 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
     def _face_tokens(self, source: torch.Tensor, face: torch.Tensor | None) -> torch.Tensor:
         if self.face_resampler is None or face is None:
             return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
-        tokens: torch.Tensor = self.face_resampler(face[:, None].to(source))  # (B, M, D)
-        return tokens
+        return self.face_resampler(face[:, None].to(source))  # (B, M, D)
 
     def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:
-        """Return what MCLD reads of a pair.
-
-        Args:
-            height: Rows of the result, in pixels.
-            width: Columns of the result, in pixels.
-            clip_size: Side of CLIP's input, in pixels.
+        """Return what MCLD reads of a pair, by the size of the result and the side of CLIP's input in pixels.
 
         Source: Official loader: everything squashed to one size, CLIP's pictures made from the squashed ones.
         """

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pgpis.convert import architecture
 from pgpis.convert.conversion import ConversionReport, begin, finish, plain_config
@@ -18,7 +17,7 @@ from pgpis.denoiser import ConditionedUNet
 from pgpis.errors import PgpisError, check_range
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
-from pgpis.methods.mcld.reference import LastBlock, ReferenceNet
+from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
@@ -33,6 +32,7 @@ SCHEDULER = {
     "timestep_spacing": "trailing",
 }
 SIZES_HINT = "if the model is not of the published size, say --heads, --resampler-head-dim and --norm-groups"
+CONFIGURED = ("unet", "conditioner", "vae", "scheduler")
 TAIL = "follows the last norm1 of the ReferenceNet: nothing reads it"
 
 
@@ -48,19 +48,10 @@ def convert_mcld(
     resampler_head_dim: int = RESAMPLER_HEAD_DIM,
     norm_groups: int = NORM_GROUPS,
 ) -> ConversionReport:
-    """Turn the four official files into a pipeline folder and a report.
+    """Turn the four official files into a pipeline folder and a report; arguments as those of ``pgpis convert mcld``.
 
-    Args:
-        denoising: ``denoising_unet.pth``.
-        reference: ``reference_unet.pth``.
-        pose_guider: ``pose_guider.pth``.
-        image_proj: ``image_proj_model.pth``, which the official README calls ``image_projector.pth``.
-        out: Folder to write; must not exist or be empty. Nothing is left of it if the conversion fails.
-        base: Stable Diffusion 1.5 folder or hub id, for the autoencoder, which no file holds.
-        image_encoder: CLIP folder or hub id, which no file holds either.
-        heads: Attention heads of both UNets.
-        resampler_head_dim: Width of a head of the face resampler.
-        norm_groups: Groups of the UNets' normalisation.
+    ``out`` must not exist or be empty; nothing is left of it if the conversion fails. The autoencoder of ``base`` and
+    ``image_encoder``, CLIP, are in no file.
 
     Raises:
         PgpisError: A file cannot be read, a tensor is missing, left over or has another shape, or ``out`` is not empty.
@@ -74,14 +65,7 @@ def convert_mcld(
     with torch.device("meta"):
         unet, reference_net = ConditionedUNet(**unet_config, extra_tokens=True), ReferenceNet(**unet_config)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
-    official = _read(reference, report, "reference_net")
-    fill_module(
-        "reference_unet",
-        reference_net,
-        _without_tail(official, reference_net, Path(reference), report),
-        hint=SIZES_HINT,
-    )
-
+    fill_module("reference_unet", reference_net, _read_reference(reference, reference_net, report), hint=SIZES_HINT)
     faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
     with torch.device("meta"):
         conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
@@ -99,8 +83,7 @@ def convert_mcld(
         conditioner=conditioner.eval(),
         output_size=[512, 352],
     )
-    named = ("unet", "conditioner", "vae", "scheduler")
-    report.configs = {name: plain_config(getattr(pipeline, name)) for name in named}
+    report.configs = {name: plain_config(pipeline.components[name]) for name in CONFIGURED}
     finish(report, pipeline)
     return report
 
@@ -111,19 +94,14 @@ def _read(path: str | Path, report: ConversionReport, component: str) -> dict[st
     return as_float32(tensors)
 
 
-def _without_tail(
-    weights: Mapping[str, torch.Tensor], reference_net: nn.Module, path: Path, report: ConversionReport
-) -> dict[str, torch.Tensor]:
+def _read_reference(path: str | Path, reference_net: ReferenceNet, report: ConversionReport) -> dict[str, torch.Tensor]:
     """Leave out what comes after the last ``norm1``, and say so in the report."""
-    known = reference_net.state_dict().keys()
-    last = next(name for name, module in reference_net.named_modules() if isinstance(module, LastBlock))
-    prefix = last.split(".transformer_blocks.")[0] + "."
-    tail = [name for name in weights if name not in known and name.startswith((prefix, "conv_out.", "conv_norm_out."))]
-    keys = report.files[str(path)]
-    for name in tail:
-        del keys.renamed[name]
+    weights, keys = _read(path, report, "reference_net"), report.files[str(path)]
+    tail = reference_net.tail()
+    for name in [name for name in weights if name.startswith(tail)]:
+        del keys.renamed[name], weights[name]
         keys.dropped[name] = TAIL
-    return {name: tensor for name, tensor in weights.items() if name not in set(tail)}
+    return weights
 
 
 def _conditioner_config(
@@ -131,20 +109,17 @@ def _conditioner_config(
 ) -> dict[str, Any]:
     try:
         dim, face_dim = faces["proj_in.weight"].shape
-        inner = faces["layers.0.0.to_q.weight"].shape[0]
-        biases = [name for name in poses if name.startswith("blocks.") and name.endswith("bias")]
-        stages = sorted(int(name.split(".")[1]) for name in biases)
-        widths = [poses["conv_in.weight"].shape[0]]
-        widths += [poses[f"blocks.{stage}.weight"].shape[0] for stage in stages[1::2]]
+        blocks = sum(name.startswith("blocks.") and name.endswith("bias") for name in poses)
+        layers = ["conv_in", *(f"blocks.{stage}" for stage in range(1, blocks, 2))]
         return {
             "token_dim": faces["proj_out.weight"].shape[0],
             "face_dim": face_dim,
             "resampler_dim": dim,
             "resampler_depth": len({name.split(".")[1] for name in faces if name.startswith("layers.")}),
-            "resampler_heads": inner // head_dim,
+            "resampler_heads": faces["layers.0.0.to_q.weight"].shape[0] // head_dim,
             "resampler_head_dim": head_dim,
             "face_tokens": faces["latents"].shape[1],
-            "pose_hidden_channels": tuple(widths),
+            "pose_hidden_channels": tuple(poses[f"{layer}.weight"].shape[0] for layer in layers),
             "pose_channels": poses["conv_out.weight"].shape[0],
             "iuv_filter": "bicubic",  # the official loader mixes labels
         }

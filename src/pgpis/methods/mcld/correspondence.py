@@ -33,14 +33,9 @@ class Correspondence:
         self._known: dict[int, torch.Tensor] = {}
 
     def shares(self, height: int, width: int) -> torch.Tensor:
-        """Return the share of each cell's pixels that show each cell of the texture.
+        """Return the share of each cell's pixels that show each cell of the texture, where both have that many cells.
 
-        Args:
-            height: Rows of cells, of the picture and of the texture.
-            width: Columns of them.
-
-        Returns:
-            ``(P, height * width, height * width)``: row by row, 1 less the background's share.
+        It is ``(P, height * width, height * width)``; a row adds up to 1 less the background's share.
         """
         pictures, rows, columns = self.shown.shape
         device = self.places.device
@@ -61,11 +56,8 @@ class Correspondence:
 
         ``log(1 + strength * length * share)``: nothing where a cell shows nothing of the texture's cell.
 
-        Args:
-            length: Cells of the level of the denoiser.
-
         Raises:
-            ValueError: No level has so many.
+            ValueError: No level of the denoiser has so many cells.
         """
         if length not in self._known:
             height, width = self.size

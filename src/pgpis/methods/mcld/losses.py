@@ -14,13 +14,8 @@ FACE_PARTS = (23, 24)
 def min_snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float = 5.0) -> torch.Tensor:
     """Return ``min(SNR + 1, gamma) / (SNR + 1)``: the min-SNR weight of each sample for velocity prediction.
 
-    Args:
-        alphas_cumprod: Noise schedule ``(T,)``; zero terminal SNR is allowed.
-        timesteps: int64 ``(B,)``.
-        gamma: Where the weight begins to fall.
-
-    Returns:
-        float32 ``(B,)`` in (0, 1].
+    From the noise schedule ``(T,)``, whose terminal SNR may be zero, and time steps ``(B,)`` to float32 ``(B,)`` in
+    (0, 1].
 
     Source: MCLD's released training; Hang et al. 2023.
     """
@@ -30,15 +25,9 @@ def min_snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma
 
 
 def face_region(iuv: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return where the face is in a target pose.
+    """Return where the head is in a target pose, at the size of the latents: float32 ``(B, 1, height, width)``, 0 or 1.
 
-    Args:
-        iuv: DensePose map in [-1, 1], channels V, U, part, ``(B, 3, H, W)``; labels not interpolated.
-        height: Rows of the latents.
-        width: Columns of the latents.
-
-    Returns:
-        float32 ``(B, 1, height, width)``, 1 where the nearest pixel belongs to the head, else 0.
+    ``iuv`` is DensePose's map in [-1, 1], channels V, U, part, ``(B, 3, H, W)``, whose labels are not interpolated.
     """
     labels = ((iuv[:, [PART_CHANNEL]] + 1) * 127.5).round()
     face = (labels == FACE_PARTS[0]) | (labels == FACE_PARTS[1])
@@ -50,11 +39,8 @@ def focal_loss(
 ) -> torch.Tensor:
     """Compute MCLD's loss, ``mean_b weight_b * mean[(1 + face) * (prediction - target)^2]``.
 
-    Args:
-        prediction: ``(B, C, h, w)``.
-        target: Same shape.
-        weights: Weight of each sample ``(B,)``.
-        face: ``(B, 1, h, w)``; None: no region counts twice.
+    Prediction and target are ``(B, C, h, w)``, weights ``(B,)``; without ``face``, ``(B, 1, h, w)``, no region counts
+    twice.
 
     Source: MCLD, "Face-region loss".
     """

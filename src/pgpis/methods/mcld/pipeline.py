@@ -17,18 +17,11 @@ from pgpis.denoiser import ConditionedUNet, Ports
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
-from pgpis.models.autoencoder import Autoencoder, encode_moments, scale_factor
+from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.encoders import encode_pictures
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.inputs import Picture, prepare_faces, prepare_pairs
 from pgpis.pipelines.options import Images, SamplingOptions, shows_options_of
-
-
-class MCLDOptions(SamplingOptions, total=False):
-    """What a call takes beside pictures and size."""
-
-    guidance_scale: float | None
-    """Weight of source, texture and face; the pose is never left out. See :meth:`SamplingPipeline.generate`."""
 
 
 class MCLDPipeline(SamplingPipeline):
@@ -79,7 +72,6 @@ class MCLDPipeline(SamplingPipeline):
         stick_width: int | None = None,
     ) -> None:
         super().__init__()
-        _check_components(vae, unet, reference_net, image_encoder, conditioner)
         self.register_modules(
             vae=vae,
             unet=unet,
@@ -88,6 +80,7 @@ class MCLDPipeline(SamplingPipeline):
             image_encoder=image_encoder,
             conditioner=conditioner,
         )
+        self._check_components()
         self.set_defaults(
             height=height,
             width=width,
@@ -97,6 +90,34 @@ class MCLDPipeline(SamplingPipeline):
             pose_canvas=pose_canvas,
             stick_width=stick_width,
         )
+
+    def _check_components(self) -> None:
+        self._check_reference()
+        config, unet = self.conditioner.config, self.unet.config
+        lent = unet if self.reference_net is None else self.reference_net.config
+        pairs = (
+            ("token_dim", config.token_dim, unet.cross_attention_dim),
+            ("token_dim of the image encoder", config.token_dim, self.image_encoder.config.projection_dim),
+            ("pose_channels", config.pose_channels, unet.block_out_channels[0]),
+            ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), self.vae_scale_factor),
+            ("latent channels", unet.in_channels, self.vae.config.latent_channels),
+            ("blocks of the ReferenceNet", tuple(lent.block_out_channels), tuple(unet.block_out_channels)),
+            ("second attention of the unet (extra_tokens)", unet.extra_tokens, True),
+        )
+        for name, own, other in pairs:
+            if own != other:
+                raise PgpisError(f"the components do not fit together: {name} is {own}, the others have {other}")
+
+    def _check_reference(self) -> None:
+        uses_texture = self.conditioner.config.use_texture
+        if uses_texture and self.reference_net is None:
+            raise PgpisError(
+                "the components do not fit together: the model was trained with a texture, but has no reference_net",
+                hint="use_texture=False is a model without one, to be trained anew",
+            )
+        if not uses_texture and self.reference_net is not None:
+            message = "the components do not fit together: a model without texture has no use for a reference_net"
+            raise PgpisError(message)
 
     def input_specs(self, height: int = 512, width: int = 512) -> InputSpecs:
         """Return what MCLD reads of a pair."""
@@ -112,7 +133,8 @@ class MCLDPipeline(SamplingPipeline):
         *,
         height: int | None = None,
         width: int | None = None,
-        **options: Unpack[MCLDOptions],
+        guidance_scale: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> ImagePipelineOutput | tuple[Images]:
         """Generate pictures from pictures.
 
@@ -123,7 +145,8 @@ class MCLDPipeline(SamplingPipeline):
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, officially 512.
             width: Columns of the result, a multiple of 8; None: the pipeline's own, officially 512, squashed later.
-            **options: See :meth:`generate` and :class:`SamplingOptions`; officially 20 DDIM steps, scale 3.5.
+            guidance_scale: Weight of source, texture and face; the pose is never left out. See :meth:`generate`.
+            **options: See :class:`SamplingOptions`; officially 20 DDIM steps, scale 3.5.
 
         Raises:
             PgpisError: Numbers of pictures that do not match, a map that is not DensePose's, or a face embedding of
@@ -131,7 +154,7 @@ class MCLDPipeline(SamplingPipeline):
         """
         height, width = self._size(height, width)
         batch = self.prepare(source, texture, iuv, face, height, width, self.config.pose_canvas)
-        return self.generate(batch, **options)
+        return self.generate(batch, guidance_scale=guidance_scale, **options)
 
     def prepare(
         self,
@@ -143,7 +166,7 @@ class MCLDPipeline(SamplingPipeline):
         width: int,
         pose_canvas: Sequence[int] | None = None,
     ) -> PairBatch:
-        """Fit a user's pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
+        """Fit pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
 
         With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
         """
@@ -159,46 +182,10 @@ class MCLDPipeline(SamplingPipeline):
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
         face = batch["face"] if config.use_face else None
         ports: Ports = self.conditioner(source, texture, face, batch["pose_image"])
-        _check_reference(self.conditioner, self.reference_net)
+        self._check_reference()
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
             latents = encode_moments(self.vae, batch["texture_image"]).chunk(2, dim=1)[0]
             bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, source[:, None])
             ports = replace(ports, reference=bank)
         return [replace(ports, tokens=None), ports] if scales["guidance_scale"] > 1 else [ports]
-
-
-def _check_components(
-    vae: Autoencoder,
-    unet: ConditionedUNet,
-    reference_net: ReferenceNet | None,
-    image_encoder: CLIPVisionModelWithProjection,
-    conditioner: MCLDConditioner,
-) -> None:
-    config = conditioner.config
-    _check_reference(conditioner, reference_net)
-    widths = tuple(unet.config.block_out_channels)
-    lent = widths if reference_net is None else tuple(reference_net.config.block_out_channels)
-    pairs = (
-        ("token_dim", config.token_dim, unet.config.cross_attention_dim),
-        ("token_dim of the image encoder", config.token_dim, image_encoder.config.projection_dim),
-        ("pose_channels", config.pose_channels, unet.config.block_out_channels[0]),
-        ("pose_hidden_channels", 2 ** (len(config.pose_hidden_channels) - 1), scale_factor(vae)),
-        ("latent channels", unet.config.in_channels, vae.config.latent_channels),
-        ("blocks of the ReferenceNet", lent, widths),
-        ("second attention of the unet (extra_tokens)", unet.config.extra_tokens, True),
-    )
-    for name, own, other in pairs:
-        if own != other:
-            raise PgpisError(f"the components do not fit together: {name} is {own}, the others have {other}")
-
-
-def _check_reference(conditioner: MCLDConditioner, reference_net: ReferenceNet | None) -> None:
-    uses_texture = bool(conditioner.config.use_texture)
-    if uses_texture and reference_net is None:
-        raise PgpisError(
-            "the components do not fit together: the model was trained with a texture, but has no reference_net",
-            hint="use_texture=False is a model without one, to be trained anew",
-        )
-    if not uses_texture and reference_net is not None:
-        raise PgpisError("the components do not fit together: a model without texture has no use for a reference_net")

@@ -30,11 +30,7 @@ ReferenceBank = dict[str, torch.Tensor]
 
 
 class LastBlock(nn.Module):
-    """What is left of the last transformer block: its first normalisation. Nothing reads what would come after.
-
-    Args:
-        norm1: Its normalisation.
-    """
+    """What is left of the last transformer block: its first normalisation. Nothing reads what would come after."""
 
     def __init__(self, norm1: nn.Module) -> None:
         super().__init__()
@@ -65,19 +61,15 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc, unused-ignore]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        stages = self.up_blocks
-        numbers = [index for index, block in enumerate(stages) if getattr(block, "attentions", None)]
+        numbers = [index for index, block in enumerate(self.up_blocks) if getattr(block, "attentions", None)]
         if not numbers:
             raise PgpisError("ReferenceNet: one of up_block_types must have attention, as CrossAttnUpBlock2D")
-        number = numbers[-1]
-        if number < len(stages) - 1:
-            stages = stages[: number + 1]
-            stages[number].upsamplers = None
-            self.up_blocks = stages
-        attentions = stages[number].attentions
-        last = attentions[-1]
-        blocks = last.transformer_blocks
-        blocks[-1] = LastBlock(blocks[-1].norm1)
+        last_stage = self.up_blocks[numbers[-1]]
+        if numbers[-1] < len(self.up_blocks) - 1:
+            last_stage.upsamplers = None
+            self.up_blocks = self.up_blocks[: numbers[-1] + 1]
+        last: Any = last_stage.attentions[-1]
+        last.transformer_blocks[-1] = LastBlock(last.transformer_blocks[-1].norm1)
         last.proj_out = nn.Identity()
         self.conv_norm_out = None
         self.conv_out = nn.Identity()
@@ -102,31 +94,31 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         return super()._apply(widened, recurse)
 
     def tail(self) -> tuple[str, ...]:
-        """Return the beginnings of the stock weights in the last transformer that are not built."""
+        """Return the beginnings of the stock weights that are not built."""
         block = next(name for name, module in self.named_modules() if isinstance(module, LastBlock))
-        layers = ("attn1", "attn2", "norm2", "norm3", "ff")
         after = len(self.up_blocks)
         cut = [f"up_blocks.{number}." for number in range(after, len(self.config.up_block_types))]
         return (
-            *([f"up_blocks.{after - 1}.upsamplers."] if cut else []),
-            *cut,
+            "conv_out.",
+            "conv_norm_out.",
+            *([f"up_blocks.{after - 1}.upsamplers.", *cut] if cut else []),
             f"{block.split('.transformer_blocks.')[0]}.proj_out.",
-            *(f"{block}.{name}." for name in layers),
+            *(f"{block}.{name}." for name in ("attn1", "attn2", "norm2", "norm3", "ff")),
         )
 
     def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
-        """Run once, at time step 0.
+        """Run once, at time step 0, and return what each transformer block's ``norm1`` returned.
 
-        Args:
-            latents: Scaled latents of the texture, ``(B, 4, h, w)``.
-            tokens: The source picture's CLIP token, ``(B, 1, cross_attention_dim)``.
-
-        Returns:
-            What each transformer block's ``norm1`` returned.
+        It reads scaled latents of the texture, ``(B, 4, h, w)``, and the source picture's CLIP token,
+        ``(B, 1, cross_attention_dim)``.
         """
         bank: ReferenceBank = {}
+
+        def lend(block: str, _norm1: nn.Module, _inputs: Any, hidden_states: torch.Tensor) -> None:
+            bank[block] = hidden_states
+
         hooks = [
-            module.register_forward_hook(functools.partial(_lend, bank, name.removesuffix(".norm1")))
+            module.register_forward_hook(functools.partial(lend, name.removesuffix(".norm1")))
             for name, module in self.named_modules()
             if name.endswith(".norm1") and ".transformer_blocks." in name
         ]
@@ -142,21 +134,13 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
         return bank
 
 
-def _lend(bank: ReferenceBank, block: str, _module: nn.Module, _inputs: Any, hidden_states: torch.Tensor) -> None:
-    bank[block] = hidden_states
-
-
 def build_reference_net(spec: ModelSpec) -> ReferenceNet:
     """Build the ReferenceNet; ``spec`` as in :func:`pgpis.denoiser.build_unet`, a stock UNet's tail is left out."""
     if isinstance(spec, Mapping):
         check_keys("reference_net", spec, init_keys(ReferenceNet))
-        net: ReferenceNet = ReferenceNet.from_config(public_fields(spec))
-        return net
+        return ReferenceNet.from_config(public_fields(spec))
     with LoadErrors("reference_net", spec):
         config = stored_config(UNet2DConditionModel, spec, subfolder_of(spec, "unet"))
         with torch.device("meta"):
             tail = ReferenceNet.from_config(config).tail()
-    loaded: ReferenceNet = load_diffusers(
-        ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=(*tail, "conv_out.", "conv_norm_out.")
-    )
-    return loaded
+    return load_diffusers(ReferenceNet, "reference_net", spec, subfolder="unet", leaves_out=tail)

@@ -23,12 +23,7 @@ NAMES = {
 
 
 def renamed_resampler(weights: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
-    """Return weights in which the resampler's have diffusers' names, whichever they had.
-
-    Args:
-        weights: Tensors by name, of ``image_proj_model.pth`` or of a conditioner, a pipeline or a checkpoint.
-        prefix: What the names of the resampler's begin with; others stay as they are.
-    """
+    """Return weights in which those of the resampler, after ``prefix``, have diffusers' names, whichever they had."""
     renamed: dict[str, torch.Tensor] = {}
     for name, value in weights.items():
         layer = OFFICIAL.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None

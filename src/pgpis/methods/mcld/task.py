@@ -113,7 +113,10 @@ class MCLDTask(DiffusionTask):
                 self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from"))
         else:
             self.take_parts(load_pipeline(MCLDPipeline, pipeline, "pgpis convert mcld"))
-            self._name_differences(conditioner)
+            for name in ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence"):
+                trained = self.conditioner.config[name]
+                if trained != getattr(conditioner, name):  # its sizes are its own anyway
+                    log.info("%s is %s, as the pipeline was trained with", name, trained)
             if sampling.scheduler is not None:
                 self.scheduler = build_scheduler({**NOISE, **sampling.scheduler})
         self.parts_are_complete("vae", "image_encoder")
@@ -128,13 +131,6 @@ class MCLDTask(DiffusionTask):
                 log.info("start_from has no %s: this one starts anew", name)
             elif own is not None:
                 take_over(name, own, start)
-
-    def _name_differences(self, ports: MCLDPorts) -> None:
-        """Say which options the pipeline overrules that change what is computed; its sizes are its own anyway."""
-        for name in ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence"):
-            trained = self.conditioner.config[name]
-            if trained != getattr(ports, name):
-                log.info("%s is %s, as the pipeline was trained with", name, trained)
 
     @property
     def input_specs(self) -> InputSpecs:
@@ -171,20 +167,17 @@ class MCLDTask(DiffusionTask):
             checkpoint["state_dict"] = renamed
         super().on_load_checkpoint(checkpoint)
 
+    @torch.no_grad()
     def on_fit_start(self) -> None:
         """Estimate the deviation of CLIP's embedding, unless a file or a checkpoint gave it."""
-        if self.step.clip_noise and self.clip_std.isnan().any():
-            self.clip_std.copy_(self._estimate_clip_std())
-
-    @torch.no_grad()
-    def _estimate_clip_std(self) -> torch.Tensor:
-        """Encode training sources, the same ones on every process."""
-        specs = {key: spec for key, spec in self.input_specs.items() if key in ("source_image", "source_clip")}
+        if not self.step.clip_noise or not self.clip_std.isnan().any():
+            return
+        specs = {key: self.input_specs[key] for key in ("source_image", "source_clip")}
         data = self.require_data("clip_std is estimated from training sources")
-        batches = data.training_pictures("source_clip", specs, STATISTICS_PICTURES)
+        batches = data.training_pictures("source_clip", specs, STATISTICS_PICTURES)  # the same ones on every process
         embeddings = torch.cat([self._embed(pictures.to(self.device)).float() for pictures in batches])
         log.info("clip_std: estimated from %d training sources", len(embeddings))
-        return embeddings.std(dim=0, correction=0)
+        self.clip_std.copy_(embeddings.std(dim=0, correction=0))
 
     def encode(self, batch: PairBatch, generator: torch.Generator) -> torch.Tensor | None:
         """Draw the texture's latents, which the ReferenceNet reads."""
@@ -200,11 +193,15 @@ class MCLDTask(DiffusionTask):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """Fill the ports, run the ReferenceNet on the texture's latents, and the denoiser."""
-        source, texture, face = self._embeddings(batch, masks)
+        config = self.conditioner.config
+        source = self._embedding(batch, "source", None if masks is None else masks["all"] & masks["image"])
+        texture = None
+        if config.use_texture:
+            texture = self._embedding(batch, "texture", None if masks is None else masks["all"])
         if masks is not None and self.step.clip_noise:
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
             source = source + self.step.clip_noise * self.clip_std * noise
-        ports = self.conditioner(source, texture, face, batch["pose_image"])
+        ports = self.conditioner(source, texture, batch["face"] if config.use_face else None, batch["pose_image"])
         if encoded is not None and self.reference_net is not None:
             bank = self.reference_net.bank(encoded, source[:, None])
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
@@ -219,23 +216,10 @@ class MCLDTask(DiffusionTask):
         return focal_loss(prediction, target, weights, face)
 
     @torch.no_grad()
-    def _embeddings(
-        self, batch: PairBatch, masks: Masks | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Return those of source, texture and face; of what is dropped, CLIP's of zeroed pixels."""
-        keep_texture = None if masks is None else masks["all"]
-        keep_source = None if masks is None else masks["all"] & masks["image"]
-        config = self.conditioner.config
-        return (
-            self._embedding(batch, "source", keep_source),
-            self._embedding(batch, "texture", keep_texture) if config.use_texture else None,
-            batch["face"] if config.use_face else None,
-        )
-
     def _embedding(self, batch: PairBatch, name: str, keep: torch.Tensor | None) -> torch.Tensor:
         """Return CLIP's embedding of source or texture; of zeroed pixels where it is dropped."""
         entries: dict[str, Any] = dict(batch)
-        cached: torch.Tensor | None = entries.get(f"{name}_embedding")
+        cached = entries.get(f"{name}_embedding")
         if cached is None:
             return encode_pictures(self.image_encoder, entries[f"{name}_clip"], keep)
         if keep is None:
@@ -246,11 +230,7 @@ class MCLDTask(DiffusionTask):
 
 
 def read_clip_std(path: str | None, size: int) -> torch.Tensor:
-    """Read the deviation of CLIP's embedding per dimension; not a number where there is no file.
-
-    Raises:
-        PgpisError: The file cannot be read or holds something else.
-    """
+    """Read the deviation of CLIP's embedding per dimension; not a number where there is no file."""
     if path is None:
         return torch.full((size,), torch.nan)
     values = read_array(path, f"clip_std, {size} floats as .npy")
