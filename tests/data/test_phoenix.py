@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from pgpis.cli import main
 from pgpis.data import Phoenix14T
-from pgpis.data.mska import KeypointFile, read_mska, write_videos
+from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.errors import PgpisError
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
@@ -178,7 +178,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
     name = min(videos)
     videos[name][0, :, 2] = 0
     videos[name][1, :, :2] += 5000
-    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", videos)
+    save_file(videos, tmp_path / "Phoenix-2014T.test.safetensors")
     pairs = Phoenix14T(tmp_path, "test", videos=(name,))
     pairs.setup()
     for number, message in enumerate(["all are missing", "0 of 123 key points lie in the picture"]):
@@ -189,7 +189,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
 
 def test_other_shapes_in_safetensors_are_named(release, tmp_path):
     copy_of(release, tmp_path)
-    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", {"a": torch.zeros(3, 18, 3)})
+    save_file({"a": torch.zeros(3, 18, 3)}, tmp_path / "Phoenix-2014T.test.safetensors")
     with pytest.raises(PgpisError, match=r"'a' is \(3, 18, 3\), expected \(T, 133, 3\)"):
         Phoenix14T(tmp_path, "test").setup()
 

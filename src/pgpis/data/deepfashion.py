@@ -63,18 +63,17 @@ class DeepFashion(PairDataset):
         Raises:
             PgpisError: The root or the list is missing, malformed, empty, or a path in it leaves the root.
         """
-        layouts = layouts_of(self.root, self.split, self.layout)
-        keys = layouts[0].read_pairs()[: self.max_pairs]
+        self._layouts = layouts_of(self.root, self.split, self.layout)
+        keys = self._layouts[0].read_pairs()[: self.max_pairs]
         if not keys:
-            raise PgpisError(f"{layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
-        self._layouts = layouts
+            raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
         self._holders = {
-            kind.name: next((layout for layout in layouts if layout.has(kind.name)), None) for kind in all_kinds()
+            kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
         }
         return with_names_of_their_own(self._pair(source, target) for source, target in keys)
 
     def _pair(self, source: str, target: str) -> Pair:
-        picture, target_picture = self._layouts[0].path(source, "picture"), self._layouts[0].path(target, "picture")
+        picture, target_picture = (self._layouts[0].path(key, "picture") for key in (source, target))
         self._keys |= {picture: source, target_picture: target}
         return Pair(
             pair_name(source, target),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,7 @@ from pgpis.pictures.keypoints import Frame
 from pgpis.pictures.kinds import Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
-KEYPOINT_SUFFIXES = (".txt", ".json", ".npy")
-POSE_SUFFIXES = (*KEYPOINT_SUFFIXES, *IMAGE_SUFFIXES)
-
+POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
 Row = tuple[Path, Path, Path | None]
 
 
@@ -49,7 +48,7 @@ class FolderPairs(PairDataset):
             without it, 18-line files are read in DeepFashion's frame and OpenPose files must name their canvas.
         textures: Folder of texture maps instead of ``SOURCES_texture``, or the one of a single source.
         faces: Folder of face embeddings instead of ``SOURCES_face``, or the one of a single source.
-        identity: A picture picture whose face and head all results take.
+        identity: A source picture whose face and head all results take.
         clothes: ``GROUP=PICTURE``: parts of the texture that all results take from another picture.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
@@ -96,10 +95,8 @@ class FolderPairs(PairDataset):
         else:
             sources = list_files(self.sources, IMAGE_SUFFIXES, "source pictures")
             poses = list_files(self.poses, POSE_SUFFIXES, "poses")
-            if self.pairing == "stem":
-                rows = [(source, pose, None) for source, pose in pair_by_stem(sources, poses)]
-            else:
-                rows = [(source, pose, None) for source in sources for pose in poses]
+            combined = pair_by_stem(sources, poses) if self.pairing == "stem" else product(sources, poses)
+            rows = [(source, pose, None) for source, pose in combined]
         edits = [edit or everywhere for edit in edits or [None] * len(rows)]
         source_names = short_names(source for source, _, _ in rows)
         pose_names = short_names(pose for _, pose, _ in rows)
@@ -120,8 +117,7 @@ class FolderPairs(PairDataset):
         """Look for the files that a model reads; see ``PairDataset.require``.
 
         Raises:
-            PgpisError: Files are missing that may not be, two pictures or poses would share one that was made of one
-                of them, or no pose at all can be read.
+            PgpisError: Also where two pictures or poses would share a file, or no pose at all can be read.
         """
         for kind in conditions(origins):
             owners = ((pair.source if kind.of == "source" else pair.pose, pair) for pair in self.pairs)
@@ -151,43 +147,37 @@ class FolderPairs(PairDataset):
         if request is None:
             return None
         identity: dict[str, Path | None] | None = None
-        clothes = []
         if request.identity is not None:
             identity = self.made_of(self._picture(request.identity), "source")
             for kind in ("texture",) if self.on_missing.face == "drop" else ("face", "texture"):
                 self._needed(kind, identity[kind], f"identity {request.identity}")
+        clothes = []
         for group, name in request.clothes:
             texture = self.made_of(self._picture(name), "source")["texture"]
             clothes.append((parts_of(group), self._needed("texture", texture, f"clothes {group}={name}")))
         return Edit(identity, tuple(clothes))
 
     def _needed(self, kind: str, path: Path | None, edit: str) -> Path:
-        """Return the file of an edit.
-
-        Raises:
-            PgpisError: It does not exist.
-        """
+        """Return the file of an edit, which must exist."""
         if path is None or not is_file(path):
             raise PgpisError(f"{edit}: no {kind_of(kind).what} {path}", hint=self.on_missing.hint(kind))
         return path
 
     def _picture(self, name: str) -> Path:
-        places = [self.sources, Path(), *([] if self.pairs_csv is None else [self.pairs_csv.parent])]
-        path = find_file(name, places)
+        beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
+        path = find_file(name, [self.sources, Path(), *beside_table])
         if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
     def _rows_of_table(self, path: Path) -> tuple[list[Row], list[EditRequest | None]]:
-        lines = read_table(path)
         rows: list[Row] = []
         edits: list[EditRequest | None] = []
-        first_lines: dict[tuple[str, ...], int] = {}
-        for number, line in lines:
+        lines: dict[tuple[str, ...], int] = {}
+        for number, line in read_table(path):
             key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
-            if key in first_lines:
-                raise PgpisError(f"{path}: lines {first_lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
-            first_lines[key] = number
+            if lines.setdefault(key, number) != number:
+                raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
             source = find_file(line["source"], (self.sources, path.parent))
             pose = find_file(line["pose"], (self.poses, path.parent))
             for file, suffixes in ((source, IMAGE_SUFFIXES), (pose, POSE_SUFFIXES)):
@@ -199,8 +189,6 @@ class FolderPairs(PairDataset):
             edits.append(EditRequest.parse(line.get("identity"), clothes))
         if not any(picture_exists(source) and picture_exists(pose) for source, pose, _ in rows):
             source, pose, _ = rows[0]
-            raise PgpisError(
-                f"{path}: none of its pairs exists; the first one would be {source} and {pose}",
-                hint="names are relative to the folders of sources and poses, or to the table",
-            )
+            message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
+            raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
         return rows, edits

@@ -51,14 +51,12 @@ def refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> No
         if owner is None or path is None:
             continue
         other, others = first.setdefault(str(path).casefold(), (owner, path))
-        if other != owner and (others == path or _is_same(others, path)) and content_hash(other) != content_hash(owner):
+        if other == owner or content_hash(other) == content_hash(owner):
+            continue
+        # a file system that ignores case takes two names for one
+        if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
                 f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
                 "which can belong to only one of them",
                 hint="rename one of them, or put them into folders of their own",
             )
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether a file system that ignores case takes two names for one."""
-    return path.exists() and other.exists() and path.samefile(other)

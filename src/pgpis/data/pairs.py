@@ -1,4 +1,4 @@
-"""A pair of source picture and target pose, and what every data set of pairs has in common."""
+"""What every data set of pairs has in common."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ ORIGINS = ("source", "target", "pose")
 
 
 class PairDataset(ABC):
-    """A list of pairs on disk.
-
-    The constructor only keeps its arguments; ``setup`` reads the lists, so that a configuration can be built and
-    printed without the files.
+    """A list of pairs on disk; ``setup`` reads it, so that a configuration can be built without the files.
 
     Args:
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
@@ -78,9 +75,6 @@ class PairDataset(ABC):
     def require(self, origins: Collection[str]) -> None:
         """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
 
-        Args:
-            origins: What the model reads.
-
         Raises:
             PgpisError: Files are missing that may not be, or the pairs ask for edits that the model cannot make.
         """
@@ -104,9 +98,9 @@ class PairDataset(ABC):
         if policy == "drop":
             log.warning("%s; the model gets zeros for them", message)
         elif policy == "skip":
+            log.warning("%s; they are left out", message)
             lacking = {pair.pair_id for pair in missing}
             self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
-            log.warning("%s; they are left out", message)
             if not self._pairs:
                 raise PgpisError(f"no pair is left: {message}", hint=hint)
 
@@ -125,12 +119,7 @@ class PairDataset(ABC):
         return len(self.pairs)
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
-        """Return the hash of everything that is read for one pair but its target; empty where a part cannot be read.
-
-        Args:
-            index: Position in ``pairs``.
-            origins: As in :meth:`load`.
-        """
+        """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
         content = {}
         for origin in sorted({*origins} - {"target"}):
@@ -169,10 +158,7 @@ class PairDataset(ABC):
         return {}
 
     def load(
-        self,
-        index: int,
-        origins: Collection[str] = ORIGINS,
-        generator: torch.Generator | None = None,
+        self, index: int, origins: Collection[str] = ORIGINS, generator: torch.Generator | None = None
     ) -> LoadedPair:
         """Read the files of one pair.
 
@@ -185,24 +171,16 @@ class PairDataset(ABC):
             PgpisError: A file is missing or unreadable.
         """
         pair = self.pairs[index]
-        if generator is not None and pair.target is not None:
-            drawn = torch.rand((), generator=generator).item()
-            if drawn < self.self_pair_probability:
-                pair = self.as_self_pair(pair)
+        may_draw = generator is not None and pair.target is not None
+        if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
+            pair = self.as_self_pair(pair)
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
-        loaded = LoadedPair(
-            pair,
-            source=read_picture(pair.source) if "source" in origins else None,
-            target=read_picture(pair.target) if "target" in origins and pair.target is not None else None,
-            conditions={kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None},
-            dropped=frozenset(kind.name for kind, path in files.items() if path is None),
-        )
-        if "pose" not in origins:
-            return loaded
-        pose = self.read_pose(pair)
-        if isinstance(pose, Image.Image):
-            return replace(loaded, pose_image=pose)
-        return replace(loaded, keypoints=pose)
+        source = read_picture(pair.source) if "source" in origins else None
+        target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
+        read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
+        pose = self.read_pose(pair) if "pose" in origins else None
+        keypoints, drawn = (None, pose) if isinstance(pose, Image.Image) else (pose, None)
+        return LoadedPair(pair, source, target, keypoints, drawn, read, {k.name for k in files} - read.keys())
 
     def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
         content = kind.read(path)
@@ -222,9 +200,8 @@ class PairDataset(ABC):
                 "there are neither key points nor drawn poses, from which this model reads the pose",
                 hint="use a layout with key points, or --config mcld.yaml, which reads DensePose maps",
             )
-        if pose.suffix.lower() in IMAGE_SUFFIXES:
-            return read_drawn_pose(pose)
-        return read_keypoints(pose, self.pose_frame)
+        is_drawn = pose.suffix.lower() in IMAGE_SUFFIXES
+        return read_drawn_pose(pose) if is_drawn else read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""

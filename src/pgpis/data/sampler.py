@@ -14,15 +14,12 @@ from pgpis.data.transforms import sample_generator
 SampleKey = tuple[int, int]
 """(epoch, index): the epoch travels with the index because worker processes outlive an epoch."""
 NOTHING = -1
-"""Index of no pair: what a process gets that has no pairs to evaluate.
-
-Lightning leaves out the whole loop where a process has no batch, and the others would wait for it forever."""
+"""Index that a process gets which has no pairs to evaluate: Lightning would leave out its whole loop, and the others
+would wait for it forever."""
 
 
 class ResumableSampler(DistributedSampler[SampleKey]):
-    """Yields ``(epoch, index)``.
-
-    It is a ``DistributedSampler``, so Lightning keeps it as it is and tells it the epoch.
+    """Yields ``(epoch, index)``; Lightning keeps a ``DistributedSampler`` as it is and tells it the epoch.
 
     Args:
         indices: Positions in the data set that take part.
@@ -33,8 +30,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         rank: Number of this process.
         world_size: Number of processes.
         start_epoch: Epoch in which an interrupted run goes on.
-        start_sample: Samples that all its processes, of whatever number, had seen in that epoch: each epoch has one
-            order, and they have taken its beginning.
+        start_sample: Samples of that epoch's one order that all its processes, of whatever number, had seen.
     """
 
     def __init__(
@@ -70,9 +66,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
 
     def __len__(self) -> int:
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
-        if self.shuffle:
-            return remaining(len(self.indices), 0, self.num_replicas)
-        return max(1, len(range(self.rank, len(self.indices), self.num_replicas)))
+        return remaining(len(self.indices), 0, self.num_replicas) if self.shuffle else len(self.order(0))
 
 
 def remaining(samples: int, start: int, world_size: int) -> int:
@@ -81,15 +75,14 @@ def remaining(samples: int, start: int, world_size: int) -> int:
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A DataLoader whose sampler knows where an interrupted run goes on.
+    """A DataLoader with the methods without which Lightning warns about resuming in the middle of an epoch.
 
-    Lightning warns about resuming in the middle of an epoch unless a loader has these two methods. The DataModule keeps
-    the position, so there is nothing to add to a checkpoint.
+    The DataModule keeps the position.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: see the class."""
+        """Return nothing."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Accept what ``state_dict`` returned."""
+        """Accept it."""
