@@ -209,10 +209,8 @@ class FeatureCache:
             if (folder / name / INDEX).is_file():
                 self._open(name, key, variants[name])
         if not self.rows:
-            raise PgpisError(
-                f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})",
-                hint="pgpis cache --config RECIPE --out FOLDER",
-            )
+            message = f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})"
+            raise PgpisError(message, hint="pgpis cache --config RECIPE --out FOLDER")
 
     def _open(self, name: str, key: FeatureKey, required: Sequence[Variant]) -> None:
         folder = self.folder / name
@@ -237,11 +235,7 @@ class FeatureCache:
         self.pictures[name] = key.picture
 
     def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
-        """Return a picture's feature in float32.
-
-        Raises:
-            PgpisError: It is not in the cache.
-        """
+        """Return a picture's feature in float32; one that is not there or not finite is refused."""
         row = self.rows[name].get(str(path))
         if row is None:
             hint = "pgpis cache again: the list has changed"
@@ -250,10 +244,8 @@ class FeatureCache:
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
         values: torch.Tensor = _slices(_shard_path(self.folder / name / variant.name, row // SHARD))[row % SHARD]
         if not values.isfinite().all():
-            raise PgpisError(
-                f"{path} could not be read when the cache was made, or gave numbers that are not finite",
-                hint="repair or remove it, and run pgpis cache again",
-            )
+            message = f"{path} could not be read when the cache was made, or gave numbers that are not finite"
+            raise PgpisError(message, hint="repair or remove it, and run pgpis cache again")
         return values.float()
 
 

@@ -107,11 +107,7 @@ class PoseTransferDataModule(LightningDataModule):
                     dataset.require({spec.origin for spec in self.input_specs.values()})
 
     def dataset(self, split: str) -> PairDataset:
-        """Return the data set of a split.
-
-        Raises:
-            PgpisError: None is configured.
-        """
+        """Return the data set of a split, which must be configured."""
         dataset: PairDataset | None = getattr(self, split)
         if dataset is None:
             example = f"--data.{split}=DeepFashion --data.{split}.init_args.root=FOLDER"
@@ -127,13 +123,7 @@ class PoseTransferDataModule(LightningDataModule):
         sampler = ResumableSampler(
             range(len(dataset)), shuffle=True, seed=self.seed, start_epoch=epoch, start_sample=sample, **self._share
         )
-        return ResumableLoader(
-            self._samples(dataset, train=True),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            persistent_workers=self.num_workers > 0,
-            **self._loader_arguments(),
-        )
+        return self._loader(dataset, sampler, train=True)
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch, however much of it is done already."""
@@ -193,17 +183,24 @@ class PoseTransferDataModule(LightningDataModule):
     def _evaluation_loader(self, split: str, skip: Collection[str] = ()) -> DataLoader[Any]:
         dataset = self.dataset(split)
         indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in skip]
-        return DataLoader(
-            self._samples(dataset, train=False, fingerprints=split == "predict"),
-            batch_size=self.eval_batch_size,  # by name: Lightning builds the loader anew from the names for predict
-            sampler=ResumableSampler(indices, shuffle=False, **self._share),
-            **self._loader_arguments(),
-        )
+        sampler = ResumableSampler(indices, shuffle=False, **self._share)
+        return self._loader(dataset, sampler, fingerprints=split == "predict")
 
-    def _samples(self, dataset: PairDataset, *, train: bool, fingerprints: bool = False) -> PairSamples:
+    def _loader(
+        self, dataset: PairDataset, sampler: ResumableSampler, *, train: bool = False, fingerprints: bool = False
+    ) -> DataLoader[Any]:
         cache = self._feature_cache if train and self.cache is not None else None
         transform = self._transform(self._specs(), train=train, cache=cache)
-        return PairSamples(dataset, transform, self.seed, fingerprints=fingerprints)
+        return (ResumableLoader if train else DataLoader)(
+            PairSamples(dataset, transform, self.seed, fingerprints=fingerprints),
+            batch_size=self.batch_size if train else self.eval_batch_size,  # by name, as Lightning builds it anew
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=PairCollator(self._specs()),
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+            persistent_workers=train and self.num_workers > 0,
+        )
 
     @cached_property
     def _feature_cache(self) -> FeatureCache:
@@ -236,14 +233,6 @@ class PoseTransferDataModule(LightningDataModule):
             hint = "pass input_specs=model.input_specs; the command line links it by itself"
             raise PgpisError("the DataModule does not know which pictures the model needs", hint=hint)
         return self.input_specs
-
-    def _loader_arguments(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "collate_fn": PairCollator(self._specs()),
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_worker,
-        }
 
     @property
     def _share(self) -> dict[str, int]:

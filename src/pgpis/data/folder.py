@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
-from pgpis.data.identity import refuse_shared, with_names_of_their_own
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import picture_exists
+from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.data.user_files import beside, find_file, list_files, pair_by_stem, short_names
 from pgpis.errors import PgpisError, refuse_if_all_fail
@@ -24,7 +23,7 @@ from pgpis.pictures.kinds import Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
 POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
-Row = tuple[Path, Path, Path | None]
+Row = tuple[Path, Path, Path | None, EditRequest | None]
 
 
 class FolderPairs(PairDataset):
@@ -89,18 +88,15 @@ class FolderPairs(PairDataset):
                 named twice, or an edit names a picture that does not exist.
         """
         everywhere = EditRequest.parse(self.identity, self.clothes)
-        edits: list[EditRequest | None] = []
         if self.pairs_csv is not None:
-            rows, edits = self._rows_of_table(self.pairs_csv)
+            rows = self._rows_of_table(self.pairs_csv)
         else:
             sources = list_files(self.sources, IMAGE_SUFFIXES, "source pictures")
             poses = list_files(self.poses, POSE_SUFFIXES, "poses")
             combined = pair_by_stem(sources, poses) if self.pairing == "stem" else product(sources, poses)
-            rows = [(source, pose, None) for source, pose in combined]
-        edits = [edit or everywhere for edit in edits or [None] * len(rows)]
-        source_names = short_names(source for source, _, _ in rows)
-        pose_names = short_names(pose for _, pose, _ in rows)
-        return with_names_of_their_own(
+            rows = [(source, pose, None, None) for source, pose in combined]
+        source_names, pose_names = short_names(row[0] for row in rows), short_names(row[1] for row in rows)
+        return [
             Pair(
                 f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
                 source,
@@ -110,8 +106,9 @@ class FolderPairs(PairDataset):
                 self._edit(edit),
                 printable(source_names[source]),  # a person moves through the poses of a video without flicker
             )
-            for (source, pose, target), edit in zip(rows, edits, strict=True)
-        )
+            for source, pose, target, own in rows
+            for edit in [own or everywhere]
+        ]
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the files that a model reads; see ``PairDataset.require``.
@@ -121,7 +118,7 @@ class FolderPairs(PairDataset):
         """
         for kind in conditions(origins):
             owners = ((pair.source if kind.of == "source" else pair.pose, pair) for pair in self.pairs)
-            refuse_shared(kind.name, owners)
+            _refuse_shared(kind.name, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
@@ -170,9 +167,8 @@ class FolderPairs(PairDataset):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
-    def _rows_of_table(self, path: Path) -> tuple[list[Row], list[EditRequest | None]]:
+    def _rows_of_table(self, path: Path) -> list[Row]:
         rows: list[Row] = []
-        edits: list[EditRequest | None] = []
         lines: dict[tuple[str, ...], int] = {}
         for number, line in read_table(path):
             key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
@@ -183,12 +179,30 @@ class FolderPairs(PairDataset):
             for file, suffixes in ((source, IMAGE_SUFFIXES), (pose, POSE_SUFFIXES)):
                 if file.suffix.lower() not in suffixes:
                     raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {', '.join(suffixes)}")
-            target = line.get("target")
-            rows.append((source, pose, find_file(target, (self.sources, path.parent)) if target else None))
+            target = find_file(line["target"], (self.sources, path.parent)) if line.get("target") else None
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            edits.append(EditRequest.parse(line.get("identity"), clothes))
-        if not any(picture_exists(source) and picture_exists(pose) for source, pose, _ in rows):
-            source, pose, _ = rows[0]
+            rows.append((source, pose, target, EditRequest.parse(line.get("identity"), clothes)))
+        if not any(picture_exists(source) and picture_exists(pose) for source, pose, *_ in rows):
+            source, pose, *_ = rows[0]
             message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
             raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
-        return rows, edits
+        return rows
+
+
+def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+    """Refuse two files of different content whose texture, face or map would be one and the same file."""
+    first: dict[str, tuple[Path, Path]] = {}
+    for owner, pair in owners:
+        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
+        if owner is None or path is None:
+            continue
+        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        if other == owner or content_hash(other) == content_hash(owner):
+            continue
+        # a file system that ignores case takes two names for one
+        if others == path or (others.exists() and path.exists() and others.samefile(path)):
+            raise PgpisError(
+                f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
+                "which can belong to only one of them",
+                hint="rename one of them, or put them into folders of their own",
+            )

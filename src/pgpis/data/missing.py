@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -61,13 +60,3 @@ class OnMissing:
         if self.face_space == "synth" and abs(float(np.linalg.norm(face)) - SYNTH_NORM) > 0.01:
             message = f"{path}: not a face of pgpis synth; this model was trained with those alone"
             raise PgpisError(message, hint=FACE_HINTS["synth"])
-
-
-def exists_by_listing() -> Callable[[Path | None], bool]:
-    """Return what tells whether a file exists by listing each folder once; None does not exist."""
-
-    @cache
-    def names(folder: Path) -> frozenset[str]:
-        return frozenset(entry.name for entry in folder.iterdir()) if folder.is_dir() else frozenset()
-
-    return lambda path: path is not None and path.name in names(path.parent)

@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.data.missing import OnMissing, exists_by_listing
+from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import is_file
+from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -68,9 +69,9 @@ class PairDataset(ABC):
         """
 
     def setup(self) -> None:
-        """Read the list of pairs; a second call changes nothing."""
+        """Read the list of pairs, and give each a name of its own; a second call changes nothing."""
         if self._pairs is None:
-            self._pairs = tuple(self.read_pairs())
+            self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
@@ -79,13 +80,12 @@ class PairDataset(ABC):
             PgpisError: Files are missing that may not be, or the pairs ask for edits that the model cannot make.
         """
         if any(pair.edit for pair in self.pairs) and not {"texture", "face"} <= set(origins):
-            raise PgpisError(
-                "--identity and --clothes exchange face and texture, and this model reads neither",
-                hint="pgpis predict --config mcld.yaml ...",
-            )
-        exists = exists_by_listing()
+            message = "--identity and --clothes exchange face and texture, and this model reads neither"
+            raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
+        names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
         for kind in conditions(origins):
-            missing = [pair for pair in self.pairs if not exists(pair.file(kind.name))]
+            files = ((pair, pair.file(kind.name)) for pair in self.pairs)  # each folder is listed once
+            missing = [pair for pair, path in files if path is None or path.name not in names(path.parent)]
             if missing:
                 self._treat(kind, missing)
 
@@ -106,11 +106,7 @@ class PairDataset(ABC):
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """All pairs, in the order of their index.
-
-        Raises:
-            PgpisError: ``setup`` was not called.
-        """
+        """All pairs, in the order of their index; ``setup`` must have been called."""
         if self._pairs is None:
             raise PgpisError(f"{type(self).__name__} has not read its lists yet", hint="call setup() first")
         return self._pairs
@@ -212,6 +208,30 @@ class PairDataset(ABC):
             return None
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.on_missing.hint(origin))
+
+
+def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
+    """Number the names that other pairs have already, ``a, a~2``: each names one result.
+
+    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
+    twice keeps its name.
+    """
+    owners: dict[str, Pair] = {}
+    named = []
+    for pair in pairs:
+        first = name = printable(pair.pair_id)
+        number = 1
+        while owners.setdefault(name.casefold(), pair) != pair:
+            number += 1
+            name = f"{first}~{number}"
+        named.append(replace(pair, pair_id=name))
+    return named
+
+
+def content_of(keypoints: Keypoints) -> str:
+    """Return the hash of key points."""
+    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _edited(texture: Image.Image, edit: Edit) -> Image.Image:

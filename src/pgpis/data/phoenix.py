@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Pair, PairDataset
+from pgpis.data.pairs import Pair, PairDataset, content_of
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
@@ -72,11 +71,7 @@ class Phoenix14T(PairDataset):
         self.videos = videos
 
     def read_pairs(self) -> list[Pair]:
-        """Read the table of videos and their lengths.
-
-        Raises:
-            PgpisError: A folder, table or file of key points is missing or malformed.
-        """
+        """Read the table of videos and their lengths."""
         release = find_release(self.root)
         if release is None:
             raise PgpisError(
@@ -98,7 +93,7 @@ class Phoenix14T(PairDataset):
             pairs = self._training_pairs(lengths)
         else:
             pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
-        return with_names_of_their_own(self._pair(source, target) for source, target in pairs[: self.max_pairs])
+        return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
 
     def keypoints_path(self, release: Path) -> Path:
         """Return where MSKA's key points are, in the root, in the release or beside it."""

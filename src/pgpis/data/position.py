@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -15,30 +16,26 @@ from pgpis.errors import PgpisError
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class EpochPosition:
     """Counts the samples of an epoch that all processes have seen.
 
     Lightning counts batches. A run that goes on with batches of another size gets the count that leaves the batches
     which its own size makes of the rest.
-
-    Args:
-        pairs: Number of training pairs.
-        seed: Seed of their order.
-        batch_size: Pairs per batch and process.
     """
 
-    def __init__(self, pairs: int, seed: int, batch_size: int) -> None:
-        self.pairs = pairs
-        self.seed = seed
-        self.batch_size = batch_size
+    pairs: int
+    """Number of training pairs."""
+    seed: int
+    """Seed of their order."""
+    batch_size: int
+    """Pairs per batch and process."""
+
+    def __post_init__(self) -> None:
         self._start = {"epoch": -1, "samples": 0, "batches": 0}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of another run.
-
-        Raises:
-            PgpisError: It is not one.
-        """
+        """Go on from the state of another run; what is not one is refused."""
         if not all(type(state.get(name)) is int and state[name] >= 0 for name in self.state_dict(None)):
             raise PgpisError("the checkpoint does not say how many pairs of the epoch were seen")
         if (state["pairs"], state["seed"]) != (self.pairs, self.seed):

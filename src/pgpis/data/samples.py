@@ -32,26 +32,24 @@ class Sample:
     fingerprint: str = ""
 
 
+@dataclass(eq=False)
 class PairSamples(Dataset["Sample | PairFailure | None"]):
     """Loads and transforms the pair of an ``(epoch, index)``.
 
     In training a pair that cannot be read is replaced by the next one that can, and each reason is logged once; else
     it becomes a ``PairFailure``.
-
-    Args:
-        dataset: The pairs; ``setup`` was called.
-        transform: Makes the tensors. Its ``train`` decides which of the two behaviours applies.
-        seed: Seed of the training augmentation.
-        fingerprints: Also hash the content of the files.
     """
 
-    def __init__(
-        self, dataset: PairDataset, transform: PairTransform, seed: int, *, fingerprints: bool = False
-    ) -> None:
-        self.dataset = dataset
-        self.transform = transform
-        self.seed = seed
-        self.fingerprints = fingerprints
+    dataset: PairDataset
+    """The pairs; ``setup`` was called."""
+    transform: PairTransform
+    """Makes the tensors. Its ``train`` decides which of the two behaviours applies."""
+    seed: int
+    """Seed of the training augmentation."""
+    fingerprints: bool = False
+    """Also hash the content of the files."""
+
+    def __post_init__(self) -> None:
         self._reported: set[str] = set()
 
     def __len__(self) -> int:

@@ -63,17 +63,10 @@ def read_json(path: Path, what: str, hint: str | None = None) -> Any:
 def read_rows(
     path: Path, what: str, hint: str | None = None, delimiter: str | None = ",", *, names_files: bool = False
 ) -> list[tuple[int, list[str]]]:
-    """Read the lines of a table with their numbers; empty ones are left out. See :func:`read_text`.
+    """Read the lines of a table with their numbers; empty ones are left out.
 
-    Args:
-        path: The file.
-        what: What it is.
-        hint: What the user can do.
-        delimiter: Between the columns; None: whichever of comma, semicolon and tab the first line has most of.
-        names_files: Whether bytes that are not UTF-8 are let through.
-
-    Raises:
-        PgpisError: As :func:`read_text`, or a line is not one of a table.
+    Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is whichever of comma, semicolon and tab the
+    first line has most of.
     """
     text = read_text(path, what, hint, names_files=names_files)
     delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)

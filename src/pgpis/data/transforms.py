@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,46 +51,38 @@ def sample_generator(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+@dataclass(eq=False)
 class PairTransform:
-    """Draws the pose and fits all pictures of a pair.
+    """Draws the pose and fits all pictures of a pair."""
 
-    Args:
-        specs: What the model declared.
-        train: Apply ``augmentation``.
-        pose_canvas: (height, width) on which key points are drawn before they are resized; it decides how thick the
-            limbs are. A pose whose frame has another aspect ratio is centred on it instead of squashed.
-        stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
-        augmentation: What varies in training.
-        cache: Features that take the place of pictures.
-    """
+    specs: InputSpecs
+    """What the model declared."""
+    _: KW_ONLY
+    train: bool
+    """Apply ``augmentation``."""
+    pose_canvas: tuple[int, int] = CANVAS
+    """(height, width) on which key points are drawn before they are resized; it decides how thick the limbs are. A pose
+    whose frame has another aspect ratio is centred on it instead of squashed."""
+    stick_width: int | None = None
+    """Half the thickness of a limb on that canvas; the skeleton's own by default."""
+    augmentation: Augmentation = FPDM_AUGMENTATION
+    """What varies in training."""
+    cache: FeatureCache | None = None
+    """Features that take the place of pictures."""
 
-    def __init__(
-        self,
-        specs: InputSpecs,
-        *,
-        train: bool,
-        pose_canvas: tuple[int, int] = CANVAS,
-        stick_width: int | None = None,
-        augmentation: Augmentation = FPDM_AUGMENTATION,
-        cache: FeatureCache | None = None,
-    ) -> None:
-        self.images = {key: spec for key, spec in specs.items() if isinstance(spec, ImageSpec)}
-        self.vectors = {key: spec for key, spec in specs.items() if isinstance(spec, VectorSpec)}
-        self.may_flip = may_flip(specs)
-        self.cache = cache
+    def __post_init__(self) -> None:
+        self.images = {key: spec for key, spec in self.specs.items() if isinstance(spec, ImageSpec)}
+        self.vectors = {key: spec for key, spec in self.specs.items() if isinstance(spec, VectorSpec)}
+        self.may_flip = may_flip(self.specs)
         self.cached: dict[str, str] = {}
-        if cache is not None:
-            self.cached = {name: self.images[picture].origin for name, picture in cache.pictures.items()}
+        if self.cache is not None:
+            self.cached = {name: self.images[picture].origin for name, picture in self.cache.pictures.items()}
             # what the cache covers is left out, except those from which others are made
-            left = {key: spec for key, spec in self.images.items() if key not in cache.pictures.values()}
+            left = {key: spec for key, spec in self.images.items() if key not in self.cache.pictures.values()}
             bases = {spec.base for spec in left.values()}
             self.images = {key: spec for key, spec in self.images.items() if key in left or key in bases}
         entries: list[ImageSpec | VectorSpec] = [*self.images.values(), *self.vectors.values()]
         self.origins = frozenset(entry.origin for entry in entries)
-        self.train = train
-        self.pose_canvas = pose_canvas
-        self.stick_width = stick_width
-        self.augmentation = augmentation
 
     def __call__(self, loaded: LoadedPair, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Make the tensors of one pair.

@@ -71,10 +71,8 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
     """Read a table of key points: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, -1 missing.
 
     Returns:
-        The lines of each picture, with their numbers: a bad one fails its own picture, see :func:`points_of`.
-
-    Raises:
-        PgpisError: The table is missing, has another header, or none of its lines can be read.
+        The lines of each picture, with their numbers: a bad one fails its own picture, see :func:`points_of`. A table
+        of nothing but bad lines is refused.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="backslashreplace").splitlines()
@@ -91,11 +89,7 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
 
 
 def points_of(path: Path, row: dict[str, int]) -> Keypoints:
-    """Return the key points of a picture's line of a table.
-
-    Raises:
-        PgpisError: It is malformed, or there are several that differ.
-    """
+    """Return the key points of a picture's line of a table, or refuse it; so where there are several that differ."""
     line, number = next(iter(row.items()))
     where = f"{path} line {number}"
     if len(row) > 1:
