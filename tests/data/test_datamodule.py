@@ -8,8 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pgpis.batch import check_batch
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
-from pgpis.data.position import EpochPosition
-from pgpis.data.sampler import NOTHING
+from pgpis.data.sampler import NOTHING, EpochPosition
 from pgpis.errors import PgpisError
 
 

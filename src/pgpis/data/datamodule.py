@@ -19,8 +19,7 @@ from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in rec
 from pgpis.data.folder import FolderPairs  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
-from pgpis.data.position import EpochPosition
-from pgpis.data.sampler import ResumableLoader, ResumableSampler
+from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.errors import PgpisError, check_range

@@ -50,8 +50,9 @@ class KeypointFile:
                 hint = "MSKA's Phoenix-2014T.train, .dev and .test, beside the release"
                 raise PgpisError(f"key points not found: {path}", hint=hint)
             log.info("%s: converting to safetensors, once", path)
+            videos = read_mska(path)
             with replacing(self.path) as temporary:
-                save_file(read_mska(path), temporary)
+                save_file(videos, temporary)
         self.lengths: dict[str, int] = {}
         try:
             with safe_open(self.path, "np") as file:

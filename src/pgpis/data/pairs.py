@@ -175,8 +175,15 @@ class PairDataset(ABC):
         target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
         read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
         pose = self.read_pose(pair) if "pose" in origins else None
-        keypoints, drawn = (None, pose) if isinstance(pose, Image.Image) else (pose, None)
-        return LoadedPair(pair, source, target, keypoints, drawn, read, {k.name for k in files} - read.keys())
+        return LoadedPair(
+            pair,
+            source,
+            target,
+            keypoints=pose if isinstance(pose, Keypoints) else None,
+            pose_image=pose if isinstance(pose, Image.Image) else None,
+            conditions=read,
+            dropped={kind.name for kind in files} - read.keys(),
+        )
 
     def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
         content = kind.read(path)
