@@ -24,7 +24,7 @@ FRAMES = 5
 @pytest.fixture(scope="module")
 def release(draw_people, made_once):
     """Three signers, one in each split."""
-    options = {"layout": "phoenix", "frames": FRAMES, "seed": 1}
+    options = {"layout": "phoenix", "frames": FRAMES, "seed": 1, "share": 0.2, "textures": "exact"}
     return made_once("phoenix", lambda root: draw_people(root, people=3, views=2, **options))
 
 
