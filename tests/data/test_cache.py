@@ -185,6 +185,7 @@ def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path, monkeypatc
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_could_not_be_read_is_not_trained_on(
     tiny_mcld_words, textured_root, tmp_path, capsys, monkeypatch
 ):

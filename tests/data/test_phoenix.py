@@ -17,7 +17,6 @@ from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.errors import PgpisError
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
-
 FRAMES = 5
 
 

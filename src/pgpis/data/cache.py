@@ -252,7 +252,8 @@ class FeatureCache:
 @functools.lru_cache(maxsize=256)
 def _slices(path: Path) -> Any:
     """Open a shard once per process; only the rows that are asked for are read."""
-    return safe_open(path, "pt").get_slice("features")
+    file: Any = safe_open(path, "pt")
+    return file.get_slice("features")
 
 
 def _shard_path(folder: Path, number: int) -> Path:
