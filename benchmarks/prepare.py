@@ -25,8 +25,9 @@ from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN, iuv_image, surface_of
 from pgpis.preprocess.densepose.detector import choose_people, pool_boxes
 from pgpis.preprocess.densepose.model import normalise, resize_input
+from pgpis.preprocess.face import face_encoder
+from pgpis.preprocess.pose import pose_estimator
 from pgpis.preprocess.settings import PrepareSettings
-from pgpis.preprocess.tools import face_encoder, pose_estimator
 from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import views_of
 

@@ -36,7 +36,7 @@ def measure(people: int, views: int, height: int, width: int, first: int) -> tup
         sampling += time.perf_counter() - start
         start = time.perf_counter()
         for scene in scenes:
-            draw(scene, height, width, supersampling=2)
+            draw(scene, height, width)
         drawing += time.perf_counter() - start
     return sampling / (people * views), drawing / (people * views)
 

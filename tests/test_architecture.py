@@ -95,7 +95,7 @@ def test_imports_point_down_within_synth(path):
                 "pgpis.synth.files.dataset",
                 "pgpis.synth.files.triples",
                 "pgpis.cli",
-                "pgpis.cli.configs",
+                "pgpis.cli.recipes",
             ],
             "torch",
         ),

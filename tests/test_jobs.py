@@ -71,4 +71,4 @@ def test_no_worker_outlives_its_parent(signum, code, tmp_path):
 def sleep_shortly(unit):
     """Longer than a killed parent needs to be noticed, shorter than anybody waits for the unit in hand."""
     write_bytes(unit.path, str(os.getpid()).encode())
-    time.sleep(8)
+    time.sleep(3)

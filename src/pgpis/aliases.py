@@ -93,11 +93,11 @@ def earlier_names(package: str) -> Callable[[str], Any]:
 
 
 def with_current_names(index: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a ``model_index.json`` with the components' modules and classes under today's names."""
-    return {part: _renamed(value) for part, value in index.items()}
+    """Return the content of a ``model_index.json`` with the components' modules and classes under today's names.
 
-
-def _renamed(value: Any) -> Any:
-    """Rename ``[module, class]``; what a file of unknown origin holds else is checked elsewhere."""
-    is_class = isinstance(value, list) and len(value) == 2 and all(isinstance(entry, str) for entry in value)
-    return list(current_class(*value)) if is_class else value
+    What a file of unknown origin holds beside ``[module, class]`` is checked elsewhere.
+    """
+    return {
+        part: list(current_class(*value)) if isinstance(value, list) and [*map(type, value)] == [str, str] else value
+        for part, value in index.items()
+    }

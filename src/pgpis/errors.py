@@ -33,19 +33,17 @@ def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item])
     Raises:
         PgpisError: None does; the first one's.
     """
-
-    def reason(item: Item) -> PgpisError | None:
+    first: PgpisError | None = None
+    for item in items:
         try:
             attempt(item)
         except PgpisError as error:
-            return error
+            first = first or error
         except Exception:  # noqa: BLE001  libraries raise anything on odd files, which the item's own reading will tell
-            return None
-        return None
-
-    reasons = map(reason, items)
-    first = next(reasons, None)
-    if first is not None and all(reasons):
+            return
+        else:
+            return
+    if first is not None:
         raise first
 
 

@@ -24,7 +24,6 @@ TEMPORARY = ".pgpis-"
 """How the name of every unfinished file begins; nothing else may begin so."""
 LONGEST_NAME = 255
 """Bytes that a file system allows in one name."""
-_FOLDER_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
@@ -39,6 +38,7 @@ _REMEDIES = {
     errno.ENOTEMPTY: "choose another folder, or remove this one",
 }
 _ENDING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_FOLDER_ERRORS = (*_ENDING, errno.ENOTDIR, errno.EEXIST)
 
 
 class UnwritableError(PgpisError):
@@ -224,11 +224,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
-    sha256 = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

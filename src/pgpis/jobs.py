@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -207,30 +207,20 @@ def meters(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
     start = time.monotonic()
     done = dict.fromkeys(totals, 0)
     last_line = dict.fromkeys(totals, start)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    bar = Progress(TextColumn("{task.description}"), *columns, console=console)
+    tasks = {doing: bar.add_task(doing, total=total, rate="") for doing, total in totals.items()}
 
-    def rate(doing: str) -> float:
-        return done[doing] / max(time.monotonic() - start, 1e-9)
-
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
-            tasks = {doing: bar.add_task(doing, total=total, rate="") for doing, total in totals.items()}
-
-            def advance(doing: str, pictures: int) -> None:
-                done[doing] += pictures
-                bar.update(tasks[doing], completed=done[doing], rate=f"{rate(doing):.1f} pictures/s")
-
-            yield advance
-        return
-
-    def tell(doing: str, pictures: int) -> None:
+    def advance(doing: str, pictures: int) -> None:
         done[doing] += pictures
-        total = totals[doing]
-        if time.monotonic() - last_line[doing] >= SECONDS_BETWEEN_LINES or done[doing] == total:
-            last_line[doing] = time.monotonic()
-            left = (total - done[doing]) / max(rate(doing), 1e-9)
-            log.info(
-                "%s: %d of %d pictures, %.1f pictures/s, %.0f s left", doing, done[doing], total, rate(doing), left
-            )
+        now, total = time.monotonic(), totals[doing]
+        rate = done[doing] / max(now - start, 1e-9)
+        bar.update(tasks[doing], completed=done[doing], rate=f"{rate:.1f} pictures/s")
+        is_due = now - last_line[doing] >= SECONDS_BETWEEN_LINES or done[doing] == total
+        if is_due and not console.is_terminal:
+            last_line[doing] = now
+            left = (total - done[doing]) / max(rate, 1e-9)
+            log.info("%s: %d of %d pictures, %.1f pictures/s, %.0f s left", doing, done[doing], total, rate, left)
 
-    yield tell
+    with bar if console.is_terminal else nullcontext():
+        yield advance

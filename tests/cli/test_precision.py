@@ -29,19 +29,21 @@ def pictures(folder):
 def test_half_precision_fits_tests_and_predicts(model, precision, request, tmp_path):
     words = request.getfixturevalue("tiny" if model == "fpdm" else "tiny_mcld_words")
     half = f"--trainer.precision={precision}"
-    assert main(words("fit", half, "--trainer.max_steps=3")) == 0
+    assert main(words("fit", half, "--trainer.max_steps=2", "--data.val=null")) == 0
     weights = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     dtypes = {value.dtype for name, value in weights.items() if name.startswith("unet.")}
     assert dtypes == {torch.bfloat16 if precision == "bf16-true" else torch.float16}
     assert all(value.isfinite().all() for name, value in weights.items() if name != "clip_std")
     trained = "--ckpt_path=" + str(tmp_path / "run/checkpoints/last.ckpt")
-    assert main(words("test", half, trained)) == 0
-    assert main(words("test", trained, out="wide")) == 0, "a checkpoint fits in every precision"
+    some = "--data.test.init_args.max_pairs=2"
+    assert main(words("test", half, trained, some)) == 0
+    assert main(words("test", trained, some, out="wide")) == 0, "a checkpoint fits in every precision"
     ours, wide = results(tmp_path / "run"), results(tmp_path / "wide")
     assert abs(ours["psnr"] - wide["psnr"]) < 0.3
     assert np.abs(pictures(tmp_path / "run/test/images") - pictures(tmp_path / "wide/test/images")).mean() < 6
 
 
+@pytest.mark.slow
 def test_half_precision_fits_the_prior(toy_root, tmp_path):
     clip = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}  # fmt: skip
@@ -97,6 +99,7 @@ def test_predict_lists_what_is_not_finite(spoilt, toy_root, tmp_path, capsys):
     assert "1 of 3 pairs failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_finite_is_refused(trained_fpdm, tiny, tmp_path, capsys):
     path = tmp_path / "last.ckpt"
     checkpoint = torch.load(trained_fpdm / "checkpoints/last.ckpt", weights_only=True)

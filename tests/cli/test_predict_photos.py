@@ -67,6 +67,7 @@ def mcld(trained_mcld):
     return trained_mcld / "pipeline"
 
 
+@pytest.mark.slow
 def test_poses_come_from_driving_photographs(fpdm, photos, weights):
     (photos / "driving/broken.jpg").write_text("no picture")
     words = arguments(photos, weights, fpdm, "fpdm", f"--driving={photos}/driving", f"--save-conditions={photos}/kept")
@@ -90,6 +91,7 @@ def test_poses_come_from_driving_photographs(fpdm, photos, weights):
         np.testing.assert_array_equal(ours, files)
 
 
+@pytest.mark.slow
 def test_poses_come_from_a_driving_video(fpdm, photos, weights, capsys):
     """Its frames are kept, and the result is a video again, at the rate at which they were taken."""
     frames = [FrameFiles((photos / "driving/walk.jpg",)) for _ in range(4)]
@@ -107,6 +109,7 @@ def test_poses_come_from_a_driving_video(fpdm, photos, weights, capsys):
     assert "making pose" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_kept_conditions_are_those_of_the_content_and_the_tools(fpdm, photos, weights):
     driving, kept = photos / "driving/walk.jpg", photos / "kept"
     words = arguments(photos, weights, fpdm, "fpdm", f"--driving={driving}", f"--save-conditions={kept}")
@@ -126,6 +129,7 @@ def test_kept_conditions_are_those_of_the_content_and_the_tools(fpdm, photos, we
     assert len(list((kept / "pose").glob("walk-*.json"))) == 3
 
 
+@pytest.mark.slow
 def test_retargeting_moves_the_pose(fpdm, photos, weights):
     for out, more in (("plain", []), ("moved", ["--retarget"])):
         words = arguments(photos, weights, fpdm, "fpdm", f"--driving={photos}/driving/walk.jpg", *more, out=out)
@@ -134,6 +138,7 @@ def test_retargeting_moves_the_pose(fpdm, photos, weights):
     assert (plain != moved).any()
 
 
+@pytest.mark.slow
 def test_mcld_makes_textures_faces_and_maps(mcld, photos, weights, capsys):
     words = arguments(photos, weights, mcld, "mcld", f"--driving={photos}/driving", f"--save-conditions={photos}/kept")
     assert main(words) == 0
@@ -151,6 +156,7 @@ def test_mcld_makes_textures_faces_and_maps(mcld, photos, weights, capsys):
     assert "making face of 1 photographs" in again
 
 
+@pytest.mark.slow
 def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
     nobody = tiny_models.write_all(tmp_path_factory.mktemp("nobody"))
     tiny_models.write_insightface(nobody, tiny_models.CATALOGUE["face-antelopev2"].files, boxes=())

@@ -35,8 +35,9 @@ def test_weights_are_those_of_the_stock_unet(unet, tmp_path):
     assert stock.state_dict().keys() == unet.state_dict().keys()
     stock.save_pretrained(tmp_path / "unet")
     loaded = build_unet(str(tmp_path))
+    weights = loaded.state_dict()
     for name, value in stock.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], value), name
+        assert torch.equal(weights[name], value), name
     assert loaded.config.class_embed_type == "identity"
     assert build_unet(str(tmp_path / "unet"), fusion=False).config.class_embed_type is None
 

@@ -62,6 +62,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_no_more_graphs_than_the_stock_unet(form, stock):
     options = {"branches": 2, "repeats": 2, **form}

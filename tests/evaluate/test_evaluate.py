@@ -23,13 +23,13 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import reference as reference_module
 from pgpis.evaluate import score as score_module
-from pgpis.evaluate.people import FaceScores, HandPoseScores
+from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS
 from pgpis.evaluate.published import PUBLISHED
 from pgpis.evaluate.reference import list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
-from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops
+from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops, inception
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.weight_files import CATALOGUE
@@ -37,18 +37,32 @@ from pgpis.weight_files import CATALOGUE
 SIZE = "64x56"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+@pytest.fixture(scope="session")
+def weights(made_once):
     """Real classes with random weights."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    net = inception_v3(weights=None, init_weights=True)
-    torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
-    torch.save(alexnet(weights=None).state_dict(), folder / CATALOGUE["lpips-alexnet"].files[0])
-    tiny_models.write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
-    tiny_models.write_detector(folder / CATALOGUE["pose-detector"].files[0])
-    tiny_models.write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
-    return folder
+
+    def make(folder):
+        folder.mkdir()
+        torch.manual_seed(0)
+        net = inception_v3(weights=None, init_weights=True)
+        torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
+        features = alexnet(weights=None, num_classes=1).features.state_dict()
+        features = {f"features.{name}": value for name, value in features.items()}
+        torch.save(features, folder / CATALOGUE["lpips-alexnet"].files[0])
+        tiny_models.write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
+        tiny_models.write_detector(folder / CATALOGUE["pose-detector"].files[0])
+        tiny_models.write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
+
+    return made_once("judges", make)
+
+
+@pytest.fixture
+def small_inception(monkeypatch):
+    """Features of small pictures, and few of them: eigenvalues of 2048 features take ten seconds."""
+    features = InceptionFeatures.__call__
+    monkeypatch.setattr(inception, "SIDE", 75)
+    monkeypatch.setattr(features_module, "FEATURES", 32)
+    monkeypatch.setattr(InceptionFeatures, "__call__", lambda self, pictures: features(self, pictures)[:, :32])
 
 
 @pytest.fixture
@@ -66,7 +80,7 @@ def generated(toy_root, tmp_path):
 
 
 @pytest.fixture
-def words(toy_root, generated, tmp_path, weights):
+def words(toy_root, generated, tmp_path, weights, small_inception):
     def make(*more, verb="evaluate", weights=weights):
         first = ["--generated", generated] if verb == "evaluate" else []
         rest = ["--reference", toy_root, "--size", SIZE, "--out", tmp_path / "out", "--cache", tmp_path / "cache"]
@@ -110,19 +124,23 @@ def test_all_scores_and_reports(words, toy_root, tmp_path, capsys):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize("protocol", ["cfld", "pcdm"])
-def test_protocols_differ_where_they_should(protocol, words, tmp_path):
-    assert main(words()) == 0
-    _, fpdm = results(tmp_path / "out")
-    assert main(words("--protocol", protocol)) == 0
-    _, other = results(tmp_path / "out")
-    assert other["fid"] == other["fid_train"] != other["fid_gt"]
-    if protocol == "cfld":
-        assert other["lpips"] == fpdm["lpips"]
-        assert other["fid_train"] == pytest.approx(fpdm["fid_train"])
-    else:
-        assert other["lpips"] != pytest.approx(fpdm["lpips"], rel=1e-3)
-        assert other["ssim"] != pytest.approx(fpdm["ssim"], rel=1e-6)
+@pytest.mark.slow
+def test_protocols_differ_where_they_should(words, tmp_path):
+    values = {}
+    for protocol in ("fpdm", "cfld", "pcdm"):
+        assert main(words("--protocol", protocol)) == 0
+        _, values[protocol] = results(tmp_path / "out")
+    for protocol in ("cfld", "pcdm"):
+        assert values[protocol]["fid"] == values[protocol]["fid_train"] != values[protocol]["fid_gt"]
+    assert values["cfld"]["lpips"] == values["fpdm"]["lpips"]
+    assert values["cfld"]["fid_train"] == pytest.approx(values["fpdm"]["fid_train"])
+    assert values["pcdm"]["lpips"] != pytest.approx(values["fpdm"]["lpips"], rel=1e-3)
+    assert values["pcdm"]["ssim"] != pytest.approx(values["fpdm"]["ssim"], rel=1e-6)
+
+
+def test_the_net_gives_as_many_features_as_are_kept(weights):
+    pictures = torch.zeros(1, 3, 64, 56, dtype=torch.uint8)
+    assert InceptionFeatures("legacy", weights)(pictures).shape == (1, features_module.FEATURES)
 
 
 def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
@@ -133,6 +151,7 @@ def test_the_standard_protocol_says_what_it_lacks(words, tmp_path):
     assert "ssim_gaussian" not in values
 
 
+@pytest.mark.slow
 def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_path, monkeypatch):
     """Its class with random weights, read by its own code."""
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
@@ -147,7 +166,7 @@ def test_the_standard_protocol_takes_torch_fidelitys_net(words, weights, tmp_pat
     torch.save(net.state_dict(), folder / name)
     features = InceptionFeatures("standard", folder)
     pictures = torch.randint(0, 256, (2, 3, 64, 56), dtype=torch.uint8)
-    assert torch.equal(features(pictures), net(pictures)[0])
+    assert torch.equal(features(pictures), net(pictures)[0][:, :32])
     assert main(words("--protocol", "standard", weights=folder)) == 0
     _, values = results(tmp_path / "out")
     assert values["fid"] == values["fid_train"] > 0
@@ -274,6 +293,7 @@ def test_bad_and_missing_pictures_are_listed_and_the_rest_is_scored(words, gener
     assert "photo.png" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "SHARD", 4)
     assert main(words()) == 0
@@ -293,6 +313,7 @@ def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, mo
     assert {path.stat().st_mtime_ns == stamps[path] for path in shards[2:]} == {True}
 
 
+@pytest.mark.slow
 def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path):
     """It costs itself, not the scores; and again when the features are taken from the kept ones."""
     root = tmp_path / "data"
@@ -327,6 +348,7 @@ def test_a_source_that_cannot_be_read_costs_its_face_scores_only(words, toy_root
     assert f"no face is compared with a source: cannot read picture {broken}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path, capsys):
     better = tmp_path / "better"
     better.mkdir()
@@ -398,15 +420,18 @@ def test_published_tables_are_complete():
     }  # fmt: skip
 
 
-def test_hands_of_signers(tmp_path, weights, capsys):
+@pytest.mark.slow
+def test_hands_of_signers(tmp_path, weights, small_inception, monkeypatch):
     """Hand SSIM is lower where the hands are spoilt, and the rest of the picture is not."""
     from pgpis.data import Phoenix14T
     from pgpis.metrics.hands import KNUCKLES
+    from pgpis.synth.files import resuming
     from pgpis.synth.files.dataset import make_dataset
     from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path / "phoenix"
-    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=4, seed=1)).failures
+    monkeypatch.setattr(resuming, "run_units", lambda units, work, *_, **__: [f for u in units for f in work(u) or []])
+    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures
     dataset = Phoenix14T(root, "test")
     dataset.setup()
     for folder in ("good", "bad"):
@@ -439,7 +464,9 @@ def test_hand_pose_is_the_mean_distance_of_what_both_show():
         visible[91:112] = shift < 50
         return Keypoints.from_visible(points, visible, Frame(260, 210), "wholebody133"), np.ones(133)
 
-    score = HandPoseScores(estimator)
+    def score(generated, target):
+        return hand_distance(estimator, generated, target)
+
     shown = [torch.full((3, 260, 210), value, dtype=torch.uint8) for value in (10, 30, 60, 255)]
     assert score(shown[0], shown[1]) == pytest.approx((20 + 40) / 2)
     assert score(shown[0], shown[2]) == pytest.approx((50 + 100) / 2)

@@ -18,17 +18,18 @@ from tiny_fpdm import CLIP, DINO, UNET, VAE, randomize
 def test_encoder_from_folder_and_weights(config, tmp_path):
     encoder = randomize(build_vision_encoder(config))
     encoder.save_pretrained(tmp_path)
+    weights = encoder.state_dict()
     stored = load_file(tmp_path / "model.safetensors")  # in the published names
     for copy in (
         build_vision_encoder(str(tmp_path)),
         load_vision_encoder(config, stored),
-        load_vision_encoder(config, encoder.state_dict()),
+        load_vision_encoder(config, weights),
         load_vision_encoder(vision_encoder_config(encoder), stored),
     ):
         assert type(copy) is type(encoder)
         assert not copy.training
-        assert copy.state_dict().keys() == encoder.state_dict().keys()
-        assert all(torch.equal(value, encoder.state_dict()[name]) for name, value in copy.state_dict().items())
+        assert copy.state_dict().keys() == weights.keys()
+        assert all(torch.equal(value, weights[name]) for name, value in copy.state_dict().items())
 
 
 def test_encoder_weights_load_strictly():
@@ -53,8 +54,9 @@ def test_a_whole_clip_gives_its_vision_half(tmp_path):
     whole.save_pretrained(tmp_path)
     encoder = build_vision_encoder(str(tmp_path))
     assert encoder.config.projection_dim == 12
+    weights = whole.state_dict()
     for name, value in encoder.state_dict().items():
-        assert torch.equal(value, whole.state_dict()[name]), name
+        assert torch.equal(value, weights[name]), name
 
 
 def test_diffusers_weights_load_strictly(tmp_path):
@@ -92,8 +94,8 @@ def test_mistakes_are_named(build, spec, message):
 def test_vae_round_trip(tmp_path):
     vae = randomize(build_vae(VAE))
     vae.save_pretrained(tmp_path / "vae")
-    loaded = build_vae(str(tmp_path))
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in vae.state_dict().items())
+    loaded = build_vae(str(tmp_path)).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in vae.state_dict().items())
 
 
 def test_scheduler_defaults_are_those_of_stable_diffusion():

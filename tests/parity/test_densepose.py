@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.parity
 
 VARIANTS = names("densepose/*.safetensors")
 TINY = [variant for variant in VARIANTS if not variant.startswith("R_")]
-# detectron2's options that no tensor's shape tells, in the order of ``with_input``; a case lists what it changed
+# detectron2's options that no tensor's shape tells; a case lists what it changed
 INPUT = {
     "INPUT.MIN_SIZE_TEST": "min_size",
     "INPUT.MAX_SIZE_TEST": "max_size",
@@ -62,7 +63,7 @@ class Case:
         config = DensePoseConfig.from_shapes({name: value.shape for name, value in arrays.items()})
         overrides = json.loads(self.metadata["overrides"])
         options = dict(zip(overrides[::2], overrides[1::2], strict=True))
-        config = config.with_input(*(options.get(name, getattr(config, ours)) for name, ours in INPUT.items()))
+        config = replace(config, **{ours: options[name] for name, ours in INPUT.items() if name in options})
         self.net = DensePoseRCNN(config)
         load_arrays(self.net, arrays)
         self.image = Image.fromarray(self.expected["image_bgr"].numpy()[..., ::-1].copy())
@@ -145,7 +146,7 @@ def test_surface_branch(case):
     hidden = case.net.surface_features(case.features, best)
     case.close("dp_head_sub", hidden[:, ::channels])
     for name, ours in LOW.items():
-        case.close(name, heads.densepose_predictor.low(ours, hidden))
+        case.close(name, heads.densepose_predictor.get_submodule(f"{ours}_lowres")(hidden))
     maps = heads.densepose_predictor(hidden)
     step = case.strides["charts"]
     for name, ours in {"coarse": "ann_index", "fine": "index_uv", "u": "u", "v": "v"}.items():

@@ -70,8 +70,8 @@ def test_an_earlier_folder_is_a_bundle(name, tmp_path):
 
 def test_an_earlier_part_is_read_alone(name):
     pipeline = PIPELINES[name].from_pretrained(EARLIER / name)
-    unet = type(pipeline.unet).from_pretrained(EARLIER / name, subfolder="unet")
-    assert all(torch.equal(value, unet.state_dict()[key]) for key, value in pipeline.unet.state_dict().items())
+    unet = type(pipeline.unet).from_pretrained(EARLIER / name, subfolder="unet").state_dict()
+    assert all(torch.equal(value, unet[key]) for key, value in pipeline.unet.state_dict().items())
 
 
 def words(verb, name, root, tmp_path):
@@ -99,6 +99,7 @@ FIT = (
 )
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_earlier_checkpoint(textured_root, tmp_path):
     assert main([*words("fit", "fpdm", textured_root, tmp_path), *FIT]) == 0
     before, after = (
@@ -110,6 +111,7 @@ def test_training_goes_on_from_an_earlier_checkpoint(textured_root, tmp_path):
     assert any(not torch.equal(value, after["state_dict"][key]) for key, value in before["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint_of_mcld_is_evaluated_and_not_trained_on(textured_root, tmp_path, capsys):
     """Its face resampler had fewer, larger weights: they are cut, the optimiser's state cannot be."""
     assert main([*words("validate", "mcld", textured_root, tmp_path), "--trainer.limit_val_batches=1"]) == 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pgpis.preprocess.densepose import model
 from pgpis.preprocess.settings import PrepareSettings
 from tiny_models import write_all
 
@@ -21,6 +22,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def small_input(monkeypatch):
+    """In this process DensePose sees pictures at a fifth of the official size."""
+    resize = model.resize_input
+    small = {"min_size": 160, "max_size": 266}
+    monkeypatch.setattr(model, "resize_input", lambda picture, config: resize(picture, replace(config, **small)))
 
 
 @pytest.fixture(scope="session")

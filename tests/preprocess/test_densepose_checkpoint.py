@@ -4,6 +4,7 @@ import pickle
 import random
 import struct
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_the_net_is_what_was_written(protocol, state, load):
     assert not any(parameter.requires_grad for parameter in net.parameters())
     assert not net.training
     # sizes are read from the tensors, the input's size is the official one
-    assert net.config == TINY.with_input(800, 1333, 28)
+    assert net.config == replace(TINY, min_size=800, max_size=1333, pool_size=28)
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -248,6 +249,7 @@ def outcome(read, path):
         return None
 
 
+@pytest.mark.slow
 def test_fuzz(state, tmp_path, monkeypatch):
     """1,800 damaged small files in three protocols and 60 damaged files of a whole net; nothing but PgpisError."""
     monkeypatch.chdir(tmp_path)

@@ -109,6 +109,7 @@ class TestInsightFace:
         assert caught.value.hint == "pgpis weights fetch face-antelopev2 --accept-licence"
 
 
+@pytest.mark.slow
 class TestFacexlib:
     DETECTION, RECOGNITION, PARSING = (
         "detection_mobilenet0.25_Final.pth",
@@ -160,8 +161,8 @@ class TestFacexlib:
             assert ((left + right) / 2) % 16 == pytest.approx(8, abs=0.01)
             assert face.embedding.shape == (512,)
             assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
-        other = encoder.embed(bgr(square.rotate(180)), encoder.detect(bgr(square))[0].landmarks)
-        own = encoder.embed(bgr(square), encoder.detect(bgr(square))[0].landmarks)
+        other = encoder.embed(bgr(square.rotate(180)), encoder.detect(bgr(square))[0][1])
+        own = encoder.embed(bgr(square), encoder.detect(bgr(square))[0][1])
         assert np.abs(own - other).max() > 1e-4
 
     def test_embedding_is_the_nets(self, encoder, picture):
@@ -169,7 +170,7 @@ class TestFacexlib:
         from facexlib.detection.align_trans import get_reference_facial_points, warp_and_crop_face
 
         pixels = bgr(picture.resize((64, 64)))
-        landmarks = encoder.detect(pixels)[0].landmarks
+        landmarks = encoder.detect(pixels)[0][1]
         reference = get_reference_facial_points(default_square=True)
         aligned = warp_and_crop_face(pixels, landmarks.tolist(), reference, crop_size=(112, 112))
         values = torch.from_numpy(aligned[..., ::-1].astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]

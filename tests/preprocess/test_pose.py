@@ -8,7 +8,7 @@ import pytest
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoint_files import read_keypoints, write_keypoints
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
-from pgpis.preprocess.pose import RTMPoseEstimator
+from pgpis.preprocess.pose import PoseEstimator
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.weight_files import CATALOGUE
 from tiny_models import write_detector, write_pose
@@ -29,7 +29,7 @@ def estimator(weights):
 
     def make(name, **options):
         paths = [weights / CATALOGUE[f"pose-{part}"].files[0] for part in ("detector", name)]
-        return RTMPoseEstimator(*paths, **options)
+        return PoseEstimator(*paths, **options)
 
     return make
 
@@ -96,7 +96,7 @@ class TestSeveralPeople:
     def tool(self, weights, tmp_path):
         boxes = ((30, 40, 130, 240), (150, 100, 470, 630))  # the smaller one first
         detector = write_detector(tmp_path / "two.onnx", boxes)
-        return RTMPoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0], threshold=-1e9)
+        return PoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0], threshold=-1e9)
 
     def test_the_largest_is_0(self, tool, picture, weights):
         for person, box in enumerate(((150, 100, 470, 630), (30, 40, 130, 240))):
@@ -113,7 +113,7 @@ class TestSeveralPeople:
 @pytest.mark.parametrize(("boxes", "score"), [(((16, 16, 600, 620),), 0.2), ((), 0.9)])
 def test_nobody(boxes, score, picture, weights, tmp_path):
     detector = write_detector(tmp_path / "none.onnx", boxes, score)
-    tool = RTMPoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0])
+    tool = PoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0])
     with pytest.raises(NothingFoundError, match="no people found"):
         tool(picture)
 
@@ -125,15 +125,15 @@ def test_a_file_that_is_no_model_is_named(broken, weights, tmp_path):
     paths[broken] = tmp_path / "broken.onnx"
     paths[broken].write_bytes(b"no model")
     with pytest.raises(PgpisError, match=r"cannot load .*broken\.onnx"):
-        RTMPoseEstimator(**paths)
+        PoseEstimator(**paths)
 
 
 def test_a_model_of_other_points_is_refused(picture, weights, tmp_path):
     detector = weights / CATALOGUE["pose-detector"].files[0]
-    tool = RTMPoseEstimator(detector, write_pose(tmp_path / "hand.onnx", 21))
+    tool = PoseEstimator(detector, write_pose(tmp_path / "hand.onnx", 21))
     with pytest.raises(PgpisError, match="gives 21 points, expected 17, 26 or 133"):
         tool(picture)
-    tool = RTMPoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0], "wholebody133")
+    tool = PoseEstimator(detector, weights / CATALOGUE["pose-body17"].files[0], "wholebody133")
     with pytest.raises(PgpisError, match="gives 17 points; wholebody133 needs one that gives 133"):
         tool(picture)
 
@@ -141,7 +141,7 @@ def test_a_model_of_other_points_is_refused(picture, weights, tmp_path):
 def test_the_estimators_own_size_is_used(picture, weights, tmp_path):
     """rtmlib would squeeze every picture into 256 x 192; a net of another size must get its own."""
     path = write_pose(tmp_path / "wide.onnx", 17, size=(32, 96))
-    tool = RTMPoseEstimator(weights / CATALOGUE["pose-detector"].files[0], path, threshold=-1e9)
+    tool = PoseEstimator(weights / CATALOGUE["pose-detector"].files[0], path, threshold=-1e9)
     points = tool(picture)[0].points
     assert np.isfinite(points).all()
     assert tuple(tool.estimator.model_input_size) == (96, 32)

@@ -21,6 +21,7 @@ from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess import cluster, stages
+from pgpis.preprocess import run as jobs
 from pgpis.preprocess.face import Face
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.run import order_of
@@ -312,8 +313,9 @@ def test_pictures_that_would_share_their_files_are_refused(photos, pictures):
         find_pictures(photos, ["pose"])
 
 
-def test_odd_files_cost_themselves(photos, weights, capsys):
+def test_odd_files_cost_themselves(photos, weights, capsys, monkeypatch):
     """A name that is not UTF-8, a link to nowhere, a folder that is called like a picture, a picture of one row."""
+    monkeypatch.setattr(jobs, "run_local", jobs.run_here)
     name = os.fsdecode(b"caf\xe9.png")
     (photos / "anna.png").rename(photos / name)
     (photos / "gone.jpg").symlink_to("nowhere")
@@ -361,6 +363,7 @@ class TestDataSets:
                 shutil.rmtree(folder)
         return root
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("layout", ["fpdm", "mcld"])
     def test_what_is_made_is_read_in_training(self, layout, bare, run):
         result = run(bare, layout=layout)
@@ -422,6 +425,7 @@ class TestGroundTruth:
         name = tree_to_flat(entry.name.removeprefix("img/"))
         return (people / f"{entry.split}_{condition}" / name).with_suffix(SUFFIXES[condition])
 
+    @pytest.mark.slow
     def test_textures(self, people, drawn, run, tmp_path):
         assert run(tmp_path / "photos", "texture").made == {"texture": len(drawn)}
         for name, entry in drawn.items():
@@ -430,6 +434,7 @@ class TestGroundTruth:
             np.testing.assert_array_equal(made, expected)
             assert (made > 0).any(axis=-1).mean() > 0.1
 
+    @pytest.mark.slow
     def test_textures_of_photographs_are_the_mappers(self, people, run, tmp_path):
         root = tmp_path / "data"
         shutil.copytree(people, root)
@@ -470,6 +475,7 @@ class TestGroundTruth:
 class TestCommand:
     """The command line."""
 
+    @pytest.mark.slow
     def test_a_folder_in_processes(self, photos, weights, capsys):
         (photos / "broken.jpg").write_bytes(b"no picture")
         words = ["prepare", str(photos), "--conditions", "face,pose", "--weights", str(weights), "--workers", "1"]
@@ -556,6 +562,7 @@ class TestCommand:
         assert "detectron2" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
     """Each stage as Ray calls it, one after the other, without Ray."""
     (photos / "broken.jpg").write_bytes(b"no picture")
@@ -567,7 +574,7 @@ def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
     batch = {"row": [json.dumps(row) for row in cluster._rows(todo)]}
     for condition in order_of(todo):
         batch = cluster.ClusterStage(condition, settings)(batch)
-    outcomes = [cluster._outcome(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
+    outcomes = [Outcome.parse(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
     assert outputs(copy) == outputs(photos)
     made = {(outcome.name, outcome.condition): outcome for outcome in outcomes}
     assert len(made) == len(outcomes)
@@ -586,13 +593,16 @@ def test_equal_settings_share_their_models(settings):
     stages.build_stage.cache_clear()
 
 
-def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path):
+@pytest.mark.slow
+def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path, monkeypatch):
     from pgpis.data import Phoenix14T
+    from pgpis.synth.files import resuming
     from pgpis.synth.files.dataset import make_dataset
     from pgpis.synth.files.options import DatasetOptions
 
     root = tmp_path / "phoenix"
-    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures
+    monkeypatch.setattr(resuming, "run_units", lambda units, work, _: [work(unit) for unit in units] and [])
+    assert not make_dataset(root, DatasetOptions(2, 2, layout="phoenix", frames=2, seed=1, test_share=0.5)).failures
     dataset = Phoenix14T(root, "test")
     dataset.setup()
     pair = dataset.pairs[0]

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 CONDITIONS = ("pose", "densepose", "texture", "face")
 PATIENCE = 300.0
 """Seconds for whatever is waited for."""
-PICTURES = 12
-KILLS = (1, 4, 8)
+PICTURES = 8
+KILLS = (1, 4)
 """Maps that are there when the job is killed."""
 
 

@@ -8,10 +8,11 @@ import reference_raster
 
 from pgpis.synth.figure import raster
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
-from pgpis.synth.figure.description import GARMENTS, PERSON, Layer, from_json, to_json
+from pgpis.synth.figure.description import GARMENTS, PERSON, Layer, from_json
 from pgpis.synth.figure.identity import sample_paint
 from pgpis.synth.figure.person import dress
 from pgpis.synth.figure.wardrobe import sample_fabrics
+from pgpis.synth.files.manifest import plain
 from pgpis.synth.scene.camera import place_person, project
 from pgpis.synth.scene.render import draw, draw_colors
 from pgpis.synth.scene.sampling import views_of
@@ -87,8 +88,8 @@ def test_the_atlas_has_the_colours_of_the_picture(scenes):
     size = 256
     errors = {layer: [] for layer in Layer}
     atlases = {}
-    for scene in scenes:
-        look = to_json(scene.identity), to_json(scene.outfit)  # the same in all views of a person
+    for scene in scenes[::2]:  # all kinds of views
+        look = scene.identity, scene.outfit  # the same in all views of a person
         if repr(look) not in atlases:
             atlases[repr(look)] = person_atlas(dress(scene.identity, scene.outfit), size)
         atlas, atlas_layer = atlases[repr(look)]
@@ -133,7 +134,10 @@ def test_other_paint_changes_nothing_outside_skin_hair_and_eyes(scenes, drawn, s
 
 def test_the_same_scene_gives_the_same_bytes_also_from_json(scenes):
     scene = scenes[0]
-    first, second = draw(scene, HEIGHT, WIDTH), draw(from_json(Scene, to_json(scene)), HEIGHT, WIDTH)
+    first, second = (
+        draw(scene, HEIGHT, WIDTH),
+        draw(from_json(Scene, plain(scene)), HEIGHT, WIDTH),
+    )
     for name in ("rgb", "iuv", "layer", "body18", "coco17", "whole133"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
 
@@ -144,9 +148,10 @@ def test_both_rasterisers_agree_on_a_person(scenes, view):
     scene = scenes[view]
     person = dress(scene.identity, scene.outfit)
     points = project(scene.camera, place_person(person.pose(scene.pose)[0], scene.pose.turn), 512)
-    ours = raster.rasterize(points, person.faces, person.clip, 512, 352)[0]
-    reference = reference_raster.rasterize(points, person.faces, person.clip, 512, 352)[0]
-    assert (ours >= 0).sum() > 20_000
+    faces = person.faces[::4]  # plain numpy takes a millisecond for each
+    ours = raster.rasterize(points, faces, person.clip, 512, 352)[0]
+    reference = reference_raster.rasterize(points, faces, person.clip, 512, 352)[0]
+    assert (ours >= 0).sum() > 5_000
     assert (ours != reference).sum() <= 2
 
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from pgpis.synth.figure.body import load_body
-from pgpis.synth.figure.description import Fabric, Layer, Outfit, from_json, to_json
+from pgpis.synth.figure.description import Fabric, Layer, Outfit, from_json
 from pgpis.synth.figure.fabric import LOGOS, PATTERNS, fabric_color, logo_mask
 from pgpis.synth.figure.garments import NECKLINES, clothe, neck_field, top_field
 from pgpis.synth.figure.identity import sample_identity
 from pgpis.synth.figure.mesh import Surface
 from pgpis.synth.figure.person import dress
 from pgpis.synth.figure.wardrobe import sample_fabrics, sample_outfit, signer_outfit
+from pgpis.synth.files.manifest import plain
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_every_outfit_covers_the_trunk_and_has_finite_shells(body, shape, seed):
         assert np.isfinite(shell.rest).all()
         assert shell.faces.max() < len(shell.rest)
         assert (np.abs(shell.rest - shape.vertices[shell.source]).max(axis=1) < 0.15).all()
-    assert from_json(Outfit, to_json(worn)) == worn
+    assert from_json(Outfit, plain(worn)) == worn
 
 
 def test_other_fabrics_keep_the_mesh_bit_for_bit():

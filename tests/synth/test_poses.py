@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from pgpis.synth.figure.body import load_body
-from pgpis.synth.figure.description import Pose, from_json, to_json
+from pgpis.synth.figure.description import Pose, from_json
 from pgpis.synth.figure.identity import sample_identity
+from pgpis.synth.figure.person import dress
 from pgpis.synth.figure.skeleton import bone_rotations
+from pgpis.synth.files.manifest import plain
 from pgpis.synth.scene.camera import frame_person, place_person, project
 from pgpis.synth.scene.motion import HAND_SHAPES, sign_sequence
 from pgpis.synth.scene.poses import ARM_PAIRS, interpolate, sample_pose
@@ -61,12 +63,13 @@ def test_rotations_are_rotations(body, shapes):
 
 
 def test_knees_bend_backwards_and_hands_stay_outside_the_hips(body, shapes):
-    for shape in shapes:
+    for pose in poses(60):
+        for side in "LR":
+            thigh, shin = (np.array(pose.directions[f"{limb}.{side}"]) for limb in ("upperleg", "lowerleg"))
+            assert shin[1] / abs(shin[2]) > thigh[1] / abs(thigh[2]) - 0.45
+    for number, shape in enumerate(shapes):
         hips = shape.joints[[body.bone["upperleg01.L"], body.bone["upperleg01.R"]]]
-        for pose in poses(60):
-            for side in "LR":
-                thigh, shin = (np.array(pose.directions[f"{limb}.{side}"]) for limb in ("upperleg", "lowerleg"))
-                assert shin[1] / abs(shin[2]) > thigh[1] / abs(thigh[2]) - 0.45
+        for pose in poses(60)[number % 2 :: 2]:  # half of them, of two kinds each
             joints = body.pose(shape, bone_rotations(body, shape, pose)).joints
             for side, sign in (("L", 1), ("R", -1)):
                 hand = joints[body.bone[f"finger3-1.{side}"]]
@@ -77,8 +80,6 @@ def test_knees_bend_backwards_and_hands_stay_outside_the_hips(body, shapes):
 def test_full_views_keep_everything_in_the_picture():
     for person in range(5):
         for scene in views_of(2, person, 3):
-            from pgpis.synth.figure.person import dress
-
             figure = dress(scene.identity, scene.outfit)
             seen = place_person(figure.pose(scene.pose)[0], scene.pose.turn)[np.unique(figure.faces)]
             x, y, _ = project(scene.camera, seen, 256).T
@@ -111,7 +112,7 @@ def test_interpolation_meets_both_ends():
     middle = interpolate(first, second, 0.5)
     for name, value in middle.directions.items():
         assert np.allclose(value, (np.array(first.directions[name]) + second.directions[name]) / 2)
-    assert from_json(Pose, to_json(middle)) == middle
+    assert from_json(Pose, plain(middle)) == middle
 
 
 def test_signing_is_smooth_articulated_and_reproducible(body, shapes):

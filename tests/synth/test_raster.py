@@ -1,3 +1,5 @@
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 import reference_raster
@@ -8,9 +10,15 @@ SQUARE = np.array([[1.0, 1, 5], [9, 1, 5], [9, 9, 5], [1, 9, 5]], np.float32)
 SQUARE_FACES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
 
 
+class Fragments(NamedTuple):
+    triangle: Any
+    weights: Any
+    depth: Any
+
+
 def show(points, faces, clip=None, size=10):
     clip = np.zeros(len(points), np.float32) if clip is None else clip
-    return raster.Fragments(*raster.rasterize(points, faces, clip, size, size))
+    return Fragments(*raster.rasterize(points, faces, clip, size, size))
 
 
 def test_a_square_covers_its_pixel_centres_once():
@@ -59,8 +67,8 @@ def test_agrees_with_plain_numpy_on_random_triangles(seed):
     points = corners.reshape(-1, 3).astype(np.float32)
     faces = np.arange(900, dtype=np.int32).reshape(-1, 3)
     clip = rng.normal(0.3, 1, 900).astype(np.float32)
-    ours = raster.Fragments(*raster.rasterize(points, faces, clip, 64, 60))
-    reference = raster.Fragments(*reference_raster.rasterize(points, faces, clip, 64, 60))
+    ours = Fragments(*raster.rasterize(points, faces, clip, 64, 60))
+    reference = Fragments(*reference_raster.rasterize(points, faces, clip, 64, 60))
     assert (ours.triangle >= 0).mean() > 0.3
     assert np.array_equal(ours.triangle, reference.triangle)
     assert np.allclose(ours.weights, reference.weights, atol=1e-6)

@@ -28,9 +28,9 @@ from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
 from pgpis.synth.figure.description import Layer
 from pgpis.synth.figure.identity import face_code
-from pgpis.synth.files import deepfashion, phoenix
+from pgpis.synth.files import deepfashion, phoenix, resuming
 from pgpis.synth.files.dataset import draw_pictures, make_dataset
-from pgpis.synth.files.formats import Files
+from pgpis.synth.files.formats import Files, encode_image
 from pgpis.synth.files.manifest import read_manifest
 from pgpis.synth.files.options import DatasetOptions, Unit
 from pgpis.synth.files.resuming import draw_unit
@@ -61,6 +61,7 @@ def tree_of(entry):
     return entry.name.removeprefix("img/").removesuffix(".jpg")
 
 
+@pytest.mark.slow
 def test_begun_broken_and_extended_it_ends_with_the_same_bytes(root, tmp_path):
     out = tmp_path / "data"
     fewer = dataclasses.replace(OPTIONS, people=2)
@@ -80,7 +81,7 @@ def test_begun_broken_and_extended_it_ends_with_the_same_bytes(root, tmp_path):
 def test_any_line_of_the_manifest_draws_its_file_again(root):
     entries = read_manifest(root)
     for entry in (entries[1], entries[7], entries[-1]):
-        assert entry.encode() == (root / entry.name).read_bytes()
+        assert encode_image(entry.draw().rgb, (root / entry.name).suffix) == (root / entry.name).read_bytes()
 
 
 def test_fpdm_reads_it_and_the_check_is_clean(root):
@@ -241,6 +242,7 @@ def test_phoenix_layout(root, split):
         assert np.array_equal(np.asarray(Image.open(densepose))[..., ::-1], picture.iuv)
 
 
+@pytest.mark.slow
 def test_a_unit_that_fails_is_listed_and_the_others_are_kept(tmp_path, capsys):
     out = tmp_path / "data"
     (out / "manifest" / "people" / "000001.json").mkdir(parents=True)
@@ -272,8 +274,8 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
 
 
 def interrupted_run(out, until, signum=signal.SIGINT):
-    """Draw 12 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
-    words = ["synth", "--out", str(out), "--people", "12", "--views", "2", "--textures=none", "--workers", "2"]
+    """Draw 9 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
+    words = ["synth", "--out", str(out), "--people", "9", "--views", "2", "--textures=none", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pgpis", *words],
         stderr=subprocess.PIPE,
@@ -309,9 +311,10 @@ def test_interrupted_while_processes_start_it_stops_cleanly(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(signum, tmp_path):
+def test_interrupted_while_drawing_it_stops_cleanly_and_goes_on(signum, tmp_path, monkeypatch):
     out = tmp_path / "data"
     done = interrupted_run(out, lambda: any(out.glob("manifest/people/*.json")), signum)
-    assert 0 < done < 12
-    report = make_dataset(out, DatasetOptions(people=12, views=2, textures="none"), workers=2)
-    assert (report.kept, report.drawn) == (done, 12 - done)
+    assert 0 < done < 9
+    monkeypatch.setattr(resuming, "run_units", lambda *_: [])  # which are left is enough; another test draws them
+    report = make_dataset(out, DatasetOptions(people=9, views=2, textures="none"))
+    assert (report.kept, report.drawn, report.pictures) == (done, 9 - done, 2 * done)

@@ -134,9 +134,13 @@ def test_sheet_without_a_data_set_lays_people_beside_each_other(tmp_path):
     assert Image.open(out).size == (2 * (MARGIN + 2 * WIDTH), 2 * 2 * HEIGHT)
 
 
+@pytest.fixture(scope="module")
+def picture():
+    return sample_people(3, 1, 1, (HEIGHT, WIDTH))[0][0].draw()
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlays_are_drawn_where_their_labels_are(overlay):
-    picture = sample_people(3, 1, 1, (HEIGHT, WIDTH))[0][0].draw()
+def test_overlays_are_drawn_where_their_labels_are(picture, overlay):
     shown = draw_overlay(picture, overlay, zoom=3)
     plain = draw_overlay(picture, "none", zoom=3)
     assert shown.shape == (3 * HEIGHT, 3 * WIDTH, 3)

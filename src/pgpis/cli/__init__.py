@@ -42,8 +42,8 @@ VERBS = {
     "synth sheet": ("pgpis.cli.synth:sheet", "draw a contact sheet"),
     "convert fpdm": ("pgpis.cli.convert:fpdm", "turn FPDM's official checkpoints into a pipeline"),
     "convert mcld": ("pgpis.cli.convert:mcld", "turn MCLD's official files into a pipeline"),
-    "configs": ("pgpis.cli.configs:configs", "list the recipes"),
-    "configs show": ("pgpis.cli.configs:show", "print a recipe"),
+    "configs": ("pgpis.cli.recipes:configs", "list the recipes"),
+    "configs show": ("pgpis.cli.recipes:show", "print a recipe"),
 }
 """By the words of a verb: the function whose signature and docstring are its options, and what it does."""
 GROUPS = {verb.partition(" ")[0] for verb in VERBS if " " in verb}
@@ -138,8 +138,7 @@ def _user_error(error: BaseException | None) -> PgpisError | None:
         if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)):
             from pgpis.files import write_refusal  # no other answer needs it
 
-            refusal = write_refusal(Path(os.fsdecode(error.filename or "the files of this run")), error)
-            if refusal is not None:
+            if refusal := write_refusal(Path(os.fsdecode(error.filename or "the files of this run")), error):
                 return refusal
         error = error.__cause__ or error.__context__
     return error
@@ -147,8 +146,6 @@ def _user_error(error: BaseException | None) -> PgpisError | None:
 
 def console() -> None:
     """Entry point of the installed ``pgpis`` script."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     sys.exit(main())
 
 

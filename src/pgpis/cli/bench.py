@@ -48,33 +48,20 @@ def synth(
     """
     from pgpis.evaluate.synth_benchmark import BenchmarkSettings, run_benchmark
 
-    settings = BenchmarkSettings(
-        root,
-        out,
-        pairs,
-        candidates,
-        _named("--models", models, "PIPELINE"),
-        {name: Path(folder) for name, folder in _named("--generated", generated, "FOLDER").items()},
-        tuple(_difference(word) for word in differences),
-    )
+    pipelines = dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models)
+    folders = {
+        name: Path(folder) for name, folder in (_halves("--generated", w, "=", "NAME=FOLDER") for w in generated)
+    }
+    rows = tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences)
+    settings = BenchmarkSettings(root, out, pairs, candidates, pipelines, folders, rows)
     sys.stdout.write(run_benchmark(settings, sample, OwnEncoder()))
 
 
-def _named(option: str, words: Sequence[str], what: str) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if not (name and value):
-            raise PgpisError(f"{option} {word}: expected NAME={what}")
-        named[name] = value
-    return named
-
-
-def _difference(word: str) -> tuple[str, str]:
-    ours, dash, other = word.partition("-")
-    if not dash:
-        raise PgpisError(f"--differences {word}: expected two rows, A-B")
-    return ours, other
+def _halves(option: str, word: str, sign: str, expected: str) -> tuple[str, str]:
+    first, _, second = word.partition(sign)
+    if not (first and second):
+        raise PgpisError(f"{option} {word}: expected {expected}")
+    return first, second
 
 
 class OwnEncoder:

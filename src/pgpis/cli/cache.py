@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,8 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
 from pgpis.preprocess.settings import usual_device
 
-if TYPE_CHECKING:  # these load torch
-    from pgpis.batch import FrozenFeature
-    from pgpis.data.cache import CacheWriter, Encode
-    from pgpis.data.pairs import PairDataset
-    from pgpis.data.transforms import Augmentation
+if TYPE_CHECKING:  # loads torch
+    from pgpis.data.cache import Encode
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +56,8 @@ def cache(settings: CacheSettings, *words: str) -> int:
     import torch
 
     from pgpis.cli import lightning
-    from pgpis.data.cache import CacheWriter
+    from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
+    from pgpis.jobs import meter
 
     cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
     data, model = cli.datamodule, cli.model
@@ -74,42 +71,28 @@ def cache(settings: CacheSettings, *words: str) -> int:
     dataset.require({spec.origin for spec in specs.values()})
     model.to(settings.device)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = {name: feature for name, feature in features.items() if not settings.features or name in settings.features}
+    failures = []
     with torch.inference_mode(), locked(settings.out) if rank == 0 else nullcontext():
         writer = CacheWriter(settings.out, specs, settings.dtype, rank, world)
-        failures = _write(writer, chosen, dataset, data.augmentation, settings.device, settings.batch_size)
+        for name, (picture, weights, encode) in features.items():
+            if settings.features and name not in settings.features:
+                continue
+            files = files_of(dataset, specs[picture].origin)
+            variants = variants_of(picture, specs, data.augmentation)
+            with meter(name, max(1, len(files) * len(variants) // world)) as advance:
+                failures += writer.write(
+                    name,
+                    feature_key(picture, specs, weights),
+                    files,
+                    variants,
+                    _on_device(encode, settings.device),
+                    settings.batch_size,
+                    advance,
+                )
+            sys.stdout.write(f"{settings.out / name}: {len(files)} pictures in {len(variants)} variants\n")
     for path, reason in failures[:SHOWN]:
         log.error("left out: %s: %s", path, reason)
     return 1 if failures else 0
-
-
-def _write(
-    writer: CacheWriter,
-    features: Mapping[str, FrozenFeature],
-    dataset: PairDataset,
-    augmentation: Augmentation,
-    device: str,
-    batch_size: int,
-) -> list[tuple[str, str]]:
-    from pgpis.data.cache import feature_key, files_of, variants_of
-    from pgpis.jobs import meter
-
-    specs, failures = writer.specs, []
-    for name, feature in features.items():
-        files = files_of(dataset, specs[feature.picture].origin)
-        variants = variants_of(feature.picture, specs, augmentation)
-        with meter(name, max(1, len(files) * len(variants) // writer.world_size)) as advance:
-            failures += writer.write(
-                name,
-                feature_key(feature.picture, specs, feature.weights),
-                files,
-                variants,
-                _on_device(feature.encode, device),
-                batch_size,
-                advance,
-            )
-        sys.stdout.write(f"{writer.folder / name}: {len(files)} pictures in {len(variants)} variants\n")
-    return failures
 
 
 def _on_device(encode: Encode, device: str) -> Encode:

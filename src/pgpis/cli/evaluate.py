@@ -7,9 +7,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pgpis.cli.options import spelt
 from pgpis.data.names import LayoutName
@@ -131,15 +131,8 @@ def _scored(folders: Sequence[Path], settings: ScoringSettings, out: Path) -> It
     from pgpis.evaluate.reference import Reference
     from pgpis.evaluate.score import EvaluationOptions
 
-    options = EvaluationOptions(
-        settings.protocol,
-        settings.size,
-        settings.weights,
-        settings.cache or default_cache(),
-        settings.device,
-        settings.batch_size,
-        settings.workers,
-    )
+    shared: dict[str, Any] = {each.name: getattr(settings, each.name) for each in fields(EvaluationOptions)}
+    options = EvaluationOptions(**shared | {"cache": settings.cache or default_cache()})
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()
     with locked(out):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,6 @@ from pgpis.tasks.predicting import PictureTask
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-FOR_DATA = {"input_specs": lambda model: model.input_specs, "frozen_features": lambda model: model.frozen_features}
-"""What the DataModule must know of the model, by its argument."""
-
 Recipe = str | Mapping[str, Any]
 """The name of a recipe, or what stands in one."""
 
@@ -48,45 +46,37 @@ class PGPISCLI(LightningCLI):
     """LightningCLI that links what the model needs to the DataModule.
 
     Args:
-        args: The verb and its words, as for LightningCLI.
-        command: The same as the user may give them again.
-        recipes: Those that ``args`` hold as ``--config``.
+        command: The verb and its words, as the user may give them again.
+        recipes: Those that LightningCLI's ``args`` hold as ``--config``.
         options: See LightningCLI.
     """
 
     exit_code = 0
     writer: PredictionWriter
 
-    def __init__(
-        self,
-        *classes: Any,
-        args: Sequence[str],
-        command: Sequence[str] = (),
-        recipes: Sequence[Recipe] = (),
-        **options: Any,
-    ) -> None:
+    def __init__(self, *classes: Any, command: Sequence[str], recipes: Sequence[Recipe], **options: Any) -> None:
         self.command = ["pgpis", *command]
         self.checkpoint: Path | None = None
         self.first_step = 0
         self.recipes = recipes
-        super().__init__(*classes, args=list(args), **options)
+        super().__init__(*classes, **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, then put back the texts of recipes that are at hand: jsonargparse has read them as YAML once more."""
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
         for recipe in self.recipes:
-            for key, value in [] if isinstance(recipe, str) else leaves_of(recipe):
+            for key, value in () if isinstance(recipe, str) else leaves_of(recipe):
                 is_text = isinstance(value, str | list) and not key.endswith("class_path")
                 if is_text and isinstance(config.get(key), str | list | None):
                     config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, and one seed to both."""
-        for name, of_model in FOR_DATA.items():
-            parser.link_arguments("model", f"data.{name}", compute_fn=of_model, apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
+        for name in ("input_specs", "frozen_features"):
+            parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
+        for name in ("data.seed", "model.init_args.seed"):
+            parser.link_arguments("seed_everything", name, compute_fn=_seed)
 
     def subcommands(self) -> dict[str, set[str]]:
         """Return the verb that is run alone: the options of each take a tenth of a second to collect."""

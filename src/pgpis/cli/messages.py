@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 
-from pgpis.cli.renamed import fields_of_options
+from pgpis.cli.renamed import fields_of_options, load_class, subclasses
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, nearest
 
@@ -63,12 +63,14 @@ def _explain(text: str) -> str:
     key = ".".join(keys)
     if option := _all("option", text):
         path = _all("class", text)[-1]
-        close = nearest(option[0], _options(_load(path)))
+        close = nearest(option[0], _options(load_class(path)))
         return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option[0]}'{close}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
     if unknown := _all("unknown class", text):
-        return f"{key}: no class '{unknown[-1]}'{nearest(unknown[-1], _subclass_names(_load(_all('base', text)[-1])))}"
+        base = load_class(_all("base", text)[-1])
+        known = {each.__name__ for each in (base, *subclasses(base))}
+        return f"{key}: no class '{unknown[-1]}'{nearest(unknown[-1], known)}"
     types = [each.replace("typing.", "") for each in dict.fromkeys(_all("type", text)) if each not in NO_CHOICE]
     value = _all("value", text)
     if types and value:
@@ -122,17 +124,6 @@ def _import_problem(path: str) -> str | None:
     return None if hasattr(loaded, name) else f"{module} has no class '{name}'{nearest(name, names)}"
 
 
-def _load(path: str) -> type:
-    module, _, name = path.rpartition(".")
-    loaded: type = getattr(importlib.import_module(module), name)
-    return loaded
-
-
 def _options(of: type) -> Iterable[str]:
     for name, fields in fields_of_options(of).items():
         yield from (f"{name}.{field}" for field in fields) if fields else (name,)
-
-
-def _subclass_names(base: type) -> set[str]:
-    children: list[type] = base.__subclasses__()
-    return {base.__name__}.union(*(_subclass_names(child) for child in children))

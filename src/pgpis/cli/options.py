@@ -34,7 +34,6 @@ class Option:
     flag: str
     """As it is written: ``--batch-size``, or the name of a word."""
     hint: Any
-    """Its type."""
     default: Any
     """None where a factory makes it, or none is needed."""
     required: bool
@@ -97,10 +96,9 @@ def _parameters(owner: Callable[..., Any]) -> Iterator[tuple[str, Any, bool, boo
 
 def documentation(owner: Callable[..., Any]) -> dict[str, str]:
     """Return what each argument or field means; ``None: x`` at the end becomes ``[x]``."""
-    if isinstance(owner, type):  # what a field of a base class means is said there
-        described = [docstring_parser.parse_from_object(base) for base in reversed(owner.__mro__[:-1])]
-    else:
-        described = [docstring_parser.parse(owner.__doc__ or "")]
+    # what a field of a base class means is said there
+    owners = reversed(owner.__mro__[:-1]) if isinstance(owner, type) else (owner,)
+    described = map(docstring_parser.parse_from_object, owners)
     return {each.arg_name: _plain(each.description or "") for parsed in described for each in parsed.params}
 
 
@@ -138,24 +136,24 @@ def parser_of(function: Callable[..., Any], prog: str, epilog: str = "") -> Pars
 def _add(container: argparse._ActionsContainer, option: Option) -> None:
     """Add an option without its default: what is not given is left to the function."""
     is_word = not option.flag.startswith("--")
+    dest = ".".join(option.place)
     keywords: dict[str, Any] = {"help": option.help.replace("%", "%%"), "default": argparse.SUPPRESS}
-    keywords |= {"metavar": option.flag if is_word else option.flag.strip("-").upper().replace("-", "_")}
+    if option.hint is not bool:
+        keywords["metavar"] = option.flag if is_word else option.flag.strip("-").upper().replace("-", "_")
     keywords |= _reading(option.hint)
     many = keywords.pop("many", False)
-    if is_word:
-        keywords |= {"nargs": "+" if option.required else "*"} if many else {} if option.required else {"nargs": "?"}
-    else:
-        keywords |= {"required": option.required} | ({"nargs": "+", "action": "extend"} if many else {})
-    if keywords.get("action") == "store_true":
-        del keywords["metavar"]
+    if is_word and (many or not option.required):
+        keywords["nargs"] = "?" if not many else "+" if option.required else "*"
+    elif not is_word:
+        keywords |= {"required": option.required, "dest": dest} | ({"nargs": "+", "action": "extend"} if many else {})
     keywords |= {key: value for key, value in option.more.items() if key in ("nargs", "const", "metavar")}
-    dest = ".".join(option.place)
-    container.add_argument(*([dest] if is_word else [option.flag]), **keywords | ({} if is_word else {"dest": dest}))
+    container.add_argument(dest if is_word else option.flag, **keywords)
 
 
 def _reading(hint: Any) -> dict[str, Any]:
     """Return how argparse reads a value of a type."""
-    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if _is_union(hint) else [hint]
+    is_union = get_origin(hint) in (Union, UnionType)
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if is_union else [hint]
     if all(get_origin(kind) is Literal for kind in kinds):
         choices = [str(choice) for kind in kinds for choice in get_args(kind)]
         return {"type": _choice(choices), "metavar": f"{{{','.join(choices)}}}"}
@@ -173,10 +171,6 @@ def _written(hint: Any, value: Any) -> str:
     """Return a value as it is written on the command line."""
     several = (value,) if not isinstance(value, tuple | list) else value
     return ("x" if hint == tuple[int, int] else " ").join(map(str, several))
-
-
-def _is_union(hint: Any) -> bool:
-    return get_origin(hint) in (Union, UnionType)
 
 
 def _choice(choices: Sequence[str]) -> Callable[[str], str]:

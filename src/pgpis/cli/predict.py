@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pgpis.cli.exported import recipe_of_pipeline
 from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
-FOLDER_OPTIONS = (
-    "pairs",
-    "pairing",
-    "textures",
-    "faces",
-    "missing_face",
-    "identity",
-    "clothes",
-    "prepare",
-    "retarget",
-    "save_conditions",
-    "every",
-)
+MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
+FOLDER_OPTIONS = ("pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every")
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
 """Keys of a recipe that say which model is meant."""
-MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
 FOLDER = {"metavar": "FOLDER"}
+OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
+"""By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
+SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
+DRAWING = ("pose_canvas", "stick_width")
 
 log = logging.getLogger(__name__)
 
@@ -122,17 +113,13 @@ class PredictSettings:
     def recipe(self) -> dict[str, Any]:
         """Return the settings as a recipe, which is laid over that of the model."""
         out = str(self.out)
+        sampling = {
+            "images_per_pair": self.images_per_pair,
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+        }
         recipe = {
-            "model": {
-                "init_args": {
-                    "pipeline": self.pipeline,
-                    "sampling": {
-                        "images_per_pair": self.images_per_pair,
-                        "num_inference_steps": self.steps,
-                        "guidance_scale": self.guidance_scale,
-                    },
-                }
-            },
+            "model": {"init_args": {"pipeline": self.pipeline, "sampling": sampling}},
             "data": {"eval_batch_size": self.batch_size, "predict": self._pairs() if self.sources else None},
             "trainer": {
                 "default_root_dir": f"./{out}" if out.startswith("~") else out,  # the shell has read its own ~ already
@@ -145,29 +132,19 @@ class PredictSettings:
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
-        paths = {
-            "sources": self.sources,
+        same = ("sources", "textures", "faces", "identity", "pairing")
+        arguments: dict[str, Any] = {name: getattr(self, name) for name in same} | {
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,
-            "textures": self.textures,
-            "faces": self.faces,
-            "identity": self.identity,
-        }
-        arguments: dict[str, Any] = paths | {
             "clothes": list(self.clothes) or None,
-            "pairing": self.pairing,
             "on_missing": {"face": self.missing_face, "face_space": self.face_space},
         }
         if not self.makes_conditions:
             return {"class_path": "FolderPairs", "init_args": arguments}
-        usual = PrepareSettings()
-        changed = [each.name for each in fields(usual) if getattr(self.tools, each.name) != getattr(usual, each.name)]
-        arguments |= {
+        usual = asdict(PrepareSettings())
+        arguments |= {name: getattr(self, name) for name in ("retarget", "every", "save_conditions")} | {
             "driving": bool(self.driving),
-            "retarget": self.retarget,
-            "every": self.every,
-            "save_conditions": self.save_conditions,
-            "settings": {name: getattr(self.tools, name) for name in changed},
+            "settings": {name: value for name, value in asdict(self.tools).items() if value != usual[name]},
         }
         return {"class_path": "pgpis.preprocess.photos.PhotoPairs", "init_args": arguments}
 
@@ -214,6 +191,37 @@ def predict(settings: PredictSettings, *words: str) -> int:
     from pgpis.cli import lightning  # loads torch
 
     return lightning.run("predict", words, [*recipes, settings.recipe()]).exit_code
+
+
+def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
+    """Return the name of the recipe that belongs to a pipeline, or the recipe itself.
+
+    Args:
+        name: Folder, hub id, bundle, or the name of a model that ships with pgpis.
+
+    Raises:
+        PgpisError: It cannot be read, or is not of a model that pgpis knows.
+    """
+    if name in SHIPPED:
+        return SHIPPED[name].recipe
+    from pgpis.methods import tasks_of_pipelines  # these load torch
+    from pgpis.pipelines.bundle import read_pipeline_index
+
+    index = read_pipeline_index(name)
+    kind = str(index["_class_name"])
+    tasks = tasks_of_pipelines()
+    if kind not in tasks:
+        raise PgpisError(
+            f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
+            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(sorted(tasks)),
+        )
+    task, recipe = tasks[kind], OLDER.get(kind)
+    if "height" not in index and recipe is not None:
+        log.warning("%s does not say how it samples (an older export): size, steps and guidance of %s", name, recipe)
+        return recipe
+    sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
+    drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
+    return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
 
 
 def _without_none(recipe: Any) -> Any:

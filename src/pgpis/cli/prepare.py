@@ -17,8 +17,6 @@ from pgpis.preprocess.settings import PrepareSettings
 if TYPE_CHECKING:
     from pgpis.preprocess.run import PrepareResult
 
-SHOWN = 20
-
 
 def prepare(
     root: Path,
@@ -79,18 +77,17 @@ def conditions_of(text: str) -> list[str]:
     Raises:
         PgpisError: A name is unknown.
     """
-    conditions: list[str] = []
-    for word in text.split(","):
-        condition = next((known for known in prepared() if known == word.strip()), None)
-        if condition is None:
-            raise PgpisError(
-                f"--conditions: unknown '{word}'{nearest(word, prepared())}; known are {', '.join(prepared())}"
-            )
-        conditions.append(condition)
-    return list(dict.fromkeys(conditions))
+    conditions = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in conditions:
+        if word not in prepared():
+            known = ", ".join(prepared())
+            raise PgpisError(f"--conditions: unknown '{word}'{nearest(word, prepared())}; known are {known}")
+    return conditions
 
 
 def _summary(conditions: Sequence[str], result: PrepareResult, path: Path) -> str:
+    from pgpis.jobs import shortlist  # loads rich
+
     lines = []
     for condition in conditions:
         failed = [outcome for outcome in result.failures if outcome.condition == condition]
@@ -103,7 +100,5 @@ def _summary(conditions: Sequence[str], result: PrepareResult, path: Path) -> st
         )
     if result.failures:
         lines.append(f"{len(result.failures)} are missing; all reasons are in {path}:")
-        lines += [f"  {outcome.name}: {outcome.condition}: {outcome.reason}" for outcome in result.failures[:SHOWN]]
-        if len(result.failures) > SHOWN:
-            lines.append(f"  ... and {len(result.failures) - SHOWN} more")
+        lines += shortlist([f"{each.name}: {each.condition}: {each.reason}" for each in result.failures])
     return "\n".join(lines) + "\n"

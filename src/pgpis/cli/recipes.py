@@ -1,8 +1,9 @@
-"""Where a recipe given by name is found: working directory, its ``configs/``, then the copies inside the package."""
+"""Recipes by name, from the working directory, its ``configs/`` or inside the package; and ``pgpis configs``."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,9 +30,25 @@ def packaged_recipes() -> dict[str, Path]:
 
 def describe(path: Path) -> str:
     """Return the first comment line of a recipe: what it is for."""
-    with path.open(encoding="utf-8") as file:
-        first = file.readline().strip()
+    first = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def configs() -> None:
+    """List the recipes that ship with pgpis."""
+    recipes = packaged_recipes()
+    width = max(map(len, recipes))
+    for name, path in recipes.items():
+        sys.stdout.write(f"{name:<{width}}  {describe(path)}\n")
+
+
+def show(name: str) -> None:
+    """Print a recipe.
+
+    Args:
+        name: The recipe, as ``pgpis configs`` lists it, or a file.
+    """
+    sys.stdout.write(find_recipe(name).read_text(encoding="utf-8"))
 
 
 def find_recipe(name: str) -> Path:
@@ -130,20 +147,17 @@ def _count_nodes(node: yaml.Node | None, counts: dict[int, int]) -> int:
 def resolve_configs(words: Sequence[str]) -> list[str]:
     """Replace the name after each ``--config`` by the path it stands for, and log the choice."""
     resolved: list[str] = []
-    takes_name = False
-    for word in words:
-        if takes_name or word.startswith("--config="):
-            name = word if takes_name else word.removeprefix("--config=")
-            path = find_recipe(name)
-            log.info("config %s: %s", name, path)
-            resolved.append(f"--config={path}")
-            takes_name = False
-        elif word in ("-c", "--config"):
-            takes_name = True
-        else:
+    remaining = iter(words)
+    for word in remaining:
+        name = next(remaining, None) if word in ("-c", "--config") else word.removeprefix("--config=")
+        if name is None:
+            raise PgpisError("--config expects the name of a recipe", hint="'pgpis configs' lists them")
+        if name == word:
             resolved.append(word)
-    if takes_name:
-        raise PgpisError("--config expects the name of a recipe", hint="'pgpis configs' lists them")
+            continue
+        path = find_recipe(name)
+        log.info("config %s: %s", name, path)
+        resolved.append(f"--config={path}")
     return resolved
 
 

@@ -22,36 +22,22 @@ from pgpis.tasks.base import PersonImageTask
 
 log = logging.getLogger(__name__)
 
+EARLIER = {
+    "dropping": "drop_all drop_fusion drop_image drop_pose drop_source drop_whole_batch",
+    "sampling": "height width output_size num_inference_steps guidance_scale pose_guidance_scale images_per_pair "
+    "sampling_scheduler",
+    "schedule": "warmup_epochs decay_epochs decay_factor lr_scheduler",
+    "step": "noise_offset snr_gamma face_loss clip_noise clip_std freeze_reference_tail gradient_checkpointing "
+    "compile_unet",
+    "conditioner": "source_size pose_hidden_channels token_hidden_dim position_interpolation pose_encoder use_face "
+    "use_texture aggregation iuv_filter part_scale correspondence projection_dropout",
+}
+"""Options of a task by the group that they belong to today; most have kept their names."""
+PREFIXES = re.compile("^(drop|sampling|projection)_")
 OPTIONS = {
-    **{f"drop_{name}": f"dropping.{name}" for name in ("all", "fusion", "image", "pose", "source", "whole_batch")},
-    **{
-        name: f"sampling.{name}"
-        for name in (
-            "height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale",
-            "images_per_pair",
-        )
-    },
-    "sampling_scheduler": "sampling.scheduler",
-    **{
-        name: f"schedule.{name}" for name in ("warmup_epochs", "decay_epochs", "decay_factor", "lr_scheduler")
-    },
-    **{
-        name: f"step.{name}"
-        for name in (
-            "noise_offset", "snr_gamma", "face_loss", "clip_noise", "clip_std", "freeze_reference_tail",
-            "gradient_checkpointing", "compile_unet",
-        )
-    },
-    **{
-        name: f"conditioner.{name}"
-        for name in (
-            "source_size", "pose_hidden_channels", "token_hidden_dim", "position_interpolation", "pose_encoder",
-            "use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence",
-        )
-    },
-    "projection_dropout": "conditioner.dropout",
+    **{name: f"{group}.{PREFIXES.sub('', name)}" for group, names in EARLIER.items() for name in names.split()},
     "resampler": "conditioner",
-}  # fmt: skip
+}
 """Options of a task: the earlier name, and today's."""
 FIXED: Mapping[str, tuple[str | None, str]] = {
     "model.save_test_images": ("true", "test writes its pictures"),
@@ -64,8 +50,7 @@ FIXED: Mapping[str, tuple[str | None, str]] = {
 }
 """Options that are gone: the value that they have today, and what that means; None: whatever it was."""
 OPTION = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)([.=+].*)?", re.DOTALL)
-MAP = "tag:yaml.org,2002:map"
-TEXT = "tag:yaml.org,2002:str"
+RECIPE = "--config="
 
 
 def with_current_options(words: Sequence[str]) -> list[str]:
@@ -80,34 +65,33 @@ def with_current_options(words: Sequence[str]) -> list[str]:
     Raises:
         PgpisError: A recipe that is extended is not there, or an option is gone that was set to another value.
     """
-    recipes = {word: read_recipe(word.removeprefix("--config=")) for word in words if _is_recipe(word)}
+    recipes = {word: read_recipe(word.removeprefix(RECIPE)) for word in words if word.startswith(RECIPE)}
     names = _Names(_task_of(words, recipes))
     current = []
-    remaining = iter(words)
-    for word in remaining:
-        if _is_recipe(word):
-            changed = [names.replace_in(content) for content in recipes[word]]
-            texts = [f"--config={yaml.serialize(content)}" for content in recipes[word]]
-            current += texts if len(texts) > 1 or any(changed) else [word]
-            continue
+    remaining = itertools.pairwise([*words, ""])
+    for word, following in remaining:
         option = OPTION.fullmatch(word)
-        if option is None or option[2] in names.options[option[1]]:
+        if word in recipes:
+            changed = [names.replace_in(content) for content in recipes[word]]
+            texts = [f"{RECIPE}{yaml.serialize(content)}" for content in recipes[word]]
+            current += texts if len(texts) > 1 or any(changed) else [word]
+        elif option is None:
             current.append(word)
-        elif f"{option[1]}.{option[2]}" in FIXED:
-            value = option[3].removeprefix("=") if option[3] else next(remaining, "")
-            names.refuse_other_values(f"{option[1]}.{option[2]}", value)
         else:
-            current.append(names.replace_in_word(word, option))
-    names.report()
+            group, name, value = option.groups()
+            today = names.today(group, name, (value or following).removeprefix("="))
+            if today is not None:
+                current.append(word if today == name else f"--model.init_args.{today}{value or ''}")
+            elif not value:
+                next(remaining, None)
+    if names.replaced:
+        pairs = ", ".join(f"{name} -> {today}" for name, today in names.replaced.items())
+        log.info("names of an earlier version, and what they are today: %s", pairs)
     return current
 
 
-def _is_recipe(word: str) -> bool:
-    return word.startswith("--config=")
-
-
 class _Names:
-    """Replaces earlier names by those of a task; notes what was replaced."""
+    """Replaces earlier names by those of a task; notes in ``replaced`` what was replaced."""
 
     def __init__(self, task: type | None) -> None:
         self.options = {
@@ -116,67 +100,49 @@ class _Names:
         }
         self.replaced: dict[str, str] = {}
 
-    def today(self, name: str) -> str | None:
-        """Return today's name of a task's option; None: it is not an earlier name of one."""
-        current = OPTIONS.get(name)
-        if current is None or name in self.options["model"]:
-            return None
-        group, _, field = current.partition(".")
-        fields = self.options["model"].get(group, ())
-        return current if field in fields or (fields and not field) else None
+    def today(self, group: str, name: str, value: str) -> str | None:
+        """Return today's name of an option of ``model`` or ``data``; None: it is gone.
 
-    def replace_in_word(self, word: str, option: re.Match[str]) -> str:
-        current = self.today(option[2]) if option[1] == "model" else None
-        if current is None:
-            return word
-        self.replaced[option[2]] = current
-        return f"--model.init_args.{current}{option[3] or ''}"
+        Raises:
+            PgpisError: It is gone, and its value says something else than what is done today.
+        """
+        key = f"{group}.{name}"
+        if name in self.options[group]:
+            return name
+        if key in FIXED:
+            fixed, why = FIXED[key]
+            if fixed is not None and not _is_same(value, fixed):
+                raise PgpisError(f"{key} is {value}, and can no longer be set: {why}", hint="leave it out")
+            self.replaced[key] = f"nothing ({why})"
+            return None
+        current = OPTIONS.get(name, "") if group == "model" else ""
+        own_group, _, field = current.partition(".")
+        fields = self.options["model"].get(own_group)
+        if not fields or (field and field not in fields):
+            return name
+        self.replaced[name] = current
+        return current
 
     def replace_in(self, content: yaml.MappingNode) -> bool:
         """Replace names in a recipe; return whether there were any."""
-        before = len(self.replaced)
-        changed = sum(self._replace_class(node) for node in _mappings(content))
-        for group in ("model", "data"):
-            node = _entry(content, group)
-            node = _entry(node, "init_args") if group == "model" else node
-            if not isinstance(node, yaml.MappingNode):
-                continue
-            for key, value in list(node.value):
-                current = self.today(key.value) if group == "model" else None
-                if current is not None:
-                    node.value.remove((key, value))
-                    changed += _put(node, current, value)
-                    self.replaced[key.value] = current
-                elif f"{group}.{key.value}" in FIXED and key.value not in self.options[group]:
-                    self.refuse_other_values(f"{group}.{key.value}", str(value.value))
-                    node.value.remove((key, value))
-                    changed += 1
-        return bool(changed) or len(self.replaced) > before
-
-    def _replace_class(self, node: yaml.MappingNode) -> bool:
-        path = _entry(node, "class_path")
-        current = _current_path(str(path.value)) if isinstance(path, yaml.ScalarNode) else None
-        if path is None or current in (None, path.value):
-            return False
-        self.replaced[path.value] = path.value = current
-        return True
-
-    def refuse_other_values(self, name: str, value: str) -> None:
-        """Refuse an option that is gone, unless it says what is done today.
-
-        Raises:
-            PgpisError: It says something else.
-        """
-        today, why = FIXED[name]
-        if today is not None and not _is_same(value, today):
-            raise PgpisError(f"{name} is {value}, and can no longer be set: {why}", hint="leave it out")
-        self.replaced[name] = f"nothing ({why})"
-
-    def report(self) -> None:
-        """Log what was replaced."""
-        if self.replaced:
-            pairs = ", ".join(f"{name} -> {current}" for name, current in self.replaced.items())
-            log.info("names of an earlier version, and what they are today: %s", pairs)
+        changed = False
+        for node in _mappings(content):
+            path = _entry(node, "class_path")
+            current = _current_path(str(path.value)) if isinstance(path, yaml.ScalarNode) else ""
+            if path is not None and current not in ("", path.value):
+                self.replaced[path.value] = path.value = current
+                changed = True
+        for group, options in {
+            "model": _entry(_entry(content, "model"), "init_args"),
+            "data": _entry(content, "data"),
+        }.items():
+            for key, value in list(options.value) if isinstance(options, yaml.MappingNode) else ():
+                today = self.today(group, str(key.value), str(value.value))
+                if today != str(key.value):
+                    options.value.remove((key, value))
+                    _put(options, today, value)
+                    changed = True
+        return changed
 
 
 def fields_of_options(described: type) -> dict[str, tuple[str, ...]]:
@@ -201,7 +167,7 @@ def fields_of_options(described: type) -> dict[str, tuple[str, ...]]:
 
 def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNode]]) -> type | None:
     """Return the task that the last word about it names; None where it cannot be imported."""
-    task = None
+    task = ""
     for word, following in itertools.pairwise([*words, ""]):
         key, _, value = word.partition("=")
         if key in ("--model", "--model.class_path"):
@@ -210,18 +176,19 @@ def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNo
             model = _entry(content, "model")
             path = _entry(model, "class_path") if isinstance(model, yaml.MappingNode) else model
             task = str(path.value) if isinstance(path, yaml.ScalarNode) else task
-    return None if task is None else _class_named(task)
-
-
-def _class_named(name: str) -> type | None:
-    if "." not in name:
-        return next((each for each in subclasses(PersonImageTask) if each.__name__ == name), None)
-    module, _, short = _current_path(name).rpartition(".")
+    if "." not in task:
+        return next((each for each in subclasses(PersonImageTask) if each.__name__ == task), None)
     try:
-        named = getattr(importlib.import_module(module), short)
+        named = load_class(_current_path(task))
     except Exception:  # noqa: BLE001  the config system imports it again, and says why it cannot
         return None
     return named if isinstance(named, type) else None
+
+
+def load_class(path: str) -> Any:
+    """Import what ``MODULE.NAME`` names."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _current_path(path: str) -> str:
@@ -240,11 +207,8 @@ def subclasses(base: type) -> Iterator[type]:
 def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
     if isinstance(node, yaml.MappingNode):
         yield node
-        for _, value in node.value:
-            yield from _mappings(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _mappings(value)
+    for entry in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from _mappings(entry[1] if isinstance(entry, tuple) else entry)
 
 
 def _entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
@@ -252,18 +216,19 @@ def _entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
     return next((value for own, value in entries if own.value == key), None)
 
 
-def _put(node: yaml.MappingNode, name: str, value: yaml.Node) -> int:
-    """Put a value under ``GROUP.FIELD``, or all entries of a mapping under ``GROUP``."""
+def _put(node: yaml.MappingNode, name: str | None, value: yaml.Node) -> None:
+    """Put a value under ``GROUP.FIELD``, or all entries of a mapping under ``GROUP``; None: nowhere."""
+    if name is None:
+        return
     group, _, field = name.partition(".")
     target = _entry(node, group)
     if not isinstance(target, yaml.MappingNode):
-        target = yaml.MappingNode(MAP, [])
-        node.value.append((yaml.ScalarNode(TEXT, group), target))
+        target = yaml.MappingNode("tag:yaml.org,2002:map", [])
+        node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", group), target))
     if field:
-        target.value.append((yaml.ScalarNode(TEXT, field), value))
+        target.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", field), value))
     elif isinstance(value, yaml.MappingNode):
         target.value.extend(value.value)
-    return 1
 
 
 def _is_same(value: str, today: str) -> bool:

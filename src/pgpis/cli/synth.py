@@ -62,7 +62,8 @@ def edit(
         workers: Processes; the files do not depend on it [all cores].
     """
     workers = _processes(workers)
-    _check_least({"pictures": (pictures, 1), "seed": (seed, 0)})
+    _check_least(1, pictures=pictures)
+    _check_least(0, seed=seed)
     from pgpis.synth.files.triples import make_triples
 
     report = make_triples(from_, out, kind, pictures, seed, split, workers)
@@ -95,25 +96,22 @@ def sheet(
         zoom: Enlargement.
         overlay: Labels to lay over; once with each.
     """
-    _check_least(
-        {"people": (people, 1), "views": (views, 1), "across": (across, 1), "zoom": (zoom, 1), "seed": (seed, 0)}
-    )
+    _check_least(1, people=people, views=views, across=across, zoom=zoom)
+    _check_least(0, seed=seed)
     if from_ is not None and (seed is not None or size is not None):
         raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
-    _check_size(size or SIZES[0])
+    drawn_size = size or SIZES[0]
+    _check_size(drawn_size)
     from pgpis.synth.files.sheet import people_of, sample_people, write_sheet
 
-    if from_ is not None:
-        scenes = people_of(from_, people, views)
-    else:
-        scenes = sample_people(seed or 0, people, views, size or SIZES[0])
+    scenes = people_of(from_, people, views) if from_ else sample_people(seed or 0, people, views, drawn_size)
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)
 
 
 def _processes(workers: int | None) -> int:
-    check_range("--workers", workers, 1, whole=True, optional=True)
+    _check_least(1, workers=workers)
     return workers or os.cpu_count() or 1
 
 
@@ -122,8 +120,8 @@ def _check_size(size: tuple[int, int]) -> None:
         raise PgpisError(f"--size {size[0]}x{size[1]}: expected 256x176 or 512x352")
 
 
-def _check_least(values: dict[str, tuple[int | None, int]]) -> None:
-    for name, (value, least) in values.items():
+def _check_least(least: int, **values: int | None) -> None:
+    for name, value in values.items():
         check_range(f"--{name}", value, least, whole=True, optional=True)
 
 

@@ -17,11 +17,8 @@ COMMERCIAL = {True: "yes", False: "no", None: "not stated"}
 
 def list_weights() -> None:
     """List the weights that others published, their licences and where they are."""
-    rows = [("name", "licence", "commercial use", "where")]
-    rows += [
-        (entry.name, entry.licence, COMMERCIAL[entry.commercial], _where(name)) for name, entry in CATALOGUE.items()
-    ]
-    _table(rows)
+    entries = [(each.name, each.licence, COMMERCIAL[each.commercial], _where(each.name)) for each in CATALOGUE.values()]
+    _table([("name", "licence", "commercial use", "where"), *entries])
     sys.stdout.write(f"'pgpis weights fetch NAME' downloads to {weights_folder()}\n")
 
 
@@ -30,8 +27,7 @@ def _where(name: str) -> str:
     paths = [path for path in located.values() if path is not None]
     if not paths:
         return "missing"
-    missing = [file for file, path in located.items() if path is None]
-    if missing:
+    if missing := [file for file, path in located.items() if path is None]:
         return f"incomplete, missing {', '.join(missing)}"
     return str(paths[0]) if len(paths) == 1 else os.path.commonpath(paths)
 
@@ -90,5 +86,4 @@ def verify_weights(names: Sequence[str] = (), *, folder: Path | None = None) -> 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(f"{line.rstrip()}\n")
+        sys.stdout.write("  ".join(map(str.ljust, row, widths)).rstrip() + "\n")

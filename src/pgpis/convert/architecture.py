@@ -22,7 +22,7 @@ NORM_GROUPS = 32
 
 @dataclass(frozen=True)
 class Component:
-    """The tensors of one component, and what is known of its configuration."""
+    """The tensors of one component, and what is known of its configuration; what must be and is not is a PgpisError."""
 
     name: str
     shapes: Shapes
@@ -30,11 +30,7 @@ class Component:
     """Fields that replace what would be inferred."""
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Return the shape of a tensor.
-
-        Raises:
-            PgpisError: It is missing.
-        """
+        """Return the shape of a tensor that must be there."""
         if tensor not in self.shapes:
             raise PgpisError(f"{self.name}: the checkpoint lacks '{tensor}'")
         return self.shapes[tensor]
@@ -48,36 +44,27 @@ class Component:
         return self.shape(next((tensor for tensor in self.shapes if tensor.endswith(suffix)), f"any {suffix}"))
 
     def numbers(self, pattern: str) -> list[int]:
-        """Return the numbers that a pattern finds in the names: 0, 1, 2, ...
-
-        Raises:
-            PgpisError: There are none, or one is missing.
-        """
+        """Return the numbers that a pattern finds in the names, which must be 0, 1, 2, ..."""
         numbers = sorted({int(match[1]) for tensor in self.shapes if (match := re.match(pattern, tensor))})
         if not numbers or numbers != list(range(len(numbers))):
             raise PgpisError(f"{self.name}: the checkpoint's tensors '{pattern}' are not numbered without gaps")
         return numbers
 
     def heads(self, width: int, field: str) -> int:
-        """Return how many attention heads of the usual width there are.
-
-        Raises:
-            PgpisError: The width is not a multiple of theirs.
-        """
+        """Return how many attention heads of the usual width there are; the width must be a multiple of theirs."""
         if width % HEAD_DIM:
             raise self.unclear("attention heads", f"the width {width} is not a multiple of {HEAD_DIM}", field)
         return width // HEAD_DIM
 
-    def norm_groups(self, widths: list[int]) -> Config:
-        """Return the usual number of norm groups, unless it is known.
-
-        Raises:
-            PgpisError: A width is not a multiple of it.
-        """
+    def stages(self, blocks: str) -> tuple[list[int], Config]:
+        """Return the numbers of the blocks, and widths, layers and norm groups, which must divide the widths."""
+        numbers = self.numbers(rf"{re.escape(blocks)}\.(\d+)\.")
+        widths = [self.shape(f"{blocks}.{block}.resnets.0.conv1.weight")[0] for block in numbers]
         if "norm_num_groups" not in self.known and any(width % NORM_GROUPS for width in widths):
             reason = f"the widths {widths} are not multiples of {NORM_GROUPS}"
             raise self.unclear("norm groups", reason, "norm_num_groups")
-        return {"norm_num_groups": NORM_GROUPS}
+        layers = len(self.numbers(rf"{re.escape(blocks)}\.0\.resnets\.(\d+)\."))
+        return numbers, {"block_out_channels": widths, "layers_per_block": layers, "norm_num_groups": NORM_GROUPS}
 
     def unclear(self, what: str, reason: str, field: str) -> PgpisError:
         """Return the error that asks for a field of the configuration."""
@@ -101,8 +88,7 @@ def unet_config(shapes: Shapes, known: Mapping[str, Any]) -> Config:
         attention upcast to float32.
     """
     part = Component("unet", shapes, known)
-    blocks = part.numbers(r"down_blocks\.(\d+)\.")
-    widths = [part.shape(f"down_blocks.{block}.resnets.0.conv1.weight")[0] for block in blocks]
+    blocks, stages = part.stages("down_blocks")
     down = ["CrossAttn" if part.has(f"down_blocks.{block}.attentions.") else "" for block in blocks]
     up = ["CrossAttn" if part.has(f"up_blocks.{block}.attentions.") else "" for block in blocks]
     config = {
@@ -111,16 +97,17 @@ def unet_config(shapes: Shapes, known: Mapping[str, Any]) -> Config:
         "out_channels": part.shape("conv_out.weight")[0],
         "down_block_types": [f"{kind}DownBlock2D" for kind in down],
         "up_block_types": [f"{kind}UpBlock2D" for kind in up],
-        "block_out_channels": widths,
-        "layers_per_block": len(part.numbers(r"down_blocks\.0\.resnets\.(\d+)\.")),
+        **stages,
         "cross_attention_dim": part.ending("attn2.to_k.weight")[1],
         "use_linear_projection": len(part.ending("proj_in.weight")) == 2,
         "upcast_attention": True,
     }
     if "attention_head_dim" not in known and "num_attention_heads" not in known:
         # diffusers calls it the dimension, but SD2's configuration holds the number of heads
-        config["attention_head_dim"] = [part.heads(width, "attention_head_dim") for width in widths]
-    return {**config, **part.norm_groups(widths), **known}
+        config["attention_head_dim"] = [
+            part.heads(width, "attention_head_dim") for width in stages["block_out_channels"]
+        ]
+    return {**config, **known}
 
 
 def vae_config(shapes: Shapes, known: Mapping[str, Any]) -> Config:
@@ -129,20 +116,18 @@ def vae_config(shapes: Shapes, known: Mapping[str, Any]) -> Config:
     Source: For what shapes cannot say, the autoencoder of Stable Diffusion: 32 norm groups, latents times 0.18215.
     """
     part = Component("vae", shapes, known)
-    blocks = part.numbers(r"encoder\.down_blocks\.(\d+)\.")
-    widths = [part.shape(f"encoder.down_blocks.{block}.resnets.0.conv1.weight")[0] for block in blocks]
-    config = {
+    blocks, stages = part.stages("encoder.down_blocks")
+    return {
         "sample_size": 768,
         "in_channels": part.shape("encoder.conv_in.weight")[1],
         "out_channels": part.shape("decoder.conv_out.weight")[0],
         "down_block_types": ["DownEncoderBlock2D"] * len(blocks),
         "up_block_types": ["UpDecoderBlock2D"] * len(blocks),
-        "block_out_channels": widths,
-        "layers_per_block": len(part.numbers(r"encoder\.down_blocks\.0\.resnets\.(\d+)\.")),
+        **stages,
         "latent_channels": part.shape("decoder.conv_in.weight")[1],
         "scaling_factor": 0.18215,
+        **known,
     }
-    return {**config, **part.norm_groups(widths), **known}
 
 
 def vision_config(shapes: Shapes, known: Mapping[str, Any], part: str) -> Config:
@@ -158,40 +143,31 @@ def vision_config(shapes: Shapes, known: Mapping[str, Any], part: str) -> Config
     """
     encoder = Component(part, shapes, known)
     if encoder.has("vision_model.embeddings."):
-        config = _clip_config(encoder)
+        width, _, patch, _ = encoder.shape("vision_model.embeddings.patch_embedding.weight")
+        positions = encoder.shape("vision_model.embeddings.position_embedding.weight")[0]
+        layers = "vision_model.encoder.layers"
+        family: Config = {
+            "model_type": "clip_vision_model",
+            "intermediate_size": encoder.shape(f"{layers}.0.mlp.fc1.weight")[0],
+            "projection_dim": encoder.shape("visual_projection.weight")[0],
+        }
     elif encoder.has("embeddings.cls_token"):
-        config = _dinov2_config(encoder)
+        width, _, patch, _ = encoder.shape("embeddings.patch_embeddings.projection.weight")
+        positions = encoder.shape("embeddings.position_embeddings")[1]
+        layers = "encoder.layer"
+        gated = f"{layers}.0.mlp.weights_in.weight" in shapes
+        family = {"model_type": "dinov2", "use_swiglu_ffn": gated}
+        if not gated:
+            family["mlp_ratio"] = encoder.shape(f"{layers}.0.mlp.fc1.weight")[0] // width
     else:
         raise PgpisError(f"{part}: neither a CLIP nor a DINOv2 vision encoder")
     if "num_attention_heads" not in known:
-        config["num_attention_heads"] = encoder.heads(config["hidden_size"], "num_attention_heads")
-    return {**config, **known}
-
-
-def _clip_config(encoder: Component) -> Config:
-    width, _, patch, _ = encoder.shape("vision_model.embeddings.patch_embedding.weight")
-    positions = encoder.shape("vision_model.embeddings.position_embedding.weight")[0]
+        family["num_attention_heads"] = encoder.heads(width, "num_attention_heads")
     return {
-        "model_type": "clip_vision_model",
+        **family,
         "hidden_size": width,
         "patch_size": patch,
         "image_size": math.isqrt(positions - 1) * patch,
-        "num_hidden_layers": len(encoder.numbers(r"vision_model\.encoder\.layers\.(\d+)\.")),
-        "intermediate_size": encoder.shape("vision_model.encoder.layers.0.mlp.fc1.weight")[0],
-        "projection_dim": encoder.shape("visual_projection.weight")[0],
-    }
-
-
-def _dinov2_config(encoder: Component) -> Config:
-    width, _, patch, _ = encoder.shape("embeddings.patch_embeddings.projection.weight")
-    positions = encoder.shape("embeddings.position_embeddings")[1]
-    gated = "encoder.layer.0.mlp.weights_in.weight" in encoder.shapes
-    return {
-        "model_type": "dinov2",
-        "hidden_size": width,
-        "patch_size": patch,
-        "image_size": math.isqrt(positions - 1) * patch,
-        "num_hidden_layers": len(encoder.numbers(r"encoder\.layer\.(\d+)\.")),
-        "use_swiglu_ffn": gated,
-        **({} if gated else {"mlp_ratio": encoder.shape("encoder.layer.0.mlp.fc1.weight")[0] // width}),
+        "num_hidden_layers": len(encoder.numbers(rf"{re.escape(layers)}\.(\d+)\.")),
+        **known,
     }

@@ -11,30 +11,34 @@ from pgpis.errors import PgpisError
 
 
 @dataclass(frozen=True)
-class Rename:
-    """Tensors whose name starts with ``official`` belong to ``component``, under ``ours`` and the rest of the name."""
+class Rule:
+    """What becomes of tensors whose name starts with ``official``, which ends with a dot."""
 
     official: str
-    component: str
-    ours: str = ""
 
     def __post_init__(self) -> None:
-        _check_prefix(self.official)
+        # without the dot, "unet" would also take "unet_ema.conv_in.weight"
+        if not self.official.endswith("."):
+            raise ValueError(f"prefix '{self.official}' must end with a dot")
 
 
 @dataclass(frozen=True)
-class Duplicate:
+class Rename(Rule):
+    """Tensors whose name starts with ``official`` belong to ``component``, under ``ours`` and the rest of the name."""
+
+    component: str
+    ours: str = ""
+
+
+@dataclass(frozen=True)
+class Duplicate(Rule):
     """Tensors whose name starts with ``official`` repeat those that start with ``original``.
 
     A duplicate is dropped if it equals its original to the bit, takes its place if there is none, and is an error
     otherwise.
     """
 
-    official: str
     original: str
-
-    def __post_init__(self) -> None:
-        _check_prefix(self.official)
 
     def __str__(self) -> str:
         return f"{self.official}* repeats {self.original}*"
@@ -51,7 +55,7 @@ class KeyReport:
 
 
 def apply_rules(
-    state_dict: Mapping[str, torch.Tensor], rules: Sequence[Rename | Duplicate], *, source: str = "the state dict"
+    state_dict: Mapping[str, torch.Tensor], rules: Sequence[Rule], *, source: str = "the state dict"
 ) -> tuple[dict[str, dict[str, torch.Tensor]], KeyReport]:
     """Sort tensors into components.
 
@@ -92,17 +96,11 @@ def apply_rules(
     return components, report
 
 
-def _check_prefix(prefix: str) -> None:
-    # without the dot, "unet" would also take "unet_ema.conv_in.weight"
-    if not prefix.endswith("."):
-        raise ValueError(f"prefix '{prefix}' must end with a dot")
-
-
-def _rule(name: str, ordered: Sequence[Rename | Duplicate]) -> Rename | Duplicate | None:
+def _rule(name: str, ordered: Sequence[Rule]) -> Rule | None:
     return next((rule for rule in ordered if name.startswith(rule.official)), None)
 
 
-def _original(name: str, ordered: Sequence[Rename | Duplicate]) -> str:
+def _original(name: str, ordered: Sequence[Rule]) -> str:
     """Follow duplicates to the name of their original; each rule is followed once."""
     for _ in ordered:
         rule = _rule(name, ordered)

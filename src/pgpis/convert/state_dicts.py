@@ -112,7 +112,8 @@ class _Archive:
         state_dict = content if nested is None else nested
         if not isinstance(state_dict, dict) or not any(isinstance(v, TensorRecord) for v in state_dict.values()):
             raise PgpisError(f"{self.path} is not a checkpoint: it holds no state dict")
-        info = {} if nested is None else _plain_info(content)
+        about = {} if nested is None else content
+        info = {key: value for key in _INFO_KEYS if isinstance(value := about.get(key), (str, int))}
         return ForeignCheckpoint(self.path, self._materialise(state_dict), info)
 
     def _materialise(self, state_dict: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
@@ -160,7 +161,3 @@ def _read_into(file: Any, content: bytearray) -> None:
         position += count
     if file.read(1):
         raise ValueError("a storage is longer than the archive says")
-
-
-def _plain_info(content: Mapping[Any, Any]) -> dict[str, str | int]:
-    return {key: value for key in _INFO_KEYS if isinstance(value := content.get(key), (str, int))}

@@ -1,7 +1,6 @@
 """The denoiser: a stock UNet with ports, the attention that reads them, and diffusion's arithmetic."""
 
-from pgpis.denoiser.building import build_unet
 from pgpis.denoiser.conditions import Conditions, Ports
-from pgpis.denoiser.unet import ConditionedUNet, denoise
+from pgpis.denoiser.unet import ConditionedUNet, build_unet, denoise
 
 __all__ = ["ConditionedUNet", "Conditions", "Ports", "build_unet", "denoise"]

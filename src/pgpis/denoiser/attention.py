@@ -54,16 +54,13 @@ class ConditionedAttentionProcessor(nn.Module):
         if own is None:
             if self.to_k_ip is not None:
                 raise PgpisError("this denoiser has extra tokens, and needs the conditions that prepare() makes")
-            attended: torch.Tensor = STOCK(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-            return attended
+            return STOCK(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         if attention_mask is not None:
             raise PgpisError("conditions cannot be combined with an attention mask")
         attended = (
             attend_to_tokens(attn, hidden_states, own) if own.tokens else attend_to_reference(attn, hidden_states, own)
         )
-        attended = attn.to_out[1](attn.to_out[0](attended))
-        scaled: torch.Tensor = attended / attn.rescale_output_factor
-        return scaled
+        return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
 
     def extra_keys_values(self, attn: Attention, tokens: torch.Tensor) -> KeyValue | None:
         """Compute keys and values of extra tokens ``(P, M, D)``; None: the layer has no second attention."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -39,19 +39,13 @@ class Ports:
     def to(self, dtype: torch.dtype) -> Ports:
         """Cast tokens, pose features and time embedding."""
 
-        def cast(value: torch.Tensor | None) -> torch.Tensor | None:
+        def cast(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: entry.to(dtype) for name, entry in value.items()}
             return None if value is None else value.to(dtype)
 
-        tokens = self.tokens
-        return replace(
-            self,
-            tokens={stage: own.to(dtype) for stage, own in tokens.items()}
-            if isinstance(tokens, Mapping)
-            else cast(tokens),
-            pose_features=self.pose_features.to(dtype),
-            time_embedding=cast(self.time_embedding),
-            extra_tokens=cast(self.extra_tokens),
-        )
+        fields = ("tokens", "pose_features", "time_embedding", "extra_tokens")
+        return replace(self, **{name: cast(getattr(self, name)) for name in fields})
 
 
 @dataclass(frozen=True)

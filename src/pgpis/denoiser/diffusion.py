@@ -9,29 +9,21 @@ from pgpis.errors import PgpisError, check_range, nearest
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
 
-def offset_noise(
-    latents: torch.Tensor,
-    strength: float,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
+def offset_noise(latents: torch.Tensor, strength: float, generator: torch.Generator | None = None) -> torch.Tensor:
     """Draw Gaussian noise whose mean differs from picture to picture and channel to channel.
 
-    Args:
-        latents: Latents to draw for, ``(B, C, h, w)``; gives shape, dtype and device.
-        strength: Standard deviation of the offset; 0 draws plain noise.
-        generator: Source of the random numbers, on the device of ``latents``.
-
     Returns:
-        ``n + strength * o`` with Gaussian ``n`` of shape ``(B, C, h, w)`` and ``o`` of shape ``(B, C, 1, 1)``.
+        ``n + strength * o``, with Gaussian ``n`` of the latents' shape ``(B, C, h, w)``, dtype and device, and ``o`` of
+        shape ``(B, C, 1, 1)``.
 
     Source: FPDM trains with strength 0.1.
     """
-    noise = torch.randn(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
-    if strength == 0:
-        return noise
-    shape = (*latents.shape[:2], 1, 1)
-    offset = torch.randn(shape, generator=generator, device=latents.device, dtype=latents.dtype)
-    return noise + strength * offset
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device=latents.device, dtype=latents.dtype)
+
+    noise = draw(*latents.shape)
+    return noise if strength == 0 else noise + strength * draw(*latents.shape[:2], 1, 1)
 
 
 def sample_timesteps(
@@ -45,10 +37,7 @@ def sample_timesteps(
 
 
 def add_noise(
-    latents: torch.Tensor,
-    noise: torch.Tensor,
-    alphas_cumprod: torch.Tensor,
-    timesteps: torch.Tensor,
+    latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
     """Run the forward process, ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise``.
 
@@ -65,10 +54,7 @@ def add_noise(
 
 
 def velocity(
-    latents: torch.Tensor,
-    noise: torch.Tensor,
-    alphas_cumprod: torch.Tensor,
-    timesteps: torch.Tensor,
+    latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
     """Return the velocity ``sqrt(abar_t) noise - sqrt(1 - abar_t) x_0``; arguments as in :func:`add_noise`.
 
@@ -85,28 +71,19 @@ def denoising_target(
     alphas_cumprod: torch.Tensor,
     timesteps: torch.Tensor,
 ) -> torch.Tensor:
-    """Return what the denoiser has to predict; tensors as in :func:`add_noise`.
-
-    Args:
-        prediction_type: ``scheduler.config.prediction_type``: ``epsilon``, ``sample`` or ``v_prediction``.
-        latents: See :func:`add_noise`.
-        noise: See :func:`add_noise`.
-        alphas_cumprod: See :func:`add_noise`.
-        timesteps: See :func:`add_noise`.
+    """Return what the denoiser has to predict by ``scheduler.config.prediction_type``; tensors as in :func:`add_noise`.
 
     Raises:
         PgpisError: Unknown prediction type.
     """
+    if prediction_type not in PREDICTION_TYPES:
+        raise PgpisError(
+            f"unknown prediction_type '{prediction_type}'{nearest(prediction_type, PREDICTION_TYPES)}; "
+            f"expected one of {', '.join(PREDICTION_TYPES)}"
+        )
     if prediction_type == "v_prediction":
         return velocity(latents, noise, alphas_cumprod, timesteps)
-    if prediction_type == "epsilon":
-        return noise
-    if prediction_type == "sample":
-        return latents
-    raise PgpisError(
-        f"unknown prediction_type '{prediction_type}'{nearest(prediction_type, PREDICTION_TYPES)}; "
-        f"expected one of {', '.join(PREDICTION_TYPES)}"
-    )
+    return noise if prediction_type == "epsilon" else latents
 
 
 def _signal_and_sigma(
@@ -125,7 +102,7 @@ def keep_mask(
     per_sample: bool = True,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Draw which samples keep a condition in this training step.
+    """Draw which samples keep a condition in this training step: bool ``(B,)``, False where it is dropped.
 
     Args:
         batch_size: Number of samples B.
@@ -133,9 +110,6 @@ def keep_mask(
         generator: Source of the random numbers, on ``device``.
         per_sample: Draw for each sample; False draws once for the whole batch.
         device: Where the mask lies.
-
-    Returns:
-        bool ``(B,)``, False where the condition is dropped.
 
     Source: FPDM drops with probability 0.2.
     Deviation: The official code draws once per batch (``per_sample=False``), for pose features in validation too.

@@ -16,11 +16,13 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from pgpis.denoiser.attention import ConditionedAttentionProcessor, keys_values
-from pgpis.denoiser.conditions import STAGES, Conditions, LayerConditions, Ports, Stage
+from pgpis.denoiser.conditions import STAGES, Conditions, LayerConditions, Ports
 from pgpis.errors import PgpisError
+from pgpis.models.factory import ModelSpec
+from pgpis.models.loading import check_keys, init_keys, load_diffusers, public_fields
 
 # diffusers' loader looks for the base class in the module that model_index.json names
-__all__ = ["ConditionedUNet", "ModelMixin", "PoseConvIn", "denoise"]
+__all__ = ["ConditionedUNet", "ModelMixin", "PoseConvIn", "build_unet", "denoise"]
 
 STOCK_SIGNATURE = inspect.signature(UNet2DConditionModel.__init__)
 EXTRA_WEIGHTS = {"processor.to_k_ip.weight": "to_k.weight", "processor.to_v_ip.weight": "to_v.weight"}
@@ -147,10 +149,9 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
         pose_features = torch.cat([branch.pose_features for branch in branches for _ in range(repeats)])
         embeddings = [branch.time_embedding for branch in branches if branch.time_embedding is not None]
         time_embedding = torch.cat([own for own in embeddings for _ in range(repeats)]) if embeddings else None
+        shown = (len(branches) - without) * repeats
         if cache and self.supports_cache:
-            zero_rows = without * repeats * len(ports.pose_features)
-            by_stage = _tokens_by_stage(ports.tokens)
-            layers = self._layer_conditions(ports, by_stage, zero_rows, (len(branches) - without) * repeats)
+            layers = self._layer_conditions(ports, without * repeats * len(ports.pose_features), shown)
             tokens = ports.tokens if isinstance(ports.tokens, torch.Tensor) else ports.tokens["mid"]
             return Conditions(pose_features, time_embedding, tokens, layers)
         if not isinstance(ports.tokens, torch.Tensor) or ports.extra_tokens is not None or ports.reference is not None:
@@ -158,39 +159,56 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                 "tokens by stage, extra tokens and a reference need keys and values that are computed once",
                 hint="cache them, and take the processors that read them: unet.set_default_attn_processor()",
             )
-        absent = [torch.zeros_like(ports.tokens)] * (without * repeats)
-        tokens = torch.cat([*absent, *[ports.tokens] * ((len(branches) - without) * repeats)])
+        absent = torch.zeros_like(ports.tokens)
+        tokens = torch.cat([absent] * (without * repeats) + [ports.tokens] * shown)
         return Conditions(pose_features, time_embedding, tokens, {})
 
     def _layer_conditions(
-        self, ports: Ports, by_stage: Mapping[str, torch.Tensor], zero_rows: int, repeats: int
+        self, ports: Ports, zero_rows: int, repeats: int
     ) -> dict[str, tuple[LayerConditions | None, ...]]:
-        masks: dict[int, torch.Tensor | None] = {}
-        layers: dict[str, tuple[LayerConditions | None, ...]] = {}
+        by_stage = _tokens_by_stage(ports.tokens)
+        mask = functools.cache(functools.partial(_reference_mask, ports, repeats))
+        rows: Any = {"zero_rows": zero_rows, "repeats": repeats}
+        layers = {}
         for name, transformer in self._transformers():
             own: list[LayerConditions | None] = []
-            stage = name.split("_")[0]  # of down_blocks, mid_block or up_blocks
             for layer, attn in _attention_layers(transformer):
                 block = f"{name}.{layer.rpartition('.')[0]}"
                 if attn.is_cross_attention:
-                    tokens = keys_values(attn, by_stage[stage])
                     extra = None
                     if ports.extra_tokens is not None:
                         extra = attn.processor.extra_keys_values(attn, ports.extra_tokens)
-                    own.append(LayerConditions(tokens, extra, ports.extra_weight, None, None, zero_rows, repeats))
+                    tokens = keys_values(attn, by_stage[name.split("_")[0]])  # of down_blocks, mid_block or up_blocks
+                    own.append(LayerConditions(tokens, extra, ports.extra_weight, **rows))
                 elif ports.reference is None:
                     own.append(None)
                 elif block not in ports.reference:
                     raise PgpisError(f"the ReferenceNet has no '{block}': it must have the denoiser's blocks")
                 else:
                     hidden = ports.reference[block].to(self.dtype)
-                    length = hidden.shape[1]
-                    if length not in masks:
-                        masks[length] = _reference_mask(ports, length, repeats)
                     lent = keys_values(attn, hidden)
-                    own.append(LayerConditions(None, None, 1.0, lent, masks[length], zero_rows, repeats))
+                    own.append(LayerConditions(reference=lent, mask=mask(hidden.shape[1]), **rows))
             layers[name] = tuple(own)
         return layers
+
+
+def build_unet(spec: ModelSpec, *, fusion: bool = True, extra_tokens: bool = False) -> ConditionedUNet:
+    """Build the denoiser.
+
+    Args:
+        spec: Hub id or folder of a Stable Diffusion pipeline (its ``unet`` subfolder is taken) or of a UNet alone; or
+            a configuration of ``UNet2DConditionModel``.
+        fusion: Whether an embedding is added to the time embedding; this adds no weights.
+        extra_tokens: See :class:`ConditionedUNet`.
+
+    Raises:
+        PgpisError: Not found, a key that the configuration does not have, or weights that do not fit exactly.
+    """
+    ports: dict[str, Any] = {"class_embed_type": "identity" if fusion else None, "extra_tokens": extra_tokens}
+    if not isinstance(spec, Mapping):
+        return load_diffusers(ConditionedUNet, "unet", spec, subfolder="unet", **ports)
+    check_keys("unet", spec, init_keys(ConditionedUNet))
+    return ConditionedUNet.from_config({**public_fields(spec), **ports})
 
 
 def _attention_layers(transformer: Transformer2DModel) -> list[tuple[str, Attention]]:
@@ -207,19 +225,19 @@ def _pass_own_conditions(
     return args, kwargs
 
 
-def _tokens_by_stage(tokens: torch.Tensor | Mapping[Stage, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+def _tokens_by_stage(tokens: Any) -> dict[str, torch.Tensor]:
     """Return the tokens of each stage, as many for all where whole repetitions make them so.
 
     A set of tokens that is repeated gives the same attention, and compiled layers share a graph.
     """
-    by_stage = dict.fromkeys(STAGES, tokens) if isinstance(tokens, torch.Tensor) else tokens
+    by_stage = tokens if isinstance(tokens, Mapping) else dict.fromkeys(STAGES, tokens)
     most = max(own.shape[1] for own in by_stage.values())
     return {
         stage: own if most % own.shape[1] else own.repeat(1, most // own.shape[1], 1) for stage, own in by_stage.items()
     }
 
 
-def _reference_mask(ports: Ports, length: int, repeats: int) -> torch.Tensor | None:
+def _reference_mask(ports: Ports, repeats: int, length: int) -> torch.Tensor | None:
     """Return what is added to the logits of L own and L reference keys, ``(repeats * P, 1, 1 or L, 2L)``."""
     bias, keep = ports.reference_bias, ports.keep_reference
     if bias is None and keep is None:
@@ -237,12 +255,9 @@ def denoise(
 
     Args:
         unet: The denoiser.
-        latents: Noisy latents, scaled, ``(R, C, h, w)``.
+        latents: Noisy latents, scaled, ``(R, C, h, w)``; the prediction has their shape.
         timesteps: int64 ``(R,)`` or a scalar.
         conditions: For R rows, from :meth:`ConditionedUNet.prepare`.
-
-    Returns:
-        The prediction, ``(R, C, h, w)``.
 
     Raises:
         PgpisError: The conditions are for another number of rows.
@@ -250,7 +265,7 @@ def denoise(
     pose_features = conditions.pose_features
     if len(latents) != len(pose_features):
         raise PgpisError(f"the denoiser got {len(latents)} rows, but its conditions are for {len(pose_features)}")
-    prediction: torch.Tensor = unet(
+    return unet(
         torch.cat([latents.to(pose_features.dtype), pose_features], dim=1),
         timesteps,
         encoder_hidden_states=conditions.tokens,
@@ -258,4 +273,3 @@ def denoise(
         cross_attention_kwargs={"conditions": conditions} if conditions.layers else None,
         return_dict=False,
     )[0]
-    return prediction

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from pgpis.data.pairs import Pair, PairDataset
+from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import PARTS, read_part_u_v
@@ -18,7 +17,6 @@ from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.uv_texture import CHART_SIZE, scatter
 
 Pixels = NDArray[np.uint8]
-
 
 OUTLINE = 2
 """Pixels inside the outline that are not taken."""
@@ -64,14 +62,6 @@ def warp(source: Pixels, source_iuv: Pixels, target_iuv: Pixels) -> Pixels:
     return result
 
 
-@dataclass(frozen=True)
-class _Known:
-    path: Path
-    points: NDArray[np.float64]
-    visible: NDArray[np.bool_]
-    colours: NDArray[np.float64]
-
-
 class NearestTraining:
     """The training picture that is nearest in pose to the target, and in colours to the source.
 
@@ -86,29 +76,29 @@ class NearestTraining:
 
     def __init__(self, training: PairDataset) -> None:
         pairs = {pair.target: pair for pair in training.pairs if pair.target is not None}
-        self.known = [self._read(training, pair) for pair in pairs.values()]
-
-    def _read(self, dataset: PairDataset, pair: Pair) -> _Known:
-        assert pair.target is not None
-        points = _unit_points(dataset.read_pose(pair))
-        return _Known(pair.target, points.points, points.visible, mean_part_colours(pair.target, pair.file("iuv")))
+        self.known = [
+            (path, _unit_points(training.read_pose(pair)), mean_part_colours(path, pair.file("iuv")))
+            for path, pair in pairs.items()
+        ]
 
     def __call__(self, pose: Keypoints, source: Path, source_iuv: Path) -> Path:
         """Return the file of the nearest training picture."""
         points, colours = _unit_points(pose), mean_part_colours(source, source_iuv)
-        distances = [self._pose(points, known) + self._colours(colours, known.colours) for known in self.known]
-        return self.known[int(np.argmin(distances))].path
+        distances = [self._pose(points, theirs) + self._colours(colours, worn) for _, theirs, worn in self.known]
+        return self.known[int(np.argmin(distances))][0]
 
-    def _pose(self, points: Keypoints, known: _Known) -> float:
-        ours, theirs = (visible.all(axis=1) for visible in (points.visible, known.visible))
-        distance = np.linalg.norm(points.points - known.points, axis=1)
-        values = np.where(ours & theirs, distance, np.where(ours | theirs, self.UNSEEN, np.nan))
-        return float(np.nanmean(values)) if np.isfinite(values).any() else self.UNSEEN
+    def _pose(self, ours: Keypoints, theirs: Keypoints) -> float:
+        seen, known = (points.visible.all(axis=1) for points in (ours, theirs))
+        distance = np.linalg.norm(ours.points - theirs.points, axis=1)
+        return _mean(np.where(seen & known, distance, np.where(seen | known, self.UNSEEN, np.nan)), self.UNSEEN)
 
     @staticmethod
     def _colours(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-        difference = np.abs(ours - theirs) / 255
-        return float(np.nanmean(difference)) if np.isfinite(difference).any() else 1.0
+        return _mean(np.abs(ours - theirs) / 255, 1.0)
+
+
+def _mean(values: NDArray[np.float64], otherwise: float) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else otherwise
 
 
 def _unit_points(pose: Keypoints | Image.Image) -> Keypoints:

@@ -34,7 +34,7 @@ class Difference:
     def verdict(self, metric: str) -> str:
         """Say which folder is better, if the interval leaves zero out."""
         low, high = self.interval
-        if not (low > 0 or high < 0):
+        if not (low > 0 or high < 0):  # also where they are not numbers
             return "no difference that these pairs can show"
         return "B is better" if (self.difference > 0) != (metric in LOWER_IS_BETTER) else "A is better"
 
@@ -55,20 +55,18 @@ def compare(first: Scores, second: Scores) -> Comparison:
         PgpisError: They have no pair in common.
     """
     place = {pair_id: number for number, pair_id in enumerate(second.pair_ids)}
-    common = [(number, place[pair_id]) for number, pair_id in enumerate(first.pair_ids) if pair_id in place]
-    if not common:
+    ours = [number for number, pair_id in enumerate(first.pair_ids) if pair_id in place]
+    theirs = [place[first.pair_ids[number]] for number in ours]
+    if not ours:
         raise PgpisError("the two folders have no pair in common")
-    ours, theirs = (np.array(column) for column in zip(*common, strict=True))
     differences = {}
     for name, values in first.values.items():
         if name in second.values:
-            a, b = values[ours], second.values[name][theirs]
-            good = np.isfinite(a) & np.isfinite(b)
-            if good.any():
-                mean = float((b - a)[good].mean())
-                differences[name] = Difference(
-                    float(a[good].mean()), float(b[good].mean()), mean, bootstrap_interval((b - a)[good])
-                )
+            both = np.stack([values[ours], second.values[name][theirs]])
+            a, b = both[:, np.isfinite(both).all(axis=0)]
+            if len(a):
+                mean_a, mean_b, difference = (float(column.mean()) for column in (a, b, b - a))
+                differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets)
 
@@ -101,23 +99,21 @@ def write_comparison(
         for name, d in comparison.differences.items()
         if all(map(math.isfinite, d.interval))
     }
-    write_text(
-        out / "comparison.json", json.dumps({"pairs": len(comparison.pair_ids), "metrics": content}, indent=1) + "\n"
-    )
+    everything = {"pairs": len(comparison.pair_ids), "metrics": content}
+    write_text(out / "comparison.json", json.dumps(everything, indent=1) + "\n")
     write_text(out / "comparison.md", to_markdown(comparison))
     metric = "lpips" if "lpips" in comparison.differences else "ssim"
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    values = [dict(zip(score.pair_ids, score.values[metric], strict=True)) for score in scores]
-    gains = np.array([sign * (values[1][name] - values[0][name]) for name in comparison.pair_ids])
-    files = [pairs_by_id(match) for match in matches]
-    order = np.argsort(gains)
+    ours, theirs = (dict(zip(score.pair_ids, score.values[metric], strict=True)) for score in scores)
+    files, others = map(pairs_by_id, matches)
+    gains = np.array([theirs[name] - ours[name] for name in comparison.pair_ids])
+    order = np.argsort(-gains if metric in LOWER_IS_BETTER else gains)
     sections = [Section(tables=[Table(HEAD, _rows(comparison))])]
     for title, indices in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
         figures = []
         for name in (comparison.pair_ids[index] for index in indices):
-            pair, first = files[0][name]
-            pictures = [embedded(path) for path in (pair.source, pair.target or first, first, files[1][name][1])]
-            figures.append(Figure(f"{name}: A {values[0][name]:.4f}, B {values[1][name]:.4f}", pictures))
+            pair, path = files[name]
+            pictures = [embedded(file) for file in (pair.source, pair.target or path, path, others[name][1])]
+            figures.append(Figure(f"{name}: A {ours[name]:.4f}, B {theirs[name]:.4f}", pictures))
         sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
     write_text(out / "comparison.html", render_page("A against B", sections))
     return out / "comparison.html"

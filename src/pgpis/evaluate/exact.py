@@ -8,6 +8,7 @@ from the truth in the pose alone, the person alone, or the outfit alone. No net 
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -56,9 +57,8 @@ class ExactScores:
         self.candidates = candidates
         self.seed = seed
         self._entries = {entry.name: entry for entry in read_manifest(root)}
-        people = {(entry.split, entry.person) for entry in self._entries.values()}
-        for split in {split for split, _ in people}:
-            count = sum(split == other for other, _ in people)
+        people = Counter(split for split, _ in {(entry.split, entry.person) for entry in self._entries.values()})
+        for split, count in people.items():
             if count < candidates:
                 raise PgpisError(
                     f"{root} has {count} people for '{split}', {candidates} are needed to choose from",
@@ -111,10 +111,9 @@ class ExactScores:
 
 
 def _score(ours: Pixels, truth: Picture, drawn: Mapping[str, Sequence[Pixels]]) -> dict[str, float]:
-    errors = region_errors(ours, truth)
     own = _distance(ours, truth.rgb)
     recognised = {name: float(all(own < _distance(ours, other) for other in others)) for name, others in drawn.items()}
-    return {**errors, **recognised}
+    return {**region_errors(ours, truth), **recognised}
 
 
 def region_errors(ours: Pixels, truth: Picture) -> dict[str, float]:
@@ -125,11 +124,8 @@ def region_errors(ours: Pixels, truth: Picture) -> dict[str, float]:
         truth: The exact drawing.
     """
     difference = np.abs(ours.astype(np.int16) - truth.rgb.astype(np.int16)).mean(axis=-1)
-    return {name: _mean(difference, np.isin(truth.layer, layers)) for name, layers in REGIONS.items()}
-
-
-def _mean(difference: NDArray[np.floating], where: NDArray[np.bool_]) -> float:
-    return float(difference[where].mean()) if where.any() else float("nan")
+    shown = {name: difference[np.isin(truth.layer, layers)] for name, layers in REGIONS.items()}
+    return {name: float(values.mean()) if len(values) else float("nan") for name, values in shown.items()}
 
 
 def _distance(first: Pixels, second: Pixels) -> float:

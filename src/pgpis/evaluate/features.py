@@ -1,11 +1,16 @@
-"""Features of real pictures, computed once and kept: an interrupted run goes on where it was."""
+"""Fréchet distances to sets of real pictures, whose features are computed once and kept.
+
+They lie in shards: an interrupted run goes on where it was.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,15 +19,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pgpis.data.picture_store import picture_stamp, read_picture
-from pgpis.evaluate.protocols import Protocol
+from pgpis.evaluate.protocols import PROTOCOLS, Protocol
 from pgpis.evaluate.published import Size
 from pgpis.files import replacing
-from pgpis.metrics import FeatureStatistics, InceptionFeatures
+from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 from pgpis.metrics.inception import FEATURES
+
+if TYPE_CHECKING:
+    from pgpis.evaluate.score import EvaluationOptions
 
 SHARD = 1024
 UNREADABLE = "this real picture cannot be read; 'pgpis data check' says why"
 Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class RealSets:
+    """Real pictures that generated ones are compared with as sets."""
+
+    train: tuple[Path, ...]
+    targets: tuple[Path, ...]
 
 
 def default_cache() -> Path:
@@ -30,89 +46,87 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "pgpis" / "features"
 
 
-def features_key(files: Sequence[Path], protocol: Protocol, size: Size, features: InceptionFeatures) -> str:
-    """Return a name that changes with the pictures, how they are prepared, and the net's weights."""
-    weights = features.path.stat()
-    parts: list[object] = [features.kind, weights.st_size, weights.st_mtime_ns, protocol.opencv, size]
-    parts += [(str(path), picture_stamp(path)) for path in files]
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
-
-
-def picture_tensor(path: Path, protocol: Protocol, size: Size) -> torch.Tensor:
-    """Read a picture as uint8 ``(3, H, W)`` in the protocol's way."""
-    return as_tensor(read_picture(path), protocol, size)
-
-
 def as_tensor(picture: Image.Image, protocol: Protocol, size: Size) -> torch.Tensor:
     """Return a picture as uint8 ``(3, H, W)`` in the protocol's way."""
     return torch.from_numpy(np.array(protocol.fit(picture, size))).permute(2, 0, 1)
 
 
-def real_statistics(
-    files: Sequence[Path],
-    protocol: Protocol,
-    size: Size,
-    features: InceptionFeatures,
-    cache: Path,
-    batch_size: int,
-    advance: Advance,
-) -> tuple[FeatureStatistics, list[tuple[str, str]]]:
-    """Compute mean and covariance of the features of real pictures.
+class SetDistances:
+    """FIDs of generated pictures against sets of real ones."""
 
-    Args:
-        files: The pictures.
-        protocol: How they are prepared.
-        size: (height, width).
-        features: The net.
-        cache: Folder that features are kept in, in shards.
-        batch_size: Pictures at a time.
-        advance: Called with the number of further pictures that are done.
+    def __init__(self, options: EvaluationOptions) -> None:
+        self.options = options
+        self.protocol = PROTOCOLS[options.protocol]
+        self.net = InceptionFeatures(self.protocol.features, options.weights, options.device)
+        self.statistics = FeatureStatistics(FEATURES)
+        self.failures: list[tuple[str, str]] = []
+        """Real pictures that could not be read, and why."""
 
-    Returns:
-        The statistics, and the pictures that could not be read with the reason.
-    """
-    failures: list[tuple[str, str]] = []
-    statistics = FeatureStatistics(FEATURES)
-    folder = cache / features_key(files, protocol, size, features)
-    for start in range(0, len(files), SHARD):
-        path = folder / f"{start // SHARD:05d}.safetensors"
-        count = min(SHARD, len(files) - start)
-        values = _read(path, count)
-        if values is None:
-            batches = []
-            for first in range(start, start + count, batch_size):
-                chunk = files[first : min(first + batch_size, start + count)]
-                batches.append(_features(features, [_readable(file, protocol, size) for file in chunk], size))
-                advance(len(chunk))
-            values = torch.cat(batches)
-            with replacing(path) as temporary:
-                save_file({"features": values}, temporary)
-        else:
-            advance(count)
-        good = values.isfinite().all(dim=1)
-        failures += [(str(files[start + row]), UNREADABLE) for row in (~good).nonzero().flatten().tolist()]
-        statistics.update(values[good])
-    return statistics, failures
+    def add(self, generated: torch.Tensor) -> None:
+        """Add generated pictures, uint8 ``(B, 3, H, W)``."""
+        if self.net.not_computed is None:
+            self.statistics.update(self.net(generated))
 
+    def distances(self, reals: RealSets, advance: Advance) -> dict[str, float | str]:
+        """Return the FID against both real sets, or why there is none; the protocol's own is also called ``fid``."""
+        distances: dict[str, float | str] = {}
+        count = int(self.statistics.count)
+        for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
+            if self.net.not_computed is None and min(len(files), count) >= 2:
+                real = self._real_statistics(files, advance)
+                distances[name] = frechet_distance(*self.statistics.compute(), *real.compute())
+            else:
+                too_few = f"not computed: {len(files)} real and {count} generated pictures, 2 are needed"
+                distances[name] = self.net.not_computed or too_few
+                advance(len(files))
+        main = distances["fid_train" if self.protocol.real_set == "train" else "fid_gt"]
+        return {"fid": main, **distances}
 
-def _readable(path: Path, protocol: Protocol, size: Size) -> torch.Tensor | None:
-    try:
-        return picture_tensor(path, protocol, size)
-    except Exception:  # noqa: BLE001  libraries raise anything on odd files, which are listed as UNREADABLE
-        return None
+    def _real_statistics(self, files: Sequence[Path], advance: Advance) -> FeatureStatistics:
+        statistics = FeatureStatistics(FEATURES)
+        folder = self.options.cache / self._key(files)
+        for number, start in enumerate(range(0, len(files), SHARD)):
+            shard = files[start : start + SHARD]
+            values = self._shard(folder / f"{number:05d}.safetensors", shard, advance)
+            good = values.isfinite().all(dim=1)
+            self.failures += [(str(file), UNREADABLE) for file, whole in zip(shard, good, strict=True) if not whole]
+            statistics.update(values[good])
+        return statistics
 
+    def _key(self, files: Sequence[Path]) -> str:
+        """Return a name that changes with the pictures, how they are prepared, and the net's weights."""
+        weights = self.net.file.path.stat()
+        parts: list[object] = [self.net.kind, weights.st_size, weights.st_mtime_ns, self.protocol.opencv]
+        parts += [self.options.size, *((str(path), picture_stamp(path)) for path in files)]
+        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
 
-def _features(net: InceptionFeatures, pictures: Sequence[torch.Tensor | None], size: Size) -> torch.Tensor:
-    """Return features; those of pictures that could not be read are not a number, and are kept like that."""
-    black = torch.zeros(3, *size, dtype=torch.uint8)
-    features = net(torch.stack([black if picture is None else picture for picture in pictures])).clone()
-    features[torch.tensor([picture is None for picture in pictures])] = torch.nan
-    return features
+    def _shard(self, path: Path, files: Sequence[Path], advance: Advance) -> torch.Tensor:
+        """Return the features of some pictures, which are computed where they are not kept."""
+        try:
+            values = load_file(path)["features"]
+            if values.shape == (len(files), FEATURES):
+                advance(len(files))
+                return values
+        except (OSError, KeyError, SafetensorError):
+            pass  # missing, or damaged
+        batches, step = [], self.options.batch_size
+        for chunk in (files[start : start + step] for start in range(0, len(files), step)):
+            batches.append(self._features(chunk))
+            advance(len(chunk))
+        values = torch.cat(batches)
+        with replacing(path) as temporary:
+            save_file({"features": values}, temporary)
+        return values
 
-
-def _read(path: Path, count: int) -> torch.Tensor | None:
-    try:
-        values = load_file(path)["features"]
-    except (OSError, KeyError, SafetensorError):
-        return None
-    return values if tuple(values.shape) == (count, FEATURES) else None
+    def _features(self, files: Sequence[Path]) -> torch.Tensor:
+        """Return features; those of pictures that cannot be read are not a number, and are kept like that."""
+        pictures = torch.zeros(len(files), 3, *self.options.size, dtype=torch.uint8)
+        unreadable = []
+        for row, file in enumerate(files):
+            try:
+                pictures[row] = as_tensor(read_picture(file), self.protocol, self.options.size)
+            except Exception:  # noqa: BLE001  libraries raise anything on odd files, which are listed as UNREADABLE
+                unreadable.append(row)
+        features = self.net(pictures).clone()
+        features[unreadable] = torch.nan
+        return features

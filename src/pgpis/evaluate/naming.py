@@ -13,11 +13,12 @@ from pgpis.files import file_name
 from pgpis.pictures.images import IMAGE_SUFFIXES
 
 PICTURE = re.compile(
-    r"(?:fashion)?(?P<group>WOMEN|MEN)[/_]?(?P<category>[A-Za-z_]+?)[/_]?id_?(?P<id>\d{8})[/_]?"
-    r"(?P<item>\d\d)_(?P<view>\d)_?(?P<rest>front|side|back|full|flat|additional)"
+    r"(?:fashion)?(WOMEN|MEN)[/_]?([A-Za-z_]+?)[/_]?id_?(\d{8})[/_]?"
+    r"(\d\d)_(\d)_?(?:front|side|back|full|flat|additional)"
 )
 """A picture of DeepFashion in any spelling: tree, flat, or joined as in FPDM's results."""
 Identity = tuple[str, str, str, str, str]
+"""Group, category, person, item, view."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class Matches:
 
 def identities(name: str) -> list[Identity]:
     """Return the pictures of DeepFashion that a name mentions, from left to right."""
-    return [
-        (match["group"], match["category"].strip("_"), match["id"], match["item"], match["view"])
-        for match in PICTURE.finditer(name)
-    ]
+    return [(group, category.strip("_"), *rest) for group, category, *rest in PICTURE.findall(name)]
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -63,19 +61,13 @@ def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
     A name is that of a pair (as ``pgpis predict`` and ``test`` write it) or mentions source and target, in this order,
     in any spelling of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on.
     """
-    by_id = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
-    by_pictures: dict[tuple[Identity, Identity], Pair] = {}
-    for pair in pairs:
-        mentioned = identities(pair.pair_id)
-        if len(mentioned) == 2:
-            by_pictures[mentioned[0], mentioned[1]] = pair
+    by_name = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
+    by_pictures = {tuple(mentioned): pair for pair in pairs if len(mentioned := identities(pair.pair_id)) == 2}
     pictures: dict[str, Path] = {}
     unmapped, doubled = [], []
     for path in files:
-        mentioned = identities(path.name)
-        match = by_id.get(path.stem.casefold()) or by_id.get(path.name.casefold())
-        if match is None and len(mentioned) == 2:
-            match = by_pictures.get((mentioned[0], mentioned[1]))
+        match = by_name.get(path.stem.casefold()) or by_name.get(path.name.casefold())
+        match = match or by_pictures.get(tuple(identities(path.name)))
         if match is None:
             unmapped.append(path)
         elif match.pair_id in pictures:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,7 +18,13 @@ from pgpis.pictures.sheet import tile
 
 THUMBNAIL = 192
 BINS = 30
-BAR_WIDTH, BAR_HEIGHT = 12, 120
+TEMPLATES = Environment(
+    loader=PackageLoader("pgpis.evaluate", ""),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
@@ -39,44 +44,23 @@ class Table:
     """Whether its cells are pictures, without lines between them."""
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """How the finite ones of some values are distributed: a bar a bin, and the ends of the axis."""
-
-    bars: Sequence[Mapping[str, str]]
-    first: str
-    last: str
-
-    width, height = BINS * BAR_WIDTH, BAR_HEIGHT
-
-
-def histograms(values: NDArray[np.float64]) -> list[Histogram]:
-    """Return the histogram of some values; none where no value is finite."""
+def histogram(values: NDArray[np.float64]) -> list[tuple[float, float, int]]:
+    """Return how the finite ones of some values are distributed: from, to and count of each bin; none without any."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return []
     counts, edges = np.histogram(finite, BINS)
-    heights = BAR_HEIGHT * counts / max(1, int(counts.max()))
-    bars = [
-        {
-            "left": str(number * BAR_WIDTH),
-            "top": f"{BAR_HEIGHT - height:.1f}",
-            "width": str(BAR_WIDTH - 1),
-            "height": f"{height:.1f}",
-            "label": f"{edges[number]:.4g} to {edges[number + 1]:.4g}: {counts[number]}",
-        }
-        for number, height in enumerate(heights)
-    ]
-    return [Histogram(bars, f"{edges[0]:.4g}", f"{edges[-1]:.4g}")]
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Pictures side by side, or histograms, over a caption."""
+    """Pictures side by side, or a histogram, over a caption."""
 
     caption: str
     pictures: Sequence[str] = ()
-    histograms: Sequence[Histogram] = ()
+    bins: Sequence[tuple[float, float, int]] = ()
+    """Of a :func:`histogram`."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +76,7 @@ class Section:
 
 def render_page(title: str, sections: Sequence[Section]) -> str:
     """Return a page as HTML that needs no other file but the pictures it names."""
-    return _template().render(title=title, sections=sections)
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("pgpis.evaluate", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja")
+    return TEMPLATES.get_template("page.html.jinja").render(title=title, sections=sections)
 
 
 def embedded(path: Path) -> str:

@@ -15,7 +15,6 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pgpis.evaluate.published import ProtocolName, Size
 from pgpis.metrics import L1, LPIPS, MAE, PSNR, SSIM, PairMetric
-from pgpis.metrics.image import unit_range
 from pgpis.metrics.inception import FeatureKind
 from pgpis.pictures.images import resize
 
@@ -56,18 +55,16 @@ class TorchmetricsSSIM(PairMetric):
 
     higher_is_better = True
 
-    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the similarity of each pair; see :meth:`PairMetric.pair_values`."""
-        ours, reference = unit_range(generated, target)
-        values = structural_similarity_index_measure(ours, reference, data_range=1.0, reduction="none")
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        values = structural_similarity_index_measure(generated, target, data_range=1.0, reduction="none")
         assert isinstance(values, torch.Tensor)
         return values.double()
 
 
 def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:
     """Return the pair metrics of a protocol by name."""
-    similarity: dict[str, PairMetric] = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian")}
-    if protocol.ssim == "torchmetrics":
-        similarity = {"ssim": TorchmetricsSSIM()}
+    similarity: dict[str, PairMetric] = {"ssim": TorchmetricsSSIM()}
+    if protocol.ssim == "field":
+        similarity = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian")}
     lpips = LPIPS(weights, normalize=protocol.lpips_normalize)
     return {**similarity, "psnr": PSNR(), "mae": MAE(), "l1": L1(), "lpips": lpips}

@@ -17,8 +17,8 @@ from pgpis.data.names import LayoutName
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.phoenix import Phoenix14T, find_release
 from pgpis.errors import PgpisError
+from pgpis.evaluate.features import RealSets
 from pgpis.evaluate.naming import Matches, identities
-from pgpis.evaluate.score import RealSets
 from pgpis.metrics.hands import KNUCKLES
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.synth.files.manifest import MANIFEST
@@ -31,18 +31,7 @@ PUBLISHED_LIST = "7a8893c370cd5a6ebb45215178b042f78a6cbebd6bbd14afee2abc6992e9e5
 
 @dataclass(frozen=True)
 class Reference:
-    """A data set's pairs and real pictures.
-
-    Args:
-        root: Folder of the data set: DeepFashion in any layout, or Phoenix.
-        split: Whose pairs.
-        layout: Which layout's list is read; see ``DeepFashion``.
-        max_pairs: Only the first pairs of the list.
-        videos: Only these videos of Phoenix.
-
-    Raises:
-        PgpisError: The folder holds no such data set, or its list cannot be read.
-    """
+    """A data set's pairs and real pictures; for its fields see :class:`DeepFashion` and :class:`Phoenix14T`."""
 
     root: Path
     split: Literal["train", "val", "test"] = "test"
@@ -51,7 +40,11 @@ class Reference:
     videos: tuple[str, ...] = ()
 
     def dataset(self) -> PairDataset:
-        """Return the pairs, read."""
+        """Return the pairs, read.
+
+        Raises:
+            PgpisError: The folder holds no such data set, or its list cannot be read.
+        """
         if find_release(self.root) is not None:
             dataset: PairDataset = Phoenix14T(self.root, self.split, max_pairs=self.max_pairs, videos=self.videos)
         elif self.videos:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pgpis.data.pairs import Pair
 from pgpis.evaluate.naming import Matches
-from pgpis.evaluate.page import Figure, Section, Table, embedded, histograms, render_page
+from pgpis.evaluate.page import Figure, Section, Table, embedded, histogram, render_page
 from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
@@ -36,9 +36,8 @@ def shown(name: str, value: float | str) -> str:
 
 def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path, name: str) -> Path:
     """Write ``metrics.json``, ``metrics.md``, ``metrics.tex``, ``pairs.csv`` and ``report.html``; return the page."""
-    write_pair_values(
-        out / "pairs.csv", scores.pair_ids, {name: values.tolist() for name, values in scores.values.items()}
-    )
+    columns = {metric: values.tolist() for metric, values in scores.values.items()}
+    write_pair_values(out / "pairs.csv", scores.pair_ids, columns)
     write_text(out / "metrics.json", to_json(scores, matches, generated))
     write_text(out / "metrics.md", to_markdown(scores, name))
     write_text(out / "metrics.tex", to_latex(scores, name))
@@ -72,11 +71,10 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
 
 def _measured(scores: Scores) -> list[list[str]]:
     """Return metric, mean and interval as a table shows them."""
-    rows = []
-    for metric, value in scores.summary().items():
-        ends = scores.interval(metric) or ()
-        rows.append([metric, shown(metric, value), " to ".join(shown(metric, end) for end in ends)])
-    return rows
+    return [
+        [metric, shown(metric, value), " to ".join(shown(metric, end) for end in scores.interval(metric) or ())]
+        for metric, value in scores.summary().items()
+    ]
 
 
 def _about(scores: Scores, escape: Callable[[str], str]) -> str:
@@ -89,11 +87,10 @@ def to_markdown(scores: Scores, name: str) -> str:
     """Return the table of all metrics, and the published rows of the same protocol and size."""
     lines = [_about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
     lines += markdown_table(("", *COLUMNS), _rows(scores, name))
+    notes = [_note(scores)]
     if len(scores.pair_ids) < ENOUGH_FOR_FID:
-        lines += ["", f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only."]
-    if _note(scores):
-        lines += ["", _note(scores)]
-    return "\n".join(lines) + "\n"
+        notes.insert(0, f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only.")
+    return "\n".join([*lines, *(f"\n{note}" for note in notes if note)]) + "\n"
 
 
 def _published(scores: Scores) -> Mapping[str, Mapping[str, float]]:
@@ -109,20 +106,18 @@ def _note(scores: Scores) -> str:
 
 def _rows(scores: Scores, name: str) -> list[list[str]]:
     """Return the rows of the table with ours last."""
-    rows: list[tuple[str, Mapping[str, float | str]]] = [(row, cells) for row, cells in _published(scores).items()]
-    summary = scores.summary()
-    ours = {column: value for column in COLUMNS if isinstance(value := summary.get(column, "-"), float)}
-    rows.append((f"{name} (measured here)", ours))
-    return [[row, *(shown(column, cells.get(column, "-")) for column in COLUMNS)] for row, cells in rows]
+    ours = {column: value for column, value in scores.summary().items() if isinstance(value, float)}
+    rows = {**_published(scores), f"{name} (measured here)": ours}
+    return [[row, *(shown(column, cells.get(column, "-")) for column in COLUMNS)] for row, cells in rows.items()]
 
 
 def to_latex(scores: Scores, name: str) -> str:
     """Return the same table for a paper."""
     heads = {"fid": r"FID$\downarrow$", "fid_gt": r"FID$_{gt}\downarrow$", "lpips": r"LPIPS$\downarrow$",
              "ssim": r"SSIM$\uparrow$", "psnr": r"PSNR$\uparrow$"}  # fmt: skip
+    comments = [_about(scores, latex), *filter(None, [_note(scores)])]
     lines = [
-        f"% {_about(scores, latex)}",
-        *([f"% {_note(scores)}"] if _note(scores) else []),
+        *(f"% {comment}" for comment in comments),
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         f"Method & {' & '.join(heads[column] for column in COLUMNS)} \\\\",
@@ -135,9 +130,8 @@ def to_latex(scores: Scores, name: str) -> str:
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
     """Return a page that needs nothing beside itself."""
-    published = Table(("", *COLUMNS), _rows(scores, name))
     distributions = [
-        Figure(metric if (bars := histograms(values)) else f"{metric}: no finite values", histograms=bars)
+        Figure(metric if (bins := histogram(values)) else f"{metric}: no finite values", bins=bins)
         for metric, values in scores.values.items()
     ]
     ranked = "lpips" if "lpips" in scores.values else "ssim"
@@ -146,6 +140,13 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
         order = order[::-1]
     middle = max(0, len(order) // 2 - SHOWN // 2)
     parts = {"Best": order[:SHOWN], "Median": order[middle : middle + SHOWN], "Worst": order[::-1][:SHOWN]}
+    files = pairs_by_id(matches)
+
+    def figure(index: int) -> Figure:
+        pair, path = files[scores.pair_ids[index]]
+        pictures = [embedded(file) for file in (pair.source, pair.target or path, path)]
+        return Figure(f"{pair.pair_id}: {ranked} {scores.values[ranked][index]:.4f}", pictures)
+
     lists = {
         "Pairs without a picture": list(matches.missing),
         "Pictures of no pair": [str(path) for path in matches.unmapped],
@@ -153,20 +154,15 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
     }
     sections = [
         Section(text=_about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
-        Section("Beside published numbers", _note(scores), [published]),
+        Section("Beside published numbers", _note(scores), [Table(("", *COLUMNS), _rows(scores, name))]),
         Section("Distribution over pairs", figures=distributions),
+        *(
+            Section(f"{title} pairs by {ranked} (source, truth, generated)", figures=list(map(figure, indices)))
+            for title, indices in parts.items()
+        ),
+        *(Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items),
     ]
-    for title, indices in parts.items():
-        figures = [_figure(scores, matches, ranked, index) for index in indices]
-        sections.append(Section(f"{title} pairs by {ranked} (source, truth, generated)", figures=figures))
-    sections += [Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items]
     return render_page(name, sections)
-
-
-def _figure(scores: Scores, matches: Matches, metric: str, index: int) -> Figure:
-    pair, path = pairs_by_id(matches)[scores.pair_ids[index]]
-    caption = f"{pair.pair_id}: {metric} {scores.values[metric][index]:.4f}"
-    return Figure(caption, [embedded(file) for file in (pair.source, pair.target or path, path)])
 
 
 def pairs_by_id(matches: Matches) -> dict[str, tuple[Pair, Path]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from pgpis.data.pairs import Pair
 from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
-from pgpis.evaluate.features import Advance, as_tensor, picture_tensor, real_statistics
+from pgpis.evaluate.features import Advance, RealSets, SetDistances, as_tensor
 from pgpis.evaluate.people import PeopleScores
 from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
 from pgpis.evaluate.published import ProtocolName, Size
 from pgpis.jobs import leave_interrupts_alone, reason_of
-from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
-from pgpis.metrics.inception import FEATURES
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +46,6 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class RealSets:
-    """Real pictures that generated ones are compared with as sets."""
-
-    train: tuple[Path, ...]
-    targets: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
 class Scores:
     """The result of an evaluation."""
 
@@ -77,25 +66,21 @@ class Scores:
 
     def summary(self) -> dict[str, float | str]:
         """Return the mean of each metric, or why there is none."""
-        means: dict[str, float | str] = {name: _mean(values) for name, values in self.values.items()}
+        means: dict[str, float | str] = {}
+        for name, values in self.values.items():
+            measured = values[~np.isnan(values)]
+            means[name] = float(measured.mean()) if len(measured) else NO_VALUES
         return {**self.sets, **means, **self.not_computed}
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None where there is none."""
-        low, high = bootstrap_interval(self.values[name]) if name in self.values else (np.nan, np.nan)
-        return (low, high) if np.isfinite([low, high]).all() else None
+        ends = bootstrap_interval(self.values.get(name, np.empty(0)))
+        return ends if np.isfinite(ends).all() else None
 
     @property
     def complete(self) -> bool:
         """Whether every metric was computed whose weights a user can get."""
-        missing = [value for value in self.summary().values() if isinstance(value, str)]
-        return all(reason == NO_VALUES for reason in missing)
-
-
-def _mean(values: NDArray[np.float64]) -> float | str:
-    """Return the mean of what could be measured."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else NO_VALUES
+        return all(not isinstance(value, str) or value == NO_VALUES for value in self.summary().values())
 
 
 def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
@@ -114,14 +99,14 @@ Knuckles = Callable[[Pair], torch.Tensor]
 """Gives x, y of both middle knuckles in pixels of the compared pictures, ``(2, 2)``; NaN where one is not seen."""
 
 
+@dataclass(frozen=True)
 class _Pairs(Dataset[tuple[int, Any]]):
     """Reads both pictures of a pair; one that cannot be read gives the reason instead."""
 
-    def __init__(self, files: Sequence[tuple[Pair, Path]], protocol: Protocol, size: Size, knuckles: Knuckles) -> None:
-        self.files = files
-        self.protocol = protocol
-        self.size = size
-        self.knuckles = knuckles
+    files: Sequence[tuple[Pair, Path]]
+    protocol: Protocol
+    size: Size
+    knuckles: Knuckles
 
     def __len__(self) -> int:
         return len(self.files)
@@ -136,6 +121,35 @@ class _Pairs(Dataset[tuple[int, Any]]):
             return index, (*both, self.knuckles(pair), (picture.height, picture.width))
         except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, which cost themselves alone
             return index, reason_of(error)
+
+
+class _PairTable:
+    """The values of all metrics of pairs, one row a pair."""
+
+    def __init__(self, files: Sequence[tuple[Pair, Path]], options: EvaluationOptions, *, hands: bool) -> None:
+        protocol = PROTOCOLS[options.protocol]
+        metrics = pair_metrics(protocol, options.weights)
+        self.files = files
+        self.device = options.device
+        self.metrics = {name: metric.to(options.device) for name, metric in metrics.items() if not metric.not_computed}
+        self.people = PeopleScores(
+            options.weights,
+            options.device,
+            lambda path: as_tensor(read_picture(path), protocol, options.size),
+            hands=hands,
+        )
+        missing = {name: metric.not_computed for name, metric in metrics.items() if metric.not_computed}
+        self.not_computed = missing | self.people.not_computed
+        # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
+        self.values = {name: np.full(len(files), np.nan) for name in (*self.metrics, *self.people.names)}
+
+    def fill(self, rows: list[int], generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> None:
+        """Measure pairs of uint8 pictures ``(B, 3, H, W)`` with the places of their hands, ``(B, 2, 2)``."""
+        both = generated.to(self.device), target.to(self.device)
+        for name, metric in self.metrics.items():
+            self.values[name][rows] = metric.pair_values(*both).cpu().numpy()
+        for name, column in self.people([self.files[row][0] for row in rows], generated, target, centers).items():
+            self.values[name][rows] = column
 
 
 def evaluate(
@@ -158,65 +172,43 @@ def evaluate(
         PgpisError: No pair can be read.
     """
     protocol = PROTOCOLS[options.protocol]
-    metrics = pair_metrics(protocol, options.weights)
-    for metric in metrics.values():
-        metric.to(options.device)
-    features = InceptionFeatures(protocol.features, options.weights, options.device)
-    # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
-    values = {name: np.full(len(files), np.nan) for name, m in metrics.items() if m.not_computed is None}
-    statistics = FeatureStatistics(FEATURES)
+    table, real = _PairTable(files, options, hands=knuckles is not None), SetDistances(options)
     done: list[int] = []
     sizes: Counter[Size] = Counter()
     failures: list[tuple[str, str]] = []
-    read = functools.partial(picture_tensor, protocol=protocol, size=options.size)
-    people = PeopleScores(options.weights, options.device, read, hands=knuckles is not None)
-    values |= {name: np.full(len(files), np.nan) for name in people.names}
-    pairs = _Pairs(files, protocol, options.size, knuckles or _no_hands)
     loader: DataLoader[Any] = DataLoader(
-        pairs,
+        _Pairs(files, protocol, options.size, knuckles or _no_hands),
         options.batch_size,
         num_workers=options.workers,
         collate_fn=list,
         worker_init_fn=leave_interrupts_alone,
     )
     for items in loader:
-        good = [(index, content) for index, content in items if not isinstance(content, str)]
         failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
+        good = {index: content for index, content in items if not isinstance(content, str)}
         if good:
-            generated, target = (torch.stack([content[half] for _, content in good]) for half in (0, 1))
-            rows = [index for index, _ in good]
-            sizes.update(content[3] for _, content in good)
-            pair = generated.to(options.device), target.to(options.device)
-            centers = torch.stack([content[2] for _, content in good])
-            scored = people([files[row][0] for row in rows], generated, target, centers)
-            for name, metric in metrics.items():
-                if metric.not_computed is None:
-                    metric.update(*pair)
-                    scored[name] = metric.last_values.cpu().numpy()
-            for name, column in scored.items():
-                values[name][rows] = column
-            if features.not_computed is None:
-                statistics.update(features(generated))
-            done += rows
+            *columns, shapes = zip(*good.values(), strict=True)
+            generated, target, centers = map(torch.stack, columns)
+            table.fill(list(good), generated, target, centers)
+            real.add(generated)
+            sizes.update(shapes)
+            done += good
         advance(len(items))
     if not done:
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
-    missing = {name: str(m.not_computed) for name, m in metrics.items() if m.not_computed}
-    missing |= people.not_computed
-    failures += people.failures
     _warn_of_other_sizes(sizes, options.size)
-    sets, unreadable = _distances(statistics, reals, protocol, features, options, advance)
-    failures += unreadable
+    distances = real.distances(reals, advance)
+    values = {name: column[done] for name, column in table.values.items()}
     return Scores(
         options.protocol,
         options.size,
         tuple(files[index][0].pair_id for index in done),
-        {name: column[done] for name, column in values.items()},
-        sets,
-        missing,
-        tuple(failures),
+        values,
+        distances,
+        table.not_computed,
+        (*failures, *table.people.failures, *real.failures),
         {
-            **_left_out(values, done),
+            **_without_face(values),
             "real_train": len(reals.train),
             "real_targets": len(reals.targets),
             "features": protocol.features,
@@ -233,10 +225,10 @@ def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:
         log.warning("%s%s", text, f"; --size {height}x{width} compares {count} as they are" if count >= others else "")
 
 
-def _left_out(values: Mapping[str, NDArray[np.float64]], done: Sequence[int]) -> dict[str, str | int]:
+def _without_face(values: Mapping[str, NDArray[np.float64]]) -> dict[str, str | int]:
     """Count the pairs in which a face was not found."""
     return {
-        f"without_face_{name}": int(np.isnan(values[f"face_cosine_{name}"][done]).sum())
+        f"without_face_{name}": int(np.isnan(values[f"face_cosine_{name}"]).sum())
         for name in ("source", "target")
         if f"face_cosine_{name}" in values
     }
@@ -244,36 +236,3 @@ def _left_out(values: Mapping[str, NDArray[np.float64]], done: Sequence[int]) ->
 
 def _no_hands(_pair: Pair) -> torch.Tensor:
     return torch.full((2, 2), torch.nan)
-
-
-def _distances(
-    statistics: FeatureStatistics,
-    reals: RealSets,
-    protocol: Protocol,
-    features: InceptionFeatures,
-    options: EvaluationOptions,
-    advance: Advance,
-) -> tuple[dict[str, float | str], list[tuple[str, str]]]:
-    """Compute the FID against both real sets; the protocol's own is also called ``fid``.
-
-    Returns:
-        The distances, and real pictures that could not be read with the reason.
-    """
-    distances: dict[str, float | str] = {}
-    failures: list[tuple[str, str]] = []
-    for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
-        if features.not_computed is not None:
-            distances[name] = features.not_computed
-        elif len(files) < 2 or int(statistics.count) < 2:
-            counts = f"{len(files)} real and {int(statistics.count)} generated pictures"
-            distances[name] = f"not computed: {counts}, 2 are needed"
-        else:
-            real, unreadable = real_statistics(
-                files, protocol, options.size, features, options.cache, options.batch_size, advance
-            )
-            failures += unreadable
-            distances[name] = frechet_distance(*statistics.compute(), *real.compute())
-            continue
-        advance(len(files))
-    main = distances["fid_train" if protocol.real_set == "train" else "fid_gt"]
-    return {"fid": main, **distances}, failures

@@ -8,8 +8,6 @@ of all pictures, in the manner of FID.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +31,7 @@ from pgpis.files import write_text
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.metrics.markup import markdown_table
+from pgpis.metrics.summary import write_table
 from pgpis.pictures.images import read_image, resize, save_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoints import Keypoints
@@ -52,7 +51,6 @@ Encode = Callable[[Sequence[Image.Image]], torch.Tensor]
 """Returns the tokens of pictures, class token first, ``(B, N, D)``."""
 Sample = Callable[[str, DeepFashion], Iterable[tuple[str, Image.Image]]]
 """Makes the pictures of a pipeline for all pairs, each with its pair's name."""
-Values = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class BenchmarkSettings:
 class RowScores:
     """The scores of one row of the table."""
 
-    values: Values
+    values: Mapping[str, NDArray[np.float64]]
     """By column, one value a pair."""
     frechet: float
 
@@ -101,11 +99,6 @@ class RowScores:
 def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -> str:
     """Make the rows' pictures, score them, and write ``benchmark.md``, ``benchmark.json`` and a table of pairs a row.
 
-    Args:
-        settings: What is scored.
-        sample: Makes a model's pictures.
-        encode: The small encoder.
-
     Returns:
         The text of ``benchmark.md``.
 
@@ -114,25 +107,18 @@ def run_benchmark(settings: BenchmarkSettings, sample: Sample, encode: Encode) -
     """
     test = spread_pairs(settings.root, "test", settings.pairs)
     exact = ExactScores(settings.root, settings.candidates)
-    files = _pictures(settings, test, sample)
-    rows = _score(files, test.pairs, exact, encode)
+    rows = _score(_pictures(settings, test, sample), test.pairs, exact, encode)
     text = table(rows)
     if settings.differences:
         text += "\n" + table({f"{ours} - {other}": rows[ours] - rows[other] for ours, other in settings.differences})
     write_text(settings.out / "benchmark.md", text)
-    means = {
-        name: {column: float(np.nanmean(values)) for column, values in row.values.items()}
-        | {"frechet_distance": row.frechet}
-        for name, row in rows.items()
-    }
-    write_text(settings.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
+    means = {}
     for name, row in rows.items():
-        lines = io.StringIO()
-        writer = csv.writer(lines)
-        writer.writerow(["pair", *COLUMNS])
-        for index, pair in enumerate(test.pairs):
-            writer.writerow([pair.pair_id, *(f"{row.values[column][index]:.6g}" for column in COLUMNS)])
-        write_text(settings.out / f"{name.replace(' ', '_')}.csv", lines.getvalue())
+        means[name] = {column: float(np.nanmean(values)) for column, values in row.values.items()}
+        means[name]["frechet_distance"] = row.frechet
+        cells = [[pair.pair_id for pair in test.pairs], *([f"{v:.6g}" for v in row.values[c]] for c in COLUMNS)]
+        write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *COLUMNS], zip(*cells, strict=True))
+    write_text(settings.out / "benchmark.json", json.dumps(means, indent=2) + "\n")
     return text
 
 
@@ -155,13 +141,9 @@ def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None 
 def _pictures(settings: BenchmarkSettings, test: DeepFashion, sample: Sample) -> dict[str, list[Path]]:
     """Make the pictures of all rows that are not there, and return their files in the order of the pairs."""
     rows: dict[str, list[Path]] = {}
-
-    def folder(name: str) -> list[Path]:
-        rows[name] = [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in test.pairs]
-        return rows[name]
-
     for name, make in _baselines(settings.root, test).items():
-        for pair, path in zip(test.pairs, folder(name), strict=True):
+        rows[name] = [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in test.pairs]
+        for pair, path in zip(test.pairs, rows[name], strict=True):
             if not path.is_file():
                 save_image(make(pair), path)
     for name, pipeline in (settings.models or {}).items():
@@ -184,64 +166,63 @@ def _baselines(root: Path, test: DeepFashion) -> dict[str, Callable[[Pair], Imag
     nearest = NearestTraining(spread_pairs(root, "train"))
     maps = {pair.target: pair.file("iuv") for pair in spread_pairs(root, "test").pairs}
 
-    def iuv(path: Path | None) -> NDArray[np.uint8]:
-        assert path is not None
-        return read_part_u_v(path)
-
-    def target(pair: Pair) -> Image.Image:
-        assert pair.target is not None
-        return read_image(pair.target)
-
     def nearest_training(pair: Pair) -> Image.Image:
-        pose, source_map = test.read_pose(pair), maps[pair.source]
+        pose = test.read_pose(pair)
         assert isinstance(pose, Keypoints)
-        assert source_map is not None
-        return read_image(nearest(pose, pair.source, source_map))
+        return read_image(nearest(pose, pair.source, _required(maps[pair.source])))
 
     def painted(pair: Pair) -> Image.Image:
-        source = np.asarray(read_image(pair.source))
-        return Image.fromarray(warp(source, iuv(maps[pair.source]), iuv(pair.file("iuv"))))
+        both = [read_part_u_v(_required(path)) for path in (maps[pair.source], pair.file("iuv"))]
+        return Image.fromarray(warp(np.asarray(read_image(pair.source)), *both))
 
     return {
         COPY: lambda pair: read_image(pair.source),
         NEAREST: nearest_training,
         PAINTED: painted,
-        TRUTH: target,
+        TRUTH: lambda pair: read_image(_required(pair.target)),
     }
+
+
+def _required(path: Path | None) -> Path:
+    """Synthetic people have all files."""
+    assert path is not None
+    return path
 
 
 def _score(
     rows: Mapping[str, Sequence[Path]], pairs: Sequence[Pair], exact: ExactScores, encode: Encode
 ) -> dict[str, RowScores]:
-    values = {name: {column: np.full(len(pairs), np.nan) for column in COLUMNS} for name in rows}
     jobs = [(exact, pair, [files[index] for files in rows.values()]) for index, pair in enumerate(pairs)]
+    scored: list[list[dict[str, float]]] = []
     with meter("scoring", len(pairs)) as advance, one_thread_each(), worker_pool(os.cpu_count() or 1) as pool:
         with born_deaf():
-            scored = pool.map(_score_pair, jobs, chunksize=4)
+            running = pool.map(_score_pair, jobs, chunksize=4)
         try:
-            for index, scores in enumerate(scored):
-                for name, row in zip(rows, scores, strict=True):
-                    for column, value in row.items():
-                        values[name][column][index] = value
+            for scores in running:
+                scored.append(scores)
                 advance(1)
         except BrokenProcessPool as error:
             raise broken_pool("scoring", error) from error
-    reference = _tokens([pair.target for pair in pairs if pair.target is not None], encode)
+    truth = _tokens([_required(pair.target) for pair in pairs], encode)
     result = {}
-    for name, files in rows.items():
+    for number, (name, files) in enumerate(rows.items()):
         tokens = _tokens(files, encode)
-        values[name]["token_distance"] = token_distance(tokens, reference).double().numpy()
-        frechet = frechet_distance(*_statistics(tokens[:, 0]), *_statistics(reference[:, 0]))
-        result[name] = RowScores(values[name], frechet)
+        values = {column: np.array([scores[number][column] for scores in scored]) for column in scored[0][number]}
+        values["token_distance"] = token_distance(tokens, truth).double().numpy()
+        ours, reference = (FeatureStatistics(tokens.shape[-1]) for _ in range(2))
+        ours.update(tokens[:, 0])
+        reference.update(truth[:, 0])
+        frechet = frechet_distance(*ours.compute(), *reference.compute())
+        result[name] = RowScores({column: values[column] for column in COLUMNS}, frechet)
     return result
 
 
 def _score_pair(job: tuple[ExactScores, Pair, list[Path]]) -> list[dict[str, float]]:
     """Score what all rows have for one pair."""
     exact, pair, files = job
-    assert pair.target is not None
-    truth, pictures = read_image(pair.target), [read_image(path) for path in files]
-    scores = exact(pair.target, pictures)
+    target = _required(pair.target)
+    truth, pictures = read_image(target), [read_image(path) for path in files]
+    scores = exact(target, pictures)
     metrics = {"ssim": SSIM("gaussian"), "psnr": PSNR()}
     for picture, row in zip(pictures, scores, strict=True):
         both = (resize(picture, truth.height, truth.width), truth)
@@ -260,18 +241,10 @@ def token_distance(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return 1 - torch.nn.functional.cosine_similarity(ours[:, 1:], truth[:, 1:], dim=-1).mean(dim=1)
 
 
-def _statistics(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    gathered = FeatureStatistics(features.shape[1])
-    gathered.update(features)
-    mean, covariance = gathered.compute()
-    return mean, covariance
-
-
 def table(rows: Mapping[str, RowScores]) -> str:
     """Return the table in Markdown: means and 95 % intervals over pairs."""
-    head = [
-        f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in (*COLUMNS, "Fréchet distance")
-    ]
+    columns = (*COLUMNS, "Fréchet distance")
+    head = [f"{column.replace('_', ' ')} {'↑' if column in HIGHER else '↓'}" for column in columns]
     cells = [
         [name, *(_cell(column, row.values[column]) for column in COLUMNS), f"{row.frechet:.3f}"]
         for name, row in rows.items()

@@ -1,10 +1,8 @@
-"""Metrics: of picture pairs, of sets, of faces, of the prior's retrieval, and their reports."""
+"""Metrics: of picture pairs, of sets, of faces and hands, of the prior's retrieval, and their reports."""
 
-from pgpis.metrics.absolute import L1, MAE
-from pgpis.metrics.face import FaceSimilarity
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
-from pgpis.metrics.hands import HandSSIM, hand_crops
-from pgpis.metrics.image import PSNR, SSIM, PairMetric, to_uint8
+from pgpis.metrics.hands import hand_crops, hand_similarity
+from pgpis.metrics.image import L1, MAE, PSNR, SSIM, PairMetric, to_uint8
 from pgpis.metrics.inception import InceptionFeatures
 from pgpis.metrics.lpips import LPIPS
 from pgpis.metrics.retrieval import RetrievalMetrics
@@ -16,15 +14,14 @@ __all__ = [
     "MAE",
     "PSNR",
     "SSIM",
-    "FaceSimilarity",
     "FeatureStatistics",
-    "HandSSIM",
     "InceptionFeatures",
     "MetricReport",
     "PairMetric",
     "RetrievalMetrics",
     "frechet_distance",
     "hand_crops",
+    "hand_similarity",
     "to_uint8",
     "write_pair_values",
 ]

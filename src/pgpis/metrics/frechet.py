@@ -60,16 +60,13 @@ class FeatureStatistics(Metric):  # type: ignore[misc, unused-ignore]
 def frechet_distance(
     mean: torch.Tensor, covariance: torch.Tensor, other_mean: torch.Tensor, other_covariance: torch.Tensor
 ) -> float:
-    """Return ``|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^(1/2))``.
+    """Return ``|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of means ``(D,)`` and covariances ``(D, D)``.
 
     The trace of the root is the sum of the roots of the eigenvalues of ``S1 S2``. With ``S1 = R R'`` these are the
     eigenvalues of the symmetric ``R' S2 R``: no Schur form of a general matrix is needed.
 
-    Args:
-        mean: ``(D,)``.
-        covariance: ``(D, D)``, symmetric.
-        other_mean: ``(D,)``.
-        other_covariance: ``(D, D)``.
+    Raises:
+        PgpisError: A covariance is not finite.
 
     Source: Heusel et al. 2017; equal to the reference implementation with ``scipy.linalg.sqrtm`` to 1e-6.
     """

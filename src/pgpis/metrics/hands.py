@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
 from pgpis.metrics.image import SSIM
@@ -40,12 +42,22 @@ def hand_crops(images: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     return torch.stack(crops)
 
 
-class HandSSIM(SSIM):
-    """Gaussian SSIM of hand crops; add the crops of both hands that :func:`hand_crops` cut.
+def hand_similarity(generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> NDArray[np.float64]:
+    """Return the mean Gaussian SSIM of the crops of each pair's hands; NaN where neither is seen.
+
+    Args:
+        generated: uint8 ``(B, 3, H, W)``.
+        target: Same.
+        centers: x and y of both middle knuckles in pixels, ``(B, 2, 2)``; NaN for a hand that is not seen.
 
     Source: SignGAN (Saunders et al. 2022), as FPDM reports it. Which SSIM they take is not published; this is the
         Gaussian one of the field's scripts.
     """
-
-    def __init__(self) -> None:
-        super().__init__("gaussian")
+    metric = SSIM("gaussian")
+    values = torch.full((len(centers), 2), torch.nan, dtype=torch.float64)
+    for hand in range(2):
+        seen = centers[:, hand].isfinite().all(dim=1)
+        if seen.any():
+            crops = [hand_crops(images[seen], centers[seen, hand]) for images in (generated, target)]
+            values[seen, hand] = metric.pair_values(*crops)
+    return values.nanmean(dim=1).numpy()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torchmetrics import Metric
 
 from pgpis.errors import PgpisError, nearest
 
 SSIMVariant: TypeAlias = Literal["uniform", "gaussian"]
-WindowMean: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
+CUT = 3.5
+"""Deviations at which skimage cuts a Gaussian off."""
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
@@ -23,29 +25,12 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: ``(B, 3, H, W)`` in [-1, 1].
 
-    Returns:
-        uint8, same shape.
-
     Raises:
         PgpisError: A number is not finite; uint8 would hide it.
     """
     if not images.isfinite().all():
         raise PgpisError("pictures hold numbers that are not finite")
     return images.float().div(2).add(0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
-
-
-def unit_range(generated: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a batch of pairs and bring both halves to float64 in [0, 1].
-
-    Args:
-        generated: ``(B, 3, H, W)``, uint8, or float in [0, 1].
-        target: Same shape; the dtype may differ.
-
-    Raises:
-        PgpisError: Shapes differ, are not ``(B, 3, H, W)``, or floats leave [0, 1].
-    """
-    _check_shapes(generated, target)
-    return _unit(generated, "generated"), _unit(target, "target")
 
 
 def _check_shapes(generated: torch.Tensor, target: torch.Tensor) -> None:
@@ -56,6 +41,7 @@ def _check_shapes(generated: torch.Tensor, target: torch.Tensor) -> None:
 
 
 def _unit(images: torch.Tensor, name: str) -> torch.Tensor:
+    """Bring pictures to float64 in [0, 1]."""
     if images.dtype == torch.uint8:
         return images.to(torch.float64) / 255
     if not images.dtype.is_floating_point:
@@ -88,21 +74,30 @@ class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
         self.last_values = torch.zeros(0, dtype=torch.float64)
 
     @abstractmethod
-    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return one value per pair.
-
-        Args:
-            generated: ``(B, 3, H, W)``, uint8, or float in [0, 1].
-            target: Same shape.
-
-        Returns:
-            float64 ``(B,)``.
-        """
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return one float64 value for each pair of pictures, float64 in [0, 1]."""
 
     @property
     def not_computed(self) -> str | None:
         """Why there are no values ("not computed: ..."), or None."""
         return None
+
+    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return one value per pair.
+
+        Args:
+            generated: ``(B, 3, H, W)``, uint8, or float in [0, 1].
+            target: Same shape; the dtype may differ.
+
+        Returns:
+            float64 ``(B,)``.
+
+        Raises:
+            PgpisError: Shapes differ, are not ``(B, 3, H, W)``, floats leave [0, 1], or see ``not_computed``.
+        """
+        self._require_computable()
+        _check_shapes(generated, target)
+        return self._values(_unit(generated, "generated"), _unit(target, "target"))
 
     def update(self, generated: torch.Tensor, target: torch.Tensor) -> None:
         """Add a batch of pairs; arguments as in :meth:`pair_values`."""
@@ -118,8 +113,7 @@ class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
         Raises:
             PgpisError: The metric cannot be computed here; see ``not_computed``.
         """
-        if self.not_computed is not None:
-            raise PgpisError(self.not_computed)
+        self._require_computable()
         return self.total / self.count
 
     def result(self) -> float | str:
@@ -127,7 +121,11 @@ class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
         if self.not_computed is not None:
             return self.not_computed
         mean = float(self.compute())
-        return mean if mean == mean else "not computed: no pairs"  # noqa: PLR0124 - NaN is not equal to itself
+        return "not computed: no pairs" if math.isnan(mean) else mean
+
+    def _require_computable(self) -> None:
+        if self.not_computed is not None:
+            raise PgpisError(f"{type(self).__name__}: {self.not_computed}")
 
 
 class PSNR(PairMetric):
@@ -138,10 +136,30 @@ class PSNR(PairMetric):
 
     higher_is_better = True
 
-    def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the ratio of each pair; see :meth:`PairMetric.pair_values`."""
-        ours, reference = unit_range(generated, target)
-        return -10 * torch.log10((ours - reference).square().flatten(1).mean(1))
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return -10 * torch.log10((generated - target).square().flatten(1).mean(1))
+
+
+class MAE(PairMetric):
+    """``sum |g - t| / sum (g + t)``: what the field's scripts call MAE; 0 for two black pictures.
+
+    Source: official FPDM script ``compare_mae``.
+    """
+
+    higher_is_better = False
+
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        total = (generated + target).flatten(1).sum(1)
+        return (generated - target).abs().flatten(1).sum(1) / total.clamp(min=torch.finfo(torch.float64).tiny)
+
+
+class L1(PairMetric):
+    """Mean absolute difference of pictures in [0, 1]."""
+
+    higher_is_better = False
+
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (generated - target).abs().flatten(1).mean(1)
 
 
 class SSIM(PairMetric):
@@ -180,102 +198,45 @@ class SSIM(PairMetric):
 
     def pair_values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the similarity of each pair; see :meth:`PairMetric.pair_values`."""
-        if self.variant == "uniform" and generated.device.type == "cpu":
-            return _box_similarity(generated, target, self.window_size)
-        ours, reference = unit_range(generated, target)
+        if self.variant == "gaussian" or not (generated.dtype == target.dtype == torch.uint8):
+            return super().pair_values(generated, target)
+        _check_shapes(generated, target)
+        return self._uniform(generated, target, 1 / 255)  # converting first would take as long as measuring
+
+    def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.variant == "uniform":
-            data_range = torch.ones_like(ours[:, 0, 0, 0])
-            return structural_similarity(ours, reference, _box_mean, self.window_size, data_range, sample=True)
-        ours, reference = ours * 255, reference * 255
-        data_range = ours.flatten(1).amax(1) - ours.flatten(1).amin(1)
-        data_range = torch.where(data_range > 0, data_range, 255.0)
-        weights = _gaussian(self.sigma).to(ours.device)
-        mean = functools.partial(_weighted_mean, weights=weights)
-        return structural_similarity(ours, reference, mean, len(weights), data_range, sample=False)
+            return self._uniform(generated, target, 1.0)
+        radius = int(CUT * self.sigma + 0.5)
+        _check_window(generated, 2 * radius + 1)
+        ours, others = ((images * 255).cpu().numpy() for images in (generated, target))
+        return torch.from_numpy(_gaussian_similarity(ours, others, self.sigma, radius))
+
+    def _uniform(self, generated: torch.Tensor, target: torch.Tensor, scale: float) -> torch.Tensor:
+        from pgpis.metrics.windows import box_similarity  # numba takes long to import
+
+        _check_window(generated, self.window_size)
+        # numba compiles once more for every other layout in memory
+        maps = [images.cpu().flatten(0, 1).contiguous().numpy() for images in (generated, target)]
+        return torch.from_numpy(box_similarity(*maps, self.window_size, scale)).view(-1, 3).mean(1)
 
 
-def _gaussian(sigma: float) -> torch.Tensor:
-    """Return a normalised Gaussian, float64, cut off at 3.5 sigma as skimage does."""
-    radius = int(3.5 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (offsets / sigma).square())
-    return weights / weights.sum()
-
-
-def structural_similarity(
-    generated: torch.Tensor,
-    target: torch.Tensor,
-    window_mean: WindowMean,
-    window_size: int,
-    data_range: torch.Tensor,
-    *,
-    sample: bool,
-) -> torch.Tensor:
-    """Return the structural similarity of each pair.
-
-    Args:
-        generated: float64 ``(B, C, H, W)``.
-        target: Same.
-        window_mean: Averages ``(..., H, W)`` over every window that lies inside, given the maps and ``window_size``.
-        window_size: Side of the window in pixels.
-        data_range: Span of possible values, ``(B,)``.
-        sample: Scale variances by ``n / (n - 1)`` for the n pixels of a window.
-
-    Returns:
-        ``(B,)``.
-
-    Raises:
-        PgpisError: The pictures are smaller than the window.
-
-    Source: Wang et al. 2004, eq. 13, with K1 = 0.01 and K2 = 0.03.
-    """
-    _check_window(generated, window_size)
-    moments = torch.stack([generated, target, generated * generated, target * target, generated * target])
-    mean_g, mean_t, square_g, square_t, product = window_mean(moments, window_size)
-    pixels = window_size**2
-    scale = pixels / (pixels - 1) if sample else 1.0
-    variance_g = scale * (square_g - mean_g * mean_g)
-    variance_t = scale * (square_t - mean_t * mean_t)
-    covariance = scale * (product - mean_g * mean_t)
-    c1, c2 = ((k * data_range).square().view(-1, 1, 1, 1) for k in (0.01, 0.03))
-    luminance = (2 * mean_g * mean_t + c1) / (mean_g * mean_g + mean_t * mean_t + c1)
-    structure = (2 * covariance + c2) / (variance_g + variance_t + c2)
-    similarity: torch.Tensor = (luminance * structure).flatten(1).mean(1)
-    return similarity
-
-
-def _box_similarity(generated: torch.Tensor, target: torch.Tensor, window_size: int) -> torch.Tensor:
-    """Compute what ``structural_similarity`` does with square windows, on the CPU and without maps in between."""
-    from pgpis.metrics.windows import box_similarity
-
-    _check_shapes(generated, target)
-    _check_window(generated, window_size)
-    scale = 1 / 255
-    if generated.dtype != torch.uint8 or target.dtype != torch.uint8:
-        (generated, target), scale = unit_range(generated, target), 1.0
-    maps = box_similarity(generated.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), window_size, scale)
-    return torch.from_numpy(maps).view(generated.shape[:2]).mean(1)
-
-
-def _check_window(images: torch.Tensor, window_size: int) -> None:
+def _check_window(images: torch.Tensor, size: int) -> None:
     height, width = images.shape[-2:]
-    if min(height, width) < window_size:
-        raise PgpisError(
-            f"SSIM: pictures of {height}x{width} pixels are smaller than the window of {window_size}x{window_size}"
-        )
+    if min(height, width) < size:
+        raise PgpisError(f"SSIM: pictures of {height}x{width} pixels are smaller than the window of {size}x{size}")
 
 
-def _box_mean(maps: torch.Tensor, window_size: int) -> torch.Tensor:
-    """Average over square windows by differences of running sums: as fast for 51 pixels as for 3."""
-    for axis in (-2, -1):
-        sums = torch.cat([torch.zeros_like(maps.narrow(axis, 0, 1)), maps.cumsum(axis)], dim=axis)
-        count = sums.shape[axis] - window_size
-        maps = (sums.narrow(axis, window_size, count) - sums.narrow(axis, 0, count)) / window_size
-    return maps
-
-
-def _weighted_mean(maps: torch.Tensor, window_size: int, weights: torch.Tensor) -> torch.Tensor:
-    """Average with separable weights ``(window_size,)``, one axis after the other."""
-    stacked = maps.flatten(0, -3).unsqueeze(1)  # (N, 1, H, W)
-    stacked = F.conv2d(F.conv2d(stacked, weights.view(1, 1, window_size, 1)), weights.view(1, 1, 1, window_size))
-    return stacked.view(*maps.shape[:-2], *stacked.shape[-2:])
+def _gaussian_similarity(
+    ours: NDArray[np.float64], others: NDArray[np.float64], sigma: float, radius: int
+) -> NDArray[np.float64]:
+    """Return the similarity of each pair of pictures ``(B, 3, H, W)`` in 0..255; Wang et al. 2004, eq. 13."""
+    moments = np.stack([ours, others, ours * ours + others * others, ours * others])
+    inside = (..., *(slice(radius, length - radius) for length in ours.shape[-2:]))
+    a, b, squares, product = gaussian_filter(moments, sigma, truncate=CUT, axes=(-2, -1))[inside]
+    data_range = np.ptp(ours, axis=(1, 2, 3), keepdims=True)
+    data_range[data_range == 0] = 255
+    c1, c2 = np.square(0.01 * data_range), np.square(0.03 * data_range)
+    both, each = a * b, a * a + b * b
+    similarity = (2 * both + c1) * (2 * (product - both) + c2) / ((each + c1) * (squares - each + c2))
+    values: NDArray[np.float64] = similarity.mean(axis=(1, 2, 3))
+    return values

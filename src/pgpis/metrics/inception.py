@@ -11,32 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pgpis.metrics.weights import DAMAGED, not_weights, read_state_dict
+from pgpis.metrics.weights import DAMAGED, NetFile
 from pgpis.weight_files import expected_file, fetch_command
 
 FeatureKind = Literal["legacy", "standard"]
 FEATURES = 2048
 SIDE = 299
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NETS = {"legacy": "torchvision's Inception v3", "standard": "torch-fidelity's Inception"}
 
 
 def legacy_input(images: torch.Tensor) -> torch.Tensor:
-    """Prepare pictures for the legacy features.
+    """Prepare pictures for the legacy features: ``(B, 3, H, W)`` in [0, 1] becomes ``(B, 3, 299, 299)``.
 
     Bilinear to 299 x 299 without antialias; then the shift and scale that belong to pictures which are normalised for
     ImageNet already, although these are not. Its authors agree that this is a mistake, and every published number of
     the family (GFLA, DPTN, PIDM, PCDMs, CFLD, MCLD, FPDM) contains it.
-
-    Args:
-        images: float in [0, 1], ``(B, 3, H, W)``.
-
-    Returns:
-        ``(B, 3, 299, 299)``.
     """
     resized = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
-    mean = images.new_tensor(MEAN).view(1, 3, 1, 1)
-    deviation = images.new_tensor(DEVIATION).view(1, 3, 1, 1)
+    mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
     return resized * (deviation / 0.5) + (mean - 0.5) / 0.5
 
 
@@ -46,10 +39,8 @@ class InceptionFeatures:
     Args:
         kind: ``legacy``: torchvision's ImageNet weights; ``standard``: the port of TensorFlow's 2015 weights that
             torch-fidelity and torchmetrics take.
-        weights: Folder of the weights file; None: the places of :mod:`pgpis.weight_files`. Nothing is ever downloaded.
+        weights: Folder of the weights file; None: the places of :mod:`pgpis.weight_files`.
         device: Where the net runs.
-
-    ``not_computed`` says which file is missing and how to get it, or is None.
 
     Raises:
         PgpisError: The file is damaged or holds other weights.
@@ -59,22 +50,20 @@ class InceptionFeatures:
         self, kind: FeatureKind, weights: str | Path | None = None, device: torch.device | str = "cpu"
     ) -> None:
         self.kind = kind
-        self.path = expected_file(f"inception-{kind}", weights)
-        self.command = fetch_command(f"inception-{kind}", weights)
+        name = f"inception-{kind}"
+        self.file = NetFile(NETS[kind], expected_file(name, weights), fetch_command(name, weights))
         self.device = torch.device(device)
         self.net: Any = None
         if self.not_computed is None:
             build = _torchvision_inception if kind == "legacy" else _fidelity_inception
-            self.net = build(self.path, self.command).to(self.device)
+            self.net = build(self.file).requires_grad_(False).eval().to(self.device)
 
     @property
     def not_computed(self) -> str | None:
-        """Why there are no features, or None."""
-        if not self.path.is_file():
-            return f"not computed: missing {self.path}, get it with: {self.command}"
-        if self.kind == "standard" and importlib.util.find_spec("torch_fidelity") is None:
+        """Why there are no features, such as which file is missing and how to get it, or None."""
+        if self.file.missing is None and self.kind == "standard" and not importlib.util.find_spec("torch_fidelity"):
             return "not computed: torch-fidelity is not installed, get it with: pip install torch-fidelity"
-        return None
+        return self.file.missing
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -87,26 +76,26 @@ class InceptionFeatures:
         return features.float().cpu()
 
 
-def _torchvision_inception(path: Path, command: str) -> nn.Module:
+def _torchvision_inception(file: NetFile) -> nn.Module:
     from torchvision.models import inception_v3
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the initialisation, which is overwritten
         net = inception_v3(weights=None, aux_logits=True, transform_input=False, init_weights=False)
-    weights = read_state_dict(path, "torchvision's Inception v3", command)
+    weights = file.read()
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise not_weights(path, "torchvision's Inception v3", command, error) from error
+        raise file.misfit(error) from error
     net.fc = nn.Identity()
     net.AuxLogits = None
-    return net.requires_grad_(False).eval()
+    return net
 
 
-def _fidelity_inception(path: Path, command: str) -> nn.Module:
+def _fidelity_inception(file: NetFile) -> nn.Module:
     module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     try:
-        net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+        net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file.path))
     except DAMAGED as error:
-        raise not_weights(path, "torch-fidelity's Inception", command, error) from error
-    return net.requires_grad_(False).eval()
+        raise file.misfit(error) from error
+    return net

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchmetrics import Metric
@@ -31,24 +31,23 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
     full_state_update = False
     queries: list[torch.Tensor]
     query_pairs: list[torch.Tensor]
-    query_targets: list[torch.Tensor]
-    gallery: list[torch.Tensor]
-    gallery_keys: list[torch.Tensor]
+    targets: list[torch.Tensor]
+    target_keys: list[torch.Tensor]
 
     def __init__(self, embedding_dim: int, recall_at: tuple[int, ...] = (1, 3, 5)) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.recall_at = recall_at
         self.query_count = 0
-        for name in ("queries", "query_pairs", "query_targets", "gallery", "gallery_keys"):
+        for name in ("queries", "query_pairs", "targets", "target_keys"):
             self.add_state(name, [], dist_reduce_fx="cat")
         self._start_states()
 
     def _start_states(self) -> None:
         # a rank without data must still gather tensors of the right shape and dtype
-        self.queries.append(torch.zeros(0, self.embedding_dim, device=self.device))
-        self.gallery.append(torch.zeros(0, self.embedding_dim, device=self.device))
-        for keys in (self.query_pairs, self.query_targets, self.gallery_keys):
+        for embeddings in (self.queries, self.targets):
+            embeddings.append(torch.zeros(0, self.embedding_dim, device=self.device))
+        for keys in (self.query_pairs, self.target_keys):
             keys.append(torch.zeros(0, dtype=torch.int64, device=self.device))
 
     def reset(self) -> None:
@@ -86,11 +85,9 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
             raise PgpisError(f"retrieval: got {len(pair_keys)} pair keys for {count} pairs")
         if not (fused.isfinite().all() and targets.isfinite().all()):
             raise PgpisError("retrieval: an embedding is NaN or infinite", hint="the prior has diverged")
-        keys = _hashes(target_keys).to(fused.device)
         self.queries.append(F.normalize(fused.detach().float(), dim=1))
-        self.gallery.append(F.normalize(targets.detach().float(), dim=1))
-        self.query_targets.append(keys)
-        self.gallery_keys.append(keys)
+        self.targets.append(F.normalize(targets.detach().float(), dim=1))
+        self.target_keys.append(_hashes(target_keys).to(fused.device))
         pairs = torch.full((count,), -1) if pair_keys is None else _hashes(pair_keys)
         self.query_pairs.append(pairs.to(fused.device))
 
@@ -103,23 +100,18 @@ class RetrievalMetrics(Metric):  # type: ignore[misc, unused-ignore]
 
     def ranks(self) -> torch.Tensor:
         """Return the 1-based rank of the target of each query of this device, int64 ``(Q,)``."""
-        queries, targets = self._distinct_queries()
-        keys, first = _first_of_each(dim_zero_cat(self.gallery_keys))
-        gallery = dim_zero_cat(self.gallery)[first]
-        position = torch.searchsorted(keys, targets)
+        all_keys, pairs = dim_zero_cat(self.target_keys), dim_zero_cat(self.query_pairs)
+        keys, first = _first_of_each(all_keys)
+        gallery = dim_zero_cat(self.targets)[first]
+        first_pairs = _first_of_each(pairs)[1]
+        rows = torch.cat([first_pairs[pairs[first_pairs] >= 0], (pairs < 0).nonzero().flatten()])
+        queries, positions = dim_zero_cat(self.queries)[rows], torch.searchsorted(keys, all_keys[rows])
         ranks = [
             1 + (similarity > similarity.gather(1, own[:, None])).sum(1)
-            for chunk, own in zip(torch.split(queries, 1024), torch.split(position, 1024), strict=True)
+            for chunk, own in zip(torch.split(queries, 1024), torch.split(positions, 1024), strict=True)
             for similarity in [chunk @ gallery.T]
         ]
-        return torch.cat(ranks) if len(targets) else targets
-
-    def _distinct_queries(self) -> tuple[torch.Tensor, torch.Tensor]:
-        queries, pairs = dim_zero_cat(self.queries), dim_zero_cat(self.query_pairs)
-        targets = dim_zero_cat(self.query_targets)
-        _, first = _first_of_each(pairs)
-        rows = torch.cat([first[pairs[first] >= 0], (pairs < 0).nonzero().flatten()])
-        return queries[rows], targets[rows]
+        return torch.cat(ranks)
 
 
 def _hashes(keys: Sequence[str]) -> torch.Tensor:
@@ -130,8 +122,5 @@ def _hashes(keys: Sequence[str]) -> torch.Tensor:
 
 def _first_of_each(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the sorted distinct keys and the position at which each comes first."""
-    unique: Any = torch.unique(keys, return_inverse=True)
-    distinct, inverse = unique
-    positions = torch.arange(len(keys), device=keys.device)
-    first = positions.new_full((len(distinct),), len(keys)).scatter_reduce(0, inverse, positions, "amin")
-    return distinct, first
+    distinct, first = np.unique(keys.cpu().numpy(), return_index=True)
+    return torch.from_numpy(distinct).to(keys.device), torch.from_numpy(first).to(keys.device)

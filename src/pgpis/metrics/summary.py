@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -63,20 +63,15 @@ class MetricReport:
         Raises:
             PgpisError: A value is NaN; nothing is written.
         """
-        json_path, markdown_path = (Path(directory) / f"{name}.{suffix}" for suffix in ("json", "md"))
-        json_text, markdown_text = self.to_json(), self.to_markdown()
-        write_text(json_path, json_text)
-        write_text(markdown_path, markdown_text)
+        texts = {Path(directory) / f"{name}.json": self.to_json(), Path(directory) / f"{name}.md": self.to_markdown()}
+        for path, text in texts.items():
+            write_text(path, text)
+        json_path, markdown_path = texts
         return json_path, markdown_path
 
 
 def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
-    """Write one CSV line per pair.
-
-    Args:
-        path: The file.
-        pair_ids: Name of each pair.
-        values: Per metric one value for each pair.
+    """Write one CSV line per pair, with one of the ``values`` of each metric.
 
     Raises:
         PgpisError: A metric has another number of values than there are pairs.
@@ -84,11 +79,14 @@ def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping
     for name, column in values.items():
         if len(column) != len(pair_ids):
             raise PgpisError(f"{path}: '{name}' has {len(column)} values for {len(pair_ids)} pairs")
+    columns = ([f"{float(value):.6f}" for value in column] for column in values.values())
+    write_table(path, ["pair_id", *values], zip(pair_ids, *columns, strict=True))
+
+
+def write_table(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table as CSV."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["pair_id", *values])
-    for row, pair_id in enumerate(pair_ids):
-        writer.writerow([pair_id, *(f"{float(column[row]):.6f}" for column in values.values())])
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
     write_text(path, text.getvalue())
 
 

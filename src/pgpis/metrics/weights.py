@@ -1,9 +1,10 @@
-"""Reading the weights of nets that judge pictures."""
+"""Files of the nets that judge pictures; nothing is ever downloaded, and nothing in a file is executed."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,27 +15,36 @@ DAMAGED = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.Unpickl
 """What torch raises on files that are not weights."""
 
 
-def read_state_dict(path: Path, what: str, command: str) -> dict[str, torch.Tensor]:
-    """Read tensors by name; nothing in the file is executed.
+@dataclass(frozen=True)
+class NetFile:
+    """Where the weights of a net are expected."""
 
-    Args:
-        path: The file.
-        what: Whose weights it should hold.
-        command: What gets the right file.
+    what: str
+    """Whose weights it should hold."""
+    path: Path
+    command: str
+    """What gets the right file."""
 
-    Raises:
-        PgpisError: The file is damaged or holds something else.
-    """
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        raise not_weights(path, f"{what}: cannot read the weights", command, error) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise PgpisError(f"{path} is not {what}: it holds no state dict", hint=command)
-    return weights
+    @property
+    def missing(self) -> str | None:
+        """Why nothing is measured, or None where the file is there."""
+        return None if self.path.is_file() else f"not computed: missing {self.path}, get it with: {self.command}"
 
+    def read(self) -> dict[str, torch.Tensor]:
+        """Read tensors by name.
 
-def not_weights(path: Path, what: str, command: str, error: BaseException) -> PgpisError:
-    """Return what is said of a file that a net cannot be built from."""
-    reason = str(error).splitlines()[0] if str(error) else "damaged file"
-    return PgpisError(f"{path} is not {what}: {reason}", hint=command)
+        Raises:
+            PgpisError: The file is damaged or holds something else.
+        """
+        try:
+            weights = torch.load(self.path, map_location="cpu", weights_only=True)
+        except DAMAGED as error:
+            raise self.misfit(error, "cannot read the weights: ") from error
+        if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+            raise self.misfit("it holds no state dict")
+        return weights
+
+    def misfit(self, reason: object, doing: str = "") -> PgpisError:
+        """Return what is said of a file that the net cannot be built from."""
+        first, *_ = str(reason).splitlines() or ["damaged file"]
+        return PgpisError(f"{self.path} is not {self.what}: {doing}{first}", hint=self.command)

@@ -23,7 +23,7 @@ def box_similarity(generated: Pixels, target: Pixels, size: int, scale: float) -
     Returns:
         ``(N,)``.
 
-    Source: Wang et al. 2004, eq. 13; ``pgpis.metrics.image.structural_similarity`` is the same in torch.
+    Source: Wang et al. 2004, eq. 13.
     """
     count, height, width = generated.shape
     result = np.empty(count)

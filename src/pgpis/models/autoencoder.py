@@ -28,11 +28,9 @@ def scale_factor(vae: Autoencoder) -> int:
 
 
 def encode_moments(vae: Autoencoder, images: torch.Tensor) -> torch.Tensor:
-    """Return mean and deviation of the latents, not scaled, ``(B, 2C, h, w)``; a deep compression one has no deviation.
+    """Return mean and deviation of the latents of RGB pictures in [-1, 1], not scaled, ``(B, 2C, h, w)``.
 
-    Args:
-        vae: The autoencoder.
-        images: RGB in [-1, 1], ``(B, 3, H, W)``.
+    The deviation of a deep compression autoencoder is zero.
     """
     encoded = vae.encode(images.to(vae.dtype))
     if isinstance(vae, AutoencoderDC):
@@ -47,17 +45,16 @@ def choose_trained(vae: Autoencoder, train: Trained) -> None:
         PgpisError: It has no such blocks.
     """
     vae.requires_grad_(train == "all")
+    parts: list[Any] = []
     if train == "decoder":
-        for name in ("decoder", "post_quant_conv"):
-            part = getattr(vae, name, None)
-            if part is not None:
-                part.requires_grad_(True)
+        parts = [vae.decoder, getattr(vae, "post_quant_conv", None)]
     elif train == "blocks":
-        blocks = [block for block in vae.decoder.modules() if isinstance(block, ResBlock)]
-        if not blocks:
+        parts = [block for block in vae.decoder.modules() if isinstance(block, ResBlock)]
+        if not parts:
             raise PgpisError("train: only an AutoencoderDC has 'blocks' to train", hint="'all' or 'decoder'")
-        for block in blocks:
-            block.requires_grad_(True)
+    for part in parts:
+        if part is not None:
+            part.requires_grad_(True)
 
 
 @torch.no_grad()
@@ -66,7 +63,7 @@ def start_from_patches(vae: Autoencoder, images: torch.Tensor) -> None:
 
     The encoder becomes: cut the picture into patches, keep as many components as there are latent channels, each
     divided by the root of its deviation. The decoder becomes the inverse. All residual blocks start as nothing. That is
-    the best that a linear autoencoder can do; what training adds is on top.
+    the best that a linear autoencoder can do; training adds to it.
 
     Args:
         vae: With ``ResBlock`` only; encoder layers ``(0, 1, .., 0)`` and channels ``(.., 12, 48, ..)``, four times as
@@ -89,6 +86,10 @@ def start_from_patches(vae: Autoencoder, images: torch.Tensor) -> None:
     values, vectors = torch.linalg.eigh(torch.cov((rows - mean).T))
     basis = vectors[:, -latents:].flip(1)  # (3 * side**2, C)
     root = values[-latents:].flip(0).clamp(min=1e-12) ** 0.25
+    for block in vae.modules():  # what remains of a silenced residual block is its shortcut
+        if isinstance(block, ResBlock):
+            for parameter in block.norm.parameters():
+                parameter.zero_()
     _set_encoder(vae.encoder, basis / root, -(mean @ basis) / root)
     _set_decoder(vae.decoder, basis * root, mean)
 
@@ -98,13 +99,12 @@ def _check_widths(vae: AutoencoderDC, side: int) -> None:
     for kinds in (config.encoder_block_types, config.decoder_block_types):
         if set([kinds] if isinstance(kinds, str) else kinds) != {"ResBlock"}:
             raise PgpisError(f"vae: blocks of {kinds} cannot start from patches", hint="only ResBlock can be silenced")
-    stages = side.bit_length() - 1
-    encoder, decoder = config.encoder_block_out_channels[1:], config.decoder_block_out_channels
-    widths = [3 * 4 ** (stage + 1) for stage in range(stages)]
+    encoder, decoder = config.encoder_block_out_channels, config.decoder_block_out_channels
+    widths = [3 * 4**stage for stage in range(1, side.bit_length())]
     layers = config.encoder_layers_per_block
-    if list(encoder) != widths or layers[0] or layers[-1] or not all(layers[1:-1]):
+    if list(encoder[1:]) != widths or layers[0] or layers[-1] or not all(layers[1:-1]):
         raise PgpisError(
-            f"vae: encoder_block_out_channels {tuple(config.encoder_block_out_channels)} cannot start from patches",
+            f"vae: encoder_block_out_channels {tuple(encoder)} cannot start from patches",
             hint=f"[3, {', '.join(map(str, widths))}] with encoder_layers_per_block [0, 1, .., 1, 0]",
         )
     least_widths = [4, *widths[:-1]]
@@ -118,14 +118,6 @@ def _check_widths(vae: AutoencoderDC, side: int) -> None:
         raise PgpisError(f"vae: the decoder's last stage has {decoder[-1]} channels, less than latent_channels")
 
 
-def _clear(module: torch.nn.Module) -> None:
-    """Silence residual blocks; a shortcut is all that remains."""
-    for block in module.modules():
-        if isinstance(block, ResBlock):
-            for parameter in block.norm.parameters():
-                parameter.zero_()
-
-
 def _middle(conv: torch.nn.Conv2d, matrix: torch.Tensor, bias: torch.Tensor | None = None) -> None:
     """Let a 3 x 3 convolution look at the middle only."""
     assert conv.bias is not None
@@ -137,7 +129,6 @@ def _middle(conv: torch.nn.Conv2d, matrix: torch.Tensor, bias: torch.Tensor | No
 
 
 def _set_encoder(encoder: Any, projection: torch.Tensor, offset: torch.Tensor) -> None:
-    _clear(encoder)
     _middle(encoder.conv_in.conv, torch.eye(3))
     for stage in encoder.down_blocks:
         for block in stage:
@@ -151,7 +142,6 @@ def _set_encoder(encoder: Any, projection: torch.Tensor, offset: torch.Tensor) -
 
 
 def _set_decoder(decoder: Any, synthesis: torch.Tensor, mean: torch.Tensor) -> None:
-    _clear(decoder)
     latents = synthesis.shape[1]
     width = decoder.conv_in.out_channels
     first = torch.eye(width, latents, dtype=synthesis.dtype)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
 from transformers import CLIPVisionModelWithProjection, Dinov2Model
-from transformers.image_utils import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    OPENAI_CLIP_MEAN,
-    OPENAI_CLIP_STD,
-)
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
 from pgpis.errors import PgpisError, nearest
@@ -20,16 +15,11 @@ from pgpis.errors import PgpisError, nearest
 VisionEncoder: TypeAlias = CLIPVisionModelWithProjection | Dinov2Model
 PositionInterpolation: TypeAlias = Literal["size", "scale_factor"]
 
-POSITION_INTERPOLATIONS = ("size", "scale_factor")
+POSITION_INTERPOLATIONS = get_args(PositionInterpolation)
 
 
 def normalize_pictures(encoder: VisionEncoder, images: torch.Tensor) -> torch.Tensor:
-    """Shift and scale pictures as the encoder's family was trained, and cast them to its dtype.
-
-    Args:
-        encoder: CLIP (its own mean and deviation) or DINOv2 (ImageNet's).
-        images: RGB in [-1, 1], ``(B, 3, H, W)``.
-    """
+    """Shift and scale RGB pictures in [-1, 1] as the encoder's family was trained, and cast them to its dtype."""
     if encoder.config.model_type == "dinov2":
         mean, deviation = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
     else:
@@ -40,38 +30,30 @@ def normalize_pictures(encoder: VisionEncoder, images: torch.Tensor) -> torch.Te
 
 
 def encode_tokens(encoder: VisionEncoder, images: torch.Tensor) -> torch.Tensor:
-    """Return all tokens of the last layer, the class token first.
+    """Return all tokens of the last layer, the class token first, ``(B, 1 + patches, D)``.
 
     Args:
         encoder: CLIP or DINOv2.
         images: RGB in [-1, 1], ``(B, 3, H, W)``; CLIP takes its own size only, DINOv2 any multiple of its patch.
-
-    Returns:
-        ``(B, 1 + patches, D)``.
     """
     _check_size(encoder, images)
-    tokens: torch.Tensor = encoder(normalize_pictures(encoder, images)).last_hidden_state
-    return tokens
+    return encoder(normalize_pictures(encoder, images)).last_hidden_state
 
 
 def encode_pictures(encoder: VisionEncoder, images: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
-    """Return one unnormalised embedding per picture: CLIP's ``image_embeds``, DINOv2's class token.
+    """Return one unnormalised embedding per picture: CLIP's ``image_embeds``, DINOv2's class token, ``(B, D)``.
 
     Args:
         encoder: CLIP or DINOv2.
         images: As in :func:`encode_tokens`.
         keep: bool ``(B,)``; the others' normalised pixels are zeroed (a plain picture of the family's mean colour).
-
-    Returns:
-        ``(B, D)``.
     """
     _check_size(encoder, images)
     pixels = normalize_pictures(encoder, images)
     if keep is not None:
         pixels = pixels * keep.to(pixels)[:, None, None, None]
     output = encoder(pixels)
-    embeddings: torch.Tensor = output.pooler_output if encoder.config.model_type == "dinov2" else output.image_embeds
-    return embeddings
+    return output.pooler_output if encoder.config.model_type == "dinov2" else output.image_embeds
 
 
 def token_width(encoder: VisionEncoder) -> int:
@@ -86,12 +68,12 @@ def embedding_width(encoder: VisionEncoder) -> int:
 
 
 def _check_size(encoder: VisionEncoder, images: torch.Tensor) -> None:
-    height, width = images.shape[-2:]
-    if encoder.config.model_type == "dinov2":
-        if height < encoder.config.patch_size or width < encoder.config.patch_size:
-            raise PgpisError(f"DINOv2 got {height}x{width} pixels, less than one patch of {encoder.config.patch_size}")
-    elif (height, width) != (encoder.config.image_size, encoder.config.image_size):
-        size = encoder.config.image_size
+    (height, width), config = images.shape[-2:], encoder.config
+    if config.model_type == "dinov2":
+        if min(height, width) < config.patch_size:
+            raise PgpisError(f"DINOv2 got {height}x{width} pixels, less than one patch of {config.patch_size}")
+    elif (height, width) != (config.image_size, config.image_size):
+        size = config.image_size
         raise PgpisError(
             f"the CLIP encoder takes pictures of {size}x{size} pixels, got {height}x{width}",
             hint=f"set the size of its input (source_size, image_size) to {size}",
@@ -123,10 +105,10 @@ class ScaleFactorEmbeddings(Dinov2Embeddings):  # type: ignore[misc, unused-igno
 
 
 def set_position_interpolation(encoder: VisionEncoder, mode: PositionInterpolation) -> None:
-    """Choose how a DINOv2 interpolates its position embeddings at sizes other than its own.
+    """Choose how a DINOv2 interpolates its position embeddings at sizes other than its own; CLIP has no other.
 
     Args:
-        encoder: The encoder, changed in place; CLIP takes only its own size and stays as it is.
+        encoder: The encoder, changed in place.
         mode: ``size`` (transformers 5) or ``scale_factor`` (transformers 4.40, the official weights).
 
     Raises:

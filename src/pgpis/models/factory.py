@@ -10,18 +10,12 @@ from typing import Any, TypeAlias
 import diffusers
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin
-from transformers import (
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-    Dinov2Config,
-    Dinov2Model,
-    PretrainedConfig,
-)
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, PretrainedConfig
 
 from pgpis.errors import PgpisError, nearest
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder
-from pgpis.models.foreign import check_config, check_folder, check_size, read_json
+from pgpis.models.foreign import check_config, read_json
 from pgpis.models.loading import (
     BOOKKEEPING,
     LoadErrors,
@@ -30,6 +24,7 @@ from pgpis.models.loading import (
     check_loaded,
     init_keys,
     load_diffusers,
+    load_strictly,
     public_fields,
     stored_config,
     subfolder_of,
@@ -39,10 +34,10 @@ ModelSpec: TypeAlias = str | dict[str, Any]
 """A hub id or local folder (pretrained weights), or a configuration (random weights)."""
 
 _FAMILIES = {
-    "clip_vision_model": (CLIPVisionConfig, CLIPVisionModelWithProjection),
-    "clip": (CLIPVisionConfig, CLIPVisionModelWithProjection),
+    **dict.fromkeys(("clip_vision_model", "clip"), (CLIPVisionConfig, CLIPVisionModelWithProjection)),
     "dinov2": (Dinov2Config, Dinov2Model),
 }
+_AUTOENCODERS: dict[str, type[Any]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderDC": AutoencoderDC}
 
 
 def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
@@ -59,22 +54,14 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
         config, model_class = _vision_config(spec)
         return model_class(config).eval()
     with LoadErrors("vision encoder", spec):
-        folder, path = Path(spec), Path(spec) / "config.json"
+        path = Path(spec) / "config.json"
         stored = read_json(path) if path.is_file() else PretrainedConfig.get_config_dict(spec)[0]
         model_type = str(check_config(stored, f"vision encoder '{spec}'").get("model_type"))
-        if model_type not in _FAMILIES:
-            raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
-        model_class = _FAMILIES[model_type][1]
-        if folder.is_dir():
-            check_folder(folder)
-            check_size(model_class, folder)
-        encoder, report = model_class.from_pretrained(
-            spec, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+    if model_type not in _FAMILIES:
+        raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
     # a full CLIP also holds its text half, which is not ours to load
-    check_loaded(f"vision encoder '{spec}'", report, ignore=("text_model.", "text_projection.", "logit_scale"))
-    check_finite(f"vision encoder '{spec}'", encoder.state_dict())
-    return encoder
+    text_half = ("text_model.", "text_projection.", "logit_scale")
+    return load_strictly(_FAMILIES[model_type][1], "vision encoder", spec, text_half, dtype=torch.float32)
 
 
 def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torch.Tensor]) -> VisionEncoder:
@@ -106,9 +93,6 @@ def vision_encoder_config(encoder: VisionEncoder) -> dict[str, Any]:
     return {**config, "model_type": encoder.config.model_type}
 
 
-_AUTOENCODERS: dict[str, type[Any]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderDC": AutoencoderDC}
-
-
 def build_vae(spec: ModelSpec) -> Autoencoder:
     """Build the autoencoder.
 
@@ -123,10 +107,10 @@ def build_vae(spec: ModelSpec) -> Autoencoder:
     if isinstance(spec, Mapping):
         vae_class = _autoencoder_class(spec.get("_class_name", "AutoencoderKL"))
         check_keys("vae", public_fields(spec), init_keys(vae_class))
-        return vae_class.from_config(public_fields(spec)).eval()  # type: ignore[no-any-return, unused-ignore]
+        return vae_class.from_config(public_fields(spec)).eval()
     with LoadErrors("vae", spec):
         name = stored_config(AutoencoderKL, spec, subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
-    return load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")  # type: ignore[no-any-return, unused-ignore]
+    return load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")
 
 
 def _autoencoder_class(name: object) -> type[Any]:

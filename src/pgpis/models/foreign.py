@@ -18,14 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderKL,
-    AutoencoderTiny,
-    DiffusionPipeline,
-    ModelMixin,
-    SchedulerMixin,
-)
+from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, ModelMixin, SchedulerMixin
 from safetensors import SafetensorError, safe_open
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
 
@@ -44,9 +37,7 @@ SPARE_NUMBERS = 2**20
 """What a model may have beyond twice the numbers in its files, as parts may be new."""
 
 CONFIGURATIONS = ("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json")
-CODE_KEYS = frozenset((
-    "auto_map", "configuration_files", "custom_pipelines", "quantization_config", "trust_remote_code",
-))  # fmt: skip
+CODE_KEYS = ("auto_map", "configuration_files", "custom_pipelines", "quantization_config", "trust_remote_code")
 """Keys by which a configuration asks for code, for another configuration, or for a library that unpacks weights."""
 IMPLEMENTATION = re.compile(r"(attn|experts)_implementation(_internal)?$")
 """Keys whose value may be a hub id with code in it."""
@@ -72,11 +63,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: Any, source: str) -> Any:
-    """Read JSON of unknown origin.
-
-    Raises:
-        PgpisError: It is not text, not JSON or nested too deeply; names ``source``.
-    """
+    """Read JSON of unknown origin; what is not, or is nested too deeply, is a ``PgpisError`` that names ``source``."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
@@ -168,20 +155,15 @@ def check_size(model_class: type[Any], folder: Path) -> None:
         raise PgpisError(f"{folder}: its config.json describes {described} numbers, its files hold {stored}", hint=HINT)
 
 
-def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str) -> None:
-    """Check ``model_index.json``: the pipeline it is of, and each component's library and class.
+def check_index(index: Any, pipeline_class: type[Any], source: str) -> dict[str, Any]:
+    """Check ``model_index.json`` and return it under today's names: its pipeline, each component's library and class.
 
     A component may come from diffusers, transformers, or a module that is imported already, say that of a model of the
     user's; nothing is imported because the file names it. Where the pipeline's constructor states a type, the component
     must be of that type.
 
-    Args:
-        index: Its content.
-        pipeline_class: The pipeline that loads it.
-        source: Where it is from, for messages.
-
     Raises:
-        PgpisError: It is malformed, of another pipeline, or names anything else.
+        PgpisError: It is malformed, of another pipeline, or names anything else; names ``source``.
     """
     index = with_current_names(check_config(index, source))
     name = index.get("_class_name")
@@ -208,26 +190,20 @@ def check_index(index: Any, pipeline_class: type[DiffusionPipeline], source: str
                 f"which {pipeline_class.__name__} does not load",
                 hint="import the module first if it is your own; otherwise use only models of people whom you trust",
             )
+    return index
 
 
-def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> None:
+def check_pipeline(pipeline_class: type[Any], folder: Path) -> None:
     """Check a pipeline's folder: its index, and each component's configurations and sizes.
-
-    Args:
-        pipeline_class: The pipeline that loads it.
-        folder: Holds ``model_index.json``.
 
     Raises:
         PgpisError: It holds or names what a model has no need of.
     """
-    index = read_json(folder / "model_index.json")
-    check_index(index, pipeline_class, str(folder))
-    index = with_current_names(index)
+    index = check_index(read_json(folder / "model_index.json"), pipeline_class, str(folder))
     for part in _component_types(pipeline_class):
-        value = index.get(part)
-        if not isinstance(value, list) or value[0] is None:
+        if index.get(part) in (None, [None, None]):
             continue
-        library, name = value
+        library, name = index[part]
         if (folder / part / f"{library}.py").exists():
             raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline folder may not hold code", hint=HINT)
         check_folder(folder / part)
@@ -236,7 +212,7 @@ def check_pipeline(pipeline_class: type[DiffusionPipeline], folder: Path) -> Non
             check_size(component, folder / part)
 
 
-def _component_types(pipeline_class: type[DiffusionPipeline]) -> dict[str, Any]:
+def _component_types(pipeline_class: type[Any]) -> dict[str, Any]:
     """Return the constructor's components with their types, None where none is stated.
 
     As diffusers has it: arguments with a default are settings, but for those that the class calls optional components.

@@ -31,53 +31,47 @@ def load_diffusers(
     spec: str,
     *,
     subfolder: str | None = None,
-    may_lack: tuple[str, ...] = (),
     leaves_out: tuple[str, ...] = (),
     **overrides: Any,
 ) -> Any:
-    """Load a diffusers model, strictly.
+    """Load a diffusers model, as :func:`load_strictly` does.
 
     Args:
         model_class: A ``ModelMixin``.
         part: What the model is, for error messages.
         spec: Folder or hub id.
         subfolder: Where the part lies in a whole pipeline; looked into unless ``spec`` is the part's own folder.
-        may_lack: Endings of weights that the files may lack; they keep their initial values.
         leaves_out: Beginnings of weights in the files that the model does not have.
         **overrides: Fields of the configuration that replace the stored ones.
-
-    Raises:
-        PgpisError: Not found, unreadable, or weights that do not fit exactly.
     """
     with LoadErrors(part, spec):
         subfolder = None if subfolder is None else subfolder_of(spec, subfolder)
         stored_config(model_class, spec, subfolder)
-        folder = Path(spec, subfolder or "")
+    options = {"subfolder": subfolder, "low_cpu_mem_usage": is_accelerate_available(), **overrides}
+    return load_strictly(model_class, part, spec, leaves_out, **options)
+
+
+def load_strictly(
+    model_class: type[Any], part: str, spec: str, leaves_out: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """Load a model of diffusers or transformers with ``options`` of its ``from_pretrained``.
+
+    Raises:
+        PgpisError: Not found, unreadable, or weights that do not fit exactly or are not finite.
+    """
+    with LoadErrors(part, spec):
+        folder = Path(spec, options.get("subfolder") or "")
         if folder.is_dir():
             check_folder(folder)
             check_size(model_class, folder)
-        model, report = model_class.from_pretrained(
-            spec,
-            subfolder=subfolder,
-            use_safetensors=True,
-            output_loading_info=True,
-            low_cpu_mem_usage=is_accelerate_available() and not may_lack,
-            **overrides,
-        )
-    lacking = set(report["missing_keys"])
-    report["missing_keys"] = [key for key in lacking if not (may_lack and key.endswith(may_lack))]
-    check_loaded(f"{part} '{spec}'", report, ignore=leaves_out)
-    check_finite(f"{part} '{spec}'", {key: value for key, value in model.state_dict().items() if key not in lacking})
+        model, report = model_class.from_pretrained(spec, use_safetensors=True, output_loading_info=True, **options)
+    check_loaded(f"{part} '{spec}'", report, leaves_out)
+    check_finite(f"{part} '{spec}'", model.state_dict())
     return model
 
 
 def stored_config(model_class: type[Any], spec: str, subfolder: str | None = None) -> dict[str, Any]:
-    """Return the configuration of a part in a folder or on the hub, checked.
-
-    Args:
-        model_class: The diffusers class that reads it.
-        spec: Folder or hub id.
-        subfolder: See :func:`subfolder_of`.
+    """Return the configuration, as a diffusers class reads it, of a part in a folder or on the hub, checked.
 
     Raises:
         PgpisError: It asks for code, or is not a configuration.
@@ -120,10 +114,10 @@ class LoadErrors:
             ) from error
 
 
-def check_loaded(what: str, report: Any, ignore: tuple[str, ...] = ()) -> None:
+def check_loaded(what: str, report: Any, leaves_out: tuple[str, ...] = ()) -> None:
     """Raise unless every weight was loaded and none was left over; ``report`` is a library's loading info."""
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(str(key) for key in report[kind] if not (ignore and str(key).startswith(ignore)))
+        names = sorted(key for key in map(str, report[kind]) if not key.startswith(leaves_out))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights belong to another model")
@@ -140,13 +134,8 @@ def weight_not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def check_finite(what: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that are not finite, as training that diverged leaves them.
-
-    Raises:
-        PgpisError: Names the first such weight.
-    """
-    name = weight_not_finite(weights)
-    if name is not None:
+    """Refuse weights that are not finite, as training that diverged leaves them, and name the first."""
+    if name := weight_not_finite(weights):
         raise PgpisError(
             f"{what}: '{name}' holds numbers that are not finite",
             hint="the training diverged or the file is damaged: take an earlier checkpoint or another copy",
@@ -154,12 +143,7 @@ def check_finite(what: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
-    """Take over the weights of another model that have the same name and shape; the rest stays as it is.
-
-    Args:
-        part: What the model is, for messages.
-        module: Gets the weights.
-        other: A model of the same class, say with fewer layers or of another size.
+    """Take over the weights of another model of the same class, of any size, that have the same name and shape.
 
     Raises:
         PgpisError: Not one fits.

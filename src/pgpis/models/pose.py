@@ -26,16 +26,11 @@ class PoseEncoder(ControlNetConditioningEmbedding):  # type: ignore[misc, unused
         super().__init__(out_channels, conditioning_channels=3, block_out_channels=tuple(hidden_channels))
 
     def forward(self, pose_image: torch.Tensor) -> torch.Tensor:
-        """Encode drawn poses.
+        """Encode drawn poses, RGB in [-1, 1]: ``(B, 3, H, W)`` to ``(B, out_channels, H / 8, W / 8)`` for four stages.
 
-        Args:
-            pose_image: RGB in [-1, 1], ``(B, 3, H, W)``; the net itself sees [0, 1], as the official one does.
-
-        Returns:
-            Features ``(B, out_channels, H / 8, W / 8)`` for four stages.
+        The net itself sees [0, 1], as the official one does.
         """
-        features: torch.Tensor = super().forward(pose_image / 2 + 0.5)
-        return features
+        return super().forward(pose_image / 2 + 0.5)
 
     def start_from_controlnet(self, spec: str) -> None:
         """Take over the convolutions of a ControlNet's encoder; the last one stays zero.
@@ -50,11 +45,9 @@ class PoseEncoder(ControlNetConditioningEmbedding):  # type: ignore[misc, unused
         """
         stock = load_diffusers(ControlNetModel, "pose_encoder", spec).controlnet_cond_embedding.state_dict()
         own = self.state_dict()
-        for name, weight in own.items():
-            if name.startswith("conv_out."):
-                continue
-            if name not in stock or stock[name].shape != weight.shape:
+        for name in (name for name in own if not name.startswith("conv_out.")):
+            if name not in stock or stock[name].shape != own[name].shape:
                 shape = "has none" if name not in stock else f"has {tuple(stock[name].shape)}"
-                raise PgpisError(f"pose_encoder: '{spec}' {shape} for '{name}' of shape {tuple(weight.shape)}")
+                raise PgpisError(f"pose_encoder: '{spec}' {shape} for '{name}' of shape {tuple(own[name].shape)}")
             own[name] = stock[name]
         self.load_state_dict(own)

@@ -6,62 +6,40 @@ import torch
 from torch import nn
 
 
-class TokenProjection(nn.Module):
-    """Project source tokens to the width of the denoiser's cross-attention.
-
-    ``Linear, GELU, Dropout, LayerNorm, Linear, Dropout``.
-
-    Args:
-        in_features: Width of the source encoder's tokens.
-        out_features: Width of the cross-attention.
-        hidden_features: Width between the two layers.
-        dropout: Probability of both dropouts.
-
-    Source: FPDM, official code ``srcimage_proj_model``.
-    """
-
-    def __init__(self, in_features: int, out_features: int, hidden_features: int = 768, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(in_features, hidden_features),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.LayerNorm(hidden_features),
-            nn.Linear(hidden_features, out_features),
-            nn.Dropout(dropout),
-        )
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map ``(B, N, in_features)`` to ``(B, N, out_features)``."""
-        projected: torch.Tensor = self.net(tokens)
-        return projected
-
-
 class FusionProjection(nn.Module):
-    """Project a fusion embedding to what is added to the time embedding.
-
-    ``Linear, GELU, Dropout, Linear, Dropout``.
+    """Project a fusion embedding to what is added to the time embedding: ``Linear, GELU, Dropout, Linear, Dropout``.
 
     Args:
-        in_features: Width of the fusion embedding.
-        out_features: Width of the denoiser's time embedding.
+        in_features: Width of what is projected.
+        out_features: Width of the result.
         hidden_features: Width between the two layers.
         dropout: Probability of both dropouts.
 
     Source: FPDM, official code ``unet.class_embedding``.
     """
 
+    normalisation: type[nn.Module] | None = None
+
     def __init__(self, in_features: int, out_features: int, hidden_features: int = 768, dropout: float = 0.2) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Linear(in_features, hidden_features),
             nn.GELU(),
             nn.Dropout(dropout),
+            *([] if self.normalisation is None else [self.normalisation(hidden_features)]),
             nn.Linear(hidden_features, out_features),
             nn.Dropout(dropout),
         )
 
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Map ``(B, in_features)`` to ``(B, out_features)``."""
-        projected: torch.Tensor = self.net(embedding)
-        return projected
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., in_features)`` to ``(..., out_features)``."""
+        return self.net(features)
+
+
+class TokenProjection(FusionProjection):
+    """Project source tokens to the width of the cross-attention: as above, with a ``LayerNorm`` before the last layer.
+
+    Source: FPDM, official code ``srcimage_proj_model``.
+    """
+
+    normalisation = nn.LayerNorm

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from pgpis.pictures.decoding import warn_once
 
-MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode for each colour space of a profile."""
 MOST_BYTES = 2**22
 SAME = 2
@@ -53,24 +53,16 @@ def to_srgb(image: Image.Image, name: object) -> Callable[[Image.Image], Image.I
 def _transform(profile: bytes, base: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """Return the mode that a profile describes and its way to sRGB, None if it is sRGB.
 
-    Args:
-        profile: As it is embedded.
-        base: Mode of the picture: RGB, L or CMYK. A grey picture may have a profile for RGB.
+    ``base`` is the mode of the picture: RGB, L or CMYK. A grey picture may have a profile for RGB.
     """
     if len(profile) > MOST_BYTES:
         raise ValueError(f"it has {len(profile)} bytes, more than {MOST_BYTES}")
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    mode = MODES[source.profile.xcolor_space.strip()]
+    mode = _MODES[source.profile.xcolor_space.strip()]
     if mode not in (base, "RGB") or (base == "CMYK" and mode == "RGB"):
         raise ValueError(f"it describes {mode} pixels, the picture holds {base}")
-    transform = ImageCms.buildTransform(
-        source,
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
     if mode == "CMYK":
         return mode, transform
     levels = np.linspace(0, 255, 9 if mode == "RGB" else 256).astype(np.uint8)

@@ -55,16 +55,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def decode(content: bytes, name: object) -> Image.Image:
-    """Decode a picture as it is: neither turned nor converted.
+    """Decode a picture as it is: neither turned nor converted; of an animation the first.
 
     Args:
-        content: Bytes of a JPEG, PNG, WebP or BMP file. Of an animation, the first picture is taken.
+        content: Bytes of a JPEG, PNG, WebP or BMP file.
         name: What messages call it.
 
     Raises:
         PgpisError: It is damaged, has another format, or exceeds a limit.
     """
-    with contextlib.suppress(Exception):  # what is wrong with more than the metadata is told below
+    with contextlib.suppress(Exception), errors_named(name):  # what is wrong with more than metadata is told below
         return _load(content, name)
     with errors_named(name):
         image = _load(_without_metadata(content), name)
@@ -98,10 +98,8 @@ def check_size(size: tuple[int, int], name: object) -> None:
     if width * height > MOST_PIXELS:
         raise _too_large(name, f"{width}x{height} pixels", MOST_PIXELS)
     if max(size) > LONGEST * min(size):
-        raise PgpisError(
-            f"{name} is {width}x{height} pixels; a picture may be at most {LONGEST} times as long as wide",
-            hint=_LIMIT_HINT,
-        )
+        limit = f"a picture may be at most {LONGEST} times as long as wide"
+        raise PgpisError(f"{name} is {width}x{height} pixels; {limit}", hint=_LIMIT_HINT)
 
 
 @contextlib.contextmanager
@@ -131,10 +129,8 @@ def warn_once(message: str) -> None:
 
 
 def _load(content: bytes, name: object) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # see above
-        image = _open(content, name)
-        image.load()
+    image = _open(content, name)
+    image.load()
     return image
 
 

@@ -16,6 +16,7 @@ from pgpis.pictures.keypoints import POINT_COUNTS, Frame, Keypoints, Skeleton
 
 Color = tuple[int, int, int]
 Limb = tuple[int, ...]
+Pixels = npt.NDArray[np.uint8]
 
 CANVAS = (550, 375)
 """(height, width) on which FPDM draws DeepFashion's poses."""
@@ -42,24 +43,17 @@ WHOLEBODY133_BODY: tuple[Limb, ...] = (
     *((11, 9), (9, 7), (7, 6), (6, 8), (8, 10), (7, 13), (6, 12), (13, 12), (13, 15), (15, 17), (12, 14), (14, 16)),
     *((24, 25), (25, 26), (26, 27)),
 )
-WHOLEBODY133_FACE: tuple[tuple[int, ...], ...] = (
-    tuple(range(24, 41)),
-    tuple(range(41, 51)),
-    (*range(51, 60), 54),
-    (*range(60, 66), 60),
-    (*range(66, 72), 66),
-    tuple(range(72, 89)),
+WHOLEBODY133_FACE: tuple[Limb, ...] = (
+    *(tuple(range(24, 41)), tuple(range(41, 51)), (*range(51, 60), 54)),
+    *((*range(60, 66), 60), (*range(66, 72), 66), tuple(range(72, 89))),
 )
 # Six indices in one "limb": a slip of the published table, kept because its drawing is part of the trained input.
 WHOLEBODY133_SLIP: Limb = (83, 72, 72, 84, 88, 78)
-WHOLEBODY133_HANDS: tuple[tuple[int, ...], ...] = (
+WHOLEBODY133_HANDS: tuple[Limb, ...] = (
     *((96, 95, 94, 93, 92), (100, 99, 98, 97, 92), (104, 103, 102, 101, 92), (108, 107, 106, 105, 92)),
     *((112, 111, 110, 109), (92, 109), (133, 132), (131, 130, 113), (129, 128, 127, 126, 113)),
     *((125, 124, 123, 122, 113), (121, 120, 119, 118, 113), (117, 116, 115, 114, 113)),
 )
-
-
-CHAINS = (WHOLEBODY133_FACE, WHOLEBODY133_HANDS)
 
 
 @lru_cache(maxsize=2)
@@ -72,12 +66,11 @@ def limbs_of(skeleton: Skeleton) -> tuple[Limb, ...]:
     if skeleton == "body18":
         return BODY18_LIMBS
     if skeleton == "wholebody133":
-        face, hands = ([pair for chain in chains for pair in itertools.pairwise(chain)] for chains in CHAINS)
+        parts = (WHOLEBODY133_FACE, WHOLEBODY133_HANDS)
+        face, hands = ([pair for chain in chains for pair in itertools.pairwise(chain)] for chains in parts)
         return (*WHOLEBODY133_BODY, *face, WHOLEBODY133_SLIP, *hands)
-    raise PgpisError(
-        f"{skeleton} key points cannot be drawn",
-        hint="draw keypoints.to_body18() instead: same points and a neck",
-    )
+    hint = "draw keypoints.to_body18() instead: same points and a neck"
+    raise PgpisError(f"{skeleton} key points cannot be drawn", hint=hint)
 
 
 @lru_cache(maxsize=2)
@@ -94,12 +87,9 @@ def colors_of(skeleton: Skeleton) -> tuple[Color, ...]:
 
 
 def limb_polygon(points: npt.NDArray[np.float64], stick_width: int) -> npt.NDArray[np.int32]:
-    """Return the ellipse between the ends of a limb as integer polygon.
+    """Return the ellipse between the ends of a limb, points ``(n, 2)``, as integer polygon.
 
-    Args:
-        points: ``(n, 2)`` x and y of its points. Its middle is the mean over all of them, its length and angle come
-            from the first two.
-        stick_width: Half its thickness in pixels.
+    Its middle is the mean over all points, its length and angle come from the first two.
 
     Source: ``ellipse2Poly(int(middle), (int(length / 2), stick_width), int(angle), 0, 360, 1)``.
     """
@@ -112,32 +102,21 @@ def limb_polygon(points: npt.NDArray[np.float64], stick_width: int) -> npt.NDArr
 
 
 def check_canvas(height: int, width: int, stick_width: int | None = None) -> None:
-    """Refuse what cannot be drawn on or with.
-
-    Args:
-        height: Rows of the canvas in pixels.
-        width: Columns of the canvas in pixels.
-        stick_width: Half the thickness of a limb in pixels.
+    """Refuse what cannot be drawn on or with; see :func:`draw_pose`.
 
     Raises:
         PgpisError: A size is out of bounds; names the option.
     """
     if not (0 < height <= LONGEST_SIDE and 0 < width <= LONGEST_SIDE and height * width <= MOST_PIXELS):
-        raise PgpisError(
-            f"pose_canvas is {height} x {width}, expected 1 to {LONGEST_SIDE} pixels a side and {MOST_PIXELS:,} in all",
-            hint="--data.pose_canvas '[550, 375]'",
-        )
+        expected = f"expected 1 to {LONGEST_SIDE} pixels a side and {MOST_PIXELS:,} in all"
+        raise PgpisError(f"pose_canvas is {height} x {width}, {expected}", hint="--data.pose_canvas '[550, 375]'")
     thickest = max(min(height, width) // 2, 1)
     if stick_width is not None and not 0 < stick_width <= thickest:
-        raise PgpisError(
-            f"stick_width is {stick_width}, expected 1 to {thickest} pixels on a canvas of {height} x {width}",
-            hint="--data.stick_width 4",
-        )
+        expected = f"expected 1 to {thickest} pixels on a canvas of {height} x {width}"
+        raise PgpisError(f"stick_width is {stick_width}, {expected}", hint="--data.stick_width 4")
 
 
-def draw_pose(
-    keypoints: Keypoints, height: int, width: int, *, stick_width: int | None = None
-) -> npt.NDArray[np.uint8]:
+def draw_pose(keypoints: Keypoints, height: int, width: int, *, stick_width: int | None = None) -> Pixels:
     """Draw a skeleton on black.
 
     Filled circles at the points, then the limbs, each blended 0.4 canvas / 0.6 colour over what is there. Limbs with a
@@ -163,9 +142,8 @@ def draw_pose(
     limbs, colors = limbs_of(skeleton), colors_of(skeleton)
     thickness = STICK_WIDTH[skeleton] if stick_width is None else stick_width
     placed = keypoints.to(Frame(height, width))
-    points = placed.points
-    complete: npt.NDArray[np.bool_] = np.logical_and(placed.visible[:, 0], placed.visible[:, 1])
-    canvas: npt.NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
+    points, complete = placed.points, placed.seen
+    canvas: Pixels = np.zeros((height, width, 3), np.uint8)
     for (x, y), is_seen, color in zip(points, complete, colors, strict=True):
         if is_seen:
             cv2.circle(canvas, (int(x), int(y)), POINT_RADIUS[skeleton], color[::-1], -1)
@@ -176,7 +154,7 @@ def draw_pose(
     return canvas
 
 
-def _blend_limb(canvas: npt.NDArray[np.uint8], polygon: npt.NDArray[np.int32], color: Color) -> None:
+def _blend_limb(canvas: Pixels, polygon: npt.NDArray[np.int32], color: Color) -> None:
     x, y, columns, rows = cv2.boundingRect(polygon)
     left, top = max(x, 0), max(y, 0)
     box = canvas[top : max(y + rows, 0), left : max(x + columns, 0)]
@@ -198,8 +176,9 @@ def centre_on_canvas(drawing: Image.Image, canvas: tuple[int, int]) -> Image.Ima
     frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
     surplus = frame.height * frame.width / MOST_PADDED
     if surplus > 1:
-        smaller = [max(1, round(side / surplus**0.5)) for side in drawing.size]
-        drawing = drawing.resize((smaller[0], smaller[1]), Image.Resampling.NEAREST)
+        drawing = drawing.resize(
+            [max(1, round(side / surplus**0.5)) for side in drawing.size], Image.Resampling.NEAREST
+        )
         frame = Frame(drawing.height, drawing.width).padded(canvas[1] / canvas[0])
     centred = Image.new("RGB", (round(frame.width), round(frame.height)))
     centred.paste(drawing, (round(-frame.left), round(-frame.top)))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 
-from pgpis.batch import ImageSpec, ImageSpecs
+from pgpis.batch import ImageSpecs
 from pgpis.errors import NotFiniteError, PgpisError
 from pgpis.files import replacing
 from pgpis.pictures.colour_profiles import to_srgb
@@ -62,7 +62,9 @@ def read_drawn_pose(path: str | os.PathLike[str]) -> Image.Image:
 def upright_rgb(image: Image.Image, name: object = "picture", background: str = "white") -> Image.Image:
     """Bring any picture of Pillow to what models read: 8-bit sRGB, upright, opaque, without metadata.
 
-    EXIF orientation is applied; metadata that cannot be parsed costs the orientation only.
+    EXIF orientation and embedded profiles are applied, transparency is laid on ``background``, 16-bit grey is scaled.
+    Metadata that cannot be parsed costs the orientation only. What takes memory is done band by band, so that a large
+    picture is there twice at most.
 
     Args:
         image: It may be opened and not yet decoded.
@@ -75,18 +77,15 @@ def upright_rgb(image: Image.Image, name: object = "picture", background: str = 
     check_size(image.size, name)
     with errors_named(name):
         image.load()
-        return to_rgb(image, background, name, _turn(image, name))
+        return _to_rgb(image, background, _turn(image, name), to_srgb(image, name))
 
 
-def to_rgb(
-    image: Image.Image, background: str = "white", name: object = "picture", turn: Image.Transpose | None = None
+def _to_rgb(
+    image: Image.Image,
+    background: str,
+    turn: Image.Transpose | None,
+    colours: Callable[[Image.Image], Image.Image] | None,
 ) -> Image.Image:
-    """Convert to 8-bit sRGB: embedded profiles are applied, transparency laid on ``background``, 16-bit grey scaled.
-
-    What takes memory is done band by band, so that a large picture is there twice at most. The result has no metadata:
-    what it said of orientation and colours holds no longer.
-    """
-    colours = to_srgb(image, name)
     if colours is None and turn is None and not image.has_transparency_data and image.mode[0] not in "IF":
         rgb = image.convert("RGB")
         rgb.info.clear()
@@ -145,23 +144,12 @@ def crop_to_fit(image: Image.Image, height: int, width: int) -> Image.Image:
         rows, columns = height, image.width * height // image.height
     else:
         rows, columns = image.height * width // image.width, width
-    resized = resize(image, rows, columns)
     top, left = (rows - height) // 2, (columns - width) // 2
-    return resized.crop((left, top, left + width, top + height))
-
-
-def fit_image(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    """Bring a picture to the size of ``spec`` in the way it asks for."""
-    if spec.fit == "crop":
-        return crop_to_fit(image, spec.height, spec.width)
-    return resize(image, spec.height, spec.width, nearest=spec.filter == "nearest")
+    return resize(image, rows, columns).crop((left, top, left + width, top + height))
 
 
 def fit_images(
-    pictures: Mapping[str, Image.Image],
-    specs: ImageSpecs,
-    *,
-    detour: bool = False,
+    pictures: Mapping[str, Image.Image], specs: ImageSpecs, *, detour: bool = False
 ) -> dict[str, torch.Tensor]:
     """Make every declared entry of a batch from the pictures of one pair.
 
@@ -184,7 +172,10 @@ def fit_images(
         check_size(picture.size, spec.origin)
         if detour and spec.train_detour is not None:
             picture = resize(picture, *spec.train_detour)
-        fitted[key] = fit_image(picture, spec)
+        if spec.fit == "crop":
+            fitted[key] = crop_to_fit(picture, spec.height, spec.width)
+        else:
+            fitted[key] = resize(picture, spec.height, spec.width, nearest=spec.filter == "nearest")
     return {key: image_to_tensor(image) for key, image in fitted.items()}
 
 
@@ -196,8 +187,7 @@ def image_to_tensor(image: Image.Image) -> torch.Tensor:
 
 def rows_not_finite(images: torch.Tensor) -> list[int]:
     """Return which rows of ``(R, ...)`` hold a number that is not finite."""
-    rows: list[int] = (~images.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
-    return rows
+    return (~images.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
 
 
 def tensor_to_images(images: torch.Tensor) -> list[Image.Image]:

@@ -77,11 +77,7 @@ def channel_order(pixels: Pixels) -> str | None:
 
 
 def check_iuv(picture: Image.Image, name: str) -> None:
-    """Refuse a picture that is not the DensePose map of a person.
-
-    Args:
-        picture: RGB, as it is read from a file.
-        name: The file, for messages.
+    """Refuse an RGB picture that is not the DensePose map of a person; messages begin with ``name``.
 
     Raises:
         PgpisError: Its parts are not labels, are in another channel, are nowhere, or its background has coordinates.
@@ -91,15 +87,12 @@ def check_iuv(picture: Image.Image, name: str) -> None:
     highest = int(parts.max())
     if highest > PARTS:
         if channel_order(pixels) == "part, U, V":
-            raise PgpisError(
-                f"{name}: its channels are part, U, V; {EXPECTED}",
-                hint="reverse them, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V in the right order",
-            )
+            hint = "reverse them, e.g. image[..., ::-1]; OpenCV writes an array of part, U, V in the right order"
+            raise PgpisError(f"{name}: its channels are part, U, V; {EXPECTED}", hint=hint)
         raise PgpisError(f"{name}: its third channel reaches {highest}; {EXPECTED}", hint=IUV_FILES)
     background = parts == 0
     if background.all():
         raise PgpisError(f"{name}: no part of a body is in it (its third channel is 0 everywhere); {EXPECTED}")
     if background.any() and (pixels[background].max(axis=1) > PARTS).mean() > MOST_STRAY:
-        raise PgpisError(
-            f"{name}: U and V are not 0 where its third channel says background; {EXPECTED}", hint=IUV_FILES
-        )
+        reason = f"{name}: U and V are not 0 where its third channel says background"
+        raise PgpisError(f"{reason}; {EXPECTED}", hint=IUV_FILES)

@@ -48,16 +48,15 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
     """
     file = Path(path)
     readers = {".txt": _read_txt, ".npy": _read_npy, ".json": _read_openpose}
-    if file.suffix.lower() not in readers:
+    read = readers.get(file.suffix.lower())
+    if read is None:
         raise PgpisError(f"{file}: no key point format ends in '{file.suffix}' (known: {', '.join(readers)})")
     if not file.is_file():
         raise PgpisError(f"key points not found: {file}")
-    if file.stat().st_size > MOST_BYTES:
-        raise PgpisError(
-            f"{file}: {file.stat().st_size:,} bytes, expected the key points of one person in a few thousand bytes"
-        )
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise PgpisError(f"{file}: {size:,} bytes, expected the key points of one person in a few thousand bytes")
     try:
-        return readers[file.suffix.lower()](file, frame)
+        return read(file, frame)
     except PgpisError as error:
         if str(file) in error.message:
             raise
@@ -69,11 +68,8 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
 def _read_txt(path: Path, frame: Frame | None) -> Keypoints:
     rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if len(rows) not in (18, 133) or any(len(row) != 2 for row in rows):
-        columns = " or ".join(sorted({str(len(row)) for row in rows}))
-        raise PgpisError(
-            f"{path}: expected 18 or 133 lines 'x y', found {len(rows)} lines of {columns or 'no'} numbers",
-            hint=WAYS.get(len(rows)),
-        )
+        content = f"{len(rows)} lines of {' or '.join(sorted({str(len(row)) for row in rows})) or 'no'} numbers"
+        raise PgpisError(f"{path}: expected 18 or 133 lines 'x y', found {content}", hint=WAYS.get(len(rows)))
     points = np.array(rows, dtype=np.float64)
     if len(rows) == 18:
         return person_of(points, points != MISSING, frame or DEEPFASHION_FRAME, "body18", str(path))
@@ -103,26 +99,23 @@ def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
     people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, list):
         raise PgpisError(f"{path}: expected OpenPose's 'people'", hint="write it with openpose --write_json")
-    arrays = [_openpose_person(person, path) for person in people]
-    arrays = [array for array in arrays if (array[:, 2] > 0).any()]
+    arrays = [array for person in people if ((array := _openpose_person(person, path))[:, 2] > 0).any()]
     if not arrays:
         raise PgpisError(f"{path}: nobody in it (people[].pose_keypoints_2d is empty)")
     if len(arrays) > 1:
         tell_once("people", str(path), f"{len(arrays)} people are in it; the largest is taken, of equal ones the first")
     largest = max(arrays, key=_extent)
-    frame = frame or _openpose_frame(content, path)
     visible = np.repeat(largest[:, 2:] > 0, 2, axis=1)
     skeleton: Skeleton = "wholebody133" if len(largest) == POINT_COUNTS["wholebody133"] else "body18"
-    return person_of(largest[:, :2], visible, frame, skeleton, str(path))
+    return person_of(largest[:, :2], visible, frame or _openpose_frame(content, path), skeleton, str(path))
 
 
 def _openpose_person(person: Any, path: Path) -> npt.NDArray[np.float64]:
     fields = person if isinstance(person, dict) else {}
     if fields.get(WHOLEBODY) is not None:
         return _triples(fields[WHOLEBODY], (133,), f"{path}: people[].{WHOLEBODY} must hold 133 points")
-    body = _triples(
-        fields.get("pose_keypoints_2d"), (0, 18, 25), f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points"
-    )
+    expected = f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points"
+    body = _triples(fields.get("pose_keypoints_2d"), (0, 18, 25), expected)
     return body[list(BODY25_TO_BODY18)] if len(body) == 25 else body
 
 
@@ -152,10 +145,8 @@ def _openpose_frame(content: Mapping[str, Any], path: Path) -> Frame:
 
 def _required(frame: Frame | None, path: Path) -> Frame:
     if frame is None:
-        raise PgpisError(
-            f"{path} does not state the size of the picture to which its coordinates refer",
-            hint=f"{POSE_SIZE}, or a Frame to read_keypoints",
-        )
+        reason = f"{path} does not state the size of the picture to which its coordinates refer"
+        raise PgpisError(reason, hint=f"{POSE_SIZE}, or a Frame to read_keypoints")
     return frame
 
 
@@ -187,9 +178,8 @@ def _openpose_text(keypoints: Keypoints, scores: npt.NDArray[np.float64] | None)
     fields = {"body18": "pose_keypoints_2d", "wholebody133": WHOLEBODY}
     if keypoints.skeleton not in fields:
         raise PgpisError(f"{keypoints.skeleton} key points have no field in OpenPose's JSON; use to_body18()")
-    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(keypoints.visible, axis=1)
+    seen, frame = keypoints.seen, keypoints.frame
     confidence = np.where(seen, 1.0 if scores is None else scores, 0.0)
-    frame = keypoints.frame
     points = np.where(seen[:, None], keypoints.points - [frame.left, frame.top], 0.0)
     numbers = np.column_stack([points, confidence]).round(4).reshape(-1).tolist()
     person = {fields[keypoints.skeleton]: numbers}

@@ -16,8 +16,7 @@ POINT_COUNTS: Mapping[Skeleton, int] = {"body18": 18, "coco17": 17, "wholebody13
 MISSING = -1.0
 FARTHEST = 1e5  # beyond this a number is not a pixel, and OpenCV's integers overflow soon after
 
-BODY18_SWAPS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
-COCO17_SWAPS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
+COCO17_SWAPS = tuple((left, left + 1) for left in range(1, 17, 2))
 # iBUG-68 face: jaw, brows, nostrils, eyes, outer lips, inner lips; points on the middle line stay
 FACE68_SWAPS = (
     *((point, 16 - point) for point in range(8)),
@@ -28,16 +27,15 @@ FACE68_SWAPS = (
     *((60, 64), (61, 63), (65, 67)),
 )
 FACE_START, LEFT_HAND_START, RIGHT_HAND_START = 23, 91, 112
-WHOLEBODY133_SWAPS = (
-    *COCO17_SWAPS,
-    *((17, 20), (18, 21), (19, 22)),
-    *((FACE_START + left, FACE_START + right) for left, right in FACE68_SWAPS),
-    *((LEFT_HAND_START + point, RIGHT_HAND_START + point) for point in range(21)),
-)
 SWAPS: Mapping[Skeleton, tuple[tuple[int, int], ...]] = {
-    "body18": BODY18_SWAPS,
+    "body18": ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)),
     "coco17": COCO17_SWAPS,
-    "wholebody133": WHOLEBODY133_SWAPS,
+    "wholebody133": (
+        *COCO17_SWAPS,
+        *((17, 20), (18, 21), (19, 22)),
+        *((FACE_START + left, FACE_START + right) for left, right in FACE68_SWAPS),
+        *((LEFT_HAND_START + point, RIGHT_HAND_START + point) for point in range(21)),
+    ),
 }
 COCO17_TO_BODY18 = (0, 5, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 NECK, RIGHT_SHOULDER, LEFT_SHOULDER = 1, 2, 5
@@ -45,28 +43,26 @@ NECK, RIGHT_SHOULDER, LEFT_SHOULDER = 1, 2, 5
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture that coordinates refer to: its size, and where its corner lies.
-
-    Args:
-        height: Rows of the person's picture, in the units of the coordinates.
-        width: Columns of the person's picture.
-        left: x of its left edge: 40 where the picture sits behind a 40-pixel border.
-        top: y of its upper edge.
-        name: For messages.
-    """
+    """The picture that coordinates refer to: its size in their units, and where its corner lies."""
 
     height: float
     width: float
     left: float = 0.0
+    """x of its left edge: 40 where the picture sits behind a 40-pixel border."""
     top: float = 0.0
     name: str = "pixels"
+    """For messages."""
 
     def __post_init__(self) -> None:
         if not (0 < self.height <= FARTHEST and 0 < self.width <= FARTHEST):
-            raise PgpisError(
-                f"{self.name}: key points need a picture of a positive size of at most {FARTHEST:g} pixels a side, "
-                f"not {self.height} x {self.width}"
-            )
+            expected = f"key points need a picture of a positive size of at most {FARTHEST:g} pixels a side"
+            raise PgpisError(f"{self.name}: {expected}, not {self.height} x {self.width}")
+
+    @property
+    def size(self) -> str:
+        """What messages call its size and place."""
+        corner = f" that begins at ({self.left:g}, {self.top:g})" if self.left or self.top else ""
+        return f"{self.width:g} x {self.height:g}{corner}"
 
     def padded(self, aspect_ratio: float) -> Frame:
         """Return the smallest frame around this one, centred, whose width / height is ``aspect_ratio``."""
@@ -84,21 +80,18 @@ DEEPFASHION_FRAME = Frame(256, 176, left=40, name="DeepFashion 176x256 behind a 
 class Keypoints:
     """Named points of one person.
 
-    Args:
-        points: float64 ``(N, 2)``, x and y in ``frame``; -1 where ``visible`` is False.
-        visible: bool ``(N, 2)``. The published formats mark x and y as missing independently, and a point of which
-            one coordinate is missing still takes part in transforms with the other one.
-        frame: What the coordinates refer to.
-        skeleton: Order of the points.
-
     Raises:
         PgpisError: Wrong shape, or a visible coordinate that is not a number or absurdly far out.
     """
 
     points: npt.NDArray[np.float64]
+    """``(N, 2)``, x and y in ``frame``; -1 where ``visible`` is False."""
     visible: npt.NDArray[np.bool_]
+    """``(N, 2)``. The published formats mark x and y as missing independently, and a point of which one coordinate is
+    missing still takes part in transforms with the other one."""
     frame: Frame
     skeleton: Skeleton
+    """Order of the points."""
 
     def __post_init__(self) -> None:
         expected = (POINT_COUNTS[self.skeleton], 2)
@@ -107,6 +100,11 @@ class Keypoints:
         values = self.points[self.visible]
         if not np.isfinite(values).all() or (np.abs(values) > FARTHEST).any():
             raise PgpisError(f"{self.skeleton} key points hold coordinates that are not pixels (beyond {FARTHEST:g})")
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Which points have both coordinates, ``(N,)``."""
+        return np.logical_and(self.visible[:, 0], self.visible[:, 1])
 
     @classmethod
     def from_array(

@@ -43,12 +43,11 @@ POSE_FILES = "--driving takes photographs; --poses takes key points (.txt, .json
 
 @cache
 def _is_news(_kind: str) -> Iterator[bool]:
-    """Return what is true once: a folder of poses would say the same thing of each of its files."""
     return itertools.chain([True], itertools.repeat(False))
 
 
 def tell_once(kind: str, name: str, text: str) -> None:
-    """Log a remark about a file, for the first file of a kind only."""
+    """Log a remark about a file, for the first of a kind only: a folder of poses would say it of each of its files."""
     if next(_is_news(kind)):
         log.warning("%s: %s", name, text)
 
@@ -83,7 +82,7 @@ def person_of(
 
 
 def _in_pixels(keypoints: Keypoints, name: str) -> Keypoints:
-    frame, seen = keypoints.frame, _seen(keypoints)
+    frame, seen = keypoints.frame, keypoints.points[keypoints.seen]
     if not len(seen) or max(frame.height, frame.width) <= LARGEST_UNIT:
         return keypoints
     # the middle one of the numbers decides: a joint outside the picture makes no pixels of the others
@@ -98,23 +97,19 @@ def _in_pixels(keypoints: Keypoints, name: str) -> Keypoints:
 
 
 def check_keypoints(keypoints: Keypoints, name: str) -> Keypoints:
-    """Return key points that can be a person's.
-
-    Args:
-        keypoints: In pixels of their frame.
-        name: Where they come from, for messages.
+    """Return key points, in pixels of their frame, that can be a person's; messages begin with ``name``.
 
     Raises:
         PgpisError: Too few points, too small a person, or too few points inside the picture.
     """
-    frame, seen, count = keypoints.frame, _seen(keypoints), len(keypoints.points)
+    frame, seen = keypoints.frame, keypoints.points[keypoints.seen]
     size = np.array([frame.width, frame.height])
     if len(seen) < FEWEST_POINTS:
-        amount = "all are missing" if not len(seen) else f"all but {len(seen)} are missing"
-        raise PgpisError(f"{name}: of {count} key points {amount}; expected a person")
+        amount = f"all but {len(seen)}" if len(seen) else "all"
+        raise PgpisError(f"{name}: of {len(keypoints.points)} key points {amount} are missing; expected a person")
     places = (seen - [frame.left, frame.top]) / size
     (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
-    ranges = f"x from {left:g} to {right:g}, y from {top:g} to {bottom:g}, in a picture of {_text(frame)}"
+    ranges = f"x from {left:g} to {right:g}, y from {top:g} to {bottom:g}, in a picture of {frame.size}"
     largest = float(places.max())
     if largest > 2 and size.max() <= LARGEST_UNIT:  # points may lie outside the picture, but not by its whole size
         raise PgpisError(f"{name}: {largest:g} is not a share of a picture's size: expected numbers from 0 to 1")
@@ -130,24 +125,11 @@ def check_keypoints(keypoints: Keypoints, name: str) -> Keypoints:
     return keypoints
 
 
-def _seen(keypoints: Keypoints) -> npt.NDArray[np.float64]:
-    return keypoints.points[np.logical_and(keypoints.visible[:, 0], keypoints.visible[:, 1])]
-
-
-def _text(frame: Frame) -> str:
-    corner = f" that begins at ({frame.left:g}, {frame.top:g})" if frame.left or frame.top else ""
-    return f"{frame.width:g} x {frame.height:g}{corner}"
-
-
 def check_drawn_pose(image: Image.Image, name: str) -> None:
     """Refuse a picture that is not a skeleton drawn on black.
 
     Drawings are told from other pictures by how much of them is black and how much of the rest is coloured, so that
-    other colours, thick limbs, JPEG and resizing do no harm.
-
-    Args:
-        image: RGB.
-        name: The file, for messages.
+    other colours, thick limbs, JPEG and resizing do no harm. ``name`` is for messages.
 
     Raises:
         PgpisError: It shows nothing, or something else; says what it looks like.
@@ -155,6 +137,7 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
     step = max(1, max(image.size) // LOOKED_AT)
     pixels = np.asarray(image)[::step, ::step]
     highest, lowest = pixels.max(axis=2), pixels.min(axis=2)
+    is_coloured = highest > 2 * lowest.astype(np.int16)
     bright = highest > BRIGHT
     if not bright.any():
         raise PgpisError(f"{name} is black: it shows no skeleton", hint=POSE_FILES)
@@ -163,11 +146,11 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
             f"{name} looks like a DensePose map, and this model reads skeletons", hint=f"{POSE_FILES}; MCLD reads maps"
         )
     dark = float((highest <= DARK).mean())
-    coloured = float(_coloured(highest, lowest)[bright].mean())
+    coloured = float(is_coloured[bright].mean())
     if dark >= LEAST_DARK and coloured >= LEAST_COLOURED:
         return
     figure = _figure_on_light(pixels)
-    if figure is not None and float(_coloured(highest, lowest)[figure].mean()) >= 2 * LEAST_COLOURED:
+    if figure is not None and float(is_coloured[figure].mean()) >= 2 * LEAST_COLOURED:
         kind, hint = "a skeleton on a light background", "draw it on black, as the model has seen them"
     else:
         kind, hint = "a photograph", POSE_FILES
@@ -184,10 +167,6 @@ def warn_of_odd_pose(image: Image.Image) -> None:
         check_drawn_pose(image, "pose")
     except PgpisError as error:
         tell_once("odd pose", "pipeline", error.message)
-
-
-def _coloured(highest: npt.NDArray[np.uint8], lowest: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return highest > 2 * lowest.astype(np.int16)
 
 
 def _figure_on_light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_] | None:

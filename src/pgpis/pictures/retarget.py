@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pgpis.errors import PgpisError
-from pgpis.pictures.keypoints import NECK, Keypoints
+from pgpis.pictures.keypoints import Keypoints
 
 BONES = (
     (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7),
@@ -48,25 +47,20 @@ def retarget(driving: Keypoints, source: Keypoints) -> Keypoints:
         if points.skeleton != "body18":
             raise PgpisError(f"retargeting works on 18 body points, not on {points.skeleton}")
     ratios = _ratios(_lengths(driving), _lengths(source))
-    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(driving.visible, axis=1)
-    moved = driving.points.copy()
+    seen, moved = driving.seen, driving.points.copy()
     for parent, child in BONES:
-        if seen[child]:
-            if seen[parent]:
-                bone = driving.points[child] - driving.points[parent]
-                moved[child] = moved[parent] + bone * ratios.get((parent, child), 1.0)
-            elif seen[NECK]:
-                moved[child] = driving.points[child]
+        if seen[child] and seen[parent]:
+            bone = driving.points[child] - driving.points[parent]
+            moved[child] = moved[parent] + bone * ratios.get((parent, child), 1.0)
     return Keypoints.from_visible(moved, driving.visible, driving.frame, "body18")
 
 
 def _lengths(points: Keypoints) -> Lengths:
     """Return the lengths of the limbs that are seen, the same for both sides."""
-    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(points.visible, axis=1)
     lengths = {
         (parent, child): float(np.linalg.norm(points.points[child] - points.points[parent]))
         for parent, child in BONES
-        if seen[parent] and seen[child]
+        if points.seen[[parent, child]].all()
     }
     for right, left in TWINS.items():
         longest = max(lengths.get(right, 0.0), lengths.get(left, 0.0))

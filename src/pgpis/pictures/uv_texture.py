@@ -114,7 +114,7 @@ def _inpaint(chart: Bytes, mask: NDArray[np.bool_]) -> Bytes:
 def read_chart_masks(path: Path) -> NDArray[np.bool_]:
     """Read MCLD's ``texture_bg_200.png`` as (24, 200, 200): where each chart has texels."""
     expected = (ROWS * CHART_SIZE, COLUMNS * CHART_SIZE)
-    reason = "expected a chart mask, a picture of {} x {} (height x width)".format(*expected)
+    reason = f"expected a chart mask, a picture of {expected[0]} x {expected[1]} (height x width)"
     hint = "leave the chart mask out to use the one that pgpis draws itself"
     try:
         picture = np.asarray(decode(read_bytes(path), path).convert("L"))
@@ -127,10 +127,9 @@ def read_chart_masks(path: Path) -> NDArray[np.bool_]:
 
 def unstack(picture: Bytes) -> Bytes:
     """Cut a picture of 6 x 4 charts, one column after the other, into (24, 200, 200, ...)."""
-    tiles = picture.reshape(ROWS, CHART_SIZE, COLUMNS, CHART_SIZE, *picture.shape[2:])
-    return np.ascontiguousarray(
-        np.moveaxis(tiles, 2, 0).reshape(PARTS, *tiles.shape[1:2], CHART_SIZE, *picture.shape[2:])
-    )
+    shape = CHART_SIZE, *picture.shape[2:]
+    tiles = np.moveaxis(picture.reshape(ROWS, CHART_SIZE, COLUMNS, *shape), 2, 0)
+    return np.ascontiguousarray(tiles.reshape(PARTS, CHART_SIZE, *shape))
 
 
 @functools.lru_cache(maxsize=1)

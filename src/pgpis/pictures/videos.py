@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -97,8 +97,9 @@ def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
     """
     if every < 1:
         raise PgpisError(f"--every {every}: expected a number of at least 1")
-    with _file(path) as file:
-        rate = _rate(path, file) / every
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        rate = min(max(float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND), 1.0), 240.0) / every
     if not folder.is_dir():
         with replacing_folder(folder) as temporary:
             for number, picture in read_frames(path, every):
@@ -113,22 +114,20 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
         PgpisError: See :func:`extract_frames`.
     """
     number = 0
-    with _file(path) as file:
-        for number, frame in enumerate(_decoded(path, file), 1):
-            if number > MOST_FRAMES * every:
-                raise PgpisError(
-                    f"{path} has more than {MOST_FRAMES * every:,} frames", hint="cut it, or take fewer: --every 5"
-                )
-            if (number - 1) % every == 0:
-                turned = int(getattr(frame, "rotation", 0))  # a telephone that was held upright
-                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-                yield number, picture.rotate(turned, expand=True) if turned else picture
+    for number, frame in enumerate(_decoded(path), 1):
+        if number > MOST_FRAMES * every:
+            reason = f"{path} has more than {MOST_FRAMES * every:,} frames"
+            raise PgpisError(reason, hint="cut it, or take fewer: --every 5")
+        if (number - 1) % every == 0:
+            turned = int(getattr(frame, "rotation", 0))  # a telephone that was held upright
+            picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+            yield number, picture.rotate(turned, expand=True) if turned else picture
     if not number:
         raise PgpisError(f"{path} holds no frames")
 
 
-def _decoded(path: Path, file: BinaryIO) -> Iterator[Any]:
-    with _opened(path, file) as container:
+def _decoded(path: Path) -> Iterator[Any]:
+    with _opened(path) as container:
         frames = container.decode(video=0)
         count = 0
         while True:
@@ -143,43 +142,33 @@ def _decoded(path: Path, file: BinaryIO) -> Iterator[Any]:
             log.warning("%s: %d of the %d frames that it names can be read; is it cut short?", path, count, expected)
 
 
-def _file(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise PgpisError(f"cannot read the video {path}: {error.strerror}") from error
-
-
 @contextmanager
-def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[Any]:
     """Open a video by its suffix alone, and refuse what would take too much to decode."""
     import av
 
-    if not is_video(path):
-        raise PgpisError(f"{path}: expected a video ({', '.join(CONTAINERS)})")
     with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise PgpisError(f"cannot read the video {path}: {error.strerror}") from error
+        if not is_video(path):
+            raise PgpisError(f"{path}: expected a video ({', '.join(CONTAINERS)})")
         with _errors_named(path):
-            container = stack.enter_context(
-                av.open(file, format=CONTAINERS[path.suffix.lower()], metadata_errors="ignore")
-            )
+            container = av.open(file, format=CONTAINERS[path.suffix.lower()], metadata_errors="ignore")
+            stack.enter_context(container)
         streams = container.streams.video
         if not streams:
             raise PgpisError(f"{path} holds no pictures")
         codec = streams[0].codec_context
-        if codec is None or codec.name not in (*CODECS, "libdav1d"):
-            name = None if codec is None else codec.name
+        name = None if codec is None else codec.name
+        if name not in (*CODECS, "libdav1d"):
             raise PgpisError(f"{path}: its codec is {name}, expected one of {', '.join(CODECS)}")
         if codec.width * codec.height > MOST_PIXELS:
             raise PgpisError(f"{path}: its frames have {codec.width}x{codec.height} pixels, more than 7680x4320")
         codec.options = {"max_pixels": str(MOST_PIXELS)}  # a stream may become larger than its header says
         codec.thread_type = "AUTO"
         yield container
-
-
-def _rate(path: Path, file: BinaryIO) -> float:
-    with _opened(path, file) as container:
-        stream = container.streams.video[0]
-        return min(max(float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND), 1.0), 240.0)
 
 
 @contextmanager

@@ -93,9 +93,14 @@ class SamplingPipeline(CheckedPipeline):
             if defaults.get(name) is not None:
                 check_range(name, defaults[name], 0)
                 defaults[name] = float(defaults[name])  # diffusers warns of an int
+        if defaults["pose_canvas"] is None:
+            defaults["pose_canvas"] = CANVAS
         for name in ("output_size", "pose_canvas"):
-            size = list(CANVAS) if name == "pose_canvas" and defaults[name] is None else defaults[name]
-            defaults[name] = size and _checked_size(name, size)
+            size = defaults[name] = defaults[name] and list(defaults[name])
+            if size and len(size) != 2:
+                raise PgpisError(f"{name} is {size}, expected a height and a width")
+            for value in size or ():
+                check_range(name, value, 1, MOST_PIXELS, whole=True)
         self.register_to_config(**defaults)
 
     def _default(self, name: str, value: Any) -> Any:
@@ -127,11 +132,7 @@ class SamplingPipeline(CheckedPipeline):
         output_type: str,
         tensor_inputs: Sequence[str],
     ) -> None:
-        """Refuse a call that would fail later, or give something else without a word.
-
-        Raises:
-            PgpisError: Names the argument or the batch's entry, and what was expected.
-        """
+        """Refuse a call that would fail later, or give something else without a word."""
         specs = self.input_specs(self.config.height, self.config.width)
         needed = [key for key, spec in specs.items() if spec.origin != "target" and key not in self._unread]
         missing = [key for key in needed if key not in batch]
@@ -148,8 +149,7 @@ class SamplingPipeline(CheckedPipeline):
                 f"output_type is {output_type!r}, expected one of {', '.join(map(repr, kinds))}"
                 f"{nearest(str(output_type).lower(), kinds)}"
             )
-        unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
-        if unknown:
+        if unknown := [name for name in tensor_inputs if name not in self._callback_tensor_inputs]:
             raise PgpisError(
                 f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
                 f"{', '.join(map(repr, self._callback_tensor_inputs))}"
@@ -165,8 +165,7 @@ class SamplingPipeline(CheckedPipeline):
             raise PgpisError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
         elif not latents.isfinite().all():
             raise PgpisError("latents hold numbers that are not finite")
-        start: torch.Tensor = latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
-        return start
+        return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
     @torch.no_grad()
     def sample(
@@ -236,12 +235,7 @@ class SamplingPipeline(CheckedPipeline):
         return self.sample(batch, {"guidance_scale": self._default("guidance_scale", guidance_scale)}, **options)
 
     def _finish(self, latents: torch.Tensor, output_type: OutputType) -> Images:
-        """Decode and convert the latents.
-
-        Raises:
-            NotFiniteError: Rows hold numbers that are not finite.
-        """
-        images: torch.Tensor = latents
+        images = latents
         if output_type != "latent":
             scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
             decoded = self.vae.decode(scaled, return_dict=False)[0].float()
@@ -268,19 +262,11 @@ class SamplingPipeline(CheckedPipeline):
         return dtype, "the weights are finite: look at the inputs, the guidance scale and the scheduler"
 
 
-def _checked_size(name: str, size: Sequence[object]) -> list[object]:
-    if len(size) != 2:
-        raise PgpisError(f"{name} is {size}, expected a height and a width")
-    for value in size:
-        check_range(name, value, 1, MOST_PIXELS, whole=True)
-    return list(size)
-
-
 @contextmanager
 def evaluation_mode(components: Any) -> Iterator[None]:
     """Switch dropout off while sampling, and leave the modules as they were: a task samples with what it trains."""
-    training = [module for part in components if isinstance(part, nn.Module) for module in part.modules()]
-    training = [module for module in training if module.training]
+    modules = (module for part in components if isinstance(part, nn.Module) for module in part.modules())
+    training = [module for module in modules if module.training]
     for module in training:
         module.training = False
     try:

@@ -37,15 +37,15 @@ UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, LookupError, Attr
 
 
 def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
-    """Write a pipeline's folder, as ``save_pretrained`` leaves it, into one file.
+    """Write a pipeline's folder, as ``save_pretrained`` leaves it, into one file, which is replaced as a whole.
 
     Args:
-        folder: The pipeline's folder. Other files than JSON and safetensors are refused.
-        file: Where to write, replaced as a whole.
+        folder: The pipeline's folder.
+        file: Where to write.
         card: What should be known of the model: data, recipe, seed, commit; any JSON.
 
     Raises:
-        PgpisError: The folder is not a pipeline's, or holds something else.
+        PgpisError: The folder is not a pipeline's, or holds other files than JSON and safetensors.
     """
     if not (folder / INDEX).is_file():
         raise PgpisError(f"{folder} is not a pipeline: no model_index.json", hint="'pgpis fit' exports one")
@@ -68,20 +68,12 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
 
 
 def read_card(file: Path) -> Any:
-    """Return what a bundle says about itself.
-
-    Raises:
-        PgpisError: The file is not a bundle.
-    """
+    """Return what a bundle says about itself; a file that is not a bundle is a ``PgpisError``."""
     return parse_json(_metadata(file).get("card"), f"{file}: the card")
 
 
 def read_index(file: Path) -> Any:
-    """Return the ``model_index.json`` of a bundle, which nobody has checked.
-
-    Raises:
-        PgpisError: The file is not a bundle.
-    """
+    """Return the ``model_index.json`` of a bundle, which nobody has checked; errors as in :func:`read_card`."""
     return parse_json(_texts(file).get(INDEX), f"{file}: model_index.json")
 
 
@@ -98,10 +90,8 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             index = read_index(path)
-        elif (path / INDEX).is_file():
-            index = read_json(path / INDEX)
         else:
-            index = DiffusionPipeline.load_config(name)
+            index = read_json(path / INDEX) if (path / INDEX).is_file() else DiffusionPipeline.load_config(name)
         index = check_config(index, name)
         return {**index, "_class_name": str(index["_class_name"])}
     except (PgpisError, *LOAD_ERRORS) as error:
@@ -125,8 +115,7 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
             _place(folder, name).write_bytes(text.encode(errors="replace"))
         for name, weights in _weights(file).items():
             save_file(weights, _place(folder, name), metadata={"format": "pt"})
-        loaded: PipelineT = pipeline_class.from_pretrained(folder)
-    return loaded
+        return pipeline_class.from_pretrained(folder)
 
 
 def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:

@@ -22,9 +22,7 @@ class CheckedPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
     def load_config(cls, *args: Any, **options: Any) -> Any:
         """Read ``model_index.json`` as diffusers does; modules that have moved since it was written are found."""
         loaded = super().load_config(*args, **options)
-        if isinstance(loaded, tuple):
-            return (with_current_names(loaded[0]), *loaded[1:])
-        return with_current_names(loaded)
+        return (with_current_names(loaded[0]), *loaded[1:]) if isinstance(loaded, tuple) else with_current_names(loaded)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> Self:
@@ -51,4 +49,4 @@ class CheckedPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
             folder = Path(cls.download(name, **options))
         if (folder / "model_index.json").is_file():
             check_pipeline(cls, folder)
-        return super().from_pretrained(folder, **options)  # type: ignore[no-any-return, unused-ignore]
+        return super().from_pretrained(folder, **options)

@@ -52,8 +52,7 @@ def prepare_pairs(
         fit_images({name: column[number % len(column)] for name, column in columns.items()}, images)
         for number in range(count)
     ]
-    tensors: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in images}
-    batch: PairBatch = tensors
+    batch: Any = {key: torch.stack([pair[key] for pair in pairs]) for key in images}
     return batch
 
 
@@ -84,14 +83,15 @@ def _as_list(entries: object, name: str) -> Sequence[object]:
 
 
 def _as_image(picture: object, name: str) -> Image.Image:
-    if isinstance(picture, Image.Image) and picture.width and picture.height:
-        return upright_rgb(picture, name, "black" if name in DRAWN else "white")
-    if isinstance(picture, np.ndarray):
+    kind = type(picture).__name__
+    if isinstance(picture, Image.Image):
+        if picture.width and picture.height:
+            return upright_rgb(picture, name, "black" if name in DRAWN else "white")
+        kind = "an empty picture"
+    elif isinstance(picture, np.ndarray):
         if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
             return Image.fromarray(picture)
         kind = f"{picture.dtype} array {picture.shape}"
-    else:
-        kind = "an empty picture" if isinstance(picture, Image.Image) else type(picture).__name__
     raise PgpisError(f"{name}: got {kind}, expected a PIL picture or a uint8 RGB array (H, W, 3)")
 
 

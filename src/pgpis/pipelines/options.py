@@ -64,18 +64,11 @@ def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], Callabl
 
 
 def per_row(generator: Generators, pairs: int, num_images: int) -> Generators:
-    """Give each of the tiled results its generator; a pair's results draw from the pair's own one after another.
-
-    Raises:
-        PgpisError: A number of generators that is neither that of the pairs nor that of the results, or something
-            that is not a generator.
-    """
+    """Give each of the tiled results its generator; a pair's results draw from the pair's own one after another."""
     if generator is None or isinstance(generator, torch.Generator):
         return generator
     if not isinstance(generator, list) or not all(isinstance(entry, torch.Generator) for entry in generator):
         raise PgpisError(f"generator is {type(generator).__name__}, expected a torch.Generator or a list of them")
-    if len(generator) == pairs * num_images:
-        return generator
-    if len(generator) == pairs:
-        return generator * num_images
-    raise PgpisError(f"got {len(generator)} generators, expected one, {pairs} or {pairs * num_images}")
+    if len(generator) not in (pairs, pairs * num_images):
+        raise PgpisError(f"got {len(generator)} generators, expected one, {pairs} or {pairs * num_images}")
+    return generator * num_images if len(generator) == pairs else generator

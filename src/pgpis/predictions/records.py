@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from pgpis.files import printable, write_refusal
+from pgpis.files import append_bytes, printable
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +91,7 @@ def append_records(path: Path, records: Iterable[PredictionRecord]) -> None:
     Raises:
         PgpisError: It cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(table_of(records, header=not file.tell()))
-    except OSError as error:
-        raise write_refusal(path, error) or error from error
+    append_bytes(path, table_of(records, header=not (path.exists() and path.stat().st_size)).encode())
 
 
 def set_aside(path: Path, what: str) -> None:

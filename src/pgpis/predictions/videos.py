@@ -9,7 +9,7 @@ from pathlib import Path
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.pictures.videos import FrameFiles, write_video
-from pgpis.predictions.records import DONE
+from pgpis.predictions.records import DONE, read_records
 from pgpis.predictions.writer import PredictionWriter
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def write_videos(
     Returns:
         Whether all could be written.
     """
-    images = {record.pair_id: record.image for record in writer.records() if record.status == DONE}
+    images = {record.pair_id: record.image for record in read_records(writer.out)[0] if record.status == DONE}
     is_whole = True
     for name, sequence in sequences.items():
         frames = [

@@ -61,19 +61,17 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.out = Path(out)
         self.settings: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        self._refuse_other_settings(self.settings)
+        self._refuse_other_settings()
         self._digest = ""
         self._stack = ExitStack()
         self._request = StopRequest()
 
-    def _refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
+    def _refuse_other_settings(self) -> None:
         before = self._settings_before()
-        if before is None:
-            return
         changes = [
-            f"{key}={before.get(key)}, now {key}={settings.get(key)}"
-            for key in sorted(settings)
-            if key not in INFORMATION and before.get(key) != settings.get(key)
+            f"{key}={before.get(key)}, now {key}={value}"
+            for key, value in sorted(self.settings.items())
+            if before is not None and key not in INFORMATION and before.get(key) != value
         ]
         if changes:
             raise PgpisError(
@@ -88,10 +86,7 @@ class PredictionWriter(BasePredictionWriter):
             PgpisError: There is one; names it.
         """
         places = {folder.resolve() for folder in (self.out, self.out / "poses", self.out / "videos")}
-        parents: dict[Path, Path] = {}
-        for file in files:
-            parents.setdefault(file.parent, file)
-        for parent, file in parents.items():
+        for parent, file in {file.parent: file for file in files}.items():
             if parent.resolve() in places:
                 raise PgpisError(
                     f"{file} lies in {parent}, where results are written: they would be taken for sources or poses",
@@ -126,7 +121,7 @@ class PredictionWriter(BasePredictionWriter):
         finished: set[str] = set()
         if trainer.is_global_zero:
             self.settings |= {f"weights of {part}": digest for part, digest in weights().items()}
-            self._refuse_other_settings(self.settings)
+            self._refuse_other_settings()
             compared = {key: value for key, value in self.settings.items() if key not in INFORMATION}
             self._digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
             finished = self._close_last_run(fingerprint_of)
@@ -246,27 +241,14 @@ class PredictionWriter(BasePredictionWriter):
             write_text(self.out / TABLE, table_of(sorted(records, key=lambda record: (record.pair_id, record.image))))
         for part in (self.out / PARTS).glob("*.csv"):
             part.unlink()
-        if (self.out / PARTS).is_dir() and not list((self.out / PARTS).iterdir()):
+        with suppress(OSError):  # there is none, or something else lies in it
             (self.out / PARTS).rmdir()
-
-    def records(self) -> list[PredictionRecord]:
-        """Return the latest records of each pair."""
-        return read_records(self.out)[0]
 
     def summarise(self) -> bool:
         """Draw the contact sheet, list failures; return whether there are none."""
-        records = self.records()
+        records = read_records(self.out)[0]
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
-        self._draw_contact_sheet(done)
-        log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
-        for record in failed[:20]:
-            log.error("failed: %s: %s", record.pair_id, record.status)
-        if failed:
-            log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
-        return not failed
-
-    def _draw_contact_sheet(self, done: Sequence[PredictionRecord]) -> None:
         rows: dict[str, list[Path]] = {}
         for record in done:
             first = [Path(record.source), self.pose_picture(record.pair_id)]
@@ -275,6 +257,12 @@ class PredictionWriter(BasePredictionWriter):
             draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg")
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
+        log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
+        for record in failed[:20]:
+            log.error("failed: %s: %s", record.pair_id, record.status)
+        if failed:
+            log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
+        return not failed
 
 
 def _wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:

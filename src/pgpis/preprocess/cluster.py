@@ -20,11 +20,6 @@ from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
 from pgpis.preprocess.stages import Stage
 
 INSTALL = "pip install 'ray[data]>=2.50'"
-ONE_THREAD = dict.fromkeys(THREADS, "1")
-
-
-PATHS = ("weights", "densepose_weights", "densepose_config", "texture_mask")
-"""Settings that a process with another working directory must still find."""
 
 
 class ClusterStage:
@@ -37,29 +32,19 @@ class ClusterStage:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do the stage of the pictures that need it."""
         rows = [json.loads(text) for text in batch["row"]]
-        files = [_files(row) for row in rows if self._ready(row)]
-        outcomes = work(self.settings, (self.condition, tuple(files))) if files else []
-        by_name = {outcome.name: outcome for outcome in outcomes}
+        needed, ready = kind_of(self.condition).needs, []
         for row in rows:
-            outcome = by_name.get(row["name"]) or self._blocked(row)
-            if outcome is not None:
-                row["outcomes"].append(asdict(outcome))
+            if self.condition in row["todo"]:
+                earlier = {outcome["condition"]: Outcome.parse(outcome) for outcome in row["outcomes"]}
+                before = earlier.get(needed or "")
+                if before is None or before.reason is None:
+                    ready.append(row)
+                else:
+                    row["outcomes"].append(asdict(before.blocks(self.condition)))
+        files = [_files(row) for row in ready]
+        for row, outcome in zip(ready, work(self.settings, self.condition, files) if files else (), strict=True):
+            row["outcomes"].append(asdict(outcome))
         return {"row": [json.dumps(row) for row in rows]}
-
-    def _ready(self, row: dict[str, Any]) -> bool:
-        return self.condition in row["todo"] and self._before(row) is None
-
-    def _before(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the failure of the stage that this one needs."""
-        needed = kind_of(self.condition).needs
-        failed = (entry for entry in row["outcomes"] if entry["condition"] == needed and entry["reason"] is not None)
-        return next(failed, None)
-
-    def _blocked(self, row: dict[str, Any]) -> Outcome | None:
-        before = self._before(row)
-        if before is None or self.condition not in row["todo"]:
-            return None
-        return _outcome(before).blocks(self.condition)
 
 
 def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
@@ -74,13 +59,15 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
         PgpisError: Ray is not installed.
     """
     ray, data = (optional_module(name, "--runner ray needs Ray", INSTALL) for name in ("ray", "ray.data"))
-    paths = {name: getattr(settings, name) for name in PATHS if getattr(settings, name) is not None}
-    settings = replace(settings, **{name: path.absolute() for name, path in paths.items()})
+    paths: dict[str, Any] = {
+        name: value.absolute() for name, value in vars(settings).items() if isinstance(value, Path)
+    }
+    settings = replace(settings, **paths)  # processes of the cluster have other working directories
     rows = _rows(todo)
     if not rows:
         return
     if not ray.is_initialized():
-        ray.init(logging_level="warning", runtime_env={"env_vars": ONE_THREAD})
+        ray.init(logging_level="warning", runtime_env={"env_vars": dict.fromkeys(THREADS, "1")})
     data.DataContext.get_current().enable_progress_bars = False
     size = max(PICTURES_PER_UNIT, settings.batch_size)
     blocks = math.ceil(len(rows) / size)
@@ -98,7 +85,7 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
             num_gpus=1 / len(neural) if condition in neural else 0,
         )
     for row in dataset.iter_rows():
-        yield [_outcome(entry) for entry in json.loads(row["row"])["outcomes"]]
+        yield [Outcome.parse(entry) for entry in json.loads(row["row"])["outcomes"]]
 
 
 def _rows(todo: Todo) -> list[dict[str, Any]]:
@@ -115,8 +102,3 @@ def _rows(todo: Todo) -> list[dict[str, Any]]:
 def _files(row: dict[str, Any]) -> PictureFiles:
     outputs = tuple((condition, Path(path)) for condition, path in row["outputs"].items())
     return PictureFiles(row["name"], Path(row["picture"]), outputs, row["content"])
-
-
-def _outcome(entry: dict[str, Any]) -> Outcome:
-    box = entry["box"]
-    return Outcome(**{**entry, "box": None if box is None else tuple(box)})

@@ -8,9 +8,10 @@ import io
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from PIL import Image
 
 from pgpis.errors import PgpisError, first_line
 from pgpis.lazy import optional_module
-from pgpis.preprocess.settings import INSTALL, Box
+from pgpis.preprocess.settings import INSTALL, Box, PrepareSettings, box_of
+from pgpis.weight_files import find
 
 MARGIN = 1.5
 """Side of the region that is enlarged, by that of the face's box."""
@@ -31,6 +33,25 @@ PARSED_FACE = tuple(range(1, 14))
 PARSER_SIDE = 512
 
 Pixels = NDArray[np.uint8]
+Landmarks = NDArray[np.float32]
+"""Eyes, nose, corners of the mouth: x, y, ``(5, 2)``."""
+
+
+def face_weights(settings: PrepareSettings) -> tuple[str, ...]:
+    """Return the catalogue's names of the weights that find and embed faces."""
+    return ("facexlib-detection", "facexlib-recognition") if settings.face == "facexlib" else (f"face-{settings.face}",)
+
+
+def face_encoder(settings: PrepareSettings) -> FaceEncoder:
+    """Load the models that find and embed faces.
+
+    Raises:
+        PgpisError: A package or file is missing.
+    """
+    files = [find(name, settings.weights)[0] for name in face_weights(settings)]
+    if settings.face == "facexlib":
+        return FacexlibEncoder(files[0], files[1], settings.upscale_faces, settings.device)
+    return InsightFaceEncoder(files[0].parent, settings.upscale_faces, settings.onnx_device)
 
 
 @dataclass(frozen=True)
@@ -48,24 +69,8 @@ class Face:
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
 
-@dataclass(frozen=True)
-class FaceLandmarks:
-    """A face before it is embedded."""
-
-    box: Box
-    landmarks: NDArray[np.float32]
-    """Eyes, nose, corners of the mouth: x, y, ``(5, 2)``."""
-
-
-class FaceEncoder(Protocol):
-    """Finds and embeds faces."""
-
-    def __call__(self, picture: Image.Image) -> list[Face]:
-        """Return the faces of an RGB picture, the largest first."""
-
-
-class _LandmarkEncoder(ABC):
-    """Detection, enlargement of small faces, embedding.
+class FaceEncoder(ABC):
+    """Finds and embeds faces.
 
     Args:
         upscale: Faces smaller than this many pixels are enlarged bicubically to it before they are aligned, with half
@@ -78,34 +83,33 @@ class _LandmarkEncoder(ABC):
         self.upscale = upscale
 
     def __call__(self, picture: Image.Image) -> list[Face]:
-        """See :class:`FaceEncoder`."""
-        pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-        faces = [Face(face.box, self._embed(picture, pixels, face)) for face in self.detect(pixels)]
+        """Return the faces of an RGB picture, the largest first."""
+        pixels = _bgr(picture)
+        faces = [Face(box, self._embed(picture, pixels, box, points)) for box, points in self.detect(pixels)]
         return sorted(faces, key=lambda face: -face.area)
 
-    def _embed(self, picture: Image.Image, pixels: Pixels, face: FaceLandmarks) -> NDArray[np.float32]:
-        left, top, right, bottom = face.box
-        side = max(right - left, bottom - top)
+    def _embed(self, picture: Image.Image, pixels: Pixels, box: Box, points: Landmarks) -> NDArray[np.float32]:
+        side = max(box[2] - box[0], box[3] - box[1])
         if side >= self.upscale or side <= 0:
-            return self.embed(pixels, face.landmarks)
+            return self.embed(pixels, points)
         scale = math.ceil(self.upscale / side)
-        place = _around(face.box, picture.size)
+        place = _around(box, picture.size)
         region = picture.crop(place)
         enlarged = region.resize((region.width * scale, region.height * scale), Image.Resampling.BICUBIC)
         # centres of pixels: 0 of the small picture lies at (scale - 1) / 2 of the large one
-        landmarks = (face.landmarks - np.array(place[:2], np.float32)) * scale + (scale - 1) / 2
-        return self.embed(np.ascontiguousarray(np.asarray(enlarged)[..., ::-1]), landmarks.astype(np.float32))
+        moved = (points - np.array(place[:2], np.float32)) * scale + (scale - 1) / 2
+        return self.embed(_bgr(enlarged), moved.astype(np.float32))
 
     @abstractmethod
-    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
+    def detect(self, pixels: Pixels) -> list[tuple[Box, Landmarks]]:
         """Return the faces of a BGR picture."""
 
     @abstractmethod
-    def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the embedding of the face at the landmarks of a BGR picture."""
+    def embed(self, pixels: Pixels, landmarks: Landmarks) -> NDArray[np.float32]:
+        """Return the embedding of the face at the landmarks of a BGR picture, ``(N,)``."""
 
 
-class InsightFaceEncoder(_LandmarkEncoder):
+class InsightFaceEncoder(FaceEncoder):
     """SCRFD and ArcFace of an insightface pack, such as antelopev2 or buffalo_l.
 
     Args:
@@ -137,19 +141,19 @@ class InsightFaceEncoder(_LandmarkEncoder):
                 hint="pgpis weights fetch face-antelopev2 --accept-licence",
             ) from error
 
-    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
-        """Return the faces of a BGR picture."""
+    def detect(self, pixels: Pixels) -> list[tuple[Box, Landmarks]]:
+        """See :meth:`FaceEncoder.detect`."""
         boxes, landmarks = self._detector.detect(pixels, max_num=0, metric="default")
-        return [FaceLandmarks(_box(box), points) for box, points in zip(boxes, landmarks, strict=True)]
+        return [(box_of(box), points) for box, points in zip(boxes, landmarks, strict=True)]
 
-    def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the raw embedding of the face at the landmarks."""
+    def embed(self, pixels: Pixels, landmarks: Landmarks) -> NDArray[np.float32]:
+        """See :meth:`FaceEncoder.embed`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # insightface calls scikit-image the old way
             return np.asarray(self._recogniser.get(pixels, self._face(kps=landmarks)), np.float32)
 
 
-class FacexlibEncoder(_LandmarkEncoder):
+class FacexlibEncoder(FaceEncoder):
     """facexlib's RetinaFace and ArcFace; a licence without restrictions is stated for its code, none for its weights.
 
     Args:
@@ -169,30 +173,27 @@ class FacexlibEncoder(_LandmarkEncoder):
 
     def __init__(self, detection: Path, recognition: Path, upscale: int = 112, device: str = "cpu") -> None:
         super().__init__(upscale)
-        for path in (detection, recognition):
-            if not path.is_file():  # its loader would ask the network
-                raise PgpisError(f"weights not found: {path}", hint=FACEXLIB_WEIGHTS)
         if detection.name not in self.DETECTORS:
             raise PgpisError(f"{detection} is not named like facexlib's {' or '.join(self.DETECTORS)}")
         self.device = device
-        detectors, recognisers = _facexlib("detection"), _facexlib("recognition.arcface_arch")
         self._align = _facexlib("detection.align_trans").warp_and_crop_face
-        with _facexlib_errors(detection):
-            name = self.DETECTORS[detection.name]
-            self._detector = detectors.init_detection_model(name, device=device, model_rootpath=str(detection.parent))
-        with _facexlib_errors(recognition):  # its own loader insists on a GPU
-            net = recognisers.Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
+        with _loading(detection):
+            name, init = self.DETECTORS[detection.name], _facexlib("detection").init_detection_model
+            self._detector = init(name, device=device, model_rootpath=str(detection.parent))
+        with _loading(recognition):  # its own loader insists on a GPU
+            arcface = _facexlib("recognition.arcface_arch")
+            net = arcface.Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
             net.load_state_dict(torch.load(recognition, map_location="cpu", weights_only=True))
             self._recogniser = net.to(device).eval()
 
-    def detect(self, pixels: Pixels) -> list[FaceLandmarks]:
-        """Return the faces of a BGR picture."""
+    def detect(self, pixels: Pixels) -> list[tuple[Box, Landmarks]]:
+        """See :meth:`FaceEncoder.detect`."""
         with torch.inference_mode():
             rows = self._detector.detect_faces(pixels, FACEXLIB_CONFIDENCE)
-        return [FaceLandmarks(_box(row), np.asarray(row[5:15], np.float32).reshape(5, 2)) for row in rows]
+        return [(box_of(row), np.asarray(row[5:15], np.float32).reshape(5, 2)) for row in rows]
 
-    def embed(self, pixels: Pixels, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the embedding of length 1 of the face at the landmarks."""
+    def embed(self, pixels: Pixels, landmarks: Landmarks) -> NDArray[np.float32]:
+        """See :meth:`FaceEncoder.embed`."""
         aligned = self._align(pixels, landmarks.tolist(), self._detector.reference, crop_size=(112, 112))
         values = torch.from_numpy(np.ascontiguousarray(aligned[..., ::-1])).permute(2, 0, 1)[None]
         with torch.inference_mode():
@@ -216,11 +217,9 @@ class FaceParser:
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
         self.device = device
-        if not path.is_file():
-            raise PgpisError(f"weights not found: {path}", hint=FACEXLIB_WEIGHTS)
-        with _facexlib_errors(path):
-            parsing = _facexlib("parsing")
-            self._net = parsing.init_parsing_model("bisenet", device=device, model_rootpath=str(path.parent))
+        with _loading(path):
+            init = _facexlib("parsing").init_parsing_model
+            self._net = init("bisenet", device=device, model_rootpath=str(path.parent))
 
     def __call__(self, picture: Image.Image, box: Box) -> Image.Image:
         """Return a mask ``L`` of the picture's size, 255 where the face in ``box`` is.
@@ -247,9 +246,8 @@ def _around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _box(row: Any) -> Box:
-    left, top, right, bottom = (float(value) for value in row[:4])
-    return left, top, right, bottom
+def _bgr(picture: Image.Image) -> Pixels:
+    return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
 
 
 def _facexlib(module: str) -> Any:
@@ -257,7 +255,10 @@ def _facexlib(module: str) -> Any:
 
 
 @contextlib.contextmanager
-def _facexlib_errors(path: Path) -> Any:
+def _loading(path: Path) -> Iterator[None]:
+    """Refuse a file of facexlib's that is missing, for which its loader would ask the network, or another one."""
+    if not path.is_file():
+        raise PgpisError(f"weights not found: {path}", hint=FACEXLIB_WEIGHTS)
     try:
         yield
     except PgpisError:

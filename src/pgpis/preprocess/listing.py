@@ -32,8 +32,8 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
     """
     if not root.exists():
         raise PgpisError(f"folder not found: {root}", hint="pgpis prepare FOLDER")
-    needs = [kind.needs for kind in map(kind_of, options) if kind.needs is not None]
-    kinds = [kind_of(option) for option in dict.fromkeys([*options, *needs])]
+    needs = [kind_of(option).needs for option in options]
+    kinds = [kind_of(option) for option in dict.fromkeys([*options, *filter(None, needs)])]
     release = find_release(root) if root.is_dir() and layout == "auto" else None
     if release is not None:
         return _of_phoenix(root, release, kinds)
@@ -68,8 +68,8 @@ def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[Pictur
     """List the frames of RWTH-PHOENIX-Weather 2014T; what is made of them lies beside them in ``features``."""
     for kind in kinds:
         if kind not in conditions():
-            reason = f"Phoenix has no place for '{kind.option}'; its key points are MSKA's"
-            raise PgpisError(reason, hint=f"--conditions {','.join(known.option for known in conditions())}")
+            hint = f"--conditions {','.join(known.option for known in conditions())}"
+            raise PgpisError(f"Phoenix has no place for '{kind.option}'; its key points are MSKA's", hint=hint)
     frames = frames_of(release, kind_of("picture"))
     files = []
     for picture in sorted(frames.rglob("*.png")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import logging
 import os
@@ -74,7 +75,6 @@ class PhotoPairs(FolderPairs):
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
         self.every = every
         self._video = self.poses if driving and is_video(self.poses) else None
-        self._folder: Path | None = None
         self._reasons: dict[Path, str] = {}
 
     def read_pairs(self) -> list[Pair]:
@@ -84,9 +84,7 @@ class PhotoPairs(FolderPairs):
             frames = extract_frames(self._video, self._conditions / "frames" / name, self.every)
             self.poses, self.frames_per_second = frames.folder, frames.frames_per_second
         pairs = super().read_pairs()
-        if not self.driving:
-            return pairs
-        for pair in pairs:
+        for pair in pairs if self.driving else ():
             if pair.pose is None or pair.pose.suffix.lower() not in IMAGE_SUFFIXES:
                 raise PgpisError(f"{pair.pose} is not a photograph", hint="--poses FOLDER in place of --driving")
         return pairs
@@ -99,26 +97,18 @@ class PhotoPairs(FolderPairs):
         """
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
-        lacking = self._lacking(origins)
-        chains = [kind_of(condition).chain for pictures, condition in lacking if self._todo(pictures, condition)]
+        lacking: list[tuple[str, list[Path]]] = []
+        poses = [Path(str(pair.pose)) for pair in self.pairs] if self.driving else []
+        if "pose" in origins:
+            lacking.append(("pose", poses + [pair.source for pair in self.pairs if self.retarget]))
+        for kind in filter(self._makes, conditions(origins)):
+            sources = [pair.source for pair in self.pairs if not _exists(pair.conditions.get(kind.name))]
+            lacking.append((kind.option, poses if kind.of == "target" else sources))
+        chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)
-        for pictures, condition in lacking:
+        for condition, pictures in lacking:
             self._make(pictures, condition)
         super().require(origins)
-
-    def _lacking(self, origins: Collection[str]) -> list[tuple[list[Path], str]]:
-        """Return which files are made of which pictures, where they are not there yet."""
-        lacking: list[tuple[list[Path], str]] = []
-        if self.driving and "pose" in origins:
-            sources = [pair.source for pair in self.pairs] if self.retarget else []
-            lacking.append(([*(Path(str(pair.pose)) for pair in self.pairs), *sources], "pose"))
-        for kind in conditions(origins):
-            if kind.of == "target" and self.driving and self._makes(kind):
-                lacking.append(([Path(str(pair.pose)) for pair in self.pairs], kind.option))
-            elif kind.of == "source" and self._makes(kind):
-                pictures = [pair.source for pair in self.pairs if not _exists(pair.conditions[kind.name])]
-                lacking.append((pictures, kind.option))
-        return lacking
 
     def _makes(self, kind: Kind) -> bool:
         """Whether there are tools for a kind; none for the faces that a model of ``pgpis synth`` knows."""
@@ -141,11 +131,11 @@ class PhotoPairs(FolderPairs):
         """Return the frames of the driving video by the source that they drive."""
         if self._video is None:
             return {}
-        driven: dict[Path, list[Pair]] = {}
+        driven: dict[str, list[Pair]] = {}
+        names = short_names(pair.source for pair in self.pairs)
         for pair in self.pairs:
-            driven.setdefault(pair.source, []).append(pair)
-        names = short_names(driven)
-        return {f"{names[source]}_2_{self._video.stem}": pairs for source, pairs in driven.items()}
+            driven.setdefault(f"{names[pair.source]}_2_{self._video.stem}", []).append(pair)
+        return driven
 
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")
@@ -158,11 +148,8 @@ class PhotoPairs(FolderPairs):
         files = super().made_of(picture, role)
         if role == "target" and not self.driving:
             return files
-        missing = {name for name, path in files.items() if role == "target" or not _exists(path)}
-        for kind in conditions(missing):
-            if self._makes(kind):
-                files[kind.name] = self._place(str(picture), kind.option)
-        return files
+        missing = conditions(name for name, path in files.items() if role == "target" or not _exists(path))
+        return files | {kind.name: self._place(str(picture), kind.option) for kind in missing if self._makes(kind)}
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Make what an edit takes from other pictures, which is needed to list the pairs."""
@@ -192,13 +179,12 @@ class PhotoPairs(FolderPairs):
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 
     def _todo(self, pictures: Iterable[Path], condition: str) -> list[PictureFiles]:
-        files = [
-            PictureFiles(
-                str(path), path, tuple((kind, self._place(str(path), kind)) for kind in kind_of(condition).chain)
-            )
+        chain = kind_of(condition).chain
+        return [
+            PictureFiles(str(path), path, tuple((kind, self._place(str(path), kind)) for kind in chain))
             for path in dict.fromkeys(pictures)
+            if not self._place(str(path), condition).is_file()
         ]
-        return [file for file in files if not file.path(condition).is_file()]
 
     def _place(self, picture: str, condition: str) -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
@@ -222,15 +208,13 @@ class PhotoPairs(FolderPairs):
         files = [self.file_content(self._place(str(picture), "pose")) for picture in pictures]
         return "" if "" in files else f"{files} retargeted" if self.retarget else str(files)
 
-    @property
+    @functools.cached_property
     def _conditions(self) -> Path:
-        if self._folder is None:
-            if self.save_conditions is not None:
-                self._folder = self.save_conditions
-            else:
-                self._folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
-                atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder
+        if self.save_conditions is not None:
+            return self.save_conditions
+        folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
 
 def _exists(path: Path | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +13,25 @@ from PIL import Image
 
 from pgpis.errors import PgpisError, first_line
 from pgpis.lazy import optional_module
-from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.preprocess.settings import INSTALL, SkeletonName, refuse_absent
+from pgpis.pictures.keypoints import Frame, Keypoints, Skeleton
+from pgpis.preprocess.settings import INSTALL, PrepareSettings, SkeletonName, refuse_absent
+from pgpis.weight_files import find
 
 HALPE26_TO_BODY18 = (0, 18, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """Halpe's 26 points have a neck of their own, the 18th."""
 
 
-class PoseEstimator(Protocol):
-    """Finds the key points of people."""
+def pose_estimator(settings: PrepareSettings) -> PoseEstimator:
+    """Load the models that find people and their key points.
 
-    def __call__(self, picture: Image.Image, person: int = 0) -> tuple[Keypoints, NDArray[np.float64]]:
-        """Return the points of the ``person``-th largest person, and the confidence of each point.
+    Raises:
+        PgpisError: A package or file is missing.
+    """
+    detector, estimator = (find(f"pose-{name}", settings.weights)[0] for name in ("detector", settings.pose))
+    return PoseEstimator(detector, estimator, settings.skeleton, settings.pose_threshold, settings.onnx_device)
 
-        Raises:
-            NothingFoundError: There is no such person.
-        """
 
-
-class RTMPoseEstimator:
+class PoseEstimator:
     """YOLOX finds people, RTMPose (RTMW, DWPose) their points.
 
     Args:
@@ -59,32 +59,30 @@ class RTMPoseEstimator:
         self.estimator = _load("RTMPose", estimator, device)
 
     def __call__(self, picture: Image.Image, person: int = 0) -> tuple[Keypoints, NDArray[np.float64]]:
-        """See :class:`PoseEstimator`."""
+        """Return the points of the ``person``-th largest person, and the confidence of each point.
+
+        Raises:
+            NothingFoundError: There is no such person.
+        """
         pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])  # rtmlib reads BGR
         boxes = np.asarray(self.detector(pixels), dtype=np.float64).reshape(-1, 4)
         boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")]
         refuse_absent("people", len(boxes), person)
-        points, scores = self.estimator(pixels, bboxes=[boxes[person]])
-        frame = Frame(picture.height, picture.width, name="picture")
-        return self._keypoints(np.asarray(points[0], np.float64), np.asarray(scores[0], np.float64), frame)
-
-    def _keypoints(
-        self, points: NDArray[np.float64], scores: NDArray[np.float64], frame: Frame
-    ) -> tuple[Keypoints, NDArray[np.float64]]:
+        points, scores = (np.asarray(rows[0], np.float64) for rows in self.estimator(pixels, bboxes=[boxes[person]]))
         if len(points) == 26:
             order = list(HALPE26_TO_BODY18)
             points, scores = points[order], scores[order]
-        skeletons: dict[int, Any] = {26: "body18", 18: "body18", 17: "coco17", 133: "wholebody133"}
+        skeletons: dict[int, Skeleton] = {18: "body18", 17: "coco17", 133: "wholebody133"}
         if len(points) not in skeletons:
             raise PgpisError(f"the pose model gives {len(points)} points, expected 17, 26 or 133")
-        visible = np.repeat(scores[:, None] > self.threshold, 2, axis=1)
-        keypoints = Keypoints.from_visible(points, visible, frame, skeletons[len(points)])
-        if self.skeleton == "body18" and keypoints.skeleton != "body18":
-            confidences = Keypoints.from_visible(
-                np.repeat(scores[:, None], 2, axis=1), visible, frame, keypoints.skeleton
-            )
-            return keypoints.to_body18(), np.maximum(confidences.to_body18().points[:, 0], 0.0)
-        if keypoints.skeleton != self.skeleton:
+        skeleton, frame = skeletons[len(points)], Frame(picture.height, picture.width, name="picture")
+        confidences = np.repeat(scores[:, None], 2, axis=1)
+        visible = confidences > self.threshold
+        keypoints = Keypoints.from_visible(points, visible, frame, skeleton)
+        if self.skeleton == "body18" and skeleton != "body18":
+            moved = Keypoints.from_visible(confidences, visible, frame, skeleton).to_body18()
+            return keypoints.to_body18(), np.maximum(moved.points[:, 0], 0.0)
+        if skeleton != self.skeleton:
             raise PgpisError(f"the pose model gives {len(points)} points; {self.skeleton} needs one that gives 133")
         return keypoints, scores
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pgpis.files import printable
@@ -73,8 +74,7 @@ def _layer(picture: Image.Image, scale: float, files: PictureFiles, condition: s
     except Exception as error:  # noqa: BLE001  as above
         return _note(reason_of(error))
     if outcome is not None and outcome.box is not None and condition != "pose":
-        width = max(1, picture.height // 200)
-        box = [side * scale for side in outcome.box]
+        box, width = [side * scale for side in outcome.box], max(1, picture.height // 200)
         ImageDraw.Draw(layer).rectangle(box, outline=(255, 0, 0), width=width)
     return layer
 
@@ -93,18 +93,13 @@ def _overlay(picture: Image.Image, path: Path, condition: str) -> Image.Image:
     return read_image(path) if path.suffix in IMAGE_SUFFIXES else picture.copy()
 
 
-def _blend(
-    picture: Image.Image,
-    colours: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    strength: float,
-) -> Image.Image:
+def _blend(picture: Image.Image, colours: NDArray[np.uint8], where: NDArray[np.bool_], strength: float) -> Image.Image:
     values = np.asarray(picture).astype(np.float32)
     values[where] = (1 - strength) * values[where] + strength * colours[where]
     return Image.fromarray(values.round().astype(np.uint8))
 
 
-def part_palette() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def part_palette() -> NDArray[np.uint8]:
     """Return ``(25, 3)``: black for background, and a colour of its own for each part."""
     hues = [colorsys.hsv_to_rgb((part * 7 % PARTS) / PARTS, 0.9, 1.0) for part in range(PARTS)]
     return np.array([(0, 0, 0), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues)], np.uint8)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgpis.data.picture_store import content_hash
-from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.record import Record, append
@@ -26,7 +25,6 @@ PICTURES_PER_UNIT = 4
 PICTURES_PER_PROCESS = 16
 """At least: starting one costs seconds."""
 
-Unit = tuple[str, tuple[PictureFiles, ...]]
 Todo = Mapping[str, Sequence[PictureFiles]]
 Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], None, None]]
 
@@ -70,26 +68,28 @@ def prepare(
     result = PrepareResult()
     todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
-        for unknown in files:
-            file = replace(unknown, content=content_hash(unknown.picture))
+        for file in (replace(file, content=content_hash(file.picture)) for file in files):
             looked(1)
             changed = {condition for condition, _ in file.outputs if record.is_of_another_picture(file, condition)}
             for condition in changed:
                 file.path(condition).unlink(missing_ok=True)
             for condition in conditions:
+                outcome, needed = record.outcomes.get((file.name, condition)), kind_of(condition).needs
                 if is_valid(condition, file):
                     result.already[condition] += 1
                 elif (
-                    record.nothing_found(file.name, condition)
-                    and not (again or condition in changed)
-                    and not _has_what_it_needs(condition, file)
+                    outcome is None
+                    or outcome.found
+                    or again
+                    or condition in changed
+                    or (needed is not None and is_valid(needed, file))  # it has been found since
                 ):
-                    result.failures.append(record.outcomes[file.name, condition])
-                else:
                     todo[condition].append(file)
-    require_weights((condition for condition in conditions if todo[condition]), settings)
+                else:
+                    result.failures.append(outcome)
     start = time.monotonic()
-    counts: dict[str, int] = {condition: len(todo[condition]) for condition in conditions if todo[condition]}
+    counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
+    require_weights(counts, settings)
     # closed first: no worker adds to a record that is being written anew
     with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:
         for outcomes in stream:
@@ -105,44 +105,37 @@ def prepare(
     return result
 
 
-def _has_what_it_needs(condition: str, file: PictureFiles) -> bool:
-    """Whether an earlier stage, which had found nothing, has found something since."""
-    needed = kind_of(condition).needs
-    return needed is not None and is_valid(needed, file)
+def work(
+    settings: PrepareSettings, condition: str, files: Sequence[PictureFiles], record: Path | None = None
+) -> list[Outcome]:
+    """Do one stage of a few pictures.
 
-
-def work(settings: PrepareSettings, unit: Unit) -> list[Outcome]:
-    """Do one stage of a few pictures."""
-    condition, files = unit
-    return _make(build_stage(condition, settings), files)
-
-
-def work_and_record(settings: PrepareSettings, path: Path, unit: Unit) -> list[Outcome]:
-    """Do one stage of a few pictures in a worker process, and record each at once: a kill then loses nothing."""
-    condition, files = unit
+    Args:
+        settings: With which tools.
+        condition: What to make.
+        files: The pictures.
+        record: A worker adds outcomes to it at once: a kill then loses nothing.
+    """
     stage = build_stage(condition, settings)
     outcomes: list[Outcome] = []
-    for start in range(0, len(files), settings.batch_size):
-        part = _make(stage, files[start : start + settings.batch_size])
-        append(path, part)
-        outcomes += part
+    for part in _parts(files, settings.batch_size):
+        made = [replace(outcome, content=file.content) for file, outcome in zip(part, stage(part), strict=True)]
+        if record is not None:
+            append(record, made)
+        outcomes += made
     return outcomes
-
-
-def _make(stage: Stage, files: Sequence[PictureFiles]) -> list[Outcome]:
-    """Do one stage, and note of which pictures."""
-    return [replace(outcome, content=file.content) for file, outcome in zip(files, stage(files), strict=True)]
 
 
 def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in this process, one stage after the other."""
-    lacking: dict[str, dict[str, Outcome]] = {}
+    failed: dict[tuple[str, str | None], Outcome] = {}
     for condition in order_of(todo):
-        lacking[condition] = {}
+        needed = kind_of(condition).needs
         for unit in _units(condition, todo[condition], settings):
-            ready, blocked = _divide(unit, lacking)
-            outcomes = blocked + (work(settings, ready) if ready[1] else [])
-            lacking[condition] |= {outcome.name: outcome for outcome in outcomes if outcome.reason is not None}
+            outcomes = [failed[file.name, needed].blocks(condition) for file in unit if (file.name, needed) in failed]
+            ready = [file for file in unit if (file.name, needed) not in failed]
+            outcomes += work(settings, condition, ready) if ready else []
+            failed |= {(outcome.name, condition): outcome for outcome in outcomes if outcome.reason is not None}
             yield outcomes
 
 
@@ -170,18 +163,20 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
         def submit(condition: str, files: Iterable[PictureFiles]) -> None:
             for unit in _units(condition, files, settings):
                 with born_deaf():
-                    running[pools[condition].submit(work_and_record, settings, path, unit)] = condition
+                    running[pools[condition].submit(work, settings, condition, unit, path)] = condition
 
         for condition in pools:
-            before = kind_of(condition).needs
-            later = {file.name for file in todo.get(before, ())} if before is not None else set()
+            later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}
             waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
             submit(condition, (file for file in todo[condition] if file.name not in later))
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 condition = running.pop(future)
-                outcomes = _result(future, condition)
+                try:
+                    outcomes = future.result()
+                except BrokenProcessPool as error:
+                    raise broken_pool(f"making {condition}", error) from error
                 yield outcomes
                 for after in (after for after in pools if kind_of(after).needs == condition):
                     freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
@@ -194,33 +189,16 @@ def order_of(conditions: Iterable[str]) -> list[str]:
     return sorted(conditions, key=lambda condition: kind_of(condition).needs is not None)
 
 
-def _divide(unit: Unit, lacking: Mapping[str, Mapping[str, Outcome]]) -> tuple[Unit, list[Outcome]]:
-    """Part the pictures whose stage can be done from those that lack what it needs."""
-    condition, files = unit
-    missing = lacking.get(kind_of(condition).needs or "", {})
-    blocked = [missing[file.name].blocks(condition) for file in files if file.name in missing]
-    return (condition, tuple(file for file in files if file.name not in missing)), blocked
-
-
-def _units(condition: str, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Unit]:
+def _units(condition: str, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[list[PictureFiles]]:
     """Cut pictures into what a process does in one go, and Ctrl-C waits for: for nets, what they see at once."""
-    listed = list(files)
-    size = settings.batch_size if Stage.classes[condition].is_neural else PICTURES_PER_UNIT
-    return [(condition, tuple(listed[start : start + size])) for start in range(0, len(listed), size)]
+    return _parts(list(files), settings.batch_size if Stage.classes[condition].is_neural else PICTURES_PER_UNIT)
+
+
+def _parts(files: Sequence[PictureFiles], size: int) -> list[list[PictureFiles]]:
+    return [list(files[start : start + size]) for start in range(0, len(files), size)]
 
 
 def _processes(condition: str, pictures: int, settings: PrepareSettings, workers: int) -> int:
     if Stage.classes[condition].is_neural and not settings.device.startswith("cpu"):
         return 1
     return max(1, min(workers, pictures // PICTURES_PER_PROCESS))
-
-
-def _result(future: Future[list[Outcome]], condition: str) -> list[Outcome]:
-    error = future.exception()
-    if isinstance(error, BrokenProcessPool):
-        raise broken_pool(f"making {condition}", error) from error
-    if isinstance(error, PgpisError):
-        raise PgpisError(error.message, hint=error.hint) from error
-    if error is not None:
-        raise error
-    return future.result()

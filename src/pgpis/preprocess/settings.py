@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import itertools
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import sha256_of
 from pgpis.pictures.kinds import kind_of
+
+log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'facexlib>=0.3' 'insightface>=2.0' 'onnxruntime>=1.20' 'rtmlib>=0.0.15'"
 """What the extra ``prepare`` installs; pgpis itself is not in an index from which it could be asked for."""
@@ -20,6 +26,12 @@ DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-w
 PoseName = Literal["body17", "body26", "wholebody133"]
 FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
 SkeletonName = Literal["body18", "wholebody133"]
+
+
+def box_of(numbers: Iterable[Any]) -> Box:
+    """Return the first four numbers, of a net's array say, as a box."""
+    left, top, right, bottom = (float(number) for number in itertools.islice(numbers, 4))
+    return left, top, right, bottom
 
 
 def usual_device() -> str:
@@ -92,6 +104,22 @@ class PrepareSettings:
         check_range("--pose-threshold", self.pose_threshold, 0)
         check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
+    @property
+    def onnx_device(self) -> str:
+        """Where ONNX models can run: the CPU, with a warning, where the runtime does not support the GPU."""
+        if self.device.startswith("cuda"):
+            try:
+                providers = importlib.import_module("onnxruntime").get_available_providers()
+            except ImportError:
+                return self.device  # the message that it is missing comes from the library that needs it
+            if "CUDAExecutionProvider" not in providers:
+                remedy = "pip install onnxruntime-gpu in place of onnxruntime"
+                log.warning(
+                    "this onnxruntime does not support the GPU; poses and faces are detected on the CPU: %s", remedy
+                )
+                return "cpu"
+        return self.device
+
     def tools(self, condition: str) -> str:
         """Describe what decides one kind of file beside the picture."""
         kinds = map(kind_of, reversed(kind_of(condition).chain))
@@ -134,6 +162,19 @@ class Outcome:
     """Where in the picture the person or face is."""
     content: str = ""
     """Hash of the picture."""
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> Outcome:
+        """Read it from a line of a record; raises anything where that is damaged."""
+        box = content["box"]
+        return cls(
+            str(content["name"]),
+            content["condition"],
+            content["reason"],
+            bool(content["found"]),
+            None if box is None else box_of([box[side] for side in range(4)]),
+            str(content.get("content", "")),
+        )
 
     def blocks(self, condition: str) -> Outcome:
         """Return the outcome of what this one, a failure, was needed for."""

@@ -6,7 +6,8 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,12 +24,18 @@ from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.kinds import kind_of
 from pgpis.pictures.plausibility import check_keypoints
 from pgpis.pictures.uv_texture import TextureMapper
-from pgpis.preprocess.settings import Box, NothingFoundError, Outcome, PictureFiles, PrepareSettings, refuse_absent
-from pgpis.preprocess.tools import face_encoder, pose_estimator
+from pgpis.preprocess.face import Face, FaceParser, face_encoder, face_weights
+from pgpis.preprocess.pose import pose_estimator
+from pgpis.preprocess.settings import (
+    Box,
+    NothingFoundError,
+    Outcome,
+    PictureFiles,
+    PrepareSettings,
+    box_of,
+    refuse_absent,
+)
 from pgpis.weight_files import find, require
-
-if TYPE_CHECKING:  # a worker loads the libraries of its own stage only
-    from pgpis.preprocess.face import Face
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +56,8 @@ class Stage(ABC):
     """Option of the kind."""
     is_neural: ClassVar[bool] = True
     """Whether it runs on the device; of each such stage there is one process on a GPU."""
+    weights: ClassVar[staticmethod[[PrepareSettings], tuple[str, ...]]] = staticmethod(lambda _: ())
+    """Returns the catalogue's names of the weights that it loads."""
     classes: ClassVar[dict[str, type[Stage]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -58,25 +67,20 @@ class Stage(ABC):
     def __init__(self, settings: PrepareSettings) -> None:
         self.settings = settings
 
-    @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:  # noqa: ARG004
-        """Return the catalogue's names of the weights that it loads."""
-        return ()
-
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
         """Make the files of some pictures, each atomically.
 
         Returns:
             What became of each, in their order.
         """
-        return [self._attempt(file, functools.partial(self._make, file)) for file in files]
+        return [self._attempt(file, self._make, file) for file in files]
 
     def _make(self, files: PictureFiles) -> Box | None:
         return self.make(read_image(files.picture), files)
 
-    def _attempt(self, files: PictureFiles, make: Callable[[], Box | None]) -> Outcome:
+    def _attempt(self, files: PictureFiles, make: Callable[..., Box | None], *arguments: Any) -> Outcome:
         try:
-            return Outcome(files.name, self.condition, box=make())
+            return Outcome(files.name, self.condition, box=make(*arguments))
         except UnwritableError:  # it ends the job
             raise
         except Exception as error:
@@ -94,24 +98,19 @@ class Stage(ABC):
         """
 
 
-def _box(corners: Iterable[Any]) -> Box:
-    left, top, right, bottom = (round(float(value), 2) for value in corners)
-    return left, top, right, bottom
+def _rounded(corners: Iterable[Any]) -> Box:
+    return box_of(round(float(corner), 2) for corner in corners)
 
 
 class PoseStage(Stage):
     """Key points of the person."""
 
     condition = "pose"
+    weights = staticmethod(lambda settings: ("pose-detector", f"pose-{settings.pose}"))
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
         self.estimator = pose_estimator(settings)
-
-    @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:
-        """See :meth:`Stage.weights`."""
-        return "pose-detector", f"pose-{settings.pose}"
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
@@ -121,13 +120,16 @@ class PoseStage(Stage):
             raise NothingFoundError("a person was found, but no point of it is certain enough")
         check_keypoints(points, "a person was found")
         write_keypoints(files.path("pose"), points, scores)
-        return _box([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)])
+        return _rounded([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)])
 
 
 class DensePoseStage(Stage):
     """the DensePose map."""
 
     condition = "densepose"
+    weights = staticmethod(
+        lambda settings: (f"densepose-{settings.densepose}",) if settings.densepose_weights is None else ()
+    )
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
@@ -144,34 +146,22 @@ class DensePoseStage(Stage):
         path = settings.densepose_weights or find(f"densepose-{settings.densepose}", settings.weights)[0]
         self.net = load_densepose(path).to(settings.device)
 
-    @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:
-        """See :meth:`Stage.weights`."""
-        return (f"densepose-{settings.densepose}",) if settings.densepose_weights is None else ()
-
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
-        """See :meth:`Stage.__call__`; pictures go through the net in batches."""
-        outcomes: dict[str, Outcome] = {}
-        for start in range(0, len(files), self.settings.batch_size):
-            batch: list[tuple[PictureFiles, Image.Image]] = []
-            for file in files[start : start + self.settings.batch_size]:
-                outcomes[file.name] = self._attempt(file, functools.partial(self._read, file, batch))
-            outcomes |= {outcome.name: outcome for outcome in self._batch(batch)}
-        return [outcomes[file.name] for file in files]
-
-    @staticmethod
-    def _read(files: PictureFiles, batch: list[tuple[PictureFiles, Image.Image]]) -> None:
-        batch.append((files, read_image(files.picture)))
-
-    def _batch(self, batch: Sequence[tuple[PictureFiles, Image.Image]]) -> list[Outcome]:
-        if len(batch) < 2:
-            return [self._attempt(file, functools.partial(self.make, picture, file)) for file, picture in batch]
-        try:
-            maps = self._maps([picture for _, picture in batch])
-        except Exception:  # noqa: BLE001  out of memory, say; one by one the others may still succeed
-            return [outcome for item in batch for outcome in self._batch([item])]
-        pairs = zip(batch, maps, strict=True)
-        return [self._attempt(file, functools.partial(self._write, result, file)) for (file, _), result in pairs]
+        """See :meth:`Stage.__call__`; pictures go through the net together."""
+        pictures: dict[str, Image.Image] = {}
+        maps: dict[str, Any] = {}
+        for file in files if len(files) > 1 else ():
+            with suppress(Exception):  # it is told below
+                pictures[file.name] = read_image(file.picture)
+        if len(pictures) > 1:
+            with suppress(Exception):  # out of memory, say; one by one they may still succeed
+                maps = dict(zip(pictures, self._maps(list(pictures.values())), strict=True))
+        return [
+            self._attempt(file, self._write, maps[file.name], file)
+            if file.name in maps
+            else self._attempt(file, self._make, file)
+            for file in files
+        ]
 
     def _maps(self, pictures: Sequence[Image.Image]) -> list[Any]:
         enabled = self.settings.dtype == "bf16"
@@ -186,7 +176,7 @@ class DensePoseStage(Stage):
             raise NothingFoundError("no people found")
         iuv, person = result
         save_image(Image.fromarray(iuv_pixels(iuv)), files.path("densepose"))
-        return _box(person.box)
+        return _rounded(person.box)
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
@@ -218,17 +208,11 @@ class FaceStage(Stage):
     """Embedding of the face."""
 
     condition = "face"
+    weights = staticmethod(face_weights)
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
         self.encoder = face_encoder(settings)
-
-    @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:
-        """See :meth:`Stage.weights`."""
-        if settings.face == "facexlib":
-            return "facexlib-detection", "facexlib-recognition"
-        return (f"face-{settings.face}",)
 
     def face(self, picture: Image.Image) -> Face:
         """Return the chosen face of a picture.
@@ -251,17 +235,11 @@ class FaceMaskStage(FaceStage):
     """Pixels of the face."""
 
     condition = "face_mask"
+    weights = staticmethod(lambda settings: (*face_weights(settings), "facexlib-parsing"))
 
     def __init__(self, settings: PrepareSettings) -> None:
-        from pgpis.preprocess.face import FaceParser
-
         self.parser = FaceParser(find("facexlib-parsing", settings.weights)[0], settings.device)
         super().__init__(settings)
-
-    @staticmethod
-    def weights(settings: PrepareSettings) -> tuple[str, ...]:
-        """See :meth:`Stage.weights`."""
-        return *FaceStage.weights(settings), "facexlib-parsing"
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""

@@ -9,15 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, TypeAlias
 
 UNPICKLING_ERRORS = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-)
+    pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError, ValueError,
+)  # fmt: skip
 """What reading a damaged pickle may raise."""
 
 MOST_STEPS = 2_000_000
@@ -25,6 +18,7 @@ MOST_STEPS = 2_000_000
 FREE_BYTES = 2**26
 """What the arrays of any file may come to, however small the file is."""
 MOST_SHOWN = 80
+MOST_DIMENSIONS = 16
 
 _CONSTANTS = frozenset((
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
@@ -34,7 +28,7 @@ _CONSTANTS = frozenset((
 
 
 class Budget:
-    """What the reading of one file may cost; whatever goes beyond is refused.
+    """What the reading of one file may cost; whatever goes beyond raises ``pickle.UnpicklingError``.
 
     Args:
         file_bytes: Size of the file. Arrays may come to three times as much: old protocols hold bytes as text, which is
@@ -46,21 +40,13 @@ class Budget:
         self.bytes = max(FREE_BYTES, 3 * file_bytes)
 
     def spend_steps(self, count: int) -> None:
-        """Account for instructions or items.
-
-        Raises:
-            pickle.UnpicklingError: They are too many.
-        """
+        """Account for instructions or items."""
         self.steps -= count
         if self.steps < 0:
             raise pickle.UnpicklingError(f"more than {MOST_STEPS} instructions")
 
     def spend_bytes(self, count: int) -> None:
-        """Account for the memory of an array, before it is taken.
-
-        Raises:
-            pickle.UnpicklingError: It is too much.
-        """
+        """Account for the memory of an array, before it is taken."""
         self.bytes -= count
         if self.bytes < 0:
             raise pickle.UnpicklingError("its arrays add up to far more bytes than the file has")
@@ -174,6 +160,16 @@ def filled(pairs: list[Any]) -> dict[Any, Any]:
     return dict(zip((key if _is_plain(key) else InertStub() for key in pairs[::2]), pairs[1::2], strict=True))
 
 
+def is_shape(value: Any) -> bool:
+    """Whether a value is a tuple of sizes, no longer than the shapes of arrays are."""
+    return isinstance(value, tuple) and len(value) <= MOST_DIMENSIONS and all(map(is_size, value))
+
+
+def is_size(value: Any) -> bool:
+    """Whether a value is a number that a size or place in a file can be."""
+    return type(value) is int and 0 <= value < 2**63
+
+
 def _is_plain(key: Any) -> bool:
     """Whether a key is hashed at once; large whole numbers are not, and can be chosen so that all hashes are equal."""
     return key is None or isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < 2**32)
@@ -186,15 +182,11 @@ def ordered_dict(budget: Budget) -> StandIn:
         budget.spend_steps(len(pairs))
         if isinstance(pairs, dict):
             return dict(pairs)
-        return filled([item for pair in pairs for item in _pair(pair)])
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+            raise pickle.UnpicklingError("a pair that is not a pair")
+        return filled([item for pair in pairs for item in pair])
 
     return StandIn(make)
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise pickle.UnpicklingError("a pair that is not a pair")
-    return value[0], value[1]
 
 
 def _extend(reader: Reader, items: list[Any]) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgpis.unpickle.machine import Budget, Names, StandIn, ordered_dict
+from pgpis.unpickle.machine import Budget, Names, StandIn, is_shape, ordered_dict
 
 DTYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
-MOST_DIMENSIONS = 16
 
 
 class _Dtype:
@@ -21,10 +20,10 @@ class _Dtype:
     __slots__ = ("code", "order")
 
     def __init__(self, code: Any, *_: Any) -> None:
-        if not isinstance(code, str) or code not in DTYPES:
-            raise pickle.UnpicklingError(
-                f"numbers of type {str(code)[:20]!r}" if isinstance(code, str) else "no numbers"
-            )
+        if not isinstance(code, str):
+            raise pickle.UnpicklingError("no numbers")
+        if code not in DTYPES:
+            raise pickle.UnpicklingError(f"numbers of type {code[:20]!r}")
         self.code = code
         self.order = "<"
 
@@ -90,12 +89,7 @@ def numpy_names(budget: Budget) -> Names:
 
 
 def _array(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
-    sizes_fit = (
-        isinstance(shape, tuple)
-        and len(shape) <= MOST_DIMENSIONS
-        and all(type(size) is int and 0 <= size < 2**63 for size in shape)
-    )
-    if not isinstance(dtype, _Dtype) or not sizes_fit or not isinstance(order, str) or order not in ("C", "F"):
+    if not isinstance(dtype, _Dtype) or not is_shape(shape) or not isinstance(order, str) or order not in ("C", "F"):
         raise pickle.UnpicklingError("a malformed array")
     if not isinstance(data, (str, bytes, bytearray)):
         raise pickle.UnpicklingError("an array without bytes")

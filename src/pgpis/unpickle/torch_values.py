@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from pgpis.unpickle.machine import Budget, InertStub, Names, Reader, StandIn, ordered_dict
+from pgpis.unpickle.machine import Budget, InertStub, Names, Reader, StandIn, is_shape, is_size, ordered_dict
 
 _DTYPES = {
     "BFloat16Storage": torch.bfloat16,
@@ -26,7 +26,6 @@ _DTYPES = {
 }
 _MAGIC = 0x1950A86A20F9469CFC6C
 """What a file of torch < 1.6 begins with."""
-MOST_DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,8 @@ def torch_names(budget: Budget) -> Names:
     rebuild, parameter = StandIn(_tensor), StandIn(lambda data, *_: data)
     return {
         **{("torch", name): dtype for name, dtype in _DTYPES.items()},
-        ("torch._utils", "_rebuild_tensor"): rebuild,
-        ("torch._utils", "_rebuild_tensor_v2"): rebuild,
-        ("torch._utils", "_rebuild_parameter"): parameter,
-        ("torch._utils", "_rebuild_parameter_with_state"): parameter,
+        **{("torch._utils", f"_rebuild_tensor{ending}"): rebuild for ending in ("", "_v2")},
+        **{("torch._utils", f"_rebuild_parameter{ending}"): parameter for ending in ("", "_with_state")},
         ("torch.storage", "_load_from_bytes"): StandIn(lambda data: _embedded(data, budget)),
         ("collections", "OrderedDict"): ordered_dict(budget),
     }
@@ -73,7 +70,7 @@ def storage_of(identity: Any) -> StorageRecord | InertStub:
     _, dtype, key, _, numel, *_ = identity
     if not isinstance(dtype, torch.dtype):
         return InertStub()
-    if not isinstance(key, str) or not _is_size(numel):
+    if not isinstance(key, str) or not is_size(numel):
         raise pickle.UnpicklingError("a storage without name or size")
     return StorageRecord(key, dtype, numel)
 
@@ -102,20 +99,9 @@ def strided(record: TensorRecord, storage: torch.Tensor, budget: Budget) -> torc
 def _tensor(storage: Any, offset: Any = 0, size: Any = (), stride: Any = (), *_: object) -> Any:
     if not isinstance(storage, StorageRecord):
         return InertStub()
-    numbers = (offset, *_short(size), *_short(stride))
-    if len(size) != len(stride) or not all(_is_size(number) for number in numbers):
+    if not is_size(offset) or not is_shape(size) or not is_shape(stride) or len(size) != len(stride):
         raise pickle.UnpicklingError("a tensor has an impossible shape")
     return TensorRecord(storage, offset, size, stride)
-
-
-def _short(sizes: Any) -> tuple[Any, ...]:
-    if not isinstance(sizes, tuple) or len(sizes) > MOST_DIMENSIONS:
-        raise pickle.UnpicklingError("a tensor has an impossible shape")
-    return sizes
-
-
-def _is_size(number: Any) -> bool:
-    return type(number) is int and 0 <= number < 2**63
 
 
 def _embedded(data: Any, budget: Budget) -> StorageRecord:
@@ -135,7 +121,6 @@ def _embedded(data: Any, budget: Budget) -> StorageRecord:
     if count != storage.numel or len(values) != nbytes:
         raise pickle.UnpicklingError("a storage of another size")
     budget.spend_bytes(nbytes)
-    numbers = (
-        torch.frombuffer(bytearray(values), dtype=storage.dtype) if nbytes else torch.empty(0, dtype=storage.dtype)
-    )
-    return StorageRecord(storage.key, storage.dtype, storage.numel, numbers)
+    empty = torch.empty(0, dtype=storage.dtype)
+    numbers = torch.frombuffer(bytearray(values), dtype=storage.dtype) if nbytes else empty
+    return replace(storage, values=numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,11 +34,7 @@ class FileState:
 
 
 def states(name: str, folder: str | os.PathLike[str] | None = None) -> list[FileState]:
-    """Read the files of an entry and compare them with what was recorded when they came, or was published.
-
-    Args:
-        name: Of the entry.
-        folder: Look here only, as in :func:`places`.
+    """Compare the files of an entry with what was recorded when they came, or was published; ``folder``: see places.
 
     Returns:
         One for each file, in the entry's order. ``unknown checksum``: there, but nothing to compare with.
@@ -51,10 +47,7 @@ def states(name: str, folder: str | os.PathLike[str] | None = None) -> list[File
 
 
 def verify(name: str, folder: str | os.PathLike[str] | None = None) -> str | None:
-    """Return why the files of an entry cannot be used, or None; files that nobody knows the checksum of count as fine.
-
-    Arguments and errors are those of :func:`states`.
-    """
+    """Return why the files of an entry cannot be used, as in :func:`states`; None: they can, or nobody knows."""
     return next((state.reason for state in states(name, folder) if state.reason is not None), None)
 
 
@@ -66,22 +59,17 @@ def _state(entry: WeightFile, file: str, location: Location | None) -> FileState
         recorded = read_record(location.root).get(path.relative_to(location.root).as_posix())
         if recorded is None and published is None:
             return FileState(file, path, "unknown checksum")
-        difference = _difference(path, recorded, published)
+        size = path.stat().st_size
+        if recorded is not None and size != recorded["bytes"]:
+            return FileState(file, path, "damaged", f"{path} is damaged: {size} bytes, expected {recorded['bytes']}")
+        digest = sha256_of(path)
     except OSError as error:
         return FileState(file, path, "damaged", f"{path} cannot be read: {error.strerror or error}")
-    if difference is not None:
-        return FileState(file, path, "damaged", f"{path} is damaged: {difference}")
-    return FileState(file, path, "ok")
-
-
-def _difference(path: Path, recorded: Mapping[str, Any] | None, published: str | None) -> str | None:
-    if recorded is not None and path.stat().st_size != recorded["bytes"]:
-        return f"{path.stat().st_size} bytes, expected {recorded['bytes']}"
-    digest = sha256_of(path)
     for expected in (recorded["sha256"] if recorded else None, published):
         if expected is not None and not digest.startswith(expected):
-            return f"its sha256 begins with {digest[:8]}, expected {expected[:8]}"
-    return None
+            difference = f"its sha256 begins with {digest[:8]}, expected {expected[:8]}"
+            return FileState(file, path, "damaged", f"{path} is damaged: {difference}")
+    return FileState(file, path, "ok")
 
 
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,55 +35,113 @@ LARGEST = 2**32
 Opener = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Advice:
-    """What the user can do where a download fails."""
+class Download:
+    """The download of one entry, and what the user can do where it fails.
 
-    entry: WeightFile
-    folder: str | os.PathLike[str] | None
-    target: Path
-
-    @property
-    def again(self) -> str:
-        """The command that was run."""
-        accept = " --accept-licence" if self.entry.commercial is False else ""
-        return fetch_command(self.entry.name, self.folder) + accept
-
-    @property
-    def by_hand(self) -> str:
-        """How to do without network here."""
-        return (
-            f"get {self.entry.url} on another machine, put it here as {self.target / self.entry.download}, "
-            f"then run '{self.again}'"
-        )
-
-
-def download(entry: WeightFile, part: Path, advice: Advice, opener: Opener) -> None:
-    """Bring ``part`` to its full length, from where it is.
-
-    Raises:
-        PgpisError: The server cannot be reached, answers something unexpected, or breaks off.
+    Args:
+        entry: What to download.
+        folder: Where to, as the user said it.
+        target: The folder itself.
+        opener: Opens a ``urllib.request.Request``; takes ``timeout``.
     """
-    with part.open("ab") as file:
-        _claim(file, part)
+
+    def __init__(self, entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, opener: Opener) -> None:
+        self.entry, self.opener = entry, opener
+        again = fetch_command(entry.name, folder) + (" --accept-licence" if entry.commercial is False else "")
+        self.goes_on = f"{again} goes on from there"
+        self.by_hand = (
+            f"get {entry.url} on another machine, put it here as {target / entry.download}, then run '{again}'"
+        )
+
+    def error(self, problem: str, hint: str | None = None) -> PgpisError:
+        """Return the error that tells what happened, and what to do."""
+        return PgpisError(f"weights '{self.entry.name}': {problem}", hint=hint or self.by_hand)
+
+    def run(self, part: Path) -> None:
+        """Bring ``part`` to its full length, from where it is.
+
+        Raises:
+            PgpisError: The server cannot be reached, answers something unexpected, or breaks off.
+        """
+        url, published = self.entry.url, self.entry.size
+        with part.open("ab") as file:
+            _claim(file, part)
+            try:
+                expected = self._transfer(file)
+            finally:
+                size = file.tell()
+                if size == 0:
+                    part.unlink()
+        if size == 0 or (expected is not None and size < expected):
+            raise self.error(f"{url} broke off after {size} of {expected or 'unknown'} bytes", self.goes_on)
+        if (expected is not None and size > expected) or (published is not None and size != published):
+            part.unlink()
+            raise self.error(f"{url} gave {size} bytes, expected {published or expected}; they were deleted")
+
+    def _transfer(self, file: BinaryIO) -> int | None:
+        """Append what is missing to a file and return the length it should have, None if the server does not say."""
+        offset = file.seek(0, os.SEEK_END)
+        with self._answer(offset) as response:
+            span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+            start, total = span.groups() if span else (None, None)
+            if response.status == 416 and total == str(offset):
+                return offset  # it was complete
+            if response.status == 416 or (response.status == 206 and start != str(offset)):
+                file.truncate(0)
+                return self._transfer(file)
+            if response.status == 200:
+                offset = 0
+                file.truncate(0)
+                file.seek(0)
+            length = response.headers.get("Content-Length", "")
+            expected = offset + int(length) if length.isdecimal() else None
+            if total is not None and total.isdecimal():
+                expected = int(total)
+            with _meter(self.entry.name, expected, offset) as advance:
+                while chunk := self._read(response):
+                    file.write(chunk)
+                    advance(len(chunk))
+                    if file.tell() > LARGEST:
+                        raise self.error(f"{self.entry.url} gave more than {LARGEST} bytes")
+        return expected
+
+    def _answer(self, offset: int) -> Any:
+        """Ask for the bytes from ``offset`` on; the response has status 200 or, where a part was asked for, 206 or 416.
+
+        Raises:
+            PgpisError: There is no other answer.
+        """
+        url = urlsplit(self.entry.url)
+        if url.scheme not in {"http", "https"}:
+            raise PgpisError(f"weights '{self.entry.name}': {self.entry.url} is not an http or https address")
+        headers = {"User-Agent": f"pgpis/{__version__}", **({"Range": f"bytes={offset}-"} if offset else {})}
+        request = urllib.request.Request(self.entry.url, headers=headers)  # noqa: S310  (the scheme was checked)
         try:
-            expected = _transfer(entry, file, advice, opener)
-        finally:
-            size = file.tell()
-            if size == 0:
-                part.unlink()
-    if size == 0 or (expected is not None and size < expected):
-        raise PgpisError(
-            f"weights '{entry.name}': {entry.url} broke off after {size} of {expected or 'unknown'} bytes",
-            hint=f"{advice.again} goes on from there",
-        )
-    if (expected is not None and size > expected) or (entry.size is not None and size != entry.size):
-        part.unlink()
-        raise PgpisError(
-            f"weights '{entry.name}': {entry.url} gave {size} bytes, expected {entry.size or expected}; "
-            "they were deleted",
-            hint=advice.by_hand,
-        )
+            response = self.opener(request, timeout=TIMEOUT)
+        except HTTPError as error:
+            response = error
+        except (OSError, HTTPException) as error:
+            raise self.error(f"cannot reach {url.hostname} ({getattr(error, 'reason', None) or error})") from error
+        final = urlsplit(getattr(response, "url", None) or self.entry.url)
+        problem = None
+        if response.status not in ({200, 206, 416} if offset else {200}):
+            problem = f"the server answered {response.status}"
+        elif final.scheme not in ("https", url.scheme):
+            problem = f"the server sends on to {final.scheme}://{final.hostname}, which is not safe"
+        elif response.status != 416 and response.headers.get("Content-Type", "").startswith("text/html"):
+            problem = "the server answered with a web page"
+        if problem is not None:
+            response.close()
+            raise self.error(f"{self.entry.url}: {problem}")
+        return response
+
+    def _read(self, response: Any) -> bytes:
+        try:
+            chunk: bytes = response.read(CHUNK)
+        except (OSError, HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise self.error(f"{self.entry.url} broke off ({reason})", self.goes_on) from error
+        return chunk
 
 
 def _claim(file: BinaryIO, part: Path) -> None:
@@ -97,81 +154,6 @@ def _claim(file: BinaryIO, part: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise PgpisError(f"another process is downloading {part}", hint="wait until it is done") from error
-
-
-def _transfer(entry: WeightFile, file: BinaryIO, advice: Advice, opener: Opener) -> int | None:
-    """Append what is missing to a file and return the length it should have, None if the server does not say."""
-    offset = file.seek(0, os.SEEK_END)
-    with _answer(entry, offset, advice, opener) as response:
-        span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-        start, total = span.groups() if span else (None, None)
-        if response.status == 416 and total == str(offset):
-            return offset  # it was complete
-        if response.status == 416 or (response.status == 206 and start != str(offset)):
-            file.truncate(0)
-            return _transfer(entry, file, advice, opener)
-        if response.status == 200:
-            offset = 0
-            file.truncate(0)
-            file.seek(0)
-        length = response.headers.get("Content-Length", "")
-        expected = offset + int(length) if length.isdecimal() else None
-        if total is not None and total.isdecimal():
-            expected = int(total)
-        with _meter(entry.name, expected, offset) as advance:
-            while chunk := _read(response, entry, advice):
-                file.write(chunk)
-                advance(len(chunk))
-                if file.tell() > LARGEST:
-                    raise PgpisError(
-                        f"weights '{entry.name}': {entry.url} gave more than {LARGEST} bytes", hint=advice.by_hand
-                    )
-    return expected
-
-
-def _answer(entry: WeightFile, offset: int, advice: Advice, opener: Opener) -> Any:
-    """Ask for the bytes from ``offset`` on and return a response of status 200, or 206 or 416 where they were asked.
-
-    Raises:
-        PgpisError: There is no other answer.
-    """
-    if urlsplit(entry.url).scheme not in {"http", "https"}:
-        raise PgpisError(f"weights '{entry.name}': {entry.url} is not an http or https address")
-    headers = {"User-Agent": f"pgpis/{__version__}", **({"Range": f"bytes={offset}-"} if offset else {})}
-    request = urllib.request.Request(entry.url, headers=headers)  # noqa: S310  (the scheme was checked)
-    try:
-        response = opener(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        response = error
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise PgpisError(
-            f"weights '{entry.name}': cannot reach {urlsplit(entry.url).hostname} ({reason})", hint=advice.by_hand
-        ) from error
-    final = urlsplit(getattr(response, "url", None) or entry.url)
-    expected = {200, 206, 416} if offset else {200}
-    problem = None
-    if response.status not in expected:
-        problem = f"the server answered {response.status}"
-    elif final.scheme != "https" and final.scheme != urlsplit(entry.url).scheme:
-        problem = f"the server sends on to {final.scheme}://{final.hostname}, which is not safe"
-    elif response.status != 416 and response.headers.get("Content-Type", "").startswith("text/html"):
-        problem = "the server answered with a web page"
-    if problem is not None:
-        response.close()
-        raise PgpisError(f"weights '{entry.name}': {entry.url}: {problem}", hint=advice.by_hand)
-    return response
-
-
-def _read(response: Any, entry: WeightFile, advice: Advice) -> bytes:
-    try:
-        chunk: bytes = response.read(CHUNK)
-    except (OSError, HTTPException) as error:
-        raise PgpisError(
-            f"weights '{entry.name}': {entry.url} broke off ({error or type(error).__name__})",
-            hint=f"{advice.again} goes on from there",
-        ) from error
-    return chunk
 
 
 @contextmanager

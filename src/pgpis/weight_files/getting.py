@@ -12,7 +12,7 @@ from pgpis.files import sha256_of, write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record
-from pgpis.weight_files.download import Advice, Opener, download
+from pgpis.weight_files.download import Download, Opener
 from pgpis.weight_files.places import fetch_command, look, weights_folder
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def fetch(
                 hint=f"if you keep to it: {fetch_command(name, folder)} --accept-licence",
             )
         log.info("%s: %s to %s, licence: %s", name, entry.url, target, entry.licence)
-        return _get(entry, target, Advice(entry, folder, target), opener)
+        return _get(entry, target, Download(entry, folder, target, opener))
     except OSError as error:  # of the disk: what the network raises is reported where it is read
         refusal = write_refusal(Path(error.filename or target), error)
         if refusal is not None:
@@ -84,37 +84,35 @@ def _already_there(entry: WeightFile, folder: str | os.PathLike[str] | None, tar
     return [location.path for location in locations]
 
 
-def _get(entry: WeightFile, target: Path, advice: Advice, opener: Opener) -> list[Path]:
+def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
     """Download or take what was put there by hand, check, unpack, record."""
-    paths = [target / file for file in entry.files]
     goal = target / entry.download
     goal.parent.mkdir(parents=True, exist_ok=True)
-    if entry.zipped and goal.is_file():  # put there by hand, and left there
-        reason = _wrong_checksum(entry, goal)
-        if reason is not None:
-            raise PgpisError(reason, hint=f"delete it; {advice.by_hand}")
-        unpack(entry, goal, target)
-    else:
-        part = goal.with_name(f"{goal.name}.part")
-        download(entry, part, advice, opener)
-        reason = _wrong_checksum(entry, part)
-        if reason is not None:
-            part.unlink()
-            raise PgpisError(f"{reason}; it was deleted", hint=advice.by_hand)
+    by_hand = entry.zipped and goal.is_file()
+    source = goal if by_hand else goal.with_name(f"{goal.name}.part")
+    if not by_hand:
+        download.run(source)
+    try:
+        _check_published(entry, source, "" if by_hand else "; it was deleted", download.by_hand)
         if entry.zipped:
-            try:
-                unpack(entry, part, target)
-            except PgpisError:
-                part.unlink()
-                raise
-            part.unlink()
-        else:
-            part.replace(goal)
+            unpack(entry, source, target)
+    except PgpisError:
+        if not by_hand:
+            source.unlink()
+        raise
+    if not entry.zipped:
+        source.replace(goal)
+    elif not by_hand:
+        source.unlink()
+    paths = [target / file for file in entry.files]
     write_record(target, paths)
     return paths
 
 
-def _wrong_checksum(entry: WeightFile, path: Path) -> str | None:
-    if entry.sha256 is None or (digest := sha256_of(path)).startswith(entry.sha256):
-        return None
-    return f"{path} is not what was published: its sha256 begins with {digest[:8]}, expected {entry.sha256[:8]}"
+def _check_published(entry: WeightFile, path: Path, deleted: str, by_hand: str) -> None:
+    if entry.sha256 is not None and not (digest := sha256_of(path)).startswith(entry.sha256):
+        raise PgpisError(
+            f"{path} is not what was published: its sha256 begins with {digest[:8]}, "
+            f"expected {entry.sha256[:8]}{deleted}",
+            hint=by_hand if deleted else f"delete it; {by_hand}",
+        )

@@ -44,6 +44,17 @@ def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path
     return list(dict.fromkeys([weights_folder(), Path(DEFAULT_FOLDER).expanduser(), *caches]))
 
 
+def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Location | None]:
+    """Return each file of an entry, None where it is nowhere; in each place it may also lie without its subfolder."""
+    locations: dict[str, Location | None] = {}
+    roots = places(entry.name, folder)
+    elsewhere = _hub_cached(entry) if folder is None else None
+    for file in entry.files:
+        candidates = (Location(root, root / name) for root in roots for name in (file, PurePosixPath(file).name))
+        locations[file] = next((candidate for candidate in candidates if candidate.path.is_file()), elsewhere)
+    return locations
+
+
 def locate(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Path | None]:
     """Return where each file of an entry lies, None where it is nowhere; nothing is read. ``folder``: see places."""
     locations = look(catalogued(name), folder)
@@ -51,23 +62,13 @@ def locate(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str,
 
 
 def find(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the files of an entry.
-
-    Args:
-        name: Of the entry.
-        folder: Look here only, as in :func:`places`. In every place a file may also lie without its subfolder.
+    """Return the files of an entry; arguments as in :func:`places`.
 
     Raises:
         PgpisError: A file is nowhere; names every missing one, the places, and the command that gets them.
     """
-    located = locate(name, folder)
-    missing = [file for file, path in located.items() if path is None]
-    if missing:
-        looked = ", ".join(map(str, places(name, folder)))
-        raise PgpisError(
-            f"weights '{name}': {', '.join(missing)} not found, looked in {looked}", hint=fetch_command(name, folder)
-        )
-    return [path for path in located.values() if path is not None]
+    require([name], folder)
+    return [path for path in locate(name, folder).values() if path is not None]
 
 
 def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) -> None:
@@ -77,18 +78,20 @@ def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) 
         PgpisError: Some are nowhere; names all of them, and one command that gets them.
     """
     nowhere = {name: [file for file, path in locate(name, folder).items() if path is None] for name in names}
-    missing = {name: files for name, files in nowhere.items() if files}
+    missing = {name: ", ".join(files) for name, files in nowhere.items() if files}
+    if not missing:
+        return
+    command = fetch_command(" ".join(missing), folder)
+    looked = ", ".join(dict.fromkeys(str(place) for name in missing for place in places(name, folder)))
     if len(missing) == 1:
-        find(next(iter(missing)), folder)
-    if missing:
-        command = fetch_command(" ".join(missing), folder)
-        restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
-        if restricted:
-            licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
-            command = f"if you keep to the licence ({licences}): {command} --accept-licence"
-        looked = ", ".join(dict.fromkeys(str(place) for name in missing for place in places(name, folder)))
-        files = "; ".join(f"'{name}': {', '.join(files)}" for name, files in missing.items())
-        raise PgpisError(f"weights not found: {files}; looked in {looked}", hint=command)
+        [(name, files)] = missing.items()
+        raise PgpisError(f"weights '{name}': {files} not found, looked in {looked}", hint=command)
+    restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
+    if restricted:
+        licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
+        command = f"if you keep to the licence ({licences}): {command} --accept-licence"
+    entries = "; ".join(f"'{name}': {files}" for name, files in missing.items())
+    raise PgpisError(f"weights not found: {entries}; looked in {looked}", hint=command)
 
 
 def expected_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -113,17 +116,6 @@ def _cache_folder(cache: str) -> Path | None:
         home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
         return Path(os.environ.get("TORCH_HOME", f"{home}/{library}")).expanduser() / rest
     return Path(cache).expanduser()
-
-
-def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Location | None]:
-    """Return each file of an entry, None where it is nowhere; see :func:`places`."""
-    locations: dict[str, Location | None] = {}
-    roots = places(entry.name, folder)
-    for file in entry.files:
-        candidates = (Location(root, root / name) for root in roots for name in (file, PurePosixPath(file).name))
-        elsewhere = _hub_cached(entry) if folder is None else None
-        locations[file] = next((candidate for candidate in candidates if candidate.path.is_file()), elsewhere)
-    return locations
 
 
 def _hub_cached(entry: WeightFile) -> Location | None:

@@ -5,33 +5,25 @@ Source: He et al. 2015; Lin et al. 2017; architecture after detectron2 (Apache-2
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from pgpis.preprocess.densepose.config import BLOCKS, DensePoseConfig
 
-EPSILON = 1e-5
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
 
-class FrozenNorm(nn.Module):
-    """Batch norm with fixed statistics, computed by the same kernel as detectron2's.
-
-    torchvision's frozen norm multiplies and adds instead, which rounds differently.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.ones(channels))
-        self.register_buffer("bias", torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
+class FrozenNorm(FrozenBatchNorm2d):
+    """torchvision's, computed by the kernel of detectron2's; multiplying and adding instead rounds differently."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``(B, C, H, W)``."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)  # type: ignore[arg-type]
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class NormedConv(nn.Conv2d):
@@ -43,20 +35,7 @@ class NormedConv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve and normalise."""
-        normed: torch.Tensor = self.norm(super().forward(x))
-        return normed
-
-
-class Stem(nn.Module):
-    """Quarter of the size: 7 x 7 convolution and max pooling, both with stride 2."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = NormedConv(3, channels, 7, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``(B, C, H/4, W/4)``."""
-        return F.max_pool2d(F.relu(self.conv1(x)), 3, 2, 1)
+        return self.norm(super().forward(x))
 
 
 class Bottleneck(nn.Module):
@@ -80,8 +59,8 @@ class ResNet(nn.Module):
 
     def __init__(self, config: DensePoseConfig) -> None:
         super().__init__()
-        self.stem = Stem(config.stem_channels)
         inputs = config.stem_channels
+        self.stem = nn.Sequential(OrderedDict(conv1=NormedConv(3, inputs, 7, 2)))
         for stage, blocks in enumerate(BLOCKS[config.depth]):
             width, outputs = config.width * 2**stage, config.stage_channels * 2**stage
             layers = []
@@ -92,7 +71,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the outputs of the four stages."""
-        x = self.stem(x)
+        x = F.max_pool2d(F.relu(self.stem(x)), 3, 2, 1)
         outputs = []
         for stage in range(2, 6):
             x = self.get_submodule(f"res{stage}")(x)
@@ -101,7 +80,7 @@ class ResNet(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """ResNet and the top-down path over it."""
+    """ResNet and the top-down path over it; the sides of pictures must be multiples of 32."""
 
     def __init__(self, config: DensePoseConfig) -> None:
         super().__init__()
@@ -112,11 +91,7 @@ class FeaturePyramid(nn.Module):
             self.add_module(f"fpn_output{stage}", nn.Conv2d(config.fpn_channels, config.fpn_channels, 3, padding=1))
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return maps of strides 4 to 64.
-
-        Args:
-            x: Normalised pictures ``(B, 3, H, W)``, sides multiples of 32.
-        """
+        """Return maps of strides 4 to 64 of normalised pictures ``(B, 3, H, W)``."""
         stages = self.bottom_up(x)
         outputs: dict[str, torch.Tensor] = {}
         top: torch.Tensor | None = None

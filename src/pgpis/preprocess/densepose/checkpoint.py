@@ -44,12 +44,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):
         raise PgpisError(f"{path} has no 'model'; {EXPECTED}")
-    arrays = {}
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, ArrayRecord) or value.values is None:
             raise PgpisError(f"{path}: '{str(name)[:80]}' is not an array of numbers; {EXPECTED}")
-        arrays[name] = value.values
-    return arrays
+    return {name: value.values for name, value in model.items()}
 
 
 def load_densepose(path: Path, config: DensePoseConfig | None = None) -> DensePoseRCNN:
@@ -72,9 +70,8 @@ def load_densepose(path: Path, config: DensePoseConfig | None = None) -> DensePo
         with torch.device("meta"):  # sizes are not trusted before they are compared
             net = DensePoseRCNN(config or variant)
         load_arrays(net, arrays)
-    except (PgpisError, ValueError) as error:
-        message = error.message if isinstance(error, PgpisError) else str(error)
-        raise PgpisError(f"{path}: {message}; {EXPECTED}") from error
+    except (PgpisError, ValueError) as error:  # the former have no hint
+        raise PgpisError(f"{path}: {error}; {EXPECTED}") from error
     return net
 
 
@@ -99,7 +96,6 @@ def load_arrays(net: DensePoseRCNN, arrays: dict[str, NDArray[Any]]) -> None:
             raise PgpisError(f"the tensor {name} holds {values.dtype}, expected floating-point numbers")
     tensors = {name: torch.from_numpy(np.array(values, np.float32)) for name, values in arrays.items()}
     for name in optional - arrays.keys():
-        fill = torch.zeros if name.endswith("running_mean") else torch.ones
-        tensors[name] = fill(expected[name].shape)
+        tensors[name] = torch.full(expected[name].shape, float(name.endswith("running_var")))
     net.load_state_dict(tensors, assign=True)
     net.requires_grad_(False)

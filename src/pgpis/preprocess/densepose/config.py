@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from pgpis.errors import PgpisError
@@ -80,10 +80,6 @@ class DensePoseConfig:
             head_channels=size("roi_heads.densepose_head.body_conv_fcn1.weight", 0),
             head_layers=_highest(shapes, r"roi_heads\.densepose_head\.body_conv_fcn(\d+)\."),
         )
-
-    def with_input(self, min_size: int, max_size: int, pool_size: int) -> DensePoseConfig:
-        """Return the same net for another size of pictures; for small ones that were trained so."""
-        return replace(self, min_size=min_size, max_size=max_size, pool_size=pool_size)
 
 
 def _highest(names: Collection[str], pattern: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import batched_nms, roi_align
+from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
 from pgpis.preprocess.densepose.backbone import LEVELS, STRIDES
 from pgpis.preprocess.densepose.config import DensePoseConfig
@@ -67,9 +67,9 @@ class ProposalGenerator(nn.Module):
         Returns:
             Boxes ``(N, 4)`` in pixels of the net and logits ``(N,)``, best first.
         """
-        all_logits, all_deltas = self.rpn_head(features)
+        logits, deltas = self.rpn_head(features)
         return [
-            propose([logits[index] for logits in all_logits], [deltas[index] for deltas in all_deltas], size)
+            propose([map_[index] for map_ in logits], [map_[index] for map_ in deltas], size)
             for index, size in enumerate(sizes)
         ]
 
@@ -89,22 +89,17 @@ def propose(
         levels.append(torch.full_like(chosen, number))
     candidates, confidences, numbers = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
     finite = candidates.isfinite().all(dim=1) & confidences.isfinite()
-    candidates = clip(candidates[finite], size)
-    confidences, numbers = confidences[finite], numbers[finite]
-    solid = nonempty(candidates)
-    candidates, confidences, numbers = candidates[solid], confidences[solid], numbers[solid]
+    candidates = clip_boxes_to_image(candidates, size)
+    usable = finite & nonempty(candidates)
+    candidates, confidences, numbers = candidates[usable], confidences[usable], numbers[usable]
     survivors = batched_nms(candidates, confidences, numbers, PROPOSAL_OVERLAP)[:PROPOSALS]
     return candidates[survivors], confidences[survivors]
 
 
 def anchors(level: str, height: int, width: int, device: torch.device) -> torch.Tensor:
     """Return the anchors of a level, ``(h * w * 3, 4)``; neither rounded nor shifted by half a pixel."""
-    area = float(ANCHOR_SIDES[level] ** 2)
-    cells = []
-    for ratio in RATIOS:
-        across = math.sqrt(area / ratio)
-        down = ratio * across
-        cells.append([-across / 2.0, -down / 2.0, across / 2.0, down / 2.0])
+    sides = [(across := math.sqrt(float(ANCHOR_SIDES[level] ** 2) / ratio), ratio * across) for ratio in RATIOS]
+    cells = [[-across / 2.0, -down / 2.0, across / 2.0, down / 2.0] for across, down in sides]
     stride = STRIDES[level]
     x = torch.arange(0, width * stride, stride, dtype=torch.float32, device=device)
     y = torch.arange(0, height * stride, stride, dtype=torch.float32, device=device)
@@ -122,16 +117,9 @@ def apply_deltas(
     dx, dy = deltas[:, 0] / weights[0], deltas[:, 1] / weights[1]
     dw = (deltas[:, 2] / weights[2]).clamp(max=LARGEST_LOG)
     dh = (deltas[:, 3] / weights[3]).clamp(max=LARGEST_LOG)
-    new_x, new_y = dx * widths + x, dy * heights + y
-    new_w, new_h = dw.exp() * widths, dh.exp() * heights
-    corners = (new_x - 0.5 * new_w, new_y - 0.5 * new_h, new_x + 0.5 * new_w, new_y + 0.5 * new_h)
-    return torch.stack(corners, dim=1)
-
-
-def clip(boxes: torch.Tensor, size: Size) -> torch.Tensor:
-    """Cut boxes at the edges of a picture of (height, width)."""
-    x, y = boxes[:, 0::2].clamp(0, size[1]), boxes[:, 1::2].clamp(0, size[0])
-    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+    x, y = dx * widths + x, dy * heights + y
+    widths, heights = dw.exp() * widths, dh.exp() * heights
+    return torch.stack([x - 0.5 * widths, y - 0.5 * heights, x + 0.5 * widths, y + 0.5 * heights], dim=1)
 
 
 def nonempty(boxes: torch.Tensor) -> torch.Tensor:
@@ -189,8 +177,7 @@ def choose_people(
     scores = logits.float().softmax(dim=1)[:, 0]
     boxes = apply_deltas(proposals, deltas.float(), BOX_WEIGHTS)
     finite = boxes.isfinite().all(dim=1) & scores.isfinite()
-    boxes, scores = clip(boxes[finite], size), scores[finite]
-    likely = scores > LEAST_SCORE
-    boxes, scores = boxes[likely], scores[likely]
+    likely = finite & (scores > LEAST_SCORE)
+    boxes, scores = clip_boxes_to_image(boxes[likely], size), scores[likely]
     survivors = batched_nms(boxes, scores, torch.zeros_like(scores, dtype=torch.int64), BOX_OVERLAP)[:MOST_DETECTIONS]
     return boxes[survivors], scores[survivors]

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
 from pgpis.lazy import optional_module
-from pgpis.preprocess.densepose.model import Detection, choose
+from pgpis.preprocess.densepose.model import Detection, Surface, choose
 from pgpis.preprocess.densepose.surface import Overflow, iuv_image
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2#subdirectory=projects/DensePose'"
@@ -44,13 +43,11 @@ class Detectron2DensePose:
 
     def __call__(
         self, pictures: Sequence[Image.Image], overflow: Overflow = "clamp", person: int | None = None
-    ) -> list[tuple[NDArray[np.uint8], Detection] | None]:
+    ) -> list[Surface | None]:
         """See :meth:`DensePoseRCNN.forward`."""
         return [self._one(picture, overflow, person) for picture in pictures]
 
-    def _one(
-        self, picture: Image.Image, overflow: Overflow, person: int | None
-    ) -> tuple[NDArray[np.uint8], Detection] | None:
+    def _one(self, picture: Image.Image, overflow: Overflow, person: int | None) -> Surface | None:
         instances = self._predictor(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))["instances"].to("cpu")
         boxes, scores = instances.pred_boxes.tensor, instances.scores.tolist()
         people = [Detection(box, box, score) for box, score in zip(boxes, scores, strict=True)]
@@ -58,8 +55,7 @@ class Detectron2DensePose:
         if detection is None:
             return None
         index = next(number for number, other in enumerate(people) if other is detection)
-        results, _ = self._extract(instances)
-        surface = results[index]
+        surface = self._extract(instances)[0][index]
         size = (picture.height, picture.width)
         return iuv_image(surface.labels.byte(), surface.uv, detection.box, size, overflow), detection
 

@@ -50,33 +50,22 @@ class Decoder(nn.Module):
 
     def forward(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return ``(B, C, H/4, W/4)``."""
-        total: torch.Tensor = self.get_submodule("p2")(features["p2"])
-        for level in ("p3", "p4", "p5"):
-            total = total + self.get_submodule(level)(features[level])
-        summed: torch.Tensor = self.predictor(total)
-        return summed
-
-
-class AnyGroupNorm(nn.GroupNorm):
-    """Group norm that also takes single values, as those of one pooled region in a narrow net are."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise ``(N, C, h, w)``."""
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return self.predictor(sum(self.get_submodule(level)(features[level]) for level in ("p2", "p3", "p4", "p5")))
 
 
 class GlobalPooling(nn.Sequential):
     """The mean over the region, brought back to its size."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        norm = AnyGroupNorm(GROUPS, outputs)
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, outputs, 1, bias=False), norm, nn.ReLU())
+        conv, norm = nn.Conv2d(inputs, outputs, 1, bias=False), nn.GroupNorm(GROUPS, outputs)
+        super().__init__(nn.AdaptiveAvgPool2d(1), conv, norm, nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(N, C, h, w)``."""
-        pooled = x
-        for layer in self:
-            pooled = layer(pooled)
+        pool, conv, norm, relu = self
+        # called, the norm refuses single values, as those of one region in a narrow net are
+        weight, bias = norm.parameters()
+        pooled = relu(torch.group_norm(conv(pool(x)), GROUPS, weight, bias))
         return F.interpolate(pooled, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -85,20 +74,15 @@ class ASPP(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        views: list[nn.Module] = [_view(nn.Conv2d(inputs, outputs, 1, bias=False))]
-        views += [_view(nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate, bias=False)) for rate in DILATIONS]
-        views.append(GlobalPooling(inputs, outputs))
-        self.convs = nn.ModuleList(views)
-        self.project = nn.Sequential(nn.Conv2d(len(views) * outputs, outputs, 1, bias=False), nn.ReLU())
+        convs = [nn.Conv2d(inputs, outputs, 1, bias=False)]
+        convs += [nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate, bias=False) for rate in DILATIONS]
+        views = [nn.Sequential(conv, nn.GroupNorm(GROUPS, outputs), nn.ReLU()) for conv in convs]
+        self.convs = nn.ModuleList([*views, GlobalPooling(inputs, outputs)])
+        self.project = nn.Sequential(nn.Conv2d(len(self.convs) * outputs, outputs, 1, bias=False), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(N, C, h, w)``."""
-        merged: torch.Tensor = self.project(torch.cat([view(x) for view in self.convs], dim=1))
-        return merged
-
-
-def _view(conv: nn.Conv2d) -> nn.Sequential:
-    return nn.Sequential(conv, nn.GroupNorm(GROUPS, conv.out_channels), nn.ReLU())
+        return self.project(torch.cat([view(x) for view in self.convs], dim=1))
 
 
 class Head(nn.Module):
@@ -108,18 +92,16 @@ class Head(nn.Module):
         super().__init__()
         deeplab = config.head == "deeplab"
         inputs = config.decoder_channels
-        self.ASPP = ASPP(inputs, inputs) if deeplab else None
+        if deeplab:
+            self.ASPP = ASPP(inputs, inputs)
         for layer in range(1, config.head_layers + 1):
             self.add_module(f"body_conv_fcn{layer}", ReLUConv(inputs, config.head_channels, norm=deeplab))
             inputs = config.head_channels
-        self.layers = config.head_layers
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(N, C, h, w)``."""
-        if self.ASPP is not None:
-            x = self.ASPP(x)
-        for layer in range(1, self.layers + 1):
-            x = self.get_submodule(f"body_conv_fcn{layer}")(x)
+        for layer in self.children():  # in the order of their construction
+            x = layer(x)
         return x
 
 
@@ -133,17 +115,10 @@ class Predictor(nn.Module):
         outputs = (*self.OUTPUTS, ("sigma_2", FINE)) if config.confidence else self.OUTPUTS
         for name, channels in outputs:
             self.add_module(f"{name}_lowres", nn.ConvTranspose2d(config.head_channels, channels, 4, 2, 1))
-        self.names = tuple(name for name, _ in outputs)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return logits ``ann_index`` (coarse) and ``index_uv`` (fine), coordinates ``u`` and ``v`` of each part."""
-        return {name: self._upsample(self.low(name, x)) for name in self.names}
-
-    def low(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """Return one output at twice the size of the region, before it is doubled again."""
-        map_: torch.Tensor = self.get_submodule(f"{name}_lowres")(x)
-        return map_
-
-    @staticmethod
-    def _upsample(x: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return {
+            name.removesuffix("_lowres"): F.interpolate(low(x), scale_factor=2, mode="bilinear", align_corners=False)
+            for name, low in self.named_children()
+        }

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
-from torchvision.ops import roi_align
+from torchvision.ops import clip_boxes_to_image, roi_align
 
 from pgpis.preprocess.densepose.backbone import STRIDES, FeaturePyramid
 from pgpis.preprocess.densepose.config import DensePoseConfig
@@ -28,7 +28,6 @@ from pgpis.preprocess.densepose.detector import (
     ProposalGenerator,
     Size,
     choose_people,
-    clip,
     nonempty,
     pool_boxes,
 )
@@ -50,6 +49,10 @@ class Detection:
     score: float
 
 
+Surface = tuple[NDArray[np.uint8], Detection]
+"""A map, ``(H, W, 3)`` of part, U and V, and the person that it shows."""
+
+
 class RegionHeads(nn.Module):
     """What looks at single regions."""
 
@@ -63,11 +66,7 @@ class RegionHeads(nn.Module):
 
 
 class DensePoseRCNN(nn.Module):
-    """The whole net; module names are detectron2's, so that its weights load strictly.
-
-    Args:
-        config: Its sizes.
-    """
+    """The whole net; module names are detectron2's, so that its weights load strictly."""
 
     def __init__(self, config: DensePoseConfig) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class DensePoseRCNN(nn.Module):
     @torch.inference_mode()
     def forward(
         self, pictures: Sequence[Image.Image], overflow: Overflow = "clamp", person: int | None = None
-    ) -> list[tuple[NDArray[np.uint8], Detection] | None]:
+    ) -> list[Surface | None]:
         """Return the map of one person in each picture.
 
         Pictures that have the same size in the net are computed together.
@@ -99,7 +98,7 @@ class DensePoseRCNN(nn.Module):
             For each picture uint8 ``(H, W, 3)`` of part, U and V, and the person; None where there is no such person.
         """
         prepared = [resize_input(picture, self.config) for picture in pictures]
-        results: list[tuple[NDArray[np.uint8], Detection] | None] = [None] * len(pictures)
+        results: list[Surface | None] = [None] * len(pictures)
         groups: dict[Size, list[int]] = {}
         for index, pixels in enumerate(prepared):
             groups.setdefault(pixels.shape[:2], []).append(index)
@@ -117,8 +116,7 @@ class DensePoseRCNN(nn.Module):
 
     def features(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the pyramid of normalised pictures ``(B, 3, H, W)``."""
-        pyramid: dict[str, torch.Tensor] = self.backbone(pixels)
-        return pyramid
+        return self.backbone(pixels)
 
     def detect(self, features: Features, size: Size, originals: Sequence[Size]) -> list[list[Detection]]:
         """Find the people of each picture, most certain first.
@@ -139,21 +137,15 @@ class DensePoseRCNN(nn.Module):
 
     def surface_maps(self, features: Features, boxes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the predictor's maps ``(N, C, 4p, 4p)`` of boxes ``(N, 4)`` of one picture, in pixels of the net."""
-        maps: dict[str, torch.Tensor] = self.roi_heads.densepose_predictor(self.surface_features(features, boxes))
-        return maps
+        return self.roi_heads.densepose_predictor(self.surface_features(features, boxes))
 
     def surface_features(self, features: Features, boxes: torch.Tensor) -> torch.Tensor:
         """Return what the predictor reads, ``(N, C, p, p)``; see :meth:`surface_maps`."""
-        regions = self.pool_regions(self.roi_heads.decoder(features), boxes)
-        head: torch.Tensor = self.roi_heads.densepose_head(regions)
-        return head
+        return self.roi_heads.densepose_head(self.pool_regions(self.roi_heads.decoder(features), boxes))
 
     def pool_regions(self, decoded: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """Cut boxes out of the decoder's map, ``(N, C, p, p)``."""
-        pooled: torch.Tensor = roi_align(
-            decoded, [boxes.to(decoded.dtype)], self.config.pool_size, 1 / STRIDES["p2"], 2, aligned=False
-        )
-        return pooled
+        return roi_align(decoded, [boxes.to(decoded.dtype)], self.config.pool_size, 1 / STRIDES["p2"], 2, aligned=False)
 
 
 def choose(people: Sequence[Detection], person: int | None) -> Detection | None:
@@ -167,7 +159,7 @@ def choose(people: Sequence[Detection], person: int | None) -> Detection | None:
 def _in_picture(boxes: torch.Tensor, scores: torch.Tensor, size: Size, original: Size) -> list[Detection]:
     """Bring boxes from pixels of the net to pixels of the picture; boxes that vanish there are dropped."""
     scale = boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
-    scaled = clip(boxes * scale, original)
+    scaled = clip_boxes_to_image(boxes * scale, original)
     is_solid = nonempty(scaled)
     return [
         Detection(box, net_box, float(score))

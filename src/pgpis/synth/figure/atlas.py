@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgpis.synth.figure.body import load_body
 from pgpis.synth.figure.description import Layer
 from pgpis.synth.figure.mesh import Float, Index, Surface, UInt8
-from pgpis.synth.figure.person import DressedPerson
+from pgpis.synth.figure.person import DressedPerson, surface_columns
 from pgpis.synth.figure.raster import interpolate, rasterize
 
 ROWS, COLUMNS = 4, 6
@@ -54,29 +54,20 @@ def texels(size: int) -> Texels:
         place = (row + block_row * size, column + block_column * size)
         covered.append((*place, own[triangle[row, column]], weights))
     row, column, triangle, weights = (np.concatenate(items) for items in zip(*covered, strict=True))
-    return Texels(
-        row, column, faces, triangle.astype(np.int32), weights.astype(np.float32), triangle >= len(parts[0].faces)
-    )
+    eyes = triangle >= len(parts[0].faces)
+    return Texels(row, column, faces, triangle.astype(np.int32), weights.astype(np.float32), eyes)
 
 
 def person_atlas(person: DressedPerson, size: int = 200) -> tuple[UInt8, npt.NDArray[np.int8]]:
-    """Paint the outermost layer of every texel.
-
-    Args:
-        person: Whose texture.
-        size: Side of a chart in texels; DensePose's tools use 200.
+    """Paint the outermost layer of every texel; charts have ``size`` x ``size`` of them, 200 with DensePose's tools.
 
     Returns:
         ``(4·size, 6·size, 3)`` RGB, black where no chart is, and ``(4·size, 6·size)`` layers, -1 there.
     """
     grid = texels(size)
     worn = [layer for layer in ORDER if layer in person.fields]
-    body = person.body
-    columns = [body.canonical, body.along_arm, body.along_leg, body.arm, np.zeros(body.vertex_count, np.float32)]
-    columns += [person.hairline, body.lips, body.lids, body.nails, *(person.fields[layer] for layer in worn)]
-    values = interpolate(
-        np.ascontiguousarray(np.column_stack(columns), dtype=np.float32), grid.faces, grid.triangle, grid.weights
-    )
+    columns = [surface_columns(person.body, person.hairline), *(person.fields[layer] for layer in worn)]
+    values = interpolate(np.column_stack(columns), grid.faces, grid.triangle, grid.weights)
     fields = values[:, Surface.COLUMNS :]
     layer = np.full(len(grid.row), Layer.SKIN, np.int8)
     hem = np.zeros(len(grid.row), np.float32)
@@ -85,19 +76,16 @@ def person_atlas(person: DressedPerson, size: int = 200) -> tuple[UInt8, npt.NDA
         layer[over] = garment
         hem[over] = fields[over, number]
     layer[grid.eyes] = Layer.EYES
-    values[:, 6] = hem
+    values[:, Surface.HEM] = hem
     picture = np.zeros((ROWS * size, COLUMNS * size, 3), np.uint8)
     layers = np.full((ROWS * size, COLUMNS * size), -1, np.int8)
-    picture[grid.row, grid.column] = np.round(person.color(layer, Surface.of(values[:, : Surface.COLUMNS])))
+    picture[grid.row, grid.column] = np.round(person.color(layer, Surface.of(values)))
     layers[grid.row, grid.column] = layer
     return picture, layers
 
 
 def texture_charts(atlas: UInt8) -> UInt8:
-    """Rearrange an atlas as :class:`pgpis.pictures.uv_texture.TextureMapper` takes charts.
-
-    Args:
-        atlas: ``(4·size, 6·size, 3)`` from :func:`person_atlas`.
+    """Rearrange an atlas of :func:`person_atlas` as :class:`pgpis.pictures.uv_texture.TextureMapper` takes charts.
 
     Returns:
         ``(24, size, size, 3)``, rows from V = 1 to V = 0. Texels that no face covers take the nearest colour, so that

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.figure.mesh import Float, Index, adjacency
+from pgpis.synth.figure.description import Layer
+from pgpis.synth.figure.mesh import Float, Index, Shell, adjacency
 
 PHENOTYPES = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "african", "asian", "caucasian")
 SHELLS = ("body", "eyes", "tights", "skirt", "hair")
@@ -33,6 +34,17 @@ class Part:
     chart_uv: Float
     vertices: tuple[int, int]
 
+    @property
+    def own_faces(self) -> Index:
+        """``(F, 3)`` in numbers of this part's vertices."""
+        return self.faces - np.int32(self.vertices[0])
+
+    def shell(self, layer: Layer, rest: npt.NDArray[np.floating], clip: npt.NDArray[np.floating]) -> Shell:
+        """Return this part as a sheet: where its vertices are at rest, and how far from the hem."""
+        source = np.arange(*self.vertices, dtype=np.int32)
+        rest, clip = rest.astype(np.float32), clip.astype(np.float32)
+        return Shell(layer, source, rest, self.own_faces, self.part, self.chart_uv, clip)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -48,10 +60,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Posed:
-    """A posed skeleton.
-
-    Per bone a 3x4 ``transforms`` ``(B, 3, 4)`` from rest, and where its joints and finger tips are.
-    """
+    """A posed skeleton: ``transforms`` ``(B, 3, 4)`` of bones from rest, and where joints and finger tips are."""
 
     transforms: Float
     joints: Float
@@ -78,7 +87,6 @@ class Body:
         def real(name: str) -> Float:
             return np.ascontiguousarray(arrays[name], dtype=np.float32)
 
-        step = np.float32(arrays["step"])
         self.bones: tuple[str, ...] = tuple(str(name) for name in arrays["bones"])
         self.bone = {name: number for number, name in enumerate(self.bones)}
         self.parents = np.asarray(arrays["parents"], np.int32)
@@ -97,10 +105,8 @@ class Body:
         self.keypoint_vertex = np.asarray(arrays["keypoint_vertex"], np.int32)
         self._keypoint_weight = real("keypoint_weight")
         self._mean = real("mean")
-        self._components = np.ascontiguousarray(arrays["components"], dtype=np.int16).reshape(
-            len(arrays["components"]), -1
-        )
-        self._step = step
+        self._components = np.asarray(arrays["components"], np.int16).reshape(len(arrays["components"]), -1)
+        self._step = np.float32(arrays["step"])
         self._phenotype_map = real("phenotype_map")
         self._face_index = np.asarray(arrays["face_index"], np.int64)
         self._face_delta = np.asarray(arrays["face_delta"], np.int16)
@@ -149,11 +155,7 @@ class Body:
         return Shape(vertices, joints, tips)
 
     def expression(self, strengths: dict[str, float]) -> Float:
-        """Return how expressions move the vertices, ``(V, 3)`` metres at rest.
-
-        Raises:
-            KeyError: A face shape is unknown.
-        """
+        """Return how face shapes and expressions move the vertices, ``(V, 3)`` metres at rest; see :meth:`shape`."""
         moved = np.zeros_like(self._mean)
         self._add_face(moved, strengths)
         return moved[: self.vertex_count]
@@ -167,14 +169,9 @@ class Body:
             points[self._face_index[span]] += self._face_delta[span] * np.float32(abs(strength) * self._step)
 
     def pose(self, shape: Shape, rotations: npt.NDArray[np.float64]) -> Posed:
-        """Turn each bone about its joint.
+        """Turn each bone about its joint; the root stays where it is.
 
-        Args:
-            shape: The body at rest.
-            rotations: ``(B, 3, 3)`` rotation of each bone relative to its parent, in the axes of the rest pose.
-
-        Returns:
-            The posed skeleton; the root stays where it is.
+        ``rotations`` ``(B, 3, 3)`` are relative to the bones' parents, in the axes of the rest pose.
         """
         count = len(self.bones)
         world = np.zeros((count, 3, 3))

@@ -6,11 +6,14 @@ in 0..255.
 
 from __future__ import annotations
 
-import dataclasses
+import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from enum import IntEnum
+from importlib.resources import files
 from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
 
 Triple = tuple[float, float, float]
 T = TypeVar("T")
@@ -20,6 +23,12 @@ def triple(values: Iterable[float]) -> Triple:
     """Return three numbers, of whatever kind, as what JSON holds."""
     first, second, third = (float(value) for value in values)
     return first, second, third
+
+
+def choose(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    """Draw one of the names, each with its share."""
+    weights = np.array(list(shares.values()))
+    return list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
 
 
 class Layer(IntEnum):
@@ -103,38 +112,23 @@ class Pose:
     expression: dict[str, float] = field(default_factory=dict)
 
 
-def to_json(value: Any) -> Any:
-    """Return dataclasses, tuples and numbers as what ``json`` writes; floats keep all their digits."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    return value
-
-
 def from_json(kind: type[T], value: Any) -> T:
-    """Return what :func:`to_json` wrote as a ``kind`` again.
+    """Return what ``json`` wrote of ``dataclasses.asdict`` as a ``kind`` again.
 
     Raises:
         TypeError: A field without a default is missing, or there is one that ``kind`` does not have.
     """
-    restored: T = _read(kind, value)
-    return restored
+    result: Any = value
+    owner = next((option for option in (kind, *getattr(kind, "__args__", ())) if is_dataclass(option)), None)
+    if owner is not None and value is not None:
+        hints = get_type_hints(owner)
+        result = owner(**{key: from_json(hints[key], item) for key, item in value.items()})  # type: ignore[operator]
+    elif isinstance(value, list):
+        result = tuple(from_json(list, item) if isinstance(item, list) else item for item in value)
+    elif isinstance(value, dict):
+        result = {key: from_json(object, item) for key, item in value.items()}
+    return result
 
 
-def _read(kind: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{key: _read(hints[key], item) for key, item in value.items()})  # type: ignore[operator]
-    options = [option for option in getattr(kind, "__args__", ()) if dataclasses.is_dataclass(option)]
-    if options:
-        return _read(options[0], value)
-    if isinstance(value, list):
-        return tuple(_read(None, item) if isinstance(item, list) else item for item in value)
-    if isinstance(value, dict):
-        return {key: _read(None, item) for key, item in value.items()}
-    return value
+LOOKS: dict[str, Any] = from_json(dict, tomllib.loads((files("pgpis.synth") / "assets/looks.toml").read_text("utf-8")))
+"""Palettes, shares, poses of arms and hands: what people are drawn from, by the tables of the file."""

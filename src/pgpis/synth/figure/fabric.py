@@ -12,31 +12,30 @@ import numpy.typing as npt
 
 from pgpis.synth.figure.body import load_body
 from pgpis.synth.figure.description import Fabric, Layer
-from pgpis.synth.figure.mesh import Float, Surface, smoothstep
+from pgpis.synth.figure.mesh import Float, Surface, mix, smoothstep
 from pgpis.synth.figure.noise import grain, value_noise
 
 SOLE = -0.838  # the sole is below this height, metres
-Mix = Callable[[npt.NDArray[np.generic], Float], None]
+Draw = Callable[["Cloth"], None]
 
 
 @dataclass(frozen=True)
 class Cloth:
     """A garment's points while they are coloured: ``color`` ``(N, 3)`` is changed in place.
 
-    ``across`` and ``along`` ``(N,)`` are metres on the cloth; ``second`` and ``third`` ``(3,)`` its other colours.
+    ``across`` and ``along`` ``(N,)`` are metres on the cloth; ``colors`` ``(3, 3)`` those of the fabric.
     """
 
     fabric: Fabric
     surface: Surface
     across: Float
     along: Float
+    colors: Float
     color: Float
-    second: Float
-    third: Float
 
     def mix(self, amount: npt.NDArray[np.generic], other: Float) -> None:
         """Move the colours towards another one by an amount ``(N,)`` in 0..1."""
-        self.color[:] += (other - self.color) * amount.astype(np.float32)[:, None]
+        mix(self.color, amount, other)
 
     def shade(self, amount: npt.NDArray[np.floating]) -> None:
         """Make the colours lighter or darker by a factor ``(N,)``."""
@@ -44,38 +43,32 @@ class Cloth:
 
 
 def fabric_color(fabric: Fabric, layer: Layer, surface: Surface) -> Float:
-    """Return the unlit colours ``(N, 3)`` of cloth, 0..255.
-
-    Args:
-        fabric: The cloth.
-        layer: Which garment it is made into: trousers have a fly and pockets, shoes a sole.
-        surface: Where.
+    """Return the unlit colours ``(N, 3)`` of cloth, 0..255; trousers have a fly and pockets, shoes a sole.
 
     Raises:
         KeyError: The pattern is none of :data:`PATTERNS`, or the logo is unknown.
     """
     position = surface.position
-    first, second, third = (np.array(color, np.float32) for color in fabric.colors)
-    across, along = cloth_coordinates(layer, surface)
-    cloth = Cloth(fabric, surface, across, along, np.repeat(first[None], len(position), axis=0), second, third)
+    first, second, third = colors = np.array(fabric.colors, np.float32)
+    color = np.repeat(first[None], len(position), axis=0)
+    cloth = Cloth(fabric, surface, *cloth_coordinates(layer, surface), colors, color)
     PATTERNS[fabric.pattern](cloth)
-    color, mix = cloth.color, cloth.mix
     if layer == Layer.SHOES:
-        mix(smoothstep(-position[:, 2], -SOLE, -SOLE + 0.004), second)
-        color *= (1 + np.float32(0.03) * grain(position, 200))[:, None]
+        cloth.mix(smoothstep(-position[:, 2], -SOLE, -SOLE + 0.004), second)
+        cloth.shade(1 + np.float32(0.03) * grain(position, 200))
         return color
     on_chest = (position[:, 1] < -0.02) & (surface.arm < 0.5)
     if fabric.logo is not None:
-        _print_logo(fabric, position, on_chest, third, mix)
+        _print_logo(cloth, on_chest)
     if fabric.placket:
         x, z = position[:, 0], position[:, 2]
-        mix(0.5 * (on_chest & (np.abs(np.abs(x) - 0.014) < 0.0016)), first * 0.55)
-        mix(0.9 * (on_chest & (np.hypot(x, ((z / 0.075) % 1 - 0.5) * 0.075) < 0.0055)), third)
+        cloth.mix(0.5 * (on_chest & (np.abs(np.abs(x) - 0.014) < 0.0016)), first * 0.55)
+        cloth.mix(0.9 * (on_chest & (np.hypot(x, ((z / 0.075) % 1 - 0.5) * 0.075) < 0.0055)), third)
     if layer == Layer.TROUSERS:
-        _seams(position, first * 0.45, mix)
+        _seams(cloth)
     stitching = smoothstep(-np.abs(surface.hem - np.float32(0.017)), -0.0022, -0.0008)
-    color *= (1 - np.float32(0.18) * stitching)[:, None]
-    color *= (1 + np.float32(0.03) * grain(position, 420))[:, None]
+    cloth.shade(1 - np.float32(0.18) * stitching)
+    cloth.shade(1 + np.float32(0.03) * grain(position, 420))
     return color
 
 
@@ -91,17 +84,11 @@ def cloth_coordinates(layer: Layer, surface: Surface) -> tuple[Float, Float]:
         leg = middle * np.float32(0.8) + np.arctan2(x - middle, -(y + np.float32(0.01))) * np.float32(0.07)
         around = np.where(z < -0.02, leg, trunk)
     if sleeve.any():
-        shoulder, wrist = _arm_axis()
+        shoulder, wrist = (load_body().joint(bone) for bone in ("upperarm01.L", "wrist.L"))
         axis = (wrist - shoulder) / np.linalg.norm(wrist - shoulder)
         outward = (np.abs(x) - shoulder[0]) * -axis[2] + (z - shoulder[2]) * axis[0]
         around = np.where(sleeve, np.arctan2(y - shoulder[1], outward) * np.float32(0.042), around)
     return around.astype(np.float32), along.astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def _arm_axis() -> tuple[Float, Float]:
-    body = load_body()
-    return body.joint("upperarm01.L"), body.joint("wrist.L")
 
 
 def _saw(x: Float, period: float) -> Float:
@@ -109,56 +96,49 @@ def _saw(x: Float, period: float) -> Float:
     return np.abs((x / np.float32(period)) % 1 - np.float32(0.5)) * 2
 
 
-def _plain(cloth: Cloth) -> None:
-    """One colour."""
+def _stripes(*stripes: tuple[str, float, float, float, float, float, int]) -> Draw:
+    """Return what draws stripes, one after the other.
 
+    Each has the coordinate across which it runs, a shift in metres, its period in scales of the fabric, how much of the
+    period is free before and after its edge, an amount, and the number of its colour.
+    """
 
-def _horizontal(cloth: Cloth) -> None:
-    cloth.mix(smoothstep(_saw(cloth.along, cloth.fabric.scale), 0.46, 0.54), cloth.second)
+    def draw(cloth: Cloth) -> None:
+        for coordinate, shift, period, low, high, amount, color in stripes:
+            wave = _saw(getattr(cloth, coordinate) + np.float32(shift), cloth.fabric.scale * period)
+            cloth.mix(amount * smoothstep(wave, low, high), cloth.colors[color])
 
-
-def _vertical(cloth: Cloth) -> None:
-    cloth.mix(smoothstep(_saw(cloth.across, cloth.fabric.scale * 0.6), 0.74, 0.82), cloth.second)
-
-
-def _check(cloth: Cloth) -> None:
-    for coordinate in (cloth.along, cloth.across):
-        cloth.mix(0.5 * smoothstep(_saw(coordinate, cloth.fabric.scale * 0.7), 0.45, 0.55), cloth.second)
-
-
-def _plaid(cloth: Cloth) -> None:
-    for coordinate in (cloth.along, cloth.across):
-        cloth.mix(0.45 * smoothstep(_saw(coordinate, cloth.fabric.scale * 1.6), 0.5, 0.56), cloth.second)
-    for coordinate in (cloth.along + np.float32(0.01), cloth.across + np.float32(0.01)):
-        cloth.mix(0.6 * smoothstep(_saw(coordinate, cloth.fabric.scale * 1.6), 0.91, 0.95), cloth.third)
+    return draw
 
 
 def _dots(cloth: Cloth) -> None:
-    u, v = cloth.across / np.float32(cloth.fabric.scale * 0.7), cloth.along / np.float32(cloth.fabric.scale * 0.7)
+    size = np.float32(cloth.fabric.scale * 0.7)
+    u, v = cloth.across / size, cloth.along / size
     radius = np.hypot(u % 1 - 0.5, (v + 0.5 * (np.floor(u) % 2)) % 1 - 0.5)
-    cloth.mix(smoothstep(-radius, -0.28, -0.22), cloth.second)
+    cloth.mix(smoothstep(-radius, -0.28, -0.22), cloth.colors[1])
 
 
 def _floral(cloth: Cloth) -> None:
     size = np.float32(cloth.fabric.scale * 0.9)
+    _, second, third = cloth.colors
     u, v = cloth.across / size, cloth.along / size
     u = u + 0.5 * (np.floor(v) % 2)
     x, y = u % 1 - 0.5, v % 1 - 0.5
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     petals = 0.20 + 0.08 * np.cos(5 * angle + 2 * np.floor(u))
-    cloth.mix(smoothstep(petals - radius, -0.02, 0.03), cloth.second)
-    cloth.mix(0.8 * smoothstep(-radius, -0.08, -0.05), cloth.third * 0.5 + cloth.second * 0.5)
+    cloth.mix(smoothstep(petals - radius, -0.02, 0.03), second)
+    cloth.mix(0.8 * smoothstep(-radius, -0.08, -0.05), third * 0.5 + second * 0.5)
     x, y = (u + 0.5) % 1 - 0.5, (v + 0.42) % 1 - 0.5
-    cloth.mix(0.5 * smoothstep(-np.hypot(x * 2.2, y), -0.13, -0.09), cloth.third)
+    cloth.mix(0.5 * smoothstep(-np.hypot(x * 2.2, y), -0.13, -0.09), third)
 
 
 def _block(cloth: Cloth) -> None:
     height = np.float32(cloth.fabric.details.get("height", 0.27))
-    cloth.mix((cloth.surface.position[:, 2] > height).astype(np.float32), cloth.second)
+    cloth.mix(cloth.surface.position[:, 2] > height, cloth.colors[1])
 
 
 def _camouflage(cloth: Cloth) -> None:
-    for channel, color in enumerate((cloth.second, cloth.third)):
+    for channel, color in enumerate(cloth.colors[1:]):
         blobs = value_noise(cloth.surface.position, 1.1 / cloth.fabric.scale, channel)
         cloth.mix(smoothstep(blobs, 0.08 + 0.1 * channel, 0.13 + 0.1 * channel), color)
 
@@ -166,7 +146,7 @@ def _camouflage(cloth: Cloth) -> None:
 def _denim(cloth: Cloth) -> None:
     cloth.shade(1 + np.float32(0.07) * grain(cloth.surface.position, 260))
     fade = value_noise(cloth.surface.position, 9) + 0.25 - np.abs(cloth.surface.along_leg - np.float32(0.55))
-    cloth.mix(0.3 * smoothstep(fade, 0.1, 0.6), np.minimum(np.array(cloth.fabric.colors[0], np.float32) + 42, 255))
+    cloth.mix(0.3 * smoothstep(fade, 0.1, 0.6), np.minimum(cloth.colors[0] + 42, 255))
 
 
 def _knit(cloth: Cloth) -> None:
@@ -179,20 +159,31 @@ def _ribbed(cloth: Cloth) -> None:
 
 def _herringbone(cloth: Cloth) -> None:
     zigzag = cloth.along + np.abs((cloth.across / np.float32(0.03)) % 1 - np.float32(0.5)) * np.float32(0.03)
-    cloth.mix(0.18 * smoothstep(_saw(zigzag, 0.012), 0.35, 0.65), cloth.second)
+    cloth.mix(0.18 * smoothstep(_saw(zigzag, 0.012), 0.35, 0.65), cloth.colors[1])
 
 
-_DRAWN = (
-    *(_plain, _horizontal, _vertical, _check, _plaid, _dots, _floral, _block, _camouflage, _denim, _knit, _ribbed),
-    _herringbone,
-)
-PATTERNS: dict[str, Callable[[Cloth], None]] = {pattern.__name__[1:]: pattern for pattern in _DRAWN}
+BOTH = ("along", "across")
+PATTERNS: dict[str, Draw] = {
+    "plain": _stripes(),
+    "horizontal": _stripes(("along", 0, 1, 0.46, 0.54, 1, 1)),
+    "vertical": _stripes(("across", 0, 0.6, 0.74, 0.82, 1, 1)),
+    "check": _stripes(*((coordinate, 0, 0.7, 0.45, 0.55, 0.5, 1) for coordinate in BOTH)),
+    "plaid": _stripes(
+        *((coordinate, 0, 1.6, 0.5, 0.56, 0.45, 1) for coordinate in BOTH),
+        *((coordinate, 0.01, 1.6, 0.91, 0.95, 0.6, 2) for coordinate in BOTH),
+    ),
+    **{
+        pattern.__name__[1:]: pattern
+        for pattern in (_dots, _floral, _block, _camouflage, _denim, _knit, _ribbed, _herringbone)
+    },
+}
 LOGO_TEXTS = ("NOVA", "87", "OX", "SUN", "K9", "PACE")
 LOGO_SHAPES = ("ring", "star", "triangle", "bars")
 LOGOS = (*LOGO_TEXTS, *LOGO_SHAPES)
 
 
-def _print_logo(fabric: Fabric, position: Float, on_chest: npt.NDArray[np.bool_], color: Float, mix: Mix) -> None:
+def _print_logo(cloth: Cloth, on_chest: npt.NDArray[np.bool_]) -> None:
+    fabric, position = cloth.fabric, cloth.surface.position
     picture = logo_mask(str(fabric.logo))
     rows, columns = picture.shape
     size = fabric.logo_size
@@ -202,16 +193,12 @@ def _print_logo(fabric: Fabric, position: Float, on_chest: npt.NDArray[np.bool_]
     inside = (u > 0) & (u < 1) & (v > 0) & (v < 1) & on_chest
     amount = np.zeros(len(position), np.float32)
     amount[inside] = picture[(v[inside] * rows).astype(int), (u[inside] * columns).astype(int)] / np.float32(255)
-    mix(amount, color)
+    cloth.mix(amount, cloth.colors[2])
 
 
 @lru_cache(maxsize=len(LOGOS))
 def logo_mask(name: str) -> npt.NDArray[np.uint8]:
-    """Return a print as a mask ``(H, W)``, 0..255.
-
-    Raises:
-        KeyError: The name is none of :data:`LOGOS`.
-    """
+    """Return a print as a mask ``(H, W)``, 0..255; KeyError: the name is none of :data:`LOGOS`."""
     if name in LOGO_TEXTS:
         picture = np.zeros((120, 280), np.uint8)
         (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_DUPLEX, 2.6, 7)
@@ -237,9 +224,10 @@ def logo_mask(name: str) -> npt.NDArray[np.uint8]:
     return picture
 
 
-def _seams(position: Float, color: Float, mix: Mix) -> None:
+def _seams(cloth: Cloth) -> None:
     """The fly and the edges of the pockets."""
+    position, color = cloth.surface.position, cloth.colors[0] * 0.45
     x, y, z = np.abs(position[:, 0]), position[:, 1], position[:, 2]
-    mix(0.4 * ((y < 0) & (x < 0.0016) & (z > -0.06) & (z < 0.09)), color)
+    cloth.mix(0.4 * ((y < 0) & (x < 0.0016) & (z > -0.06) & (z < 0.09)), color)
     pocket = 0.085 - 0.35 * np.maximum(x - 0.1, 0)
-    mix(0.35 * ((np.abs(z - pocket) < 0.002) & (y < 0)), color)
+    cloth.mix(0.35 * ((np.abs(z - pocket) < 0.002) & (y < 0)), color)

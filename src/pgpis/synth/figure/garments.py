@@ -53,23 +53,21 @@ class Garments:
 
 
 def clothe(body: Body, shape: Shape, outfit: Outfit) -> Garments:
-    """Cut the garments of an outfit and put them around the body.
-
-    Args:
-        body: The body.
-        shape: The person's rest shape.
-        outfit: What is worn; its ``cut`` has the keys of this module's table.
+    """Cut the garments of an outfit and put them around a body at rest.
 
     Raises:
         KeyError: A length is missing from the cut, or the neckline is unknown.
     """
-    cut = outfit.cut
+    cut, z = outfit.cut, body.canonical[:, 2]
     fields = {Layer.TROUSERS: trousers_field(body, outfit), Layer.TOP: top_field(body, outfit)}
-    fields[Layer.SHOES] = shoes_field(body, cut["boot"])
+    below_edge = np.minimum((body.along_leg - cut["boot"]) * 0.4, 0.06)
+    shoes = np.where((body.arm > 0.2) | (body.along_leg < 1), -1.0, below_edge)
+    fields[Layer.SHOES] = shoes.astype(np.float32)
     drawn = dict(fields)
     if outfit.skirt is not None:
-        fields[Layer.SKIRT] = skirt_field(body, cut["skirt_hem"])
-        drawn[Layer.TROUSERS] = np.minimum(fields[Layer.TROUSERS], cut["skirt_hem"] + 0.06 - body.canonical[:, 2])
+        skirt = np.where(body.arm < 0.2, np.minimum(z - cut["skirt_hem"], SKIRT_TOP - z), -1.0)
+        fields[Layer.SKIRT] = skirt.astype(np.float32)
+        drawn[Layer.TROUSERS] = np.minimum(fields[Layer.TROUSERS], cut["skirt_hem"] + 0.06 - z)
         if cut["leg"] <= 0:
             del drawn[Layer.TROUSERS], fields[Layer.TROUSERS]
     elif not outfit.tucked:  # the trousers end a hand's breadth under the top
@@ -79,13 +77,12 @@ def clothe(body: Body, shape: Shape, outfit: Outfit) -> Garments:
 
     coverage = np.maximum.reduce([fields[layer] for layer in fields if layer not in {Layer.SKIRT, Layer.JACKET}])
     if Layer.SKIRT in fields:
-        under_skirt = (body.arm < 0.2) & (body.canonical[:, 2] < 0.05)
+        under_skirt = (body.arm < 0.2) & (z < 0.05)
         coverage = np.maximum(coverage, np.where(under_skirt, fields[Layer.SKIRT] - 0.05, -1))
     shells = _tights_shells(body, shape, outfit, drawn)
     if outfit.skirt is not None:
         shells.append(_skirt_shell(body, shape, outfit))
-    single = {layer: np.asarray(field, np.float32) for layer, field in fields.items()}
-    return Garments(shells, coverage.astype(np.float32), single)
+    return Garments(shells, coverage.astype(np.float32), fields)
 
 
 def top_field(body: Body, outfit: Outfit) -> Float:
@@ -107,11 +104,7 @@ def top_field(body: Body, outfit: Outfit) -> Float:
 
 
 def neck_field(body: Body, neckline: str) -> Float:
-    """Metres below the neckline, ``(V,)``.
-
-    Raises:
-        KeyError: The neckline is none of :data:`NECKLINES`.
-    """
+    """Metres below the neckline, ``(V,)``; KeyError: it is none of :data:`NECKLINES`."""
     x, y, z = np.abs(body.canonical[:, 0]), body.canonical[:, 1], body.canonical[:, 2]
     front = smoothstep(-y, -0.02, 0.07)
     collar = 0.497 - 0.040 * front * np.maximum(0, 1 - (x / 0.085) ** 2)
@@ -144,18 +137,6 @@ def trousers_field(body: Body, outfit: Outfit) -> Float:
     return np.where(body.arm > 0.25, -0.1, field).astype(np.float32)
 
 
-def shoes_field(body: Body, boot: float) -> Float:
-    """Metres below the shoes' upper edge, ``(V,)``."""
-    field = np.minimum((body.along_leg - boot) * 0.4, 0.06)
-    return np.where((body.arm > 0.2) | (body.along_leg < 1), -1.0, field).astype(np.float32)
-
-
-def skirt_field(body: Body, hem: float) -> Float:
-    """Metres inside the skirt's edges, ``(V,)``."""
-    z = body.canonical[:, 2]
-    return np.where(body.arm < 0.2, np.minimum(z - hem, SKIRT_TOP - z), -1.0).astype(np.float32)
-
-
 def jacket_field(body: Body, outfit: Outfit) -> Float:
     """Metres inside the edges of an open jacket with long sleeves, ``(V,)``."""
     cut = outfit.cut
@@ -174,7 +155,6 @@ def _tights_shells(body: Body, shape: Shape, outfit: Outfit, fields: dict[Layer,
     cut = outfit.cut
     part = body.parts["tights"]
     first, last = part.vertices
-    faces = part.faces - np.int32(first)
     offsets, indices = body.tights_neighbors
     arm, along_arm, along_leg = body.arm[first:last], body.along_arm[first:last], body.along_leg[first:last]
     z = body.canonical[first:last, 2]
@@ -183,13 +163,10 @@ def _tights_shells(body: Body, shape: Shape, outfit: Outfit, fields: dict[Layer,
     draped = smooth_points(close, offsets, indices, 1.0, 16)
     torso = 0.8 * (1 - np.clip(arm * 4, 0, 1)) * smoothstep(z, -0.12, 0.0)
     sheet = close * (1 - torso[:, None]) + draped * torso[:, None]
-    normals = vertex_normals(sheet, faces)
-    source = np.arange(first, last, dtype=np.int32)
+    normals = vertex_normals(sheet, part.own_faces)
 
     def shell(layer: Layer, base: Float, distance: npt.NDArray[np.floating]) -> Shell:
-        rest = base + normals * distance.astype(np.float32)[:, None]
-        clip = fields[layer][first:last].astype(np.float32)
-        return Shell(layer, source, rest.astype(np.float32), faces, part.part, part.chart_uv, clip)
+        return part.shell(layer, base + normals * distance.astype(np.float32)[:, None], fields[layer][first:last])
 
     shells = []
     leg_offset = 0.005 + cut["leg_loose"] * 0.9 * smoothstep(along_leg, 0.15, 1.0)
@@ -203,9 +180,8 @@ def _tights_shells(body: Body, shape: Shape, outfit: Outfit, fields: dict[Layer,
     offset = 0.004 + (offset - 0.004) * np.where(arm > 0.3, 1, near_neck)
     if outfit.tucked or outfit.dress or outfit.skirt is not None:
         limit = cut["waist"] if outfit.skirt is None else 0.085
-        offset = np.where(
-            z < limit + 0.06, (offset - 0.003) * smoothstep(z, limit - 0.03, limit + 0.06) + 0.003, offset
-        )
+        close_fitting = (offset - 0.003) * smoothstep(z, limit - 0.03, limit + 0.06) + 0.003
+        offset = np.where(z < limit + 0.06, close_fitting, offset)
     else:  # over the trousers
         offset = np.maximum(offset, np.where(arm < 0.3, 0.011, 0))
     shells.append(shell(Layer.TOP, sheet, offset))
@@ -229,6 +205,4 @@ def _skirt_shell(body: Body, shape: Shape, outfit: Outfit) -> Shell:
     distance = 0.0045 + 0.009 * smoothstep(-z, -0.09, 0.02) + cut["flare"] * below
     distance = distance + cut["pleats"] * np.sin(angle * 13) * below
     moved = rest + outward * distance.astype(np.float32)[:, None]
-    clip = np.minimum(z - cut["skirt_hem"], SKIRT_TOP - z).astype(np.float32)
-    faces = part.faces - np.int32(first)
-    return Shell(Layer.SKIRT, np.arange(first, last, dtype=np.int32), moved, faces, part.part, part.chart_uv, clip)
+    return part.shell(Layer.SKIRT, moved, np.minimum(z - cut["skirt_hem"], SKIRT_TOP - z))

@@ -21,6 +21,11 @@ LINE_Z = (0.085, 0.072, 0.055, 0.012, -0.002, 0.012, -0.035, -0.055)
 # how far long hair hangs below the eyes, metres, and the angle from behind at which the curtain ends
 CURTAINS = {"bob": (0.115, 1.95), "long": (0.27, 1.80), "wavy": (0.24, 1.85)}
 COLUMNS, ROWS = 44, 22
+# half sizes of what is tied, where its middle is behind and above the skull's back, metres, and how much it droops
+BALLS = {
+    "bun": ((0.043, 0.036, 0.043), (0.014, 0.050), 0.0),
+    "ponytail": ((0.027, 0.025, 0.095), (0.022, -0.085), 0.20),
+}
 
 
 def hairline(body: Body) -> Float:
@@ -32,30 +37,19 @@ def hairline(body: Body) -> Float:
 
 
 def hair_shells(body: Body, shape: Shape, identity: Identity) -> list[Shell]:
-    """Return the sheets of a hair style.
-
-    Args:
-        body: The body.
-        shape: The person's rest shape.
-        identity: Whose hair: style and volume.
-
-    Raises:
-        KeyError: The style is none of :data:`STYLES`.
-    """
+    """Return the sheets of a hair style around the body at rest; KeyError: it is none of :data:`STYLES`."""
     style = identity.hair
     if style in {"bald", "buzz"}:
         return []
-    shells = [_cap(body, shape, identity, THICKNESS[style])]
+    shells = [_cap(body, shape, identity)]
     if style in CURTAINS:
         shells.append(_curtain(body, shape, identity))
-    elif style == "bun":
-        shells.append(_ball(body, shape, (0.043, 0.036, 0.043), (0.014, 0.050), identity, droop=0.0))
-    elif style == "ponytail":
-        shells.append(_ball(body, shape, (0.027, 0.025, 0.095), (0.022, -0.085), identity, droop=0.20))
+    if style in BALLS:
+        shells.append(_ball(body, shape, identity))
     return shells
 
 
-def _cap(body: Body, shape: Shape, identity: Identity, thickness: float) -> Shell:
+def _cap(body: Body, shape: Shape, identity: Identity) -> Shell:
     """The scalp, smoothed and lifted; thicker on top, thinning out to the hairline."""
     part = body.parts["body"]
     chosen = np.flatnonzero((body.head[part.faces] > 0.2).all(axis=1) & (part.part >= 23))
@@ -68,8 +62,8 @@ def _cap(body: Body, shape: Shape, identity: Identity, thickness: float) -> Shel
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     smooth = smooth_points(rest, *adjacency(edges, len(used)), 1.0, 4)
     normals = vertex_normals(smooth, faces)
-    volume = identity.paint["hair_volume"]
-    lift = 0.0015 + thickness * volume * smoothstep(line, -0.002, 0.035) * (1 + 0.45 * smoothstep(above, 0.05, 0.11))
+    thickness = THICKNESS[identity.hair] * identity.paint["hair_volume"]
+    lift = 0.0015 + thickness * smoothstep(line, -0.002, 0.035) * (1 + 0.45 * smoothstep(above, 0.05, 0.11))
     lift = lift * (1 + 0.18 * value_noise(canonical, 55))
     if identity.hair == "quiff":
         lift = lift + 0.022 * smoothstep(above, 0.06, 0.10) * smoothstep(-canonical[:, 1], 0.02, 0.09)
@@ -106,26 +100,23 @@ def _curtain(body: Body, shape: Shape, identity: Identity) -> Shell:
     length *= 0.85 + 0.3 * identity.paint["hair_length"]
     center, half, rigid = _head_frame(body, shape)
     eye = shape.joints[body.bone["eye.L"]]
-    angles = np.linspace(-reach, reach, COLUMNS)  # 0 is straight behind
-    depth = np.linspace(0, 1, ROWS)
     volume = identity.paint["hair_volume"]
     top = eye[2] + 0.055
     bottom = eye[2] - length * 1.18
-    angle, down = np.meshgrid(angles, depth)
+    angle, down = np.meshgrid(np.linspace(-reach, reach, COLUMNS), np.linspace(0, 1, ROWS))  # angle 0 is behind
+    fall = down.astype(np.float32)
     z = top + (bottom - top) * down
     ends = np.abs(angle) / reach
     z = z + 0.035 * ends**4 * down  # shorter towards the face
     radius_x = half[0] * (1.02 + 0.06 * volume) + 0.006 * np.sin(np.pi * np.clip(down * 1.4, 0, 1))
     radius_y = half[1] * (0.98 + 0.05 * volume)
     # the first rows lie inside the cap
-    radius_x, radius_y = (
-        radius * (0.86 + 0.14 * smoothstep(down.astype(np.float32), 0.02, 0.22)) for radius in (radius_x, radius_y)
-    )
-    taper = 1 - 0.10 * smoothstep(down.astype(np.float32), 0.45, 1.0) * (1 - 0.5 * ends)
+    radius_x, radius_y = (radius * (0.86 + 0.14 * smoothstep(fall, 0.02, 0.22)) for radius in (radius_x, radius_y))
+    taper = 1 - 0.10 * smoothstep(fall, 0.45, 1.0) * (1 - 0.5 * ends)
     x = center[0] + radius_x * taper * np.sin(angle)
     y = center[1] + radius_y * taper * np.cos(angle)
     if identity.hair == "wavy":
-        wave = np.sin(down * 26 + 1.5 * np.sin(angle * 3)) * 0.006 * smoothstep(down.astype(np.float32), 0.15, 0.5)
+        wave = np.sin(down * 26 + 1.5 * np.sin(angle * 3)) * 0.006 * smoothstep(fall, 0.15, 0.5)
         x, y = x + wave * np.sin(angle), y + wave * np.cos(angle)
     strands = 0.0025 * np.sin(angle * 21 + 2 * np.sin(angle * 7))
     x, y = x + strands * np.sin(angle), y + strands * np.cos(angle)
@@ -202,20 +193,13 @@ def _charts_of(points: Float, faces: Index, body: Body, shape: Shape) -> tuple[n
     return numbers, uv
 
 
-def _ball(
-    body: Body,
-    shape: Shape,
-    radii: tuple[float, float, float],
-    place: tuple[float, float],
-    identity: Identity,
-    droop: float,
-) -> Shell:
-    """A bun or a pony tail: an ellipsoid behind the skull; ``place`` is behind and above the skull's back."""
+def _ball(body: Body, shape: Shape, identity: Identity) -> Shell:
+    """A bun or a pony tail: an ellipsoid behind the skull."""
+    radii, place, droop = BALLS[identity.hair]
     center, half, rigid = _head_frame(body, shape)
     around, down = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(0.01, np.pi - 0.01, 13))
-    volume = identity.paint["hair_volume"]
     sphere = np.stack([np.sin(down) * np.sin(around), np.sin(down) * np.cos(around), np.cos(down)], axis=-1)
-    points = sphere.reshape(-1, 3) * np.array(radii) * volume
+    points = sphere.reshape(-1, 3) * np.array(radii) * identity.paint["hair_volume"]
     points[:, 1] += droop * np.maximum(0, -points[:, 2]) * 0.15 + 0.012 * np.sin(points[:, 2] * 25) * bool(droop)
     points += np.array([center[0], center[1] + half[1] + place[0] - 0.012, center[2] + place[1]])
     faces = _grid_faces(13, 25, inverted=True)

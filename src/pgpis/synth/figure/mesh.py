@@ -13,6 +13,7 @@ from pgpis.synth.figure.description import Layer
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Surface:
     nails: Float
 
     COLUMNS = 11
+    HEM = 6
+    """Number of the column."""
 
     @classmethod
     def of(cls, values: Float) -> Surface:
@@ -74,6 +77,14 @@ def smoothstep(x: npt.NDArray[np.floating], low: float, high: float) -> Float:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((x - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
     return t * t * (3 - 2 * t)
+
+
+def mix(
+    color: Float, amount: npt.NDArray[np.generic], other: npt.ArrayLike, chosen: npt.NDArray[np.int64] | slice = ALL
+) -> None:
+    """Move the chosen rows of colours ``(N, 3)`` towards another one, by an amount of each in 0..1."""
+    part = color[chosen]
+    color[chosen] = part + (np.asarray(other, np.float32) - part) * np.clip(amount, 0, 1).astype(np.float32)[:, None]
 
 
 def adjacency(edges: npt.NDArray[np.integer], count: int) -> tuple[Index, Index]:

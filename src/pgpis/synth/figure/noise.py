@@ -12,12 +12,9 @@ TABLE = np.random.default_rng(7).uniform(-1, 1, (3, SIZE, SIZE, SIZE)).astype(np
 
 
 def value_noise(points: Float, frequency: float, channel: int = 0) -> Float:
-    """Return smooth noise in -1..1 at points ``(N, 3)``; it repeats after ``32 / frequency`` metres.
+    """Return smooth noise in -1..1 at points ``(N, 3)``, metres, with ``frequency`` values per metre.
 
-    Args:
-        points: Positions in metres.
-        frequency: Values per metre.
-        channel: 0, 1 or 2, independent of each other.
+    It repeats after ``32 / frequency`` metres; the channels 0, 1 and 2 are independent of each other.
     """
     return _trilinear(np.ascontiguousarray(points, np.float32), np.float32(frequency), TABLE[channel])
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pgpis.synth.figure.body import Body, Posed, Shape, load_body
-from pgpis.synth.figure.description import Fabric, Identity, Layer, Outfit, Pose, from_json, to_json
+from pgpis.synth.figure.description import Identity, Layer, Outfit, Pose, from_json
 from pgpis.synth.figure.fabric import fabric_color
 from pgpis.synth.figure.garments import clothe
 from pgpis.synth.figure.hair import hair_shells, hairline
@@ -19,6 +19,9 @@ from pgpis.synth.figure.noise import value_noise
 from pgpis.synth.figure.skeleton import bone_rotations
 from pgpis.synth.figure.skin import eye_color, hair_color, skin_color
 
+WORN = {
+    Layer.TOP: "top", Layer.TROUSERS: "bottom", Layer.SKIRT: "skirt", Layer.JACKET: "jacket", Layer.SHOES: "shoes",
+}  # fmt: skip
 SKIN_MARGIN = 0.028  # the skin is drawn this far under a hem, so that no gap shows between the two
 
 
@@ -74,31 +77,12 @@ class DressedPerson:
             return eye_color(self.identity, surface, self.body.joint("eye.L"))
         if layer == Layer.HAIR:
             return hair_color(self.identity, surface)
-        return fabric_color(fabric_of(self.outfit, layer), layer, surface)
-
-
-def fabric_of(outfit: Outfit, layer: Layer) -> Fabric:
-    """Return what a garment is made of.
-
-    Raises:
-        KeyError: The outfit has no such garment.
-    """
-    fabrics = {
-        Layer.TOP: outfit.top,
-        Layer.TROUSERS: outfit.bottom,
-        Layer.SKIRT: outfit.skirt,
-        Layer.JACKET: outfit.jacket,
-        Layer.SHOES: outfit.shoes,
-    }
-    fabric = fabrics[layer]
-    if fabric is None:
-        raise KeyError(f"the outfit has no {layer.name.lower()}")
-    return fabric
+        return fabric_color(getattr(self.outfit, WORN[layer]), layer, surface)
 
 
 def dress(identity: Identity, outfit: Outfit) -> DressedPerson:
     """Put the outfit on the person; the last few are kept, since views of a person follow each other."""
-    return _dress(json.dumps([to_json(identity), to_json(outfit)], sort_keys=True))
+    return _dress(json.dumps([asdict(identity), asdict(outfit)], sort_keys=True))
 
 
 @lru_cache(maxsize=4)
@@ -111,55 +95,43 @@ def _dress(key: str) -> DressedPerson:
     line = hairline(body)
     shells = [*_bare(body, shape, garments.coverage), *garments.shells, *hair_shells(body, shape, identity)]
     starts = np.cumsum([0] + [len(shell.source) for shell in shells])
-    source = np.concatenate([shell.source for shell in shells]).astype(np.int32)
-    clip = np.concatenate([shell.clip for shell in shells]).astype(np.float32)
+    source, rest, part, chart_uv, clip = (
+        np.concatenate([getattr(shell, name) for shell in shells])
+        for name in ("source", "rest", "part", "chart_uv", "clip")
+    )
     faces = np.concatenate([shell.faces + start for shell, start in zip(shells, starts, strict=False)]).astype(np.int32)
     layer = np.concatenate([np.full(len(shell.faces), shell.layer, np.int8) for shell in shells])
-    part = np.concatenate([shell.part for shell in shells])
-    chart_uv = np.concatenate([shell.chart_uv for shell in shells])
     drawn = (clip[faces] >= 0).any(axis=1)
-    return DressedPerson(
-        identity,
-        outfit,
-        body,
-        shape,
-        source,
-        np.concatenate([shell.rest for shell in shells]).astype(np.float32),
-        np.ascontiguousarray(faces[drawn]),
-        layer[drawn],
-        part[drawn],
-        np.ascontiguousarray(chart_uv[drawn], dtype=np.float32),
-        clip,
-        _attributes(body, shells, source, clip, line),
-        garments.fields | ({Layer.HAIR: line} if Layer.HAIR in layer else {}),
-        line,
-    )
+    mesh = (source, rest, faces[drawn], layer[drawn], part[drawn], chart_uv[drawn], clip)
+    fields = garments.fields | ({Layer.HAIR: line} if Layer.HAIR in layer else {})
+    return DressedPerson(identity, outfit, body, shape, *mesh, _attributes(body, shells, line), fields, line)
 
 
 def _bare(body: Body, shape: Shape, coverage: Float) -> list[Shell]:
     """Return skin, a little sunken and cut away where garments cover it, and eyes."""
-    shells = []
-    for name, layer in (("body", Layer.SKIN), ("eyes", Layer.EYES)):
-        part = body.parts[name]
-        first, last = part.vertices
-        rest = shape.vertices[first:last]
-        clip = np.ones(last - first, np.float32)
-        if layer == Layer.SKIN:
-            covered = coverage[first:last]
-            normals = vertex_normals(rest, part.faces - np.int32(first))
-            rest = rest - normals * (np.clip(covered, 0, 0.02) * 0.3)[:, None]
-            clip = np.float32(SKIN_MARGIN) - covered
-        source = np.arange(first, last, dtype=np.int32)
-        shells.append(Shell(layer, source, rest, part.faces - np.int32(first), part.part, part.chart_uv, clip))
-    return shells
+    skin, eyes = body.parts["body"], body.parts["eyes"]
+    rest, covered = shape.vertices[slice(*skin.vertices)], coverage[slice(*skin.vertices)]
+    sunken = rest - vertex_normals(rest, skin.own_faces) * (np.clip(covered, 0, 0.02) * 0.3)[:, None]
+    pupils = shape.vertices[slice(*eyes.vertices)]
+    return [
+        skin.shell(Layer.SKIN, sunken, np.float32(SKIN_MARGIN) - covered),
+        eyes.shell(Layer.EYES, pupils, np.ones(len(pupils))),
+    ]
 
 
-def _attributes(body: Body, shells: list[Shell], source: Index, clip: Float, line: Float) -> Float:
+def surface_columns(body: Body, line: Float) -> Float:
+    """Return the columns of :class:`Surface` for the body's vertices ``(V, 11)``; ``hem`` is 0."""
+    hem = np.zeros(body.vertex_count, np.float32)
+    columns = (body.along_arm, body.along_leg, body.arm, hem, line, body.lips, body.lids, body.nails)
+    return np.column_stack([body.canonical, *columns])
+
+
+def _attributes(body: Body, shells: list[Shell], line: Float) -> Float:
+    source, clip = (np.concatenate([getattr(shell, name) for shell in shells]) for name in ("source", "clip"))
     positions = [body.canonical[shell.source] if shell.canonical is None else shell.canonical for shell in shells]
-    position = np.concatenate(positions).astype(np.float32)
-    columns = (body.along_arm, body.along_leg, body.arm)
-    rows = [column[source] for column in columns] + [clip, line[source]]
-    rows += [column[source] for column in (body.lips, body.lids, body.nails, body.occlusion)]
+    position = np.concatenate(positions)
+    columns = surface_columns(body, line)[source]
+    columns[:, :3], columns[:, Surface.HEM] = position, clip
     stretched = position * np.array([1, 1, 0.6], np.float32)
     wrinkles = [value_noise(stretched, 13, axis) + 0.5 * value_noise(position, 31, axis) for axis in range(3)]
-    return np.ascontiguousarray(np.column_stack([position, *rows, *wrinkles]), dtype=np.float32)
+    return np.column_stack([columns, body.occlusion[source], *wrinkles])

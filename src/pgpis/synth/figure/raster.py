@@ -5,25 +5,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numba
 import numpy as np
 
 from pgpis.synth.figure.mesh import Float, Index
-
-
-class Fragments(NamedTuple):
-    """What a z-buffer shows.
-
-    ``triangle`` ``(H, W)``: number of the nearest triangle, -1 where there is none; ``weights`` ``(H, W, 2)``:
-    screen-space weights of its second and third corner at the pixel's centre; ``depth`` ``(H, W)``: its interpolated
-    third coordinate, infinite where there is none.
-    """
-
-    triangle: Index
-    weights: Float
-    depth: Float
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
@@ -38,7 +23,8 @@ def rasterize(points: Float, faces: Index, clip: Float, height: int, width: int)
         width: Columns of the picture.
 
     Returns:
-        The fields of :class:`Fragments`.
+        ``(H, W)`` number of the nearest triangle, -1 where there is none; ``(H, W, 2)`` screen-space weights of its
+        second and third corner at the pixel's centre; ``(H, W)`` its interpolated third coordinate, else infinite.
     """
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)
@@ -83,11 +69,8 @@ def rasterize(points: Float, faces: Index, clip: Float, height: int, width: int)
 def correct_weights(points: Float, faces: Index, triangle: Index, weights: Float) -> Float:
     """Return perspective-correct weights ``(N, 3)`` of fragments.
 
-    Args:
-        points: ``(V, 3)`` whose third coordinate is -1/distance, up to a factor.
-        faces: ``(F, 3)``.
-        triangle: ``(N,)``.
-        weights: ``(N, 2)`` screen-space weights of the second and third corner.
+    The third coordinate of ``points`` ``(V, 3)`` is -1/distance, up to a factor; ``triangle`` ``(N,)`` and ``weights``
+    ``(N, 2)`` are what :func:`rasterize` found.
     """
     result = np.empty((len(triangle), 3), np.float32)
     for n in range(len(triangle)):
@@ -113,9 +96,3 @@ def interpolate(values: Float, faces: Index, triangle: Index, weights: Float) ->
         for c in range(channels):
             result[n, c] = w0 * values[i, c] + w1 * values[j, c] + w2 * values[k, c]
     return result
-
-
-def interpolate_corners(values: Float, triangle: Index, weights: Float) -> Float:
-    """Interpolate values at the corners of faces ``(F, 3, C)`` over fragments: ``(N, C)``."""
-    corners = np.arange(3 * len(values), dtype=np.int32).reshape(-1, 3)
-    return interpolate(values.reshape(-1, values.shape[2]), corners, triangle, weights)

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
 from pgpis.synth.figure.description import Identity
-from pgpis.synth.figure.mesh import Float, Surface, smoothstep
+from pgpis.synth.figure.mesh import Float, Surface, mix, smoothstep
 from pgpis.synth.figure.noise import grain, value_noise
 
-Mix = Callable[[npt.NDArray[np.floating], npt.NDArray[np.floating]], None]
 HEAD_BELOW_EYES = 0.145  # metres: chin and jaw are within this
 
 
 def skin_color(identity: Identity, surface: Surface, eye: Float) -> Float:
-    """Return the colours ``(N, 3)`` of skin, 0..255.
-
-    Args:
-        identity: Whose skin.
-        surface: Where.
-        eye: ``(3,)`` the left eye's centre on the canonical body.
-    """
+    """Return the colours ``(N, 3)`` of skin, 0..255; ``eye`` ``(3,)`` is the left eye on the canonical body."""
     tone = np.array(identity.skin, np.float32)
     position = surface.position
     mottled = 1 + np.float32(0.03) * value_noise(position, 30) + np.float32(0.015) * grain(position, 140)
     color = tone[None] * mottled[:, None]
     reddish = np.float32(0.05) * smoothstep(value_noise(position, 14, 1), 0.1, 0.7)
     color *= 1 - reddish[:, None] * np.array([0, 1, 1], np.float32)
-    _mix(color, slice(None), 0.5 * surface.nails, tone * np.array([1.08, 0.95, 0.95], np.float32))
+    mix(color, 0.5 * surface.nails, tone * np.array([1.08, 0.95, 0.95], np.float32))
     head = np.flatnonzero(position[:, 2] > eye[2] - HEAD_BELOW_EYES)
     if len(head):
         _paint_head(identity, color, head, surface.take(head), eye)
     return color
-
-
-def _mix(
-    color: Float,
-    chosen: npt.NDArray[np.int64] | slice,
-    amount: npt.NDArray[np.floating],
-    other: npt.NDArray[np.floating],
-) -> None:
-    """Move the chosen rows towards another colour by an amount in 0..1."""
-    part = color[chosen]
-    color[chosen] = part + (other.astype(np.float32) - part) * np.clip(amount, 0, 1).astype(np.float32)[:, None]
 
 
 def _paint_head(identity: Identity, color: Float, head: npt.NDArray[np.int64], surface: Surface, eye: Float) -> None:
@@ -55,69 +35,55 @@ def _paint_head(identity: Identity, color: Float, head: npt.NDArray[np.int64], s
     front = (y < -0.070).astype(np.float32)
     lips = surface.lips
 
-    def mix(amount: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> None:
-        _mix(color, head, amount, other)
+    def paint_on(amount: npt.NDArray[np.floating], other: npt.ArrayLike) -> None:
+        mix(color, amount, other, head)
 
     cheek = np.exp(-(((x - 0.042) / 0.018) ** 2) - ((above + 0.035) / 0.016) ** 2)
-    mix(0.55 * paint["blush"] * front * cheek, np.array([212, 96, 92]))
+    paint_on(0.55 * paint["blush"] * front * cheek, (212, 96, 92))
     under_eye = np.exp(-((beside / 0.014) ** 2) - ((above + 0.015) / 0.006) ** 2)
-    mix(0.16 * front * under_eye, tone * np.array([0.74, 0.66, 0.70]))
+    paint_on(0.16 * front * under_eye, tone * np.array([0.74, 0.66, 0.70]))
     natural = tone * np.array([0.80, 0.56, 0.54])
-    mix(
-        front * smoothstep(lips, 0.15, 0.6) * 0.9,
-        natural * (1 - paint["lipstick"]) + np.array(identity.lip_color) * paint["lipstick"],
-    )
+    lipstick = natural * (1 - paint["lipstick"]) + np.array(identity.lip_color) * paint["lipstick"]
+    paint_on(front * smoothstep(lips, 0.15, 0.6) * 0.9, lipstick)
     lid = surface.lids * front
-    mix(lid * 0.28, tone * 0.5)
-    mix(
-        paint["shadow"] * front * np.exp(-((beside / 0.016) ** 2) - ((above - 0.009) / 0.006) ** 2),
-        tone * np.array([0.55, 0.42, 0.45]),
-    )
+    paint_on(lid * 0.28, tone * 0.5)
+    shadow = paint["shadow"] * front * np.exp(-((beside / 0.016) ** 2) - ((above - 0.009) / 0.006) ** 2)
+    paint_on(shadow, tone * np.array([0.55, 0.42, 0.45]))
     rim = np.hypot(beside / 1.35, above * 1.1)
-    mix(
-        paint["lashes"] * front * smoothstep(-np.abs(rim - 0.0108), -0.0032, -0.0010) * (above > -0.002),
-        np.array([28, 20, 18]),
-    )
-    _brows(paint, mix, front, beside, above, hair * 0.72, surface.position)
+    lashes = paint["lashes"] * front * smoothstep(-np.abs(rim - 0.0108), -0.0032, -0.0010)
+    paint_on(lashes * (above > -0.002), (28, 20, 18))
+    paint_on(_brows(paint, front, beside, above, surface.position), hair * 0.72)
     wings = np.exp(-(((x - 0.008) / 0.004) ** 2) - ((above + 0.042) / 0.003) ** 2)
-    mix(0.45 * front * wings, tone * 0.38)
-    fold = (
-        np.exp(-(((x - 0.026 - 0.35 * (-above - 0.045)) / 0.003) ** 2))
-        * smoothstep(-above, 0.042, 0.05)
-        * smoothstep(above, -0.072, -0.06)
-    )
-    mix(paint["lines"] * 0.35 * front * fold, tone * 0.62)
-    wrinkle = (
-        smoothstep(np.sin(above * 900), 0.75, 1.0) * smoothstep(above, 0.035, 0.045) * smoothstep(-x, -0.04, -0.02)
-    )
-    mix(paint["lines"] * 0.18 * front * wrinkle, tone * 0.7)
+    paint_on(0.45 * front * wings, tone * 0.38)
+    fold = np.exp(-(((x - 0.026 - 0.35 * (-above - 0.045)) / 0.003) ** 2))
+    fold = fold * smoothstep(-above, 0.042, 0.05) * smoothstep(above, -0.072, -0.06)
+    paint_on(paint["lines"] * 0.35 * front * fold, tone * 0.62)
+    forehead = smoothstep(np.sin(above * 900), 0.75, 1.0) * smoothstep(above, 0.035, 0.045)
+    paint_on(paint["lines"] * 0.18 * front * (forehead * smoothstep(-x, -0.04, -0.02)), tone * 0.7)
     if paint["beard"]:
-        mix(
-            paint["beard"]
-            * 0.8
-            * _beard(paint["beard_shape"], x, y, above)
-            * (1 - lips)
-            * (0.8 + 0.2 * grain(surface.position, 500)),
-            hair * 0.8,
-        )
+        beard = paint["beard"] * 0.8 * _beard(paint["beard_shape"], x, y, above)
+        paint_on(beard * (1 - lips) * (0.8 + 0.2 * grain(surface.position, 500)), hair * 0.8)
     if paint["freckles"]:
         spots = smoothstep(value_noise(surface.position, 420), 0.40, 0.55)
-        mix(paint["freckles"] * front * spots * np.exp(-(((above + 0.03) / 0.03) ** 2)), tone * 0.64)
+        paint_on(paint["freckles"] * front * spots * np.exp(-(((above + 0.03) / 0.03) ** 2)), tone * 0.64)
     if paint["mole"]:
         away = np.hypot(surface.position[:, 0] - paint["mole_x"], above - paint["mole_z"])
-        mix(0.85 * front * smoothstep(-away, -0.0028, -0.0016), np.array([66, 42, 34]))
-    _scalp(identity, mix, surface, hair)
+        paint_on(0.85 * front * smoothstep(-away, -0.0028, -0.0016), (66, 42, 34))
+    line = surface.hairline
+    if identity.hair == "buzz":
+        paint_on(0.82 * smoothstep(line, -0.004, 0.008) * (0.85 + 0.15 * grain(surface.position, 600)), hair)
+    elif identity.hair != "bald":
+        paint_on(0.95 * smoothstep(line, -0.004, 0.004), hair * 0.72)
 
 
-def _brows(
-    paint: dict[str, float], mix: Mix, front: Float, beside: Float, above: Float, hair: Float, position: Float
-) -> None:
+def _brows(paint: dict[str, float], front: Float, beside: Float, above: Float, position: Float) -> Float:
+    """Where brows grow."""
     arch = 0.006 * paint["brow_arch"] * (1 - ((beside - 0.006) / 0.020) ** 2) - 0.10 * np.maximum(beside - 0.004, 0)
     width = paint["brow_width"] * (1 - 0.4 * smoothstep(beside, 0.004, 0.02))
     ridge = smoothstep(width - np.abs(above - paint["brow_height"] - arch), -0.0010, 0.0010)
     ends = smoothstep(-np.abs(beside - 0.001), -0.023, -0.018)
     strands = 0.75 + 0.25 * grain(position * np.array([1, 1, 0.35], np.float32), 900)
-    mix(0.92 * front * ridge * ends * strands, hair)
+    return 0.92 * front * ridge * ends * strands
 
 
 def _beard(shape: float, x: Float, y: Float, above: Float) -> Float:
@@ -131,37 +97,20 @@ def _beard(shape: float, x: Float, y: Float, above: Float) -> Float:
     return grown * smoothstep(-y, 0.035, 0.055) * smoothstep(above, -0.118, -0.108)
 
 
-def _scalp(identity: Identity, mix: Mix, surface: Surface, hair: Float) -> None:
-    line = surface.hairline
-    if identity.hair == "bald":
-        return
-    if identity.hair == "buzz":
-        mix(0.82 * smoothstep(line, -0.004, 0.008) * (0.85 + 0.15 * grain(surface.position, 600)), hair)
-    else:
-        mix(0.95 * smoothstep(line, -0.004, 0.004), hair * 0.72)
-
-
 def eye_color(identity: Identity, surface: Surface, eye: Float) -> Float:
-    """Return the colours ``(N, 3)`` of the eyes: white, iris with a dark rim, pupil and a highlight.
-
-    Args:
-        identity: Whose eyes.
-        surface: Where.
-        eye: ``(3,)`` the left eye's centre on the canonical body.
-    """
+    """Return the colours ``(N, 3)`` of the eyes: white, iris with a dark rim, pupil and a highlight."""
     position = surface.position
     side = np.sign(position[:, 0])
     beside, above = np.abs(position[:, 0]) - eye[0], position[:, 2] - eye[2]
     radius = np.hypot(beside, above)
     color = np.repeat(np.array([[224, 218, 212]], np.float32), len(position), axis=0)
-    everything = slice(None)
     iris = np.array(identity.eye_color, np.float32)
-    _mix(color, everything, smoothstep(-radius, -0.0072, -0.0064), iris * 0.45)
-    _mix(color, everything, smoothstep(-radius, -0.0062, -0.0054), iris)
-    _mix(color, everything, smoothstep(-radius, -0.0034, -0.0027), np.array([12, 12, 12]))
+    mix(color, smoothstep(-radius, -0.0072, -0.0064), iris * 0.45)
+    mix(color, smoothstep(-radius, -0.0062, -0.0054), iris)
+    mix(color, smoothstep(-radius, -0.0034, -0.0027), (12, 12, 12))
     glint = np.hypot(side * beside + 0.002, above - 0.002)
-    _mix(color, everything, smoothstep(-glint, -0.0018, -0.001), np.array([255, 255, 255]))
-    _mix(color, everything, 0.45 * smoothstep(above, 0.003, 0.008), np.array([60, 45, 40]))
+    mix(color, smoothstep(-glint, -0.0018, -0.001), (255, 255, 255))
+    mix(color, 0.45 * smoothstep(above, 0.003, 0.008), (60, 45, 40))
     return color
 
 

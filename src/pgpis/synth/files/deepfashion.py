@@ -23,28 +23,30 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pgpis.files import write_bytes, writing
+from pgpis.pictures.arrays import write_array
 from pgpis.pictures.drawing import draw_pose
-from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
+from pgpis.pictures.iuv import iuv_pixels
+from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
 from pgpis.synth.figure.description import Identity, Outfit
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.figure.person import dress
-from pgpis.synth.files.formats import Files, json_line, link, write_array, write_image, write_iuv, write_json
+from pgpis.synth.files.formats import Files, json_line, link, write_image
 from pgpis.synth.files.manifest import Entry, plain
 from pgpis.synth.files.options import DatasetOptions, HiddenPoints
 from pgpis.synth.scene.render import Picture
-from pgpis.synth.scene.sampling import view_kind, views_of
+from pgpis.synth.scene.sampling import view_of, views_of
 
 SPLITS = ("train", "test")
 DRAWING = (1101, 750)
@@ -95,7 +97,7 @@ def names_of(identity: Identity, outfit: Outfit, person: int, views: int) -> lis
     seen: Counter[str] = Counter()
     names = []
     for view in range(views):
-        kind = view_kind(view)
+        kind = view_of(view)[0]
         seen[kind] += 1
         names.append(Names(group, category_of(identity.female, outfit), person, seen[kind], kind))
     return names
@@ -113,21 +115,11 @@ def category_of(female: bool, outfit: Outfit) -> str:
         (outfit.top.logo is not None, "Graphic_Tees", "Tees_Tanks"),
         (outfit.bottom.pattern == "denim", "Denim", "Denim"),
     )
-    for fits, women, men in categories:
-        if fits:
-            return women if female else men
-    return "Tees_Tanks"
+    return next((women if female else men for fits, women, men in categories if fits), "Tees_Tanks")
 
 
 def write_person(files: Files, options: DatasetOptions, person: int, split: str) -> list[Entry]:
-    """Draw all views of a person, write their files and return the manifest's lines.
-
-    Args:
-        files: Takes the files.
-        options: Of the data set.
-        person: Number of the person.
-        split: ``train`` or ``test``.
-    """
+    """Draw all views of a person of the train or test split, write their files and return the manifest's lines."""
     height, width = options.size
     scenes = views_of(options.seed, person, options.views, aspect=width / height)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
@@ -139,10 +131,13 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
         picture = entry.draw()
         write_image(files.add(entry.name), picture.rgb)
         keypoints = openpose_keypoints(picture, options.hidden_points)
-        write_bytes(files.add(f"pose/{name.tree}.txt"), pose_text(keypoints).encode())
+        write_keypoints(files.add(f"pose/{name.tree}.txt"), keypoints)
         write_image(files.add(f"pose_img/{name.tree}.jpg"), draw_pose(keypoints, *DRAWING))
-        _write_mcld(files, name, picture, split, entry.scene.identity)
-        write_json(files.add(f"labels/{name.tree}.json"), labels_of(picture))
+        link(files.root / entry.name, files.add(f"{split}/{name.flat}.jpg"))
+        write_image(files.add(f"{split}_densepose/{name.flat}.png"), iuv_pixels(picture.iuv))
+        if picture.face_box is not None:
+            write_array(files.add(f"{split}_face/{name.flat}.npy"), face_code(entry.scene.identity))
+        write_bytes(files.add(f"labels/{name.tree}.json"), json_line(labels_of(picture)))
         write_image(files.add(f"labels/{name.tree}.png"), (picture.layer + 1).astype(np.uint8))
         if options.textures != "none":
             texture = exact if exact is not None else texture_mapper()(picture.rgb, picture.iuv)
@@ -152,30 +147,15 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
     return entries
 
 
-def _write_mcld(files: Files, name: Names, picture: Picture, split: str, identity: Identity) -> None:
-    link(files.root / f"img/{name.tree}.jpg", files.add(f"{split}/{name.flat}.jpg"))
-    write_iuv(files.add(f"{split}_densepose/{name.flat}.png"), picture.iuv)
-    if picture.face_box is not None:
-        write_array(files.add(f"{split}_face/{name.flat}.npy"), face_code(identity))
-
-
-@lru_cache(maxsize=1)
-def texture_mapper() -> TextureMapper:
-    """Return the mapper from pictures to SMPL textures, made once per process.
-
-    Raises:
-        PgpisError: A package that it needs is missing.
-    """
-    return TextureMapper()
+texture_mapper = lru_cache(maxsize=1)(TextureMapper)
+"""Makes the mapper from pictures to SMPL textures once per process."""
 
 
 def openpose_keypoints(picture: Picture, hidden: HiddenPoints) -> Keypoints:
-    """Return a picture's 18 points as OpenPose would report them.
+    """Return a picture's 18 points as OpenPose would report them; those outside the picture are missing.
 
-    Args:
-        picture: The picture with its labels.
-        hidden: Points outside the picture are missing; ``limbs`` gives hidden points of the body, which OpenPose
-            guesses, but not of the face, which it leaves out; ``all`` gives both, ``none`` neither.
+    ``limbs`` gives hidden points of the body, which OpenPose guesses, but not of the face, which it leaves out; ``all``
+    gives both, ``none`` neither.
     """
     height, width = picture.rgb.shape[:2]
     visibility = picture.body18[:, 2]
@@ -186,50 +166,32 @@ def openpose_keypoints(picture: Picture, hidden: HiddenPoints) -> Keypoints:
     return Keypoints.from_visible(points, np.repeat(reported[:, None], 2, axis=1), Frame(height, width), "body18")
 
 
-def pose_text(keypoints: Keypoints) -> str:
-    """Return 18 lines ``x y`` in DeepFashion's frame."""
-    return "".join(f"{x:.18e} {y:.18e}\n" for x, y in keypoints.to(DEEPFASHION_FRAME).points)
-
-
 def labels_of(picture: Picture) -> dict[str, Any]:
     """Return key points and face box as JSON, in pixels with three decimals."""
-    points = {name: _rounded(getattr(picture, name)) for name in ("body18", "coco17", "whole133")}
-    box = None if picture.face_box is None else _rounded(np.array(picture.face_box))
-    return {**points, "face_box": box}
-
-
-def _rounded(values: npt.NDArray[np.floating[Any]]) -> Any:
-    return np.round(values.astype(np.float64), LABEL_DIGITS).tolist()
+    labels = {name: getattr(picture, name) for name in ("body18", "coco17", "whole133", "face_box")}
+    return {
+        name: None if values is None else np.round(np.array(values, np.float64), LABEL_DIGITS).tolist()
+        for name, values in labels.items()
+    }
 
 
 def write_lists(root: Path, entries: Iterable[Entry]) -> None:
-    """Write the lists of both readers.
-
-    Args:
-        root: Folder of the data set.
-        entries: All its pictures in this layout, person by person.
-    """
+    """Write the lists of both readers; ``entries`` are all pictures in this layout, person by person."""
     people: dict[str, list[list[Names]]] = {split: [] for split in SPLITS}
     for _, pictures in itertools.groupby(entries, key=lambda entry: entry.person):
         views = list(pictures)
         people[views[0].split].append([Names.of(entry.name) for entry in views])
     for split, views_of_people in people.items():
-        with writing(root / f"{split}_pairs_data.json") as file:
-            file.write(b"[")
-            for number, (source, target) in enumerate(_pairs(views_of_people)):
-                pair = {"source_image": f"./img/{source.tree}.jpg", "target_image": f"./img/{target.tree}.jpg"}
-                file.write((b",\n" if number else b"\n") + json_line(pair).rstrip())
-            file.write(b"\n]\n")
-        with writing(root / f"{split}.csv") as file:
-            file.write(b"from,to\n")
-            for source, target in _pairs(views_of_people):
-                file.write(f"{source.flat}.jpg,{target.flat}.jpg\n".encode())
-        with writing(root / f"{split}.lst") as file:
-            for name in itertools.chain.from_iterable(views_of_people):
-                file.write(f"{name.flat}.jpg\n".encode())
-
-
-def _pairs(views_of_people: Iterable[Iterable[Names]]) -> Iterator[tuple[Names, Names]]:
-    """Return every ordered pair of different pictures of the same person."""
-    for views in views_of_people:
-        yield from itertools.permutations(views, 2)
+        all_pairs = writing(root / f"{split}_pairs_data.json")
+        with all_pairs as pairs, writing(root / f"{split}.csv") as table, writing(root / f"{split}.lst") as names:
+            table.write(b"from,to\n")
+            pairs.write(b"[")
+            separator = b"\n"
+            for own in views_of_people:
+                names.writelines(f"{name.flat}.jpg\n".encode() for name in own)
+                for source, target in itertools.permutations(own, 2):
+                    pair = {"source_image": f"./img/{source.tree}.jpg", "target_image": f"./img/{target.tree}.jpg"}
+                    pairs.write(separator + json_line(pair).rstrip())
+                    table.write(f"{source.flat}.jpg,{target.flat}.jpg\n".encode())
+                    separator = b",\n"
+            pairs.write(b"\n]\n")

@@ -6,7 +6,6 @@ torch, which every worker process would pay for with memory and seconds.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -14,10 +13,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pgpis.files import write_bytes
-from pgpis.pictures.iuv import iuv_pixels
 from pgpis.synth.figure.mesh import UInt8
 
 SETTINGS = {
@@ -27,23 +24,13 @@ SETTINGS = {
 }
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file of one line."""
-    write_bytes(path, json_line(value))
-
-
 def json_line(value: Any) -> bytes:
     """Return a value as one line of JSON; floats keep all their digits."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def encode_image(pixels: UInt8, suffix: str) -> bytes:
-    """Return the bytes of a picture file.
-
-    Args:
-        pixels: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey.
-        suffix: ``.png`` or ``.jpg``.
-    """
+    """Return the bytes of a ``.png`` or ``.jpg`` of pixels, uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey."""
     ordered = pixels[..., ::-1] if pixels.ndim == 3 else pixels
     return bytes(cv2.imencode(suffix, np.ascontiguousarray(ordered), SETTINGS[suffix])[1])
 
@@ -51,18 +38,6 @@ def encode_image(pixels: UInt8, suffix: str) -> bytes:
 def write_image(path: Path, pixels: UInt8) -> None:
     """Write uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey; the suffix of ``path`` chooses the format."""
     write_bytes(path, encode_image(pixels, path.suffix))
-
-
-def write_iuv(path: Path, iuv: UInt8) -> None:
-    """Write ``(H, W, 3)`` part, U, V as MCLD's DensePose PNG; see :mod:`pgpis.pictures.iuv`."""
-    write_image(path, iuv_pixels(iuv))
-
-
-def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array as ``.npy``."""
-    file = io.BytesIO()
-    np.save(file, array)
-    write_bytes(path, file.getvalue())
 
 
 class Files:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pgpis.errors import PgpisError
-from pgpis.synth.figure.description import from_json, to_json
-from pgpis.synth.files.formats import encode_image
+from pgpis.synth.figure.description import from_json
 from pgpis.synth.scene.render import Picture, draw
 from pgpis.synth.scene.scene import Scene
 
@@ -56,29 +55,13 @@ class Entry:
         """Draw the picture and its labels again."""
         return draw(self.scene, *self.size)
 
-    def encode(self) -> bytes:
-        """Return the bytes of its file, drawn again."""
-        return encode_image(self.draw().rgb, Path(self.name).suffix)
-
     def to_json(self) -> dict[str, Any]:
         """Return the manifest's line as a value."""
-        return {
-            "name": self.name,
-            "layout": self.layout,
-            "split": self.split,
-            "person": self.person,
-            "view": self.view,
-            "size": list(self.size),
-            "scene": self.values,
-        }
+        return {"scene" if name == "values" else name: value for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Any) -> Entry:
-        """Return what :meth:`to_json` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is not a line of a manifest.
-        """
+        """Return what :meth:`to_json` wrote; KeyError, TypeError, ValueError: it is not a line of a manifest."""
         height, width = value["size"]
         if not (0 < int(height) <= MOST_SIDE and 0 < int(width) <= MOST_SIDE):
             raise ValueError(f"its size is {value['size']}, expected 1 to {MOST_SIDE} rows and columns")
@@ -99,7 +82,7 @@ def plain(scene: Scene) -> dict[str, Any]:
     A scene fresh from sampling may hold numpy's numbers, with which the same formula may round differently. What is
     drawn must therefore be drawn from these values: see :attr:`Entry.scene`.
     """
-    values: dict[str, Any] = json.loads(json.dumps(to_json(scene)))
+    values: dict[str, Any] = json.loads(json.dumps(asdict(scene)))
     return values
 
 
@@ -117,14 +100,12 @@ def read_manifest(root: Path) -> list[Entry]:
         raise PgpisError(f"manifest not found: {path}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
-    entries = [_read_line(line, f"{path}: line {number}", hint) for number, line in enumerate(lines, 1)]
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(Entry.from_json(json.loads(line)))
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise PgpisError(f"{path}: line {number} is damaged ({error!r})", hint=hint) from error
     if not entries:
         raise PgpisError(f"{path} is empty", hint=hint)
     return entries
-
-
-def _read_line(line: str, where: str, hint: str) -> Entry:
-    try:
-        return Entry.from_json(json.loads(line))
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise PgpisError(f"{where} is damaged ({error!r})", hint=hint) from error

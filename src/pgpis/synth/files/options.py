@@ -10,7 +10,6 @@ from pgpis.errors import PgpisError, check_range
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
-FOLDERS = {"person": "people", "signer": "signers"}
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
@@ -30,7 +29,8 @@ class Unit:
     @property
     def record(self) -> str:
         """Name of its record, which says that it is done."""
-        return f"manifest/{FOLDERS[self.kind]}/{self.index:06d}.json"
+        folder = "people" if self.kind == "person" else "signers"
+        return f"manifest/{folder}/{self.index:06d}.json"
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,10 @@ class DatasetOptions:
     the picture shows, made by the published procedure (half a second each), or ``none``."""
 
     def __post_init__(self) -> None:
-        ranges = {
-            "people": (self.people, 2, 10**6),
-            "views": (self.views, 2, MOST_VIEWS),
-            "frames": (self.frames, 1, 9999),
-            "seed": (self.seed, 0, 2**32 - 1),
-        }
-        for name, (value, least, most) in ranges.items():
-            check_range(f"--{name}", value, least, most, whole=True)
+        check_range("--people", self.people, 2, 10**6, whole=True)
+        check_range("--views", self.views, 2, MOST_VIEWS, whole=True)
+        check_range("--frames", self.frames, 1, 9999, whole=True)
+        check_range("--seed", self.seed, 0, 2**32 - 1, whole=True)
         if not 0 < self.test_share <= MOST_TEST_SHARE:
             raise PgpisError(f"--test-share {self.test_share}: expected a share above 0, up to {MOST_TEST_SHARE}")
 

@@ -20,10 +20,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pgpis.files import write_bytes
-from pgpis.synth.files.formats import Files, write_array, write_image, write_iuv
+from pgpis.pictures.arrays import write_array
+from pgpis.pictures.iuv import iuv_pixels
+from pgpis.synth.files.formats import Files, write_image
 from pgpis.synth.files.manifest import Entry, plain
 from pgpis.synth.files.options import DatasetOptions
 from pgpis.synth.scene.sampling import signer_of
@@ -33,58 +34,36 @@ SIZE = (260, 210)
 RELEASE = "PHOENIX-2014-T-release-v3/PHOENIX-2014-T"
 FRAMES = f"{RELEASE}/features/fullFrame-210x260px"
 DENSEPOSE = f"{RELEASE}/features/densepose-210x260px"
+KEYPOINTS = "labels/phoenix/{split}/{name}.npy"
+NAME = "synthetic-signer-{:06d}"
 HEADER = "name|video|start|end|speaker|orth|translation\n"
 CONFIDENCES = np.array([0.0, 0.5, 1.0], np.float32)
 """By visibility: outside, hidden, seen."""
 
 
-def sequence_name(signer: int) -> str:
-    """Return the name of a signer's sequence."""
-    return f"synthetic-signer-{signer:06d}"
-
-
 def write_signer(files: Files, options: DatasetOptions, signer: int, split: str) -> list[Entry]:
-    """Draw a signer's sequence, write its files and return the manifest's lines.
-
-    Args:
-        files: Takes the files.
-        options: Of the data set.
-        signer: Number of the signer.
-        split: ``train``, ``dev`` or ``test``.
-    """
+    """Draw a signer's sequence, write its files and return the manifest's lines."""
     height, width = SIZE
-    name = sequence_name(signer)
+    name = NAME.format(signer)
     entries, keypoints = [], []
     for frame, scene in enumerate(signer_of(options.seed, signer, options.frames, aspect=width / height)):
         picture_name = f"{split}/{name}/images{frame + 1:04d}.png"
         entry = Entry(f"{FRAMES}/{picture_name}", "phoenix", split, signer, frame, SIZE, plain(scene))
         picture = entry.draw()
         write_image(files.add(entry.name), picture.rgb)
-        write_iuv(files.add(f"{DENSEPOSE}/{picture_name}"), picture.iuv)
+        write_image(files.add(f"{DENSEPOSE}/{picture_name}"), iuv_pixels(picture.iuv))
         entries.append(entry)
-        keypoints.append(mska_keypoints(picture.whole133))
-    write_array(files.add(keypoint_file(split, name)), np.stack(keypoints))
+        confidences = CONFIDENCES[picture.whole133[:, 2].astype(int)]
+        keypoints.append(np.column_stack([picture.whole133[:, :2], confidences]))
+    write_array(files.add(KEYPOINTS.format(split=split, name=name)), np.stack(keypoints))
     return entries
 
 
-def keypoint_file(split: str, name: str) -> str:
-    """Return the file of a sequence's key points."""
-    return f"labels/phoenix/{split}/{name}.npy"
-
-
-def mska_keypoints(whole133: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Turn ``(133, 3)`` x, y, visibility into x, y, confidence."""
-    return np.column_stack([whole133[:, :2], CONFIDENCES[whole133[:, 2].astype(int)]])
-
-
 def write_lists(root: Path, entries: Iterable[Entry]) -> None:
-    """Write corpus tables and pickles of key points.
+    """Write corpus tables and pickles of key points; ``entries`` are all frames in this layout, signer by signer."""
+    import torch  # is loaded only where its files are written
 
-    Args:
-        root: Folder of the data set.
-        entries: All its frames in this layout, signer by signer.
-    """
-    from pgpis.synth.files.torch_pickle import pickled  # torch is loaded only where its files are written
+    from pgpis.synth.files.torch_pickle import pickled
 
     signers: dict[str, list[int]] = {split: [] for split in SPLITS}
     for (split, signer), _ in itertools.groupby(entries, key=lambda entry: (entry.split, entry.person)):
@@ -92,10 +71,10 @@ def write_lists(root: Path, entries: Iterable[Entry]) -> None:
     for split, numbers in signers.items():
         table, sequences = HEADER, {}
         for signer in numbers:
-            name = sequence_name(signer)
+            name = NAME.format(signer)
             gloss, text = f"PLACEHOLDER {signer}", f"placeholder {signer} ."  # the hands say nothing
             table += f"{name}|{name}/1/*.png|-1|-1|Signer{signer:06d}|{gloss}|{text}\n"
-            points = np.load(root / keypoint_file(split, name))
+            points = torch.from_numpy(np.load(root / KEYPOINTS.format(split=split, name=name)))
             key = f"{split}/{name}"
             sequences[key] = {"name": key, "gloss": gloss, "text": text, "num_frames": len(points), "keypoint": points}
         write_bytes(root / RELEASE / f"annotations/manual/PHOENIX-2014-T.{split}.corpus.csv", table.encode())

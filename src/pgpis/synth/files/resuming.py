@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pgpis.errors import PgpisError
-from pgpis.files import TEMPORARY, locked
-from pgpis.jobs import Failure, run_units
-from pgpis.synth.files.formats import Files, write_json
+from pgpis.files import TEMPORARY, locked, write_bytes
+from pgpis.jobs import Failure, Unit, run_units
+from pgpis.synth.files.formats import Files, json_line
 
 JOB = "job.json"
 FORMAT = 1
 """Raised when the same options draw other bytes: a folder is never continued by another format."""
 
 
-class RecordedUnit(Protocol):
+class RecordedUnit(Unit, Protocol):
     """A unit of work with a record."""
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures it makes."""
 
     @property
     def record(self) -> str:
@@ -68,7 +64,7 @@ def drawn_units(
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
     with locked(out):
-        _open_folder(out, {"format": FORMAT, **options}, growing)
+        _open_folder(out, json.loads(json.dumps({"format": FORMAT, **options})), growing)
         missing = [unit for unit in units if not _is_done(out, out / unit.record)]
         failures = run_units(missing, functools.partial(draw_unit, draw, out), workers)
         yield Report(len(missing) - len(failures), len(units) - len(missing), tuple(failures))
@@ -80,7 +76,7 @@ def draw_unit(draw: Draw[U], out: Path, unit: U) -> None:
     record.unlink(missing_ok=True)
     files = Files(out)
     content = draw(files, unit)
-    write_json(record, {"files": files.names, **content})
+    write_bytes(record, json_line({"files": files.names, **content}))
 
 
 def _is_done(out: Path, record: Path) -> bool:
@@ -94,18 +90,11 @@ def _is_done(out: Path, record: Path) -> bool:
 def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
     """Begin a locked folder, or go on with one that was begun with the same options."""
     path = out / JOB
-    options = json.loads(json.dumps(options))
     for unfinished in out.rglob(f"{TEMPORARY}*"):  # of a run that was killed
         unfinished.unlink(missing_ok=True)
-    if path.is_file():
-        _refuse_other_options(path, options, growing)
-    write_json(path, options)
-
-
-def _refuse_other_options(path: Path, options: dict[str, Any], growing: str) -> None:
     hint = "choose another folder with --out, or delete this one"
     try:
-        begun_with = {**json.loads(path.read_bytes())}
+        begun_with = {**json.loads(path.read_bytes())} if path.is_file() else options
     except (OSError, ValueError, TypeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
     for name, value in options.items():
@@ -113,7 +102,8 @@ def _refuse_other_options(path: Path, options: dict[str, Any], growing: str) -> 
         if before == value or (name == growing and isinstance(before, int) and before < value):
             continue
         spelling = f"--{name.replace('_', '-')}" if name != "format" else "format"
-        raise PgpisError(f"{path.parent} was begun with {spelling} {_shown(before)}, not {_shown(value)}", hint=hint)
+        raise PgpisError(f"{out} was begun with {spelling} {_shown(before)}, not {_shown(value)}", hint=hint)
+    write_bytes(path, json_line(options))
 
 
 def _shown(value: Any) -> str:

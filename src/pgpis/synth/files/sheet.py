@@ -31,17 +31,17 @@ LARGEST_SIDE = 65_000
 def write_sheet(
     path: Path, people: Sequence[Sequence[Entry]], overlays: Sequence[Overlay], across: int = 1, zoom: int = 1
 ) -> list[Failure]:
-    """Draw people again and lay them out; a picture that cannot be drawn is grey.
+    """Draw people again and lay them out, each picture once with each overlay.
 
     Args:
         path: ``.jpg`` or ``.png``.
         people: The pictures of each.
-        overlays: Each picture is shown once with each of them.
+        overlays: What is laid over them.
         across: People beside each other.
         zoom: Enlargement of every picture.
 
     Returns:
-        The pictures that could not be drawn.
+        The pictures that could not be drawn; they are grey.
 
     Raises:
         PgpisError: The path has another suffix or cannot be written, or the sheet would be too large or show

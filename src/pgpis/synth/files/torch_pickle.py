@@ -11,7 +11,6 @@ import pickle
 import struct
 from typing import Any
 
-import numpy as np
 import torch
 from torch.storage import TypedStorage, _load_from_bytes
 
@@ -19,18 +18,10 @@ PROTOCOL = 2
 
 
 def pickled(value: Any) -> bytes:
-    """Pickle a value of dicts, lists, numbers and text in which float32 arrays become torch tensors."""
+    """Pickle a value of dicts, lists, numbers, text and tensors."""
     file = io.BytesIO()
-    _TensorPickler(file, PROTOCOL).dump(_with_tensors(value))
+    _TensorPickler(file, PROTOCOL).dump(value)
     return file.getvalue()
-
-
-def _with_tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_tensors(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
-    return value
 
 
 class _TensorPickler(pickle.Pickler):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,17 +27,27 @@ from typing import Any, Literal
 import numpy as np
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import write_bytes, writing
-from pgpis.synth.files.deepfashion import openpose_keypoints, pose_text
-from pgpis.synth.files.formats import Files, json_line, write_image, write_iuv
+from pgpis.files import write_text, writing
+from pgpis.pictures.iuv import iuv_pixels
+from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.synth.files.deepfashion import openpose_keypoints
+from pgpis.synth.files.formats import Files, json_line, write_image
 from pgpis.synth.files.manifest import MANIFEST, Entry, plain, read_manifest
 from pgpis.synth.files.resuming import Report, drawn_units
 from pgpis.synth.scene.edit import isolated, with_fabrics, with_identity, with_outfit, with_paint, with_pose
-from pgpis.synth.scene.sampling import VIEWS
+from pgpis.synth.scene.sampling import view_of
 from pgpis.synth.scene.scene import Scene
 
 Kind = Literal["outfit", "fabric", "identity", "paint", "pose"]
-KINDS: tuple[Kind, ...] = ("outfit", "fabric", "identity", "paint", "pose")
+EDITS: dict[Kind, tuple[Callable[[Scene, Any], Scene], str]] = {
+    "outfit": (with_outfit, "outfit"),
+    "fabric": (with_fabrics, "outfit"),
+    "identity": (with_identity, "identity"),
+    "paint": (with_paint, "identity"),
+    "pose": (with_pose, "pose"),
+}
+"""The edit, and what it takes of the other scene."""
+KINDS = tuple(EDITS)
 GEOMETRY: tuple[Kind, ...] = ("outfit", "identity", "pose")
 """Edits that move triangles; their pictures are drawn without creases and floor shadow."""
 FACIAL: tuple[Kind, ...] = ("identity", "paint")
@@ -74,17 +84,8 @@ class Triple:
         source, other = self.source.scene, self.other.scene
         if self.kind in GEOMETRY:
             source = isolated(source)
-        match self.kind:
-            case "outfit":
-                return source, with_outfit(source, other.outfit)
-            case "fabric":
-                return source, with_fabrics(source, other.outfit)
-            case "identity":
-                return source, with_identity(source, other.identity)
-            case "paint":
-                return source, with_paint(source, other.identity)
-            case "pose":
-                return source, with_pose(source, other.pose)
+        edit, taken = EDITS[self.kind]
+        return source, edit(source, getattr(other, taken))
 
 
 def make_triples(
@@ -137,7 +138,7 @@ def choose(entries: Sequence[Entry], kind: Kind, pictures: int, seed: int) -> li
     for entry in entries:
         people.setdefault(entry.person, []).append(entry)
     female = {number: views[0].scene.identity.female for number, views in people.items()}
-    sources = [entry for entry in entries if kind not in FACIAL or _view(entry)[0] != "3_back"]
+    sources = [entry for entry in entries if kind not in FACIAL or view_of(entry.view)[0] != "3_back"]
     triples: list[Triple] = []
     round_number = 0
     while len(triples) < pictures:
@@ -156,15 +157,11 @@ def _reference(kind: Kind, source: Entry, views: Sequence[Entry], rng: np.random
     if kind in FACIAL:
         return views[0]
     if kind == "pose":
-        alike = [entry for entry in views if _view(entry)[2] == _view(source)[2]]
+        alike = [entry for entry in views if view_of(entry.view)[2] == view_of(source.view)[2]]
     else:
         alike = [entry for entry in views if entry.view == source.view]
-    chosen = list(alike or views)
+    chosen = alike or views
     return chosen[int(rng.integers(len(chosen)))]
-
-
-def _view(entry: Entry) -> tuple[str, str, str]:
-    return VIEWS[entry.view % len(VIEWS)]
 
 
 def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:
@@ -185,11 +182,10 @@ def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:
     for role, picture in pictures.items():
         write_image(place(role), picture.rgb)
     for role, picture in pictures.items():
-        write_iuv(place(f"{role}_iuv"), picture.iuv)
+        write_image(place(f"{role}_iuv"), iuv_pixels(picture.iuv))
     changed = (pictures["source"].rgb != pictures["truth"].rgb).any(axis=-1)
     write_image(place("mask"), np.where(changed, 255, 0).astype(np.uint8))
-    pose = pose_text(openpose_keypoints(pictures["truth"], "limbs"))
-    write_bytes(place("truth_pose", ".txt"), pose.encode())
+    write_keypoints(place("truth_pose", ".txt"), openpose_keypoints(pictures["truth"], "limbs"))
     line = {"kind": triple.kind, "source_name": triple.source.name, "reference_name": triple.other.name}
     scenes = {f"{role}_scene": entry.values for role, entry in entries.items()}
     return {"line": {**names, **line, "size": triple.source.size}, "scenes": scenes}
@@ -197,13 +193,12 @@ def draw_triple(files: Files, triple: Triple) -> dict[str, Any]:
 
 def _write_lists(out: Path, triples: Sequence[Triple]) -> None:
     """Write the lists of all triples that are done, in order."""
-    records = [path for path in (out / triple.record for triple in triples) if path.is_file()]
-    with writing(out / "triples.csv") as table, writing(out / "triples.jsonl") as lines:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for path in records:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    with writing(out / "triples.jsonl") as lines:
+        for path in filter(Path.is_file, (out / triple.record for triple in triples)):
             record = json.loads(path.read_bytes())
             writer.writerow(record["line"])
             lines.write(json_line({**record["line"], **record["scenes"]}))
-        table.write(text.getvalue().encode())
+    write_text(out / "triples.csv", text.getvalue())

@@ -12,6 +12,7 @@ from pgpis.synth.scene.scene import Backdrop, Camera, Light
 DISTANCE = 5.0  # metres; far enough for the flat look of catalogue pictures
 BACKDROPS = ((240, 240, 240), (246, 245, 243), (232, 232, 234), (238, 234, 228), (228, 231, 234))
 Points = dict[str, npt.NDArray[np.float32]]
+Studio = tuple[Light, Backdrop]
 
 
 def place_person(points: npt.NDArray[np.floating], turn: float) -> Float:
@@ -36,12 +37,12 @@ def project(camera: Camera, points: Float, height: int) -> Float:
 
 
 def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind: str, aspect: float) -> Camera:
-    """Return a camera that frames a placed person.
+    """Return a camera that frames a person before it; margins vary a little.
 
     Args:
-        vertices: ``(V, 3)`` everything that is drawn, placed.
-        points: Key points by name, ``(1, 3)`` or ``(K, 3)`` each, placed.
-        rng: Margins vary a little.
+        vertices: ``(V, 3)`` everything that is drawn.
+        points: Key points by name, ``(1, 3)`` or ``(K, 3)`` each.
+        rng: Source of randomness.
         kind: ``full`` from head to feet, ``three_quarter`` to the knees, ``upper`` to the hips, ``signer`` the
             framing of weather-forecast interpreters: to the hips with room for the arms.
         aspect: Width of the picture as a share of its height.
@@ -69,56 +70,37 @@ def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind
     focal = fill / (top - bottom) * DISTANCE
     focal = min(focal, 0.94 * aspect / (right - left) * DISTANCE)
     if kind == "full":
-        center = (aspect / 2, 0.5)
-        target = ((left + right) / 2, (top + bottom) / 2)
+        height = (top + bottom) / 2
     else:  # the head keeps its place under the upper edge
         margin = 0.5 * (1 - fill) + (0.06 if kind == "signer" else 0.0)
-        center = (aspect / 2, 0.5)
-        target = ((left + right) / 2, top - (0.5 - margin) / focal * DISTANCE)
-    return Camera(float(focal), DISTANCE, (float(center[0]), center[1]), (float(target[0]), float(target[1])))
+        height = top - (0.5 - margin) / focal * DISTANCE
+    return Camera(float(focal), DISTANCE, (float(aspect / 2), 0.5), (float((left + right) / 2), float(height)))
 
 
 def _level(points: Points, joint: str) -> float:
     return float(np.mean([points[f"{side}_{joint}"][..., 2].mean() for side in ("left", "right")]))
 
 
-def sample_light(rng: np.random.Generator) -> Light:
-    """Draw soft studio light from the front, from either side."""
+def sample_studio(rng: np.random.Generator) -> Studio:
+    """Draw soft light from the front, from either side, and the near-white backdrop of a catalogue."""
     direction = np.array([rng.uniform(-0.7, 0.7), -1.0, rng.uniform(0.5, 1.1)])
     direction /= np.linalg.norm(direction)
     tint = 1 + rng.normal(0, 0.012, 3)
     ambient, key = float(rng.uniform(0.54, 0.62)), float(rng.uniform(0.36, 0.46))
-    return Light(triple(direction), ambient, key, 0.09, triple(tint))
-
-
-def sample_backdrop(rng: np.random.Generator) -> Backdrop:
-    """Draw the near-white backdrop of a catalogue."""
     color = np.array(BACKDROPS[rng.integers(len(BACKDROPS))]) + rng.normal(0, 3) + rng.normal(0, 1, 3)
-    color = np.clip(color, 0, 252)
-    return Backdrop(triple(color), float(rng.uniform(0, 14)), True)
+    backdrop = Backdrop(triple(np.clip(color, 0, 252)), float(rng.uniform(0, 14)), True)
+    return Light(triple(direction), ambient, key, 0.09, triple(tint)), backdrop
 
 
-def signer_light(rng: np.random.Generator) -> Light:
-    """Draw the even light of a television studio."""
-    return Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
-
-
-def signer_backdrop(rng: np.random.Generator) -> Backdrop:
-    """Draw the grey backdrop of a television studio."""
+def signer_studio(rng: np.random.Generator) -> Studio:
+    """Draw the even light and the grey backdrop of a television studio."""
+    light = Light((float(rng.uniform(-0.25, 0.25)), -0.87, 0.45), 0.62, 0.34, 0.10)
     grey = float(rng.uniform(150, 176))
-    return Backdrop((grey, grey + 2, grey + 5), float(rng.uniform(6, 14)), False)
+    return light, Backdrop((grey, grey + 2, grey + 5), float(rng.uniform(6, 14)), False)
 
 
 def paint_backdrop(backdrop: Backdrop, camera: Camera, vertices: Float, height: int, width: int) -> Float:
-    """Return what is behind the person ``(H, W, 3)``; with a floor, the shadow around the feet.
-
-    Args:
-        backdrop: Its colours.
-        camera: Where the floor is on the picture.
-        vertices: The placed person ``(V, 3)``.
-        height: Rows of the picture.
-        width: Columns of the picture.
-    """
+    """Return what is behind a person ``(H, W, 3)``; with a floor, the shadow around the feet."""
     y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
     x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None]
     shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)

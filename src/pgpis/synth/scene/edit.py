@@ -48,15 +48,8 @@ def with_fabrics(scene: Scene, other: Outfit) -> Scene:
 def with_paint(scene: Scene, other: Identity) -> Scene:
     """Give the person another's colours: skin, hair, eyes, lips, brows, beard and marks; the shape stays."""
     own = scene.identity
-    shape = {name: own.paint[name] for name in HAIR_SHAPE if name in own.paint}
-    painted = replace(
-        own,
-        skin=other.skin,
-        hair_color=other.hair_color,
-        eye_color=other.eye_color,
-        lip_color=other.lip_color,
-        paint={**other.paint, **shape},
-    )
+    paint = other.paint | {name: own.paint[name] for name in HAIR_SHAPE if name in own.paint}
+    painted = replace(other, female=own.female, shape=own.shape, face=own.face, hair=own.hair, paint=paint)
     return replace(scene, identity=painted)
 
 
@@ -64,8 +57,16 @@ def with_identity(scene: Scene, other: Identity) -> Scene:
     """Put another person, with their build, face and hair, into the same clothes and pose.
 
     They are given the stature of the one they replace: the camera stays, and would cut off a taller person's head.
+    Nothing but the phenotype ``height`` changes for that.
     """
-    return replace(scene, identity=_of_stature(other, stature(scene.identity)))
+    metres = stature(scene.identity)
+    for _ in range(SECANT_STEPS):  # stature is almost linear in it
+        height = other.shape["height"]
+        taller = replace(other, shape={**other.shape, "height": height + 0.1})
+        slope = (stature(taller) - stature(other)) / 0.1
+        height += (metres - stature(other)) / slope
+        other = replace(other, shape={**other.shape, "height": height})
+    return replace(scene, identity=other)
 
 
 def stature(identity: Identity) -> float:
@@ -74,17 +75,6 @@ def stature(identity: Identity) -> float:
     first, last = body.parts["body"].vertices
     height = body.shape(identity.shape, identity.face).vertices[first:last, 2]
     return float(height.max() - height.min())
-
-
-def _of_stature(identity: Identity, metres: float) -> Identity:
-    """Return the person made as tall; nothing but the phenotype ``height`` changes."""
-    for _ in range(SECANT_STEPS):  # stature is almost linear in it
-        height = identity.shape["height"]
-        taller = replace(identity, shape={**identity.shape, "height": height + 0.1})
-        slope = (stature(taller) - stature(identity)) / 0.1
-        height += (metres - stature(identity)) / slope
-        identity = replace(identity, shape={**identity.shape, "height": height})
-    return identity
 
 
 def with_pose(scene: Scene, other: Pose) -> Scene:

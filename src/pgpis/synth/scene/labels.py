@@ -8,32 +8,20 @@ it is hidden, or outside.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.figure.body import Body, Posed, Shape
-from pgpis.synth.figure.description import Layer
+from pgpis.pictures.keypoints import COCO17_TO_BODY18
+from pgpis.synth.figure.description import LOOKS, Layer, Pose
 from pgpis.synth.figure.mesh import Float
-from pgpis.synth.scene.camera import project
+from pgpis.synth.figure.person import DressedPerson
+from pgpis.synth.scene.camera import Points, place_person, project
 from pgpis.synth.scene.scene import Camera
 
-COCO17 = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
 FEET = ("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel")
-NECK = -1
-BODY18_FROM_COCO = (0, NECK, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-# body vertices of iBUG's 68 face points, picked on the canonical head
-FACE68 = (
-    5188, 5183, 5238, 912, 5240, 893, 3695, 921, 747, 7623, 10363, 7595, 11849, 7614, 11847, 11795, 11800, 232, 231,
-    229, 223, 233, 7006, 6997, 7002, 7004, 7005, 132, 135, 201, 297, 360, 5138, 5072, 11752, 7121, 22, 2, 55, 68,
-    1071, 41, 6852, 6839, 6786, 6806, 6825, 7763, 425, 5351, 450, 466, 7210, 11953, 7185, 7239, 7241, 492, 486, 484,
-    445, 531, 474, 7276, 7205, 7243, 494, 488,
-)  # fmt: skip
+NECK = 1
+"""In body-18."""
+FACE68: tuple[int, ...] = LOOKS["keypoints"]["face68"]
 HEAD, TORSO = {23, 24}, {1, 2}
 LEFT_ARM, RIGHT_ARM = {15, 17, 19, 21}, {16, 18, 20, 22}
 LEFT_HAND, RIGHT_HAND = {4, 19, 21}, {3, 20, 22}
@@ -58,27 +46,16 @@ MIN_FACE_POINTS = 20  # of 68: less is a profile seen from behind
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
 
 
-class Labels(NamedTuple):
-    """Key points ``(K, 3)``: x and y in pixels, visibility 0 outside the picture, 1 hidden, 2 visible."""
-
-    body18: Float
-    coco17: Float
-    whole133: Float
-
-
-def world_points(body: Body, shape: Shape, posed: Posed, vertices: Float) -> dict[str, Float]:
-    """Return the key points of a posed body in metres.
-
-    Args:
-        body: The body.
-        shape: The person's rest shape.
-        posed: The posed skeleton.
-        vertices: ``(>= 13380, 3)`` the posed skin.
+def stand(person: DressedPerson, pose: Pose) -> tuple[Float, Points]:
+    """Place a person before the camera.
 
     Returns:
-        COCO's names and feet, ``(1, 3)`` each; ``face`` ``(68, 3)``; ``left_hand`` and ``right_hand`` ``(21, 3)``.
+        The vertices ``(V, 3)`` in metres, and the key points: COCO's names and feet, ``(1, 3)`` each; ``face``
+        ``(68, 3)``; ``left_hand`` and ``right_hand`` ``(21, 3)``.
     """
-    points = {name: value[None].astype(np.float32) for name, value in body.keypoints(shape, posed).items()}
+    vertices, posed = person.pose(pose)
+    body = person.body
+    points = {name: value[None].astype(np.float32) for name, value in body.keypoints(person.shape, posed).items()}
     points["face"] = vertices[list(FACE68)]
     for number, (side, name) in enumerate((("L", "left_hand"), ("R", "right_hand"))):
         chain = [posed.joints[body.bone[f"wrist.{side}"]]]
@@ -86,28 +63,29 @@ def world_points(body: Body, shape: Shape, posed: Posed, vertices: Float) -> dic
             chain += [posed.joints[body.bone[f"finger{finger}-{joint}.{side}"]] for joint in (1, 2, 3)]
             chain.append(posed.tips[5 * number + finger - 1])
         points[name] = np.stack(chain)
-    return points
+    placed = {name: place_person(value, pose.turn) for name, value in points.items()}
+    return place_person(vertices, pose.turn), placed
 
 
 def keypoint_labels(
-    points: dict[str, Float],
+    points: Points,
     camera: Camera,
     depth: Float,
     part: npt.NDArray[np.uint8],
     layer: npt.NDArray[np.int8],
-) -> Labels:
-    """Project key points and tell which are seen.
+) -> tuple[Float, Float, Float]:
+    """Project the key points of :func:`stand` and tell which are seen.
 
-    Args:
-        points: What :func:`world_points` returns, placed before the camera.
-        camera: The camera.
-        depth: ``(H, W)`` metres from the camera's plane, infinite where nothing is.
-        part: ``(H, W)`` DensePose's part, 0 where nothing is.
-        layer: ``(H, W)`` what is seen.
+    Where nothing is, ``depth`` ``(H, W)``, metres from the camera's plane, is infinite, DensePose's ``part`` 0 and
+    ``layer`` -1.
+
+    Returns:
+        Body-18, COCO-17 and whole-body-133 ``(K, 3)``: x and y in pixels, visibility 0 outside the picture, 1 hidden,
+        2 visible.
     """
     height, width = depth.shape
-    ordered = [points[name] for name in (*COCO17, *FEET)] + [points["face"], points["left_hand"], points["right_hand"]]
-    world = np.concatenate(ordered)
+    coco17 = list(points)[:17]  # the body names them in COCO's order
+    world = np.concatenate([points[name] for name in (*coco17, *FEET, "face", "left_hand", "right_hand")])
     image = project(camera, world, height)[:, :2]
     column, row = np.floor(image[:, 0]).astype(int), np.floor(image[:, 1]).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -121,26 +99,20 @@ def keypoint_labels(
         visibility[number] = VISIBLE if near and own else HIDDEN
     whole = np.column_stack([image, visibility]).astype(np.float32)
     coco = whole[:17]
-    neck = np.append((coco[5, :2] + coco[6, :2]) / 2, min(coco[5, 2], coco[6, 2])).astype(np.float32)
-    body18 = np.stack([neck if number == NECK else coco[number] for number in BODY18_FROM_COCO])
-    return Labels(body18, coco.copy(), whole)
+    body18 = coco[list(COCO17_TO_BODY18)]
+    body18[NECK] = *((coco[5, :2] + coco[6, :2]) / 2), min(coco[5, 2], coco[6, 2])
+    return body18, coco.copy(), whole
 
 
-def face_box(labels: Labels) -> tuple[float, float, float, float] | None:
+def face_box(whole133: Float) -> tuple[float, float, float, float] | None:
     """Return the box around the face's 68 points, a tenth wider, its top raised to the forehead.
 
-    Returns:
-        x0, y0, x1, y1 in pixels, or None where fewer than :data:`MIN_FACE_POINTS` of them are visible.
+    It is x0, y0, x1, y1 in pixels, or None where fewer than :data:`MIN_FACE_POINTS` of them are visible.
     """
-    face = labels.whole133[FACE_POINTS]
+    face = whole133[FACE_POINTS]
     if (face[:, 2] == VISIBLE).sum() < MIN_FACE_POINTS:
         return None
     low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
     margin = 0.1 * (high - low)
-    brow_to_chin = high[1] - low[1]
-    return (
-        float(low[0] - margin[0]),
-        float(low[1] - 0.3 * brow_to_chin),
-        float(high[0] + margin[0]),
-        float(high[1] + margin[1]),
-    )
+    top = float(low[1] - 0.3 * (high[1] - low[1]))
+    return float(low[0] - margin[0]), top, float(high[0] + margin[0]), float(high[1] + margin[1])

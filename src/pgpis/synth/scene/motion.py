@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgpis.synth.figure.description import Pose, Triple
+from pgpis.synth.figure.description import LOOKS, Pose, Triple
 from pgpis.synth.scene.poses import interpolate, jittered
 
-# five curls 0..1, thumb first, then the spread of the fingers
-HAND_SHAPES: dict[str, tuple[float, ...]] = {
-    "flat": (0.1, 0.03, 0.03, 0.03, 0.05, 0.0),
-    "spread": (0.0, 0.03, 0.0, 0.03, 0.05, 0.9),
-    "fist": (0.7, 0.95, 0.95, 0.95, 0.95, 0.0),
-    "point": (0.7, 0.02, 0.9, 0.92, 0.95, 0.0),
-    "v": (0.7, 0.02, 0.02, 0.92, 0.95, 0.8),
-    "y": (0.0, 0.9, 0.92, 0.9, 0.05, 0.4),
-    "ily": (0.0, 0.03, 0.92, 0.92, 0.05, 0.4),
-    "c": (0.35, 0.38, 0.38, 0.40, 0.42, 0.1),
-    "o": (0.6, 0.58, 0.58, 0.60, 0.62, 0.0),
-    "bent": (0.25, 0.30, 0.30, 0.32, 0.34, 0.0),
-    "pinch": (0.5, 0.52, 0.15, 0.12, 0.12, 0.5),
-    "thumb": (0.0, 0.92, 0.94, 0.95, 0.95, 0.0),
-}
-# directions of upper arm and forearm where signs are made; +x points away from the body, -y to the viewer
-PLACES: dict[str, tuple[Triple, Triple]] = {
-    "rest": ((0.20, -0.10, -1.0), (-0.42, -0.70, -0.50)),
-    "belly": ((0.24, -0.22, -0.95), (-0.48, -0.80, 0.05)),
-    "chest": ((0.30, -0.28, -0.90), (-0.55, -0.66, 0.42)),
-    "front": ((0.22, -0.52, -0.82), (-0.22, -0.90, 0.30)),
-    "wide": ((0.48, -0.26, -0.84), (0.22, -0.74, 0.52)),
-    "shoulder": ((0.40, -0.34, -0.84), (-0.14, -0.46, 0.86)),
-    "chin": ((0.30, -0.48, -0.82), (-0.46, -0.36, 0.82)),
-    "temple": ((0.55, -0.42, -0.66), (-0.34, -0.20, 0.92)),
-}
+HAND_SHAPES: dict[str, tuple[float, ...]] = LOOKS["signs"]["hands"]
+PLACES: dict[str, tuple[Triple, Triple]] = LOOKS["signs"]["places"]
+FPS = 25.0
 MOUTHS = ("mouthFunnel", "mouthPucker", "mouthStretchLeft", "mouthSmileLeft")
 BROWS = ("browInnerUp", "browDownLeft", "browOuterUpLeft")
 
 
-def sign_sequence(rng: np.random.Generator, frames: int, fps: float = 25.0) -> list[Pose]:
-    """Draw a sequence of signing.
+def sign_sequence(rng: np.random.Generator, frames: int) -> list[Pose]:
+    """Draw a sequence of signing, one pose a frame: strokes last 0.28 to 0.6 s, holds 0.08 to 0.35 s.
 
-    Args:
-        rng: Source of randomness.
-        frames: Number of poses.
-        fps: Frames per second: strokes last 0.28 to 0.6 s, holds 0.08 to 0.35 s.
-
-    Returns:
-        One pose a frame; the first and the last hands at rest are reached only if the sequence is long enough.
+    Hands begin at rest.
     """
     keys = [(0.0, _posture(rng, "rest", "rest", "bent"))]
     time = float(rng.uniform(0.1, 0.3))
     keys.append((time, keys[0][1]))
-    while time < frames / fps:
+    while time < frames / FPS:
         right = str(rng.choice([place for place in PLACES if place != "rest"]))
         both = rng.random() < 0.55
         left = right if both else "rest"
@@ -62,9 +33,9 @@ def sign_sequence(rng: np.random.Generator, frames: int, fps: float = 25.0) -> l
         keys.append((time, _held(rng, posture)))
     times = np.array([key[0] for key in keys])
     poses = []
-    blinks = np.cumsum(rng.uniform(1.5, 4.0, size=max(1, int(frames / fps) + 1)))
+    blinks = np.cumsum(rng.uniform(1.5, 4.0, size=max(1, int(frames / FPS) + 1)))
     for frame in range(frames):
-        now = frame / fps
+        now = frame / FPS
         last = int(np.clip(np.searchsorted(times, now, side="right") - 1, 0, len(keys) - 2))
         share = (now - times[last]) / (times[last + 1] - times[last])
         pose = interpolate(keys[last][1], keys[last + 1][1], minimum_jerk(float(np.clip(share, 0, 1))))
@@ -81,10 +52,7 @@ def minimum_jerk(share: float) -> float:
 
 def _posture(rng: np.random.Generator, left: str, right: str, hand: str, same_hand: bool = True) -> Pose:
     directions: dict[str, Triple] = {}
-    rotations: dict[str, Triple] = {
-        "spine": jittered(rng, (0, 0, 0), 0.025),
-        "head": jittered(rng, (0.03, 0, 0), 0.07),
-    }
+    rotations = {"spine": jittered(rng, (0, 0, 0), 0.025), "head": jittered(rng, (0.03, 0, 0), 0.07)}
     fingers = {}
     for side, sign, place in (("L", 1.0, left), ("R", -1.0, right)):
         spread = 0.03 if place == "rest" else 0.09
@@ -97,9 +65,8 @@ def _posture(rng: np.random.Generator, left: str, right: str, hand: str, same_ha
         rotations[f"wrist.{side}"] = jittered(rng, (0, 0, 0), 0.03 if place == "rest" else 0.18)
         shape = hand if side == "R" or same_hand else str(rng.choice(list(HAND_SHAPES)))
         fingers[side] = HAND_SHAPES["bent" if place == "rest" else shape]
-    expression = dict.fromkeys(
-        (*MOUTHS, *BROWS, "browDownRight", "browOuterUpRight", "mouthStretchRight", "mouthSmileRight"), 0.0
-    )
+    rights = ("browDownRight", "browOuterUpRight", "mouthStretchRight", "mouthSmileRight")
+    expression = dict.fromkeys((*MOUTHS, *BROWS, *rights), 0.0)
     for names in (MOUTHS, BROWS):
         name = str(rng.choice(names))
         strength = float(rng.uniform(0, 0.6))

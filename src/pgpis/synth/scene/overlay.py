@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pgpis.synth.figure.description import Layer
 from pgpis.synth.figure.mesh import UInt8
+from pgpis.synth.scene.labels import VISIBLE
 from pgpis.synth.scene.render import Picture
 
 Overlay = Literal["none", "keypoints", "iuv", "layers", "face"]
@@ -20,46 +20,33 @@ LIMBS = (
 )
 LEFT, RIGHT, MIDDLE, HIDDEN_COLOR = (40, 110, 255), (255, 90, 40), (40, 190, 90), (150, 150, 150)
 """Left limbs are blue, right ones red; hidden points are hollow, limbs with a hidden end grey."""
-VISIBLE = 2
-LAYER_COLORS = {
-    Layer.SKIN: (244, 190, 160),
-    Layer.EYES: (255, 255, 255),
-    Layer.TROUSERS: (60, 90, 170),
-    Layer.TOP: (220, 70, 70),
-    Layer.SKIRT: (150, 80, 180),
-    Layer.SHOES: (60, 60, 60),
-    Layer.HAIR: (120, 80, 40),
-    Layer.JACKET: (60, 150, 100),
-}
+# by the numbers of the layers: skin, eyes, trousers, top, skirt, shoes, hair, jacket
+LAYER_COLORS = (
+    (244, 190, 160), (255, 255, 255), (60, 90, 170), (220, 70, 70), (150, 80, 180), (60, 60, 60), (120, 80, 40),
+    (60, 150, 100),
+)  # fmt: skip
 FINENESS = 8
 """Shapes are drawn with coordinates in eighths of a pixel."""
 
 
 def draw_overlay(picture: Picture, overlay: Overlay, zoom: int = 1) -> UInt8:
-    """Return the picture with one kind of labels.
+    """Return the picture ``(zoom H, zoom W, 3)``, enlarged so that points stay apart, with one kind of labels.
 
-    Args:
-        picture: The picture and its labels.
-        overlay: ``keypoints`` the 133 points, ``iuv`` DensePose's parts shaded by U with lines of equal V,
-            ``layers`` a colour a garment, ``face`` the face's box, ``none`` the picture alone.
-        zoom: Enlargement, so that points stay apart.
-
-    Returns:
-        uint8 ``(zoom H, zoom W, 3)``.
+    ``keypoints`` are the 133 points, ``iuv`` DensePose's parts shaded by U with lines of equal V, ``layers`` a colour a
+    garment, ``face`` the face's box; ``none`` is the picture alone.
     """
     height, width = picture.rgb.shape[:2]
     pixels = picture.rgb
     if overlay == "iuv":
         pixels = _blend(pixels, _iuv_colors(picture.iuv), picture.iuv[..., 0] > 0)
     elif overlay == "layers":
-        table = np.array([LAYER_COLORS[layer] for layer in Layer], np.uint8)
-        pixels = _blend(pixels, table[np.maximum(picture.layer, 0)], picture.layer >= 0)
+        colors = np.array(LAYER_COLORS, np.uint8)[np.maximum(picture.layer, 0)]
+        pixels = _blend(pixels, colors, picture.layer >= 0)
     canvas = cv2.resize(pixels, (width * zoom, height * zoom), interpolation=cv2.INTER_NEAREST)
     if overlay == "keypoints":
         _draw_keypoints(canvas, picture, zoom)
     elif overlay == "face" and picture.face_box is not None:
-        x0, y0, x1, y1 = picture.face_box
-        first, second = _at((x0, y0), zoom), _at((x1, y1), zoom)
+        first, second = _at(picture.face_box[:2], zoom), _at(picture.face_box[2:], zoom)
         cv2.rectangle(canvas, first, second, MIDDLE, 1, cv2.LINE_AA, 3)
     return canvas
 
@@ -94,13 +81,9 @@ def _draw_keypoints(canvas: UInt8, picture: Picture, zoom: int) -> None:
 
 def _side_color(number: int) -> tuple[int, int, int]:
     """Return the colour of a whole-body point."""
-    if 0 < number < 17:
-        return LEFT if number % 2 else RIGHT
-    if 17 <= number < 23:
-        return LEFT if number < 20 else RIGHT
-    if number >= 91:
-        return LEFT if number < 112 else RIGHT
-    return MIDDLE
+    if number == 0 or 23 <= number < 91:
+        return MIDDLE
+    return LEFT if (number % 2 if number < 17 else number < 20 or 91 <= number < 112) else RIGHT
 
 
 def _at(point: npt.ArrayLike, zoom: int) -> tuple[int, int]:

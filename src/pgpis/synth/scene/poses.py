@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 
-from pgpis.synth.figure.description import Pose, Triple, triple
+from pgpis.synth.figure.description import LOOKS, Pose, Triple, triple
 from pgpis.synth.figure.skeleton import SIDES
 
-# directions of upper arm and forearm; +x points away from the body, -y to the viewer
-ARMS: dict[str, tuple[Triple, Triple]] = {
-    "down": ((0.17, 0.02, -1.0), (0.08, -0.20, -1.0)),
-    "relaxed": ((0.24, 0.10, -1.0), (0.06, -0.42, -0.95)),
-    "hip": ((0.82, 0.26, -0.60), (-0.46, -0.30, -0.80)),
-    "pocket": ((0.36, 0.22, -0.92), (-0.10, -0.30, -0.95)),
-    "forward": ((0.15, -0.34, -0.92), (0.06, -0.62, -0.78)),
-    "back": ((0.18, 0.32, -0.94), (0.10, 0.06, -1.0)),
-    "front": ((0.26, -0.10, -0.95), (-0.42, -0.78, -0.15)),
-    "chin": ((0.22, -0.42, -0.88), (-0.36, -0.42, 0.86)),
-    "raised": ((0.70, -0.08, 0.66), (-0.22, -0.12, 1.0)),
-    "side": ((1.0, -0.08, -0.28), (0.9, -0.30, 0.05)),
-    "hair": ((0.78, -0.22, 0.42), (-0.72, 0.10, 0.60)),
-}
-ARM_PAIRS = {
-    "stand": (
-        ("down", "down"), ("down", "relaxed"), ("relaxed", "relaxed"), ("hip", "down"), ("pocket", "relaxed"),
-        ("pocket", "pocket"), ("hip", "hip"),
-    ),
-    "walk": (("forward", "back"),),
-    "casual": (
-        ("hip", "relaxed"), ("pocket", "relaxed"), ("chin", "down"), ("hair", "hip"), ("front", "pocket"),
-        ("raised", "hip"), ("hip", "hip"), ("side", "hip"),
-    ),
-    "upper": (
-        ("hip", "down"), ("down", "down"), ("chin", "relaxed"), ("front", "relaxed"), ("hair", "relaxed"),
-        ("pocket", "pocket"),
-    ),
-}  # fmt: skip
+ARMS: dict[str, tuple[Triple, Triple]] = LOOKS["poses"]["arms"]
+ARM_PAIRS: dict[str, tuple[tuple[str, str], ...]] = LOOKS["poses"]["pairs"]
 RELAXED = (0.25, 0.22, 0.28, 0.33, 0.38, 0.1)  # fingers of a hand at rest: thumb, index … little, spread
 
 
 def sample_pose(rng: np.random.Generator, kind: str) -> Pose:
-    """Draw a pose.
-
-    Args:
-        rng: Source of randomness.
-        kind: ``stand``, ``walk``, ``casual`` or ``upper`` (for pictures to the hips).
-
-    Raises:
-        KeyError: There is no such kind.
-    """
+    """Draw a pose to ``stand``, ``walk``, ``casual`` or ``upper`` (for pictures to the hips); others are a KeyError."""
     pairs = ARM_PAIRS[kind]
     arms = pairs[rng.integers(len(pairs))]
     if rng.random() < 0.5:
@@ -99,27 +64,18 @@ def jittered(rng: np.random.Generator, direction: Triple, spread: float, sign: f
 
 
 def interpolate(first: Pose, second: Pose, share: float) -> Pose:
-    """Return the pose ``share`` of the way from one to the other; both must name the same bones.
+    """Return the pose ``share`` of the way between two that name the same bones; others are a KeyError."""
 
-    Raises:
-        KeyError: They do not.
-    """
+    def between(a: Any, b: Any) -> Any:
+        if isinstance(a, dict):
+            return {name: between(value, b[name]) for name, value in a.items()}
+        if isinstance(a, tuple):
+            return tuple(between(x, y) for x, y in zip(a, b, strict=True))
+        return float(a + (b - a) * share)
 
-    def between(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(float(x + (y - x) * share) for x, y in zip(a, b, strict=True))
-
-    def table(a: dict[str, Triple], b: dict[str, Triple]) -> dict[str, Triple]:
-        return {name: between(value, b[name]) for name, value in a.items()}  # type: ignore[misc]
-
-    expressions = first.expression.keys() | second.expression.keys()
-    return dataclasses.replace(
-        first,
-        directions=table(first.directions, second.directions),
-        rotations=table(first.rotations, second.rotations),
-        fingers={side: between(value, second.fingers[side]) for side, value in first.fingers.items()},
-        turn=first.turn + (second.turn - first.turn) * share,
-        expression={
-            name: between((first.expression.get(name, 0.0),), (second.expression.get(name, 0.0),))[0]
-            for name in sorted(expressions)
-        },
+    names = sorted(first.expression.keys() | second.expression.keys())
+    faces = [{name: pose.expression.get(name, 0.0) for name in names} for pose in (first, second)]
+    directions, rotations, fingers, turn = (
+        between(getattr(first, name), getattr(second, name)) for name in ("directions", "rotations", "fingers", "turn")
     )
+    return Pose(directions, rotations, fingers, turn, between(*faces))

@@ -39,10 +39,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A seamless studio backdrop: ``falloff``, how much darker it gets to floor and edges.
-
-    ``floor``, a floor shadow.
-    """
+    """A seamless studio backdrop: ``falloff`` says how much darker it gets to floor and edges; ``floor``: shadowed."""
 
     color: Triple
     falloff: float

@@ -1,0 +1,106 @@
+"""What lies in a folder of predictions decides what is made again; no model makes the pictures here."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from pgpis.predictions import DONE, Prediction, PredictionRecord, PredictionWriter
+from pgpis.predictions.records import read_records
+
+FILES = {"anna_2_walk": "files of anna", "bert_2_walk": "files of bert"}
+TRAINER = SimpleNamespace(
+    is_global_zero=True,
+    global_rank=0,
+    strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda _: None),
+)
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch):
+    """Write what an earlier run has not, in a working directory of its own; return the pairs that were written."""
+    monkeypatch.chdir(tmp_path)
+    Path("sources").mkdir()
+    Image.new("RGB", (8, 8)).save("sources/bert.jpg")
+
+    def run(files=FILES):
+        writer = PredictionWriter("out", {"images_per_pair": 1})
+        finished = writer.begin(TRAINER, lambda: {"unet": "a hash"}, files.get)
+        pairs = [pair for pair in files if pair not in finished]
+        items = [
+            Prediction(
+                PredictionRecord(
+                    pair, f"{pair}.png", f"sources/{pair[:4]}.jpg", "poses/walk.txt", 1, DONE, 0.5, files[pair]
+                ),
+                Image.new("RGB", (8, 8)),
+            )
+            for pair in pairs
+        ]
+        batch = {"pair_id": pairs, "pose_image": torch.zeros(len(pairs), 3, 8, 8)}
+        writer.write_on_batch_end(TRAINER, None, items, None, batch, 0, 0)
+        writer.on_predict_end(TRAINER, None)
+        assert writer.summarise()
+        return set(pairs)
+
+    return run
+
+
+def statuses():
+    records, damaged = read_records(Path("out"))
+    assert not damaged
+    return {record.pair_id: record.status for record in records}
+
+
+def test_what_is_there_is_not_written_again(predict):
+    assert predict() == set(FILES)
+    assert predict() == set()
+    assert predict(FILES | {"anna_2_walk": "other files"}) == {"anna_2_walk"}
+    assert statuses() == dict.fromkeys(FILES, DONE)
+    assert not Path("out/.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "again"),
+    [
+        ("predictions.csv", b"\xff\xfe\0", set(FILES)),
+        ("predictions.csv", b"a,b\n1,2\n", set(FILES)),
+        ("predictions.csv", "half", {"anna_2_walk"}),
+        ("settings.json", b"[", set()),
+        ("settings.json", b"[]", set()),
+        ("settings.json", b"\0\xff", set()),
+        (".parts/rank0.csv", b"a,b\n\xff,2\n3,4\n", set()),
+    ],
+)
+def test_damaged_tables_are_set_aside(predict, name, content, again, caplog):
+    predict()
+    path = Path("out", name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(path.read_bytes().replace(b"anna", b"ann\xe1") if content == "half" else content)
+    assert predict() == again
+    assert f"{name} is damaged" in caplog.text
+    assert path.with_name(f"{path.name}.damaged").is_file()
+    assert statuses() == dict.fromkeys(FILES, DONE)
+
+
+def test_a_hostile_table_removes_nothing_elsewhere(predict):
+    predict()
+    table = Path("out/predictions.csv")
+    hostile = table.read_text().replace("anna_2_walk,anna_2_walk.png", "anna_2_walk,../sources/bert.jpg")
+    assert hostile != table.read_text()
+    table.write_text(hostile)
+    assert predict() == {"anna_2_walk"}
+    assert Path("sources/bert.jpg").is_file()
+
+
+def test_a_record_that_was_cut_short_costs_no_other_record(predict, caplog):
+    predict()
+    table = Path("out/predictions.csv")
+    head, first, second = table.read_text().splitlines(keepends=True)
+    Path("out/.parts").mkdir()
+    Path("out/.parts/rank0.csv").write_text(head + first + second[:20])
+    table.write_text(head)
+    assert predict() == {"bert_2_walk"}
+    assert statuses() == dict.fromkeys(FILES, DONE)
+    assert "damaged" not in caplog.text
