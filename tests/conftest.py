@@ -61,13 +61,16 @@ def in_this_process(units, work, workers, doing="drawing"):
 
 @pytest.fixture(scope="session")
 def draw_people():
-    """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list."""
+    """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list.
+
+    ``options`` are further ones of ``DatasetOptions``.
+    """
     from pgpis.synth.files import resuming
     from pgpis.synth.files.dataset import make_dataset
     from pgpis.synth.files.options import DatasetOptions
 
-    def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3):
-        options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures)
+    def draw(root, people, views, seed=0, size=(256, 176), textures="none", share=1 / 3, **options):
+        options = DatasetOptions(people, views, size, seed=seed, test_share=share, textures=textures, **options)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(resuming, "run_units", in_this_process)
             assert not make_dataset(root, options).failures

@@ -19,10 +19,15 @@ def toy_root(draw_people, made_once):
     return made_once("six", lambda root: draw_people(root, people=6, views=3, seed=0, size=(64, 44)))
 
 
+@pytest.fixture(scope="session")
+def two_people(draw_people, made_once):
+    """2 training pairs, 2 test pairs."""
+    return made_once("two", lambda root: draw_people(root, people=2, views=2, seed=1, size=(64, 44)))
+
+
 @pytest.fixture
-def own_toy_root(draw_people, made_once, tmp_path):
-    """A copy that a test may damage: 2 training pairs, 2 test pairs."""
-    once = made_once("two", lambda root: draw_people(root, people=2, views=2, seed=1, size=(64, 44)))
+def own_toy_root(two_people, tmp_path):
+    """A copy of ``two_people`` that a test may damage."""
     copies = {}
 
     def copy(source, target):
@@ -30,7 +35,7 @@ def own_toy_root(draw_people, made_once, tmp_path):
         first = copies.setdefault(Path(source).stat().st_ino, target)
         return shutil.copy2(source, target) if first is target else os.link(first, target)
 
-    return shutil.copytree(once, tmp_path / "toy", copy_function=copy)
+    return shutil.copytree(two_people, tmp_path / "toy", copy_function=copy)
 
 
 @pytest.fixture

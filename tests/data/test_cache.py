@@ -1,18 +1,21 @@
 """Cached features: training from them is training without, and a stale cache is refused with its reason."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pgpis.cli import main
+from pgpis.data import DeepFashion
 from pgpis.data import cache as cache_module
+from pgpis.data.cache import CacheWriter, FeatureCache, feature_key, files_of, variants_of
 from pgpis.data.picture_store import read_picture
+from pgpis.data.transforms import FPDM_AUGMENTATION
+from pgpis.errors import PgpisError
 from pgpis.files import locked
 
 
@@ -36,7 +39,8 @@ def cache(words, out, *more):
     return ["cache", "--out", str(out), "--device", "cpu", *words("fit")[1:], *map(str, more)]
 
 
-LOG = ["--trainer.log_every_n_steps=1", "--trainer.max_steps=8"]
+QUICK = ["--data.val=null", "--trainer.callbacks=[]"]  # nothing is validated, drawn or exported
+LOG = ["--trainer.log_every_n_steps=1", "--trainer.max_steps=8", *QUICK]
 
 
 @pytest.mark.slow
@@ -60,7 +64,7 @@ def test_encoders_are_not_run_and_pictures_not_read(words, tmp_path, monkeypatch
         raise AssertionError("the encoder was run")
 
     monkeypatch.setattr(DiffusionTask, "moments", fail)
-    assert main(words("fit", "--data.val=null", f"--data.cache={tmp_path}/cache", "--trainer.callbacks=[]")) == 0
+    assert main(words("fit", f"--data.cache={tmp_path}/cache", *QUICK)) == 0
 
 
 def test_it_goes_on_and_is_shared_by_processes(tiny_mcld_words, tmp_path, monkeypatch):
@@ -95,28 +99,55 @@ def test_a_stale_cache_is_refused(tiny_mcld_words, tmp_path, capsys):
         assert reason in capsys.readouterr().err
         assert main(cache(tiny_mcld_words, out, *more)) == 2
         assert reason in capsys.readouterr().err
-    listed = json.loads((out / "target_moments/cache.json").read_text())["files"]
-    path = listed[0][0]
-    stat = Path(path).stat()
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
-    assert main(tiny_mcld_words("fit", use)) == 2
-    assert "has changed" in capsys.readouterr().err
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    shard = next(out.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def means(own_toy_root, specs, tmp_path):
+    """A cache of mean colours, which needs no model: its folder, its files, what writes it and what opens it."""
+    dataset = DeepFashion(own_toy_root, "train")
+    dataset.setup()
+    key, variants = feature_key("target_image", specs, "mean"), variants_of("target_image", specs, FPDM_AUGMENTATION)
+    files, folder = files_of(dataset, "target"), tmp_path / "cache"
+    written = (files, variants, lambda pictures: pictures.mean((2, 3)), 8, lambda _: None)
+    return SimpleNamespace(
+        folder=folder / "means",
+        files=files,
+        write=lambda: CacheWriter(folder, specs).write("means", key, *written),
+        open=lambda: FeatureCache(folder, {"means": key}, {"means": variants}),
+    )
+
+
+def test_what_has_changed_or_is_damaged_is_named(means):
+    assert means.write() == []
+    first = means.files[0]
+    mirrored = means.open().read("means", first, flip=True, detour=False)
+    plain = means.open().read("means", first, flip=False, detour=False)
+    torch.testing.assert_close(mirrored, plain, atol=0.01, rtol=0)
+
+    stat = first.stat()
+    os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    with pytest.raises(PgpisError, match=f"{first} has changed"):
+        means.open()
+    with pytest.raises(PgpisError, match="its pictures have changed"):
+        means.write()
+    os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    shard = next(means.folder.rglob("*.safetensors"))
     content = shard.read_bytes()
     shard.rename(shard.with_name(".pgpis-killed.safetensors"))  # as a killed job leaves it
-    assert main(tiny_mcld_words("fit", use)) == 2
-    assert f"not complete: no {shard}" in capsys.readouterr().err
+    with pytest.raises(PgpisError, match=f"not complete: no {shard}"):
+        means.open()
     shard.write_bytes(content[:-1])
-    assert main(tiny_mcld_words("fit", use)) == 2
-    assert f"{shard} is damaged" in capsys.readouterr().err
-    index = out / "target_moments/cache.json"
-    for text in (index.read_text()[:-20], "[" * 5000, '{"key": {}, "dtype": "float32", "variants": [], "files": [7]}'):
+    with pytest.raises(PgpisError, match=f"{shard} is damaged"):
+        means.open()
+
+    index = means.folder / "cache.json"
+    texts = index.read_text()[:-20], "[" * 5000, '{"key": {}, "dtype": "float32", "variants": [], "files": [7]}'
+    for text in (*texts, '{"key": {}, "dtype": 3, "variants": [], "files": []}'):
         index.write_text(text)
-        assert main(tiny_mcld_words("fit", use)) == 2
-        assert f"{index} is damaged" in capsys.readouterr().err
-        assert main(cache(tiny_mcld_words, out)) == 2
-        assert f"{index} is damaged" in capsys.readouterr().err
+        for use in (means.open, means.write):
+            with pytest.raises(PgpisError, match=f"{index} is damaged"):
+                use()
 
 
 def test_a_folder_has_one_writer(tiny_mcld_words, tmp_path, capsys):
@@ -128,7 +159,7 @@ def test_a_folder_has_one_writer(tiny_mcld_words, tmp_path, capsys):
 def test_another_augmentation_is_refused(tiny, tmp_path, capsys):
     still = "--data.augmentation.flip_probability=0"
     assert main(cache(tiny, tmp_path / "cache", still)) == 0
-    assert main(tiny("fit", f"--data.cache={tmp_path}/cache", still, "--trainer.max_steps=1")) == 0
+    assert main(tiny("fit", f"--data.cache={tmp_path}/cache", still, "--trainer.max_steps=1", *QUICK)) == 0
     assert main(tiny("fit", f"--data.cache={tmp_path}/cache")) == 2
     assert "another augmentation" in capsys.readouterr().err
 
@@ -141,31 +172,27 @@ def test_an_empty_folder_is_named(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path):
-    """Two processes as torchrun starts them."""
-    command = [
-        sys.executable,
-        "-m",
-        "pgpis",
-        *cache(tiny_mcld_words, tmp_path / "cache", "--features", "source_embedding"),
-    ]
-    runs = [
-        subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "WORLD_SIZE": "2"}, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    for run in runs:
-        _, said = run.communicate(timeout=240)
-        assert run.returncode == 0, said
+def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path, monkeypatch):
+    """A process as torchrun starts it, and this one as the other."""
+    words = cache(tiny_mcld_words, tmp_path / "cache", "--features", "source_embedding")
+    environment = os.environ | {"RANK": "1", "WORLD_SIZE": "2"}
+    other = subprocess.Popen([sys.executable, "-m", "pgpis", *words], env=environment, stderr=subprocess.PIPE)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*words, "--trainer.strategy=auto"]) == 0
+    _, said = other.communicate(timeout=240)
+    assert other.returncode == 0, said
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_could_not_be_read_is_not_trained_on(
     tiny_mcld_words, textured_root, tmp_path, capsys, monkeypatch
 ):
     """Its feature is no number, and a training pair that needs it is replaced, as without a cache."""
     root = tmp_path / "data"
     shutil.copytree(textured_root, root)
-    words = [f"--data.train.init_args.root={root}", "--data.val=null"]
+    words = [f"--data.train.init_args.root={root}", *QUICK]
     broken = min((root / "train_texture").glob("*.png"))
     broken.write_bytes(b"no picture")
     other = max((root / "train_texture").glob("*.png"))
@@ -174,14 +201,13 @@ def test_a_picture_that_could_not_be_read_is_not_trained_on(
     said = capsys.readouterr().err
     assert broken.name in said
     assert f"{other}: ZeroDivisionError" in said
-    assert main(tiny_mcld_words("fit", *words, *LOG, f"--data.cache={tmp_path}/cache")) == 0
+    assert main(tiny_mcld_words("fit", *words, *LOG[:2], f"--data.cache={tmp_path}/cache")) == 0
     said = capsys.readouterr().err
     assert f"training goes on with another pair: {broken}" in said
     assert all(torch.isfinite(torch.tensor(losses(tmp_path / "run"))))
 
 
 def test_missing_textures_do_not_go_with_a_cache(tiny_mcld_words, tmp_path, capsys):
-    assert main(cache(tiny_mcld_words, tmp_path / "cache")) == 0
     drop = "--data.train.init_args.on_missing.texture=drop"
     assert main(tiny_mcld_words("fit", f"--data.cache={tmp_path}/cache", drop)) == 2
     assert "on_missing.texture is 'drop'" in capsys.readouterr().err

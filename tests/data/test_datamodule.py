@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 import torch
@@ -7,13 +8,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pgpis.batch import check_batch
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
-from pgpis.data.position import EpochPosition
-from pgpis.data.sampler import NOTHING
+from pgpis.data.sampler import NOTHING, EpochPosition
 from pgpis.errors import PgpisError
 
 
 def module(root, specs, **options):
-    options = {"batch_size": 5, "num_workers": 0, "input_specs": specs} | options
+    options = {"batch_size": 5, "num_workers": 0, "input_specs": specs, "pose_canvas": (64, 44)} | options
     datasets = {split: DeepFashion(root, split) for split in ("train", "val", "test")}
     return PoseTransferDataModule(**(datasets | options))
 
@@ -98,9 +98,11 @@ def test_image_specs_are_asked_for(toy_root):
         data.test_dataloader()
 
 
-def test_training_goes_on_with_another_pair(draw_people, tmp_path, specs, caplog):
-    draw_people(tmp_path, people=3, views=3, seed=1, size=(64, 44))
-    data = module(tmp_path, specs)
+def test_training_goes_on_with_another_pair(toy_root, tmp_path, specs, caplog):
+    for name in ("img", "pose"):
+        shutil.copytree(toy_root / name, tmp_path / name)
+    shutil.copy(toy_root / "train_pairs_data.json", tmp_path)
+    data = module(tmp_path, specs, val=None)
     data.setup("fit")
     broken = data.train.pairs[0].source
     broken.write_bytes(b"no picture")
@@ -149,12 +151,16 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fit(data, folder, ckpt_path=None, **options):
+def fit(data, folder=None, ckpt_path=None, **options):
+    """Train, and keep a checkpoint of each step in a folder."""
     recorder = Recorder()
-    callbacks = [ModelCheckpoint(folder / "checkpoints", save_top_k=-1, every_n_train_steps=1, filename="{step}")]
+    callbacks = []
+    if folder is not None:
+        callbacks = [ModelCheckpoint(folder / "checkpoints", save_top_k=-1, every_n_train_steps=1, filename="{step}")]
     trainer = Trainer(
         accelerator="cpu",
         callbacks=callbacks,
+        enable_checkpointing=folder is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,
@@ -165,7 +171,13 @@ def fit(data, folder, ckpt_path=None, **options):
     return recorder, trainer
 
 
-# 24 pairs in batches of 5: five batches an epoch, checkpoints after steps 1 ... 15
+def nine_pairs(root, specs, num_workers=0, batch_size=2, with_val=True):
+    """Five batches an epoch, checkpoints after steps 1 ... 15."""
+    train, val = DeepFashion(root, "train", max_pairs=9), DeepFashion(root, "val", max_pairs=3)
+    options = {"num_workers": num_workers, "batch_size": batch_size}
+    return module(root, specs, train=train, val=val if with_val else None, **options)
+
+
 RUNS = [
     pytest.param({"max_epochs": 3}, id="epochs"),
     pytest.param({"max_steps": 15, "max_epochs": -1}, id="steps"),
@@ -178,15 +190,15 @@ RUNS = [
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("options", RUNS)
 def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(toy_root, specs, tmp_path, num_workers, options):
-    whole, whole_trainer = fit(module(toy_root, specs, num_workers=num_workers), tmp_path / "whole", **options)
+    arguments = toy_root, specs, num_workers, 2, num_workers == 0 or "val_check_interval" in options
+    whole, whole_trainer = fit(nine_pairs(*arguments), tmp_path / "whole", **options)
     assert len({row[4:] for row in whole.seen}) == len(whole.seen)
     checkpoints = sorted((tmp_path / "whole" / "checkpoints").glob("*.ckpt"))
     steps = whole_trainer.global_step
     assert len(checkpoints) == steps
     for step in (1, 3, 4, 5, 7) if num_workers == 0 else (3, 5):
         path = tmp_path / "whole" / "checkpoints" / f"step={step}.ckpt"
-        data = module(toy_root, specs, num_workers=num_workers)
-        resumed, trainer = fit(data, tmp_path / f"resumed{step}", ckpt_path=path, **options)
+        resumed, trainer = fit(nine_pairs(*arguments), ckpt_path=path, **options)
         expected = [row for row in whole.seen if row[2] >= step]  # row[2]: optimiser steps before this batch
         assert resumed.seen == expected, f"resumed after step {step}"
         assert trainer.global_step == whole_trainer.global_step
@@ -199,23 +211,23 @@ def before(path, recorder):
     return [row for row in recorder.seen if row[3] < loops["epoch_loop.batch_progress"]["total"]["ready"]]
 
 
-@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 1), (24, 1), (7, 2)])
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 1), (9, 1), (3, 2)])
 def test_another_batch_size_sees_every_pair_once_an_epoch(toy_root, specs, tmp_path, batch_size, accumulation):
     options = {"max_epochs": 3, "accumulate_grad_batches": accumulation}
-    whole, _ = fit(module(toy_root, specs), tmp_path / "whole", **options)
+    whole, _ = fit(nine_pairs(toy_root, specs), tmp_path / "whole", **options)
     for step in (2, 5, 6) if accumulation == 1 else (1, 3):
         path = tmp_path / "whole" / "checkpoints" / f"step={step}.ckpt"
-        data = module(toy_root, specs, batch_size=batch_size)
+        data = nine_pairs(toy_root, specs, batch_size=batch_size)
         resumed, trainer = fit(data, tmp_path / f"resumed{step}", ckpt_path=path, **options)
         assert trainer.current_epoch == 3
         again = max(
             (tmp_path / f"resumed{step}" / "checkpoints").glob("*.ckpt"), key=lambda path: -path.stat().st_mtime_ns
         )
-        last, _ = fit(module(toy_root, specs, batch_size=3), tmp_path / f"last{step}", ckpt_path=again, **options)
+        last, _ = fit(nine_pairs(toy_root, specs, batch_size=1), ckpt_path=again, **options)
         rows = before(path, whole) + before(again, resumed) + last.seen
         for epoch in range(3):
             indices = [index for row in rows if row[0] == epoch for index in row[4:-2]]
-            assert sorted(indices) == list(range(24)), f"epoch {epoch}, resumed after step {step}"
+            assert sorted(indices) == list(range(9)), f"epoch {epoch}, resumed after step {step}"
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
@@ -250,9 +262,9 @@ def test_the_position_counts_all_processes_and_is_refused_where_it_is_none(caplo
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_overfitting_trains_on_the_same_batches(toy_root, specs, tmp_path, num_workers):
+def test_overfitting_trains_on_the_same_batches(toy_root, specs, num_workers):
     data = module(toy_root, specs, num_workers=num_workers)
-    recorder, _ = fit(data, tmp_path, max_epochs=3, overfit_batches=2)
+    recorder, _ = fit(data, max_epochs=3, overfit_batches=2)
     assert len(recorder.seen) == 6
     assert {row[4:-2] for row in recorder.seen} == {(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)}
 

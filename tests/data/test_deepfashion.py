@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pgpis.data import DeepFashion, check_root
-from pgpis.data.names import flat_to_tree, pair_name, result_to_tree, split_pair_name, tree_to_flat, tree_to_result
+from pgpis.data.names import flat_to_tree, pair_name, tree_to_flat, tree_to_result
 from pgpis.errors import PgpisError
 
 NAMES = [
@@ -23,17 +23,15 @@ NAMES = [
 @pytest.mark.parametrize(("tree", "flat", "result"), NAMES)
 def test_names_convert_both_ways(tree, flat, result):
     assert (tree_to_flat(tree), flat_to_tree(flat)) == (flat, tree)
-    assert (tree_to_result(tree), result_to_tree(result)) == (result, tree)
+    assert tree_to_result(tree) == result
 
 
-def test_result_names_split_at_the_right_place():
+def test_a_pair_is_called_as_fpdm_calls_its_result():
     source, target = "WOMEN/Dresses/id_00007132/04_2_side.jpg", "WOMEN/Dresses/id_00007132/04_3_back.jpg"
-    name = pair_name(source, target) + ".png"
-    assert name == "WOMENDressesid_0000713204_2_side.jpg_2_WOMENDressesid_0000713204_3_back.jpg.png"
-    assert split_pair_name(name) == (source, target)
+    assert pair_name(source, target) == "WOMENDressesid_0000713204_2_side.jpg_2_WOMENDressesid_0000713204_3_back.jpg"
 
 
-@pytest.mark.parametrize("convert", [tree_to_flat, flat_to_tree, result_to_tree, split_pair_name])
+@pytest.mark.parametrize("convert", [tree_to_flat, flat_to_tree])
 def test_foreign_names_are_refused(convert):
     with pytest.raises(PgpisError, match=r"photo\.jpg"):
         convert("photo.jpg")

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -152,10 +153,10 @@ def test_points_outside_the_picture_are_drawn_or_cut(toy_root, tmp_path, specs):
 
 
 @pytest.fixture(scope="module")
-def roots(draw_people, tmp_path_factory):
+def roots(two_people, tmp_path_factory):
     """The data in every layout, a folder for each; tests damage the lists."""
     folder = tmp_path_factory.mktemp("layouts")
-    draw_people(folder / "fpdm", people=2, views=2, seed=1, size=(64, 44))
+    shutil.copytree(two_people, folder / "fpdm")
     made = {"fpdm": folder / "fpdm"}
     for name in ("mcld", "patn", "nted", "pcdm"):
         link_layout(folder / "fpdm", folder / name, name)

@@ -13,20 +13,18 @@ from safetensors.torch import save_file
 
 from pgpis.cli import main
 from pgpis.data import Phoenix14T
-from pgpis.data.mska import KeypointFile, read_mska, write_videos
+from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.errors import PgpisError
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
+FRAMES = 5
+
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """Three signers, one in each split, eight frames each."""
-    from pgpis.synth.files.dataset import make_dataset
-    from pgpis.synth.files.options import DatasetOptions
-
-    root = tmp_path_factory.mktemp("phoenix")
-    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=8, seed=1)).failures
-    return root
+def release(draw_people, made_once):
+    """Three signers, one in each split."""
+    options = {"layout": "phoenix", "frames": FRAMES, "seed": 1, "share": 0.2, "textures": "exact"}
+    return made_once("phoenix", lambda root: draw_people(root, people=3, views=2, **options))
 
 
 def dataset(root, *args, **options):
@@ -37,14 +35,14 @@ def dataset(root, *args, **options):
 
 def test_test_pairs_go_from_the_first_frame_to_every_frame(release):
     made = dataset(release, "test")
-    assert len(made) == 8
+    assert len(made) == FRAMES
     first = made.load(0)
     assert first.source.size == first.target.size == (210, 260)
     assert {pair.source.name for pair in made.pairs} == {"images0001.png"}
-    assert [pair.target.name for pair in made.pairs] == [f"images{n:04d}.png" for n in range(1, 9)]
+    assert [pair.target.name for pair in made.pairs] == [f"images{n:04d}.png" for n in range(1, FRAMES + 1)]
     (name,) = made.sequences()
     truth = np.load(release / f"labels/phoenix/test/{name}.npy")
-    for index in range(8):
+    for index in range(FRAMES):
         points = made.load(index).keypoints
         assert (points.skeleton, points.frame.width) == ("wholebody133", 210)
         seen = truth[index, :, 2] > 0
@@ -68,7 +66,7 @@ def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
     made = dataset(root, "train", train_pairs=500)
     assert len(made) == 500
     assert all(pair.source.parent == pair.target.parent and pair.source != pair.target for pair in made.pairs)
-    assert len({(pair.source.name, pair.target.name) for pair in made.pairs}) == 8 * 7
+    assert len({(pair.source.name, pair.target.name) for pair in made.pairs}) == FRAMES * (FRAMES - 1)
     stored = root / "pgpis-pairs-train-500-0.csv"
     before = stored.read_text()
     again = dataset(root, "train", train_pairs=500)
@@ -82,7 +80,7 @@ def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
 
 @pytest.mark.parametrize("place", ["PHOENIX-2014-T-release-v3", RELEASE])
 def test_the_releases_own_folder_will_do(release, place):
-    assert len(dataset(release / place, "test")) == 8
+    assert len(dataset(release / place, "test")) == FRAMES
 
 
 def test_the_pickle_becomes_safetensors_once(release, tmp_path):
@@ -91,7 +89,7 @@ def test_the_pickle_becomes_safetensors_once(release, tmp_path):
     (tmp_path / "Phoenix-2014T.test").unlink()
     again = KeypointFile(tmp_path / "Phoenix-2014T.test")
     (name,) = file.lengths
-    assert file.lengths == again.lengths == {name: 8}
+    assert file.lengths == again.lengths == {name: FRAMES}
     np.testing.assert_array_equal(file.read(name), read_mska(release / "Phoenix-2014T.test")[name].numpy())
 
 
@@ -150,7 +148,7 @@ def test_other_pickles_are_refused(tmp_path, monkeypatch, content, message):
 def test_damaged_pickles_are_errors_and_run_nothing(release, tmp_path):
     """500 mutations: the same points, other numbers, or an error."""
     data = (release / "Phoenix-2014T.test").read_bytes()
-    head = len(data) - 8 * 133 * 3 * 4
+    head = len(data) - FRAMES * 133 * 3 * 4
     rng = random.Random(0)
     errors = 0
     for _ in range(500):
@@ -178,7 +176,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
     name = min(videos)
     videos[name][0, :, 2] = 0
     videos[name][1, :, :2] += 5000
-    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", videos)
+    save_file(videos, tmp_path / "Phoenix-2014T.test.safetensors")
     pairs = Phoenix14T(tmp_path, "test", videos=(name,))
     pairs.setup()
     for number, message in enumerate(["all are missing", "0 of 123 key points lie in the picture"]):
@@ -189,7 +187,7 @@ def test_a_frame_without_a_person_fails_alone(release, tmp_path):
 
 def test_other_shapes_in_safetensors_are_named(release, tmp_path):
     copy_of(release, tmp_path)
-    write_videos(tmp_path / "Phoenix-2014T.test.safetensors", {"a": torch.zeros(3, 18, 3)})
+    save_file({"a": torch.zeros(3, 18, 3)}, tmp_path / "Phoenix-2014T.test.safetensors")
     with pytest.raises(PgpisError, match=r"'a' is \(3, 18, 3\), expected \(T, 133, 3\)"):
         Phoenix14T(tmp_path, "test").setup()
 
@@ -230,21 +228,22 @@ def test_missing_parts_are_named(tmp_path, release):
         dataset(release, "test", videos=("nobody",))
 
 
+@pytest.mark.slow
 def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
     """Train, test at 260 x 210, predict the first frames of a video."""
     tiny = ["--config=smoke/fpdm.yaml", f"--config={__file__.rsplit('/tests/', 1)[0]}/tests/configs/tiny.yaml"]
     sets = [
-        f"--data.{split}={{class_path: Phoenix14T, init_args: {{root: {release}, split: {split}, max_pairs: 4}}}}"
+        f"--data.{split}={{class_path: Phoenix14T, init_args: {{root: {release}, split: {split}, max_pairs: 2}}}}"
         for split in ("train", "val", "test")
     ]
     shape = ["--data.pose_canvas=[260, 210]", "--model.init_args.sampling.output_size=[65, 52]"]
     words = [*tiny, *sets, *shape]
-    assert main(["fit", *words, f"--trainer.default_root_dir={tmp_path}/run", "--trainer.max_steps=2"]) == 0
+    assert main(["fit", *words, f"--trainer.default_root_dir={tmp_path}/run", "--trainer.max_steps=1"]) == 0
     use = f"--model.init_args.pipeline={tmp_path}/run/pipeline"
     assert main(["test", *words, use, f"--trainer.default_root_dir={tmp_path}/scored"]) == 0
     with (tmp_path / "scored/test/pairs.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 4
-    predict = [f"--data.predict={{class_path: Phoenix14T, init_args: {{root: {release}, split: test, max_pairs: 5}}}}"]
+        assert len(list(csv.DictReader(file))) == 2
+    predict = [f"--data.predict={{class_path: Phoenix14T, init_args: {{root: {release}, split: test, max_pairs: 3}}}}"]
     out = tmp_path / "out"
     assert main(["predict", *tiny, *shape, *predict, f"--pipeline={tmp_path}/run/pipeline", f"--out={out}"]) == 0
     (video,) = (out / "videos").glob("*.mp4")
@@ -256,7 +255,7 @@ def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
             break
         frames += 1
         assert frame.shape == (66, 208, 3)
-    assert frames == 5
+    assert frames == 3
 
 
 def test_the_check_knows_the_release(release, tmp_path, capsys):

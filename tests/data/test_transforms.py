@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,15 @@ def test_probabilities_and_noise_are_those_asked_for(loaded):
     assert len(poses) == 2
     assert all(30 <= count <= 70 for count in variants.values())
     assert all(75 <= count <= 125 for count in poses.values())
+
+
+def test_a_pair_with_a_texture_is_not_mirrored_in_part(loaded):
+    specs = {"pose": ImageSpec("pose", 64, 44), "texture": ImageSpec("texture", 8, 8)}
+    textured = replace(loaded, conditions={"texture": Image.new("RGB", (8, 8))})
+    always = Augmentation(jitter=0.0, flip_probability=1.0, detour_probability=0.0)
+    trained = PairTransform(specs, train=True, augmentation=always)(textured, sample_generator(0))
+    evaluated = PairTransform(specs, train=False)(textured)
+    assert torch.equal(trained["pose"], evaluated["pose"])
 
 
 def test_drawn_poses_are_neither_moved_nor_mirrored(toy_root, specs):

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from parity_files import Recorded
-from pgpis.data.transforms import augment
 from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.keypoints import Frame, Keypoints
 
@@ -26,7 +25,8 @@ def test_augmented_key_points(parity_root):
         keypoints = Keypoints.from_array(case["kp_in"], Frame(height, width), "body18")
         flip = meta[f"aug.{number}"]["flip"]
         assert flip == meta[f"aug.{number}"]["images_flipped"]
-        augmented = augment(keypoints, case["noise"], flip=flip)
+        augmented = keypoints.jitter(case["noise"])
+        augmented = augmented.flip() if flip else augmented
         np.testing.assert_allclose(augmented.points, case["kp_out"], rtol=0, atol=1e-9)
         np.testing.assert_array_equal(augmented.visible, case["kp_out"] != -1)
         np.testing.assert_array_equal(draw_pose(augmented, height, width), expected)

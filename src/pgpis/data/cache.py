@@ -1,53 +1,91 @@
-"""Features of frozen encoders, computed once: shards of safetensors with an index, refused where they are stale."""
+"""Features of frozen encoders, computed once: shards of safetensors with an index, refused where they are stale.
+
+A feature is a folder with an index, and in it a folder with shards for each variant of the pictures.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from safetensors import safe_open
+from PIL import ImageOps
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pgpis.batch import ImageSpec, InputSpecs
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_stamp, read_picture
-from pgpis.data.shards import INDEX, FeatureKey, Variant, difference, is_whole, read_index, shard_path
-from pgpis.data.transforms import Augmentation, may_flip, mirror
+from pgpis.data.transforms import Augmentation, may_flip
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
 from pgpis.jobs import reason_of
 from pgpis.pictures.images import fit_images
 
 SHARD = 512
+INDEX = "cache.json"
+INDEX_ENTRIES = {"key": dict, "dtype": str, "variants": list, "files": list}
 AGAIN = "pgpis cache again, with another --out"
-DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DtypeName = Literal["float32", "bfloat16"]
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
+class Variant(NamedTuple):
+    """How the picture was varied before it was encoded."""
+
+    flip: bool
+    detour: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the variant's folder."""
+        return f"flip{int(self.flip)}-detour{int(self.detour)}"
+
+
+class FeatureKey(NamedTuple):
+    """What a feature depends on beside the picture; a cache with another key is stale."""
+
+    picture: str
+    """Batch key of the picture it is made from."""
+    weights: str
+    """Hash of the encoder's weights."""
+    spec: str
+    """How the picture is prepared."""
+
+    def difference(self, index: Mapping[str, Any]) -> str | None:
+        """Say in what the key of an index differs; None: in nothing."""
+        what = {"weights": "the encoder's weights", "spec": "how pictures are prepared", "picture": "the picture"}
+        for field, text in what.items():
+            stored, now = index["key"].get(field), getattr(self, field)
+            if stored != now:
+                return f"it was made with another value of {text} ({stored}, now {now})"
+        return None
+
+
 def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
     """Return the key of a feature."""
-    chain, key = [], picture
-    while True:
+    return FeatureKey(picture, weights, " from ".join(map(repr, _chain(picture, specs).values())))
+
+
+def _chain(picture: str, specs: InputSpecs) -> dict[str, ImageSpec]:
+    """Return the entries that a picture is made from, its own first."""
+    chain: dict[str, ImageSpec] = {}
+    key: str | None = picture
+    while key is not None:
         spec = specs[key]
         assert isinstance(spec, ImageSpec)
-        chain.append(repr(spec))
-        if spec.base is None:
-            return FeatureKey(picture, weights, " from ".join(chain))
+        chain[key] = spec
         key = spec.base
+    return chain
 
 
 def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> list[Variant]:
     """Return the variants of a picture that training may ask for."""
-    spec = specs[picture]
-    assert isinstance(spec, ImageSpec)
-    base = specs[spec.base] if spec.base is not None else None
-    has_detour = spec.train_detour is not None or (isinstance(base, ImageSpec) and base.train_detour is not None)
+    has_detour = any(spec.train_detour is not None for spec in _chain(picture, specs).values())
     flips = (False, True) if augmentation.flip_probability and may_flip(specs) else (False,)
     detours = (False, True) if augmentation.detour_probability and has_detour else (False,)
     return [Variant(flip, detour) for flip in flips for detour in detours]
@@ -61,25 +99,20 @@ def files_of(dataset: PairDataset, origin: str) -> list[Path]:
     return sorted(path for path in files if path is not None and picture_stamp(path) is not None)
 
 
+@dataclass(frozen=True)
 class CacheWriter:
-    """Computes the features of a data set, shard by shard; what is there already is not computed again.
+    """Computes the features of a data set, shard by shard; what is there already is not computed again."""
 
-    Args:
-        folder: Where the cache is.
-        specs: What the task declares.
-        dtype: How features are stored.
-        rank: Number of this process; shard i is made by process ``i % world_size``.
-        world_size: Number of processes, on one machine or many that share the folder.
-    """
-
-    def __init__(
-        self, folder: Path, specs: InputSpecs, dtype: DtypeName = "float32", rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.folder = folder
-        self.specs = specs
-        self.dtype = dtype
-        self.rank = rank
-        self.world_size = world_size
+    folder: Path
+    """Where the cache is."""
+    specs: InputSpecs
+    """What the task declares."""
+    dtype: DtypeName = "float32"
+    """How features are stored."""
+    rank: int = 0
+    """Number of this process; shard i is made by process ``i % world_size``."""
+    world_size: int = 1
+    """Number of processes, on one machine or many that share the folder."""
 
     def write(
         self,
@@ -96,56 +129,50 @@ class CacheWriter:
         Raises:
             PgpisError: The folder holds this feature with another key.
         """
-        entry = {
-            "key": asdict(key),
-            "dtype": self.dtype,
-            "variants": [asdict(variant) for variant in variants],
-            "files": [[str(path), picture_stamp(path)] for path in files],
-        }
-        index = self.folder / name / INDEX
-        if index.is_file():
-            stored = read_index(index)
-            if stored != json.loads(json.dumps(entry)):
-                reason = difference(stored, key, self.dtype) or "its pictures have changed"
-                raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
-        elif self.rank == 0:
-            write_text(index, json.dumps(entry))
+        self._write_index(self.folder / name / INDEX, key, files, variants)
         failures: list[tuple[str, str]] = []
         for variant in variants:
+            folder = self.folder / name / variant.name
             if self.world_size == 1:  # what another process is writing looks like what a killed one has left
-                remove_unfinished(self.folder / name / variant.name)
-            for number, start in enumerate(range(0, len(files), SHARD)):
-                chunk = files[start : start + SHARD]
-                if number % self.world_size != self.rank:
-                    continue
-                path = shard_path(self.folder / name / variant.name, number)
-                if not is_whole(path, len(chunk)):
-                    batches = self._batches(key.picture, chunk, variant, batch_size, failures)
+                remove_unfinished(folder)
+            for path, shard in list(_shards(folder, files))[self.rank :: self.world_size]:
+                if not _is_whole(path, len(shard)):
+                    batches = self._batches(key.picture, shard, variant, batch_size, failures)
                     rows = torch.cat([_encode_readable(encode, batch) for batch in batches])
                     with replacing(path) as temporary:
-                        save_file({"features": rows.to(DTYPES[self.dtype]).contiguous()}, temporary)
-                advance(len(chunk))
+                        save_file({"features": rows.to(getattr(torch, self.dtype)).contiguous()}, temporary)
+                advance(len(shard))
         return failures
 
+    def _write_index(self, index: Path, key: FeatureKey, files: Sequence[Path], variants: Sequence[Variant]) -> None:
+        entry = {
+            "key": key._asdict(),
+            "dtype": self.dtype,
+            "variants": [variant._asdict() for variant in variants],
+            "files": [[str(path), picture_stamp(path)] for path in files],
+        }
+        if not index.is_file():
+            if self.rank == 0:
+                write_text(index, json.dumps(entry))
+            return
+        stored = _read_index(index)
+        if stored != json.loads(json.dumps(entry)):
+            dtype = None if stored["dtype"] == self.dtype else f"it holds {stored['dtype']}, now {self.dtype}"
+            reason = key.difference(stored) or dtype or "its pictures have changed"
+            raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
+
     def _batches(
-        self,
-        picture: str,
-        files: Sequence[Path],
-        variant: Variant,
-        batch_size: int,
-        failures: list[tuple[str, str]],
+        self, picture: str, files: Sequence[Path], variant: Variant, batch_size: int, failures: list[tuple[str, str]]
     ) -> Iterator[torch.Tensor]:
         """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
-        spec = self.specs[picture]
-        assert isinstance(spec, ImageSpec)
-        chain = (picture, spec.base)
-        images = {key: entry for key, entry in self.specs.items() if key in chain and isinstance(entry, ImageSpec)}
+        images = _chain(picture, self.specs)
+        spec = images[picture]
         for start in range(0, len(files), batch_size):
             prepared = []
             for path in files[start : start + batch_size]:
                 try:
                     image = read_picture(path)
-                    image = mirror(image) if variant.flip else image
+                    image = ImageOps.mirror(image) if variant.flip else image
                     prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
                 except Exception as error:  # noqa: BLE001  whatever is wrong with one picture ends no job
                     failures.append((str(path), reason_of(error)))
@@ -179,58 +206,46 @@ class FeatureCache:
         self.rows: dict[str, dict[str, int]] = {}
         self.pictures: dict[str, str] = {}
         for name, key in keys.items():
-            index = folder / name / INDEX
-            if index.is_file():
-                self.rows[name] = self._open(name, key, index, variants[name])
-                self.pictures[name] = key.picture
+            if (folder / name / INDEX).is_file():
+                self._open(name, key, variants[name])
         if not self.rows:
-            raise PgpisError(
-                f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})",
-                hint="pgpis cache --config RECIPE --out FOLDER",
-            )
+            message = f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})"
+            raise PgpisError(message, hint="pgpis cache --config RECIPE --out FOLDER")
 
-    def _open(self, name: str, key: FeatureKey, index: Path, required: Sequence[Variant]) -> dict[str, int]:
-        stored = read_index(index)
-        reason = difference(stored, key)
+    def _open(self, name: str, key: FeatureKey, required: Sequence[Variant]) -> None:
+        folder = self.folder / name
+        index = _read_index(folder / INDEX)
+        changed = (
+            f"{path} has changed" for path, stamp in index["files"] if list(picture_stamp(Path(path)) or ()) != stamp
+        )
+        reason = key.difference(index) or next(changed, None)
         if reason is not None:
-            raise PgpisError(f"{index.parent} is stale: {reason}", hint=AGAIN)
-        changed = (path for path, stamp in stored["files"] if list(picture_stamp(Path(path)) or ()) != stamp)
-        first = next(changed, None)
-        if first is not None:
-            raise PgpisError(f"{index.parent} is stale: {first} has changed", hint=AGAIN)
-        self.variants[name] = {Variant(**variant) for variant in stored["variants"]}
-        lacking = [variant.name for variant in required if variant not in self.variants[name]]
-        if lacking:
-            raise PgpisError(f"{index.parent} was made with another augmentation: no {lacking[0]}", hint=AGAIN)
-        count = len(stored["files"])
+            raise PgpisError(f"{folder} is stale: {reason}", hint=AGAIN)
+        files = [path for path, _ in index["files"]]
+        self.variants[name] = {Variant(**variant) for variant in index["variants"]}
+        for variant in required:
+            if variant not in self.variants[name]:
+                raise PgpisError(f"{folder} was made with another augmentation: no {variant.name}", hint=AGAIN)
         for variant in sorted(self.variants[name], key=lambda variant: variant.name):
-            for number, start in enumerate(range(0, count, SHARD)):
-                path = shard_path(index.parent / variant.name, number)
-                if not is_whole(path, min(SHARD, count - start)):
-                    reason = f"{path} is damaged" if path.is_file() else f"{index.parent} is not complete: no {path}"
+            for path, shard in _shards(folder / variant.name, files):
+                if not _is_whole(path, len(shard)):
+                    reason = f"{path} is damaged" if path.is_file() else f"{folder} is not complete: no {path}"
                     raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
-        return {path: number for number, (path, *_) in enumerate(stored["files"])}
+        self.rows[name] = {path: number for number, path in enumerate(files)}
+        self.pictures[name] = key.picture
 
     def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
-        """Return a picture's feature in float32.
-
-        Raises:
-            PgpisError: It is not in the cache.
-        """
+        """Return a picture's feature in float32; one that is not there or not finite is refused."""
         row = self.rows[name].get(str(path))
         if row is None:
-            raise PgpisError(
-                f"{self.folder / name} has no features of {path}", hint="pgpis cache again: the list has changed"
-            )
+            hint = "pgpis cache again: the list has changed"
+            raise PgpisError(f"{self.folder / name} has no features of {path}", hint=hint)
         asked = Variant(flip, detour)
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
-        folder = self.folder / name / variant.name
-        values: torch.Tensor = _slices(shard_path(folder, row // SHARD))[row % SHARD]
+        values: torch.Tensor = _slices(_shard_path(self.folder / name / variant.name, row // SHARD))[row % SHARD]
         if not values.isfinite().all():
-            raise PgpisError(
-                f"{path} could not be read when the cache was made, or gave numbers that are not finite",
-                hint="repair or remove it, and run pgpis cache again",
-            )
+            message = f"{path} could not be read when the cache was made, or gave numbers that are not finite"
+            raise PgpisError(message, hint="repair or remove it, and run pgpis cache again")
         return values.float()
 
 
@@ -239,3 +254,38 @@ def _slices(path: Path) -> Any:
     """Open a shard once per process; only the rows that are asked for are read."""
     file: Any = safe_open(path, "pt")
     return file.get_slice("features")
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.safetensors"
+
+
+def _shards(folder: Path, files: Sequence[Any]) -> Iterator[tuple[Path, Sequence[Any]]]:
+    """Yield the shards of a variant, and whose features they hold."""
+    for number, start in enumerate(range(0, len(files), SHARD)):
+        yield _shard_path(folder, number), files[start : start + SHARD]
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    """Return whether a shard is there with all its rows."""
+    try:
+        with safe_open(path, "pt") as file:
+            return bool(file.get_slice("features").get_shape()[0] == count)
+    except (OSError, SafetensorError, IndexError):
+        return False
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """Read what a feature was made of, whatever the file holds."""
+    damage: object = None
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(index[name], kind) for name, kind in INDEX_ENTRIES.items()):
+            damage = "an entry is of another kind"
+        [(Path(file), *stamp) for file, stamp in index["files"]]
+        [Variant(**variant).name for variant in index["variants"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        damage = error
+    if damage is not None:
+        raise PgpisError(f"{path} is damaged: {damage}", hint=f"remove {path.parent}, and run pgpis cache again")
+    return dict(index)

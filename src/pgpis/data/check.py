@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.check_files import check_files
-from pgpis.data.check_phoenix import check_phoenix
+from rich.console import Console
+from rich.progress import track
+
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
-from pgpis.data.phoenix import RELEASE, find_release
+from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.phoenix import (
+    RELEASE,
+    SPLITS,
+    Phoenix14T,
+    corpus_path,
+    find_release,
+    frame_file,
+    frames_of,
+    read_corpus,
+)
+from pgpis.data.picture_store import picture_exists, read_picture
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
 from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
-from pgpis.pictures.kinds import Kind, all_kinds
+from pgpis.pictures.kinds import Kind, all_kinds, conditions, kind_of
 
-SPLITS: tuple[Split, ...] = get_args(Split)
-PUBLISHED_PAIRS: Mapping[Split, int] = {"train": 101_966, "test": 8_570}
-"""Pairs of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
+PUBLISHED_PAIRS = {"train": 101_966, "test": 8_570}
+"""Of DeepFashion's lists; 48,674 pictures are for training, 4,038 for testing."""
+PUBLISHED_VIDEOS = {"train": 7_096, "dev": 519, "test": 642}
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckReport:
     """The result of a check."""
 
     root: Path
-    layout: str
+    layout: str = ""
     """Name of the layout that was found."""
-    counts: Mapping[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
     """What was counted, by what it is."""
-    problems: tuple[str, ...]
+    problems: list[str] = field(default_factory=list)
     """A line for each file that is missing or unreadable."""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     """What is not a problem, but good to know."""
 
     def render(self) -> str:
@@ -43,10 +55,8 @@ class CheckReport:
         lines = [f"{self.root}: layout {self.layout}"]
         lines += [f"  {name:<{width}}  {count:,}" for name, count in self.counts.items()]
         lines += [f"note: {note}" for note in self.notes]
-        if not self.problems:
-            return "\n".join([*lines, "nothing is missing"]) + "\n"
-        lines.append(f"{len(self.problems):,} missing or unreadable:")
-        return "\n".join([*lines, *shortlist(self.problems)]) + "\n"
+        wrong = [f"{len(self.problems):,} missing or unreadable:", *shortlist(self.problems)]
+        return "\n".join([*lines, *(wrong if self.problems else ["nothing is missing"])]) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write all problems to a text file, one per line."""
@@ -61,63 +71,62 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise PgpisError(f"folder not found: {folder}")
-    counts: dict[str, int] = {}
-    problems: list[str] = []
-    notes: list[str] = []
+    report = CheckReport(Path(root))
+    if not report.root.is_dir():
+        raise PgpisError(f"folder not found: {report.root}")
     names = []
-    release = find_release(folder)
+    release = find_release(report.root)
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
-        check_phoenix(folder, release, counts, problems, notes)
-    for layout_class in layouts_in(folder) or ([FPDMLayout] if (folder / "img").is_dir() else []):
+        _check_phoenix(report, release)
+    for layout_class in layouts_in(report.root) or ([FPDMLayout] if (report.root / "img").is_dir() else []):
         names.append(layout_class.description)
-        _check_layout(folder, layout_class, counts, problems, notes)
+        _check_layout(report, layout_class)
     if not names:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
-            f"{folder} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
+            f"{report.root} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
             hint="see docs/data/deepfashion.md and docs/data/phoenix.md",
         )
-    return CheckReport(folder, " and ".join(names), counts, tuple(problems), tuple(notes))
+    report.layout, report.notes = " and ".join(names), list(dict.fromkeys(report.notes))
+    return report
 
 
-def _check_layout(
-    root: Path, layout_class: type[Layout], counts: dict[str, int], problems: list[str], notes: list[str]
-) -> None:
-    """Count and open what one layout names; adds to the last three."""
+def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
+    """Count and open what one layout of DeepFashion names."""
+    root, notes = report.root, report.notes
     files: dict[Kind, set[Path]] = {}
-    for split in SPLITS:
+    for split in get_args(Split):
         layout = layout_class(root, split)
         if layout.split != split:
             notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
             continue
         places = {kind: layout.folder(kind.name) for kind in all_kinds()}
         present = [kind for kind in places if layout.has(kind.name)]
-        counts |= {f"{kind.plural} in {places[kind]}/": _count_files(root / str(places[kind]), kind)
-                   for kind in present if places[kind] is not None}  # fmt: skip
+        for kind in present:
+            if places[kind] is not None:
+                suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
+                report.counts[f"{kind.plural} in {places[kind]}/"] = _count(root / str(places[kind]), suffixes)
         try:
             pairs = layout.read_pairs()
         except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
-            problems.append(reason_of(error))
+            report.problems.append(reason_of(error))
             continue
-        counts[f"pairs in {layout.list_path.name}"] = len(pairs)
-        if split in PUBLISHED_PAIRS and len(pairs) != PUBLISHED_PAIRS[split]:
+        report.counts[f"pairs in {layout.list_path.name}"] = len(pairs)
+        if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
             notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
         targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
         for kind, place in places.items():
             keys = targets if kind.of == "target" else pictures
             if place is None and kind in present:  # in a table
-                problems += dict.fromkeys(filter(None, (_why_no_points(layout, key) for key in sorted(keys))))
+                reasons = (_why_no_points(layout, key) for key in sorted(keys))
+                report.problems += dict.fromkeys(filter(None, reasons))
             elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
                 files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
             elif place is not None and kind.name in layout.published:
                 notes.append(f"no {place}/: {kind.without}")
     for kind, paths in files.items():
-        check_files(root, sorted(paths), kind, problems, notes)
-    notes[:] = dict.fromkeys(notes)
+        _check_files(report, sorted(paths), kind)
 
 
 def _why_no_points(layout: Layout, key: str) -> str | None:
@@ -128,6 +137,62 @@ def _why_no_points(layout: Layout, key: str) -> str | None:
     return None
 
 
-def _count_files(folder: Path, kind: Kind) -> int:
-    suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
+def _check_phoenix(report: CheckReport, release: Path) -> None:
+    """Open every frame that the key points count, and what ``pgpis prepare`` has made of it."""
+    root, notes = report.root, report.notes
+    files: dict[Kind, list[Path]] = {kind: [] for kind in (kind_of("picture"), *conditions())}
+    for own, split in SPLITS.items():
+        table = corpus_path(release, split)
+        try:
+            names = read_corpus(table)
+            lengths = _lengths(Phoenix14T(root, own).keypoints_path(release))
+        except Exception as error:  # noqa: BLE001  as above
+            report.problems.append(reason_of(error))
+            continue
+        report.counts[f"videos in {table.name}"] = len(names)
+        report.counts[f"videos with key points in Phoenix-2014T.{split}"] = len(lengths)
+        if len(names) != PUBLISHED_VIDEOS[split]:
+            notes.append(f"{table.name}: the release has {PUBLISHED_VIDEOS[split]:,} videos")
+        report.problems += [f"{name}: no key points in Phoenix-2014T.{split}" for name in names if name not in lengths]
+        frames = [(name, number) for name in names for number in range(1, lengths.get(name, 0) + 1)]
+        for kind, paths in files.items():
+            place = frames_of(release, kind) / split
+            if kind.name != "picture" and not place.is_dir():
+                needed = f": FPDM does without, {kind.without}" if kind.without else ""
+                notes.append(f"no {place.relative_to(root)}/{needed}")
+                continue
+            report.counts[f"{kind.plural} in {place.relative_to(root)}/"] = _count(place, (kind.suffix or ".png",))
+            paths += [frame_file(place, *frame, kind.suffix) for frame in frames]
+    for kind, paths in files.items():
+        _check_files(report, paths, kind)
+
+
+def _lengths(path: Path) -> dict[str, int]:
+    """Return the number of frames of each video; nothing is written."""
+    if path.with_name(f"{path.name}.safetensors").is_file() or not path.is_file():
+        return KeypointFile(path).lengths
+    return {name: len(points) for name, points in read_mska(path).items()}
+
+
+def _count(folder: Path, suffixes: Collection[str]) -> int:
     return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in folder.rglob("*"))
+
+
+def _check_files(report: CheckReport, files: Iterable[Path], kind: Kind) -> None:
+    """Open files; those that pictures may lack are counted alone."""
+    read, exists = (read_picture, picture_exists) if kind.name == "picture" else (kind.read, Path.is_file)
+    absent = 0
+    for path in track(list(files), f"checking {kind.plural}", console=Console(stderr=True), transient=True):
+        name = path.relative_to(report.root).as_posix()
+        try:
+            if exists(path):
+                read(path)
+            elif kind.is_optional:
+                absent += 1
+            else:
+                report.problems.append(f"{name}: {kind.label} missing")
+        except Exception as error:  # noqa: BLE001  readers raise anything on odd files, and the check goes on
+            report.problems.append(f"{name}: {reason_of(error)}")
+    if absent:
+        wish = f"set on_missing.{kind.name} to 'drop' or 'skip'"
+        report.notes.append(f"{absent} pictures have no {kind.label}: {wish}")

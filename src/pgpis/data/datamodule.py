@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in rec
 from pgpis.data.folder import FolderPairs  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
-from pgpis.data.position import EpochPosition
-from pgpis.data.sampler import ResumableLoader, ResumableSampler
+from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.errors import PgpisError, check_range
@@ -89,8 +89,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.stick_width = stick_width
         self.augmentation = augmentation
         self.cache = cache
-        self._feature_cache: FeatureCache | None = None
-        self._position: EpochPosition | None = None
+        # is told how to ask for the fingerprint of a pair by its id; None: there is no such pair
         self.find_finished: Callable[[Callable[[str], str | None]], set[str]] | None = None
 
     def setup(self, stage: str) -> None:
@@ -107,20 +106,13 @@ class PoseTransferDataModule(LightningDataModule):
                     dataset.require({spec.origin for spec in self.input_specs.values()})
 
     def dataset(self, split: str) -> PairDataset:
-        """Return the data set of a split.
-
-        Raises:
-            PgpisError: None is configured.
-        """
+        """Return the data set of a split, which must be configured."""
         dataset: PairDataset | None = getattr(self, split)
         if dataset is None:
-            raise PgpisError(
-                f"no data set is configured for '{split}'",
-                hint="--sources FOLDER --poses FOLDER"
-                if split == "predict"
-                else f"set data.{split} in the recipe, e.g. --data.{split}=DeepFashion "
-                f"--data.{split}.init_args.root=FOLDER",
-            )
+            example = f"--data.{split}=DeepFashion --data.{split}.init_args.root=FOLDER"
+            usual = f"set data.{split} in the recipe, e.g. {example}"
+            hint = "--sources FOLDER --poses FOLDER" if split == "predict" else usual
+            raise PgpisError(f"no data set is configured for '{split}'", hint=hint)
         return dataset
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -128,32 +120,18 @@ class PoseTransferDataModule(LightningDataModule):
         dataset = self.dataset("train")
         epoch, sample = (0, 0) if self.trainer is None else self.position.go_on(self.trainer)
         sampler = ResumableSampler(
-            range(len(dataset)),
-            shuffle=True,
-            seed=self.seed,
-            rank=self._rank,
-            world_size=self._world_size,
-            start_epoch=epoch,
-            start_sample=sample,
+            range(len(dataset)), shuffle=True, seed=self.seed, start_epoch=epoch, start_sample=sample, **self._share
         )
-        return ResumableLoader(
-            self._samples(dataset, train=True),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            persistent_workers=self.num_workers > 0,
-            **self._loader_arguments(),
-        )
+        return self._loader(dataset, sampler, train=True)
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch, however much of it is done already."""
-        return self.position.batches(0, self._world_size)
+        return self.position.batches(0, self._share["world_size"])
 
-    @property
+    @cached_property
     def position(self) -> EpochPosition:
         """Where in its epoch training is."""
-        if self._position is None:
-            self._position = EpochPosition(len(self.dataset("train")), self.seed, self.batch_size)
-        return self._position
+        return EpochPosition(len(self.dataset("train")), self.seed, self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the data: the position in the epoch."""
@@ -173,10 +151,7 @@ class PoseTransferDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to make pictures for, without the pairs that ``find_finished`` returns.
-
-        It is told how to ask for the fingerprint of a pair by its id; None: there is no such pair.
-        """
+        """Return the batches to make pictures for, without the pairs that ``find_finished`` returns."""
         dataset = self.dataset("predict")
         origins = {spec.origin for spec in self._specs().values()}
         places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
@@ -191,20 +166,15 @@ class PoseTransferDataModule(LightningDataModule):
         return self._evaluation_loader("predict", finished)
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
-        """Yield one entry of training pairs that are spread evenly over the list, in batches and not augmented.
-
-        Args:
-            key: The entry.
-            specs: What it is made from.
-            count: How many pairs at most.
-        """
+        """Yield the entry ``key`` of ``count`` training pairs, spread over the list, in batches and not augmented."""
         dataset = self.dataset("train")
         dataset.setup()
         samples = PairSamples(dataset, self._transform(specs, train=False), self.seed)
         step = max(1, len(dataset) // count)
-        for start in range(0, min(count, len(dataset)), self.eval_batch_size):
-            positions = range(start, min(start + self.eval_batch_size, count, len(dataset)))
-            batch = PairCollator(specs)([samples[0, position * step] for position in positions])
+        positions = range(0, min(count, len(dataset)) * step, step)
+        for start in range(0, len(positions), self.eval_batch_size):
+            chosen = positions[start : start + self.eval_batch_size]
+            batch = PairCollator(specs)([samples[0, position] for position in chosen])
             values: Any = batch.get(key)
             if values is not None and len(values):
                 yield values
@@ -212,39 +182,40 @@ class PoseTransferDataModule(LightningDataModule):
     def _evaluation_loader(self, split: str, skip: Collection[str] = ()) -> DataLoader[Any]:
         dataset = self.dataset(split)
         indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in skip]
-        sampler = ResumableSampler(indices, shuffle=False, rank=self._rank, world_size=self._world_size)
-        return DataLoader(
-            self._samples(dataset, train=False, fingerprints=split == "predict"),
-            batch_size=self.eval_batch_size,  # by name: Lightning builds the loader anew from the names for predict
+        sampler = ResumableSampler(indices, shuffle=False, **self._share)
+        return self._loader(dataset, sampler, fingerprints=split == "predict")
+
+    def _loader(
+        self, dataset: PairDataset, sampler: ResumableSampler, *, train: bool = False, fingerprints: bool = False
+    ) -> DataLoader[Any]:
+        cache = self._feature_cache if train and self.cache is not None else None
+        transform = self._transform(self._specs(), train=train, cache=cache)
+        return (ResumableLoader if train else DataLoader)(
+            PairSamples(dataset, transform, self.seed, fingerprints=fingerprints),
+            batch_size=self.batch_size if train else self.eval_batch_size,  # by name, as Lightning builds it anew
             sampler=sampler,
-            **self._loader_arguments(),
+            num_workers=self.num_workers,
+            collate_fn=PairCollator(self._specs()),
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+            persistent_workers=train and self.num_workers > 0,
         )
 
-    def _samples(self, dataset: PairDataset, *, train: bool, fingerprints: bool = False) -> PairSamples:
-        cache = self._open_cache() if train and self.cache is not None else None
-        transform = self._transform(self._specs(), train=train, cache=cache)
-        return PairSamples(dataset, transform, self.seed, fingerprints=fingerprints)
-
-    def _open_cache(self) -> FeatureCache:
-        """Open the cache once, and check that it belongs to the model's frozen weights."""
-        if self._feature_cache is None:
-            if self.frozen_features is None:
-                raise PgpisError(
-                    "data.cache needs the model that is trained",
-                    hint="pass frozen_features=model.frozen_features; the command line links it by itself",
-                )
-            features, specs = self.frozen_features(), self._specs()
-            keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
-            variants = {
-                name: variants_of(feature.picture, specs, self.augmentation) for name, feature in features.items()
-            }
-            if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
-                raise PgpisError(
-                    "data.cache holds no features of missing textures, and on_missing.texture is 'drop'",
-                    hint="on_missing.texture 'error' or 'skip', or train without a cache",
-                )
-            self._feature_cache = FeatureCache(Path(str(self.cache)), keys, variants)
-        return self._feature_cache
+    @cached_property
+    def _feature_cache(self) -> FeatureCache:
+        """The cache, which must belong to the model's frozen weights."""
+        if self.frozen_features is None:
+            hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
+            raise PgpisError("data.cache needs the model that is trained", hint=hint)
+        features, specs = self.frozen_features(), self._specs()
+        if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
+            raise PgpisError(
+                "data.cache holds no features of missing textures, and on_missing.texture is 'drop'",
+                hint="on_missing.texture 'error' or 'skip', or train without a cache",
+            )
+        keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
+        variants = {name: variants_of(key.picture, specs, self.augmentation) for name, key in keys.items()}
+        return FeatureCache(Path(str(self.cache)), keys, variants)
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         return PairTransform(
@@ -258,27 +229,14 @@ class PoseTransferDataModule(LightningDataModule):
 
     def _specs(self) -> InputSpecs:
         if self.input_specs is None:
-            raise PgpisError(
-                "the DataModule does not know which pictures the model needs",
-                hint="pass input_specs=model.input_specs; the command line links it by itself",
-            )
+            hint = "pass input_specs=model.input_specs; the command line links it by itself"
+            raise PgpisError("the DataModule does not know which pictures the model needs", hint=hint)
         return self.input_specs
 
-    def _loader_arguments(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "collate_fn": PairCollator(self._specs()),
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_worker,
-        }
-
     @property
-    def _rank(self) -> int:
-        return 0 if self.trainer is None else self.trainer.global_rank
-
-    @property
-    def _world_size(self) -> int:
-        return 1 if self.trainer is None else self.trainer.world_size
+    def _share(self) -> dict[str, int]:
+        rank, size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return {"rank": rank, "world_size": size}
 
 
 def _start_worker(_worker: int) -> None:

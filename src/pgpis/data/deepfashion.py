@@ -8,11 +8,10 @@ from typing import Literal
 
 from PIL import Image
 
-from pgpis.data.identity import content_of, with_names_of_their_own
 from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import pair_name
-from pgpis.data.pairs import Pair, PairDataset
+from pgpis.data.pairs import Pair, PairDataset, content_of
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Role, all_kinds, conditions
@@ -58,23 +57,18 @@ class DeepFashion(PairDataset):
         self._keys: dict[Path, str] = {}
 
     def read_pairs(self) -> list[Pair]:
-        """Read the list of the split.
-
-        Raises:
-            PgpisError: The root or the list is missing, malformed, empty, or a path in it leaves the root.
-        """
-        layouts = layouts_of(self.root, self.split, self.layout)
-        keys = layouts[0].read_pairs()[: self.max_pairs]
+        """Read the list of the split; a path in it may not leave the root."""
+        self._layouts = layouts_of(self.root, self.split, self.layout)
+        keys = self._layouts[0].read_pairs()[: self.max_pairs]
         if not keys:
-            raise PgpisError(f"{layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
-        self._layouts = layouts
+            raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
         self._holders = {
-            kind.name: next((layout for layout in layouts if layout.has(kind.name)), None) for kind in all_kinds()
+            kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
         }
-        return with_names_of_their_own(self._pair(source, target) for source, target in keys)
+        return [self._pair(source, target) for source, target in keys]
 
     def _pair(self, source: str, target: str) -> Pair:
-        picture, target_picture = self._layouts[0].path(source, "picture"), self._layouts[0].path(target, "picture")
+        picture, target_picture = (self._layouts[0].path(key, "picture") for key in (source, target))
         self._keys |= {picture: source, target_picture: target}
         return Pair(
             pair_name(source, target),

@@ -1,4 +1,4 @@
-"""What a user asks to exchange between people: an identity, or clothes by group of body parts."""
+"""What a user asks to exchange between people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgpis.pictures.uv_texture import parts_of
 
 @dataclass(frozen=True)
 class EditRequest:
-    """What a user asks to exchange, as names of pictures among the sources."""
+    """An identity, or clothes by group of body parts, as names of pictures among the sources."""
 
     identity: str | None = None
     clothes: tuple[tuple[str, str], ...] = ()
@@ -27,11 +27,11 @@ class EditRequest:
         """
         swaps = []
         for word in clothes:
-            group, separator, picture = word.partition("=")
-            if not (separator and group.strip() and picture.strip()):
+            group, picture = (part.strip() for part in word.partition("=")[::2])
+            if not (group and picture):
                 raise PgpisError(f"clothes: '{word}' is not of the form GROUP=PICTURE", hint="e.g. upper=anna.jpg")
-            parts_of(group.strip())
-            swaps.append((group.strip(), picture.strip()))
+            parts_of(group)
+            swaps.append((group, picture))
         return cls(identity or None, tuple(swaps)) if identity or swaps else None
 
 
@@ -39,5 +39,5 @@ def edit_name(edit: EditRequest | None) -> str:
     """Name an edit in a result's name: ``_identity-ben_upper-carla``."""
     if edit is None:
         return ""
-    words = [] if edit.identity is None else [("identity", edit.identity)]
-    return "".join(f"_{what}-{Path(name).stem}" for what, name in [*words, *edit.clothes])
+    identity = [("identity", edit.identity)] if edit.identity else []
+    return "".join(f"_{what}-{Path(name).stem}" for what, name in [*identity, *edit.clothes])

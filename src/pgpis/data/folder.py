@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
-from pgpis.data.identity import refuse_shared, with_names_of_their_own
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import picture_exists
+from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
 from pgpis.data.user_files import beside, find_file, list_files, pair_by_stem, short_names
 from pgpis.errors import PgpisError, refuse_if_all_fail
@@ -22,10 +22,8 @@ from pgpis.pictures.keypoints import Frame
 from pgpis.pictures.kinds import Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
-KEYPOINT_SUFFIXES = (".txt", ".json", ".npy")
-POSE_SUFFIXES = (*KEYPOINT_SUFFIXES, *IMAGE_SUFFIXES)
-
-Row = tuple[Path, Path, Path | None]
+POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
+Row = tuple[Path, Path, Path | None, EditRequest | None]
 
 
 class FolderPairs(PairDataset):
@@ -49,7 +47,7 @@ class FolderPairs(PairDataset):
             without it, 18-line files are read in DeepFashion's frame and OpenPose files must name their canvas.
         textures: Folder of texture maps instead of ``SOURCES_texture``, or the one of a single source.
         faces: Folder of face embeddings instead of ``SOURCES_face``, or the one of a single source.
-        identity: A picture picture whose face and head all results take.
+        identity: A source picture whose face and head all results take.
         clothes: ``GROUP=PICTURE``: parts of the texture that all results take from another picture.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
@@ -90,20 +88,15 @@ class FolderPairs(PairDataset):
                 named twice, or an edit names a picture that does not exist.
         """
         everywhere = EditRequest.parse(self.identity, self.clothes)
-        edits: list[EditRequest | None] = []
         if self.pairs_csv is not None:
-            rows, edits = self._rows_of_table(self.pairs_csv)
+            rows = self._rows_of_table(self.pairs_csv)
         else:
             sources = list_files(self.sources, IMAGE_SUFFIXES, "source pictures")
             poses = list_files(self.poses, POSE_SUFFIXES, "poses")
-            if self.pairing == "stem":
-                rows = [(source, pose, None) for source, pose in pair_by_stem(sources, poses)]
-            else:
-                rows = [(source, pose, None) for source in sources for pose in poses]
-        edits = [edit or everywhere for edit in edits or [None] * len(rows)]
-        source_names = short_names(source for source, _, _ in rows)
-        pose_names = short_names(pose for _, pose, _ in rows)
-        return with_names_of_their_own(
+            combined = pair_by_stem(sources, poses) if self.pairing == "stem" else product(sources, poses)
+            rows = [(source, pose, None, None) for source, pose in combined]
+        source_names, pose_names = short_names(row[0] for row in rows), short_names(row[1] for row in rows)
+        return [
             Pair(
                 f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
                 source,
@@ -113,19 +106,19 @@ class FolderPairs(PairDataset):
                 self._edit(edit),
                 printable(source_names[source]),  # a person moves through the poses of a video without flicker
             )
-            for (source, pose, target), edit in zip(rows, edits, strict=True)
-        )
+            for source, pose, target, own in rows
+            for edit in [own or everywhere]
+        ]
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the files that a model reads; see ``PairDataset.require``.
 
         Raises:
-            PgpisError: Files are missing that may not be, two pictures or poses would share one that was made of one
-                of them, or no pose at all can be read.
+            PgpisError: Also where two pictures or poses would share a file, or no pose at all can be read.
         """
         for kind in conditions(origins):
             owners = ((pair.source if kind.of == "source" else pair.pose, pair) for pair in self.pairs)
-            refuse_shared(kind.name, owners)
+            _refuse_shared(kind.name, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
@@ -151,56 +144,65 @@ class FolderPairs(PairDataset):
         if request is None:
             return None
         identity: dict[str, Path | None] | None = None
-        clothes = []
         if request.identity is not None:
             identity = self.made_of(self._picture(request.identity), "source")
             for kind in ("texture",) if self.on_missing.face == "drop" else ("face", "texture"):
                 self._needed(kind, identity[kind], f"identity {request.identity}")
+        clothes = []
         for group, name in request.clothes:
             texture = self.made_of(self._picture(name), "source")["texture"]
             clothes.append((parts_of(group), self._needed("texture", texture, f"clothes {group}={name}")))
         return Edit(identity, tuple(clothes))
 
     def _needed(self, kind: str, path: Path | None, edit: str) -> Path:
-        """Return the file of an edit.
-
-        Raises:
-            PgpisError: It does not exist.
-        """
+        """Return the file of an edit, which must exist."""
         if path is None or not is_file(path):
             raise PgpisError(f"{edit}: no {kind_of(kind).what} {path}", hint=self.on_missing.hint(kind))
         return path
 
     def _picture(self, name: str) -> Path:
-        places = [self.sources, Path(), *([] if self.pairs_csv is None else [self.pairs_csv.parent])]
-        path = find_file(name, places)
+        beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
+        path = find_file(name, [self.sources, Path(), *beside_table])
         if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
-    def _rows_of_table(self, path: Path) -> tuple[list[Row], list[EditRequest | None]]:
-        lines = read_table(path)
+    def _rows_of_table(self, path: Path) -> list[Row]:
         rows: list[Row] = []
-        edits: list[EditRequest | None] = []
-        first_lines: dict[tuple[str, ...], int] = {}
-        for number, line in lines:
+        lines: dict[tuple[str, ...], int] = {}
+        for number, line in read_table(path):
             key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
-            if key in first_lines:
-                raise PgpisError(f"{path}: lines {first_lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
-            first_lines[key] = number
+            if lines.setdefault(key, number) != number:
+                raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
             source = find_file(line["source"], (self.sources, path.parent))
             pose = find_file(line["pose"], (self.poses, path.parent))
             for file, suffixes in ((source, IMAGE_SUFFIXES), (pose, POSE_SUFFIXES)):
                 if file.suffix.lower() not in suffixes:
                     raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {', '.join(suffixes)}")
-            target = line.get("target")
-            rows.append((source, pose, find_file(target, (self.sources, path.parent)) if target else None))
+            target = find_file(line["target"], (self.sources, path.parent)) if line.get("target") else None
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            edits.append(EditRequest.parse(line.get("identity"), clothes))
-        if not any(picture_exists(source) and picture_exists(pose) for source, pose, _ in rows):
-            source, pose, _ = rows[0]
+            rows.append((source, pose, target, EditRequest.parse(line.get("identity"), clothes)))
+        if not any(picture_exists(source) and picture_exists(pose) for source, pose, *_ in rows):
+            source, pose, *_ = rows[0]
+            message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
+            raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
+        return rows
+
+
+def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+    """Refuse two files of different content whose texture, face or map would be one and the same file."""
+    first: dict[str, tuple[Path, Path]] = {}
+    for owner, pair in owners:
+        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
+        if owner is None or path is None:
+            continue
+        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        if other == owner or content_hash(other) == content_hash(owner):
+            continue
+        # a file system that ignores case takes two names for one
+        if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
-                f"{path}: none of its pairs exists; the first one would be {source} and {pose}",
-                hint="names are relative to the folders of sources and poses, or to the table",
+                f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
+                "which can belong to only one of them",
+                hint="rename one of them, or put them into folders of their own",
             )
-        return rows, edits

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_in
 from pgpis.data.picture_store import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError, is_file, locked, write_refusal
+from pgpis.files import UnwritableError, is_file, locked, write_refusal, write_text
 from pgpis.jobs import reason_of
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import all_kinds
 
 
-@dataclass(frozen=True)
+@dataclass
 class LinkReport:
     """What was linked and written."""
 
-    links: int
-    already: int
-    lists: int
-    missing: tuple[str, ...]
+    links: int = 0
+    already: int = 0
+    lists: int = 0
+    missing: list[str] = field(default_factory=list)
     """What a list names and the source does not have, or not readable."""
 
 
@@ -43,64 +43,54 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
     origins = layouts_in(source)
     if not origins:
         raise PgpisError(f"{source} has no layout that pgpis knows", hint=f"pgpis data check {source}")
-    target = layout_named(to)
-    if target in origins and out.resolve() == source.resolve():
+    if layout_named(to) in origins and out.resolve() == source.resolve():
         raise PgpisError(f"{source} already has the layout '{to}'")
+    report = LinkReport()
     with locked(out):
-        return _link_all(source, out, origins, target)
+        for split in get_args(Split):
+            _link_split([layout(source, split) for layout in origins], layout_named(to)(out, split), split, report)
+    return report
 
 
-def _link_all(source: Path, out: Path, there: Sequence[type[Layout]], here: type[Layout]) -> LinkReport:
-    links = already = lists = 0
-    missing: list[str] = []
-    for split in get_args(Split):
-        origins = [layout(source, split) for layout in there]
-        first = origins[0]
-        if first.split != split or not first.list_path.is_file():
-            continue
-        if (source / str(first.folder("picture")) / DATABASE).is_file():
-            raise PgpisError(f"{source} keeps its pictures in an LMDB, which cannot be linked to")
-        target = here(out, split)
-        target.split = split  # it would take the test list in place of a validation list that is only being made
-        pairs = first.read_pairs()
-        pictures = list(dict.fromkeys(key for pair in pairs for key in pair))
-        for key in pictures:
-            try:
-                new, present, absent = _link_picture(key, origins, target)
-            except (OSError, ValueError) as error:  # a name that the file system does not take, say
-                refusal = write_refusal(out, error)
-                if isinstance(refusal, UnwritableError):
-                    raise refusal from error
-                missing.append(f"{key}: {reason_of(refusal or error)}")
-                continue
-            links, already = links + new, already + present
-            missing += absent
-        missing += _write_points(pictures, origins, target)
-        target.write_list(pairs)
-        lists += 1
-    return LinkReport(links, already, lists, tuple(missing))
+def _link_split(origins: Sequence[Layout], target: Layout, split: Split, report: LinkReport) -> None:
+    first = origins[0]
+    if first.split != split or not first.list_path.is_file():
+        return
+    if (first.root / str(first.folder("picture")) / DATABASE).is_file():
+        raise PgpisError(f"{first.root} keeps its pictures in an LMDB, which cannot be linked to")
+    target.split = split  # it would take the test list in place of a validation list that is only being made
+    pairs = first.read_pairs()
+    pictures = list(dict.fromkeys(key for pair in pairs for key in pair))
+    for key in pictures:
+        try:
+            _link_picture(key, origins, target, report)
+        except (OSError, ValueError) as error:  # a name that the file system does not take, say
+            refusal = write_refusal(target.root, error)
+            if isinstance(refusal, UnwritableError):
+                raise refusal from error
+            report.missing.append(f"{key}: {reason_of(refusal or error)}")
+    report.missing += _write_points(pictures, origins, target)
+    write_text(target.root / target.list_names[0].format(split=split), target.list_text(pairs))
+    report.lists += 1
 
 
-def _link_picture(key: str, origins: Sequence[Layout], target: Layout) -> tuple[int, int, list[str]]:
+def _link_picture(key: str, origins: Sequence[Layout], target: Layout, report: LinkReport) -> None:
     """Link every file of a picture that both sides know."""
-    new = present = 0
-    absent: list[str] = []
     for kind in all_kinds():
         origin = next((layout for layout in origins if layout.has(kind.name)), None)
         if kind.name == "keypoints" or origin is None or target.folder(kind.name) is None:
             continue
         there = origin.path(key, kind.name)
         if not is_file(there):
-            absent += [] if kind.is_optional else [str(there)]
+            report.missing += [] if kind.is_optional else [str(there)]
             continue
         here = target.new_path(key, kind.name, there.suffix)
         if here.is_symlink() or here.exists():
-            present += 1
+            report.already += 1
             continue
         here.parent.mkdir(parents=True, exist_ok=True)
         here.symlink_to(os.path.relpath(there.resolve(), here.parent.resolve()))
-        new += 1
-    return new, present, absent
+        report.links += 1
 
 
 def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> list[str]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import struct
+from bisect import bisect_right
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +19,9 @@ from pgpis.errors import PgpisError
 from pgpis.pictures.decoding import MOST_BYTES
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
-HEADER = 16
-"""Bytes of a page before its content."""
+HEADER = 16  # bytes of a page before its content
 BRANCH, LEAF = 0x01, 0x02
-BIG = 0x01
-"""Flag of an entry that has pages of its own."""
+BIG = 0x01  # flag of an entry that has pages of its own
 EMPTY = 2**64 - 1
 DEEPEST = 32
 
@@ -32,10 +32,6 @@ class DamagedError(Exception):
 
 def read_entry(database: Path, key: bytes) -> bytes | None:
     """Return the entry of an LMDB's main table, or None where it has none.
-
-    Args:
-        database: ``data.mdb``.
-        key: Name of the entry.
 
     Raises:
         PgpisError: The file is missing, truncated or damaged, or the entry is too large.
@@ -56,10 +52,9 @@ class _Tree:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.size = os.fstat(file.fileno()).st_size
-        magic, version = struct.unpack_from("<II", self._read(0, 256), HEADER)
+        magic, version, self.page_size = struct.unpack_from("<II16xI", self._read(0, 256), HEADER)
         if (magic, version) != (MAGIC, VERSION):
             raise DamagedError(f"it does not start like an LMDB of format {VERSION}")
-        (self.page_size,) = struct.unpack_from("<I", self._read(0, 256), HEADER + 24)
         if not 512 <= self.page_size <= 2**16:
             raise DamagedError(f"its header names pages of {self.page_size} bytes")
         # two headers take turns; the one of the later transaction counts
@@ -67,12 +62,9 @@ class _Tree:
         header = max(headers, key=lambda content: struct.unpack_from("<Q", content, HEADER + 128))
         if struct.unpack_from("<I", header, HEADER)[0] != MAGIC:
             raise DamagedError("its second header is damaged")
-        self.flags, self.root, self.last_page = (
-            struct.unpack_from(kind, header, HEADER + offset)[0]
-            for kind, offset in (("<H", 76), ("<Q", 112), ("<Q", 120))
-        )
-        if self.size < (self.last_page + 1) * self.page_size:
-            whole = (self.last_page + 1) * self.page_size
+        self.flags, self.root, self.last_page = struct.unpack_from("<H34xQQ", header, HEADER + 76)
+        whole = (self.last_page + 1) * self.page_size
+        if self.size < whole:
             raise DamagedError(f"it is cut short: {self.size} bytes, its header says {whole}")
 
     def get(self, key: bytes) -> bytes | None:
@@ -86,30 +78,19 @@ class _Tree:
             page = self._page(number)
             _, _, flags, lower, _ = struct.unpack_from("<QHHHH", page)
             offsets = struct.unpack_from(f"<{max(0, lower - HEADER) // 2}H", page, HEADER)
+            if not flags & (BRANCH | LEAF):
+                break
+            # the first key of a branch stands for all that are smaller
+            first = 1 if flags & BRANCH else 0
+            position = bisect_right(offsets, key, lo=first, key=partial(self._key, page)) - 1
             if flags & BRANCH:
-                # the first key of a branch stands for all that are smaller
-                position = self._position(page, offsets, key, first=1) - 1
                 low, high, top, _ = struct.unpack_from("<HHHH", page, offsets[position])
                 number = low | high << 16 | top << 32
-            elif flags & LEAF:
-                position = self._position(page, offsets, key, first=0) - 1
-                if position < 0 or self._key(page, offsets[position]) != key:
-                    return None
+            elif position < 0 or self._key(page, offsets[position]) != key:
+                return None
+            else:
                 return self._value(page, offsets[position])
-            else:
-                break
         raise DamagedError("its tree is damaged")
-
-    def _position(self, page: bytes, offsets: tuple[int, ...], key: bytes, first: int) -> int:
-        """Return how many keys of a page are not greater, those before ``first`` taken for granted."""
-        low, high = first, len(offsets)
-        while low < high:
-            middle = (low + high) // 2
-            if self._key(page, offsets[middle]) <= key:
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
     def _key(self, page: bytes, offset: int) -> bytes:
         (length,) = struct.unpack_from("<H", page, offset + 6)

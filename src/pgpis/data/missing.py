@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +14,12 @@ from pgpis.errors import PgpisError
 from pgpis.pictures.kinds import kind_of
 
 WhenMissing = Literal["error", "drop", "skip"]
-FaceSpace = Literal["recogniser", "synth"]
 SYNTH_NORM = 22.0
 """Length of every face code of ``pgpis synth``, by which they are told from a recogniser's embeddings."""
+FACE_HINTS = {
+    "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
+    "synth": "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class OnMissing:
     """The DensePose map of the target pose."""
     others: Mapping[str, WhenMissing] = field(default_factory=dict)
     """Other kinds of files, by name."""
-    face_space: FaceSpace = "recogniser"
+    face_space: Literal["recogniser", "synth"] = "recogniser"
     """Whose face embeddings the model was trained with; those of another space mean nothing to it."""
 
     def of(self, kind: str) -> WhenMissing:
@@ -46,7 +48,7 @@ class OnMissing:
         return self.others.get(kind, policy)
 
     def hint(self, kind: str) -> str:
-        """Return what the user can do about a missing file."""
+        """Return what the user can do about it."""
         return FACE_HINTS[self.face_space] if kind == "face" else kind_of(kind).hint
 
     def refuse_foreign(self, face: NDArray[np.float32], path: Path) -> None:
@@ -58,19 +60,3 @@ class OnMissing:
         if self.face_space == "synth" and abs(float(np.linalg.norm(face)) - SYNTH_NORM) > 0.01:
             message = f"{path}: not a face of pgpis synth; this model was trained with those alone"
             raise PgpisError(message, hint=FACE_HINTS["synth"])
-
-
-FACE_HINTS: dict[FaceSpace, str] = {
-    "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
-    "synth": "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it",
-}
-
-
-def exists_by_listing() -> Callable[[Path | None], bool]:
-    """Return what tells whether a file exists by listing each folder once; None does not exist."""
-
-    @cache
-    def names(folder: Path) -> frozenset[str]:
-        return frozenset(entry.name for entry in folder.iterdir()) if folder.is_dir() else frozenset()
-
-    return lambda path: path is not None and path.name in names(path.parent)

@@ -47,25 +47,25 @@ class KeypointFile:
         self.path = path.with_name(f"{path.name}.safetensors")
         if not self.path.is_file():
             if not path.is_file():
-                raise PgpisError(
-                    f"key points not found: {path}",
-                    hint="MSKA's Phoenix-2014T.train, .dev and .test, beside the release",
-                )
+                hint = "MSKA's Phoenix-2014T.train, .dev and .test, beside the release"
+                raise PgpisError(f"key points not found: {path}", hint=hint)
             log.info("%s: converting to safetensors, once", path)
-            write_videos(self.path, read_mska(path))
+            videos = read_mska(path)
+            with replacing(self.path) as temporary:
+                save_file(videos, temporary)
+        self.lengths: dict[str, int] = {}
         try:
             with safe_open(self.path, "np") as file:
-                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-                shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-                others = [name for name, part in slices.items() if part.get_dtype() != "F32"]
+                for name in file.keys():  # noqa: SIM118
+                    part = file.get_slice(name)
+                    shape = tuple(part.get_shape())
+                    if len(shape) != 3 or shape[1:] != (POINTS, 3):
+                        raise PgpisError(f"{self.path}: '{name}' is {shape}, expected (T, {POINTS}, 3)", hint=REMOVE)
+                    if part.get_dtype() != "F32":
+                        raise PgpisError(f"{self.path}: '{name}' does not hold float32 numbers", hint=REMOVE)
+                    self.lengths[name] = shape[0]
         except (OSError, SafetensorError) as error:
             raise PgpisError(f"cannot read {self.path}: {error}", hint=REMOVE) from error
-        for name, shape in shapes.items():
-            if len(shape) != 3 or shape[1:] != (POINTS, 3):
-                raise PgpisError(f"{self.path}: '{name}' is {shape}, expected (T, {POINTS}, 3)", hint=REMOVE)
-        if others:
-            raise PgpisError(f"{self.path}: '{others[0]}' does not hold float32 numbers", hint=REMOVE)
-        self.lengths = {name: shape[0] for name, shape in shapes.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return x, y and confidence of a video, ``(T, 133, 3)``, in pixels of 210 x 260."""
@@ -79,12 +79,6 @@ class KeypointFile:
 def _open(path: Path) -> Any:
     """Open a file once per process."""
     return safe_open(path, "np")
-
-
-def write_videos(path: Path, videos: dict[str, torch.Tensor]) -> None:
-    """Write key points by the name of the video."""
-    with replacing(path) as temporary:
-        save_file(videos, temporary)
 
 
 def read_mska(path: Path) -> dict[str, torch.Tensor]:

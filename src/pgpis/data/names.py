@@ -1,4 +1,4 @@
-"""Names: of the published layouts, and DeepFashion's three spellings of a picture's: tree, flat, FPDM's results."""
+"""Names: of the published layouts, and DeepFashion's spellings of a picture's: tree, flat, and FPDM's results."""
 
 from __future__ import annotations
 
@@ -9,32 +9,16 @@ from pgpis.errors import PgpisError
 
 LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
 
-TREE = re.compile(
-    r"(?P<group>MEN|WOMEN)/(?P<category>[^/]+)/id_(?P<id>\d{8})/(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)"
-)
-FLAT = re.compile(
-    r"fashion(?P<group>MEN|WOMEN)(?P<category>\w+?)id(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)(?P<rest>\w+)"
-)
-RESULT = re.compile(r"(?P<group>MEN|WOMEN)(?P<category>.+)id_(?P<id>\d{8})(?P<item>\d\d)_(?P<view>\d)_(?P<rest>\w+)")
-SPELLINGS = {
-    "tree": (TREE, "{group}/{category}/id_{id}/{item}_{view}_{rest}", "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg"),
-    "flat": (
-        FLAT,
-        "fashion{group}{category}id{id}{item}_{view}{rest}",
-        "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg",
-    ),
-    "result": (RESULT, "", "WOMENBlouses_Shirtsid_0000337203_3_back.jpg"),
-}
-"""Pattern, template and example of each."""
+TREE = re.compile(r"(MEN|WOMEN)/([^/]+)/id_(\d{8})/(\d\d)_(\d)_(\w+)")
+FLAT = re.compile(r"fashion(MEN|WOMEN)(\w+?)id(\d{8})(\d\d)_(\d)(\w+)")
 
 
-def _respelt(name: str, of: str, to: str) -> str:
-    pattern, _, example = SPELLINGS[of]
+def _respelt(name: str, pattern: re.Pattern[str], template: str, example: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     match = pattern.fullmatch(stem)
     if match is None or not dot:
-        raise PgpisError(f"'{name}' is not a {of} name of DeepFashion; expected like '{example}'")
-    return f"{SPELLINGS[to][1].format(**match.groupdict())}.{suffix}"
+        raise PgpisError(f"'{name}' is not a name of DeepFashion that is spelt like '{example}'")
+    return f"{template.format(*match.groups())}.{suffix}"
 
 
 def tree_to_flat(name: str) -> str:
@@ -43,7 +27,8 @@ def tree_to_flat(name: str) -> str:
     Raises:
         PgpisError: The name is not spelt like that.
     """
-    return _respelt(name, "tree", "flat")
+    example = "WOMEN/Blouses_Shirts/id_00003372/03_3_back.jpg"
+    return _respelt(name, TREE, "fashion{}{}id{}{}_{}{}", example)
 
 
 def flat_to_tree(name: str) -> str:
@@ -52,7 +37,7 @@ def flat_to_tree(name: str) -> str:
     Raises:
         PgpisError: The name is not spelt like that.
     """
-    return _respelt(name, "flat", "tree")
+    return _respelt(name, FLAT, "{}/{}/id_{}/{}_{}_{}", "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg")
 
 
 def tree_to_result(name: str) -> str:
@@ -60,27 +45,6 @@ def tree_to_result(name: str) -> str:
     return name.replace("/", "")
 
 
-def result_to_tree(name: str) -> str:
-    """``WOMENShortsid_0000513803_4_full.jpg`` to ``WOMEN/Shorts/id_00005138/03_4_full.jpg``.
-
-    Raises:
-        PgpisError: The name is not spelt like that.
-    """
-    return _respelt(name, "result", "tree")
-
-
 def pair_name(source: str, target: str) -> str:
     """Return the name of the pair of two tree names; with ``.png`` it is FPDM's name of the result."""
     return f"{tree_to_result(source)}_2_{tree_to_result(target)}"
-
-
-def split_pair_name(name: str) -> tuple[str, str]:
-    """Return the tree names of source and target of a result picture, e.g. ``A.jpg_2_B.jpg.png``.
-
-    Raises:
-        PgpisError: The name is not spelt like that.
-    """
-    source, separator, target = name.removesuffix(".png").partition(".jpg_2_")
-    if not separator:
-        raise PgpisError(f"'{name}' is not the name of a result of FPDM; expected like 'SOURCE.jpg_2_TARGET.jpg.png'")
-    return result_to_tree(f"{source}.jpg"), result_to_tree(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,15 @@ class Pair:
     def files(self) -> tuple[Path, ...]:
         """All files that the pair names, whatever a model reads of them."""
         edit = self.edit or Edit()
-        named = [self.source, self.pose, self.target, *self.conditions.values(), *(edit.identity or {}).values()]
-        return tuple(path for path in [*named, *(path for _, path in edit.clothes)] if path is not None)
+        made = [*self.conditions.values(), *(edit.identity or {}).values(), *(path for _, path in edit.clothes)]
+        return tuple(path for path in (self.source, self.pose, self.target, *made) if path is not None)
 
     def file(self, origin: str) -> Path | None:
         """Return the file of ``source``, ``target`` or a kind of condition, as edited."""
         if origin in ("source", "target"):
             return self.source if origin == "source" else self.target
-        if origin == "face" and self.edit is not None and self.edit.identity is not None:
-            return self.edit.identity["face"]
-        return self.conditions.get(origin)
+        identity = self.edit.identity if self.edit is not None and origin == "face" else None
+        return (self.conditions if identity is None else identity).get(origin)
 
 
 @dataclass(frozen=True)
@@ -76,5 +75,5 @@ class LoadedPair:
     pose_image: Image.Image | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     """By kind what its reader returns: pictures, or float32 ``(N,)`` of a face."""
-    dropped: frozenset[str] = frozenset()
+    dropped: Collection[str] = frozenset()
     """What the model gets zeros for."""

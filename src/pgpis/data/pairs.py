@@ -1,4 +1,4 @@
-"""A pair of source picture and target pose, and what every data set of pairs has in common."""
+"""What every data set of pairs has in common."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.data.missing import OnMissing, exists_by_listing
+from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import is_file
+from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -34,10 +35,7 @@ ORIGINS = ("source", "target", "pose")
 
 
 class PairDataset(ABC):
-    """A list of pairs on disk.
-
-    The constructor only keeps its arguments; ``setup`` reads the lists, so that a configuration can be built and
-    printed without the files.
+    """A list of pairs on disk; ``setup`` reads it, so that a configuration can be built without the files.
 
     Args:
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
@@ -71,27 +69,23 @@ class PairDataset(ABC):
         """
 
     def setup(self) -> None:
-        """Read the list of pairs; a second call changes nothing."""
+        """Read the list of pairs, and give each a name of its own; a second call changes nothing."""
         if self._pairs is None:
-            self._pairs = tuple(self.read_pairs())
+            self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
-
-        Args:
-            origins: What the model reads.
 
         Raises:
             PgpisError: Files are missing that may not be, or the pairs ask for edits that the model cannot make.
         """
         if any(pair.edit for pair in self.pairs) and not {"texture", "face"} <= set(origins):
-            raise PgpisError(
-                "--identity and --clothes exchange face and texture, and this model reads neither",
-                hint="pgpis predict --config mcld.yaml ...",
-            )
-        exists = exists_by_listing()
+            message = "--identity and --clothes exchange face and texture, and this model reads neither"
+            raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
+        names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
         for kind in conditions(origins):
-            missing = [pair for pair in self.pairs if not exists(pair.file(kind.name))]
+            files = ((pair, pair.file(kind.name)) for pair in self.pairs)  # each folder is listed once
+            missing = [pair for pair, path in files if path is None or path.name not in names(path.parent)]
             if missing:
                 self._treat(kind, missing)
 
@@ -104,19 +98,15 @@ class PairDataset(ABC):
         if policy == "drop":
             log.warning("%s; the model gets zeros for them", message)
         elif policy == "skip":
+            log.warning("%s; they are left out", message)
             lacking = {pair.pair_id for pair in missing}
             self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
-            log.warning("%s; they are left out", message)
             if not self._pairs:
                 raise PgpisError(f"no pair is left: {message}", hint=hint)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """All pairs, in the order of their index.
-
-        Raises:
-            PgpisError: ``setup`` was not called.
-        """
+        """All pairs, in the order of their index; ``setup`` must have been called."""
         if self._pairs is None:
             raise PgpisError(f"{type(self).__name__} has not read its lists yet", hint="call setup() first")
         return self._pairs
@@ -125,12 +115,7 @@ class PairDataset(ABC):
         return len(self.pairs)
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
-        """Return the hash of everything that is read for one pair but its target; empty where a part cannot be read.
-
-        Args:
-            index: Position in ``pairs``.
-            origins: As in :meth:`load`.
-        """
+        """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
         content = {}
         for origin in sorted({*origins} - {"target"}):
@@ -169,10 +154,7 @@ class PairDataset(ABC):
         return {}
 
     def load(
-        self,
-        index: int,
-        origins: Collection[str] = ORIGINS,
-        generator: torch.Generator | None = None,
+        self, index: int, origins: Collection[str] = ORIGINS, generator: torch.Generator | None = None
     ) -> LoadedPair:
         """Read the files of one pair.
 
@@ -185,24 +167,23 @@ class PairDataset(ABC):
             PgpisError: A file is missing or unreadable.
         """
         pair = self.pairs[index]
-        if generator is not None and pair.target is not None:
-            drawn = torch.rand((), generator=generator).item()
-            if drawn < self.self_pair_probability:
-                pair = self.as_self_pair(pair)
+        may_draw = generator is not None and pair.target is not None
+        if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
+            pair = self.as_self_pair(pair)
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
-        loaded = LoadedPair(
+        source = read_picture(pair.source) if "source" in origins else None
+        target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
+        read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
+        pose = self.read_pose(pair) if "pose" in origins else None
+        return LoadedPair(
             pair,
-            source=read_picture(pair.source) if "source" in origins else None,
-            target=read_picture(pair.target) if "target" in origins and pair.target is not None else None,
-            conditions={kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None},
-            dropped=frozenset(kind.name for kind, path in files.items() if path is None),
+            source,
+            target,
+            keypoints=pose if isinstance(pose, Keypoints) else None,
+            pose_image=pose if isinstance(pose, Image.Image) else None,
+            conditions=read,
+            dropped={kind.name for kind in files} - read.keys(),
         )
-        if "pose" not in origins:
-            return loaded
-        pose = self.read_pose(pair)
-        if isinstance(pose, Image.Image):
-            return replace(loaded, pose_image=pose)
-        return replace(loaded, keypoints=pose)
 
     def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
         content = kind.read(path)
@@ -222,9 +203,8 @@ class PairDataset(ABC):
                 "there are neither key points nor drawn poses, from which this model reads the pose",
                 hint="use a layout with key points, or --config mcld.yaml, which reads DensePose maps",
             )
-        if pose.suffix.lower() in IMAGE_SUFFIXES:
-            return read_drawn_pose(pose)
-        return read_keypoints(pose, self.pose_frame)
+        is_drawn = pose.suffix.lower() in IMAGE_SUFFIXES
+        return read_drawn_pose(pose) if is_drawn else read_keypoints(pose, self.pose_frame)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""
@@ -235,6 +215,30 @@ class PairDataset(ABC):
             return None
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.on_missing.hint(origin))
+
+
+def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
+    """Number the names that other pairs have already, ``a, a~2``: each names one result.
+
+    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
+    twice keeps its name.
+    """
+    owners: dict[str, Pair] = {}
+    named = []
+    for pair in pairs:
+        first = name = printable(pair.pair_id)
+        number = 1
+        while owners.setdefault(name.casefold(), pair) != pair:
+            number += 1
+            name = f"{first}~{number}"
+        named.append(replace(pair, pair_id=name))
+    return named
+
+
+def content_of(keypoints: Keypoints) -> str:
+    """Return the hash of key points."""
+    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _edited(texture: Image.Image, edit: Edit) -> Image.Image:

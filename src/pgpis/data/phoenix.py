@@ -8,15 +8,14 @@ import os
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from pgpis.data.identity import content_of, with_names_of_their_own
+from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Pair, PairDataset
+from pgpis.data.pairs import Pair, PairDataset, content_of
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
@@ -28,9 +27,7 @@ Frames = tuple[str, int]
 """Name of a video and number of a frame, from 1."""
 RELEASE = Path("PHOENIX-2014-T-release-v3/PHOENIX-2014-T")
 FRAME = Frame(260, 210, name="Phoenix")
-SPLITS = {"train": "train", "val": "dev", "test": "test"}
-TRAINING_PAIRS = 100_000
-HEADER = "name"
+SPLITS: dict[Split, str] = {"train": "train", "val": "dev", "test": "test"}
 
 
 class Phoenix14T(PairDataset):
@@ -55,8 +52,8 @@ class Phoenix14T(PairDataset):
     def __init__(
         self,
         root: str | os.PathLike[str],
-        split: Literal["train", "val", "test"] = "train",
-        train_pairs: int = TRAINING_PAIRS,
+        split: Split = "train",
+        train_pairs: int = 100_000,
         pairs_seed: int = 0,
         max_pairs: int | None = None,
         videos: tuple[str, ...] = (),
@@ -72,35 +69,31 @@ class Phoenix14T(PairDataset):
         self.pairs_seed = pairs_seed
         self.max_pairs = max_pairs
         self.videos = videos
-        self._frames: dict[Path, Frames] = {}
 
     def read_pairs(self) -> list[Pair]:
-        """Read the table of videos and their lengths.
-
-        Raises:
-            PgpisError: A folder, table or file of key points is missing or malformed.
-        """
-        self.release = self._find_release()
-        names = read_corpus(corpus_path(self.release, SPLITS[self.split]))
-        self.keypoints = KeypointFile(self.keypoints_path(self.release))
-        unknown = [name for name in self.videos if name not in names]
-        if unknown:
-            raise PgpisError(f"video not found: '{unknown[0]}' is not in the {self.split} list of {self.release}")
-        lengths = {name: self._length(name) for name in names if not self.videos or name in self.videos}
-        if self.split == "train":
-            pairs = self._training_pairs(lengths)
-        else:
-            pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
-        return with_names_of_their_own(self._pair(source, target) for source, target in pairs[: self.max_pairs])
-
-    def _find_release(self) -> Path:
+        """Read the table of videos and their lengths."""
         release = find_release(self.root)
         if release is None:
             raise PgpisError(
                 f"no release of RWTH-PHOENIX-Weather 2014T in {self.root}; expected {RELEASE}/annotations/manual",
                 hint="see docs/data/phoenix.md",
             )
-        return release
+        self.release = release
+        names = read_corpus(corpus_path(self.release, SPLITS[self.split]))
+        self.keypoints = KeypointFile(self.keypoints_path(self.release))
+        unknown = [name for name in self.videos if name not in names]
+        if unknown:
+            raise PgpisError(f"video not found: '{unknown[0]}' is not in the {self.split} list of {self.release}")
+        names = [name for name in names if not self.videos or name in self.videos]
+        for name in names:
+            if name not in self.keypoints.lengths:
+                raise PgpisError(f"{self.keypoints.path} has no key points of the video '{name}'")
+        lengths = {name: self.keypoints.lengths[name] for name in names}
+        if self.split == "train":
+            pairs = self._training_pairs(lengths)
+        else:
+            pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
+        return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
 
     def keypoints_path(self, release: Path) -> Path:
         """Return where MSKA's key points are, in the root, in the release or beside it."""
@@ -108,11 +101,6 @@ class Phoenix14T(PairDataset):
         places = (self.root, release, release.parent, release.parent.parent)
         files = (place / f"{name}{ending}" for place in places for ending in ("", ".safetensors"))
         return next((path for path in files if path.is_file()), self.root / name).with_name(name)
-
-    def _length(self, name: str) -> int:
-        if name not in self.keypoints.lengths:
-            raise PgpisError(f"{self.keypoints.path} has no key points of the video '{name}'")
-        return int(self.keypoints.lengths[name])
 
     def _training_pairs(self, lengths: dict[str, int]) -> list[tuple[Frames, Frames]]:
         """Read the stored draw, or draw and store it."""
@@ -133,13 +121,11 @@ class Phoenix14T(PairDataset):
         return pairs
 
     def _pair(self, source: Frames, target: Frames) -> Pair:
-        picture, target_picture = (self._file(kind_of("picture"), frame) for frame in (source, target))
-        self._frames[target_picture] = target
         return Pair(
             f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}",
-            picture,
+            self._file(kind_of("picture"), source),
             self.keypoints.path,
-            target_picture,
+            self._file(kind_of("picture"), target),
             {kind.name: self._file(kind, source if kind.of == "source" else target) for kind in conditions()},
         )
 
@@ -147,11 +133,7 @@ class Phoenix14T(PairDataset):
         return frame_file(frames_of(self.release, kind) / SPLITS[self.split], *frame, kind.suffix)
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
-        """Return the 133 points of the target frame.
-
-        Raises:
-            PgpisError: They are not a person's.
-        """
+        """Return the 133 points of the target frame."""
         name, number = self._frame(pair)
         points = self.keypoints.read(name)[number - 1].astype(np.float64)
         visible = np.repeat(points[:, 2:] > 0, 2, axis=1)
@@ -173,7 +155,7 @@ class Phoenix14T(PairDataset):
 
     def _frame(self, pair: Pair) -> Frames:
         assert pair.target is not None
-        return self._frames[pair.target]
+        return pair.target.parent.name, int(pair.target.stem.removeprefix("images"))
 
 
 def frames_of(release: Path, kind: Kind) -> Path:
@@ -205,7 +187,7 @@ def read_corpus(path: Path) -> list[str]:
         PgpisError: It is missing or malformed, or a name leaves the folder.
     """
     lines = read_text(path, "table of videos", hint="see docs/data/phoenix.md").splitlines()
-    if not lines or lines[0].split("|")[0].strip() != HEADER:
+    if not lines or lines[0].split("|")[0].strip() != "name":
         raise PgpisError(f"{path}: the first line must begin with 'name|video|'")
     names = [line.split("|")[0].strip() for line in lines[1:] if line.strip()]
     for number, name in enumerate(names, 2):

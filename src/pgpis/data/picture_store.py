@@ -62,7 +62,7 @@ def content_hash(path: Path | None) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _content_hash(path: Path, _size: int, _time: int, _inode: int) -> str:
+def _content_hash(path: Path, *_stamp: int) -> str:
     """Hash a file once, also where it takes part in many pairs."""
     return sha256_of(path)
 

@@ -1,28 +1,33 @@
-"""Order of samples: the same for a run that was interrupted and one that was not, shared evenly by all processes."""
+"""Order of samples, and where in it training is: the same for a run that was interrupted and one that was not."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from pgpis.data.transforms import sample_generator
+from pgpis.errors import PgpisError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+log = logging.getLogger(__name__)
 
 SampleKey = tuple[int, int]
 """(epoch, index): the epoch travels with the index because worker processes outlive an epoch."""
 NOTHING = -1
-"""Index of no pair: what a process gets that has no pairs to evaluate.
-
-Lightning leaves out the whole loop where a process has no batch, and the others would wait for it forever."""
+"""Index that a process gets which has no pairs to evaluate: Lightning would leave out its whole loop, and the others
+would wait for it forever."""
 
 
 class ResumableSampler(DistributedSampler[SampleKey]):
-    """Yields ``(epoch, index)``.
-
-    It is a ``DistributedSampler``, so Lightning keeps it as it is and tells it the epoch.
+    """Yields ``(epoch, index)``; Lightning keeps a ``DistributedSampler`` as it is and tells it the epoch.
 
     Args:
         indices: Positions in the data set that take part.
@@ -33,8 +38,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         rank: Number of this process.
         world_size: Number of processes.
         start_epoch: Epoch in which an interrupted run goes on.
-        start_sample: Samples that all its processes, of whatever number, had seen in that epoch: each epoch has one
-            order, and they have taken its beginning.
+        start_sample: Samples of that epoch's one order that all its processes, of whatever number, had seen.
     """
 
     def __init__(
@@ -70,9 +74,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
 
     def __len__(self) -> int:
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""
-        if self.shuffle:
-            return remaining(len(self.indices), 0, self.num_replicas)
-        return max(1, len(range(self.rank, len(self.indices), self.num_replicas)))
+        return remaining(len(self.indices), 0, self.num_replicas) if self.shuffle else len(self.order(0))
 
 
 def remaining(samples: int, start: int, world_size: int) -> int:
@@ -80,16 +82,107 @@ def remaining(samples: int, start: int, world_size: int) -> int:
     return max(0, math.ceil((samples - start) / world_size))
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader whose sampler knows where an interrupted run goes on.
+@dataclass
+class EpochPosition:
+    """Counts the samples of an epoch that all processes have seen.
 
-    Lightning warns about resuming in the middle of an epoch unless a loader has these two methods. The DataModule keeps
-    the position, so there is nothing to add to a checkpoint.
+    Lightning counts batches. A run that goes on with batches of another size gets the count that leaves the batches
+    which its own size makes of the rest.
+    """
+
+    pairs: int
+    """Number of training pairs."""
+    seed: int
+    """Seed of their order."""
+    batch_size: int
+    """Pairs per batch and process."""
+
+    def __post_init__(self) -> None:
+        self._start = {"epoch": -1, "samples": 0, "batches": 0}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of another run; what is not one is refused."""
+        if not all(type(state.get(name)) is int and state[name] >= 0 for name in self.state_dict(None)):
+            raise PgpisError("the checkpoint does not say how many pairs of the epoch were seen")
+        if (state["pairs"], state["seed"]) != (self.pairs, self.seed):
+            log.warning(
+                "the checkpoint was written for %d pairs in the order of seed %d; now there are %d in that of seed %d: "
+                "the rest of this epoch repeats some pairs and leaves others out",
+                *(state["pairs"], state["seed"], self.pairs, self.seed),
+            )
+        self._start = {name: state[name] for name in self._start}
+
+    def state_dict(self, trainer: Trainer | None) -> dict[str, int]:
+        """Return epoch, samples of it that were seen, the batches which they were, and the order."""
+        epoch, samples = (0, 0) if trainer is None else self.of(trainer)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.processed if trainer and samples else 0
+        return {"epoch": epoch, "samples": samples, "batches": batches, "pairs": self.pairs, "seed": self.seed}
+
+    def of(self, trainer: Trainer) -> tuple[int, int]:
+        """Return the epoch in which training goes on, and how many samples of it were seen.
+
+        Lightning restores its counters before it asks for the training batches, but starts their iterator before it
+        tells the sampler the epoch; with worker processes the first batches are chosen right then.
+        """
+        epochs = trainer.fit_loop.epoch_progress.current
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        if epochs.started == epochs.processed:  # fresh, or between two epochs
+            return epochs.processed, 0
+        if batches.is_last_batch and batches.current.processed == batches.current.ready:
+            return epochs.processed + 1, 0  # saved after the last batch, before the epoch was closed
+        start = self._start if self._start["epoch"] == epochs.processed else {"samples": 0, "batches": 0}
+        new = batches.current.processed - start["batches"]
+        return epochs.processed, start["samples"] + new * self.batch_size * trainer.world_size
+
+    def go_on(self, trainer: Trainer) -> tuple[int, int]:
+        """Return :meth:`of`, and let the trainer count the batches of this run's size."""
+        epoch, samples = self.of(trainer)
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if not progress.total.ready:  # nothing was done, or Lightning has not restored its counters yet
+            return epoch, samples
+        self._close_epoch(trainer)
+        whole = self.batches(0, trainer.world_size)
+        batches = whole - self.batches(samples, trainer.world_size)
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit if isinstance(limit, int) else int(whole * limit))
+        difference = batches - progress.current.processed
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(progress.current, name, getattr(progress.current, name) + difference)
+        self._start = {"epoch": epoch, "samples": samples, "batches": batches}
+        return epoch, samples
+
+    def _close_epoch(self, trainer: Trainer) -> None:
+        """Close an epoch of which a checkpoint was written after its last batch, as a run does that goes on.
+
+        Lightning goes on without counting that the next epoch starts, and a second resume goes astray.
+        """
+        loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress
+        if not loop.batch_progress.is_last_batch:
+            return
+        if epochs.current.started > epochs.current.processed:
+            epochs.increment_processed()
+            loop._batches_that_stepped += 1  # noqa: SLF001  what the loop does next
+        if epochs.current.completed < epochs.current.processed:
+            epochs.increment_completed()
+        if loop.batch_progress.current.completed < loop.batch_progress.current.processed:
+            loop.batch_progress.increment_completed()
+        loop.batch_progress.reset_on_run()
+        loop.restarting = False
+
+    def batches(self, start: int, world_size: int) -> int:
+        """Return how many batches each process makes of an epoch of which ``start`` samples were seen."""
+        return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader with the methods without which Lightning warns about resuming in the middle of an epoch.
+
+    The DataModule keeps the position.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: see the class."""
+        """Return nothing."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Accept what ``state_dict`` returned."""
+        """Accept it."""

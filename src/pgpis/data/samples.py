@@ -32,26 +32,24 @@ class Sample:
     fingerprint: str = ""
 
 
+@dataclass(eq=False)
 class PairSamples(Dataset["Sample | PairFailure | None"]):
     """Loads and transforms the pair of an ``(epoch, index)``.
 
     In training a pair that cannot be read is replaced by the next one that can, and each reason is logged once; else
     it becomes a ``PairFailure``.
-
-    Args:
-        dataset: The pairs; ``setup`` was called.
-        transform: Makes the tensors. Its ``train`` decides which of the two behaviours applies.
-        seed: Seed of the training augmentation.
-        fingerprints: Also hash the content of the files.
     """
 
-    def __init__(
-        self, dataset: PairDataset, transform: PairTransform, seed: int, *, fingerprints: bool = False
-    ) -> None:
-        self.dataset = dataset
-        self.transform = transform
-        self.seed = seed
-        self.fingerprints = fingerprints
+    dataset: PairDataset
+    """The pairs; ``setup`` was called."""
+    transform: PairTransform
+    """Makes the tensors. Its ``train`` decides which of the two behaviours applies."""
+    seed: int
+    """Seed of the training augmentation."""
+    fingerprints: bool = False
+    """Also hash the content of the files."""
+
+    def __post_init__(self) -> None:
         self._reported: set[str] = set()
 
     def __len__(self) -> int:
@@ -74,11 +72,11 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
                 return self._sample(candidate, sample_generator(self.seed, epoch, candidate))
             except Exception as error:  # noqa: BLE001  as above
                 reason = self._reason(candidate, error)
-                self._report(reason)
-        raise PgpisError(
-            f"none of {tries} training pairs in a row can be read; reason for the last one: {reason}",
-            hint="pgpis data check ROOT",
-        )
+                if reason not in self._reported:
+                    self._reported.add(reason)
+                    log.warning("training goes on with another pair: %s", reason)
+        message = f"none of {tries} training pairs in a row can be read; reason for the last one: {reason}"
+        raise PgpisError(message, hint="pgpis data check ROOT")
 
     def _sample(self, index: int, generator: torch.Generator | None) -> Sample:
         # before reading: a file that is exchanged in between is read again in the next run
@@ -93,44 +91,36 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
         pair = self.dataset.pairs[index]
         return f"cannot read {pair.source} and {pair.pose_file}: {type(error).__name__}: {error}"[:LONGEST_REASON]
 
-    def _report(self, reason: str) -> None:
-        if reason not in self._reported:
-            self._reported.add(reason)
-            log.warning("training goes on with another pair: %s", reason)
 
-
+@dataclass(frozen=True)
 class PairCollator:
-    """Puts samples into a ``PairBatch``; failures are listed beside the good rows, of which there may be none.
+    """Puts samples into a ``PairBatch``; failures are listed beside the good rows, of which there may be none."""
 
-    Args:
-        specs: What the model declared.
-    """
-
-    def __init__(self, specs: InputSpecs) -> None:
-        self.specs = dict(specs)
+    specs: InputSpecs
+    """What the model declared."""
 
     def __call__(self, items: Sequence[Sample | PairFailure | None]) -> PairBatch:
         """Collate the items of one batch."""
         samples = [item for item in items if isinstance(item, Sample)]
-        tensors = {
-            key: torch.stack([sample.images[key] for sample in samples])
-            if samples
-            else torch.empty(0, spec.size)
-            if isinstance(spec, VectorSpec)
-            else torch.empty(0, 3, spec.height, spec.width)
+        shapes = {
+            key: (spec.size,) if isinstance(spec, VectorSpec) else (3, spec.height, spec.width)
             for key, spec in self.specs.items()
+        }
+        keys = samples[0].images if samples else shapes  # cached features among them
+        tensors = {
+            key: torch.stack([sample.images[key] for sample in samples]) if samples else torch.empty(0, *shapes[key])
+            for key in keys
             if all(key in sample.images for sample in samples)
         }
-        cached = samples[0].images.keys() - self.specs.keys() if samples else ()
-        tensors |= {key: torch.stack([sample.images[key] for sample in samples]) for key in sorted(cached)}
+        pairs = [sample.pair for sample in samples]
         batch: dict[str, Any] = {
             **tensors,
             "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
-            "pair_id": [sample.pair.pair_id for sample in samples],
-            "noise_name": [sample.pair.noise_name or sample.pair.pair_id for sample in samples],
-            "source_path": [str(sample.pair.source) for sample in samples],
-            "pose_path": [str(sample.pair.pose_file or "") for sample in samples],
-            "target_path": [str(sample.pair.target or "") for sample in samples],
+            "pair_id": [pair.pair_id for pair in pairs],
+            "noise_name": [pair.noise_name or pair.pair_id for pair in pairs],
+            "source_path": [str(pair.source) for pair in pairs],
+            "pose_path": [str(pair.pose_file or "") for pair in pairs],
+            "target_path": [str(pair.target or "") for pair in pairs],
             "fingerprint": [sample.fingerprint for sample in samples],
             "failures": [item for item in items if isinstance(item, PairFailure)],
         }

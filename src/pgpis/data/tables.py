@@ -29,6 +29,7 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
     Raises:
         PgpisError: The file is missing, too large, or no text; names the line.
     """
+    refused = f"cannot read the {what} {path}"
     try:
         if path.stat().st_size > LARGEST_LIST:
             raise PgpisError(f"{path} is too large for a {what}: more than {LARGEST_LIST >> 20} MiB", hint=hint)
@@ -36,31 +37,27 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
     except FileNotFoundError:
         raise PgpisError(f"{what} not found: {path}", hint=hint) from None
     except (OSError, ValueError) as error:
-        raise PgpisError(f"cannot read the {what} {path}: {error}", hint=hint) from error
+        raise PgpisError(f"{refused}: {error}", hint=hint) from error
     try:
         encoding = "utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig"
         text = content.decode(encoding, "surrogateescape" if names_files and encoding == "utf-8-sig" else "strict")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        message = f"cannot read the {what} {path}: line {line} is not UTF-8 ({error.reason})"
-        raise PgpisError(message, hint="save it as UTF-8 in the program that wrote it") from error
+        hint = "save it as UTF-8 in the program that wrote it"
+        raise PgpisError(f"{refused}: line {line} is not UTF-8 ({error.reason})", hint=hint) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise PgpisError(
-            f"cannot read the {what} {path}: line {line} holds a NUL character, which text never does", hint=hint
-        )
+        raise PgpisError(f"{refused}: line {line} holds a NUL character, which text never does", hint=hint)
     return text
 
 
 def read_json(path: Path, what: str, hint: str | None = None) -> Any:
     """Read a JSON file; arguments and errors as :func:`read_text`."""
-    text = read_text(path, what, hint)
     try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise PgpisError(f"cannot read the {what} {path}: nested too deeply", hint=hint) from error
-    except ValueError as error:
-        raise PgpisError(f"cannot read the {what} {path}: {error}", hint=hint) from error
+        return json.loads(read_text(path, what, hint))
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, ValueError) else "nested too deeply"
+        raise PgpisError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
 
 
 def read_rows(
@@ -68,15 +65,8 @@ def read_rows(
 ) -> list[tuple[int, list[str]]]:
     """Read the lines of a table with their numbers; empty ones are left out.
 
-    Args:
-        path: The file.
-        what: See :func:`read_text`.
-        hint: See :func:`read_text`.
-        delimiter: Between the columns; None: whichever of comma, semicolon and tab the first line has most of.
-        names_files: See :func:`read_text`.
-
-    Raises:
-        PgpisError: As :func:`read_text`, or a line is not one of a table.
+    Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is whichever of comma, semicolon and tab the
+    first line has most of.
     """
     text = read_text(path, what, hint, names_files=names_files)
     delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)
@@ -98,19 +88,16 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     columns = [name.lower() for name in lines[0][1]] if lines else []
     if not {"source", "pose"} <= set(columns):
         raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
-    unknown = [column for column in columns if column not in COLUMNS]
-    if unknown:
-        known = ", ".join(COLUMNS)
-        raise PgpisError(f"{path}: unknown column '{unknown[0]}'{nearest(unknown[0], COLUMNS)}; known are {known}")
-    doubled = [column for column in COLUMNS if columns.count(column) > 1]
-    if doubled:
-        raise PgpisError(f"{path}: two columns are called '{doubled[0]}'")
+    for column in columns:
+        if column not in COLUMNS:
+            known = f"{nearest(column, COLUMNS)}; known are {', '.join(COLUMNS)}"
+            raise PgpisError(f"{path}: unknown column '{column}'{known}")
+        if columns.count(column) > 1:
+            raise PgpisError(f"{path}: two columns are called '{column}'")
     if len(lines) == 1:
         raise PgpisError(f"{path} names no pairs")
-    table = []
-    for number, fields in lines[1:]:
-        line = dict(zip(columns, fields, strict=False))  # the number of fields is checked next
+    table = [(number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:]]
+    for (number, line), (_, fields) in zip(table, lines[1:], strict=True):
         if not (line.get("source") and line.get("pose")) or len(fields) > len(columns):
             raise PgpisError(f"{path} line {number}: expected {','.join(columns)}, found '{' '.join(fields)}'")
-        table.append((number, line))
     return table

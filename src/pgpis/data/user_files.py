@@ -65,16 +65,13 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[tuple[P
     Raises:
         PgpisError: Two files of one folder share a name, or no name is in both folders.
     """
-    by_stem: list[dict[str, Path]] = []
     for files in (sources, poses):
         for stem, count in Counter(map(stem_of, files)).items():
             if count > 1:
                 names = ", ".join(path.name for path in files if stem_of(path) == stem)
-                raise PgpisError(
-                    f"{files[0].parent}: several files are called '{stem}': {names}", hint="rename one, or use --pairs"
-                )
-        by_stem.append({stem_of(path): path for path in files})
-    source_of, pose_of = by_stem
+                message = f"{files[0].parent}: several files are called '{stem}': {names}"
+                raise PgpisError(message, hint="rename one, or use --pairs")
+    source_of, pose_of = ({stem_of(path): path for path in files} for files in (sources, poses))
     common = [stem for stem in source_of if stem in pose_of]
     if not common:
         raise PgpisError(
@@ -110,7 +107,7 @@ def find_file(name: str, folders: Sequence[Path]) -> Path:
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return a distinct name for each file: its stem, else with suffix, else with folder.
+    """Return a distinct name for each file: its stem, else with suffix, else with folder, else with a number.
 
     Names that differ only in upper and lower case count as the same: some file systems think so.
     """
@@ -121,16 +118,10 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
         open_files = [path for path in files if path not in names]
         taken = Counter(spelling(path).casefold() for path in open_files)
         names |= {path: spelling(path) for path in open_files if taken[spelling(path).casefold()] == 1}
-    rest = [path for path in files if path not in names]
-    return names | dict(zip(rest, unique(path.name for path in rest), strict=True))
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Number the names that were there before: ``a, a~2, a~3``."""
     seen: Counter[str] = Counter()
-    result = []
-    for name in names:
-        seen[name.casefold()] += 1
-        count = seen[name.casefold()]
-        result.append(name if count == 1 else f"{name}~{count}")
-    return result
+    for path in files:
+        if path not in names:
+            seen[path.name.casefold()] += 1
+            count = seen[path.name.casefold()]
+            names[path] = path.name if count == 1 else f"{path.name}~{count}"
+    return names

@@ -12,7 +12,7 @@ import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.data.tables import read_json, read_rows
@@ -24,7 +24,8 @@ from pgpis.pictures.kinds import conditions, kind_of
 
 Split = Literal["train", "val", "test"]
 LIST = "list of pairs"
-FIELDS = ("source_image", "target_image")
+FIELDS, COLUMNS = ("source_image", "target_image"), ("from", "to")
+"""What lists call source and target, as JSON and as a table."""
 KeyPair = tuple[str, str]
 """Keys of source and target."""
 
@@ -56,11 +57,10 @@ class Layout(ABC):
 
     def __init__(self, root: Path, split: Split) -> None:
         self.root = root
-        own_list = self.find_list(root, split)
-        self.split: Split = "test" if split == "val" and own_list is None else split
-        if own_list is None:
-            own_list = self.find_list(root, self.split)
+        self.split: Split = "test" if split == "val" and self.find_list(root, split) is None else split
+        own_list = self.find_list(root, self.split)
         self.list_path = own_list or root / self.list_names[0].format(split=self.split)
+        self._hint = f"pgpis data check {root}"
 
     @classmethod
     def find_list(cls, root: Path, split: Split) -> Path | None:
@@ -71,7 +71,7 @@ class Layout(ABC):
     @classmethod
     def is_in(cls, root: Path) -> bool:
         """Whether a folder has a list of this layout."""
-        return root.is_dir() and any(cls.find_list(root, split) is not None for split in ("train", "val", "test"))
+        return root.is_dir() and any(cls.find_list(root, split) is not None for split in get_args(Split))
 
     def read_pairs(self) -> list[KeyPair]:
         """Read the list: JSON of ``{"source_image", "target_image"}``, or a table ``from,to``.
@@ -79,7 +79,9 @@ class Layout(ABC):
         Raises:
             PgpisError: The list is missing or malformed, or a name leaves the folder.
         """
-        return self._read_entries() if self.list_path.suffix == ".json" else self._read_table()
+        is_json = self.list_path.suffix == ".json"
+        rows, (source, target) = (self._entries(), FIELDS) if is_json else (self._lines(), COLUMNS)
+        return [(self._named(where, row, source), self._named(where, row, target)) for where, row in rows]
 
     def folder(self, kind: str) -> str | None:
         """Return the folder of a kind of file, relative to the root; None: this layout has no such files."""
@@ -91,7 +93,7 @@ class Layout(ABC):
 
     def path(self, key: str, kind: str) -> Path:
         """Return where a picture's file of a kind is, or would be."""
-        path = self.root / str(self.folder(kind)) / (flat_name(key) if self.is_flat else key)
+        path = self._below(str(self.folder(kind)), key)
         suffix = kind_of(kind).suffix
         if suffix is not None:
             return path.with_suffix(suffix)
@@ -100,10 +102,17 @@ class Layout(ABC):
     def new_path(self, key: str, kind: str, suffix: str) -> Path:
         """Return where a new file goes, whatever lies there already."""
         place = (self.folders.get(kind) or (str(self.folder(kind)),))[-1].format(split=self.split)
-        return (self.root / place / (flat_name(key) if self.is_flat else key)).with_suffix(suffix)
+        return self._below(place, key).with_suffix(suffix)
+
+    def _below(self, folder: str, key: str) -> Path:
+        return self.root / folder / (flat_name(key) if self.is_flat else key)
 
     def points(self, key: str) -> Keypoints | None:
-        """Return a picture's key points where the layout keeps them in a table; None: it keeps files."""
+        """Return a picture's key points where the layout has its own way to keep them; None: in plain files.
+
+        Raises:
+            PgpisError: They are missing or malformed.
+        """
         return None
 
     def has(self, kind: str) -> bool:
@@ -111,9 +120,14 @@ class Layout(ABC):
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
 
-    def write_list(self, pairs: Sequence[KeyPair]) -> None:
-        """Write the list of the split, as :meth:`read_pairs` reads it."""
-        write_text(self.root / self.list_names[0].format(split=self.split), self._list_text(pairs))
+    def list_text(self, pairs: Sequence[KeyPair]) -> str:
+        """Return the list of the split, as :meth:`read_pairs` reads it."""
+        names = [tuple(map(self._listed, pair)) for pair in pairs]
+        if self.list_names[0].endswith(".json"):
+            return json.dumps([dict(zip(FIELDS, pair, strict=True)) for pair in names], indent=0) + "\n"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *names])
+        return text.getvalue()
 
     def write_points(self, points: Mapping[str, Keypoints]) -> None:
         """Write key points by the key of their picture; files that are there stay."""
@@ -121,14 +135,6 @@ class Layout(ABC):
             path = self.path(key, "keypoints")
             if self.points_frame is not None and not is_file(path):
                 write_text(path, points_text(keypoints.to(self.points_frame)))
-
-    def _list_text(self, pairs: Sequence[KeyPair]) -> str:
-        if self.list_names[0].endswith(".json"):
-            entries = [dict(zip(FIELDS, map(self._listed, pair), strict=True)) for pair in pairs]
-            return json.dumps(entries, indent=0) + "\n"
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("from", "to"), *(map(self._listed, pair) for pair in pairs)])
-        return text.getvalue()
 
     def _listed(self, key: str) -> str:
         """Return how the list names a picture."""
@@ -140,40 +146,28 @@ class Layout(ABC):
             raise PgpisError(f"{where}: '{value}' is not the name of a file in a flat folder")
         return key_of(value)
 
-    def _read_table(self) -> list[KeyPair]:
-        lines = read_rows(self.list_path, LIST, self._hint)
-        columns = lines[0][1] if lines else []
-        if not {"from", "to"} <= set(columns):
-            raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
-        pairs = []
-        for number, fields in lines[1:]:
-            # a line that is too short lacks a column, which is named; further columns are nobody's
-            where, row = f"{self.list_path} line {number}", dict(zip(columns, fields, strict=False))
-            for column in ("from", "to"):
-                if not row.get(column):
-                    raise PgpisError(f"{where}: no '{column}'; the first line must be 'from,to'")
-            pairs.append((self._key(where, row["from"]), self._key(where, row["to"])))
-        return pairs
-
-    def _read_entries(self) -> list[KeyPair]:
-        content = read_json(self.list_path, LIST, self._hint)
-        if not isinstance(content, list):
-            raise PgpisError(
-                f'{self.list_path}: expected a list of {{"source_image": ..., "target_image": ...}}',
-                hint=self._hint,
-            )
-        return [(self._entry(number, entry, 0), self._entry(number, entry, 1)) for number, entry in enumerate(content)]
-
-    def _entry(self, number: int, entry: Any, position: int) -> str:
-        where, field = f"{self.list_path}: pair {number}", FIELDS[position]
-        value = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(value, str):
-            raise PgpisError(f"{where} has no '{field}'")
+    def _named(self, where: str, row: Mapping[str, object], field: str) -> str:
+        value = row.get(field)
+        if not isinstance(value, str) or not value:
+            raise PgpisError(f"{where}: no '{field}'")
         return self._key(where, value)
 
-    @property
-    def _hint(self) -> str:
-        return f"pgpis data check {self.root}"
+    def _lines(self) -> list[tuple[str, dict[str, str]]]:
+        lines = read_rows(self.list_path, LIST, self._hint)
+        columns = lines[0][1] if lines else []
+        if not set(COLUMNS) <= set(columns):
+            raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
+        # a line that is too short lacks a column, which is named; further columns are nobody's
+        rows = ((number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:])
+        return [(f"{self.list_path} line {number}", row) for number, row in rows]
+
+    def _entries(self) -> list[tuple[str, dict[str, object]]]:
+        content = read_json(self.list_path, LIST, self._hint)
+        if not isinstance(content, list):
+            expected = 'a list of {"source_image": ..., "target_image": ...}'
+            raise PgpisError(f"{self.list_path}: expected {expected}", hint=self._hint)
+        entries = (entry if isinstance(entry, dict) else {} for entry in content)
+        return [(f"{self.list_path}: pair {number}", entry) for number, entry in enumerate(entries)]
 
 
 def key_of(name: str) -> str:
@@ -190,21 +184,7 @@ def flat_name(key: str) -> str:
     return tree_to_flat(key) if TREE.fullmatch(key.rpartition(".")[0]) else key
 
 
-def inside(where: str, value: str) -> PurePosixPath:
-    """Return a relative name that stays below its folder.
-
-    Raises:
-        PgpisError: It leads elsewhere.
-    """
-    name = PurePosixPath(value.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise PgpisError(f"{where}: '{value}' points outside the folder")
-    return name
-
-
 def existing(path: Path) -> Path:
     """Return the file, or the one of the same name with another suffix of pictures, where that is there."""
-    if is_file(path):
-        return path
-    others = (path.with_suffix(suffix) for suffix in (".jpg", ".png", ".jpeg"))
+    others = (path.with_suffix(suffix) for suffix in (path.suffix, ".jpg", ".png", ".jpeg"))
     return next((other for other in others if is_file(other)), path)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from pgpis.data.layouts.base import Layout, Split, flat_name, key_of
+from pgpis.data.layouts.base import Layout, flat_name, key_of
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, write_text
 from pgpis.pictures.keypoints import MISSING, Frame, Keypoints
 from pgpis.pictures.plausibility import person_of
 
-FRAME = Frame(256, 176, name="PATN")
-"""Their key points refer to pictures of 176 x 256 pixels without a border."""
+FRAME = Frame(256, 176, name="PATN")  # without a border
 HEADER = ["name", "keypoints_y", "keypoints_x"]
 
 
@@ -34,9 +34,9 @@ class PATNLayout(Layout):
     folders: ClassVar = {"picture": ("{split}_highres", "{split}")}
     POINTS: ClassVar[tuple[str, ...]] = tuple(name.replace("pairs", "annotation") for name in list_names)
 
-    def __init__(self, root: Path, split: Split) -> None:
-        super().__init__(root, split)
-        self._rows: dict[str, dict[str, int]] | None = None
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, int]]:
+        return read_points(self.table_path)
 
     def path(self, key: str, kind: str) -> Path:
         """Return the picture, or the table of key points."""
@@ -53,13 +53,7 @@ class PATNLayout(Layout):
         return self.table_path.is_file() if kind == "keypoints" else super().has(kind)
 
     def points(self, key: str) -> Keypoints | None:
-        """Return a picture's key points.
-
-        Raises:
-            PgpisError: The table or the picture's line is malformed, or there is no such line.
-        """
-        if self._rows is None:
-            self._rows = read_points(self.table_path)
+        """Return the key points of a picture's line of the table."""
         if key not in self._rows:
             raise PgpisError(f"{self.table_path} has no key points of {flat_name(key)}")
         return points_of(self.table_path, self._rows[key])
@@ -77,10 +71,8 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
     """Read a table of key points: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, -1 missing.
 
     Returns:
-        The lines of each picture, with their numbers: a bad one fails its own picture, see :func:`points_of`.
-
-    Raises:
-        PgpisError: The table is missing, has another header, or none of its lines can be read.
+        The lines of each picture, with their numbers: a bad one fails its own picture, see :func:`points_of`. A table
+        of nothing but bad lines is refused.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="backslashreplace").splitlines()
@@ -97,11 +89,7 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
 
 
 def points_of(path: Path, row: dict[str, int]) -> Keypoints:
-    """Return the key points of a picture's line of a table.
-
-    Raises:
-        PgpisError: It is malformed, or there are several that differ.
-    """
+    """Return the key points of a picture's line of a table, or refuse it; so where there are several that differ."""
     line, number = next(iter(row.items()))
     where = f"{path} line {number}"
     if len(row) > 1:
