@@ -136,7 +136,9 @@ class _Names:
             "model": _entry(_entry(content, "model"), "init_args"),
             "data": _entry(content, "data"),
         }.items():
-            for key, value in list(options.value) if isinstance(options, yaml.MappingNode) else ():
+            if not isinstance(options, yaml.MappingNode):
+                continue
+            for key, value in list(options.value):
                 today = self.today(group, str(key.value), str(value.value))
                 if today != str(key.value):
                     options.value.remove((key, value))
