@@ -46,7 +46,6 @@ def test_two_pairs_are_reproduced(model, tiny, vae, textured_root, tmp_path):
     pictures = [pixels(path) for path in sorted((tmp_path / "test/images").glob("*.png"))]
     targets = [pixels(path) for path in sorted((textured_root / "test").glob("*.jpg"))[1:]]
     likeness = [[psnr(picture, target) for target in targets] for picture in pictures]
-    print(likeness)
     for number, row in enumerate(likeness):
         assert row[number] > row[1 - number] + 8, likeness
 
