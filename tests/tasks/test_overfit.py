@@ -38,10 +38,10 @@ def test_two_pairs_are_reproduced(model, tiny, vae, textured_root, tmp_path):
     recipes = [f"--config={path}" for path in (f"smoke/{model}.yaml", CONFIGS / tiny, CONFIGS / "overfit.yaml")]
     roots = [f"--data.{split}.init_args.root={textured_root}" for split in ("train", "test")]
     options = [f"vae={vae}", f"scheduler={SCHEDULES[model]}", *ALL_KEPT[model]]
-    words = [*recipes, *roots, *(f"--model.init_args.{option}" for option in options)]
-    assert main(["fit", *words, "--trainer.max_steps=80", f"--trainer.default_root_dir={tmp_path}"]) == 0
-    words = [*recipes, *roots, f"--model.init_args.pipeline={tmp_path}/pipeline", f"--trainer.default_root_dir={tmp_path}"]
-    assert main(["test", *words]) == 0
+    words = [*recipes, *roots, f"--trainer.default_root_dir={tmp_path}"]
+    options = [f"--model.init_args.{option}" for option in options]
+    assert main(["fit", *words, *options, "--trainer.max_steps=80"]) == 0
+    assert main(["test", *words, f"--model.init_args.pipeline={tmp_path}/pipeline"]) == 0
     assert json.loads((tmp_path / "test/metrics.json").read_text())["results"]["ssim"] >= 0.95
     pictures = [pixels(path) for path in sorted((tmp_path / "test/images").glob("*.png"))]
     targets = [pixels(path) for path in sorted((textured_root / "test").glob("*.jpg"))[1:]]
