@@ -1,6 +1,5 @@
 """Fixtures shared by all tests. The network is blocked by pytest-socket (see pyproject.toml)."""
 
-import gc
 import logging
 import os
 import shutil
@@ -37,12 +36,6 @@ def pytest_collection_modifyitems(items):
     files = sorted(dict.fromkeys(item.path for item in items), key=lambda path: -slow[path])
     place = {path: (number % 2, number) for number, path in enumerate(files)}
     items.sort(key=lambda item: place[item.path])
-
-
-def pytest_collection_finish():
-    """Let the garbage collector look at what tests make, not at the million objects of the libraries each time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
