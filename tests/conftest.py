@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,14 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """Put files with slow tests first: at the end the processes share out many small ones, and none works alone."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Deal the files, those with most slow tests first, to the two halves that two processes begin with.
+
+    Each then works on slow ones first; at the end, quick ones are left to share out, and none works alone.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    files = sorted(dict.fromkeys(item.path for item in items), key=lambda path: -slow[path])
+    place = {path: (number % 2, number) for number, path in enumerate(files)}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +63,14 @@ def made_once(tmp_path_factory):
 def in_this_process(units, work, workers, doing="drawing"):
     """Do what ``pgpis.jobs.run_units`` does without the second that a new process needs to start."""
     return [failure for unit in units for failure in work(unit) or []]
+
+
+@pytest.fixture
+def drawing_here(monkeypatch):
+    """``pgpis synth`` draws in this process."""
+    from pgpis.synth.files import resuming
+
+    monkeypatch.setattr(resuming, "run_units", in_this_process)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,19 @@
 """What test_docs.py knows about pages: their code blocks, the commands in these, and whether a command exists."""
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
 import itertools
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from pgpis.cli import USAGE_ERROR, VERBS, main
 from pgpis.cli.options import read
@@ -166,7 +169,18 @@ def _check_python(words):
             raise UnknownCommandError(f"no script {words[0]}")
         options = {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
         if options:
-            call = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-            unknown = options - set(re.findall(r"--[\w-]+", call.stdout))
+            unknown = options - _options_of(script)
             if unknown:
                 raise UnknownCommandError(f"{words[0]} has no option {sorted(unknown)}")
+
+
+@functools.cache
+def _options_of(script):
+    """Run ``--help`` of a script in this process, which has imported what it imports."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), pytest.raises(SystemExit) as stop:
+        patch.setattr(sys, "argv", [str(script), "--help"])
+        patch.syspath_prepend(script.parent)
+        runpy.run_path(str(script), run_name="__main__")
+    assert not stop.value.code
+    return set(re.findall(r"--[\w-]+", said.getvalue()))

@@ -6,10 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pgpis.methods.fpdm import FPDMPipeline
-from pgpis.pipelines.bundle import load_bundle
-from pgpis.pipelines.shipped import SHIPPED
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -18,16 +14,15 @@ def test_an_example_is_read_in_a_minute(path):
     assert len(path.read_text().splitlines()) < 60
 
 
-def test_predicting(toy_root, tmp_path):
-    load_bundle(FPDMPipeline, SHIPPED["synth-fpdm"].path).save_pretrained(tmp_path / "pipeline")
+def test_predicting(trained_fpdm, toy_root, tmp_path):
     folder = min((toy_root / "img").glob("*/*/*"))
     poses = toy_root / "pose" / folder.relative_to(toy_root / "img")
-    words = {"pipeline": tmp_path / "pipeline", "sources": folder, "poses": poses, "out": tmp_path / "pictures"}
+    paths = {"pipeline": trained_fpdm / "pipeline", "sources": folder, "poses": poses, "out": tmp_path / "pictures"}
     main = runpy.run_path(str(EXAMPLES / "predict.py"))["main"]
-    main([f"--{name}={value}" for name, value in words.items()])
+    main([f"--{name}={path}" for name, path in paths.items()])
     pictures = sorted((tmp_path / "pictures").glob("*.png"))
     assert len(pictures) == 3 * 3
-    assert {Image.open(path).size for path in pictures} == {(176, 256)}
+    assert {Image.open(path).size for path in pictures} == {(56, 64)}
 
 
 @pytest.mark.parametrize(("method", "people"), [("fpdm", "toy_root"), ("mcld", "textured_root")])
