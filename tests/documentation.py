@@ -178,9 +178,10 @@ def _check_python(words):
 def _options_of(script):
     """Run ``--help`` of a script in this process, which has imported what it imports."""
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), pytest.raises(SystemExit) as stop:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, "argv", [str(script), "--help"])
         patch.syspath_prepend(script.parent)
-        runpy.run_path(str(script), run_name="__main__")
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(script), run_name="__main__")
     assert not stop.value.code
     return set(re.findall(r"--[\w-]+", said.getvalue()))
