@@ -106,7 +106,9 @@ class PairCollator:
             key: (spec.size,) if isinstance(spec, VectorSpec) else (3, spec.height, spec.width)
             for key, spec in self.specs.items()
         }
-        keys = samples[0].images if samples else shapes  # cached features among them
+        keys = (
+            [*shapes, *sorted(samples[0].images.keys() - shapes.keys())] if samples else shapes
+        )  # and cached features
         tensors = {
             key: torch.stack([sample.images[key] for sample in samples]) if samples else torch.empty(0, *shapes[key])
             for key in keys
