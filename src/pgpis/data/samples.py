@@ -111,7 +111,7 @@ class PairCollator:
         )  # and cached features
         tensors = {
             key: torch.stack([sample.images[key] for sample in samples]) if samples else torch.empty(0, *shapes[key])
-            for key in keys
+            for key in (*shapes, *sorted(cached))
             if all(key in sample.images for sample in samples)
         }
         pairs = [sample.pair for sample in samples]
