@@ -106,9 +106,7 @@ class PairCollator:
             key: (spec.size,) if isinstance(spec, VectorSpec) else (3, spec.height, spec.width)
             for key, spec in self.specs.items()
         }
-        keys = (
-            [*shapes, *sorted(samples[0].images.keys() - shapes.keys())] if samples else shapes
-        )  # and cached features
+        cached = samples[0].images.keys() - shapes.keys() if samples else ()
         tensors = {
             key: torch.stack([sample.images[key] for sample in samples]) if samples else torch.empty(0, *shapes[key])
             for key in (*shapes, *sorted(cached))
