@@ -1,0 +1,201 @@
+"""BlazePose's nets on real photographs: those of the samples where they are, and public-domain ones of scikit-image."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from pgpis.errors import PgpisError
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoints import FACE_START, LEFT_HAND_START, Frame, Keypoints
+from pgpis.preprocess.blazepose import estimator
+from pgpis.preprocess.blazepose.body import detect, read_body
+from pgpis.preprocess.blazepose.estimator import COCO17, BlazePoseEstimator, see
+from pgpis.preprocess.blazepose.regions import Region
+from pgpis.preprocess.settings import NothingFoundError
+
+SAMPLES = Path(os.environ.get("PGPIS_SAMPLES", Path(__file__).parents[3] / "shared/samples")) / "deepfashion"
+NOSE, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 11, 12
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """Eileen Collins, NASA: head, shoulders and arms."""
+    return astronaut()
+
+
+@pytest.fixture(scope="module")
+def sighting(photograph):
+    return see(photograph)
+
+
+def sample_pictures():
+    if not SAMPLES.is_dir():
+        pytest.skip(f"NOT CHECKED: {SAMPLES} is absent; set PGPIS_SAMPLES")
+    return sorted((SAMPLES / "img").rglob("*.jpg"))
+
+
+def hits(mirror):
+    """Which of the samples' points BlazePose finds within a tenth of the person's longer side."""
+    found = []
+    for path in sample_pictures():
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        truth = read_keypoints(SAMPLES / "pose" / path.relative_to(SAMPLES / "img").with_suffix(".txt"))
+        truth = truth.to(Frame(*picture.shape[:2]))
+        known = truth.visible.all(axis=1)
+        longer = np.ptp(truth.points[known], axis=0).max()
+        coco = see(picture, mirror=mirror).body.points[list(COCO17)]
+        points = Keypoints.from_visible(coco, np.ones((17, 2), bool), truth.frame, "coco17").to_body18().points
+        found.append(np.linalg.norm(points - truth.points, axis=1)[known] < 0.1 * longer)
+    return np.concatenate(found)
+
+
+def test_points_of_real_people_are_where_openpose_saw_them():
+    """The bars of the net alone, and with the check of left and right."""
+    alone, checked = hits(mirror=False), hits(mirror=True)
+
+    assert alone.mean() >= 0.93
+    assert checked.mean() >= 0.96
+
+
+def test_points_that_a_picture_does_not_show_are_dropped():
+    """Of the points that OpenPose did not see, BlazePose alone invents more than a third."""
+    tool, invented, absent, lost, present = BlazePoseEstimator(), 0, 0, 0, 0
+    for path in sample_pictures():
+        picture = Image.open(path).convert("RGB")
+        truth = read_keypoints(SAMPLES / "pose" / path.relative_to(SAMPLES / "img").with_suffix(".txt"))
+        points, _ = tool(picture)
+        known, seen = truth.visible.all(axis=1), points.visible.all(axis=1)
+        invented, absent = invented + (seen & ~known).sum(), absent + (~known).sum()
+        lost, present = lost + (known & ~seen).sum(), present + known.sum()
+
+    assert invented <= 0.2 * absent
+    assert lost <= 0.1 * present
+
+
+def test_the_silhouette_is_at_the_pictures_own_resolution(photograph, sighting):
+    mask = sighting.silhouette
+
+    assert mask.shape == photograph.shape[:2]
+    assert mask.dtype == np.float32
+    assert 0 <= mask.min() <= mask.max() <= 1
+    assert mask[300, 150] > 0.9  # the suit
+    assert mask[60, 400] < 0.1  # the space shuttle
+    assert 0.3 < mask.mean() < 0.7
+
+
+def test_points_lie_on_the_silhouette_and_in_the_frame(photograph, sighting):
+    rows, columns = np.floor(sighting.body.points[sighting.seen, ::-1]).astype(int).T
+
+    assert (rows >= 0).all()
+    assert (rows < photograph.shape[0]).all()
+    assert sighting.silhouette[rows, columns].mean() > 0.8
+    assert not sighting.seen[25:].any()  # knees and feet are below the picture
+
+
+@pytest.mark.parametrize("size", [(128, 128), (700, 1400), (1024, 1024)])
+def test_other_sizes_give_the_same_points(photograph, sighting, size):
+    width, height = size
+    picture = np.asarray(Image.fromarray(photograph).resize((width, height)))
+    if width != height:  # beside a wall: a squashed person is another one
+        picture = np.full((height, width, 3), 90, np.uint8)
+        picture[:512, :512] = photograph
+        scale = 1.0
+    else:
+        scale = width / 512
+    points = see(picture).body.points / scale
+
+    assert np.linalg.norm(points - sighting.body.points, axis=1)[:13].max() < 40
+
+
+def test_a_turned_person_is_read_upright(photograph, sighting):
+    turned = see(np.ascontiguousarray(np.rot90(photograph))).body.points
+    back = np.column_stack([512 - turned[:, 1], turned[:, 0]])
+
+    assert np.linalg.norm(back - sighting.body.points, axis=1)[:13].max() < 25
+
+
+def test_the_mirrored_picture_gives_the_mirrored_points(photograph, sighting):
+    mirrored = see(np.ascontiguousarray(photograph[:, ::-1])).body.points[estimator.OTHER_SIDE]
+    mirrored[:, 0] = 512 - mirrored[:, 0]
+
+    assert np.linalg.norm(mirrored - sighting.body.points, axis=1)[:13].max() < 30
+
+
+def test_a_back_that_is_read_as_a_front_is_read_again(photograph, monkeypatch):
+    """Where no reading shows a back, left and right are exchanged, and the pose is said to be uncertain."""
+    front = read_body(photograph, detect(photograph)[0])
+    monkeypatch.setattr(estimator, "read_face", lambda *_: (None, 0.0))
+    result = see(photograph)
+
+    assert "left and right are exchanged" in result.doubt
+    assert np.allclose(result.body.points[RIGHT_SHOULDER], front.points[LEFT_SHOULDER])
+    assert not result.seen[NOSE]
+    assert not see(photograph, mirror=False).doubt
+
+
+def test_body18_and_its_confidences(photograph):
+    points, scores = BlazePoseEstimator()(Image.fromarray(photograph))
+
+    assert points.skeleton == "body18"
+    assert (points.frame.height, points.frame.width) == photograph.shape[:2]
+    assert scores.shape == (18,)
+    assert ((scores > 0.3) == points.visible.all(axis=1)).all()
+    assert np.linalg.norm(points.points[0] - [218, 130]) < 12  # the nose
+    assert points.points[2, 0] < points.points[5, 0]  # her right shoulder is on the left
+
+
+def test_whole_body_has_face_and_hands_where_they_are(photograph):
+    points, scores = BlazePoseEstimator("wholebody133")(Image.fromarray(photograph))
+    face = points.points[FACE_START : FACE_START + 68]
+
+    assert points.visible[FACE_START : FACE_START + 68].all()
+    assert face[8, 1] == face[:, 1].max()  # the chin
+    assert face[36:42, 0].max() < face[42:48, 0].min()  # her right eye is on the left
+    assert np.linalg.norm(face[30] - points.points[0]) < 15  # tip of the nose
+    assert np.linalg.norm(face[36:42].mean(axis=0) - points.points[2]) < 8
+    assert not scores[LEFT_HAND_START:].any()  # gloves of a space suit, or below the picture
+
+
+def test_a_hand_is_read_from_a_wrong_region_as_from_the_right_one(photograph):
+    """Regions are squares that know how they are turned."""
+    region = Region((200.0, 300.0), 120.0, 0.7)
+    crop = region.crop(photograph, 60)
+    corners = region.to_picture(np.array([[0, 0], [60, 60], [30, 30]]), 60)
+
+    assert crop.shape == (60, 60, 3)
+    assert np.allclose(corners[2], [200, 300])
+    assert np.isclose(np.linalg.norm(corners[1] - corners[0]), 120 * 2**0.5)
+    assert np.abs(crop[30, 30].astype(int) - photograph[300, 200]).max() < 40
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((3, 4000, 3), np.uint8),
+        np.full((256, 176, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8),
+    ],
+    ids=["one pixel", "a line", "white", "noise"],
+)
+def test_nobody(picture):
+    with pytest.raises(NothingFoundError, match="no people found"):
+        see(picture)
+
+
+def test_fewer_people_than_asked_for(photograph):
+    with pytest.raises(PgpisError, match="1 people found, --person 1"):
+        see(photograph, 1)
+
+
+def test_the_body_of_keypoints_is_coco17s(photograph):
+    points, _ = BlazePoseEstimator("wholebody133")(Image.fromarray(photograph))
+    body, _ = BlazePoseEstimator()(Image.fromarray(photograph))
+    known = body.visible.all(axis=1)
+    coco = Keypoints.from_visible(points.points[:17], points.visible[:17], points.frame, "coco17").to_body18()
+
+    assert np.allclose(coco.points[known], body.points[known])
