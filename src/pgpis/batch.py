@@ -91,6 +91,14 @@ class PairBatch(TypedDict, total=False):
     """Source for CLIP (MCLD)."""
     texture_image: torch.Tensor
     """Texture map of the source for the autoencoder (MCLD)."""
+    surface: torch.Tensor
+    """What the source shows of the body, to be seen through the target's map (MCLD)."""
+    backdrop_image: torch.Tensor
+    """The source without the person (MCLD)."""
+    points: torch.Tensor
+    """Points of the target's body for the lifter, ``(B, 78)``: x, y as shares of the picture, and visibility."""
+    silhouette: torch.Tensor
+    """Silhouette of the target, 1 on the person and -1 elsewhere (lifter)."""
     texture_clip: torch.Tensor
     """Texture map of the source for CLIP (MCLD)."""
     target_moments: torch.Tensor

@@ -5,6 +5,7 @@ from pgpis.tasks.autoencoder import AutoencoderTask
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.encoder import VisionEncoderTask
+from pgpis.tasks.lifter import LifterTask
 from pgpis.tasks.options import Dropping, Sampling, Schedule, TrainingStep
 from pgpis.tasks.predicting import PictureTask
 
@@ -12,6 +13,7 @@ __all__ = [
     "AutoencoderTask",
     "DiffusionTask",
     "Dropping",
+    "LifterTask",
     "PersonImageTask",
     "PictureTask",
     "Sampling",
