@@ -155,3 +155,24 @@ def test_an_identity_without_a_face_gives_its_head_where_faces_are_dropped(folde
         pairs(folders, identity="ben.jpg")
     made = pairs(folders, identity="ben.jpg", on_missing=OnMissing(face="drop"))
     assert "face" not in made.load(0, READS).conditions
+
+
+def test_surfaces_are_edited_as_textures_are(folders):
+    """Their colours and what is known of them; the lender must have one."""
+    reads = READS | {"surface"}
+    (folders / "photos_surface").mkdir()
+    for name, grey in (("anna", 50), ("ben", 200)):
+        Image.new("RGB", (1024, 512), (grey,) * 3).save(folders / f"photos_surface/{name}.png")
+    made = FolderPairs(folders / "photos", folders / "poses", clothes=("upper=ben.jpg",))
+    made.setup()
+    made.require(reads)
+    changed = (np.asarray(made.load(0, reads).conditions["surface"]) == 200).all(axis=-1)
+    upper = np.isin(part_table(), PART_GROUPS["upper"])
+
+    np.testing.assert_array_equal(changed, np.concatenate([upper, upper], axis=1))
+    before = made.fingerprint(0, reads)
+    Image.new("RGB", (1024, 512), (90,) * 3).save(folders / "photos_surface/ben.png")
+    assert made.fingerprint(0, reads) != before
+    (folders / "photos_surface/ben.png").unlink()
+    with pytest.raises(PgpisError, match=r"of another: .*photos_surface/ben\.png"):
+        made.load(0, reads)

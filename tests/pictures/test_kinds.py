@@ -106,8 +106,9 @@ def test_a_data_set_holds_it_and_its_check_lists_it(depth, layout, draw_people, 
 
 def test_a_kind_is_known_by_name_and_by_option():
     assert kind_of("densepose") is kind_of("iuv")
-    assert [kind.name for kind in conditions()] == ["iuv", "texture", "face"]
-    assert prepared() == ("pose", "densepose", "texture", "face", "face_mask")
+    ours = [kind.name for kind in conditions() if kind.settings is not None]
+    assert ours == ["iuv", "texture", "surface", "backdrop", "face"]
+    assert prepared() == ("pose", "densepose", "texture", "surface", "backdrop", "face", "face_mask")
     assert {kind.option for kind in all_kinds()} >= set(prepared())
     with pytest.raises(PgpisError, match="did you mean 'texture'"):
         kind_of("textures")

@@ -150,8 +150,9 @@ class FolderPairs(PairDataset):
                 self._needed(kind, identity[kind], f"identity {request.identity}")
         clothes = []
         for group, name in request.clothes:
-            texture = self.made_of(self._picture(name), "source")["texture"]
-            clothes.append((parts_of(group), self._needed("texture", texture, f"clothes {group}={name}")))
+            files = self.made_of(self._picture(name), "source")
+            self._needed("texture", files["texture"], f"clothes {group}={name}")
+            clothes.append((parts_of(group), files))
         return Edit(identity, tuple(clothes))
 
     def _needed(self, kind: str, path: Path | None, edit: str) -> Path:

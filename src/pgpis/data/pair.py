@@ -21,8 +21,8 @@ class Edit:
 
     identity: Files | None = None
     """Whose face embedding and head, of the texture, are taken."""
-    clothes: tuple[tuple[tuple[int, ...], Path], ...] = ()
-    """Parts of the texture map, and the map that they are taken from."""
+    clothes: tuple[tuple[tuple[int, ...], Files], ...] = ()
+    """Parts of the body, and the files of the picture that they are taken from."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ class Pair:
     def files(self) -> tuple[Path, ...]:
         """All files that the pair names, whatever a model reads of them."""
         edit = self.edit or Edit()
-        made = [*self.conditions.values(), *(edit.identity or {}).values(), *(path for _, path in edit.clothes)]
+        made = [
+            *self.conditions.values(),
+            *(edit.identity or {}).values(),
+            *(path for _, files in edit.clothes for path in files.values()),
+        ]
         return tuple(path for path in (self.source, self.pose, self.target, *made) if path is not None)
 
     def file(self, origin: str) -> Path | None:

@@ -32,6 +32,8 @@ __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
+EDITED = ("texture", "surface")
+"""Kinds in which parts of the body have their places."""
 
 
 class PairDataset(ABC):
@@ -122,9 +124,9 @@ class PairDataset(ABC):
             parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
             if parts == [""] and self.on_missing.of(origin) == "drop":
                 parts = ["dropped"]
-            if origin == "texture" and pair.edit is not None:
-                parts += [f"{numbers} {self.file_content(path)}" for numbers, path in pair.edit.clothes]
-                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity["texture"])]
+            if origin in EDITED and pair.edit is not None:
+                parts += [f"{numbers} {self.file_content(files[origin])}" for numbers, files in pair.edit.clothes]
+                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity[origin])]
             if "" in parts:
                 return ""
             content[origin] = parts
@@ -189,7 +191,18 @@ class PairDataset(ABC):
         content = kind.read(path)
         if kind.name == "face":
             self.on_missing.refuse_foreign(content, path)
-        return _edited(content, pair.edit) if kind.name == "texture" and pair.edit is not None else content
+        return self._edited(kind, content, pair.edit) if kind.name in EDITED and pair.edit is not None else content
+
+    def _edited(self, kind: Kind, content: Image.Image, edit: Edit) -> Image.Image:
+        """Replace parts of a texture or surface by those of others, the head last."""
+        heads = [] if edit.identity is None else [(PART_GROUPS["head"], edit.identity)]
+        values = np.asarray(content)
+        for parts, files in (*edit.clothes, *heads):
+            path = files.get(kind.name)
+            if path is None or not is_file(path):
+                raise PgpisError(f"no {kind.what} of another: {path}", hint=self.on_missing.hint(kind.name))
+            values = replace_parts(values, np.asarray(read_image(path)), parts)
+        return Image.fromarray(values)
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the key points or the drawn pose of a pair.
@@ -239,14 +252,3 @@ def content_of(keypoints: Keypoints) -> str:
     """Return the hash of key points."""
     described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
     return hashlib.sha256(described.encode()).hexdigest()
-
-
-def _edited(texture: Image.Image, edit: Edit) -> Image.Image:
-    """Replace parts of a texture by those of others, the head last."""
-    values = np.asarray(texture)
-    for parts, path in edit.clothes:
-        values = replace_parts(values, np.asarray(read_image(path)), parts)
-    head = (edit.identity or {}).get("texture")
-    if head is not None:
-        values = replace_parts(values, np.asarray(read_image(head)), PART_GROUPS["head"])
-    return Image.fromarray(values)

@@ -129,6 +129,7 @@ def prepared() -> tuple[str, ...]:
 
 
 _OF_MCLD = "MCLD cannot be trained or tested"
+_OF_MCLD_RENDERED = "MCLD with rendered_texture cannot be trained or tested"
 
 register(
     Kind("picture", "picture", "pgpis.pictures.images:read_image"),
@@ -140,6 +141,10 @@ register(
          settings=("densepose", "densepose_weights", "densepose_config", "overflow", "person")),
     Kind("texture", "texture map", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD,
          needs="densepose", settings=("texture_mask",), size=(512, 512)),
+    Kind("surface", "surface", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD_RENDERED,
+         needs="densepose", settings=(), size=(1024, 512)),
+    Kind("backdrop", "backdrop", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD_RENDERED,
+         settings=("person",)),
     Kind("face", "face embedding", "pgpis.pictures.arrays:read_face", ".npy", of="source", is_optional=True,
          without="MCLD needs on_missing.face=drop", settings=("face", "upscale_faces", "person")),
     Kind("face_mask", "face mask", "pgpis.pictures.images:read_image", ".png", is_optional=True,

@@ -143,12 +143,15 @@ def texel_table() -> NDArray[np.int64]:
 
 
 PLACE_BIN = 4
-"""Texels of a chart, along each side, that share one place in the texture."""
+"""Texels of a chart, along each side, that share one place in the texture where attention is drawn to it."""
 
 
-@functools.lru_cache(maxsize=1)
-def chart_places() -> NDArray[np.float32]:
-    """Return where the texture holds each bin of the charts, (24, 50, 50, 2): (y, x) in [0, 1).
+@functools.lru_cache(maxsize=2)
+def chart_places(texels: int = PLACE_BIN) -> NDArray[np.float32]:
+    """Return where the texture holds each bin of the charts, (24, 200 / texels, 200 / texels, 2): (y, x) in [0, 1).
+
+    Args:
+        texels: Side of a bin.
 
     Rows run from V = 1 to V = 0, columns from U = 0 to U = 1. A bin that the texture leaves out has the place of the
     nearest one of its chart that it holds.
@@ -157,8 +160,8 @@ def chart_places() -> NDArray[np.float32]:
     y, x = np.nonzero(table)
     chart, texel = np.divmod(table[y, x] - 1, CHART_SIZE**2)
     row, column = np.divmod(texel, CHART_SIZE)
-    bins = (chart, row // PLACE_BIN, column // PLACE_BIN)
-    side = CHART_SIZE // PLACE_BIN
+    bins = (chart, row // texels, column // texels)
+    side = CHART_SIZE // texels
     places = np.zeros((PARTS, side, side, 2), np.float32)
     held = np.zeros((PARTS, side, side), bool)
     places[bins] = np.stack([y, x], axis=-1) / TEXTURE_SIZE
@@ -217,14 +220,17 @@ def part_table() -> NDArray[np.uint8]:
 def replace_parts(texture: Bytes, other: Bytes, parts: Sequence[int]) -> Bytes:
     """Return a texture (512, 512, 3) whose given parts are another's, also where the other has not seen them.
 
+    Both may also be surfaces, see :mod:`pgpis.pictures.surface`, of (512, 1024, 3).
+
     Raises:
         PgpisError: A texture has another size.
     """
     size = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
     for values in (texture, other):
-        if values.shape != size:
+        if values.shape != texture.shape or values.shape not in (size, (TEXTURE_SIZE, 2 * TEXTURE_SIZE, 3)):
             raise PgpisError(f"a texture is {values.shape}, expected {size}: SMPL's layout, as pgpis prepare makes it")
-    return np.where(np.isin(part_table(), list(parts))[..., None], other, texture)
+    is_replaced = np.isin(part_table(), list(parts))
+    return np.where(np.tile(is_replaced, texture.shape[1] // TEXTURE_SIZE)[..., None], other, texture)
 
 
 @functools.lru_cache(maxsize=1)

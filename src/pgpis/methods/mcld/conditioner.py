@@ -7,13 +7,15 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
 
-from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, VectorSpec
 from pgpis.denoiser.conditions import Ports, Stage
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
+from pgpis.methods.mcld.rendering import RenderedEncoder, render
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.pose import PoseEncoder
 from pgpis.pictures.iuv import PART_CHANNEL
+from pgpis.pictures.surface import SURFACE_SIZE
 
 __all__ = ["MCLDConditioner", "ModelMixin"]  # the base class, for diffusers' loader
 
@@ -52,6 +54,9 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         iuv_filter: str = "nearest",
         part_scale: int = 1,
         correspondence: float = 0.0,
+        rendered_texture: bool = False,
+        backdrop: bool = False,
+        latent_channels: int = 4,
     ) -> None:
         super().__init__()
         for value, (name, choices) in zip((aggregation, iuv_filter), CHOICES.items(), strict=True):
@@ -60,6 +65,9 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
                 raise PgpisError(f"{name}: no such choice '{value}'{near}; one of {', '.join(choices)}")
         check_range("correspondence", correspondence, 0)
         check_range("part_scale", part_scale, 1, whole=True)
+        if (rendered_texture and not use_texture) or (backdrop and not rendered_texture):
+            raise PgpisError("rendered_texture needs use_texture, and backdrop needs rendered_texture")
+        self.rendered_encoder = RenderedEncoder(latent_channels, pose_channels) if rendered_texture else None
         self.face_resampler = None
         if use_face:
             self.face_resampler = IPAdapterPlusImageProjection(
@@ -80,7 +88,12 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         state_dict.update(renamed)
 
     def forward(
-        self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor | None, iuv: torch.Tensor
+        self,
+        source: torch.Tensor,
+        texture: torch.Tensor | None,
+        face: torch.Tensor | None,
+        iuv: torch.Tensor,
+        rendered: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Ports:
         """Fill the ports, but for the ReferenceNet's.
 
@@ -89,6 +102,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             texture: Those of their texture maps; None for models without texture.
             face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
             iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
+            rendered: Scaled latents and marks of what :meth:`render` returns; None for models without it.
         """
         dtype = next(self.parameters()).dtype
         bias = None
@@ -103,7 +117,17 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         source_token = source[:, None].to(dtype)  # (B, 1, D)
         texture_token = None if texture is None else texture[:, None].to(dtype)
         tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face))
-        return Ports(tokens, self.pose_encoder(iuv.to(dtype)), None, extra, FACE_WEIGHT, reference_bias=bias)
+        features = self.pose_encoder(iuv.to(dtype))
+        if self.rendered_encoder is not None and rendered is not None:
+            latents, marks = rendered
+            features = features + self.rendered_encoder(latents.to(dtype), marks)
+        return Ports(tokens, features, None, extra, FACE_WEIGHT, reference_bias=bias)
+
+    def render(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Draw the targets from their textures, see :func:`render`; None for models that do without."""
+        if self.rendered_encoder is None:
+            return None
+        return render(batch["surface"], batch["pose_image"], batch.get("backdrop_image"))
 
     def _aggregate(
         self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor
@@ -137,6 +161,10 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         if self.config.use_texture:
             specs["texture_image"] = ImageSpec("texture", height, width)
             specs["texture_clip"] = ImageSpec("texture", clip_size, clip_size, base="texture_image")
+        if self.config.rendered_texture:
+            specs["surface"] = ImageSpec("surface", *SURFACE_SIZE, filter="nearest")
+        if self.config.backdrop:
+            specs["backdrop_image"] = ImageSpec("backdrop", height, width)
         if self.config.use_face:
             specs["face"] = VectorSpec("face", self.config.face_dim)
         return specs

@@ -80,3 +80,7 @@ class MCLDPorts:
     correspondence: float = 0.0
     """How strongly the attention to the ReferenceNet is drawn to what a cell of the target shows of the texture; 0 as
     officially, not at all."""
+    rendered_texture: bool = False
+    """The texture, seen through the target's map, as a further condition behind ``conv_in``; false as officially."""
+    backdrop: bool = False
+    """The backdrop of the source lies behind it; needs ``rendered_texture``."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
+import torch
 from diffusers import SchedulerMixin
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from numpy.typing import NDArray
@@ -131,6 +132,8 @@ class MCLDPipeline(SamplingPipeline):
         iuv: Picture | Sequence[Picture],
         face: NDArray[np.floating] | Sequence[NDArray[np.floating]] | None,
         *,
+        surface: Picture | Sequence[Picture] | None = None,
+        backdrop: Picture | Sequence[Picture] | None = None,
         height: int | None = None,
         width: int | None = None,
         guidance_scale: float | None = None,
@@ -143,6 +146,9 @@ class MCLDPipeline(SamplingPipeline):
             texture: The person's texture map, or a list of B; None for models without texture.
             iuv: DensePose's map of the target pose as its PNG reads, channels V, U, part; or a list of B.
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
+            surface: What the source shows of the body (:mod:`pgpis.pictures.surface`), or a list of B; for models with
+                ``rendered_texture``.
+            backdrop: The source without the person, or a list of B; for models with ``backdrop``.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, officially 512.
             width: Columns of the result, a multiple of 8; None: the pipeline's own, officially 512, squashed later.
             guidance_scale: Weight of source, texture and face; the pose is never left out. See :meth:`generate`.
@@ -153,7 +159,8 @@ class MCLDPipeline(SamplingPipeline):
                 another size or that is not finite; else see :meth:`generate`.
         """
         height, width = self._size(height, width)
-        batch = self.prepare(source, texture, iuv, face, height, width, self.config.pose_canvas)
+        pictures = {"source": source, "texture": texture, "iuv": iuv, "surface": surface, "backdrop": backdrop}
+        batch = self._batch(pictures, face, self.input_specs(height, width), self.config.pose_canvas)
         return self.generate(batch, guidance_scale=guidance_scale, **options)
 
     def prepare(
@@ -170,8 +177,17 @@ class MCLDPipeline(SamplingPipeline):
 
         With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
         """
-        specs = self.input_specs(height, width)
-        batch = prepare_pairs({"source": source, "texture": texture, "iuv": iuv}, specs, pose_canvas)
+        pictures = {"source": source, "texture": texture, "iuv": iuv}
+        return self._batch(pictures, face, self.input_specs(height, width), pose_canvas)
+
+    def _batch(
+        self,
+        pictures: Mapping[str, Picture | Sequence[Picture] | None],
+        face: Any,
+        specs: InputSpecs,
+        pose_canvas: Sequence[int] | None,
+    ) -> PairBatch:
+        batch = prepare_pairs(pictures, specs, pose_canvas)
         batch["face"] = prepare_faces(face, int(self.conditioner.config.face_dim), len(batch["pose_image"]))
         return batch
 
@@ -181,7 +197,8 @@ class MCLDPipeline(SamplingPipeline):
         source = encode_pictures(self.image_encoder, batch["source_clip"])
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
         face = batch["face"] if config.use_face else None
-        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"])
+        rendered = self._rendered(batch)
+        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"], rendered)
         self._check_reference()
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
@@ -189,3 +206,11 @@ class MCLDPipeline(SamplingPipeline):
             bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, source[:, None])
             ports = replace(ports, reference=bank)
         return [replace(ports, tokens=None), ports] if scales["guidance_scale"] > 1 else [ports]
+
+    def _rendered(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return scaled latents and marks of the texture seen through the map."""
+        rendered = self.conditioner.render(batch)
+        if rendered is None:
+            return None
+        picture, marks = rendered
+        return encode_moments(self.vae, picture).chunk(2, dim=1)[0] * self.vae.config.scaling_factor, marks

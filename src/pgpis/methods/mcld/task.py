@@ -41,6 +41,9 @@ NOISE: dict[str, Any] = {
 STATISTICS_PICTURES = 256
 """Sources from which the deviation of CLIP's embedding is estimated."""
 
+Encoded = tuple[torch.Tensor | None, tuple[torch.Tensor, torch.Tensor] | None]
+"""The texture's latents; latents and marks of the texture seen through the map."""
+
 
 class MCLDTask(DiffusionTask):
     """Trains denoiser, ReferenceNet and projections on top of a frozen autoencoder and CLIP; scores them and draws.
@@ -105,6 +108,7 @@ class MCLDTask(DiffusionTask):
             self.conditioner = MCLDConditioner(
                 token_dim=self.unet.config.cross_attention_dim,
                 pose_channels=self.unet.config.block_out_channels[0],
+                latent_channels=self.unet.config.in_channels,
                 **ports,
             )
             if controlnet is not None:
@@ -113,7 +117,8 @@ class MCLDTask(DiffusionTask):
                 self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from"))
         else:
             self.take_parts(load_pipeline(MCLDPipeline, pipeline, "pgpis convert mcld"))
-            for name in ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence"):
+            names = ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence")
+            for name in (*names, "rendered_texture", "backdrop"):
                 trained = self.conditioner.config[name]
                 if trained != getattr(conditioner, name):  # its sizes are its own anyway
                     log.info("%s is %s, as the pipeline was trained with", name, trained)
@@ -179,9 +184,14 @@ class MCLDTask(DiffusionTask):
         log.info("clip_std: estimated from %d training sources", len(embeddings))
         self.clip_std.copy_(embeddings.std(dim=0, correction=0))
 
-    def encode(self, batch: PairBatch, generator: torch.Generator) -> torch.Tensor | None:
-        """Draw the texture's latents, which the ReferenceNet reads."""
-        return None if self.reference_net is None else self.latents(batch, "texture", generator)
+    def encode(self, batch: PairBatch, generator: torch.Generator) -> Encoded:
+        """Draw the texture's latents, which the ReferenceNet reads, and those of the texture seen through the map."""
+        texture = None if self.reference_net is None else self.latents(batch, "texture", generator)
+        rendered = self.conditioner.render(batch)
+        if rendered is None:
+            return texture, None
+        picture, marks = rendered
+        return texture, (self.moments(picture).chunk(2, dim=1)[0] * self.vae.config.scaling_factor, marks)
 
     def denoise(
         self,
@@ -201,9 +211,11 @@ class MCLDTask(DiffusionTask):
         if masks is not None and self.step.clip_noise:
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
             source = source + self.step.clip_noise * self.clip_std * noise
-        ports = self.conditioner(source, texture, batch["face"] if config.use_face else None, batch["pose_image"])
-        if encoded is not None and self.reference_net is not None:
-            bank = self.reference_net.bank(encoded, source[:, None])
+        latents, rendered = encoded
+        face = batch["face"] if config.use_face else None
+        ports = self.conditioner(source, texture, face, batch["pose_image"], rendered)
+        if latents is not None and self.reference_net is not None:
+            bank = self.reference_net.bank(latents, source[:, None])
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
         return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
 

@@ -11,6 +11,8 @@ Below the data set's folder, for a picture ``T`` (``WOMEN/Dresses/id_00000012/01
 ``{train,test}/F.jpg``                  the picture again (a hard link)
 ``{train,test}_densepose/F.png``        read as RGB: V, U, part
 ``{train,test}_texture/F.png``          512 x 512 SMPL texture unwrapped from the picture
+``{train,test}_surface/F.png``          512 x 1024, what the picture shows of the body; with ``--textures seen``
+``{train,test}_backdrop/F.png``         the picture without the person; likewise
 ``{train,test}_face/F.npy``             512 floats, only where the face is seen
 ``{train,test}.csv``, ``{…}.lst``       pairs ``from,to`` and pictures, for MCLD
 ``labels/T.json``                       ``body18``, ``coco17``, ``whole133`` (x, y, visibility) and ``face_box``
@@ -33,10 +35,12 @@ import numpy as np
 
 from pgpis.files import write_bytes, writing
 from pgpis.pictures.arrays import write_array
+from pgpis.pictures.backdrop import backdrop_of
 from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
 from pgpis.synth.figure.description import Identity, Outfit
@@ -142,6 +146,9 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
         if options.textures != "none":
             texture = exact if exact is not None else texture_mapper()(picture.rgb, picture.iuv)
             write_image(files.add(f"{split}_texture/{name.flat}.png"), texture)
+        if options.textures == "seen":
+            write_image(files.add(f"{split}_surface/{name.flat}.png"), surface_of(picture.rgb, picture.iuv))
+            write_image(files.add(f"{split}_backdrop/{name.flat}.png"), backdrop_of(picture.rgb, picture.layer >= 0))
         entries.append(entry)
     write_image(files.add(f"labels/{names[0].folder}/atlas.png"), atlas)
     return entries

@@ -1,0 +1,39 @@
+"""What lies behind a person: the picture without them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 0.012
+"""Around the silhouette, in shares of the picture's height: hair and shadows of contact belong to the person."""
+
+
+def backdrop_of(picture: NDArray[np.uint8], person: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill the place of a person with what is around it.
+
+    Args:
+        picture: ``(H, W, 3)`` RGB.
+        person: ``(H, W)``.
+
+    Returns:
+        ``(H, W, 3)``; the picture's median colour where a person fills all of it.
+
+    Source: Gortler et al., The Lumigraph (1996), pull-push: means of ever larger cells, where the smaller hold nothing.
+    """
+    size = 2 * max(1, round(MARGIN * len(picture))) + 1
+    hole = cv2.dilate(person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
+    if hole.all():
+        return np.broadcast_to(np.median(picture, axis=(0, 1)).astype(np.uint8), picture.shape).copy()
+    levels = [(picture.astype(np.float32) * ~hole[..., None], (~hole).astype(np.float32))]
+    while max(levels[-1][1].shape) > 1:
+        height, width = levels[-1][1].shape
+        small = (max(1, width // 2), max(1, height // 2))
+        levels.append(tuple(cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in levels[-1]))
+    colours, weight = levels.pop()
+    filled = colours / np.maximum(weight, 1e-6)[..., None]
+    for colours, weight in reversed(levels):
+        larger = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
+        filled = colours + larger * (1 - weight)[..., None]
+    return np.clip(np.round(filled), 0, 255).astype(np.uint8)

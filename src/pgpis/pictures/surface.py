@@ -1,0 +1,80 @@
+"""What a picture shows of a body's surface: its colours in SMPL's layout, beside what is known of them.
+
+A surface is a picture of 512 x 1024 (height x width): the texture, and beside it 255 where a texel or one beside it was
+seen, 128 where its colour is that of the nearest texel seen of its part, 0 where nothing is seen of the part.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pgpis.pictures.uv_texture import CHART_SIZE, TEXTURE_SIZE, scatter, texel_table
+
+OUTLINE = 2
+"""Pixels inside the outline that are not taken: there a person's colours are mixed with the background's."""
+SEEN, FILLED = 255, 128
+BESIDE = 5.0
+"""Texels: pixels of a picture lie so far apart in a chart."""
+SURFACE_SIZE = (TEXTURE_SIZE, 2 * TEXTURE_SIZE)
+"""(height, width)."""
+
+Bytes = NDArray[np.uint8]
+
+
+def seen_charts(picture: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Write what a picture shows into the charts.
+
+    Args:
+        picture: ``(H, W, 3)`` RGB.
+        iuv: ``(H, W, 3)`` part, U, V.
+
+    Returns:
+        Colours ``(24, 200, 200, 3)``; which of them are seen ``(24, 200, 200)``.
+    """
+    size = 2 * OUTLINE + 1
+    person = cv2.erode((iuv[..., 0] > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (size, size)))
+    inner = np.where(person[..., None] > 0, iuv, 0).astype(np.uint8)
+    # a texel's colour may be black, so where there is one is written too
+    seen = scatter(np.full_like(picture, 255), inner)[..., 0] > 0
+    return scatter(picture, inner), seen
+
+
+def fill_charts(charts: Bytes, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give each texel of a chart of which something is seen the colour of the nearest one that is, in place.
+
+    Returns:
+        How far that one is, in texels ``(24, 200, 200)``; infinite where nothing is seen of the chart.
+    """
+    distances = np.full(seen.shape, np.inf, np.float32)
+    for chart, known, distance in zip(charts, seen, distances, strict=True):
+        if known.any():
+            distance[:], label = cv2.distanceTransformWithLabels(
+                (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE, labelType=cv2.DIST_LABEL_PIXEL
+            )
+            colours = np.zeros((int(label.max()) + 1, 3), np.uint8)
+            colours[label[known]] = chart[known]
+            chart[:] = colours[label]
+    return distances
+
+
+def surface_of(picture: Bytes, iuv: Bytes) -> Bytes:
+    """Return the surface ``(512, 1024, 3)`` that a picture shows; arguments as for :func:`seen_charts`."""
+    charts, seen = seen_charts(picture, iuv)
+    distance = fill_charts(charts, seen)
+    known = np.where(distance <= BESIDE, SEEN, np.where(np.isfinite(distance), FILLED, 0)).astype(np.uint8)
+    texels = np.concatenate([charts.reshape(-1, 3), np.repeat(known.reshape(-1, 1), 3, axis=1)], axis=1)
+    texels = np.concatenate([np.zeros((1, 6), np.uint8), texels])  # number 0 stands for what no chart covers
+    both = texels[texel_table()]
+    return np.ascontiguousarray(np.concatenate([both[..., :3], both[..., 3:]], axis=1))
+
+
+def warp_surface(charts: Bytes, iuv: Bytes) -> Bytes:
+    """Return the colours of charts at the places of a map, ``(H, W, 3)``; black in the background."""
+    result = np.zeros_like(iuv)
+    shown = iuv[..., 0] > 0
+    parts, u, v = (iuv[shown, channel].astype(np.int64) for channel in range(3))
+    last = CHART_SIZE - 1
+    result[shown] = charts[parts - 1, (255 - v) * last // 255, u * last // 255]
+    return result
