@@ -3,13 +3,15 @@
     python scripts/demo.py --out outputs/demo [--people 6]
 
 Draws people that no shipped model has seen, predicts each in four poses with FPDM and MCLD, gives each another
-one's identity and clothes with MCLD, compares with the exact truth, and writes ``index.html``.
+one's identity and clothes with MCLD, compares with the exact truth, puts two photographs into new poses, and writes
+``index.html``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -41,6 +43,17 @@ VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""
 CLOTHES = "upper={0}|lower={0}|feet={0}"
 EDITS = {"identity": with_identity, "clothes": with_outfit}
+PHOTOGRAPHS = {
+    "collins": ("skimage", "data/astronaut.png", "Eileen Collins, photograph by NASA, in scikit-image"),
+    "hopper": (
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+        "Grace Hopper, photograph by the US Navy, in Matplotlib",
+    ),
+}
+"""Public domain, and in packages: no download. Name, package and file, who it is."""
+SEEN = ("pose", "densepose", "texture", "surface", "backdrop")
+"""What is made of a photograph."""
 COLUMNS = ("ssim ↑", "psnr ↑", *(f"{name.replace('_', ' ')} ↓" for name in REGIONS))
 ERRORS = "Errors are mean absolute differences of colours, 0 to 255, where the truth shows it."
 
@@ -138,6 +151,41 @@ def _table(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
         writer.writerows(rows)
 
 
+def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
+    """Put the people of photographs into poses of drawn ones, with nothing but what ships; return the poses' names."""
+    for name, (package, file, _) in PHOTOGRAPHS.items():
+        spec = importlib.util.find_spec(package)
+        assert spec is not None, f"{package} is not installed"
+        path = Path(str(spec.origin)).parent / file
+        _copy(path, out / "photographs" / f"{name}{path.suffix}")
+    views = {1 + person % (VIEWS - 1): person for person in range(min(3, count(rows)))}
+    for row in rows:
+        if views.get(row.view) == row.person:
+            _copy(_known(row.pair.target), out / "dancers" / f"person{row.person}.jpg")
+    folders = ("--sources", out / "photographs", "--driving", out / "dancers")
+    run("prepare", out / "photographs", "--conditions", ",".join(SEEN))
+    run("predict", *folders, "--out", out / "photographs_fpdm")
+    mcld = ("--pipeline", "synth-mcld", "--missing-face", "drop")
+    run("predict", *mcld, *folders, "--out", out / "photographs_mcld")
+    return sorted(path.stem for path in (out / "dancers").iterdir())
+
+
+def photograph_section(poses: Sequence[str]) -> Section:
+    """Show the photographs, what was seen in them, and the results."""
+    lines = []
+    for name, (_, file, _) in PHOTOGRAPHS.items():
+        photograph = f"photographs/{name}{Path(file).suffix}"
+        shown = [f"photographs_{kind}/{name}.png" for kind in SEEN[1:]]
+        lines.append(["photograph, map, texture, surface, backdrop", *map(ImageCell, [photograph, *shown])])
+        lines.append(["pose", *(ImageCell(f"dancers/{pose}.jpg") for pose in poses)])
+        for model in ("fpdm", "mcld"):
+            files = [f"photographs_{model}/{name}_2_{pose}.png" for pose in poses]
+            lines.append([model.upper(), *map(ImageCell, files)])
+    about = "; ".join(words for _, _, words in PHOTOGRAPHS.values())
+    text = f"{about}. The nets that see them ship with pgpis; both models know drawn people alone."
+    return Section("Photographs", text, tables=[Table((), lines, pictures=True)])
+
+
 def paint(out: Path, rows: Sequence[Row]) -> None:
     """Paint the source's surface onto the target's: what can be done without a model."""
     for row in rows:
@@ -162,7 +210,13 @@ def scores(pictures: Sequence[Image.Image], truths: Sequence[Picture]) -> list[f
     return [float(ssim.compute()), float(psnr.compute()), *(float(np.nanmean(values)) for values in errors.values())]
 
 
-def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Sequence[float]]], seconds: float) -> Path:
+def page(
+    out: Path,
+    rows: Sequence[Row],
+    tables: Mapping[str, Mapping[str, Sequence[float]]],
+    poses: Sequence[str],
+    seconds: float,
+) -> Path:
     """Write ``index.html``."""
     people = count(rows)
     about = "The first picture is all that a model is shown of a person; MCLD also gets a face embedding."
@@ -178,6 +232,7 @@ def page(out: Path, rows: Sequence[Row], tables: Mapping[str, Mapping[str, Seque
         sources = [ImageCell(f"sources/person{person}.jpg"), "", "", ""]
         lines = [[first, name, *map(ImageCell, files[name])] for first, name in zip(sources, files, strict=True)]
         sections.append(Section(f"Person {person + 1}", tables=[Table((), lines, pictures=True)]))
+    sections.append(photograph_section(poses))
     edits = []
     for person in range(people):
         stem = f"person{person}_2_person{person}"
@@ -268,8 +323,9 @@ def main() -> int:
     predict(out, rows)
     paint(out, rows)
     tables = evaluate(out, data, rows)
+    poses = photographs(out, rows)
     sheet(out, rows)
-    index = page(out, rows, tables, time.monotonic() - start)
+    index = page(out, rows, tables, poses, time.monotonic() - start)
     for title, table in tables.items():
         print(f"\n{title}: {', '.join(COLUMNS)}")
         for name, values in table.items():

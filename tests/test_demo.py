@@ -19,7 +19,8 @@ def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
     assert f"Open {out}/index.html" in text
     page = (out / "index.html").read_text(encoding="utf-8")
     pictures = re.findall(r'<img alt="" src="([^"]+)">', page)
-    assert len(pictures) == PEOPLE * (1 + 4 * POSES) + PEOPLE * 6
+    of_photographs = len(demo.PHOTOGRAPHS) * (len(demo.SEEN) + 3 * PEOPLE)
+    assert len(pictures) == PEOPLE * (1 + 4 * POSES) + PEOPLE * 6 + of_photographs
     assert not [name for name in pictures if not (out / name).is_file()]
     assert (out / "sheet.jpg").is_file()
     first = text[text.index(f"{PEOPLE * POSES} pairs:") :].splitlines()[1:5]

@@ -67,14 +67,17 @@ def test_the_wheel_carries_every_recipe(installed):
     assert shipped == {path.relative_to(REPOSITORY / "configs") for path in (REPOSITORY / "configs").rglob("*.yaml")}
     assert (installed / "pgpis/py.typed").is_file()
     weights = {path.relative_to(installed / "pgpis/bundles").as_posix() for path in installed.rglob("*.safetensors")}
-    assert weights == {shipped.file for shipped in SHIPPED.values()}
+    lifter = "surface_lifter/diffusion_pytorch_model.safetensors"
+    assert weights == {lifter, *(shipped.file for shipped in SHIPPED.values())}
+    assert len(list(installed.rglob("*.tflite"))) == 4
     assert not list(installed.rglob("*.ckpt"))
 
 
 def test_the_wheel_is_small(installed):
     (wheel,) = installed.parent.glob("*.whl")
-    assert wheel.stat().st_size < 60e6
-    assert sum(path.stat().st_size for path in installed.rglob("*.safetensors")) <= 40e6
+    assert wheel.stat().st_size < 90e6
+    weights = [path for suffix in ("safetensors", "tflite") for path in installed.rglob(f"*.{suffix}")]
+    assert sum(path.stat().st_size for path in weights) <= 60e6
 
 
 @pytest.mark.slow

@@ -178,7 +178,10 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
         (["--driving={photos}/no.mp4"], "no.mp4"),
         (["--poses={photos}/driving", "--prepare", "--every=2"], "--every goes with a video"),
         (["--poses={photos}/clip.mp4"], "--driving takes the poses from a video"),
-        (["--driving={photos}/driving", "--prepare-weights={photos}"], "pgpis weights fetch pose-detector"),
+        (
+            ["--driving={photos}/driving", "--prepare-weights={photos}", "--prepare-pose=wholebody133"],
+            "pgpis weights fetch pose-detector",
+        ),
     ],
 )
 def test_wrong_options_are_named(fpdm, photos, weights, more, message, capsys):

@@ -530,6 +530,7 @@ class TestCommand:
         for path in list(less.rglob(f"*{file}*")):
             path.unlink()
         words = ["prepare", str(photos), "--conditions", f"pose,texture,{condition}", "--weights", str(less)]
+        words += ["--pose", "wholebody133", "--densepose", "r101-dl"]
         (photos.parent / "photos_densepose").mkdir()
         for picture in ("anna", "sub/bert"):
             target = photos.parent / f"photos_densepose/{picture}.png"

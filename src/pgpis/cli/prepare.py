@@ -35,7 +35,7 @@ def prepare(
 
     Args:
         root: Folder of photographs, or a data set.
-        conditions: What to make, joined by commas: pose, densepose, texture, face, face_mask.
+        conditions: What to make, joined by commas: pose, densepose, texture, face, face_mask, surface, backdrop.
         layout: Where the files go: as a data set has them, or into folders beside the photographs'.
         workers: Processes of each stage [all cores].
         runner: This machine, or a Ray cluster.

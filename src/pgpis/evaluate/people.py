@@ -18,6 +18,7 @@ from pgpis.jobs import reason_of
 from pgpis.metrics import hand_similarity
 from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.pictures.keypoints import LEFT_HAND_START, POINT_COUNTS
+from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator
 from pgpis.preprocess.face import FaceEncoder, face_encoder
 from pgpis.preprocess.pose import PoseEstimator, pose_estimator
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
@@ -71,7 +72,9 @@ class FaceScores:
         return self._sources[path]
 
 
-def hand_distance(estimator: PoseEstimator, generated: torch.Tensor, target: torch.Tensor) -> float:
+def hand_distance(
+    estimator: PoseEstimator | BlazePoseEstimator, generated: torch.Tensor, target: torch.Tensor
+) -> float:
     """Return the mean distance in pixels, along x and y, of the hands' points found in both of two pictures.
 
     Args:
@@ -109,7 +112,12 @@ class PeopleScores:
         """Pairs whose faces or hands could not be looked for, and why."""
         self.hands = hands
         settings = PrepareSettings(
-            weights=weights, device=device, face="buffalo_s", upscale_faces=0, skeleton="wholebody133"
+            weights=weights,
+            device=device,
+            face="buffalo_s",
+            upscale_faces=0,
+            pose="wholebody133",
+            skeleton="wholebody133",
         )
         encoder = self._net("face_similarity", lambda: face_encoder(settings))
         self._faces = None if encoder is None else FaceScores(encoder, read)

@@ -76,6 +76,8 @@ class PhotoPairs(FolderPairs):
         self.every = every
         self._video = self.poses if driving and is_video(self.poses) else None
         self._reasons: dict[Path, str] = {}
+        self._lenders: list[Path] = []
+        """Pictures of which edits take something."""
 
     def read_pairs(self) -> list[Pair]:
         """Read the pairs; see ``FolderPairs.read_pairs``. The frames of a video become pictures first."""
@@ -103,6 +105,7 @@ class PhotoPairs(FolderPairs):
             lacking.append(("pose", poses + [pair.source for pair in self.pairs if self.retarget]))
         for kind in filter(self._makes, conditions(origins)):
             sources = [pair.source for pair in self.pairs if not _exists(pair.conditions.get(kind.name))]
+            sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
         chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)
@@ -156,6 +159,7 @@ class PhotoPairs(FolderPairs):
         if request is not None:
             lenders = [name for _, name in request.clothes] + ([request.identity] if request.identity else [])
             pictures = [self._picture(name) for name in lenders]
+            self._lenders += pictures
             self._make([path for path in pictures if not _exists(self.made_of(path, "source")["texture"])], "texture")
             if request.identity is not None and self._makes(kind_of("face")):
                 self._make([self._picture(request.identity)], "face")

@@ -1,4 +1,4 @@
-"""Key points of a person in a picture, by rtmlib's ONNX models."""
+"""Key points of a person in a picture, by rtmlib's ONNX models or by BlazePose."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image
 from pgpis.errors import PgpisError, first_line
 from pgpis.lazy import optional_module
 from pgpis.pictures.keypoints import Frame, Keypoints, Skeleton
+from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator
 from pgpis.preprocess.settings import INSTALL, PrepareSettings, SkeletonName, refuse_absent
 from pgpis.weight_files import find
 
@@ -21,14 +22,21 @@ HALPE26_TO_BODY18 = (0, 18, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 
 """Halpe's 26 points have a neck of their own, the 18th."""
 
 
-def pose_estimator(settings: PrepareSettings) -> PoseEstimator:
+def pose_estimator(settings: PrepareSettings) -> PoseEstimator | BlazePoseEstimator:
     """Load the models that find people and their key points.
 
     Raises:
         PgpisError: A package or file is missing.
     """
-    detector, estimator = (find(f"pose-{name}", settings.weights)[0] for name in ("detector", settings.pose))
+    if settings.pose == "blazepose":
+        return BlazePoseEstimator(settings.skeleton, settings.pose_threshold)
+    detector, estimator = (find(name, settings.weights)[0] for name in pose_weights(settings))
     return PoseEstimator(detector, estimator, settings.skeleton, settings.pose_threshold, settings.onnx_device)
+
+
+def pose_weights(settings: PrepareSettings) -> tuple[str, ...]:
+    """Return the catalogue's names of what key points are found with."""
+    return () if settings.pose == "blazepose" else ("pose-detector", f"pose-{settings.pose}")
 
 
 class PoseEstimator:

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import sha256_of
 from pgpis.pictures.kinds import kind_of
+from pgpis.weight_files import locate
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ INSTALL = "pip install 'facexlib>=0.3' 'insightface>=2.0' 'onnxruntime>=1.20' 'r
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture."""
-DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-wc1", "detectron2"]
-PoseName = Literal["body17", "body26", "wholebody133"]
+DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-wc1", "detectron2", "lifter"]
+PoseName = Literal["body17", "body26", "wholebody133", "blazepose"]
 FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
 SkeletonName = Literal["body18", "wholebody133"]
 
@@ -73,18 +74,18 @@ class PrepareSettings:
     person: int | None = None
     """Of several people: the largest (0), the second largest (1), and so on. None: the largest for pose and face, the
     most certain one for DensePose, as MCLD does."""
-    densepose: DenseposeName = "r101-dl"
-    """DensePose's net."""
+    densepose: DenseposeName | None = None
+    """DensePose's net, or ``lifter``, which ships with pgpis [r101-dl where its weights are, else lifter]."""
     densepose_weights: Path | None = None
     """The net's own file instead of the catalogue's."""
     densepose_config: Path | None = None
     """detectron2's configuration, for ``detectron2``."""
     overflow: Literal["clamp", "wrap"] = "clamp"
     """Coordinates outside [0, 1]: cut, or wrapped around as in MCLD's released files."""
-    pose: PoseName = "wholebody133"
-    """Pose model."""
+    pose: PoseName | None = None
+    """Pose model; ``blazepose`` ships with pgpis [wholebody133 where its weights are, else blazepose]."""
     skeleton: SkeletonName = "body18"
-    """Points that are written; 133 need the estimator ``wholebody133``."""
+    """Points that are written; 133 need the estimator ``wholebody133`` or ``blazepose``."""
     pose_threshold: float = 0.3
     """Confidence below which a point counts as not seen."""
     face: FaceName = "antelopev2"
@@ -94,15 +95,29 @@ class PrepareSettings:
     texture_mask: Path | None = None
     """MCLD's ``texture_bg_200.png``; None: the chart mask that pgpis draws itself."""
 
+    replaced: ClassVar[tuple[str, ...]] = ()
+    """Weights that are not on disk, in whose place nets are taken that ship; each object has its own."""
+
     def __post_init__(self) -> None:
-        if self.skeleton == "wholebody133" and self.pose != "wholebody133":
-            raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133, not {self.pose}")
+        self._choose("pose", self.pose, "blazepose", "pose-detector", "pose-wholebody133")
+        known = self.densepose if self.densepose_weights is None else self.densepose or "r101-dl"
+        self._choose("densepose", known, "lifter", "densepose-r101-dl")
+        if self.skeleton == "wholebody133" and self.pose not in ("wholebody133", "blazepose"):
+            raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133 or blazepose, not {self.pose}")
         if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
         check_range("--person", self.person, 0, whole=True, optional=True)
         check_range("--batch-size", self.batch_size, 1, whole=True)
         check_range("--pose-threshold", self.pose_threshold, 0)
         check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
+
+    def _choose(self, name: str, chosen: str | None, shipped: str, *weights: str) -> None:
+        """Set a tool that was not chosen: the one whose weights are on disk, else the one that ships."""
+        if chosen is None:
+            missing = tuple(each for each in weights if None in locate(each, self.weights).values())
+            chosen = shipped if missing else weights[-1].removeprefix(f"{name}-")
+            object.__setattr__(self, "replaced", self.replaced + missing)
+        object.__setattr__(self, name, chosen)
 
     @property
     def onnx_device(self) -> str:

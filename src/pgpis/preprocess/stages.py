@@ -11,21 +11,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError
 from pgpis.jobs import reason_of
 from pgpis.pictures.arrays import write_array
+from pgpis.pictures.backdrop import backdrop_of
 from pgpis.pictures.decoding import verified_size
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image
 from pgpis.pictures.iuv import iuv_pixels, part_u_v, read_iuv
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.kinds import kind_of
 from pgpis.pictures.plausibility import check_keypoints
+from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
+from pgpis.preprocess.blazepose.estimator import PERSON, see
 from pgpis.preprocess.face import Face, FaceParser, face_encoder, face_weights
-from pgpis.preprocess.pose import pose_estimator
+from pgpis.preprocess.pose import pose_estimator, pose_weights
 from pgpis.preprocess.settings import (
     Box,
     NothingFoundError,
@@ -106,7 +110,7 @@ class PoseStage(Stage):
     """Key points of the person."""
 
     condition = "pose"
-    weights = staticmethod(lambda settings: ("pose-detector", f"pose-{settings.pose}"))
+    weights = staticmethod(pose_weights)
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
@@ -123,17 +127,26 @@ class PoseStage(Stage):
         return _rounded([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)])
 
 
+def densepose_weights(settings: PrepareSettings) -> tuple[str, ...]:
+    """Return the catalogue's names of what DensePose's maps are made with."""
+    is_at_hand = settings.densepose_weights is not None or settings.densepose == "lifter"
+    return () if is_at_hand else (f"densepose-{settings.densepose}",)
+
+
 class DensePoseStage(Stage):
     """the DensePose map."""
 
     condition = "densepose"
-    weights = staticmethod(
-        lambda settings: (f"densepose-{settings.densepose}",) if settings.densepose_weights is None else ()
-    )
+    weights = staticmethod(densepose_weights)
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
         self.net: Any
+        if settings.densepose == "lifter":
+            from pgpis.preprocess.lifter import LiftedDensePose
+
+            self.net = LiftedDensePose()
+            return
         if settings.densepose == "detectron2":
             from pgpis.preprocess.densepose.detectron2 import Detectron2DensePose
 
@@ -195,12 +208,41 @@ class TextureStage(Stage):
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
-        iuv = read_iuv(files.path("densepose"))
-        if picture.size != iuv.size:
-            raise PgpisError(
-                f"the picture is {picture.width}x{picture.height}, its DensePose map {iuv.width}x{iuv.height}"
-            )
-        save_image(Image.fromarray(self.mapper(np.asarray(picture), part_u_v(iuv))), files.path("texture"))
+        texture = self.mapper(np.asarray(picture), _map_of(picture, files))
+        save_image(Image.fromarray(texture), files.path("texture"))
+        return None
+
+
+def _map_of(picture: Image.Image, files: PictureFiles) -> NDArray[np.uint8]:
+    """Read the map that was made of a picture, ``(H, W, 3)`` of part, U, V."""
+    iuv = read_iuv(files.path("densepose"))
+    if picture.size != iuv.size:
+        raise PgpisError(f"the picture is {picture.width}x{picture.height}, its DensePose map {iuv.width}x{iuv.height}")
+    return part_u_v(iuv)
+
+
+class SurfaceStage(Stage):
+    """What the picture shows of the body, through the DensePose map."""
+
+    condition = "surface"
+    is_neural = False
+
+    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
+        """See :meth:`Stage.make`."""
+        save_image(Image.fromarray(surface_of(np.asarray(picture), _map_of(picture, files))), files.path("surface"))
+        return None
+
+
+class BackdropStage(Stage):
+    """The picture without the person."""
+
+    condition = "backdrop"
+
+    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
+        """See :meth:`Stage.make`."""
+        pixels = np.asarray(picture)
+        person = see(pixels, self.settings.person or 0).silhouette > PERSON
+        save_image(Image.fromarray(backdrop_of(pixels, person)), files.path("backdrop"))
         return None
 
 
@@ -260,8 +302,15 @@ def require_weights(conditions: Iterable[str], settings: PrepareSettings) -> Non
     Raises:
         PgpisError: Files are missing; names all of them and the command that gets them.
     """
-    names = (name for condition in conditions for name in Stage.classes[condition].weights(settings))
-    require(names, settings.weights)
+    stages = {condition: Stage.classes[condition] for condition in conditions}
+    require((name for stage in stages.values() for name in stage.weights(settings)), settings.weights)
+    for condition, tool in (("pose", settings.pose), ("densepose", settings.densepose)):
+        replaced = [name for name in settings.replaced if name.startswith(condition)]
+        if condition in stages and replaced:
+            log.info(
+                "%s by %s, which ships with pgpis; with 'pgpis weights fetch %s' by %s",
+                *(kind_of(condition).plural, tool, " ".join(replaced), replaced[-1]),
+            )
 
 
 def is_valid(condition: str, files: PictureFiles) -> bool:

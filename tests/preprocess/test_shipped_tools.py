@@ -1,0 +1,117 @@
+"""Photographs without any download: the tools that ship, and when they are taken."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.pictures.iuv import read_part_u_v
+from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.surface import SEEN
+from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator, see
+from pgpis.preprocess.lifter import lifted_map
+from pgpis.preprocess.pose import pose_estimator
+from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
+
+TORSO, HEAD = (1, 2), (23, 24)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with a photograph and one of nobody, after ``pgpis prepare`` without weights."""
+    folder = tmp_path_factory.mktemp("own") / "photos"
+    folder.mkdir()
+    Image.fromarray(astronaut()).save(folder / "collins.png")
+    Image.new("RGB", (60, 80), "white").save(folder / "nobody.png")
+    words = ["prepare", str(folder), "--weights", str(folder), "--workers", "1"]
+    assert main([*words, "--conditions", "pose,densepose,texture,surface,backdrop"]) == 1
+    return folder
+
+
+def test_tools_that_ship_take_the_place_of_missing_weights(weights, tmp_path):
+    assert (PrepareSettings(weights=weights).pose, PrepareSettings(weights=weights).densepose) == (
+        "wholebody133",
+        "r101-dl",
+    )
+    bare = PrepareSettings(weights=tmp_path)
+    assert (bare.pose, bare.densepose) == ("blazepose", "lifter")
+    assert bare.replaced == ("pose-detector", "pose-wholebody133", "densepose-r101-dl")
+    assert isinstance(pose_estimator(bare), BlazePoseEstimator)
+    assert bare.tools("pose") != PrepareSettings(weights=weights).tools("pose")
+
+
+def test_what_is_asked_for_is_not_replaced(weights, tmp_path):
+    asked = PrepareSettings(weights=tmp_path, pose="body17", densepose="r50")
+    assert (asked.pose, asked.densepose, asked.replaced) == ("body17", "r50", ())
+    assert PrepareSettings(weights=weights, pose="blazepose").pose == "blazepose"
+    assert PrepareSettings(weights=tmp_path, densepose_weights=tmp_path / "mine.pkl").densepose == "r101-dl"
+    assert PrepareSettings(weights=tmp_path, skeleton="wholebody133").pose == "blazepose"
+    with pytest.raises(PgpisError, match="wholebody133 or blazepose"):
+        PrepareSettings(weights=tmp_path, skeleton="wholebody133", pose="body26")
+
+
+def test_one_line_says_so(tmp_path, caplog):
+    Image.new("RGB", (60, 80), "white").save(tmp_path / "nobody.png")
+    with caplog.at_level(logging.INFO, "pgpis"):
+        main(["prepare", str(tmp_path), "--weights", str(tmp_path), "--conditions", "pose", "--workers", "1"])
+    lines = [line for line in caplog.messages if "ships with pgpis" in line]
+    assert len(lines) == 1
+    assert "pgpis weights fetch pose-detector pose-wholebody133" in lines[0]
+
+
+def test_everything_is_made_of_a_photograph(prepared):
+    points = read_keypoints(prepared.parent / "photos_pose/collins.json")
+    iuv = read_part_u_v(prepared.parent / "photos_densepose/collins.png")
+    texture = Image.open(prepared.parent / "photos_texture/collins.png")
+    surface = np.asarray(Image.open(prepared.parent / "photos_surface/collins.png"))
+    backdrop = np.asarray(Image.open(prepared.parent / "photos_backdrop/collins.png")).astype(int)
+    photograph = astronaut().astype(int)
+
+    assert points.seen.sum() >= 8
+    assert iuv.shape == photograph.shape
+    assert np.isin(iuv[300, 170, 0], TORSO)  # the suit's front
+    assert np.isin(iuv[110, 225, 0], HEAD)
+    assert texture.size == (512, 512)
+    assert surface.shape == (512, 1024, 3)
+    assert (surface[:, 512:] == SEEN).any()
+    assert np.abs(backdrop - photograph)[:, 450:].mean() < 1  # the shuttle stays
+    assert np.abs(backdrop - photograph)[300:400, 100:200].mean() > 20  # she does not
+
+
+def test_a_picture_of_nobody_says_so(prepared):
+    record = (prepared / "prepare.jsonl").read_text()
+    assert record.count("no people found") >= 3
+    assert not (prepared.parent / "photos_densepose/nobody.png").exists()
+
+
+def test_a_map_lies_on_its_person():
+    photograph = astronaut()
+    iuv, box, _ = lifted_map(photograph)
+    person = see(photograph).silhouette >= 0.5
+
+    assert not iuv[~person].any()
+    assert (iuv[person, 0] > 0).mean() > 0.7
+    assert iuv[..., 0].max() <= 24
+    assert box[0] < 225 < box[2]
+
+
+@pytest.mark.parametrize("size", [(96, 200), (1200, 900)])
+def test_maps_of_other_shapes(size):
+    """A small picture beside a wall, and a large one."""
+    width, height = size
+    canvas = np.full((height, width, 3), 100, np.uint8)
+    side = min(size)
+    canvas[:side, :side] = np.asarray(Image.fromarray(astronaut()).resize((side, side)))
+    iuv, _, _ = lifted_map(canvas)
+
+    assert iuv.shape == canvas.shape
+    assert np.isin(iuv[int(0.6 * side), int(0.34 * side), 0], TORSO)
+
+
+def test_nobody_has_no_map():
+    with pytest.raises(NothingFoundError):
+        lifted_map(np.full((80, 60, 3), 255, np.uint8))
