@@ -15,7 +15,7 @@ from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.settings import PrepareSettings
-from pgpis.preprocess.stages import Stage
+from pgpis.preprocess.stage import Stage
 
 ORIGINS = ("source", "depth")
 

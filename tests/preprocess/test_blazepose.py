@@ -160,7 +160,7 @@ def test_whole_body_has_face_and_hands_where_they_are(photograph):
     assert not scores[LEFT_HAND_START:].any()  # gloves of a space suit, or below the picture
 
 
-def test_a_hand_is_read_from_a_wrong_region_as_from_the_right_one(photograph):
+def test_a_turned_region_is_cut_out_and_its_points_are_placed_back(photograph):
     """Regions are squares that know how they are turned."""
     region = Region((200.0, 300.0), 120.0, 0.7)
     crop = region.crop(photograph, 60)

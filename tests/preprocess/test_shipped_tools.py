@@ -1,6 +1,7 @@
 """Photographs without any download: the tools that ship, and when they are taken."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,19 @@ from PIL import Image
 from skimage.data import astronaut
 
 from pgpis.cli import main
+from pgpis.cli.prepare import _summary
 from pgpis.errors import PgpisError
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.surface import SEEN
+from pgpis.preprocess.blazepose import estimator
 from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator, see
 from pgpis.preprocess.lifter import lifted_map
+from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.photos import PhotoPairs
 from pgpis.preprocess.pose import pose_estimator
+from pgpis.preprocess.record import Record
+from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
 
 TORSO, HEAD = (1, 2), (23, 24)
@@ -32,33 +39,76 @@ def prepared(tmp_path_factory):
     return folder
 
 
+def tools(**options):
+    """The tools that a job with these settings uses."""
+    settled = PrepareSettings(**options).settled()
+    return settled.pose, settled.densepose
+
+
 def test_tools_that_ship_take_the_place_of_missing_weights(weights, tmp_path):
-    assert (PrepareSettings(weights=weights).pose, PrepareSettings(weights=weights).densepose) == (
-        "wholebody133",
-        "r101-dl",
-    )
     bare = PrepareSettings(weights=tmp_path)
-    assert (bare.pose, bare.densepose) == ("blazepose", "lifter")
-    assert bare.replaced == ("pose-detector", "pose-wholebody133", "densepose-r101-dl")
+
+    assert tools(weights=weights) == ("wholebody133", "r101-dl")
+    assert tools(weights=tmp_path) == ("blazepose", "lifter")
+    assert bare.replaced("pose") == ["pose-detector", "pose-wholebody133"]
+    assert bare.replaced("densepose") == ["densepose-r101-dl"]
     assert isinstance(pose_estimator(bare), BlazePoseEstimator)
-    assert bare.tools("pose") != PrepareSettings(weights=weights).tools("pose")
+    assert bare.tools("pose") == bare.settled().tools("pose") != PrepareSettings(weights=weights).tools("pose")
 
 
 def test_what_is_asked_for_is_not_replaced(weights, tmp_path):
-    asked = PrepareSettings(weights=tmp_path, pose="body17", densepose="r50")
-    assert (asked.pose, asked.densepose, asked.replaced) == ("body17", "r50", ())
-    assert PrepareSettings(weights=weights, pose="blazepose").pose == "blazepose"
-    assert PrepareSettings(weights=tmp_path, densepose_weights=tmp_path / "mine.pkl").densepose == "r101-dl"
-    assert PrepareSettings(weights=tmp_path, skeleton="wholebody133").pose == "blazepose"
+    assert tools(weights=tmp_path, pose="body17", densepose="r50") == ("body17", "r50")
+    assert PrepareSettings(weights=tmp_path, pose="body17").replaced("pose") == []
+    assert tools(weights=weights, pose="blazepose") == ("blazepose", "r101-dl")
+    assert tools(weights=tmp_path, densepose_weights=tmp_path / "mine.pkl") == ("blazepose", "r101-dl")
+    assert tools(weights=tmp_path, skeleton="wholebody133") == ("blazepose", "lifter")
     with pytest.raises(PgpisError, match="wholebody133 or blazepose"):
         PrepareSettings(weights=tmp_path, skeleton="wholebody133", pose="body26")
 
 
-def test_one_line_says_so(tmp_path, caplog):
-    Image.new("RGB", (60, 80), "white").save(tmp_path / "nobody.png")
+def test_a_job_goes_on_with_the_tools_that_it_began_with(tmp_path, weights):
+    """Whose weights are there on one machine of a cluster only, say."""
+    settled = PrepareSettings(weights=tmp_path).settled()
+
+    assert replace(settled, weights=weights).settled().pose == "blazepose"
+    assert settled.settled() == settled
+    assert settled.replaced("pose") == []  # it is told once
+
+
+def test_uncertain_poses_are_said_with_their_picture(tmp_path, monkeypatch, capsys, caplog):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(astronaut()).save(folder / "collins.png")
+    monkeypatch.setattr(estimator, "read_face", lambda *_: (None, 0.0))  # so it must be a back
+    files = find_pictures(folder, ["pose", "densepose"], "auto")
+    record = Record(folder / "prepare.jsonl")
+    result = prepare(files, ["pose", "densepose"], PrepareSettings(weights=tmp_path), record, run_here)
+
+    assert [(each.name, each.condition) for each in result.doubtful] == [
+        ("collins.png", "densepose"),
+        ("collins.png", "pose"),
+    ]
+    assert all("left and right are exchanged" in each.doubt for each in result.doubtful)
+    assert Record(folder / "prepare.jsonl").outcomes["collins.png", "pose"].doubt == result.doubtful[1].doubt
+    assert "2 are uncertain" in _summary(["pose", "densepose"], result, record.path)
+    dancers = PhotoPairs(folder, folder, settings=PrepareSettings(weights=tmp_path))
+    dancers.setup()
+    dancers.require({"source", "pose"})
+    assert any("collins.png: pose is uncertain: " in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("verb", ["prepare", "predict"])
+def test_one_line_says_so(tmp_path, caplog, verb):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (60, 80), "white").save(folder / "nobody.png")
     with caplog.at_level(logging.INFO, "pgpis"):
-        main(["prepare", str(tmp_path), "--weights", str(tmp_path), "--conditions", "pose", "--workers", "1"])
-    lines = [line for line in caplog.messages if "ships with pgpis" in line]
+        if verb == "prepare":
+            main(["prepare", str(folder), "--weights", str(tmp_path), "--conditions", "pose", "--workers", "1"])
+        else:
+            words = ["--sources", str(folder), "--driving", str(folder), "--prepare-weights", str(tmp_path)]
+            main(["predict", *words, "--out", str(tmp_path / "out")])
+    lines = [line for line in caplog.messages if "key points by" in line]
     assert len(lines) == 1
     assert "pgpis weights fetch pose-detector pose-wholebody133" in lines[0]
 

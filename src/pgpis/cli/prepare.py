@@ -98,6 +98,9 @@ def _summary(conditions: Sequence[str], result: PrepareResult, path: Path) -> st
             f"{condition}: {result.made[condition]} made{rate}, {result.already[condition]} there already, "
             f"{nothing} without, {len(failed) - nothing} failed"
         )
+    if result.doubtful:
+        lines.append(f"{len(result.doubtful)} are uncertain; look at them (--preview):")
+        lines += shortlist([f"{each.name}: {each.condition}: {each.doubt}" for each in result.doubtful])
     if result.failures:
         lines.append(f"{len(result.failures)} are missing; all reasons are in {path}:")
         lines += shortlist([f"{each.name}: {each.condition}: {each.reason}" for each in result.failures])

@@ -35,16 +35,23 @@ class SurfaceLifter(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignor
         channels: Widths of its levels; the first has cells of 4 x 4 pixels, each further one of twice the side.
         head_channels: Width at half of the picture's size, where parts and coordinates are told.
         spread: Deviation of a heat map and half the width of a limb, in cells.
+        height: Rows of the pictures that it was trained on; it takes others, but knows people of this size.
+        width: Columns of them.
     """
 
     @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
     def __init__(
-        self, channels: tuple[int, ...] = (32, 64, 128, 192), head_channels: int = 24, spread: float = 1.2
+        self,
+        channels: tuple[int, ...] = (32, 64, 128, 192),
+        head_channels: int = 24,
+        spread: float = 1.2,
+        height: int = 128,
+        width: int = 88,
     ) -> None:
         super().__init__()
-        width = LIFTED_POINTS + len(LIMBS) + CELL**2 + 2
+        inputs = LIFTED_POINTS + len(LIMBS) + CELL**2 + 2
         self.down = nn.ModuleList(
-            _block(previous, channel) for previous, channel in zip((width, *channels), channels, strict=False)
+            _block(previous, channel) for previous, channel in zip((inputs, *channels), channels, strict=False)
         )
         self.middle = _block(channels[-1], channels[-1])
         self.up = nn.ModuleList(
@@ -120,7 +127,7 @@ def lift(lifter: SurfaceLifter, points: torch.Tensor, silhouette: torch.Tensor) 
         silhouette: ``(B, 1, H, W)``, 0 or 1.
 
     Returns:
-        ``(B, 3, H, W)`` in [0, 1], channels as in :mod:`pgpis.pictures.iuv`; 0 outside the silhouette.
+        As tensors of maps are, see :mod:`pgpis.pictures.iuv`, ``(B, 3, H, W)``; background outside the silhouette.
     """
     parts, places = lifter(points, silhouette)
     size = silhouette.shape[-2:]
@@ -130,6 +137,6 @@ def lift(lifter: SurfaceLifter, points: torch.Tensor, silhouette: torch.Tensor) 
     chosen = (part - 1).clamp(min=0)[:, None, None].expand(-1, 1, 2, -1, -1)
     place = larger.view(len(larger), PARTS, 2, *size).gather(1, chosen)[:, 0] * (part > 0)[:, None]
     result = torch.empty_like(silhouette).repeat(1, 3, 1, 1)
-    result[:, PART_CHANNEL] = part / 255
-    result[:, [U_CHANNEL, V_CHANNEL]] = (place * 255).round() / 255
-    return result
+    result[:, PART_CHANNEL] = part
+    result[:, [U_CHANNEL, V_CHANNEL]] = (place * 255).round()
+    return result / 127.5 - 1

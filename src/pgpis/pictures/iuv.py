@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +96,3 @@ def check_iuv(picture: Image.Image, name: str) -> None:
     if background.any() and (pixels[background].max(axis=1) > PARTS).mean() > MOST_STRAY:
         reason = f"{name}: U and V are not 0 where its third channel says background"
         raise PgpisError(f"{reason}; {EXPECTED}", hint=IUV_FILES)
-
-
-def part_u_v_of(tensor: Any) -> Pixels:
-    """Return the content, uint8 ``(H, W, 3)`` of part, U, V, of a map as tensor ``(3, H, W)`` in [0, 1]."""
-    values: Pixels = (tensor * 255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(values[[PART_CHANNEL, U_CHANNEL, V_CHANNEL]].transpose(1, 2, 0))

@@ -17,7 +17,7 @@ from pgpis.lazy import optional_module
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.run import PICTURES_PER_UNIT, Todo, order_of, work
 from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import Stage
+from pgpis.preprocess.stage import Stage
 
 INSTALL = "pip install 'ray[data]>=2.50'"
 

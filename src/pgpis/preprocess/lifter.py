@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.models.lifter import SurfaceLifter, lift
-from pgpis.pictures.iuv import part_u_v_of
+from pgpis.pictures.images import tensor_to_images
+from pgpis.pictures.iuv import part_u_v
 from pgpis.preprocess.blazepose.estimator import PERSON, Sighting, see
 from pgpis.preprocess.blazepose.regions import Pixels
 from pgpis.preprocess.settings import Box, NothingFoundError
-
-log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "bundles" / "surface_lifter"
 POINTS = (
@@ -29,8 +27,6 @@ POINTS = (
 )
 """BlazePose's point for each of the net's; the neck lies between the shoulders."""
 NECK, SHOULDERS = 1, (2, 5)
-SIZE = (128, 88)
-"""(height, width) at which the net was trained."""
 MARGIN = 0.06
 """Around the person, in shares of the longer side."""
 CERTAIN = 0.3
@@ -50,18 +46,17 @@ class LiftedDensePose:
                 iuv, box, doubt = lifted_map(np.asarray(picture.convert("RGB")), person or 0)
             except NothingFoundError:
                 results.append(None)
-                continue
-            if doubt:
-                log.warning("a DensePose map is uncertain: %s", doubt)
-            results.append((iuv, LiftedPerson(box)))
+            else:
+                results.append((iuv, LiftedPerson(box, doubt)))
         return results
 
 
 @dataclass(frozen=True)
 class LiftedPerson:
-    """Where a person is."""
+    """Where a person is, and why the map is uncertain."""
 
     box: Box
+    doubt: str
 
 
 @dataclass(frozen=True)
@@ -106,32 +101,35 @@ def lifted_map(picture: Pixels, person: int = 0) -> tuple[Pixels, Box, str]:
         raise NothingFoundError("no people found")
     rows, columns = np.flatnonzero(is_person.any(axis=1)), np.flatnonzero(is_person.any(axis=0))
     box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    window = _window(box)
+    lifter = load_lifter()
+    size = (int(lifter.config.width), int(lifter.config.height))
+    window = _window(box, size)
     height, width = picture.shape[:2]
-    silhouette = cv2.warpAffine(sighting.silhouette, window.matrix, SIZE[::-1], flags=cv2.INTER_AREA) >= PERSON
-    tensors = torch.from_numpy(_points(sighting, window))[None], torch.from_numpy(silhouette).float()[None, None]
+    silhouette = cv2.warpAffine(sighting.silhouette, window.matrix, size, flags=cv2.INTER_AREA) >= PERSON
+    points = _points(sighting, window) / np.array([*size, 1], np.float32)
+    tensors = torch.from_numpy(points)[None], torch.from_numpy(silhouette).float()[None, None]
     with torch.inference_mode():
-        small = part_u_v_of(lift(load_lifter(), *tensors)[0])
+        small = part_u_v(tensor_to_images(lift(lifter, *tensors))[0])
     back = cv2.invertAffineTransform(window.matrix)
     iuv = cv2.warpAffine(small, back, (width, height), flags=cv2.INTER_NEAREST)
     return np.asarray(iuv * is_person[..., None], np.uint8), box, sighting.doubt
 
 
-def _window(box: Box) -> Window:
-    """Return the window around a person."""
-    height, width = SIZE
+def _window(box: Box, size: tuple[int, int]) -> Window:
+    """Return the window around a person that fills a picture of so many columns and rows."""
+    width, height = size
     across, down = box[2] - box[0], box[3] - box[1]
     scale = (1 - 2 * MARGIN) * min(width / across, height / down)
     return Window((box[0] + box[2] - width / scale) / 2, (box[1] + box[3] - height / scale) / 2, scale)
 
 
 def _points(sighting: Sighting, window: Window) -> NDArray[np.float32]:
-    """Return the points as the net takes them, ``(26, 3)``."""
+    """Return the net's points in pixels of its picture, and 1 where they are known, ``(26, 3)``."""
     body = sighting.body
     known = sighting.seen & (np.minimum(body.visibility, body.presence) >= CERTAIN)
     order = [0 if point is None else point for point in POINTS]
     points = np.column_stack([body.points[order], known[order]])
     shoulders = points[list(SHOULDERS)]
     points[NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
-    points[:, :2] = (points[:, :2] - [window.left, window.top]) * window.scale / np.array(SIZE[::-1])
+    points[:, :2] = (points[:, :2] - [window.left, window.top]) * window.scale
     return points.astype(np.float32)

@@ -178,7 +178,9 @@ class PhotoPairs(FolderPairs):
         if not files:
             return
         log.info("making %s of %d photographs", " and ".join(conditions), len(files))
-        result = prepare(files, conditions, self.settings, Record(self._conditions / NAME), run_here)
+        result = prepare(files, conditions, self.settings.settled(), Record(self._conditions / NAME), run_here)
+        for outcome in result.doubtful:
+            log.warning("%s: %s is uncertain: %s", outcome.name, outcome.condition, outcome.doubt)
         for outcome in result.failures:
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 

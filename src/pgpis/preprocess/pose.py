@@ -28,15 +28,17 @@ def pose_estimator(settings: PrepareSettings) -> PoseEstimator | BlazePoseEstima
     Raises:
         PgpisError: A package or file is missing.
     """
-    if settings.pose == "blazepose":
+    names = pose_weights(settings)
+    if not names:
         return BlazePoseEstimator(settings.skeleton, settings.pose_threshold)
-    detector, estimator = (find(name, settings.weights)[0] for name in pose_weights(settings))
+    detector, estimator = (find(name, settings.weights)[0] for name in names)
     return PoseEstimator(detector, estimator, settings.skeleton, settings.pose_threshold, settings.onnx_device)
 
 
 def pose_weights(settings: PrepareSettings) -> tuple[str, ...]:
-    """Return the catalogue's names of what key points are found with."""
-    return () if settings.pose == "blazepose" else ("pose-detector", f"pose-{settings.pose}")
+    """Return the catalogue's names of what key points are found with; none for BlazePose, which ships."""
+    pose = settings.settled().pose
+    return () if pose == "blazepose" else ("pose-detector", f"pose-{pose}")
 
 
 class PoseEstimator:

@@ -17,7 +17,8 @@ from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, w
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.record import Record, append
 from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
-from pgpis.preprocess.stages import Stage, build_stage, is_valid, require_weights
+from pgpis.preprocess.stage import Stage
+from pgpis.preprocess.stages import build_stage, is_valid, require_weights
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class PrepareResult:
     """From the start of the job to the last file of a stage."""
     failures: list[Outcome] = field(default_factory=list)
     """Of this run, and what earlier runs did not find in a picture."""
+    doubtful: list[Outcome] = field(default_factory=list)
+    """What this run made, and is uncertain."""
 
 
 def prepare(
@@ -90,6 +93,7 @@ def prepare(
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     require_weights(counts, settings)
+    settings = settings.settled()
     # closed first: no worker adds to a record that is being written anew
     with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:
         for outcomes in stream:
@@ -99,9 +103,11 @@ def prepare(
                 result.seconds[outcome.condition] = time.monotonic() - start
                 if outcome.reason is None:
                     result.made[outcome.condition] += 1
+                    result.doubtful += [outcome] if outcome.doubt else []
                 else:
                     result.failures.append(outcome)
-    result.failures.sort(key=lambda outcome: (outcome.name, outcome.condition))
+    for outcomes in (result.failures, result.doubtful):
+        outcomes.sort(key=lambda outcome: (outcome.name, outcome.condition))
     return result
 
 

@@ -7,9 +7,9 @@ import importlib
 import itertools
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import sha256_of
@@ -27,6 +27,8 @@ DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-w
 PoseName = Literal["body17", "body26", "wholebody133", "blazepose"]
 FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
 SkeletonName = Literal["body18", "wholebody133"]
+USUAL = {"pose": ("pose-detector", "pose-wholebody133"), "densepose": ("densepose-r101-dl",)}
+"""The weights of the tools that are taken where they are on disk and none is chosen; else one is that ships."""
 
 
 def box_of(numbers: Iterable[Any]) -> Box:
@@ -95,14 +97,8 @@ class PrepareSettings:
     texture_mask: Path | None = None
     """MCLD's ``texture_bg_200.png``; None: the chart mask that pgpis draws itself."""
 
-    replaced: ClassVar[tuple[str, ...]] = ()
-    """Weights that are not on disk, in whose place nets are taken that ship; each object has its own."""
-
     def __post_init__(self) -> None:
-        self._choose("pose", self.pose, "blazepose", "pose-detector", "pose-wholebody133")
-        known = self.densepose if self.densepose_weights is None else self.densepose or "r101-dl"
-        self._choose("densepose", known, "lifter", "densepose-r101-dl")
-        if self.skeleton == "wholebody133" and self.pose not in ("wholebody133", "blazepose"):
+        if self.skeleton == "wholebody133" and self.pose not in (None, "wholebody133", "blazepose"):
             raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133 or blazepose, not {self.pose}")
         if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
@@ -111,13 +107,20 @@ class PrepareSettings:
         check_range("--pose-threshold", self.pose_threshold, 0)
         check_range("--upscale-faces", self.upscale_faces, 0, 4096, whole=True)
 
-    def _choose(self, name: str, chosen: str | None, shipped: str, *weights: str) -> None:
-        """Set a tool that was not chosen: the one whose weights are on disk, else the one that ships."""
-        if chosen is None:
-            missing = tuple(each for each in weights if None in locate(each, self.weights).values())
-            chosen = shipped if missing else weights[-1].removeprefix(f"{name}-")
-            object.__setattr__(self, "replaced", self.replaced + missing)
-        object.__setattr__(self, name, chosen)
+    def replaced(self, condition: str) -> list[str]:
+        """Return the weights that are not on disk, for which a tool is taken that ships; none where it was chosen."""
+        is_chosen = getattr(self, condition, "") is not None
+        if is_chosen or (condition == "densepose" and self.densepose_weights is not None):
+            return []
+        return [name for name in USUAL[condition] if None in locate(name, self.weights).values()]
+
+    def settled(self) -> PrepareSettings:
+        """Choose what was not: all processes and machines of a job must use the same tools."""
+        return replace(
+            self,
+            pose=self.pose or ("blazepose" if self.replaced("pose") else "wholebody133"),
+            densepose=self.densepose or ("lifter" if self.replaced("densepose") else "r101-dl"),
+        )
 
     @property
     def onnx_device(self) -> str:
@@ -137,8 +140,8 @@ class PrepareSettings:
 
     def tools(self, condition: str) -> str:
         """Describe what decides one kind of file beside the picture."""
-        kinds = map(kind_of, reversed(kind_of(condition).chain))
-        values = {name: getattr(self, name) for kind in kinds for name in kind.settings or ()}
+        kinds, settled = map(kind_of, reversed(kind_of(condition).chain)), self.settled()
+        values = {name: getattr(settled, name) for kind in kinds for name in kind.settings or ()}
         return str(values | {name: _hash_of(value) for name, value in values.items() if isinstance(value, Path)})
 
 
@@ -177,6 +180,8 @@ class Outcome:
     """Where in the picture the person or face is."""
     content: str = ""
     """Hash of the picture."""
+    doubt: str = ""
+    """Why what was made is uncertain; empty where it is not."""
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Outcome:
@@ -189,6 +194,7 @@ class Outcome:
             bool(content["found"]),
             None if box is None else box_of([box[side] for side in range(4)]),
             str(content.get("content", "")),
+            str(content.get("doubt", "")),
         )
 
     def blocks(self, condition: str) -> Outcome:

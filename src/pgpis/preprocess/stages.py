@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError
-from pgpis.jobs import reason_of
 from pgpis.pictures.arrays import write_array
 from pgpis.pictures.backdrop import backdrop_of
 from pgpis.pictures.decoding import verified_size
@@ -27,10 +24,11 @@ from pgpis.pictures.kinds import kind_of
 from pgpis.pictures.plausibility import check_keypoints
 from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
-from pgpis.preprocess.blazepose.estimator import PERSON, see
+from pgpis.preprocess.blazepose.estimator import PERSON, BlazePoseEstimator, see
 from pgpis.preprocess.face import Face, FaceParser, face_encoder, face_weights
 from pgpis.preprocess.pose import pose_estimator, pose_weights
 from pgpis.preprocess.settings import (
+    USUAL,
     Box,
     NothingFoundError,
     Outcome,
@@ -39,67 +37,10 @@ from pgpis.preprocess.settings import (
     box_of,
     refuse_absent,
 )
+from pgpis.preprocess.stage import Stage
 from pgpis.weight_files import find, require
 
 log = logging.getLogger(__name__)
-
-
-class Stage(ABC):
-    """Makes one kind of file for pictures; a picture that fails does not stop the others.
-
-    A class that names its ``condition`` is what makes that kind.
-
-    Args:
-        settings: With which tools.
-
-    Raises:
-        PgpisError: A package or file of weights is missing; names it and the command that gets it.
-    """
-
-    condition: ClassVar[str]
-    """Option of the kind."""
-    is_neural: ClassVar[bool] = True
-    """Whether it runs on the device; of each such stage there is one process on a GPU."""
-    weights: ClassVar[staticmethod[[PrepareSettings], tuple[str, ...]]] = staticmethod(lambda _: ())
-    """Returns the catalogue's names of the weights that it loads."""
-    classes: ClassVar[dict[str, type[Stage]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        Stage.classes[cls.condition] = cls
-
-    def __init__(self, settings: PrepareSettings) -> None:
-        self.settings = settings
-
-    def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
-        """Make the files of some pictures, each atomically.
-
-        Returns:
-            What became of each, in their order.
-        """
-        return [self._attempt(file, self._make, file) for file in files]
-
-    def _make(self, files: PictureFiles) -> Box | None:
-        return self.make(read_image(files.picture), files)
-
-    def _attempt(self, files: PictureFiles, make: Callable[..., Box | None], *arguments: Any) -> Outcome:
-        try:
-            return Outcome(files.name, self.condition, box=make(*arguments))
-        except UnwritableError:  # it ends the job
-            raise
-        except Exception as error:
-            log.debug("%s of %s", self.condition, files.picture, exc_info=error)
-            found = not isinstance(error, NothingFoundError)
-            return Outcome(files.name, self.condition, reason_of(error), found)
-
-    @abstractmethod
-    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
-        """Make the file of one picture; return where in the picture it comes from.
-
-        Raises:
-            NothingFoundError: The picture shows no such thing.
-            PgpisError: Something else is missing or unreadable.
-        """
 
 
 def _rounded(corners: Iterable[Any]) -> Box:
@@ -118,7 +59,14 @@ class PoseStage(Stage):
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
-        points, scores = self.estimator(picture, self.settings.person or 0)
+        person = self.settings.person or 0
+        if isinstance(self.estimator, BlazePoseEstimator):
+            pixels = np.asarray(picture)
+            sighting = see(pixels, person)
+            self.doubt = sighting.doubt
+            points, scores = self.estimator.keypoints(pixels, sighting)
+        else:
+            points, scores = self.estimator(picture, person)
         seen = points.visible.all(axis=1)
         if not seen.any():
             raise NothingFoundError("a person was found, but no point of it is certain enough")
@@ -129,6 +77,7 @@ class PoseStage(Stage):
 
 def densepose_weights(settings: PrepareSettings) -> tuple[str, ...]:
     """Return the catalogue's names of what DensePose's maps are made with."""
+    settings = settings.settled()
     is_at_hand = settings.densepose_weights is not None or settings.densepose == "lifter"
     return () if is_at_hand else (f"densepose-{settings.densepose}",)
 
@@ -141,6 +90,7 @@ class DensePoseStage(Stage):
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
+        settings = self.settings
         self.net: Any
         if settings.densepose == "lifter":
             from pgpis.preprocess.lifter import LiftedDensePose
@@ -170,9 +120,9 @@ class DensePoseStage(Stage):
             with suppress(Exception):  # out of memory, say; one by one they may still succeed
                 maps = dict(zip(pictures, self._maps(list(pictures.values())), strict=True))
         return [
-            self._attempt(file, self._write, maps[file.name], file)
+            self.attempt(file, self._write, maps[file.name], file)
             if file.name in maps
-            else self._attempt(file, self._make, file)
+            else self.attempt(file, self._make, file)
             for file in files
         ]
 
@@ -188,6 +138,7 @@ class DensePoseStage(Stage):
         if result is None:
             raise NothingFoundError("no people found")
         iuv, person = result
+        self.doubt = getattr(person, "doubt", "")
         save_image(Image.fromarray(iuv_pixels(iuv)), files.path("densepose"))
         return _rounded(person.box)
 
@@ -304,12 +255,12 @@ def require_weights(conditions: Iterable[str], settings: PrepareSettings) -> Non
     """
     stages = {condition: Stage.classes[condition] for condition in conditions}
     require((name for stage in stages.values() for name in stage.weights(settings)), settings.weights)
-    for condition, tool in (("pose", settings.pose), ("densepose", settings.densepose)):
-        replaced = [name for name in settings.replaced if name.startswith(condition)]
-        if condition in stages and replaced:
+    for condition in stages:
+        if replaced := settings.replaced(condition):
             log.info(
                 "%s by %s, which ships with pgpis; with 'pgpis weights fetch %s' by %s",
-                *(kind_of(condition).plural, tool, " ".join(replaced), replaced[-1]),
+                *(kind_of(condition).plural, getattr(settings.settled(), condition), " ".join(replaced)),
+                USUAL[condition][-1],
             )
 
 

@@ -56,8 +56,8 @@ class LifterTask(PersonImageTask):
         self,
         channels: tuple[int, ...] = (32, 64, 128, 192),
         head_channels: int = 24,
-        height: int = 256,
-        width: int = 176,
+        height: int = 128,
+        width: int = 88,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
         schedule: Schedule = Schedule(),
         seed: int = 0,
@@ -67,7 +67,7 @@ class LifterTask(PersonImageTask):
         check_range("width", width, 4, whole=True)
         self.height = height
         self.width = width
-        self.lifter = SurfaceLifter(channels=tuple(channels), head_channels=head_channels)
+        self.lifter = SurfaceLifter(tuple(channels), head_channels, height=height, width=width)
         self.lifter.to(memory_format=torch.channels_last)
 
     @property
@@ -101,7 +101,7 @@ class LifterTask(PersonImageTask):
         """Draw silhouette | map | map by the net, without errors of a detector."""
         points, silhouette, truth = (value[:rows] for value in _inputs(batch))
         lifted = lift(self.lifter, points, silhouette)
-        return picture_grid([silhouette.expand(-1, 3, -1, -1) * 2 - 1, truth * 2 - 1, lifted * 2 - 1])
+        return picture_grid([silhouette.expand(-1, 3, -1, -1) * 2 - 1, truth * 2 - 1, lifted])
 
     @torch.no_grad()
     def export(self, directory: str) -> str:

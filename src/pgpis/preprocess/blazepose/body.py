@@ -1,4 +1,4 @@
-"""A person's 33 points and segmentation: the detector's region, then the landmark net, twice.
+"""A person's 33 points and segmentation: the detector's region, then the landmark net.
 
 Source: Bazarevsky et al., BlazePose (2020), and the model cards of the two nets.
 """
@@ -21,8 +21,7 @@ OVERLAP = 0.3
 SIDE = 2.5
 """Of the region of a person, in distances between the hips' middle and the point above it: the circle and a quarter."""
 POINTS = 33
-HIPS, TOP = 33, 34
-"""Auxiliary points of the landmark net: the next region."""
+"""Of the net's 39; the others say where to look in the next frame of a video."""
 WINDOW, LEAST_PEAK = 3, 0.5
 """Heat maps refine a point within so many cells of it, where their peak is at least this."""
 
@@ -90,21 +89,18 @@ def _overlap(middles: NDArray[np.float64], sizes: NDArray[np.float64], one: int)
     return np.asarray(inner / np.maximum(union, 1e-9))
 
 
-def read_body(picture: Pixels, region: Region, passes: int = 1) -> Body:
-    """Return the person in a region; each further pass looks again, at the region that the last one suggests."""
+def read_body(picture: Pixels, region: Region) -> Body:
+    """Return the person in a region."""
     net = load_net("pose_landmark_full")
-    for _ in range(passes):
-        outputs = net((region.crop(picture, net.side) / 255).astype(np.float32))
-        rows = outputs["Identity"].reshape(-1, 5)
-        points = _refined(rows[:, :2].astype(np.float64), sigmoid(outputs["Identity_3"]), net.side)
-        found, placed = region, region.to_picture(points, net.side)
-        region = Region.upright(placed[HIPS], placed[TOP], SIDE)
+    outputs = net((region.crop(picture, net.side) / 255).astype(np.float32))
+    rows = outputs["Identity"].reshape(-1, 5)[:POINTS]
+    points = _refined(rows[:, :2].astype(np.float64), sigmoid(outputs["Identity_3"]), net.side)
     return Body(
-        placed[:POINTS],
-        sigmoid(rows[:POINTS, 3]),
-        sigmoid(rows[:POINTS, 4]),
+        region.to_picture(points, net.side),
+        sigmoid(rows[:, 3]),
+        sigmoid(rows[:, 4]),
         float(outputs["Identity_1"][0]),
-        found,
+        region,
         sigmoid(outputs["Identity_2"][..., 0]),
     )
 
