@@ -52,8 +52,8 @@ PHOTOGRAPHS = {
     ),
 }
 """Public domain, and in packages: no download. Name, package and file, who it is."""
-SEEN = ("pose", "densepose", "texture", "surface", "backdrop")
-"""What is made of a photograph."""
+SEEN = ("pose", "densepose", "texture", "backdrop")
+"""What is made of a photograph; the backdrop shows the silhouette."""
 COLUMNS = ("ssim ↑", "psnr ↑", *(f"{name.replace('_', ' ')} ↓" for name in REGIONS))
 ERRORS = "Errors are mean absolute differences of colours, 0 to 255, where the truth shows it."
 
@@ -163,7 +163,7 @@ def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
         if views.get(row.view) == row.person:
             _copy(_known(row.pair.target), out / "dancers" / f"person{row.person}.jpg")
     folders = ("--sources", out / "photographs", "--driving", out / "dancers")
-    run("prepare", out / "photographs", "--conditions", ",".join(SEEN))
+    run("prepare", out / "photographs", "--conditions", ",".join(SEEN), "--preview")
     run("predict", *folders, "--out", out / "photographs_fpdm")
     mcld = ("--pipeline", "synth-mcld", "--missing-face", "drop")
     run("predict", *mcld, *folders, "--out", out / "photographs_mcld")
@@ -172,15 +172,12 @@ def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
 
 def photograph_section(poses: Sequence[str]) -> Section:
     """Show the photographs, what was seen in them, and the results."""
-    lines = []
-    for name, (_, file, _) in PHOTOGRAPHS.items():
-        photograph = f"photographs/{name}{Path(file).suffix}"
-        shown = [f"photographs_{kind}/{name}.png" for kind in SEEN[1:]]
-        lines.append(["photograph, map, texture, surface, backdrop", *map(ImageCell, [photograph, *shown])])
-        lines.append(["pose", *(ImageCell(f"dancers/{pose}.jpg") for pose in poses)])
+    lines: list[list[str | ImageCell]] = [["what was seen", ImageCell("photographs_preview/sheet-0001.jpg")]]
+    lines.append(["poses", *(ImageCell(f"dancers/{pose}.jpg") for pose in poses)])
+    for name in PHOTOGRAPHS:
         for model in ("fpdm", "mcld"):
             files = [f"photographs_{model}/{name}_2_{pose}.png" for pose in poses]
-            lines.append([model.upper(), *map(ImageCell, files)])
+            lines.append([f"{name}, {model.upper()}", *map(ImageCell, files)])
     about = "; ".join(words for _, _, words in PHOTOGRAPHS.values())
     text = f"{about}. The nets that see them ship with pgpis; both models know drawn people alone."
     return Section("Photographs", text, tables=[Table((), lines, pictures=True)])

@@ -19,7 +19,7 @@ def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
     assert f"Open {out}/index.html" in text
     page = (out / "index.html").read_text(encoding="utf-8")
     pictures = re.findall(r'<img alt="" src="([^"]+)">', page)
-    of_photographs = len(demo.PHOTOGRAPHS) * (len(demo.SEEN) + 3 * PEOPLE)
+    of_photographs = 1 + PEOPLE + 2 * len(demo.PHOTOGRAPHS) * PEOPLE
     assert len(pictures) == PEOPLE * (1 + 4 * POSES) + PEOPLE * 6 + of_photographs
     assert not [name for name in pictures if not (out / name).is_file()]
     assert (out / "sheet.jpg").is_file()

@@ -16,10 +16,11 @@ from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
 from pgpis.evaluate import synth_benchmark
-from pgpis.evaluate.baselines import OUTLINE, NearestTraining, warp
+from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
+from pgpis.pictures.surface import OUTLINE
 from pgpis.synth.scene.render import draw
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pgpis.pictures.backdrop import backdrop_of
-from pgpis.pictures.surface import FILLED, SEEN, SURFACE_SIZE, fill_charts, seen_charts, surface_of, warp_surface
+from pgpis.pictures.surface import FILLED, SEEN, SURFACE_SIZE, fill_charts, paint, seen_charts, surface_of
 from pgpis.pictures.uv_texture import part_table
 
 
@@ -73,7 +73,11 @@ def test_the_source_painted_through_its_own_map_is_the_source(person):
     fill_charts(charts, seen)
     shown = iuv[..., 0] > 0
 
-    assert np.array_equal(warp_surface(charts, iuv)[shown], picture[shown])
+    painted = np.full_like(picture, 7)
+    paint(painted, charts, iuv)
+
+    assert np.array_equal(painted[shown], picture[shown])
+    assert (painted[~shown] == 7).all()
 
 
 def test_a_backdrop_is_the_picture_around_a_person():

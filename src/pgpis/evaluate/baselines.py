@@ -7,19 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import PARTS, read_part_u_v
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.uv_texture import CHART_SIZE, scatter
+from pgpis.pictures.surface import fill_charts, paint, seen_charts
 
 Pixels = NDArray[np.uint8]
 
-OUTLINE = 2
-"""Pixels inside the outline that are not taken."""
 TWINS = {
     1: 2, 2: 1, 3: 4, 4: 3, 5: 6, 6: 5, 7: 9, 9: 7, 8: 10, 10: 8, 11: 13, 13: 11,
     12: 14, 14: 12, 15: 17, 17: 15, 16: 18, 18: 16, 19: 21, 21: 19, 20: 22, 22: 20, 23: 24, 24: 23,
@@ -39,26 +36,17 @@ def warp(source: Pixels, source_iuv: Pixels, target_iuv: Pixels) -> Pixels:
         source_iuv: ``(H, W, 3)`` part, U, V.
         target_iuv: ``(H, W, 3)``; also the size of the result.
     """
-    # at its outline the person's colours are mixed with the background's
-    inner = binary_erosion(source_iuv[..., 0] > 0, iterations=OUTLINE)
-    charts = scatter(source, np.where(inner[..., None], source_iuv, 0).astype(np.uint8))
-    seen = charts.max(axis=-1) > 0
+    charts, seen = seen_charts(source, source_iuv)
     person, background = source[source_iuv[..., 0] > 0], source[source_iuv[..., 0] == 0]
     means = {part: charts[part - 1][seen[part - 1]].mean(axis=0) for part in TWINS if seen[part - 1].any()}
     everywhere = person.mean(axis=0) if len(person) else np.full(3, 128.0)
+    fill_charts(charts, seen)
     for part, twin in TWINS.items():
-        chart, known = charts[part - 1], seen[part - 1]
-        if known.any():
-            nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-            chart[:] = chart[nearest[0], nearest[1]]
-        else:
-            chart[:] = means.get(twin, everywhere)
+        if part not in means:
+            charts[part - 1] = means.get(twin, everywhere)
     result = np.empty_like(target_iuv)
     result[:] = np.median(background, axis=0) if len(background) else 255
-    shown = target_iuv[..., 0] > 0
-    parts, u, v = (target_iuv[shown, channel].astype(np.int64) for channel in range(3))
-    last = CHART_SIZE - 1
-    result[shown] = charts[parts - 1, (255 - v) * last // 255, u * last // 255]
+    paint(result, charts, target_iuv)
     return result
 
 

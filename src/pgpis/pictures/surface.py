@@ -6,14 +6,14 @@ seen, 128 where its colour is that of the nearest texel seen of its part, 0 wher
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from pgpis.pictures.uv_texture import CHART_SIZE, TEXTURE_SIZE, scatter, texel_table
 
 OUTLINE = 2
-"""Pixels inside the outline that are not taken: there a person's colours are mixed with the background's."""
+"""Pixels inside the outline that are not taken."""
 SEEN, FILLED = 255, 128
 BESIDE = 5.0
 """Texels: pixels of a picture lie so far apart in a chart."""
@@ -33,29 +33,24 @@ def seen_charts(picture: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
     Returns:
         Colours ``(24, 200, 200, 3)``; which of them are seen ``(24, 200, 200)``.
     """
-    size = 2 * OUTLINE + 1
-    person = cv2.erode((iuv[..., 0] > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (size, size)))
-    inner = np.where(person[..., None] > 0, iuv, 0).astype(np.uint8)
+    # at its outline the person's colours are mixed with the background's
+    inner = binary_erosion(iuv[..., 0] > 0, iterations=OUTLINE)
+    shown = np.where(inner[..., None], iuv, 0).astype(np.uint8)
     # a texel's colour may be black, so where there is one is written too
-    seen = scatter(np.full_like(picture, 255), inner)[..., 0] > 0
-    return scatter(picture, inner), seen
+    return scatter(picture, shown), scatter(np.full_like(picture, 255), shown)[..., 0] > 0
 
 
-def fill_charts(charts: Bytes, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+def fill_charts(charts: Bytes, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Give each texel of a chart of which something is seen the colour of the nearest one that is, in place.
 
     Returns:
         How far that one is, in texels ``(24, 200, 200)``; infinite where nothing is seen of the chart.
     """
-    distances = np.full(seen.shape, np.inf, np.float32)
+    distances = np.full(seen.shape, np.inf)
     for chart, known, distance in zip(charts, seen, distances, strict=True):
         if known.any():
-            distance[:], label = cv2.distanceTransformWithLabels(
-                (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE, labelType=cv2.DIST_LABEL_PIXEL
-            )
-            colours = np.zeros((int(label.max()) + 1, 3), np.uint8)
-            colours[label[known]] = chart[known]
-            chart[:] = colours[label]
+            distance[:], (rows, columns) = distance_transform_edt(~known, return_indices=True)
+            chart[:] = chart[rows, columns]
     return distances
 
 
@@ -70,11 +65,9 @@ def surface_of(picture: Bytes, iuv: Bytes) -> Bytes:
     return np.ascontiguousarray(np.concatenate([both[..., :3], both[..., 3:]], axis=1))
 
 
-def warp_surface(charts: Bytes, iuv: Bytes) -> Bytes:
-    """Return the colours of charts at the places of a map, ``(H, W, 3)``; black in the background."""
-    result = np.zeros_like(iuv)
+def paint(picture: Bytes, charts: Bytes, iuv: Bytes) -> None:
+    """Paint a person with the colours of charts at the places of a map ``(H, W, 3)``, in place."""
     shown = iuv[..., 0] > 0
     parts, u, v = (iuv[shown, channel].astype(np.int64) for channel in range(3))
     last = CHART_SIZE - 1
-    result[shown] = charts[parts - 1, (255 - v) * last // 255, u * last // 255]
-    return result
+    picture[shown] = charts[parts - 1, (255 - v) * last // 255, u * last // 255]
