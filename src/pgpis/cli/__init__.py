@@ -33,6 +33,7 @@ VERBS = {
     "bench synth": ("pgpis.cli.bench:synth", "measure models on synthetic people, against their exact truth"),
     "bench model": ("pgpis.cli.speed:model", "time how a model draws pictures, in several settings"),
     "bench train": ("pgpis.cli.speed:train", "time training steps, in several settings"),
+    "bench data": ("pgpis.cli.speed:data", "time how training pairs are loaded, by stage and by worker"),
     "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
     "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),
     "prepare": ("pgpis.cli.prepare:prepare", "make key points, DensePose maps, textures and faces from photographs"),

@@ -104,7 +104,60 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
     return _compare(settings, cli, subject, lambda device, make: TrainingBench(task, device, make, steps))
 
 
-def _build(settings: SpeedSettings, words: Sequence[str], more: dict[str, Any] | None = None) -> PGPISCLI:
+@dataclass(frozen=True, kw_only=True)
+class LoadingSettings:
+    """Which pairs are loaded, and how."""
+
+    config: tuple[str, ...] = ()
+    """Recipe; may be given again."""
+    pipeline: str | None = None
+    """Model whose inputs are made, in place of a recipe's."""
+    workers: str = "0,1,2"
+    """Numbers of processes that load, between commas; 0: the one that trains."""
+    pairs: int = 64
+    """Pairs to load for each figure."""
+    cores: int = 16
+    """Cores for which a rate is computed from the one that was measured."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def data(settings: LoadingSettings, *words: str) -> None:
+    """Time how training pairs are loaded: by stage on one core, and by number of workers.
+
+    All other options are keys of the recipe: --data.train.init_args.root FOLDER.
+
+    Args:
+        settings: What is timed.
+        words: Keys of the recipe.
+    """
+    workers = numbers("--workers", settings.workers, 0)
+    check_range("--pairs", settings.pairs, 1, whole=True)
+    check_range("--cores", settings.cores, 1, whole=True)
+    import torch
+
+    from pgpis.files import write_text
+    from pgpis.speed.device import Device
+    from pgpis.speed.loading import LoadingReport, pairs_per_second, time_stages
+
+    with torch.device("meta"):  # only the sizes of the model's inputs are needed
+        loader = _build(settings, words).datamodule
+    loader.val = None
+    loader.setup("fit")
+    torch.set_num_threads(1)
+    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "pairs": len(loader.dataset("train"))}
+    report = LoadingReport(Device("cpu").describe(), {**subject, "batch size": loader.batch_size}, settings.cores)
+    report.stages_ms = time_stages(loader, settings.pairs)
+    for number in workers:
+        report.pairs_per_second[number] = pairs_per_second(loader, number, settings.pairs)
+    if settings.out is not None:
+        write_text(settings.out, report.to_json())
+    report.print(sys.stdout)
+
+
+def _build(
+    settings: SpeedSettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
+) -> PGPISCLI:
     """Build the task of a recipe, with random weights where they are not at hand."""
     if settings.pipeline is None and not settings.config:
         raise PgpisError("--config or --pipeline is missing", hint="--config mcld.yaml; 'pgpis configs' lists them")

@@ -23,8 +23,8 @@ class Bench(Protocol):
 
     device: Device
 
-    def flops(self, batch_size: int) -> float:
-        """Count the FLOPs of one step."""
+    def flops(self) -> float:
+        """Count the FLOPs of a step of one pair; more pairs take as many times more."""
 
     def measure(self, setting: Setting, batch_size: int, row: Row) -> None:
         """Fill a row."""
@@ -52,11 +52,9 @@ def compare(
         How many rows failed otherwise than for lack of memory.
     """
     failed = 0
-    least = min(batch_sizes)
-    counting = Row("counting FLOPs", least, "")
     flops = None
-    with noted(bench.device, counting):
-        flops = bench.flops(least) / least  # in proportion to the pairs
+    with noted(bench.device, Row("counting FLOPs", 1, "")):
+        flops = bench.flops()
     for batch_size in batch_sizes:
         for setting in settings:
             row = Row(setting.name, batch_size, setting.dtype(precision, is_gpu=bench.device.is_gpu))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, TextIO
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from pgpis.data import PoseTransferDataModule
@@ -78,14 +81,42 @@ def _epochs(data: PoseTransferDataModule) -> Iterator[Any]:
         yield from loader
 
 
-def tables(stages: dict[str, float], rates: dict[int, float], cores: int) -> Sequence[Table]:
-    """Lay both out; ``cores`` is the machine for which a rate is computed from one core's."""
-    total = sum(stages.values())
-    per_pair = Table(
-        *(f"{name}, ms" for name in stages), "a pair, ms", f"computed for {cores} cores, pairs/s", box=box.MARKDOWN
-    )
-    per_pair.add_row(*(f"{value:.3g}" for value in stages.values()), f"{total:.3g}", f"{1e3 * cores / total:.0f}")
-    by_workers = Table("workers", "pairs/s", box=box.MARKDOWN)
-    for workers, rate in rates.items():
-        by_workers.add_row(str(workers), f"{rate:.3g}")
-    return per_pair, by_workers
+@dataclass
+class LoadingReport:
+    """How fast training pairs are loaded, and where the time goes."""
+
+    device: dict[str, str | int]
+    """See ``Device.describe``."""
+    subject: dict[str, Any]
+    """What was loaded."""
+    cores: int
+    """Of the machine for which a rate is computed from one core's."""
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds per pair in one process, by stage."""
+    pairs_per_second: dict[int, float] = field(default_factory=dict)
+    """By number of workers."""
+    kind: str = "data"
+
+    @property
+    def computed(self) -> float:
+        """Pairs a second on that many cores, if each did what one does here and nothing else was the limit."""
+        return 1e3 * self.cores / sum(self.stages_ms.values())
+
+    def to_json(self) -> str:
+        """Return everything."""
+        return json.dumps({**asdict(self), "computed_pairs_per_second": self.computed}, indent=2) + "\n"
+
+    def print(self, stream: TextIO) -> None:
+        """Write tables that are Markdown as well."""
+        console = Console(file=stream, width=200, highlight=False, markup=False)
+        for about in (self.device, self.subject):
+            console.print(", ".join(f"{name} {value}" for name, value in about.items()))
+        computed = f"pairs/s computed for {self.cores} cores"
+        per_pair = Table(*(f"{name}, ms" for name in self.stages_ms), "a pair, ms", computed, box=box.MARKDOWN)
+        stages = [f"{value:.3g}" for value in (*self.stages_ms.values(), sum(self.stages_ms.values()))]
+        per_pair.add_row(*stages, f"{self.computed:.0f}")
+        by_workers = Table("workers", "pairs/s", box=box.MARKDOWN)
+        for workers, rate in self.pairs_per_second.items():
+            by_workers.add_row(str(workers), f"{rate:.3g}")
+        console.print(per_pair)
+        console.print(by_workers)

@@ -46,8 +46,8 @@ def use_random_weights(options: MutableMapping[str, Any]) -> list[str]:
         for name in BASE_PARTS:
             if name in options and options[name] is None:
                 options[name] = parts[name]
-    for owner in (options, options.get("fusion_embedder")):
-        for name in ENCODERS if isinstance(owner, MutableMapping) else ():
+    for owner in filter(_is_group, (options, options.get("fusion_embedder"))):
+        for name in ENCODERS:
             if is_elsewhere(spec := owner.get(name)):
                 owner[name] = _size_of(name, str(spec), published()["encoders"])
                 replaced.append(str(spec))
@@ -55,7 +55,7 @@ def use_random_weights(options: MutableMapping[str, Any]) -> list[str]:
         replaced.append(str(options["fusion_embedder"]))
         options["fusion_embedder"] = published()["priors"]
     conditioner = options.get("conditioner")
-    if isinstance(conditioner, MutableMapping) and is_elsewhere(conditioner.get("pose_encoder")):
+    if _is_group(conditioner) and is_elsewhere(conditioner.get("pose_encoder")):
         replaced.append(str(conditioner["pose_encoder"]))
         conditioner["pose_encoder"] = None  # of one size with what it would start from
     return replaced
@@ -64,6 +64,11 @@ def use_random_weights(options: MutableMapping[str, Any]) -> list[str]:
 def is_elsewhere(spec: object) -> bool:
     """Whether weights would have to be loaded, and are not in a folder here."""
     return isinstance(spec, str) and not Path(spec).exists()
+
+
+def _is_group(value: object) -> bool:
+    """Whether it holds options by name, be it a mapping or jsonargparse's namespace."""
+    return hasattr(value, "get")
 
 
 def _size_of(option: str, name: str, known: dict[str, Any]) -> Any:

@@ -43,16 +43,16 @@ class SamplingBench:
     references: dict[int, torch.Tensor] = field(default_factory=dict)
     """Pictures of the first setting, by batch size."""
 
-    def flops(self, batch_size: int) -> float:
-        """Count the products of one denoising step, all branches of guidance."""
+    def flops(self) -> float:
+        """Count the products of one picture's denoising step, all branches of guidance."""
         task = EAGER.apply_to(self.task, self.device.torch)
         pipeline = task.build_pipeline()
-        batch: Any = self._batch(batch_size)
+        batch: Any = self._batch(1)
         with torch.inference_mode():
             branches = pipeline.condition(batch, _scales(task))
             conditions = pipeline.unet.prepare(*branches)
             channels = int(pipeline.vae.config.latent_channels)
-            shape = (len(branches) * batch_size, channels, *conditions.pose_features.shape[-2:])
+            shape = (len(branches), channels, *conditions.pose_features.shape[-2:])
             latents = torch.randn(shape, device=self.device.torch)
             with FlopCounterMode(display=False) as counter:
                 denoise(pipeline.unet, latents, torch.tensor(500, device=self.device.torch), conditions)

@@ -65,6 +65,8 @@ class Setting:
             PgpisError: The task has no denoiser that could be compiled or checkpointed.
         """
         torch.compiler.reset()
+        if self.precision in ("bf16-true", "16-true"):
+            task.frozen_hashes()  # else each copy would compute them
         own = copy.deepcopy(task).to(device)
         if self.channels_last:
             own.to(memory_format=torch.channels_last)
