@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -168,7 +169,9 @@ def _build(
     from pgpis.speed.random_weights import use_random_weights
 
     def adapt(config: Any) -> None:
-        if replaced := use_random_weights(config["model"]["init_args"]):
+        module, _, name = config["model"]["class_path"].rpartition(".")
+        task = getattr(importlib.import_module(module), name)
+        if replaced := use_random_weights(config["model"]["init_args"], task):
             log.info("random weights of the size of %s", ", ".join(replaced))
 
     return lightning.run(None, [*words, "--trainer.logger=false"], recipes, adapt)

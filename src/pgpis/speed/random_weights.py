@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -23,13 +23,14 @@ def published() -> dict[str, Any]:
     return sizes
 
 
-def use_random_weights(options: MutableMapping[str, Any]) -> list[str]:
+def use_random_weights(options: MutableMapping[str, Any], task: type) -> list[str]:
     """Replace hub ids and missing folders among a task's options by configurations of the same size.
 
     A folder that is there is left as it is: its weights are at hand.
 
     Args:
         options: ``model.init_args`` of a recipe; changed in place. A ``pipeline`` replaces all parts, and stays.
+        task: The class that takes them.
 
     Returns:
         What was replaced.
@@ -43,8 +44,10 @@ def use_random_weights(options: MutableMapping[str, Any]) -> list[str]:
     if is_elsewhere(base := options.get("base")) and not (options.get("unet") and options.get("vae")):
         parts = _size_of("base", str(base), published()["bases"])
         replaced.append(str(base))
+        hints = get_type_hints(task.__init__)
         for name in BASE_PARTS:
-            if name in options and options[name] is None:
+            # what takes no hub id does not come from the base: MCLD has a noise schedule of its own
+            if str in get_args(hints.get(name)) and options.get(name) is None:
                 options[name] = parts[name]
     for owner in filter(_is_group, (options, options.get("fusion_embedder"))):
         for name in ENCODERS:
