@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,13 +197,25 @@ def _compare(
     kind = "model" if "guidance" in subject else "train"
     report = Report(kind, device.describe(), about)
     precision = str(cli.trainer.precision)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
     bench = make_bench(device, _trainers(cli, device))
-    with quiet_libraries():
+    with quiet_libraries(), _said_once():
         failed = compare(bench, compared, sizes, precision, report, settings.out)
     report.print(sys.stdout)
     return 1 if failed else 0
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Leave out what would be said for each row."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _trainers(cli: PGPISCLI, device: Device) -> Callable[..., Trainer]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import gc
-import importlib.metadata
+import importlib
 import platform
 import resource
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ class Device:
 
     def describe(self) -> dict[str, str | int]:
         """Return what a reader of a figure must know: device, threads, versions."""
-        versions = {name: importlib.metadata.version(name) for name in VERSIONS if _is_installed(name)}
+        versions = {name: str(importlib.import_module(name).__version__) for name in VERSIONS}
         own: dict[str, str | int] = {"name": self.name, "pgpis": __version__, "python": platform.python_version()}
         own |= versions
         if self.is_gpu:
@@ -104,13 +105,13 @@ class Clock:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._events: list[torch.cuda.Event] = []
+        self._events: list[Any] = []
         self._seconds: list[float] = []
 
     def mark(self) -> None:
         """Set a mark after the work that was begun so far."""
         if self.device.is_gpu:
-            event = torch.cuda.Event(enable_timing=True)
+            event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call, unused-ignore]
             event.record(torch.cuda.current_stream(self.device.torch))
             self._events.append(event)
         else:
@@ -135,11 +136,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -44,20 +44,21 @@ def use_random_weights(options: MutableMapping[str, Any], task: type) -> list[st
     if is_elsewhere(base := options.get("base")) and not (options.get("unet") and options.get("vae")):
         parts = _size_of("base", str(base), published()["bases"])
         replaced.append(str(base))
-        hints = get_type_hints(task.__init__)
+        hints = get_type_hints(vars(task)["__init__"])
         for name in BASE_PARTS:
             # what takes no hub id does not come from the base: MCLD has a noise schedule of its own
             if str in get_args(hints.get(name)) and options.get(name) is None:
                 options[name] = parts[name]
-    for owner in filter(_is_group, (options, options.get("fusion_embedder"))):
+    prior: Any = options.get("fusion_embedder")
+    for owner in (options, prior) if _is_group(prior) else (options,):
         for name in ENCODERS:
             if is_elsewhere(spec := owner.get(name)):
                 owner[name] = _size_of(name, str(spec), published()["encoders"])
                 replaced.append(str(spec))
-    if is_elsewhere(options.get("fusion_embedder")):
-        replaced.append(str(options["fusion_embedder"]))
+    if is_elsewhere(prior):
+        replaced.append(str(prior))
         options["fusion_embedder"] = published()["priors"]
-    conditioner = options.get("conditioner")
+    conditioner: Any = options.get("conditioner")
     if _is_group(conditioner) and is_elsewhere(conditioner.get("pose_encoder")):
         replaced.append(str(conditioner["pose_encoder"]))
         conditioner["pose_encoder"] = None  # of one size with what it would start from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from pgpis.tasks.options import TrainingStep
 
 TaskT = TypeVar("TaskT", bound=PersonImageTask)
 
-WORDS = MappingProxyType(
+WORDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "eager": {"compiled": "not"},
         "fp32": {"precision": "32-true", "tf32": False},

@@ -68,7 +68,8 @@ class TrainingBench:
         batch = random_batch(task.input_specs, 1, self.device.torch)
         half = torch.autocast(self.device.torch.type, torch.bfloat16, enabled=self.device.is_gpu)  # to spare memory
         with half, FlopCounterMode(display=False) as counter:
-            task.loss(batch, generator, train=True)["loss"].backward()
+            loss: Any = task.loss(batch, generator, train=True)["loss"]
+            loss.backward()
         return float(counter.get_total_flops())
 
     def measure(self, setting: Setting, batch_size: int, row: Row) -> None:
@@ -82,7 +83,8 @@ class TrainingBench:
         self.device.begin()
         with setting.products():
             start = time.perf_counter()
-            trainer.fit(task, DataLoader([batch] * count, batch_size=None, collate_fn=_unchanged))
+            batches: Any = [batch] * count
+            trainer.fit(task, DataLoader(batches, batch_size=None, collate_fn=_unchanged))
         row.first_run_s = clock.first_end - start
         row.peak_memory_gib = self.device.peak_memory()
         row.ms_per_step = median(clock.clock.milliseconds()[1:])
