@@ -51,7 +51,8 @@ class Device:
         own: dict[str, str | int] = {"name": self.name, "pgpis": __version__, "python": platform.python_version()}
         own |= versions
         if self.is_gpu:
-            return own | {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+            cudnn: Any = torch.backends.cudnn.version()  # type: ignore[no-untyped-call, unused-ignore]
+            return own | {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
         return own | {"threads": torch.get_num_threads()}
 
     def peak(self, dtype: str) -> tuple[float, str]:
