@@ -62,6 +62,10 @@ class DatasetOptions:
     """Which UV textures there are, which MCLD reads and FPDM does not: ``exact`` the person's whole one, ``seen`` what
     the picture shows, made by the published procedure (half a second each), or ``none``."""
 
+    look: Literal["drawn", "photo"] = "drawn"
+    """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``: rooms, prints, light, noise,
+    JPEG, cuts of the frame, wider clothes, longer hair; needs scikit-image, whose photographs are printed."""
+
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)
         check_range("--views", self.views, 2, MOST_VIEWS, whole=True)

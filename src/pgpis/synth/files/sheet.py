@@ -20,7 +20,7 @@ from pgpis.synth.figure.mesh import UInt8
 from pgpis.synth.files.formats import SETTINGS, write_image
 from pgpis.synth.files.manifest import Entry, plain, read_manifest
 from pgpis.synth.scene.overlay import Overlay, draw_overlay
-from pgpis.synth.scene.sampling import views_of
+from pgpis.synth.scene.sampling import Look, views_of
 
 MARGIN = 22
 """Pixels left of each person, for their number."""
@@ -101,13 +101,15 @@ def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
     return [own[:views] for own in pictures.values()]
 
 
-def sample_people(seed: int, people: int, views: int, size: tuple[int, int]) -> list[list[Entry]]:
+def sample_people(
+    seed: int, people: int, views: int, size: tuple[int, int], look: Look = "drawn"
+) -> list[list[Entry]]:
     """Return people of a seed as a data set would hold them, without one."""
     height, width = size
     return [
         [
             Entry(f"{person}-{view}.png", "deepfashion", "train", person, view, size, plain(scene))
-            for view, scene in enumerate(views_of(seed, person, views, aspect=width / height))
+            for view, scene in enumerate(views_of(seed, person, views, width / height, look))
         ]
         for person in range(people)
     ]

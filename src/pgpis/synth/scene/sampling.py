@@ -7,6 +7,7 @@ many others there are, nor on who draws them.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
@@ -14,15 +15,21 @@ from pgpis.synth.figure.description import LOOKS, Identity, Outfit, Pose
 from pgpis.synth.figure.identity import sample_identity
 from pgpis.synth.figure.person import DressedPerson, dress
 from pgpis.synth.figure.wardrobe import sample_outfit, signer_outfit
-from pgpis.synth.scene.camera import Studio, frame_person, sample_studio, signer_studio
+from pgpis.synth.figure.restyled import longer_hair, restyle
+from pgpis.synth.scene.camera import Studio, cut_frame, frame_person, sample_studio, signer_studio
+from pgpis.synth.scene.film import next_film, sample_film
 from pgpis.synth.scene.labels import stand
 from pgpis.synth.scene.motion import sign_sequence
 from pgpis.synth.scene.poses import sample_pose
+from pgpis.synth.scene.room import sample_room
 from pgpis.synth.scene.scene import Scene
 
 VIEWS: tuple[tuple[str, str, str], ...] = LOOKS["views"]["order"]
 TURNS: dict[str, tuple[float, float]] = LOOKS["views"]["turns"]
-IDENTITY, OUTFIT, STUDIO, VIEW, SIGNER = range(5)
+IDENTITY, OUTFIT, STUDIO, VIEW, SIGNER, STYLE, ROOM, SHOT = range(8)
+CUT = 0.3
+"""Share of the views that the frame cuts, in the look of a photograph."""
+Look = Literal["drawn", "photo"]
 
 
 def view_of(number: int) -> tuple[str, str, str]:
@@ -30,18 +37,23 @@ def view_of(number: int) -> tuple[str, str, str]:
     return VIEWS[number % len(VIEWS)]
 
 
-def person_of(seed: int, index: int) -> tuple[Identity, Outfit]:
+def person_of(seed: int, index: int, look: Look = "drawn") -> tuple[Identity, Outfit]:
     """Return the looks and the outfit of a person."""
     identity = sample_identity(np.random.default_rng([seed, IDENTITY, index]))
-    return identity, sample_outfit(np.random.default_rng([seed, OUTFIT, index]), identity.female)
+    outfit = sample_outfit(np.random.default_rng([seed, OUTFIT, index]), identity.female)
+    if look == "drawn":
+        return identity, outfit
+    rng = np.random.default_rng([seed, STYLE, index])
+    return longer_hair(rng, identity), restyle(rng, outfit)
 
 
-def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> list[Scene]:
+def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256, look: Look = "drawn") -> list[Scene]:
     """Return the scenes of a person's first ``count`` views; after the eighth the kinds repeat with other poses.
 
-    ``aspect`` is the width of the picture as a share of its height.
+    ``aspect`` is the width of the picture as a share of its height. In the look of a photograph (``photo``) the same
+    people stand in the same poses; hair, clothes, room, light, frame and film are others.
     """
-    identity, outfit = person_of(seed, index)
+    identity, outfit = person_of(seed, index, look)
     light, backdrop = sample_studio(np.random.default_rng([seed, STUDIO, index]))
     person = dress(identity, outfit)
     scenes = []
@@ -53,7 +65,24 @@ def views_of(seed: int, index: int, count: int, aspect: float = 176 / 256) -> li
         pose = dataclasses.replace(sample_pose(rng, kind), turn=float(side * turn + rng.normal(0, spread)))
         behind = dataclasses.replace(backdrop, floor=framing == "full")
         scenes.append(photograph(person, pose, (light, behind), framing, rng, aspect))
-    return scenes
+    return scenes if look == "drawn" else _photographed(scenes, seed, index, aspect)
+
+
+def _photographed(scenes: list[Scene], seed: int, index: int, aspect: float) -> list[Scene]:
+    """Put a person's scenes into one room and before one camera, which comes closer for some."""
+    rng = np.random.default_rng([seed, ROOM, index])
+    (light, backdrop), room = sample_room(rng)
+    film = sample_film(rng)
+    result = []
+    for view, scene in enumerate(scenes):
+        rng = np.random.default_rng([seed, SHOT, index, view])
+        vertices, points = stand(dress(scene.identity, scene.outfit), scene.pose)
+        camera = cut_frame(scene.camera, points, rng, aspect) if rng.random() < CUT else scene.camera
+        behind = dataclasses.replace(backdrop, floor=scene.backdrop.floor)
+        own = dataclasses.replace(room, level=float(vertices[:, 2].min()))
+        changes = {"camera": camera, "light": light, "backdrop": behind, "room": own, "film": next_film(rng, film)}
+        result.append(dataclasses.replace(scene, **changes))
+    return result
 
 
 def photograph(
