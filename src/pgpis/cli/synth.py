@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.synth.files.options import DatasetOptions
+from pgpis.synth.files.options import DatasetOptions, Look
 
 if TYPE_CHECKING:
     from pgpis.jobs import Failure
@@ -77,7 +77,7 @@ def sheet(
     from_: Path | None = None,
     seed: int | None = None,
     size: tuple[int, int] | None = None,
-    look: Literal["drawn", "photo"] | None = None,
+    look: Look | None = None,
     people: int = 8,
     views: int = 5,
     across: int = 1,
@@ -109,7 +109,7 @@ def sheet(
     if from_:
         scenes = people_of(from_, people, views)
     else:
-        scenes = sample_people(seed or 0, people, views, drawn_size, look or "drawn")
+        scenes = sample_people(seed or 0, people, views, drawn_size, photographed=look == "photo")
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)

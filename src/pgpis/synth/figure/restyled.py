@@ -16,9 +16,9 @@ LONGEST_HEM = -0.74  # of a skirt: the ankles
 
 
 def longer_hair(rng: np.random.Generator, identity: Identity) -> Identity:
-    """Let the hair of some people grow, to the middle of the back at most; the face stays."""
+    """Let the hair of some people grow, past the shoulders at most; the face stays."""
     grown = rng.random() < (0.35 if identity.female else 0.10)
-    style, length = choose(rng, LONG_HAIR), float(rng.uniform(-0.3, 2.6))
+    style, length = choose(rng, LONG_HAIR), float(rng.uniform(0, 1.3))
     if not grown and identity.hair not in LONG_HAIR:
         return identity
     return dataclasses.replace(

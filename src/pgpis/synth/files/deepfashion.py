@@ -125,7 +125,8 @@ def category_of(female: bool, outfit: Outfit) -> str:
 def write_person(files: Files, options: DatasetOptions, person: int, split: str) -> list[Entry]:
     """Draw all views of a person of the train or test split, write their files and return the manifest's lines."""
     height, width = options.size
-    scenes = views_of(options.seed, person, options.views, width / height, options.look)
+    photographed = options.look == "photo"
+    scenes = views_of(options.seed, person, options.views, width / height, photographed=photographed)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
     atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
     exact = texture_mapper().texture(texture_charts(atlas)) if options.textures == "exact" else None

@@ -10,9 +10,12 @@ from pgpis.errors import PgpisError, check_range
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
+Look = Literal["drawn", "photo"]
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
+ASSUMED = {"look": "drawn"}
+"""Options that came later, and what they are in a folder whose job does not name them."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,9 @@ class DatasetOptions:
     """Which UV textures there are, which MCLD reads and FPDM does not: ``exact`` the person's whole one, ``seen`` what
     the picture shows, made by the published procedure (half a second each), or ``none``."""
 
-    look: Literal["drawn", "photo"] = "drawn"
-    """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``: rooms, prints, light, noise,
-    JPEG, cuts of the frame, wider clothes, longer hair; needs scikit-image, whose photographs are printed."""
+    look: Look = "drawn"
+    """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
+    JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)

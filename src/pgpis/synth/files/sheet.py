@@ -20,7 +20,7 @@ from pgpis.synth.figure.mesh import UInt8
 from pgpis.synth.files.formats import SETTINGS, write_image
 from pgpis.synth.files.manifest import Entry, plain, read_manifest
 from pgpis.synth.scene.overlay import Overlay, draw_overlay
-from pgpis.synth.scene.sampling import Look, views_of
+from pgpis.synth.scene.sampling import views_of
 
 MARGIN = 22
 """Pixels left of each person, for their number."""
@@ -102,14 +102,14 @@ def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
 
 
 def sample_people(
-    seed: int, people: int, views: int, size: tuple[int, int], look: Look = "drawn"
+    seed: int, people: int, views: int, size: tuple[int, int], *, photographed: bool = False
 ) -> list[list[Entry]]:
     """Return people of a seed as a data set would hold them, without one."""
     height, width = size
     return [
         [
             Entry(f"{person}-{view}.png", "deepfashion", "train", person, view, size, plain(scene))
-            for view, scene in enumerate(views_of(seed, person, views, width / height, look))
+            for view, scene in enumerate(views_of(seed, person, views, width / height, photographed=photographed))
         ]
         for person in range(people)
     ]

@@ -12,6 +12,7 @@ from pgpis.synth.scene.scene import Backdrop, Camera, Light
 DISTANCE = 5.0  # metres; far enough for the flat look of catalogue pictures
 BACKDROPS = ((240, 240, 240), (246, 245, 243), (232, 232, 234), (238, 234, 228), (228, 231, 234))
 CHIN = 8  # among iBUG's 68 points
+SLIM = 0.13  # metres from the middle to the edge of a person seen from the side
 CLOSEST = 0.5  # metres from the upper to the lower edge of a picture
 Points = dict[str, npt.NDArray[np.float32]]
 Studio = tuple[Light, Backdrop]
@@ -98,12 +99,10 @@ def cut_frame(camera: Camera, points: Points, rng: np.random.Generator, aspect: 
         bottom = max(bottom, lower[rng.integers(3)])
     else:
         bottom = max(bottom, hips - rng.uniform(-0.05, 0.25))
-        shoulders = [points[f"{side}_shoulder"][..., 0].mean() for side in ("left", "right")]
-        inner = aspect * (top - bottom) / 2
-        right = rng.random() < 0.5
-        share = rng.uniform(0.3, 1.0)
-        edge = share * (max(shoulders) if right else min(shoulders)) + (1 - share) * np.mean(shoulders)
-        x = edge - inner if right else edge + inner
+        left, right = sorted(float(points[f"{side}_shoulder"][..., 0].mean()) for side in ("left", "right"))
+        way = rng.choice([-1.0, 1.0])
+        edge = (left + right) / 2 + way * max((right - left) / 2, SLIM) * rng.uniform(0.5, 1.0)
+        x = edge - way * aspect * (top - bottom) / 2
     focal = camera.distance / max(top - bottom, CLOSEST)
     height = top - camera.center[1] * camera.distance / focal
     return Camera(float(focal), camera.distance, camera.center, (float(x), float(height)))

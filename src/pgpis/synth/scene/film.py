@@ -20,7 +20,7 @@ def sample_film(rng: np.random.Generator) -> Film:
     """Draw the camera of a person's pictures, which :func:`next_film` varies a little."""
     warm, green = rng.normal(0, 0.03), rng.normal(0, 0.012)
     return Film(
-        exposure=float(np.clip(rng.normal(1.02, 0.08), 0.8, 1.25)),
+        exposure=float(np.clip(rng.normal(1.06, 0.08), 0.85, 1.3)),
         balance=triple((1 + warm, 1 + green, 1 - warm)),
         contrast=float(rng.uniform(0.85, 1.35)),
         slope=(float(rng.normal(0, 0.07)), float(rng.normal(0, 0.05))),
@@ -61,4 +61,4 @@ def develop(light: Float, film: Film) -> UInt8:
         values = values - np.float32(film.blur) * (values - cv2.GaussianBlur(values, (0, 0), RADIUS * zoom))
     pixels = np.clip(np.round(values * 255), 0, 255).astype(np.uint8)
     encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, film.quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])

@@ -55,18 +55,22 @@ def _sample_coverings(rng: np.random.Generator, room: Room) -> tuple[Room, bool]
     """Return the room with photographs on its wall and perhaps its floor, and whether it is to have them."""
     names = list(PHOTOGRAPHS)
     textures = [name for name in names if PHOTOGRAPHS[name].texture]
-    covering = [
-        Covering(str(name), (float(x), float(y)), float(np.exp(rng.uniform(np.log(low), np.log(high)))), float(share))
-        for name, low, high, x, y, share in (
-            (rng.choice(names), 1.2, 8.0, *rng.uniform(0, 8, 2), rng.uniform(0.45, 1.0)),
-            (rng.choice(textures), 0.8, 2.5, *rng.uniform(0, 8, 2), rng.uniform(0.4, 1.0)),
-        )
-    ]
-    blur = float(rng.choice([0.004, rng.uniform(0.01, 0.05)], p=[0.4, 0.6]))
+    name = str(rng.choice(names))
+    narrow, wide = (1.5, 5.0) if PHOTOGRAPHS[name].texture else (4.0, 9.0)  # metres; not again and again in a picture
+    wall = _sample_covering(rng, name, narrow, wide)
+    floor = _sample_covering(rng, str(rng.choice(textures)), 0.8, 2.5)
+    sharpest, softest = (0.003, 0.02) if PHOTOGRAPHS[name].texture else (0.01, 0.06)
+    blur = float(rng.uniform(sharpest, softest))
     distance = float(rng.uniform(0.6, 5.0))
-    floor = covering[1] if rng.random() < 0.6 else None
-    covered = replace(room, distance=distance, blur=blur, wall=covering[0], floor=floor, edge=0.02)
+    paved = rng.random() < 0.6
+    covered = replace(room, distance=distance, blur=blur, wall=wall, floor=floor if paved else None, edge=0.02)
     return covered, bool(rng.random() < PHOTOGRAPHIC)
+
+
+def _sample_covering(rng: np.random.Generator, name: str, narrow: float, wide: float) -> Covering:
+    x, y = rng.uniform(0, 8, 2)
+    width = np.exp(rng.uniform(np.log(narrow), np.log(wide)))
+    return Covering(name, (float(x), float(y)), float(width), float(rng.uniform(0.45, 1.0)))
 
 
 def paint_room(room: Room, backdrop: Backdrop, camera: Camera, vertices: Float, height: int, width: int) -> Float:
@@ -92,7 +96,7 @@ def paint_room(room: Room, backdrop: Backdrop, camera: Camera, vertices: Float, 
     shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)
     light = 1 - shade / np.float32(255)
     if backdrop.floor:
-        light = light * foot_shadow(camera, vertices, height, width, 2 * room.shadow)
+        light = light * foot_shadow(camera, vertices, height, width, 1.3 * room.shadow)
     return (result * light[..., None]).astype(np.float32)
 
 
