@@ -22,7 +22,7 @@ WALLS = ((250, 250, 250), (243, 243, 244), (232, 232, 234), (222, 222, 224), (24
          (208, 210, 212), (172, 174, 178), (214, 222, 228), (232, 218, 214))  # fmt: skip
 FLOORS = ((214, 206, 196), (170, 150, 126), (196, 196, 198), (120, 116, 112), (236, 234, 230))
 REFLECT = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT}
-HORIZON = 4  # rows between horizon and the farthest floor that is drawn
+HORIZON = 4  # rows from the horizon to the farthest floor that is drawn
 
 
 def sample_room(rng: np.random.Generator) -> tuple[Studio, Room]:
@@ -83,15 +83,17 @@ def paint_room(room: Room, backdrop: Backdrop, camera: Camera, vertices: Float, 
     result = np.broadcast_to(wall, (height, width, 3))
     if room.wall is not None:
         result = _covered(room.wall, wall, _wall_map(room.wall, camera, scale, height), 1 / scale, (width, height))
-    result = result + (floor - result) * on_floor
-    if room.floor is not None and edge < height:
+    result = np.ascontiguousarray(result + (floor - result) * on_floor, np.float32)
+    first = max(0, int(edge - room.edge * scale / 2) - 1)
+    if room.floor is not None and camera.center[1] * height + HORIZON < first < height:
+        # only where floor is seen: towards the horizon OpenCV would count its mirror images one by one
         ground = _floor_map(room.floor, camera, camera.target[1] - room.level, height)
+        ground = ground @ np.array([[1, 0, 0], [0, 1, first], [0, 0, 1]])
         texel = 2 * camera.distance / (camera.focal * height)  # it is seen from the side
-        seen = _covered(room.floor, floor, ground, texel, (width, height))
-        below = rows > camera.center[1] * height + HORIZON  # nothing above the horizon is floor
-        result = result + (seen - result) * (on_floor * below[:, None, None])
+        seen = _covered(room.floor, floor, ground, texel, (width, height - first))
+        result[first:] += (seen - result[first:]) * on_floor[first:]
     if room.blur * scale > 0.3:
-        result = cv2.GaussianBlur(np.ascontiguousarray(result, np.float32), (0, 0), room.blur * scale)
+        result = cv2.GaussianBlur(result, (0, 0), room.blur * scale)
     y, x = rows[:, None] / height, (np.arange(width, dtype=np.float32)[None] + np.float32(0.5)) / width * 2 - 1
     shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)
     light = 1 - shade / np.float32(255)
