@@ -101,7 +101,7 @@ def cut_frame(camera: Camera, points: Points, rng: np.random.Generator, aspect: 
         bottom = max(bottom, hips - rng.uniform(-0.05, 0.25))
         left, right = sorted(float(points[f"{side}_shoulder"][..., 0].mean()) for side in ("left", "right"))
         way = rng.choice([-1.0, 1.0])
-        edge = (left + right) / 2 + way * max((right - left) / 2, SLIM) * rng.uniform(0.5, 1.0)
+        edge = (left + right) / 2 + way * max((right - left) / 2, SLIM) * rng.uniform(0.65, 1.05)
         x = edge - way * aspect * (top - bottom) / 2
     focal = camera.distance / max(top - bottom, CLOSEST)
     height = top - camera.center[1] * camera.distance / focal
