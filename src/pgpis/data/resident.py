@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 Rows = dict[str, torch.Tensor]
 Key = tuple[Path | None, Path | None]
+CHUNK = 8
+"""Pairs that a process reads at a time."""
 
 
 @dataclass(eq=False)
@@ -155,8 +157,9 @@ def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cach
 
 
 def _file(pair: Pair, origin: str) -> Key:
-    """Name what a batch key shows; several poses may lie in one file, so the picture they are of is named as well."""
-    return (pair.pose, pair.target) if origin == "pose" else (pair.file(origin), None)
+    """Name what a batch key shows; many poses may lie in one file, and what is drawn in none."""
+    file = None if origin == "pose" else pair.file(origin)
+    return (file, None) if file is not None else (pair.pose or pair.source, pair.target)
 
 
 def _allocated(specs: InputSpecs, counts: dict[str, int], device: torch.device) -> Rows:
