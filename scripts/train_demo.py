@@ -62,15 +62,9 @@ EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
 """Budget of an ablation, and steps of an epoch."""
 SHARES = {"autoencoder": 0.24, "source_encoder": 0.09, "clip": 0.06, "fusion": 0.05, "lifter": 0.35}
 """Of the minutes; ``fpdm`` and ``mcld`` take what is left."""
-RATES = {
-    "autoencoder": 1.5e-3,
-    "source_encoder": 1e-3,
-    "clip": 1e-3,
-    "fusion": 5e-4,
-    "fpdm": 8e-4,
-    "mcld": 8e-4,
-    "lifter": 2e-3,
-}
+RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3}
+DIFFUSION_RATE = 8e-4
+"""Learning rates for the batches of ``configs/parts/timed.yaml``."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +256,7 @@ def lift_maps(data: Path) -> None:
     chosen = {folder for number, folder in enumerate(people) if number * LIFTED % 1 < LIFTED}
     pictures = [path for path in trees if path.parent in chosen]
     with (
-        ProcessPoolExecutor(threads, get_context("spawn")) as pool,
+        ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
         meter("maps by the lifter", len(pictures)) as advance,
     ):
         for _ in pool.map(_lift, pictures, chunksize=8):
