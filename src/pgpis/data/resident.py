@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,19 +36,27 @@ class _Versions(Dataset["tuple[int, Rows | str]"]):
     samples: PairSamples
     plan: list[tuple[int, list[str]]]
     """Pairs by their index, and the batch keys that are read of each."""
+    _transforms: dict[tuple[str, ...], PairTransform] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, number: int) -> tuple[int, Rows | str]:
         index, keys = self.plan[number]
-        dataset, transform = self.samples.dataset, self.samples.transform
+        dataset, transform = self.samples.dataset, self._transform(tuple(keys))
         generator = sample_generator(self.samples.seed, 0, index)
         try:
             tensors = transform(dataset.load(index, transform.origins, generator), generator)
         except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
             return number, self.samples.reason(index, error)
         return number, {key: _packed(tensors[key]) for key in keys}
+
+    def _transform(self, keys: tuple[str, ...]) -> PairTransform:
+        """Return the transform that makes these keys alone; those of one file are always asked for together."""
+        if keys not in self._transforms:
+            transform = self.samples.transform
+            self._transforms[keys] = replace(transform, specs={key: transform.specs[key] for key in keys})
+        return self._transforms[keys]
 
 
 @dataclass(eq=False)
