@@ -208,9 +208,7 @@ def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch)
     seen = []
     texture = np.zeros((512, 512, 3), np.uint8)
     texture[..., 0] = 200
-    monkeypatch.setattr(
-        deepfashion, "texture_mapper", lambda inpaint: lambda rgb, iuv: seen.append((rgb, iuv)) or texture
-    )
+    monkeypatch.setattr(deepfashion, "texture_mapper", lambda **_: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
     files = Files(tmp_path)
     entries = deepfashion.write_person(files, DatasetOptions(2, 2, seed=7, textures="seen"), 1, "train")
     flat = deepfashion.Names.of(entries[0].name).flat

@@ -70,7 +70,7 @@ def prepare(
     """
     result = PrepareResult()
     options = {condition: settings.own(condition) for condition in conditions}
-    others: Counter[tuple[str, str]] = Counter()
+    made_with: Counter[tuple[str, str]] = Counter()
     todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
         for file in (replace(file, content=content_hash(file.picture)) for file in files):
@@ -82,8 +82,7 @@ def prepare(
                 outcome, needed = record.outcomes.get((file.name, condition)), kind_of(condition).needs
                 if is_valid(condition, file):
                     result.already[condition] += 1
-                    if outcome is not None and outcome.options not in ("", options[condition]):
-                        others[condition, outcome.options] += 1
+                    made_with[condition, "" if outcome is None else outcome.options] += 1
                 elif (
                     outcome is None
                     or outcome.found
@@ -94,9 +93,7 @@ def prepare(
                     todo[condition].append(file)
                 else:
                     result.failures.append(outcome)
-    for (condition, made_with), count in others.items():
-        message = "%s: %d there were made with %s, not %s, and stay; remove them to have all alike"
-        log.warning(message, condition, count, made_with, options[condition])
+    _say_what_is_mixed(made_with, options)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     require_weights(counts, settings)
@@ -116,6 +113,13 @@ def prepare(
     for outcomes in (result.failures, result.doubtful):
         outcomes.sort(key=lambda outcome: (outcome.name, outcome.condition))
     return result
+
+
+def _say_what_is_mixed(made_with: Mapping[tuple[str, str], int], options: Mapping[str, str]) -> None:
+    for (condition, others), count in made_with.items():
+        if others not in ("", options[condition]):
+            message = "%s: %d there were made with %s, not %s, and stay; remove them to have all alike"
+            log.warning(message, condition, count, others, options[condition])
 
 
 def work(
