@@ -118,8 +118,8 @@ class ResidentLoader:
                 plan.append((index, new))
         for key, spec in specs.items():
             places = [numbers[key][_file(pair, spec.origin)] for pair in pairs]
-            self._places[key] = torch.tensor(places, device=self.device)
-        self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()}, self.device)
+            self._places[key] = torch.tensor(places)
+        self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()})
         versions = _Versions(PairSamples(self.dataset, self.transform, self.seed), plan)
         loader: DataLoader[Any] = DataLoader(versions, batch_size=None, num_workers=self.num_workers)
         unread = {key: torch.zeros(len(rows), dtype=torch.bool) for key, rows in self._rows.items()}
@@ -133,9 +133,9 @@ class ResidentLoader:
                     if isinstance(tensors, str):
                         unread[key][row] = True
                     else:
-                        self._rows[key][row] = tensors[key].to(self.device)
+                        self._rows[key][row] = tensors[key]
                 advance(1)
-        broken = torch.stack([unread[key][places.cpu()] for key, places in self._places.items()]).any(dim=0).tolist()
+        broken = torch.stack([unread[key][places] for key, places in self._places.items()]).any(dim=0).tolist()
         if all(broken):
             raise PgpisError("no training pair can be read", hint="pgpis data check ROOT")
         good = [index for index, is_broken in enumerate(broken) if not is_broken]
@@ -144,6 +144,8 @@ class ResidentLoader:
         for index in range(len(pairs)):  # the next one that can be read, as without this loader
             current = next(after) if index > current else current
             self._instead.append(current % len(pairs))
+        for held in (self._rows, self._places):
+            held |= {key: tensor.to(self.device) for key, tensor in held.items()}
 
 
 def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cache: str | None) -> None:
@@ -170,12 +172,12 @@ def _file(pair: Pair, origin: str) -> Key:
     return (file, None) if file is not None else (pair.pose or pair.source, pair.target)
 
 
-def _allocated(specs: InputSpecs, counts: dict[str, int], device: torch.device) -> Rows:
+def _allocated(specs: InputSpecs, counts: dict[str, int]) -> Rows:
     rows = {}
     for key, spec in specs.items():
         shape = (3, spec.height, spec.width) if isinstance(spec, ImageSpec) else (spec.size,)
         dtype = torch.uint8 if isinstance(spec, ImageSpec) else torch.float32
-        rows[key] = torch.empty(counts[key], *shape, dtype=dtype, device=device)
+        rows[key] = torch.empty(counts[key], *shape, dtype=dtype)
     log.info("training pictures take %.1f GB", sum(row.nbytes for row in rows.values()) / 1e9)
     return rows
 
