@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
@@ -24,13 +26,14 @@ from pgpis.jobs import meter
 log = logging.getLogger(__name__)
 
 Rows = dict[str, torch.Tensor]
+Arrays = dict[str, NDArray[Any]]
 Key = tuple[Path | None, Path | None]
 CHUNK = 8
 """Pairs that a process reads at a time."""
 
 
 @dataclass(eq=False)
-class _Versions(Dataset["tuple[int, Rows | str]"]):
+class _Versions(Dataset["tuple[int, Arrays | str]"]):
     """What is new in each of some pairs, as bytes, so that little travels between processes."""
 
     samples: PairSamples
@@ -41,7 +44,7 @@ class _Versions(Dataset["tuple[int, Rows | str]"]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, number: int) -> tuple[int, Rows | str]:
+    def __getitem__(self, number: int) -> tuple[int, Arrays | str]:
         index, keys = self.plan[number]
         dataset, transform = self.samples.dataset, self._transform(tuple(keys))
         generator = sample_generator(self.samples.seed, 0, index)
@@ -49,7 +52,7 @@ class _Versions(Dataset["tuple[int, Rows | str]"]):
             tensors = transform(dataset.load(index, transform.origins, generator), generator)
         except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
             return number, self.samples.reason(index, error)
-        return number, {key: _packed(tensors[key]) for key in keys}
+        return number, {key: _packed(tensors[key]).numpy() for key in keys}  # tensors would take a file handle each
 
     def _transform(self, keys: tuple[str, ...]) -> PairTransform:
         """Return the transform that makes these keys alone; those of one file are always asked for together."""
@@ -121,19 +124,20 @@ class ResidentLoader:
             self._places[key] = torch.tensor(places)
         self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()})
         versions = _Versions(PairSamples(self.dataset, self.transform, self.seed), plan)
-        loader: DataLoader[Any] = DataLoader(versions, batch_size=None, num_workers=self.num_workers)
+        # neighbours go to one process: they share what takes long, as drawn people do
+        loader: DataLoader[Any] = DataLoader(versions, CHUNK, num_workers=self.num_workers, collate_fn=list)
         unread = {key: torch.zeros(len(rows), dtype=torch.bool) for key, rows in self._rows.items()}
         with meter("reading training pictures", len(plan)) as advance:
-            for number, tensors in loader:
+            for number, arrays in itertools.chain.from_iterable(loader):
                 index, keys = plan[number]
-                if isinstance(tensors, str):
-                    log.warning("training goes on with another pair: %s", tensors)
+                if isinstance(arrays, str):
+                    log.warning("training goes on with another pair: %s", arrays)
                 for key in keys:
                     row = int(self._places[key][index])
-                    if isinstance(tensors, str):
+                    if isinstance(arrays, str):
                         unread[key][row] = True
                     else:
-                        self._rows[key][row] = tensors[key]
+                        self._rows[key][row] = torch.from_numpy(arrays[key])
                 advance(1)
         broken = torch.stack([unread[key][places] for key, places in self._places.items()]).any(dim=0).tolist()
         if all(broken):
