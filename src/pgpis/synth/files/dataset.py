@@ -14,7 +14,7 @@ from pgpis.synth.figure.photographs import require_photographs
 from pgpis.synth.files import deepfashion, phoenix
 from pgpis.synth.files.formats import Files, json_line
 from pgpis.synth.files.manifest import MANIFEST, Entry
-from pgpis.synth.files.options import ASSUMED, DatasetOptions, Unit
+from pgpis.synth.files.options import DatasetOptions, Unit
 from pgpis.synth.files.resuming import Report, drawn_units
 
 
@@ -30,12 +30,11 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Report
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
     if options.textures != "none" and options.layout != "phoenix":
-        deepfashion.texture_mapper()  # says what is missing before any process starts
+        deepfashion.texture_mapper(inpaint=options.inpaint)  # says what is missing before any process starts
     if options.look == "photo" and options.layout != "phoenix":
         require_photographs()
     draw = functools.partial(draw_pictures, options)
-    values, units = asdict(options), options.units()
-    with drawn_units(out, values, units, draw, workers, growing="people", assumed=ASSUMED) as report:
+    with drawn_units(out, asdict(options), options.units(), draw, workers, growing="people") as report:
         return replace(report, pictures=_write_lists(out, options))
 
 

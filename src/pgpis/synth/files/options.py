@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
+from pgpis.pictures.kinds import Inpainting
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
@@ -14,8 +15,6 @@ Look = Literal["drawn", "photo"]
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
-ASSUMED = {"look": "drawn"}
-"""Options that came later, and what they are in a folder whose job does not name them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,9 @@ class DatasetOptions:
     textures: Textures = "exact"
     """Which UV textures there are, which MCLD reads and FPDM does not: ``exact`` the person's whole one, ``seen`` what
     the picture shows, made by the published procedure (half a second each), or ``none``."""
-
+    inpaint: Inpainting = "exact"
+    """How ``seen`` textures fill the holes between what is seen: as published, or ``fast``, with other colours
+    there."""
     look: Look = "drawn"
     """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
     JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses."""

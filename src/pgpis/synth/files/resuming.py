@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from pgpis.errors import PgpisError
@@ -19,6 +18,8 @@ from pgpis.synth.files.formats import Files, json_line
 JOB = "job.json"
 FORMAT = 1
 """Raised when the same options draw other bytes: a folder is never continued by another format."""
+LATER = {"inpaint": "exact", "look": "drawn"}
+"""Options that are newer than the format, and what folders that do not name them were made with."""
 
 
 class RecordedUnit(Unit, Protocol):
@@ -49,14 +50,7 @@ class Report:
 
 @contextmanager
 def drawn_units(
-    out: Path,
-    options: Mapping[str, Any],
-    units: Sequence[U],
-    draw: Draw[U],
-    workers: int,
-    *,
-    growing: str,
-    assumed: Mapping[str, Any] = MappingProxyType({}),
+    out: Path, options: Mapping[str, Any], units: Sequence[U], draw: Draw[U], workers: int, *, growing: str
 ) -> Iterator[Report]:
     """Draw the units that are missing in a folder, and keep it locked for the lists over all of them.
 
@@ -67,13 +61,12 @@ def drawn_units(
         draw: Draws one.
         workers: Number of processes; the files do not depend on it.
         growing: The option that may be larger than before.
-        assumed: What options are that ``job.json`` does not name.
 
     Raises:
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
     with locked(out):
-        _open_folder(out, json.loads(json.dumps({"format": FORMAT, **options})), growing, assumed)
+        _open_folder(out, json.loads(json.dumps({"format": FORMAT, **options})), growing)
         missing = [unit for unit in units if not _is_done(out, out / unit.record)]
         failures = run_units(missing, functools.partial(draw_unit, draw, out), workers)
         yield Report(len(missing) - len(failures), len(units) - len(missing), tuple(failures))
@@ -96,14 +89,14 @@ def _is_done(out: Path, record: Path) -> bool:
     return all((out / name).is_file() for name in files)
 
 
-def _open_folder(out: Path, options: dict[str, Any], growing: str, assumed: Mapping[str, Any]) -> None:
+def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
     """Begin a locked folder, or go on with one that was begun with the same options."""
     path = out / JOB
     for unfinished in out.rglob(f"{TEMPORARY}*"):  # of a run that was killed
         unfinished.unlink(missing_ok=True)
     hint = "choose another folder with --out, or delete this one"
     try:
-        begun_with = {**assumed, **json.loads(path.read_bytes())} if path.is_file() else options
+        begun_with = {**LATER, **json.loads(path.read_bytes())} if path.is_file() else options
     except (OSError, ValueError, TypeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
     for name, value in options.items():
@@ -112,9 +105,7 @@ def _open_folder(out: Path, options: dict[str, Any], growing: str, assumed: Mapp
             continue
         spelling = f"--{name.replace('_', '-')}" if name != "format" else "format"
         raise PgpisError(f"{out} was begun with {spelling} {_shown(before)}, not {_shown(value)}", hint=hint)
-    write_bytes(
-        path, json_line({name: value for name, value in options.items() if (name, value) not in assumed.items()})
-    )
+    write_bytes(path, json_line(options))
 
 
 def _shown(value: Any) -> str:
