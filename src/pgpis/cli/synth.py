@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.synth.files.options import DatasetOptions, Look
+from pgpis.synth.files.options import DatasetOptions
+from pgpis.synth.scene.sampling import Look
 
 if TYPE_CHECKING:
     from pgpis.jobs import Failure
@@ -109,7 +110,7 @@ def sheet(
     if from_:
         scenes = people_of(from_, people, views)
     else:
-        scenes = sample_people(seed or 0, people, views, drawn_size, photographed=look == "photo")
+        scenes = sample_people(seed or 0, people, views, drawn_size, photographed=look in ("photo", "mixed"))
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.data.pair import Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.data.sampler import ResumableSampler, SampleKey
+from pgpis.data.sampler import ResumableSampler
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 from pgpis.errors import PgpisError
@@ -96,7 +96,7 @@ class ResidentLoader:
     def __iter__(self) -> Iterator[PairBatch]:
         if not self._rows:
             self._read()
-        order = [index for _, index in cast("Iterator[SampleKey]", iter(self.sampler))]
+        order = [index for _, index in self.sampler]
         for start in range(0, len(order), self.batch_size):
             yield self._batch(order[start : start + self.batch_size])
 

@@ -31,7 +31,7 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Report
     """
     if options.textures != "none" and options.layout != "phoenix":
         deepfashion.texture_mapper(inpaint=options.inpaint)  # says what is missing before any process starts
-    if options.look == "photo" and options.layout != "phoenix":
+    if options.look != "drawn" and options.layout != "phoenix":
         require_photographs()
     draw = functools.partial(draw_pictures, options)
     with drawn_units(out, asdict(options), options.units(), draw, workers, growing="people") as report:

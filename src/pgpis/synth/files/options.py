@@ -8,10 +8,10 @@ from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.kinds import Inpainting
+from pgpis.synth.scene.sampling import Look
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
-Look = Literal["drawn", "photo"]
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
@@ -68,7 +68,8 @@ class DatasetOptions:
     there."""
     look: Look = "drawn"
     """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
-    JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses."""
+    JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses.
+    ``mixed``: every other person."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)
