@@ -247,7 +247,6 @@ def fit_words(stage: Stage, data: Path, out: Path, clock: Clock | None = None) -
         schedule = {"class_path": "pgpis.tasks.timed.CosineUntil", "init_args": {"seconds": seconds}}
         yield f"--model.init_args.schedule.lr_scheduler={json.dumps(schedule)}"
         yield f"--model.init_args.optimizer.init_args.lr={RATES.get(str(stage.recipe), DIFFUSION_RATE)}"
-        yield "--model.init_args.optimizer.init_args.fused=true"
         yield f"--trainer.max_time={json.dumps({'seconds': seconds})}"
     yield f"--trainer.default_root_dir={out / stage.name}"
     if stage.recipe != "lifter":  # its people are never written
