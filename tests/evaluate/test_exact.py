@@ -16,7 +16,7 @@ from scipy.ndimage import binary_erosion
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate import synth_benchmark
+from pgpis.evaluate import benchmark
 from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores, face_error, print_sharpness
 from pgpis.pictures.images import read_image
@@ -150,7 +150,7 @@ class Pool:
 
 @pytest.mark.slow
 def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(synth_benchmark, "worker_pool", lambda _: contextlib.nullcontext(Pool()))
+    monkeypatch.setattr(benchmark, "worker_pool", lambda _: contextlib.nullcontext(Pool()))
     dataset = pairs_of(root)
     (tmp_path / "blurred").mkdir()
     for pair in dataset.pairs:

@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": ("pgpis.cli.evaluate:evaluate", "score a folder of generated pictures by a published protocol"),
     "compare": ("pgpis.cli.evaluate:compare", "compare two folders of generated pictures pair by pair"),
     "bench synth": ("pgpis.cli.bench:synth", "measure models on synthetic people, against their exact truth"),
+    "bench pairs": ("pgpis.cli.bench:photos", "measure models on photographs of people who are shown more than once"),
     "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
     "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),
     "prepare": ("pgpis.cli.prepare:prepare", "make key points, DensePose maps, textures and faces from photographs"),

@@ -2,8 +2,9 @@
 
 Errors are mean absolute differences of colours (0..255) over the pixels that the truth shows as garment, skin, hair or
 background, and over the box of a face that the truth shows. Print sharpness is how strong gradients are on printed
-garments, as a share of the truth's: 1 is as sharp, less is blurred, more is noise. Recognition asks which of several exact drawings a generated picture is closest to: those drawings differ
-from the truth in the pose alone, the person alone, or the outfit alone. No net is involved.
+garments, as a share of the truth's: 1 is as sharp, less is blurred, more is noise. Recognition asks which of several
+exact drawings a generated picture is closest to: those drawings differ from the truth in the pose alone, the person
+alone, or the outfit alone. No net is involved.
 """
 
 from __future__ import annotations
@@ -162,9 +163,7 @@ def print_sharpness(ours: Pixels, truth: Picture) -> float:
     """
     gradients, reference = _gradients(ours), _gradients(truth.rgb)
     garments = [binary_erosion(truth.layer == layer, iterations=HEM) for layer in GARMENTS]
-    printed = [
-        cloth for cloth in garments if cloth.sum() >= LEAST_CLOTH and float(reference[cloth].mean()) >= PRINTED
-    ]
+    printed = [cloth for cloth in garments if cloth.sum() >= LEAST_CLOTH and float(reference[cloth].mean()) >= PRINTED]
     if not printed:
         return float("nan")
     cloth = np.any(printed, axis=0)
