@@ -1,8 +1,6 @@
 """Scores against exact truth, and pictures that are made without a model."""
 
-import contextlib
 import logging
-import pickle
 import runpy
 import sys
 from dataclasses import replace
@@ -13,10 +11,9 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 
-from pgpis.cli import main
+from pgpis.cli import bench, main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate import benchmark
 from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores, face_error, print_sharpness
 from pgpis.pictures.images import read_image
@@ -24,6 +21,7 @@ from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.surface import OUTLINE
 from pgpis.synth.figure.description import GARMENTS
 from pgpis.synth.scene.render import draw
+from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -141,16 +139,8 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
     assert nearest(train.read_pose(pair), pair.target, pair.file("iuv")) == pair.target
 
 
-class Pool:
-    """Works here, on what would come over in another process."""
-
-    def map(self, work, jobs, chunksize):
-        return map(pickle.loads(pickle.dumps(work)), pickle.loads(pickle.dumps(jobs)))
-
-
 @pytest.mark.slow
-def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "worker_pool", lambda _: contextlib.nullcontext(Pool()))
+def test_the_benchmark_scores_models_and_folders(root, scored_here, tmp_path, capsys):
     dataset = pairs_of(root)
     (tmp_path / "blurred").mkdir()
     for pair in dataset.pairs:
@@ -182,6 +172,28 @@ def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeyp
     assert change == pytest.approx(ours - blurred, abs=0.02)
     assert (tmp_path / "out/benchmark.md").read_text() == text
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == 3
+    assert (tmp_path / "out/benchmark.html").read_text().count("<img") == 3 * 6
+    columns = table.splitlines()[0].split(" | ")
+    assert columns[-5:-3] == ["print sharpness → 1", "pose recognised ↑"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scored_here")
+def test_the_benchmark_takes_a_model_that_reads_the_rendered_texture(draw_people, tmp_path, capsys, monkeypatch):
+    load_task = bench.load_task
+
+    def load_small(pipeline):
+        task = load_task(pipeline)
+        task.sampling = replace(task.sampling, height=HEIGHT, width=WIDTH)
+        return task
+
+    monkeypatch.setattr(bench, "load_task", load_small)
+    root = tmp_path / "seen"
+    draw_people(root, people=4, views=2, seed=11, size=(128, 88), share=0.5, textures="seen")
+    tiny_mcld(rendered_texture=True, backdrop=True).save_pretrained(tmp_path / "pipeline")
+    words = ["--root", root, "--out", tmp_path / "out", "--candidates", 2, "--pairs", 2]
+    assert main(["bench", "synth", *map(str, words), "--models", f"tiny={tmp_path / 'pipeline'}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| tiny | ")
 
 
 @pytest.mark.slow

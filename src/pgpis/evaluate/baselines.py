@@ -72,13 +72,17 @@ class NearestTraining:
     def __call__(self, pose: Keypoints, source: Path, source_iuv: Path) -> Path:
         """Return the file of the nearest training picture."""
         points, colours = _unit_points(pose), mean_part_colours(source, source_iuv)
-        distances = [self._pose(points, theirs) + colour_distance(colours, worn) for _, theirs, worn in self.known]
+        distances = [self._pose(points, theirs) + self._colours(colours, worn) for _, theirs, worn in self.known]
         return self.known[int(np.argmin(distances))][0]
 
     def _pose(self, ours: Keypoints, theirs: Keypoints) -> float:
         seen, known = (points.visible.all(axis=1) for points in (ours, theirs))
         distance = np.linalg.norm(ours.points - theirs.points, axis=1)
         return _mean(np.where(seen & known, distance, np.where(seen | known, self.UNSEEN, np.nan)), self.UNSEEN)
+
+    @staticmethod
+    def _colours(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+        return _mean(np.abs(ours - theirs) / 255, 1.0)
 
 
 def _mean(values: NDArray[np.float64], otherwise: float) -> float:
@@ -105,6 +109,7 @@ def part_colours(pixels: Pixels, parts: Pixels) -> NDArray[np.float64]:
     return np.stack([pixels[where].mean(axis=0) if where.any() else np.full(3, np.nan) for where in shown])
 
 
-def colour_distance(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Return the mean difference of the colours of parts that both know, by 255; 1 where they have none in common."""
-    return _mean(np.abs(ours - theirs) / 255, 1.0)
+def with_twins(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give parts ``(24, 3)`` that are not shown the colour of their twin, where that is shown."""
+    twins = colours[[TWINS[part] - 1 for part in range(1, PARTS + 1)]]
+    return np.where(np.isfinite(colours), colours, twins)

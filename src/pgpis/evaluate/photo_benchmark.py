@@ -4,9 +4,10 @@ Everything else that a model reads is made of the photographs, by the tools of `
 
 ``background error`` is the mean absolute difference of colours (0..255) beside the silhouette of the truth and a margin
 around it. ``outfit recognised`` asks whether a picture's clothes are nearer to the truth's than to those of photographs
-of other people. Clothes are the mean colours of DensePose's parts from shoulders to wrists and ankles. A generated
-picture's are read through the truth's map, as it should show that pose; the others' through their own, so that only
-colours count and not poses.
+of other people. Clothes are the mean colours of DensePose's parts from neck to wrists and ankles, as far as the truth
+shows them, each weighed by its pixels there. A generated picture's are read through the truth's map, as it should show
+that pose; the others' through their own, and where they do not show a part, its twin is read: so colours are compared,
+and not poses.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 from pgpis.data import OnMissing, Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
-from pgpis.evaluate.baselines import colour_distance, mean_part_colours, part_colours
+from pgpis.evaluate.baselines import mean_part_colours, part_colours, with_twins
 from pgpis.evaluate.benchmark import (
     PIXEL_COLUMNS,
     BenchmarkSettings,
@@ -44,7 +45,7 @@ from pgpis.evaluate.naming import identities
 from pgpis.metrics.summary import write_table
 from pgpis.pictures.backdrop import with_margin
 from pgpis.pictures.images import read_image, resize
-from pgpis.pictures.iuv import read_part_u_v
+from pgpis.pictures.iuv import PARTS, read_part_u_v
 from pgpis.pictures.kinds import conditions
 from pgpis.pictures.uv_texture import PART_GROUPS
 from pgpis.preprocess.blazepose.estimator import PERSON, see
@@ -128,7 +129,7 @@ def _refuse_few(people: Mapping[Path, int], settings: PhotoSettings) -> None:
     """Refuse fewer people than there are candidates."""
     count = len(set(people.values()))
     if count < settings.candidates:
-        message = f"{settings.root} shows {count} people, {settings.candidates} are needed to choose from"
+        message = f"{settings.root} shows {count} of the {settings.candidates} people who are needed to choose from"
         raise PgpisError(message, hint="fewer --candidates, or more people")
 
 
@@ -221,20 +222,18 @@ class PhotoScores:
         truth = np.asarray(resize(photograph, *self.size))
         background = ~self._small(with_margin(see(np.asarray(photograph)).silhouette > PERSON))
         parts = self._small(read_part_u_v(self.maps[target])[..., 0])
-        worn = part_colours(truth, parts)[CLOTHED]
-        others = [mean_part_colours(other, self.maps[other])[CLOTHED] for other in self.others(target)]
+        weights = np.bincount(parts.ravel(), minlength=PARTS + 1)[1:]
+        worn = part_colours(truth, parts)
+        others = [with_twins(mean_part_colours(other, self.maps[other])) for other in self.others(target)]
         scores = []
         for picture in pictures:
             ours = np.asarray(resize(picture, *self.size))
-            colours = part_colours(ours, parts)[CLOTHED]
-            own = colour_distance(colours, worn)
+            colours = part_colours(ours, parts)
+            own = _clothes_distance(colours, worn, weights)
+            recognised = all(own < _clothes_distance(colours, other, weights) for other in others)
             difference = np.abs(ours.astype(np.int16) - truth.astype(np.int16))[background]
-            scores.append(
-                {
-                    "background_error": float(difference.mean()) if difference.size else float("nan"),
-                    "outfit_recognised": float(all(own < colour_distance(colours, other) for other in others)),
-                }
-            )
+            error = float(difference.mean()) if difference.size else float("nan")
+            scores.append({"background_error": error, "outfit_recognised": float(recognised)})
         return scores
 
     def others(self, target: Path) -> list[Path]:
@@ -250,3 +249,10 @@ class PhotoScores:
     def _small(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Bring labels of pixels to the compared size."""
         return np.asarray(resize(Image.fromarray(labels), *self.size, nearest=True))
+
+
+def _clothes_distance(ours: NDArray[np.float64], theirs: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+    """Return how far the colours of clothes are apart, over parts that both know; infinite where there is none."""
+    difference = np.abs(ours - theirs).mean(axis=1)[CLOTHED]
+    known = np.isfinite(difference)
+    return float(np.average(difference[known], weights=weights[CLOTHED][known])) if known.any() else np.inf
