@@ -1,6 +1,11 @@
 """Train the models that ship with pgpis, from nothing: draws the data, then runs each recipe of ``configs/synth``.
 
     python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--ablations] [--jobs 2]
+    python scripts/train_demo.py --data data/synth --out outputs/synth --minutes 12 --jobs 6
+
+The first takes days on two cores. The second is for a GPU, and takes the minutes that it is told: stages side by side,
+with ``configs/parts/timed.yaml``; the pictures lie in the GPU's memory, and the learning rates come to zero when the
+time is up.
 
 Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done; a stage that was
 stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands and how long they took; each stage's
@@ -13,31 +18,55 @@ own output is beside it. With ``--jobs 2`` stages that do not need each other ru
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
 from pgpis.jobs import meter
-from pgpis.pictures.images import read_image
-from pgpis.pictures.iuv import read_part_u_v
+from pgpis.models.lifter import SurfaceLifter, lift
+from pgpis.pictures.images import read_image, tensor_to_images
+from pgpis.pictures.iuv import part_u_v
+from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
+from pgpis.preprocess.lifter import FOLDER as LIFTER
+from pgpis.synth.files.deepfashion import SPLITS, Names
 from pgpis.synth.files.formats import write_image
+from pgpis.synth.people import FEET, KNUCKLES
+from pgpis.tasks.lifter import disturbed
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
+FIRST_PEOPLE = 300
+"""The autoencoder starts on these where time is short."""
+LIFTER_PEOPLE = 700
+"""People on whom the lifter is trained where time is short: they are drawn anew, by its own processes."""
+LIFTED = 0.4
+"""Share of people whose maps are the lifter's: what photographs come with."""
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
 """Budget of an ablation, and steps of an epoch."""
+SHARES = {"autoencoder": 0.24, "source_encoder": 0.09, "clip": 0.06, "fusion": 0.05, "lifter": 0.3}
+"""Of the minutes; ``fpdm`` and ``mcld`` take what is left."""
+RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3}
+DIFFUSION_RATE = 8e-4
+"""Learning rates for the batches of ``configs/parts/timed.yaml``."""
 
 
 @dataclass(frozen=True)
@@ -56,41 +85,52 @@ class Stage:
     overlay: str | None = None
 
 
-def stages(data: Path, out: Path) -> list[Stage]:
-    """Return all stages, in an order in which they can run."""
-    vae = out / "autoencoder/vae"
-    fpdm = (
-        f"--model.init_args.vae={vae}",
-        f"--model.init_args.source_encoder={out}/source_encoder/encoder",
-    )
+def drawn(data: Path, people: int) -> tuple[object, ...]:
+    """Spell the command that draws people; more of them extend a data set."""
+    kept = ("--views", VIEWS, "--seed", SEED, "--test-share", 0.02, "--textures", "seen", "--inpaint", "fast")
+    return ("synth", "--out", data, "--people", people, *kept)
+
+
+def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) -> list[Stage]:
+    """Return all stages, in an order in which they can run; with a time limit, pictures are in no cache."""
+    vae = f"--model.init_args.vae={out / 'autoencoder/vae'}"
+    fpdm = (vae, f"--model.init_args.source_encoder={out}/source_encoder/encoder")
     prior = f"--model.init_args.fusion_embedder={out}/fusion/fusion_embedder"
-    mcld = (
-        f"--model.init_args.vae={vae}",
-        f"--model.init_args.image_encoder={out}/clip/encoder",
-    )
-    trained = (*mcld, f"--data.cache={out}/cache_mcld")
+    mcld = (vae, f"--model.init_args.image_encoder={out}/clip/encoder")
     fusion = (f"--model.init_args.fusion_embedder.encoder={out}/clip/encoder",)
-    drawn = ("--people", PEOPLE, "--views", VIEWS, "--seed", SEED, "--test-share", 0.02, "--textures", "none")
 
-    def fit(
-        name: str, needs: tuple[str, ...] = (), words: Sequence[str] = (), recipe: str = "", overlay: str | None = None
-    ) -> Stage:
-        return Stage(name, ("data", *needs), out / name / ".done", (*words,), recipe or name, overlay)
+    def fit(name: str, needs: tuple[str, ...] = (), words: Sequence[str] = ()) -> Stage:
+        return Stage(name, ("data", *needs), out / name / ".done", (*words,), name)
 
+    encoders = [fit("source_encoder"), fit("clip"), fit("fusion", ("clip",), fusion)]
+    lifted = Stage("lifted", ("data",), data / ".lifted")
+    bundles = Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done")
+    if timed:
+        first = Stage("first", (), data / ".first", drawn(data, min(people, FIRST_PEOPLE)))
+        autoencoder = Stage("autoencoder", ("first",), out / "autoencoder/.done", (), "autoencoder")
+        return [
+            first,
+            autoencoder,
+            Stage("data", ("first",), data / ".done", drawn(data, people)),
+            lifted,
+            *encoders,
+            fit("mcld", ("autoencoder", "clip", "lifted"), mcld),
+            fit("fpdm", ("autoencoder", "source_encoder", "fusion"), (*fpdm, prior)),
+            fit("lifter", (), (f"--data.train.init_args.people={LIFTER_PEOPLE}",)),
+            bundles,
+        ]
     return [
-        Stage("data", (), data / ".done", ("synth", "--out", data, *drawn)),
+        Stage("data", (), data / ".done", drawn(data, people)),
+        lifted,
         fit("autoencoder"),
-        fit("source_encoder"),
-        fit("clip"),
-        Stage("textures", ("data",), data / ".textures"),
-        fit("fusion", ("clip",), fusion),
+        *encoders,
         # the prior sees another pose in each step, so nothing of it is kept
         _cache("fpdm", "fpdm", ("autoencoder", "source_encoder"), (*fpdm, NO_PRIOR), data, out),
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
-        _cache("mcld", "mcld", ("autoencoder", "clip", "textures"), (*mcld, NO_START), data, out),
-        fit("mcld_base", ("cache_mcld",), trained, "mcld", "synth/mcld_base.yaml"),
-        fit("mcld", ("mcld_base",), (*trained, f"--model.init_args.start_from={out}/mcld_base/pipeline", *TWO)),
-        Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done"),
+        _cache("mcld", "mcld", ("autoencoder", "clip", "lifted"), mcld, data, out),
+        fit("mcld", ("cache_mcld",), (*mcld, f"--data.cache={out}/cache_mcld", *TWO)),
+        fit("lifter"),
+        bundles,
     ]
 
 
@@ -126,14 +166,14 @@ def ablations(data: Path, out: Path) -> list[Stage]:
         short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
         short("b6", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/fusion/fusion_embedder"), ("fusion",)),
     ]
-    clip_and_nothing = (f"--model.init_args.image_encoder={clip}", NO_START)
-    variants = ("short", "no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
-    return ablation_stages + [short(f"mcld_{name}", "mcld", "cache_mcld", clip_and_nothing) for name in variants]
+    read = (f"--model.init_args.image_encoder={clip}",)
+    plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
+    variants = ("short", "published", "no_rendered_texture", *plain)
+    return ablation_stages + [short(f"mcld_{name}", "mcld", "cache_mcld", read) for name in variants]
 
 
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
 """A process on each of two cores, half of the recipe's pairs in each."""
-NO_START = "--model.init_args.start_from=null"
 NO_PRIOR = "--model.init_args.fusion_embedder=null"
 
 
@@ -144,19 +184,19 @@ def _cache(name: str, recipe: str, needs: tuple[str, ...], words: Sequence[str],
     return Stage(f"cache_{name}", ("data", *needs), folder / ".done", (*command, root, *words))
 
 
-def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
+def run(stage: Stage, data: Path, out: Path, threads: int, end: Clock | None = None) -> None:
     """Run one stage, and mark it as done.
 
     Raises:
         PgpisError: It failed; names the file with its output.
     """
     start = time.monotonic()
-    if stage.name == "textures":
-        seen_textures(data)
+    if stage.name == "lifted":
+        lift_maps(data)
     elif stage.name == "bundles":
         write_bundles(out)
     else:
-        words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out))]
+        words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out, end))]
         line = f"pgpis {' '.join(words)}"
         note(out, line)
         report = out / f"{stage.name}.txt"
@@ -170,13 +210,35 @@ def run(stage: Stage, data: Path, out: Path, threads: int) -> None:
     note(out, f"# {stage.name}: {time.monotonic() - start:.0f} s")
 
 
-def fit_words(stage: Stage, data: Path, out: Path) -> Iterator[object]:
+class Clock(NamedTuple):
+    """When all is to be done, and how long that is from the start, in seconds."""
+
+    end: float
+    seconds: float
+
+    def left(self, stage: str) -> int:
+        """Return the seconds that a stage gets."""
+        share = SHARES.get(stage)
+        left = self.end - time.monotonic()
+        return max(1, round(left if share is None else min(left, share * self.seconds)))
+
+
+def fit_words(stage: Stage, data: Path, out: Path, clock: Clock | None = None) -> Iterator[object]:
     """Spell a recipe's command; one that was stopped goes on."""
     yield from ("fit", "--config", f"synth/{stage.recipe}.yaml")
     if stage.overlay is not None:
         yield from ("--config", stage.overlay)
+    if clock is not None:
+        yield from ("--config", "parts/timed.yaml")
+        seconds = clock.left(str(stage.recipe))
+        schedule = {"class_path": "pgpis.tasks.timed.CosineUntil", "init_args": {"seconds": seconds}}
+        yield f"--model.init_args.schedule.lr_scheduler={json.dumps(schedule)}"
+        yield f"--model.init_args.optimizer.init_args.lr={RATES.get(str(stage.recipe), DIFFUSION_RATE)}"
+        yield "--model.init_args.optimizer.init_args.fused=true"
+        yield f"--trainer.max_time={json.dumps({'seconds': seconds})}"
     yield f"--trainer.default_root_dir={out / stage.name}"
-    yield from (f"--data.{split}.init_args.root={data}" for split in ("train", "val"))
+    if stage.recipe != "lifter":  # its people are never written
+        yield from (f"--data.{split}.init_args.root={data}" for split in ("train", "val"))
     yield from stage.words
     if (out / stage.name / "checkpoints/last.ckpt").is_file():
         yield from ("--ckpt_path", "last")
@@ -190,46 +252,65 @@ def note(out: Path, line: str) -> None:
         file.write(f"{stamp} {line}\n")
 
 
-def seen_textures(data: Path) -> None:
-    """Make the texture of one picture of each person, another view with each: the sources that MCLD trains on.
-
-    The published procedure takes half a second a picture; all pictures would take longer than the training.
-    """
-    with ProcessPoolExecutor(1) as pool:  # one core, as every stage has
-        for split in ("train", "test"):
-            pictures = sorted((data / split).glob("*.jpg"))
-            people: dict[str, list[Path]] = {}
-            for path in pictures:
-                people.setdefault(path.name.rsplit("_", 1)[0], []).append(path)
-            pictures_of_people = [paths[number % len(paths)] for number, paths in enumerate(people.values())]
-            with meter(f"textures ({split})", len(pictures_of_people)) as advance:
-                for _ in pool.map(_texture, pictures_of_people, chunksize=8):
-                    advance(1)
+def lift_maps(data: Path) -> None:
+    """Give a share of people the maps that photographs have: by the lifter, of points and silhouettes with errors."""
+    trees = sorted((data / "labels").rglob("*_*.json"))
+    people = sorted({path.parent for path in trees})
+    chosen = {folder for number, folder in enumerate(people) if number * LIFTED % 1 < LIFTED}
+    pictures = [path for path in trees if path.parent in chosen]
+    with (
+        ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
+        meter("maps by the lifter", len(pictures)) as advance,
+    ):
+        for _ in pool.map(_lift, pictures, chunksize=8):
+            advance(1)
 
 
-def _texture(picture: Path) -> None:
-    global _mapper  # noqa: PLW0603  made once per process
-    folder = picture.parent
-    target = folder.with_name(f"{folder.name}_texture") / f"{picture.stem}.png"
-    if target.is_file():
-        return
-    _mapper = _mapper or TextureMapper()
-    iuv = read_part_u_v(folder.with_name(f"{folder.name}_densepose") / f"{picture.stem}.png")
-    write_image(target, _mapper(np.asarray(read_image(picture)), iuv))
+def _lift(labels: Path) -> None:
+    """Exchange map, texture and surface of one picture; its other files stay as exact as they are."""
+    torch.set_num_threads(1)
+    root = labels.parents[4]
+    name = Names.of(f"img/{labels.relative_to(root / 'labels').with_suffix('.jpg').as_posix()}")
+    split = next(split for split in SPLITS if (root / split / f"{name.flat}.jpg").exists())
+    picture = np.asarray(read_image(root / split / f"{name.flat}.jpg"))
+    person = np.asarray(Image.open(labels.with_suffix(".png"))) > 0
+    content = json.loads(labels.read_text(encoding="utf-8"))
+    height, width = person.shape
+    points = np.concatenate([np.array(content["body18"]), np.array(content["whole133"])[[*FEET, *KNUCKLES]]])
+    points = torch.from_numpy((points / [width, height, 1]).astype(np.float32))[None]
+    lifter = _lifter()
+    size = (lifter.config.height, lifter.config.width)
+    silhouette = F.adaptive_avg_pool2d(torch.from_numpy(person).float()[None, None], size).gt(0.5).float()
+    generator = torch.Generator().manual_seed(zlib.crc32(name.flat.encode()))
+    seen = disturbed(points, silhouette, silhouette.expand(-1, 3, -1, -1), generator, reframe=False)
+    with torch.no_grad():
+        lifted = F.interpolate(lift(lifter, *seen[:2]), (height, width), mode="nearest-exact")
+    image = tensor_to_images(lifted)[0]
+    write_image(root / f"{split}_densepose/{name.flat}.png", np.asarray(image))
+    iuv = part_u_v(np.asarray(image))
+    write_image(root / f"{split}_surface/{name.flat}.png", surface_of(picture, iuv))
+    write_image(root / f"{split}_texture/{name.flat}.png", _mapper()(picture, iuv))
 
 
-_mapper: TextureMapper | None = None
+@functools.cache
+def _lifter() -> SurfaceLifter:
+    return SurfaceLifter.from_pretrained(LIFTER).eval()
+
+
+@functools.cache
+def _mapper() -> TextureMapper:
+    return TextureMapper()
 
 
 def write_bundles(out: Path) -> None:
     """Pack both pipelines into the files that ship; copy them to ``src/pgpis/bundles`` to ship them."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
     for shipped in SHIPPED.values():
         name = Path(shipped.recipe).stem
         card = {
             "recipe": shipped.recipe,
             "settings": find_recipe(shipped.recipe).read_text(encoding="utf-8"),
-            "data": f"pgpis synth --people {PEOPLE} --views {VIEWS} --seed {SEED} --test-share 0.02",
+            "data": shlex.join(map(str, drawn(Path("data"), PEOPLE))),
             "commit": commit,
             "torch": torch.__version__,
         }
@@ -245,9 +326,13 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
     parser.add_argument("--ablations", action="store_true", help="train the ablations as well")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
+    parser.add_argument("--minutes", type=float, help="for all stages together, on a GPU; null: the recipes' steps")
+    parser.add_argument("--people", type=int, default=PEOPLE, help="people to draw")
     options = parser.parse_args()
+    timed = options.minutes is not None
+    clock = Clock(time.monotonic() + 60 * options.minutes, 60 * options.minutes) if timed else None
     options.out.mkdir(parents=True, exist_ok=True)
-    selection = stages(options.data, options.out)
+    selection = stages(options.data, options.out, options.people, timed=timed)
     if options.ablations:
         selection += ablations(options.data, options.out)
     left = [stage for stage in selection if not stage.done.is_file()]
@@ -264,7 +349,7 @@ def main() -> int:
             ready = [stage for stage in left if set(stage.needs) <= done][: options.jobs - len(running)]
             for stage in ready:
                 left.remove(stage)
-                running[pool.submit(run, stage, options.data, options.out, threads)] = stage
+                running[pool.submit(run, stage, options.data, options.out, threads, clock)] = stage
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 stage = running.pop(future)

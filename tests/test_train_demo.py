@@ -1,14 +1,17 @@
 """The script that trained the shipped models: its stages fit together, and it goes on where it stopped."""
 
+import io
 import subprocess
-from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import train_demo
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
+from pgpis.pictures.iuv import PART_CHANNEL
 
 
 @pytest.fixture
@@ -17,11 +20,21 @@ def stages(tmp_path):
 
 
 @pytest.fixture
+def timed(tmp_path):
+    return train_demo.stages(tmp_path / "data", tmp_path / "out", timed=True)
+
+
+@pytest.fixture
 def ablations(tmp_path):
     return train_demo.ablations(tmp_path / "data", tmp_path / "out")
 
 
-def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablations):
+def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablations, timed):
+    done = {}
+    for stage in timed:
+        assert done.keys() >= set(stage.needs), stage.name
+        done[stage.name] = stage
+    assert {stage.name for stage in stages if not stage.name.startswith("cache")} == done.keys() - {"first"}
     done = set()
     for stage in [*stages, *ablations]:
         assert set(stage.needs) <= done, stage.name
@@ -31,17 +44,16 @@ def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablati
             assert find_recipe(f"synth/{stage.recipe}.yaml").is_file()
         if stage.overlay is not None:
             assert find_recipe(stage.overlay).is_file()
-    assert {"fpdm", "mcld_base", "mcld", "bundles", "a2", "b1", "b6", "mcld_no_face"} <= done
+    assert {"fpdm", "mcld", "lifter", "bundles", "a2", "b1", "b6", "mcld_no_face", "mcld_published"} <= done
 
 
 def test_ablations_have_one_budget(ablations, tmp_path):
     trained = [stage for stage in ablations if stage.recipe in ("fpdm", "mcld")]
-    assert len(trained) == 12
+    assert len(trained) == 14
     for stage in trained:
         words = list(map(str, train_demo.fit_words(stage, tmp_path / "data", tmp_path / "out")))
         budget = {"fpdm": (750, 150), "mcld": (500, 100)}[stage.recipe]
         assert {f"--trainer.max_steps={budget[0]}", f"--trainer.limit_train_batches={budget[1]}"} <= set(words)
-        assert (train_demo.NO_START in words) == (stage.recipe == "mcld")
         # what is given word by word goes over the overlay, so it comes later
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1) == (stage.name in ("b6", "mcld_short"))
@@ -87,15 +99,32 @@ def test_a_stage_is_done_when_its_command_succeeded(stages, tmp_path, monkeypatc
     assert "pgpis synth --out" in (tmp_path / "out/log.txt").read_text()
 
 
-def test_one_picture_of_each_person_gets_a_texture_another_view_with_each(draw_people, tmp_path):
+def test_what_is_short_of_time_ends_with_it(timed, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_demo.time, "monotonic", lambda: 1000.0)
+    clock = train_demo.Clock(end=1300.0, seconds=600.0)
+    by_name = {stage.name: stage for stage in timed}
+    for name, seconds in (("clip", 36), ("mcld", 300)):
+        words = list(map(str, train_demo.fit_words(by_name[name], tmp_path / "data", tmp_path / "out", clock)))
+        assert f'--trainer.max_time={{"seconds": {seconds}}}' in words
+        assert any(word.startswith("--model.init_args.schedule.lr_scheduler=") for word in words)
+        assert words[3:5] == ["--config", "parts/timed.yaml"]
+
+
+def test_a_share_of_the_people_has_the_maps_of_photographs(draw_people, tmp_path):
     root = tmp_path / "data"
-    draw_people(root, people=3, views=2, size=(128, 88), share=1 / 3)
-    train_demo.seen_textures(root)
-    made = sorted(path.stem for path in (root / "train_texture").glob("*.png"))
-    pictures = sorted(path.stem for path in (root / "train").glob("*.jpg"))
-    assert len(made) == 2
-    assert len(pictures) == 4
-    assert {pictures.index(name) % 2 for name in made} == {0, 1}
-    before = {path: path.stat().st_mtime_ns for path in Path(root).rglob("*_texture/*.png")}
-    train_demo.seen_textures(root)
-    assert {path: path.stat().st_mtime_ns for path in Path(root).rglob("*_texture/*.png")} == before
+    draw_people(root, people=4, views=2, size=(128, 88), share=0.25, textures="seen")
+    made = ("densepose", "surface", "texture")
+    before = {path: path.read_bytes() for kind in made for path in root.glob(f"*_{kind}/*.png")}
+    train_demo.lift_maps(root)
+    changed = {path for path, content in before.items() if path.read_bytes() != content}
+    assert len(before) == 24
+    people = {path.stem.partition("id")[2][:8] for path in changed}
+    assert len(people) == 2  # of four
+    assert len(changed) == len(people) * 2 * len(made)
+    picture = next(path for path in changed if path.parent.name == "train_densepose")
+    agreement = parts_of(picture.read_bytes()) == parts_of(before[picture])
+    assert 0.8 < agreement.mean() < 1
+
+
+def parts_of(png):
+    return np.asarray(Image.open(io.BytesIO(png)))[..., PART_CHANNEL]

@@ -501,6 +501,7 @@ class TestCommand:
             (["{photos}/empty"], ["no pictures in", "empty"]),
             (["{photos}", "--layout", "mcld"], ["has no layout 'mcld'"]),
             (["{photos}", "--densepose", "detectron2"], ["--densepose-weights FILE and --densepose-config FILE"]),
+            (["{photos}", "--inpaint", "fats"], ["--inpaint", "'fats'", "exact", "fast"]),
             (["{photos}", "--skeleton", "wholebody133", "--pose", "body17"], ["needs --pose wholebody133"]),
         ],
     )
@@ -551,6 +552,24 @@ class TestCommand:
         Image.new("RGB", (48, 64)).save(photos.parent / "photos_densepose/anna.png")
         with pytest.raises(PgpisError, match="chart mask"):
             run(photos, "texture", texture_mask=photos / "anna.png")
+
+    def test_textures_of_another_way_to_inpaint_are_said(self, people, run, tmp_path, caplog):
+        root = tmp_path / "data"
+        shutil.copytree(people, root)
+        shutil.rmtree(root / "train_texture")
+        made = run(root, "texture", layout="mcld", inpaint="fast")
+        assert made.made == {"texture": 2}
+        assert {line["options"] for line in made.lines} == {"--inpaint fast"}
+        path = min(root.glob("train/*.jpg"))
+        image, iuv = np.asarray(read_image(path)), np.asarray(read_iuv(root / f"train_densepose/{path.stem}.png"))
+        expected = TextureMapper(inpaint="fast")(image, np.ascontiguousarray(iuv[..., ::-1]))
+        np.testing.assert_array_equal(np.asarray(Image.open(root / f"train_texture/{path.stem}.png")), expected)
+        assert "were made with" not in caplog.text
+
+        path = root / f"train_texture/{path.stem}.png"
+        path.unlink()
+        assert run(root, "texture", layout="mcld").made == {"texture": 1}
+        assert "1 there were made with --inpaint fast, not --inpaint exact, and stay" in caplog.text
 
     def test_detectron2_without_its_files_or_itself(self, photos, run, tmp_path):
         given = {"densepose": "detectron2", "densepose_weights": tmp_path / "w.pkl", "densepose_config": photos}

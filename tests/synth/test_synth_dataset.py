@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import functools
+import io
 import json
 import os
 import pickle
@@ -26,6 +27,7 @@ from pgpis.files import LOCK
 from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame
+from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.synth.figure.description import Layer
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.files import deepfashion, phoenix, resuming
@@ -206,7 +208,7 @@ def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch)
     seen = []
     texture = np.zeros((512, 512, 3), np.uint8)
     texture[..., 0] = 200
-    monkeypatch.setattr(deepfashion, "texture_mapper", lambda: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
+    monkeypatch.setattr(deepfashion, "texture_mapper", lambda **_: lambda rgb, iuv: seen.append((rgb, iuv)) or texture)
     files = Files(tmp_path)
     entries = deepfashion.write_person(files, DatasetOptions(2, 2, seed=7, textures="seen"), 1, "train")
     flat = deepfashion.Names.of(entries[0].name).flat
@@ -214,6 +216,43 @@ def test_textures_are_written_from_what_the_picture_shows(tmp_path, monkeypatch)
     assert np.array_equal(np.asarray(Image.open(tmp_path / f"train_texture/{flat}.png")), texture)
     assert np.array_equal(seen[0][0], entries[0].draw().rgb)
     assert all((tmp_path / name).is_file() for name in files.names)
+
+
+def test_a_folder_keeps_its_way_to_inpaint(tmp_path):
+    exact = DatasetOptions(2, 2, textures="seen")
+    fast = dataclasses.replace(exact, inpaint="fast")
+    begun = json.loads(json.dumps({"format": resuming.FORMAT, **dataclasses.asdict(exact)}))
+    (tmp_path / "job.json").write_text(json.dumps(begun))
+    with pytest.raises(PgpisError, match="was begun with --inpaint exact, not fast"):
+        make_dataset(tmp_path, fast)
+    del begun["inpaint"]  # a version that had one way
+    (tmp_path / "job.json").write_text(json.dumps(begun))
+    with pytest.raises(PgpisError, match="was begun with --inpaint exact, not fast"):
+        make_dataset(tmp_path, fast)
+    with resuming.drawn_units(tmp_path, dataclasses.asdict(exact), [], draw_pictures, 1, growing="people") as report:
+        assert report.failures == ()
+    assert json.loads((tmp_path / "job.json").read_text())["inpaint"] == "exact"
+
+
+@pytest.mark.slow
+def test_fast_textures_are_the_mappers_and_nothing_else_changes(tmp_path):
+    drawn = {}
+    for inpaint in ("exact", "fast"):
+        options = DatasetOptions(2, 2, (128, 88), seed=7, textures="seen", inpaint=inpaint)
+        entries = deepfashion.write_person(Files(tmp_path / inpaint), options, 1, "train")
+        drawn[inpaint] = contents(tmp_path / inpaint)
+    changed = {name for name, content in drawn["exact"].items() if drawn["fast"][name] != content}
+    names = [f"train_texture/{deepfashion.Names.of(entry.name).flat}.png" for entry in entries]
+    assert changed == set(names)
+    picture = entries[0].draw()
+    fast = TextureMapper(inpaint="fast")(picture.rgb, picture.iuv)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "fast" / names[0])), fast)
+
+
+def test_a_quick_png_has_the_same_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    for quickly in (False, True):
+        assert np.array_equal(Image.open(io.BytesIO(encode_image(pixels, ".png", quickly=quickly))), pixels)
 
 
 @pytest.mark.parametrize("split", phoenix.SPLITS)

@@ -19,6 +19,7 @@ from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in rec
 from pgpis.data.folder import FolderPairs  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
+from pgpis.data.resident import ResidentLoader, refuse_other_versions
 from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
@@ -47,6 +48,7 @@ class PoseTransferDataModule(LightningDataModule):
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
         cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders.
+        resident: Keep all training pictures, decoded, in the memory of the device that trains, see ``ResidentLoader``.
 
     Raises:
         PgpisError: A number that none of these can have.
@@ -69,6 +71,7 @@ class PoseTransferDataModule(LightningDataModule):
         stick_width: int | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
         cache: str | None = None,
+        resident: bool = False,
     ) -> None:
         super().__init__()
         check_range("data.batch_size", batch_size, 1, whole=True)
@@ -89,6 +92,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.stick_width = stick_width
         self.augmentation = augmentation
         self.cache = cache
+        self.resident = resident
         # is told how to ask for the fingerprint of a pair by its id; None: there is no such pair
         self.find_finished: Callable[[Callable[[str], str | None]], set[str]] | None = None
 
@@ -115,14 +119,19 @@ class PoseTransferDataModule(LightningDataModule):
             raise PgpisError(f"no data set is configured for '{split}'", hint=hint)
         return dataset
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> DataLoader[Any] | ResidentLoader:
         """Return shuffled batches that go on where an interrupted run stopped."""
         dataset = self.dataset("train")
         epoch, sample = (0, 0) if self.trainer is None else self.position.go_on(self.trainer)
         sampler = ResumableSampler(
             range(len(dataset)), shuffle=True, seed=self.seed, start_epoch=epoch, start_sample=sample, **self._share
         )
-        return self._loader(dataset, sampler, train=True)
+        if not self.resident:
+            return self._loader(dataset, sampler, train=True)
+        refuse_other_versions(self.augmentation, dataset, self.cache)
+        transform = self._transform(self._specs(), train=True)
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        return ResidentLoader(dataset, transform, sampler, self.batch_size, device, self.num_workers, self.seed)
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch, however much of it is done already."""

@@ -64,14 +64,14 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
             try:
                 return self._sample(index, None)
             except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
-                return PairFailure(self.dataset.pairs[index].pair_id, self._reason(index, error))
+                return PairFailure(self.dataset.pairs[index].pair_id, self.reason(index, error))
         tries = min(len(self), MOST_REPLACEMENTS)
         for step in range(tries):
             candidate = (index + step) % len(self)
             try:
                 return self._sample(candidate, sample_generator(self.seed, epoch, candidate))
             except Exception as error:  # noqa: BLE001  as above
-                reason = self._reason(candidate, error)
+                reason = self.reason(candidate, error)
                 if reason not in self._reported:
                     self._reported.add(reason)
                     log.warning("training goes on with another pair: %s", reason)
@@ -84,7 +84,7 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
         loaded = self.dataset.load(index, self.transform.origins, generator)
         return Sample(index, loaded.pair, self.transform(loaded, generator), fingerprint)
 
-    def _reason(self, index: int, error: Exception) -> str:
+    def reason(self, index: int, error: Exception) -> str:
         """Say why a pair failed; errors of pgpis name the file themselves."""
         if isinstance(error, PgpisError):
             return str(error)[:LONGEST_REASON]

@@ -15,6 +15,8 @@ from pgpis.errors import PgpisError, nearest
 
 Role = Literal["source", "target"]
 """Of a picture in a pair."""
+Inpainting = Literal["exact", "fast"]
+"""How textures fill the holes between what is seen: as published, or a tenth of the time and other colours there."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ register(
     Kind("iuv", "DensePose map", "pgpis.pictures.iuv:read_iuv", ".png", "densepose", of="target", without=_OF_MCLD,
          settings=("densepose", "densepose_weights", "densepose_config", "overflow", "person")),
     Kind("texture", "texture map", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD,
-         needs="densepose", settings=("texture_mask",), size=(512, 512)),
+         needs="densepose", settings=("texture_mask", "inpaint"), size=(512, 512)),
     Kind("surface", "surface", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD_RENDERED,
          needs="densepose", settings=(), size=(1024, 512)),
     Kind("backdrop", "backdrop", "pgpis.pictures.images:read_image", ".png", of="source", without=_OF_MCLD_RENDERED,

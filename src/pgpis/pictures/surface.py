@@ -6,6 +6,7 @@ seen, 128 where its colour is that of the nearest texel seen of its part, 0 wher
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
@@ -15,7 +16,7 @@ from pgpis.pictures.uv_texture import CHART_SIZE, TEXTURE_SIZE, scatter, texel_t
 OUTLINE = 2
 """Pixels inside the outline that are not taken."""
 SEEN, FILLED = 255, 128
-BESIDE = 5.0
+BESIDE = 5
 """Texels: pixels of a picture lie so far apart in a chart."""
 SURFACE_SIZE = (TEXTURE_SIZE, 2 * TEXTURE_SIZE)
 """(height, width)."""
@@ -35,34 +36,35 @@ def seen_charts(picture: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
     """
     # at its outline the person's colours are mixed with the background's
     inner = binary_erosion(iuv[..., 0] > 0, iterations=OUTLINE)
-    shown = np.where(inner[..., None], iuv, 0).astype(np.uint8)
-    # a texel's colour may be black, so where there is one is written too
-    return scatter(picture, shown), scatter(np.full_like(picture, 255), shown)[..., 0] > 0
+    return scatter(picture, np.where(inner[..., None], iuv, 0).astype(np.uint8))
 
 
-def fill_charts(charts: Bytes, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def fill_charts(charts: Bytes, seen: NDArray[np.bool_]) -> None:
     """Give each texel of a chart of which something is seen the colour of the nearest one that is, in place.
 
-    Returns:
-        How far that one is, in texels ``(24, 200, 200)``; infinite where nothing is seen of the chart.
+    Args:
+        charts: ``(24, 200, 200, 3)``; one of which nothing is seen stays as it is.
+        seen: ``(24, 200, 200)``.
     """
-    distances = np.full(seen.shape, np.inf)
-    for chart, known, distance in zip(charts, seen, distances, strict=True):
+    for chart, known in zip(charts, seen, strict=True):
         if known.any():
-            distance[:], (rows, columns) = distance_transform_edt(~known, return_indices=True)
-            chart[:] = chart[rows, columns]
-    return distances
+            rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
+            chart[:] = np.take(chart.reshape(-1, 3), rows * CHART_SIZE + columns, axis=0)
 
 
 def surface_of(picture: Bytes, iuv: Bytes) -> Bytes:
     """Return the surface ``(512, 1024, 3)`` that a picture shows; arguments as for :func:`seen_charts`."""
     charts, seen = seen_charts(picture, iuv)
-    distance = fill_charts(charts, seen)
-    known = np.where(distance <= BESIDE, SEEN, np.where(np.isfinite(distance), FILLED, 0)).astype(np.uint8)
-    texels = np.concatenate([charts.reshape(-1, 3), np.repeat(known.reshape(-1, 1), 3, axis=1)], axis=1)
-    texels = np.concatenate([np.zeros((1, 6), np.uint8), texels])  # number 0 stands for what no chart covers
-    both = texels[texel_table()]
-    return np.ascontiguousarray(np.concatenate([both[..., :3], both[..., 3:]], axis=1))
+    fill_charts(charts, seen)
+    beside = np.hypot(*np.mgrid[-BESIDE : BESIDE + 1, -BESIDE : BESIDE + 1]) <= BESIDE
+    texels = np.zeros((1 + seen.size, 4), np.uint8)  # number 0 stands for what no chart covers
+    texels[1:, :3] = charts.reshape(-1, 3)
+    for known, chart in zip(texels[1:, 3].reshape(seen.shape), seen, strict=True):
+        if chart.any():
+            known[:] = np.where(cv2.dilate(chart.astype(np.uint8), beside.astype(np.uint8)), SEEN, FILLED)
+    both = np.take(texels, texel_table(), axis=0)
+    colours, known = cv2.cvtColor(both, cv2.COLOR_RGBA2RGB), cv2.cvtColor(both[..., 3], cv2.COLOR_GRAY2RGB)
+    return np.concatenate([colours, known], axis=1)
 
 
 def paint(picture: Bytes, charts: Bytes, iuv: Bytes) -> None:

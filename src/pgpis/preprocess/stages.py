@@ -156,7 +156,7 @@ class TextureStage(Stage):
 
     def __init__(self, settings: PrepareSettings) -> None:
         super().__init__(settings)
-        self.mapper = TextureMapper(settings.texture_mask)
+        self.mapper = TextureMapper(settings.texture_mask, settings.inpaint)
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""

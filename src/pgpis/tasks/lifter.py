@@ -119,7 +119,12 @@ def _inputs(batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def disturbed(
-    points: torch.Tensor, silhouette: torch.Tensor, iuv: torch.Tensor, generator: torch.Generator
+    points: torch.Tensor,
+    silhouette: torch.Tensor,
+    iuv: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    reframe: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Show people through another frame, with points and silhouettes as wrong as a detector's.
 
@@ -128,6 +133,7 @@ def disturbed(
         silhouette: ``(B, 1, H, W)``, 0 or 1.
         iuv: ``(B, 3, H, W)`` in [0, 1].
         generator: Source of all random draws.
+        reframe: False leaves the frame as it is.
 
     Returns:
         The same, but 1 or 0 for points that are known or not.
@@ -143,7 +149,10 @@ def disturbed(
     low, high = map(math.log, ZOOM)
     zoom = torch.exp(low + (high - low) * uniform(count))
     height, width = silhouette.shape[-2:]
-    frame = _frame(zoom, TURN * normal(count), normal(count, 2) * points.new_tensor(SHIFT), width / height)
+    turn, shift = TURN * normal(count), normal(count, 2) * points.new_tensor(SHIFT)
+    if not reframe:
+        zoom, turn, shift = torch.ones_like(zoom), torch.zeros_like(turn), torch.zeros_like(shift)
+    frame = _frame(zoom, turn, shift, width / height)
     grid = F.affine_grid(frame, [count, 1, height, width], align_corners=False)
     iuv = F.grid_sample(iuv, grid, mode="nearest", align_corners=False)
     silhouette = F.grid_sample(silhouette, grid, mode="nearest", align_corners=False)

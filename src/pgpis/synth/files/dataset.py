@@ -29,7 +29,7 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Report
         PgpisError: The folder cannot be written or was begun with other options, or a worker was ended.
     """
     if options.textures != "none" and options.layout != "phoenix":
-        deepfashion.texture_mapper()  # says what is missing before any process starts
+        deepfashion.texture_mapper(inpaint=options.inpaint)  # says what is missing before any process starts
     draw = functools.partial(draw_pictures, options)
     with drawn_units(out, asdict(options), options.units(), draw, workers, growing="people") as report:
         return replace(report, pictures=_write_lists(out, options))

@@ -128,7 +128,8 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
     scenes = views_of(options.seed, person, options.views, aspect=width / height)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
     atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
-    exact = texture_mapper().texture(texture_charts(atlas)) if options.textures == "exact" else None
+    mapper = None if options.textures == "none" else texture_mapper(inpaint=options.inpaint)
+    exact = mapper.texture(texture_charts(atlas)) if mapper and options.textures == "exact" else None
     entries = []
     for view, (name, scene) in enumerate(zip(names, scenes, strict=True)):
         entry = Entry(f"img/{name.tree}.jpg", "deepfashion", split, person, view, options.size, plain(scene))
@@ -143,12 +144,14 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
             write_array(files.add(f"{split}_face/{name.flat}.npy"), face_code(entry.scene.identity))
         write_bytes(files.add(f"labels/{name.tree}.json"), json_line(labels_of(picture)))
         write_image(files.add(f"labels/{name.tree}.png"), (picture.layer + 1).astype(np.uint8))
-        if options.textures != "none":
-            texture = exact if exact is not None else texture_mapper()(picture.rgb, picture.iuv)
+        if mapper is not None:
+            texture = mapper(picture.rgb, picture.iuv) if exact is None else exact
             write_image(files.add(f"{split}_texture/{name.flat}.png"), texture)
         if options.textures == "seen":
-            write_image(files.add(f"{split}_surface/{name.flat}.png"), surface_of(picture.rgb, picture.iuv))
-            write_image(files.add(f"{split}_backdrop/{name.flat}.png"), backdrop_of(picture.rgb, picture.layer >= 0))
+            surface = surface_of(picture.rgb, picture.iuv)
+            backdrop = backdrop_of(picture.rgb, picture.layer >= 0)
+            write_image(files.add(f"{split}_surface/{name.flat}.png"), surface, quickly=True)
+            write_image(files.add(f"{split}_backdrop/{name.flat}.png"), backdrop, quickly=True)
         entries.append(entry)
     write_image(files.add(f"labels/{names[0].folder}/atlas.png"), atlas)
     return entries

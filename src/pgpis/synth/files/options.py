@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
+from pgpis.pictures.kinds import Inpainting
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
@@ -61,6 +62,9 @@ class DatasetOptions:
     textures: Textures = "exact"
     """Which UV textures there are, which MCLD reads and FPDM does not: ``exact`` the person's whole one, ``seen`` what
     the picture shows, made by the published procedure (half a second each), or ``none``."""
+    inpaint: Inpainting = "exact"
+    """How ``seen`` textures fill the holes between what is seen: as published, or ``fast``, with other colours
+    there."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)

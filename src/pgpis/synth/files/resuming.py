@@ -18,6 +18,8 @@ from pgpis.synth.files.formats import Files, json_line
 JOB = "job.json"
 FORMAT = 1
 """Raised when the same options draw other bytes: a folder is never continued by another format."""
+LATER = {"inpaint": "exact"}
+"""Options that are newer than the format, and what folders that do not name them were made with."""
 
 
 class RecordedUnit(Unit, Protocol):
@@ -94,7 +96,7 @@ def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
         unfinished.unlink(missing_ok=True)
     hint = "choose another folder with --out, or delete this one"
     try:
-        begun_with = {**json.loads(path.read_bytes())} if path.is_file() else options
+        begun_with = {**LATER, **json.loads(path.read_bytes())} if path.is_file() else options
     except (OSError, ValueError, TypeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
     for name, value in options.items():
