@@ -87,7 +87,20 @@ class Stage:
 
 def drawn(data: Path, people: int) -> tuple[object, ...]:
     """Spell the command that draws people; more of them extend a data set."""
-    kept = ("--views", VIEWS, "--seed", SEED, "--test-share", 0.02, "--textures", "seen", "--inpaint", "fast")
+    kept = (
+        "--views",
+        VIEWS,
+        "--seed",
+        SEED,
+        "--test-share",
+        0.02,
+        "--textures",
+        "seen",
+        "--inpaint",
+        "fast",
+        "--look",
+        "mixed",
+    )
     return ("synth", "--out", data, "--people", people, *kept)
 
 
@@ -299,7 +312,7 @@ def _lifter() -> SurfaceLifter:
 
 @functools.cache
 def _mapper() -> TextureMapper:
-    return TextureMapper()
+    return TextureMapper(inpaint="fast")
 
 
 def write_bundles(out: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.synth.files.options import DatasetOptions
+from pgpis.synth.scene.sampling import Look
 
 if TYPE_CHECKING:
     from pgpis.jobs import Failure
@@ -77,6 +78,7 @@ def sheet(
     from_: Path | None = None,
     seed: int | None = None,
     size: tuple[int, int] | None = None,
+    look: Look | None = None,
     people: int = 8,
     views: int = 5,
     across: int = 1,
@@ -90,6 +92,7 @@ def sheet(
         from_: Folder that ``pgpis synth`` wrote; else people of --seed.
         seed: Seed of the people, where there is no data set [0].
         size: Height x width, 256x176 or 512x352, where there is no data set [256x176].
+        look: As in ``pgpis synth``, where there is no data set [drawn].
         people: Number of people.
         views: Pictures a person, at most.
         across: People beside each other.
@@ -98,13 +101,16 @@ def sheet(
     """
     _check_least(1, people=people, views=views, across=across, zoom=zoom)
     _check_least(0, seed=seed)
-    if from_ is not None and (seed is not None or size is not None):
-        raise PgpisError("--from shows a data set, which has its own --seed and --size", hint="leave them out")
+    if from_ is not None and (seed, size, look) != (None, None, None):
+        raise PgpisError("--from shows a data set, which has its own --seed, --size and --look", hint="leave them out")
     drawn_size = size or SIZES[0]
     _check_size(drawn_size)
     from pgpis.synth.files.sheet import people_of, sample_people, write_sheet
 
-    scenes = people_of(from_, people, views) if from_ else sample_people(seed or 0, people, views, drawn_size)
+    if from_:
+        scenes = people_of(from_, people, views)
+    else:
+        scenes = sample_people(seed or 0, people, views, drawn_size, photographed=look in ("photo", "mixed"))
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.data.pair import Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.data.sampler import ResumableSampler, SampleKey
+from pgpis.data.sampler import ResumableSampler
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 from pgpis.errors import PgpisError
@@ -24,13 +26,14 @@ from pgpis.jobs import meter
 log = logging.getLogger(__name__)
 
 Rows = dict[str, torch.Tensor]
+Arrays = dict[str, NDArray[Any]]
 Key = tuple[Path | None, Path | None]
 CHUNK = 8
 """Pairs that a process reads at a time."""
 
 
 @dataclass(eq=False)
-class _Versions(Dataset["tuple[int, Rows | str]"]):
+class _Versions(Dataset["tuple[int, Arrays | str]"]):
     """What is new in each of some pairs, as bytes, so that little travels between processes."""
 
     samples: PairSamples
@@ -41,7 +44,7 @@ class _Versions(Dataset["tuple[int, Rows | str]"]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, number: int) -> tuple[int, Rows | str]:
+    def __getitem__(self, number: int) -> tuple[int, Arrays | str]:
         index, keys = self.plan[number]
         dataset, transform = self.samples.dataset, self._transform(tuple(keys))
         generator = sample_generator(self.samples.seed, 0, index)
@@ -49,7 +52,7 @@ class _Versions(Dataset["tuple[int, Rows | str]"]):
             tensors = transform(dataset.load(index, transform.origins, generator), generator)
         except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
             return number, self.samples.reason(index, error)
-        return number, {key: _packed(tensors[key]) for key in keys}
+        return number, {key: _packed(tensors[key]).numpy() for key in keys}  # tensors would take a file handle each
 
     def _transform(self, keys: tuple[str, ...]) -> PairTransform:
         """Return the transform that makes these keys alone; those of one file are always asked for together."""
@@ -93,7 +96,7 @@ class ResidentLoader:
     def __iter__(self) -> Iterator[PairBatch]:
         if not self._rows:
             self._read()
-        order = [index for _, index in cast("Iterator[SampleKey]", iter(self.sampler))]
+        order = [index for _, index in self.sampler]
         for start in range(0, len(order), self.batch_size):
             yield self._batch(order[start : start + self.batch_size])
 
@@ -118,24 +121,25 @@ class ResidentLoader:
                 plan.append((index, new))
         for key, spec in specs.items():
             places = [numbers[key][_file(pair, spec.origin)] for pair in pairs]
-            self._places[key] = torch.tensor(places, device=self.device)
-        self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()}, self.device)
+            self._places[key] = torch.tensor(places)
+        self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()})
         versions = _Versions(PairSamples(self.dataset, self.transform, self.seed), plan)
-        loader: DataLoader[Any] = DataLoader(versions, batch_size=None, num_workers=self.num_workers)
+        # neighbours go to one process: they share what takes long, as drawn people do
+        loader: DataLoader[Any] = DataLoader(versions, CHUNK, num_workers=self.num_workers, collate_fn=list)
         unread = {key: torch.zeros(len(rows), dtype=torch.bool) for key, rows in self._rows.items()}
         with meter("reading training pictures", len(plan)) as advance:
-            for number, tensors in loader:
+            for number, arrays in itertools.chain.from_iterable(loader):
                 index, keys = plan[number]
-                if isinstance(tensors, str):
-                    log.warning("training goes on with another pair: %s", tensors)
+                if isinstance(arrays, str):
+                    log.warning("training goes on with another pair: %s", arrays)
                 for key in keys:
                     row = int(self._places[key][index])
-                    if isinstance(tensors, str):
+                    if isinstance(arrays, str):
                         unread[key][row] = True
                     else:
-                        self._rows[key][row] = tensors[key].to(self.device)
+                        self._rows[key][row] = torch.from_numpy(arrays[key])
                 advance(1)
-        broken = torch.stack([unread[key][places.cpu()] for key, places in self._places.items()]).any(dim=0).tolist()
+        broken = torch.stack([unread[key][places] for key, places in self._places.items()]).any(dim=0).tolist()
         if all(broken):
             raise PgpisError("no training pair can be read", hint="pgpis data check ROOT")
         good = [index for index, is_broken in enumerate(broken) if not is_broken]
@@ -144,6 +148,8 @@ class ResidentLoader:
         for index in range(len(pairs)):  # the next one that can be read, as without this loader
             current = next(after) if index > current else current
             self._instead.append(current % len(pairs))
+        for held in (self._rows, self._places):
+            held |= {key: tensor.to(self.device) for key, tensor in held.items()}
 
 
 def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cache: str | None) -> None:
@@ -170,12 +176,12 @@ def _file(pair: Pair, origin: str) -> Key:
     return (file, None) if file is not None else (pair.pose or pair.source, pair.target)
 
 
-def _allocated(specs: InputSpecs, counts: dict[str, int], device: torch.device) -> Rows:
+def _allocated(specs: InputSpecs, counts: dict[str, int]) -> Rows:
     rows = {}
     for key, spec in specs.items():
         shape = (3, spec.height, spec.width) if isinstance(spec, ImageSpec) else (spec.size,)
         dtype = torch.uint8 if isinstance(spec, ImageSpec) else torch.float32
-        rows[key] = torch.empty(counts[key], *shape, dtype=dtype, device=device)
+        rows[key] = torch.empty(counts[key], *shape, dtype=dtype)
     log.info("training pictures take %.1f GB", sum(row.nbytes for row in rows.values()) / 1e9)
     return rows
 

@@ -67,6 +67,11 @@ def surface_of(picture: Bytes, iuv: Bytes) -> Bytes:
     return np.concatenate([colours, known], axis=1)
 
 
+def whole_surface(texture: Bytes) -> Bytes:
+    """Return the surface ``(512, 1024, 3)`` of somebody all of whose texture ``(512, 512, 3)`` is known."""
+    return np.concatenate([texture, np.full_like(texture, SEEN)], axis=1)
+
+
 def paint(picture: Bytes, charts: Bytes, iuv: Bytes) -> None:
     """Paint a person with the colours of charts at the places of a map ``(H, W, 3)``, in place."""
     shown = iuv[..., 0] > 0

@@ -19,7 +19,7 @@ from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.kinds import Kind, register
 from pgpis.synth.scene.render import draw_labels
-from pgpis.synth.scene.sampling import views_of
+from pgpis.synth.scene.sampling import Look, is_photographed, views_of
 from pgpis.synth.scene.scene import Scene
 
 FEET, KNUCKLES = (17, 19, 20, 22), (91 + 5, 91 + 17, 112 + 5, 112 + 17)
@@ -41,10 +41,17 @@ class DrawnPeople(PairDataset):
         seed: Seed of everything.
         first: Number of the first person: those of training and validation are others.
         size: (height, width) at which they are drawn.
+        look: As in ``pgpis synth``: clothes, hair and frames of those that look photographed are others.
     """
 
     def __init__(
-        self, people: int, views: int = 8, seed: int = 0, first: int = 0, size: tuple[int, int] = (256, 176)
+        self,
+        people: int,
+        views: int = 8,
+        seed: int = 0,
+        first: int = 0,
+        size: tuple[int, int] = (256, 176),
+        look: Look = "drawn",
     ) -> None:
         super().__init__()
         check_range("people", people, 1, whole=True)
@@ -55,6 +62,7 @@ class DrawnPeople(PairDataset):
         self.seed = seed
         self.first = first
         self.size = size
+        self.look = look
         self._drawn: dict[int, list[tuple[bytes, NDArray[np.float32]]]] = {}
 
     def read_pairs(self) -> list[Pair]:
@@ -72,7 +80,8 @@ class DrawnPeople(PairDataset):
         person, view = divmod(index, self.views)
         if person not in self._drawn:  # to dress somebody takes longer than to draw them
             height, width = self.size
-            scenes = views_of(self.seed, self.first + person, self.views, width / height)
+            photographed = is_photographed(self.look, person)
+            scenes = views_of(self.seed, self.first + person, self.views, width / height, photographed=photographed)
             self._drawn[person] = [self._draw(scene) for scene in scenes]
         packed, points = self._drawn[person][view]
         labels = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(4, *self.size)

@@ -14,8 +14,11 @@ from pgpis.synth.figure.body import load_body
 from pgpis.synth.figure.description import Fabric, Layer
 from pgpis.synth.figure.mesh import Float, Surface, mix, smoothstep
 from pgpis.synth.figure.noise import grain, value_noise
+from pgpis.synth.figure.photographs import PHOTOGRAPHS, look_up
 
 SOLE = -0.838  # the sole is below this height, metres
+TEXEL = 0.002  # details of printed photographs that are kept, metres
+INK = np.float32(0.94)  # how much of a print hides the cloth
 Draw = Callable[["Cloth"], None]
 
 
@@ -58,7 +61,9 @@ def fabric_color(fabric: Fabric, layer: Layer, surface: Surface) -> Float:
         cloth.shade(1 + np.float32(0.03) * grain(position, 200))
         return color
     on_chest = (position[:, 1] < -0.02) & (surface.arm < 0.5)
-    if fabric.logo is not None:
+    if fabric.logo in PHOTOGRAPHS:
+        _print_photograph(cloth, on_chest)
+    elif fabric.logo is not None:
         _print_logo(cloth, on_chest)
     if fabric.placket:
         x, z = position[:, 0], position[:, 2]
@@ -162,6 +167,17 @@ def _herringbone(cloth: Cloth) -> None:
     cloth.mix(0.18 * smoothstep(_saw(zigzag, 0.012), 0.35, 0.65), cloth.colors[1])
 
 
+def _photographic(cloth: Cloth) -> None:
+    """Print a photograph all over, in its own colours or between two of the fabric's."""
+    fabric = cloth.fabric
+    across, down = cloth.across + np.float32(fabric.details["x"]), np.float32(fabric.details["y"]) - cloth.along
+    colors = look_up(fabric.pattern, fabric.scale, TEXEL, across, down)
+    if fabric.details["two_tone"]:
+        light = smoothstep(colors.mean(axis=1), 30, 225)[:, None]
+        colors = cloth.colors[0] * (1 - light) + cloth.colors[1] * light
+    cloth.color[:] = colors
+
+
 BOTH = ("along", "across")
 PATTERNS: dict[str, Draw] = {
     "plain": _stripes(),
@@ -176,6 +192,7 @@ PATTERNS: dict[str, Draw] = {
         pattern.__name__[1:]: pattern
         for pattern in (_dots, _floral, _block, _camouflage, _denim, _knit, _ribbed, _herringbone)
     },
+    **dict.fromkeys(PHOTOGRAPHS, _photographic),
 }
 LOGO_TEXTS = ("NOVA", "87", "OX", "SUN", "K9", "PACE")
 LOGO_SHAPES = ("ring", "star", "triangle", "bars")
@@ -194,6 +211,21 @@ def _print_logo(cloth: Cloth, on_chest: npt.NDArray[np.bool_]) -> None:
     amount = np.zeros(len(position), np.float32)
     amount[inside] = picture[(v[inside] * rows).astype(int), (u[inside] * columns).astype(int)] / np.float32(255)
     cloth.mix(amount, cloth.colors[2])
+
+
+def _print_photograph(cloth: Cloth, on_chest: npt.NDArray[np.bool_]) -> None:
+    """Print a cut of a photograph on the chest, as a rectangle or an ellipse."""
+    fabric, position, details = cloth.fabric, cloth.surface.position, cloth.fabric.details
+    size = np.float32(fabric.logo_size)
+    u = position[:, 0] / size
+    v = (np.float32(details["logo_height"]) - position[:, 2]) / np.float32(size * details["shape"])
+    edge = np.hypot(u, v) if details["round"] else np.maximum(np.abs(u), np.abs(v))
+    inside = np.flatnonzero((edge < 0.5) & on_chest)
+    metres = float(size / details["share"])
+    across = np.float32(details["x"] * metres) + (u[inside] + np.float32(0.5)) * size
+    down = np.float32(details["y"] * metres) + (v[inside] + np.float32(0.5)) * np.float32(size * details["shape"])
+    colors = look_up(str(fabric.logo), metres, TEXEL, across, down)
+    cloth.color[inside] += (colors - cloth.color[inside]) * (INK * smoothstep(-edge[inside], -0.5, -0.47))[:, None]
 
 
 @lru_cache(maxsize=len(LOGOS))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgpis.files import writing
+from pgpis.synth.figure.photographs import require_photographs
 from pgpis.synth.files import deepfashion, phoenix
 from pgpis.synth.files.formats import Files, json_line
 from pgpis.synth.files.manifest import MANIFEST, Entry
@@ -30,6 +31,8 @@ def make_dataset(out: Path, options: DatasetOptions, workers: int = 1) -> Report
     """
     if options.textures != "none" and options.layout != "phoenix":
         deepfashion.texture_mapper(inpaint=options.inpaint)  # says what is missing before any process starts
+    if options.look != "drawn" and options.layout != "phoenix":
+        require_photographs()
     draw = functools.partial(draw_pictures, options)
     with drawn_units(out, asdict(options), options.units(), draw, workers, growing="people") as report:
         return replace(report, pictures=_write_lists(out, options))

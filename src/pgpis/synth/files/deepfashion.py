@@ -40,7 +40,7 @@ from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.surface import surface_of
+from pgpis.pictures.surface import surface_of, whole_surface
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
 from pgpis.synth.figure.description import Identity, Outfit
@@ -50,7 +50,7 @@ from pgpis.synth.files.formats import Files, json_line, link, write_image
 from pgpis.synth.files.manifest import Entry, plain
 from pgpis.synth.files.options import DatasetOptions, HiddenPoints
 from pgpis.synth.scene.render import Picture
-from pgpis.synth.scene.sampling import view_of, views_of
+from pgpis.synth.scene.sampling import is_photographed, view_of, views_of
 
 SPLITS = ("train", "test")
 DRAWING = (1101, 750)
@@ -125,7 +125,8 @@ def category_of(female: bool, outfit: Outfit) -> str:
 def write_person(files: Files, options: DatasetOptions, person: int, split: str) -> list[Entry]:
     """Draw all views of a person of the train or test split, write their files and return the manifest's lines."""
     height, width = options.size
-    scenes = views_of(options.seed, person, options.views, aspect=width / height)
+    photographed = is_photographed(options.look, person)
+    scenes = views_of(options.seed, person, options.views, width / height, photographed=photographed)
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
     atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
     mapper = None if options.textures == "none" else texture_mapper(inpaint=options.inpaint)
@@ -147,8 +148,7 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
         if mapper is not None:
             texture = mapper(picture.rgb, picture.iuv) if exact is None else exact
             write_image(files.add(f"{split}_texture/{name.flat}.png"), texture)
-        if options.textures == "seen":
-            surface = surface_of(picture.rgb, picture.iuv)
+            surface = surface_of(picture.rgb, picture.iuv) if exact is None else whole_surface(exact)
             backdrop = backdrop_of(picture.rgb, picture.layer >= 0)
             write_image(files.add(f"{split}_surface/{name.flat}.png"), surface, quickly=True)
             write_image(files.add(f"{split}_backdrop/{name.flat}.png"), backdrop, quickly=True)

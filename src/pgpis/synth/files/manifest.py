@@ -83,7 +83,7 @@ def plain(scene: Scene) -> dict[str, Any]:
     drawn must therefore be drawn from these values: see :attr:`Entry.scene`.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(scene)))
-    return values
+    return {name: value for name, value in values.items() if value is not None}  # room and film of drawn pictures
 
 
 def read_manifest(root: Path) -> list[Entry]:

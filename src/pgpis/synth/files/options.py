@@ -8,6 +8,7 @@ from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.kinds import Inpainting
+from pgpis.synth.scene.sampling import Look
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
@@ -65,6 +66,10 @@ class DatasetOptions:
     inpaint: Inpainting = "exact"
     """How ``seen`` textures fill the holes between what is seen: as published, or ``fast``, with other colours
     there."""
+    look: Look = "drawn"
+    """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
+    JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses.
+    ``mixed``: every other person."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)

@@ -101,13 +101,15 @@ def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
     return [own[:views] for own in pictures.values()]
 
 
-def sample_people(seed: int, people: int, views: int, size: tuple[int, int]) -> list[list[Entry]]:
+def sample_people(
+    seed: int, people: int, views: int, size: tuple[int, int], *, photographed: bool = False
+) -> list[list[Entry]]:
     """Return people of a seed as a data set would hold them, without one."""
     height, width = size
     return [
         [
             Entry(f"{person}-{view}.png", "deepfashion", "train", person, view, size, plain(scene))
-            for view, scene in enumerate(views_of(seed, person, views, aspect=width / height))
+            for view, scene in enumerate(views_of(seed, person, views, width / height, photographed=photographed))
         ]
         for person in range(people)
     ]

@@ -11,6 +11,9 @@ from pgpis.synth.scene.scene import Backdrop, Camera, Light
 
 DISTANCE = 5.0  # metres; far enough for the flat look of catalogue pictures
 BACKDROPS = ((240, 240, 240), (246, 245, 243), (232, 232, 234), (238, 234, 228), (228, 231, 234))
+CHIN = 8  # among iBUG's 68 points
+SLIM = 0.13  # metres from the middle to the edge of a person seen from the side
+CLOSEST = 0.5  # metres from the upper to the lower edge of a picture
 Points = dict[str, npt.NDArray[np.float32]]
 Studio = tuple[Light, Backdrop]
 
@@ -77,6 +80,34 @@ def frame_person(vertices: Float, points: Points, rng: np.random.Generator, kind
     return Camera(float(focal), DISTANCE, (float(aspect / 2), 0.5), (float((left + right) / 2), float(height)))
 
 
+def cut_frame(camera: Camera, points: Points, rng: np.random.Generator, aspect: float) -> Camera:
+    """Return the camera closer to the person or beside them, so that the frame cuts them as in a shop's pictures.
+
+    It cuts the head at forehead or chin, the legs at thighs, knees or shins, or one side with its shoulder.
+    """
+    eyes, hips, knees = (_level(points, joint) for joint in ("eye", "hip", "knee"))
+    chin = float(points["face"][CHIN, 2])
+    rows = camera.distance / camera.focal  # metres from the upper to the lower edge
+    top, x = camera.target[1] + camera.center[1] * rows, camera.target[0]
+    bottom = top - rows
+    lower = (hips - rng.uniform(0.05, 0.25), knees + rng.uniform(-0.05, 0.20), knees - rng.uniform(0.10, 0.30), bottom)
+    kind = rng.choice(["head", "legs", "side"])
+    if kind == "head":
+        top = rng.choice([eyes + rng.uniform(0.03, 0.09), chin + rng.uniform(-0.03, 0.05)])
+        bottom = max(bottom, lower[rng.integers(4)])
+    elif kind == "legs":
+        bottom = max(bottom, lower[rng.integers(3)])
+    else:
+        bottom = max(bottom, hips - rng.uniform(-0.05, 0.25))
+        left, right = sorted(float(points[f"{side}_shoulder"][..., 0].mean()) for side in ("left", "right"))
+        way = rng.choice([-1.0, 1.0])
+        edge = (left + right) / 2 + way * max((right - left) / 2, SLIM) * rng.uniform(0.65, 1.05)
+        x = edge - way * aspect * (top - bottom) / 2
+    focal = camera.distance / max(top - bottom, CLOSEST)
+    height = top - camera.center[1] * camera.distance / focal
+    return Camera(float(focal), camera.distance, camera.center, (float(x), float(height)))
+
+
 def _level(points: Points, joint: str) -> float:
     return float(np.mean([points[f"{side}_{joint}"][..., 2].mean() for side in ("left", "right")]))
 
@@ -104,17 +135,22 @@ def paint_backdrop(backdrop: Backdrop, camera: Camera, vertices: Float, height: 
     y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
     x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None]
     shade = np.float32(backdrop.falloff) * (smoothstep(y, 0.5, 1.0) + np.float32(0.5) * x * x)
-    light = np.ones((height, width), np.float32)
-    if backdrop.floor:
-        floor = vertices[:, 2].min()
-        soles = vertices[vertices[:, 2] < floor + 0.04]
-        # where each foot stands: the shadow is the sum of one soft ellipse under each
-        for side in (soles[:, 0] < np.median(soles[:, 0]), soles[:, 0] >= np.median(soles[:, 0])):
-            if not side.any():
-                continue
-            foot = project(camera, soles[side].mean(axis=0, keepdims=True), height)[0]
-            metre = camera.focal * height / camera.distance
-            column = (np.arange(width, dtype=np.float32) + 0.5 - foot[0]) / (0.24 * metre)
-            row = (np.arange(height, dtype=np.float32) + 0.5 - foot[1]) / (0.045 * metre)
-            light *= 1 - np.float32(0.24) * np.exp(-1.3 * (column[None] ** 2 + row[:, None] ** 2)).astype(np.float32)
+    light = foot_shadow(camera, vertices, height, width) if backdrop.floor else np.ones((height, width), np.float32)
     return ((np.array(backdrop.color, np.float32) - shade[..., None]) * light[..., None]).astype(np.float32)
+
+
+def foot_shadow(camera: Camera, vertices: Float, height: int, width: int, depth: float = 0.24) -> Float:
+    """Return how much light reaches the floor around the feet of a person, ``(H, W)`` 0..1."""
+    light = np.ones((height, width), np.float32)
+    floor = vertices[:, 2].min()
+    soles = vertices[vertices[:, 2] < floor + 0.04]
+    # where each foot stands: the shadow is the sum of one soft ellipse under each
+    for side in (soles[:, 0] < np.median(soles[:, 0]), soles[:, 0] >= np.median(soles[:, 0])):
+        if not side.any():
+            continue
+        foot = project(camera, soles[side].mean(axis=0, keepdims=True), height)[0]
+        metre = camera.focal * height / camera.distance
+        column = (np.arange(width, dtype=np.float32) + 0.5 - foot[0]) / (0.24 * metre)
+        row = (np.arange(height, dtype=np.float32) + 0.5 - foot[1]) / (0.045 * metre)
+        light *= 1 - np.float32(depth) * np.exp(-1.3 * (column[None] ** 2 + row[:, None] ** 2)).astype(np.float32)
+    return light

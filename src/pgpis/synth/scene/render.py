@@ -18,7 +18,9 @@ from pgpis.synth.figure.mesh import Float, Surface, UInt8, vertex_normals
 from pgpis.synth.figure.person import DressedPerson, dress
 from pgpis.synth.figure.raster import correct_weights, interpolate, rasterize
 from pgpis.synth.scene.camera import paint_backdrop, project
+from pgpis.synth.scene.film import develop
 from pgpis.synth.scene.labels import face_box, keypoint_labels, stand
+from pgpis.synth.scene.room import paint_room, wall_shadow
 from pgpis.synth.scene.scene import Camera, Light, Scene
 
 # by the numbers of the layers (skin, eyes, trousers, top, skirt, shoes, hair, jacket): how much the noise bends normals
@@ -133,8 +135,15 @@ def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, wid
     samples[rows, columns, :3] = light_up(colors, normal, occlusion, SHINE[view.layer], scene.light)
     samples[rows, columns, 3] = 1
     averaged = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
-    behind = paint_backdrop(scene.backdrop, scene.camera, vertices, height, width)
+    if scene.room is None:
+        behind = paint_backdrop(scene.backdrop, scene.camera, vertices, height, width)
+    else:
+        behind = paint_room(scene.room, scene.backdrop, scene.camera, vertices, height, width)
+        if scene.occlusion:
+            behind *= wall_shadow(scene.room, scene.light, scene.camera, averaged[..., 3])[..., None]
     result = averaged[..., :3] + behind * (1 - averaged[..., 3:])
+    if scene.film is not None:
+        return develop(result, scene.film)
     return np.clip(np.round(result), 0, 255).astype(np.uint8)
 
 
