@@ -96,13 +96,14 @@ def test_the_background_is_what_lies_beside_the_person(scores):
 
 @pytest.fixture(scope="module")
 def people(draw_people, tmp_path_factory):
-    """Two drawn people in two views, as photographs."""
+    """Two drawn people in two views, as photographs, and one that shows nobody."""
     root, folder = (tmp_path_factory.mktemp(name) for name in ("drawn", "photographs"))
     draw_people(root, people=2, views=2, seed=3, share=0.5)
     pictures = sorted((root / "img").rglob("*.jpg"))
     assert len(pictures) == 4
     for number, picture in enumerate(pictures):
         save_image(Image.open(picture), folder / f"person{number // 2}_{number % 2}.png")
+    save_image(Image.new("RGB", (176, 256), "white"), folder / "person0_2.png")
     return folder
 
 
@@ -120,8 +121,8 @@ def test_the_benchmark_scores_models_on_photographs(people, scored_here, tmp_pat
     low, high = rows["MCLD"]["intervals"]["ssim"]
     assert low < rows["MCLD"]["ssim"] < high
     page = (tmp_path / "benchmark.html").read_text()
-    assert page.count("<img") == 4 * 4
-    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 5
+    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 1 + 6 + 2
+    assert page.count("<img") == 4 * 4  # those that show nobody are left out
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     assert main([*map(str, words)]) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == kept
