@@ -358,18 +358,24 @@ def main() -> int:
     done = known - {stage.name for stage in left}
     running: dict[Future[None], Stage] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        while left or running:
+        while True:
             ready = [stage for stage in left if set(stage.needs) <= done][: options.jobs - len(running)]
+            if not ready and not running:  # what is left needs what has failed
+                break
             for stage in ready:
                 left.remove(stage)
                 running[pool.submit(run, stage, options.data, options.out, threads, clock)] = stage
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 stage = running.pop(future)
-                future.result()
-                done.add(stage.name)
-    print(json.dumps({"done": sorted(done)}))
-    return 0
+                try:
+                    future.result()
+                except PgpisError as error:
+                    note(options.out, f"# {error}")
+                else:
+                    done.add(stage.name)
+    print(json.dumps({"done": sorted(done), "not done": sorted(known - done)}))
+    return int(known != done)
 
 
 if __name__ == "__main__":

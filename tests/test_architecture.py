@@ -24,6 +24,7 @@ ALLOWED = {
     "convert": LEAVES | {"denoiser", "models"},
     "tasks": LEAVES | {"denoiser", "models", "pipelines", "metrics", "predictions"},
     "methods": LEAVES | {"convert", "denoiser", "models", "pipelines", "metrics", "tasks"},
+    "speed": LEAVES | {"data", "denoiser", "tasks"},
     "evaluate": LEAVES | {"data", "metrics", "preprocess", "synth"},
     "cli": LEAVES
     | {
@@ -36,6 +37,7 @@ ALLOWED = {
         "pipelines",
         "predictions",
         "preprocess",
+        "speed",
         "synth",
         "tasks",
     },

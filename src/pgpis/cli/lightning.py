@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 Recipe = str | Mapping[str, Any]
 """The name of a recipe, or what stands in one."""
+Adapt = Callable[[Any], None]
+"""Changes a whole configuration."""
 
 
 class PGPISCLI(LightningCLI):
@@ -48,17 +50,21 @@ class PGPISCLI(LightningCLI):
     Args:
         command: The verb and its words, as the user may give them again.
         recipes: Those that LightningCLI's ``args`` hold as ``--config``.
+        adapt: Changes the configuration before anything is built from it.
         options: See LightningCLI.
     """
 
     exit_code = 0
     writer: PredictionWriter
 
-    def __init__(self, *classes: Any, command: Sequence[str], recipes: Sequence[Recipe], **options: Any) -> None:
+    def __init__(
+        self, *classes: Any, command: Sequence[str], recipes: Sequence[Recipe], adapt: Adapt | None, **options: Any
+    ) -> None:
         self.command = ["pgpis", *command]
         self.checkpoint: Path | None = None
         self.first_step = 0
         self.recipes = recipes
+        self.adapt = adapt
         super().__init__(*classes, **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -95,6 +101,8 @@ class PGPISCLI(LightningCLI):
         if name is not None and name != "hpc":
             self.checkpoint = self._last_checkpoint() if name == "last" else Path(name)
             self.first_step = check_checkpoint(self.checkpoint, training=self.subcommand == "fit")
+        if self.adapt is not None:
+            self.adapt(self.config)
 
     def _last_checkpoint(self) -> Path:
         """Return the file that ``last`` is; Lightning would go on without one."""
@@ -237,13 +245,14 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) -> PGPISCLI:
+def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), adapt: Adapt | None = None) -> PGPISCLI:
     """Build model, data and trainer, and run a verb.
 
     Args:
         verb: ``fit``, ``validate``, ``test`` or ``predict``; None runs nothing.
         words: Words of the command line; ``--config`` names are looked up.
         recipes: What ``words`` are laid over.
+        adapt: See :class:`PGPISCLI`.
 
     Raises:
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
@@ -271,6 +280,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = ()) 
                 command=arguments if verb is None else [verb, *arguments],
                 run=verb is not None,
                 recipes=recipes,
+                adapt=adapt,
             )
         except ArgumentError as error:
             raise explained(error, verb or "fit") from error

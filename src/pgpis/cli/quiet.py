@@ -13,6 +13,7 @@ import transformers
 KNOWN_WARNINGS = (
     ".*LightningCLI's args parameter is intended.*",  # needed: --config names are replaced by paths
     ".*does not have many workers.*",
+    ".*You defined a `validation_step` but have no `val_dataloader`.*",  # training works without
     ".*LeafSpec.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",

@@ -65,11 +65,15 @@ class DiffusionTask(PictureTask):
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
         self.freeze(*frozen)
         self.build_pipeline()
+        self.save_memory_or_time(self.step)
+
+    def save_memory_or_time(self, step: TrainingStep) -> None:
+        """Recompute in the backward pass what takes much memory, and compile the denoiser, as ``step`` says."""
         for name in {"unet", "reference_net"}.intersection(self.parts):
             part = getattr(self, name)
-            if self.step.gradient_checkpointing and part is not None:
+            if step.gradient_checkpointing and part is not None:
                 part.enable_gradient_checkpointing()
-        if self.step.compile_unet:
+        if step.compile_unet:
             self.unet.compile()
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:

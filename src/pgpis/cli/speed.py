@@ -1,0 +1,257 @@
+"""``pgpis bench model``, ``bench train`` and ``bench data``: how fast, how large, how near the device's limit."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgpis.cli.predict import recipe_of_pipeline
+from pgpis.errors import PgpisError, check_range
+from pgpis.preprocess.settings import usual_device
+
+if TYPE_CHECKING:  # these load torch
+    from lightning.pytorch import Trainer
+
+    from pgpis.cli.lightning import PGPISCLI
+    from pgpis.speed.comparison import Bench
+    from pgpis.speed.device import Device
+    from pgpis.speed.settings import Setting
+
+log = logging.getLogger(__name__)
+
+CHATTY = ("lightning.pytorch", "pgpis.methods")
+"""Loggers that would say the same for each row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedSettings:
+    """What is timed, and in which settings."""
+
+    config: tuple[str, ...] = ()
+    """Recipe; may be given again [as the pipeline was exported]."""
+    pipeline: str | None = None
+    """Pipeline folder or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it weights are
+    random, of the recipe's sizes."""
+    compare: str = "eager"
+    """Settings between commas, of words between plus signs: eager, fp32, tf32, bf16, fp16, bf16-mixed, fp16-mixed,
+    compile, compile-blocks, cuda-graphs, channels-last, and for training checkpointing, fused. What none sets is as in
+    the recipe."""
+    batch_sizes: str = "1"
+    """Pairs in a batch, numbers between commas."""
+    device: str = field(default_factory=usual_device)
+    """cpu, cuda, cuda:1 [a GPU if there is one]."""
+    out: Path | None = None
+    """JSON file to write, row by row."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The batch sizes."""
+        return numbers("--batch-sizes", self.batch_sizes, 1)
+
+
+def model(settings: SpeedSettings, *words: str, steps: int | None = None, runs: int = 2) -> int:
+    """Time how a model draws pictures: a denoising step, what runs once per picture, memory, share of the peak.
+
+    Pictures are drawn as by predict, from random inputs. All other options are keys of the recipe. The exit code is 1
+    if a setting failed for another reason than memory.
+
+    Args:
+        settings: What is timed.
+        words: Keys of the recipe.
+        steps: Denoising steps of a run; None: the recipe's.
+        runs: Timed runs after one that warms up.
+    """
+    check_range("--steps", steps, 1, whole=True, optional=True)
+    check_range("--runs", runs, 1, whole=True)
+    more = {} if steps is None else {"sampling": {"num_inference_steps": steps}}
+    cli = _build(settings, words, more)
+    from pgpis.speed.sampling import SamplingBench
+    from pgpis.tasks.diffusion import DiffusionTask
+
+    task = cli.model.eval()
+    if not isinstance(task, DiffusionTask):
+        raise PgpisError(f"bench model: a {type(task).__name__} draws no pictures", hint="pgpis bench train")
+    subject = {
+        "size": f"{task.sampling.height}x{task.sampling.width}",
+        "steps": task.sampling.num_inference_steps,
+        "guidance": task.sampling.guidance_scale,
+    }
+    return _compare(settings, cli, subject, lambda device, make: SamplingBench(task, device, make, runs))
+
+
+def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
+    """Time training steps: forward, backward and optimiser on random pairs, memory, share of the peak.
+
+    Lightning's loop runs them as fit does. All other options are keys of the recipe. The exit code is 1 if a setting
+    failed for another reason than memory.
+
+    Args:
+        settings: What is timed.
+        words: Keys of the recipe.
+        steps: Timed steps after two that warm up.
+    """
+    check_range("--steps", steps, 1, whole=True)
+    cli = _build(settings, words)
+    from pgpis.speed.training import TrainingBench
+
+    task = cli.model
+    trained = sum(value.numel() for value in task.parameters() if value.requires_grad)
+    subject = {"trained weights": f"{trained / 1e6:.1f} M", "steps": steps}
+    return _compare(settings, cli, subject, lambda device, make: TrainingBench(task, device, make, steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingSettings:
+    """Which pairs are loaded, and how."""
+
+    config: tuple[str, ...] = ()
+    """Recipe; may be given again."""
+    pipeline: str | None = None
+    """Model whose inputs are made, in place of a recipe's."""
+    workers: str = "0,1,2"
+    """Numbers of processes that load, between commas; 0: the one that trains."""
+    pairs: int = 64
+    """Pairs to load for each figure."""
+    cores: int = 16
+    """Cores for which a rate is computed from the one that was measured."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def data(settings: LoadingSettings, *words: str) -> None:
+    """Time how training pairs are loaded: by stage on one core, and by number of workers.
+
+    All other options are keys of the recipe: --data.train.init_args.root FOLDER.
+
+    Args:
+        settings: What is timed.
+        words: Keys of the recipe.
+    """
+    workers = numbers("--workers", settings.workers, 0)
+    check_range("--pairs", settings.pairs, 1, whole=True)
+    check_range("--cores", settings.cores, 1, whole=True)
+    import torch
+
+    from pgpis.files import write_text
+    from pgpis.speed.device import Device
+    from pgpis.speed.loading import LoadingReport, pairs_per_second, time_stages
+
+    with torch.device("meta"):  # only the sizes of the model's inputs are needed
+        loader = _build(settings, words).datamodule
+    loader.val = None
+    loader.setup("fit")
+    torch.set_num_threads(1)
+    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "pairs": len(loader.dataset("train"))}
+    report = LoadingReport(Device("cpu").describe(), {**subject, "batch size": loader.batch_size}, settings.cores)
+    report.stages_ms = time_stages(loader, settings.pairs)
+    for number in workers:
+        report.pairs_per_second[number] = pairs_per_second(loader, number, settings.pairs)
+    if settings.out is not None:
+        write_text(settings.out, report.to_json())
+    report.print(sys.stdout)
+
+
+def _build(
+    settings: SpeedSettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
+) -> PGPISCLI:
+    """Build the task of a recipe, with random weights where they are not at hand."""
+    if settings.pipeline is None and not settings.config:
+        raise PgpisError("--config or --pipeline is missing", hint="--config mcld.yaml; 'pgpis configs' lists them")
+    recipes: list[Any] = [*settings.config] or [recipe_of_pipeline(str(settings.pipeline))]
+    init_args = dict(more or {}) | ({} if settings.pipeline is None else {"pipeline": settings.pipeline})
+    recipes += [{"model": {"init_args": init_args}}] if init_args else []
+    from pgpis.cli import lightning  # loads torch
+    from pgpis.speed.random_weights import use_random_weights
+
+    def adapt(config: Any) -> None:
+        module, _, name = config["model"]["class_path"].rpartition(".")
+        task = getattr(importlib.import_module(module), name)
+        if replaced := use_random_weights(config["model"]["init_args"], task):
+            log.info("random weights of the size of %s", ", ".join(replaced))
+
+    return lightning.run(None, [*words, "--trainer.logger=false"], recipes, adapt)
+
+
+def _compare(
+    settings: SpeedSettings,
+    cli: PGPISCLI,
+    subject: dict[str, Any],
+    make_bench: Callable[[Device, Callable[..., Trainer]], Bench],
+) -> int:
+    from pgpis.cli.quiet import quiet_libraries
+    from pgpis.speed.comparison import compare
+    from pgpis.speed.device import Device
+    from pgpis.speed.report import Report
+    from pgpis.speed.settings import read_settings
+
+    compared, sizes = read_settings(settings.compare), settings.sizes
+    device = Device(settings.device)
+    weights = sum(value.numel() for value in cli.model.parameters())
+    about = {"recipe": " ".join(settings.config) or settings.pipeline, "weights": f"{weights / 1e6:.1f} M", **subject}
+    kind = "model" if "guidance" in subject else "train"
+    report = Report(kind, device.describe(), about)
+    precision = str(cli.trainer.precision)
+    bench = make_bench(device, _trainers(cli, device))
+    with quiet_libraries(), _said_once():
+        failed = compare(bench, compared, sizes, precision, report, settings.out)
+    report.print(sys.stdout)
+    return 1 if failed else 0
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Leave out what would be said for each row."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _trainers(cli: PGPISCLI, device: Device) -> Callable[..., Trainer]:
+    """Return what makes trainers like the recipe's, on one device and without anything that writes."""
+
+    def make(setting: Setting, **options: Any) -> Trainer:
+        from lightning.pytorch import Trainer
+
+        from pgpis.cli.precision import use_half_weights
+
+        trainer = Trainer(
+            accelerator="gpu" if device.is_gpu else "cpu",
+            devices=[device.torch.index or 0] if device.is_gpu else 1,
+            precision=setting.precision or cli.trainer.precision,
+            gradient_clip_val=cli.trainer.gradient_clip_val,
+            gradient_clip_algorithm=cli.trainer.gradient_clip_algorithm,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+        use_half_weights(trainer)
+        return trainer
+
+    return make
+
+
+def numbers(option: str, text: str, least: int) -> list[int]:
+    """Read whole numbers between commas.
+
+    Raises:
+        PgpisError: One is none, or below ``least``.
+    """
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        check_range(option, int(word) if word.isdecimal() else word, least, whole=True)
+    return [int(word) for word in words]

@@ -1,0 +1,1 @@
+"""How fast models, trainings and loaders are, and how much memory they take."""

@@ -1,0 +1,141 @@
+"""What is compared: settings made of words, ``bf16+compile``, and how a task is brought into one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from pgpis.errors import PgpisError, nearest
+from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.options import TrainingStep
+
+TaskT = TypeVar("TaskT", bound=PersonImageTask)
+
+WORDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "eager": {"compiled": "not"},
+        "fp32": {"precision": "32-true", "tf32": False},
+        "tf32": {"precision": "32-true", "tf32": True},
+        "bf16": {"precision": "bf16-true"},
+        "fp16": {"precision": "16-true"},
+        "bf16-mixed": {"precision": "bf16-mixed"},
+        "fp16-mixed": {"precision": "16-mixed"},
+        "compile": {"compiled": "whole"},
+        "compile-blocks": {"compiled": "blocks"},
+        "cuda-graphs": {"compiled": "graphs"},
+        "channels-last": {"channels_last": True},
+        "checkpointing": {"checkpointing": True},
+        "fused": {"fused": True},
+    }
+)
+"""By the word of ``--compare``: the fields of :class:`Setting` that it sets."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run a task; what is not set is as the recipe says."""
+
+    name: str
+    """Its words, as the user wrote them."""
+    precision: str | None = None
+    """As ``trainer.precision``."""
+    tf32: bool | None = None
+    """Whether a GPU may round the factors of float32's products to TF32; None: as PyTorch does, in convolutions."""
+    compiled: Literal["not", "whole", "blocks", "graphs"] | None = None
+    """The denoiser not, as one graph (``step.compile_unet``), block by block, or as one graph that CUDA replays."""
+    channels_last: bool = False
+    """Channels innermost in memory."""
+    checkpointing: bool = False
+    """As ``step.gradient_checkpointing``."""
+    fused: bool = False
+    """The optimiser's ``fused``."""
+
+    def apply_to(self, task: TaskT, device: torch.device) -> TaskT:
+        """Return a copy of a task on a device, in this setting but for its precision.
+
+        Raises:
+            PgpisError: The task has no denoiser that could be compiled or checkpointed.
+        """
+        torch.compiler.reset()
+        if self.precision in ("bf16-true", "16-true"):
+            task.frozen_hashes()  # else each copy would compute them
+        own = copy.deepcopy(task).to(device)
+        if self.channels_last:
+            own.to(memory_format=torch.channels_last)
+        is_special = self.checkpointing or self.compiled not in (None, "not")
+        if isinstance(own, DiffusionTask):
+            own.save_memory_or_time(self._step_of(own.step))  # a copy is not compiled any more
+            if self.compiled == "blocks":
+                own.unet.compile_repeated_blocks(fullgraph=True)
+            elif self.compiled == "graphs":
+                own.unet.compile(mode="reduce-overhead")
+        elif is_special:
+            raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
+        if self.fused:
+            make = own.optimizer
+            own.optimizer = lambda parameters: _fused(make(parameters))
+        return own
+
+    def _step_of(self, step: TrainingStep) -> TrainingStep:
+        whole = step.compile_unet if self.compiled is None else self.compiled == "whole"
+        checkpointing = self.checkpointing or step.gradient_checkpointing
+        return replace(step, compile_unet=whole, gradient_checkpointing=checkpointing)
+
+    @contextmanager
+    def products(self) -> Iterator[None]:
+        """Round the factors of float32's products on a GPU as this setting says."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = (matmul.allow_tf32, cudnn.allow_tf32)
+        if self.tf32 is not None:
+            matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = before
+
+    def dtype(self, recipe: str, *, is_gpu: bool) -> str:
+        """Return what products are computed in, as a key of the peaks; ``recipe`` is its ``trainer.precision``."""
+        precision = str(self.precision or recipe)
+        if precision.startswith(("bf16", "16")):
+            return "bf16" if precision.startswith("bf16") else "fp16"
+        # left alone, PyTorch's convolutions on a GPU take TF32, and they are much of the work
+        may_round = torch.backends.cudnn.allow_tf32 if self.tf32 is None else self.tf32
+        return "tf32" if is_gpu and may_round else "fp32"
+
+
+EAGER = Setting("eager", compiled="not")
+
+
+def read_settings(text: str) -> list[Setting]:
+    """Read ``--compare``: settings between commas, each of words between plus signs.
+
+    Raises:
+        PgpisError: A word that is none, or two that exclude each other.
+    """
+    settings = []
+    for name in text.split(","):
+        fields: dict[str, Any] = {}
+        for word in name.strip().split("+"):
+            if word not in WORDS:
+                raise PgpisError(f"--compare: no setting '{word}'{nearest(word, WORDS)}; there are {', '.join(WORDS)}")
+            if taken := fields.keys() & WORDS[word].keys():
+                raise PgpisError(f"--compare {name}: two words set {' and '.join(sorted(taken))}")
+            fields |= WORDS[word]
+        settings.append(Setting(name.strip(), **fields))
+    return settings
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Make an optimiser anew as a fused one, over the same parameters."""
+    more = {"foreach": None, "fused": True}
+    taken = inspect.signature(type(optimizer)).parameters
+    options = {name: value for name, value in optimizer.defaults.items() if name in taken} | more
+    return type(optimizer)([{**group, **more} for group in optimizer.param_groups], **options)

@@ -1,0 +1,149 @@
+"""``pgpis bench model``, ``bench train`` and ``bench data`` on the smallest models."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from conftest import REPOSITORY
+from pgpis.cli import main
+from pgpis.denoiser import denoise
+from pgpis.pipelines.base import SamplingPipeline
+from pgpis.speed.device import Clock, Device
+from pgpis.speed.report import Report, Row
+from pgpis.tasks.diffusion import DiffusionTask
+
+RECIPES = {"fpdm": "tiny.yaml", "mcld": "tiny_mcld.yaml"}
+
+
+def bench(kind, method, out, *words):
+    overlay = REPOSITORY / "tests/configs" / RECIPES[method]
+    return main(["bench", kind, f"--config=smoke/{method}.yaml", f"--config={overlay}", f"--out={out}", *words])
+
+
+def rows_of(out):
+    return json.loads(out.read_text())["rows"]
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_times_how_a_model_draws(method, tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    words = ["--compare=eager,channels-last", "--batch-sizes=1,2", "--runs=1", "--device=cpu"]
+    assert bench("model", method, out, *words) == 0
+    report = json.loads(out.read_text())
+    assert [(row["setting"], row["batch_size"]) for row in report["rows"]] == [
+        ("eager", 1),
+        ("channels-last", 1),
+        ("eager", 2),
+        ("channels-last", 2),
+    ]
+    assert report["device"]["torch"] == torch.__version__
+    assert report["subject"]["size"] == "64x56"
+    for row in report["rows"]:
+        assert (row["status"], row["dtype"]) == ("done", "fp32")
+        assert min(row[name] for name in ("ms_per_step", "per_second", "peak_memory_gib", "first_run_s")) > 0
+        speed = row["tflop_per_step"] / (row["ms_per_step"] / 1e3)
+        assert row["share_of_peak"] == pytest.approx(speed / row["peak_tflops"])
+        assert {"conditions", "conditioner", "decoding"} <= row["parts_ms"].keys()
+        assert row["difference"] < 1e-4
+    assert report["rows"][2]["tflop_per_step"] == pytest.approx(2 * report["rows"][0]["tflop_per_step"])
+    assert "| channels-last | 2     | fp32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_times_training(method, tmp_path):
+    out = tmp_path / "speed.json"
+    words = ["--compare=eager,fused+checkpointing", "--batch-sizes=2", "--steps=2", "--device=cpu"]
+    assert bench("train", method, out, *words) == 0
+    eager, other = rows_of(out)
+    assert eager["tflop_per_step"] == other["tflop_per_step"], "what is computed twice does not count twice"
+    assert other["per_second"] == pytest.approx(2e3 / other["ms_per_step"])
+    assert eager["difference"] == 0
+    assert other["difference"] < 1e-4
+
+
+def test_a_fast_setting_that_is_wrong_shows(tmp_path, monkeypatch):
+    def blurred(unet, latents, timesteps, conditions):
+        exact = denoise(unet, latents, timesteps, conditions)
+        wrong = unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+        return exact + 0.1 if wrong else exact
+
+    monkeypatch.setattr("pgpis.pipelines.base.denoise", blurred)
+    out = tmp_path / "speed.json"
+    bench("model", "fpdm", out, "--compare=eager,channels-last", "--runs=1", "--device=cpu")
+    assert rows_of(out)[1]["difference"] > 1e-3
+
+
+def test_goes_on_where_memory_runs_out(tmp_path, monkeypatch, capsys):
+    whole = SamplingPipeline.sample
+
+    def sample(self, batch, *args, **options):
+        if len(batch["pose_image"]) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return whole(self, batch, *args, **options)
+
+    monkeypatch.setattr(SamplingPipeline, "sample", sample)
+    out = tmp_path / "speed.json"
+    assert bench("model", "fpdm", out, "--batch-sizes=4,1", "--runs=1", "--device=cpu") == 0
+    large, small = rows_of(out)
+    assert (large["status"], large["ms_per_step"]) == ("out of memory", None)
+    assert small["status"] == "done"
+    assert "| out of memory |" in capsys.readouterr().out
+
+
+def test_goes_on_after_an_error_and_says_so(tmp_path, monkeypatch):
+    def loss(*_args, **_options):
+        raise RuntimeError("the compiler gave up")
+
+    monkeypatch.setattr(DiffusionTask, "loss", loss)
+    out = tmp_path / "speed.json"
+    assert bench("train", "fpdm", out, "--compare=eager,fused", "--device=cpu") == 1
+    assert [row["status"] for row in rows_of(out)] == ["RuntimeError: the compiler gave up"] * 2
+
+
+def test_times_loading(toy_root, tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    words = [f"--data.train.init_args.root={toy_root}", "--workers=0,1", "--pairs=4", "--cores=8"]
+    assert bench("data", "fpdm", out, *words) == 0
+    report = json.loads(out.read_text())
+    assert list(report["stages_ms"]) == ["reading and decoding", "drawing and augmenting", "collating"]
+    assert report["computed_pairs_per_second"] == pytest.approx(8e3 / sum(report["stages_ms"].values()))
+    assert list(report["pairs_per_second"]) == ["0", "1"]
+    assert min(report["pairs_per_second"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model"], "--config or --pipeline is missing"),
+        (["model", "--config=smoke/fusion.yaml"], "a FusionPriorTask draws no pictures"),
+        (["train", "--config=smoke/fpdm.yaml", "--batch-sizes=2,x"], "--batch-sizes is 'x'"),
+        (["data", "--config=smoke/fpdm.yaml", "--workers=-1"], "--workers is '-1'"),
+    ],
+)
+def test_refuses_what_cannot_be_timed(words, message, capsys):
+    assert main(["bench", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_clock_of_the_cpu_counts_milliseconds(monkeypatch):
+    seconds = iter([1.0, 1.5, 1.75])
+    monkeypatch.setattr("time.perf_counter", lambda: next(seconds))
+    clock = Clock(Device("cpu"))
+    for _ in range(3):
+        clock.mark()
+    assert clock.milliseconds() == [500.0, 250.0]
+
+
+def test_a_card_is_known_by_its_name(monkeypatch):
+    device = Device("cuda")
+    monkeypatch.setattr(Device, "name", "NVIDIA H100 80GB HBM3")
+    assert device.peak("bf16") == (989e12, "data sheet")
+    monkeypatch.setattr(Device, "name", "NVIDIA H100 PCIe")
+    assert device.peak("bf16") == (756e12, "data sheet")
+
+
+def test_what_is_no_number_is_null():
+    report = Report("model", {}, {}, [Row("fp16", 1, "fp16", difference=math.nan)])
+    assert json.loads(report.to_json())["rows"][0]["difference"] is None

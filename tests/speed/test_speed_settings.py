@@ -1,0 +1,141 @@
+"""Words of ``--compare``, and random weights in the place of published ones."""
+
+import pytest
+import torch
+
+from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.options import FPDMPorts, FPDMSampling
+from pgpis.methods.fpdm.task import FPDMTask
+from pgpis.methods.mcld.task import MCLDTask
+from pgpis.speed.comparison import is_out_of_memory
+from pgpis.speed.random_weights import published, use_random_weights
+from pgpis.speed.settings import EAGER, Setting, read_settings
+from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
+
+
+@pytest.fixture
+def task():
+    return FPDMTask(
+        FPDMSampling(height=HEIGHT, width=WIDTH),
+        unet=UNET,
+        vae=VAE,
+        scheduler={"_class_name": "DDPMScheduler"},
+        source_encoder=DINO,
+        fusion_embedder={"encoder": CLIP},
+        conditioner=FPDMPorts(source_size=28, pose_hidden_channels=(4, 8), token_hidden_dim=16),
+    )
+
+
+def test_words_are_combined():
+    eager, both = read_settings("eager, bf16+compile+channels-last")
+    assert eager == EAGER
+    assert both == Setting("bf16+compile+channels-last", "bf16-true", compiled="whole", channels_last=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bf61", "no setting 'bf61'; did you mean 'bf16'"),
+        ("bf16+fp16", "bf16+fp16: two words set precision"),
+        ("eager+compile", "eager+compile: two words set compiled"),
+        ("", "no setting ''"),
+    ],
+)
+def test_refuses_words_that_mean_nothing(text, message):
+    with pytest.raises(PgpisError) as refusal:
+        read_settings(text)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe", "is_gpu", "dtype"),
+    [
+        ("eager", "16-mixed", True, "fp16"),
+        ("bf16", "16-mixed", True, "bf16"),
+        ("eager", "32-true", True, "tf32"),
+        ("fp32", "16-mixed", True, "fp32"),
+        ("tf32", "32-true", False, "fp32"),
+    ],
+)
+def test_says_what_products_are_computed_in(words, recipe, is_gpu, dtype):
+    assert read_settings(words)[0].dtype(recipe, is_gpu=is_gpu) == dtype
+
+
+def test_a_setting_is_applied_to_a_copy(task):
+    words = "channels-last+checkpointing+compile+fused"
+    copy = read_settings(words)[0].apply_to(task, torch.device("cpu"))
+    assert copy.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert copy.unet.is_gradient_checkpointing
+    assert copy.unet._compiled_call_impl is not None
+    optimizer = copy.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert optimizer.param_groups[0]["fused"]
+    assert task.unet._compiled_call_impl is None
+    assert not task.unet.is_gradient_checkpointing
+
+
+def test_tf32_is_for_one_setting_alone():
+    before = torch.backends.cuda.matmul.allow_tf32
+    with read_settings("tf32")[0].products():
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+def options_of(task):
+    """Return the options of a task as jsonargparse has them for a recipe that names hub ids."""
+    named = {"source_encoder": "facebook/dinov2-giant", "fusion_embedder": "outputs/none"}
+    if task is MCLDTask:
+        named = {"image_encoder": "openai/clip-vit-large-patch14", "conditioner": {"pose_encoder": "some/controlnet"}}
+    base = "stabilityai/stable-diffusion-2-1" if task is FPDMTask else "runwayml/stable-diffusion-v1-5"
+    return {"base": base, "unet": None, "vae": None, "scheduler": None, "pipeline": None, **named}
+
+
+def test_fpdm_gets_the_sizes_that_its_recipe_names():
+    options = options_of(FPDMTask)
+    use_random_weights(options, FPDMTask)
+    assert options["unet"]["cross_attention_dim"] == 1024
+    assert options["source_encoder"]["hidden_size"] == 1536
+    assert options["fusion_embedder"]["encoder"]["projection_dim"] == 768
+    assert options["scheduler"]["_class_name"] == "DDPMScheduler"
+
+
+def test_mcld_keeps_its_own_noise_schedule():
+    options = options_of(MCLDTask)
+    assert use_random_weights(options, MCLDTask)[-1] == "some/controlnet"
+    assert options["unet"]["cross_attention_dim"] == 768
+    assert options["scheduler"] is None
+    assert options["conditioner"]["pose_encoder"] is None
+
+
+def test_folders_and_pipelines_stay(tmp_path):
+    options = options_of(MCLDTask) | {"image_encoder": str(tmp_path)}
+    use_random_weights(options, MCLDTask)
+    assert options["image_encoder"] == str(tmp_path)
+    pipeline = options_of(MCLDTask) | {"pipeline": "synth-mcld"}
+    assert use_random_weights(dict(pipeline), MCLDTask) == []
+
+
+def test_an_unknown_size_is_refused_by_name():
+    with pytest.raises(PgpisError, match="source_encoder: the size of 'facebook/dinov3'"):
+        use_random_weights(options_of(FPDMTask) | {"source_encoder": "facebook/dinov3"}, FPDMTask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("base", "weights"), [("stable-diffusion-v1-5/stable-diffusion-v1-5", 859_520_964)])
+def test_the_denoiser_has_as_many_weights_as_the_published_one(base, weights):
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**published()["bases"][base]["unet"])
+    assert sum(value.numel() for value in unet.parameters()) == weights
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_knows_when_memory_ran_out(error, is_memory):
+    assert is_out_of_memory(error) == is_memory
