@@ -21,7 +21,8 @@ import torch
 
 from pgpis.batch import PairBatch
 from pgpis.cli.bench import MODELS, OwnEncoder, batches, load_task
-from pgpis.evaluate.synth_benchmark import spread_pairs, token_distance
+from pgpis.evaluate.benchmark import token_distance
+from pgpis.evaluate.synth_benchmark import spread_pairs
 from pgpis.files import replacing, write_text
 from pgpis.jobs import meter
 from pgpis.metrics import PSNR, SSIM, to_uint8

@@ -1,27 +1,27 @@
 """Scores against exact truth, and pictures that are made without a model."""
 
-import contextlib
 import logging
-import pickle
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 
-from pgpis.cli import main
+from pgpis.cli import bench, main
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
-from pgpis.evaluate import synth_benchmark
 from pgpis.evaluate.baselines import NearestTraining, warp
-from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores
+from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores, face_error, print_sharpness
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.surface import OUTLINE
+from pgpis.synth.figure.description import GARMENTS
 from pgpis.synth.scene.render import draw
+from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -53,6 +53,8 @@ def test_the_truth_is_recognised_and_a_change_is_not(root, exact):
     }
     truth, *rest = exact(pair.target, [Image.fromarray(entry.draw().rgb), *changed.values()])
     assert set(truth) == set(NAMES)
+    assert truth["face_error"] == 0 or np.isnan(truth["face_error"])
+    assert truth["print_sharpness"] == 1 or np.isnan(truth["print_sharpness"])
     assert all(truth[name] == 1.0 for name in CHANGES)
     assert all(truth[name] == 0.0 for name in REGIONS if not np.isnan(truth[name]))
     for name, scores in zip(changed, rest, strict=True):
@@ -71,6 +73,41 @@ def test_errors_are_means_over_regions(root, exact):
         where = np.isin(truth.layer, layers)
         if where.any():
             assert scores[name] == pytest.approx(np.abs(truth.rgb[where].astype(float) - 128).mean())
+
+
+@pytest.fixture(scope="module")
+def printed(root, exact):
+    """A picture of a printed garment, that shows the face too."""
+    truths = (exact.entry(pair.target).draw() for split in ("test", "train") for pair in pairs_of(root, split).pairs)
+    return next(truth for truth in truths if truth.face_box and print_sharpness(truth.rgb, truth) == 1)
+
+
+def test_the_face_error_is_that_of_the_faces_box(printed):
+    left, top, right, bottom = (round(side) for side in printed.face_box)
+    assert face_error(printed.rgb, printed) == 0
+    errors = [face_error(np.roll(printed.rgb, (0, shift), (0, 1)), printed) for shift in (1, 3)]
+    assert 0 < errors[0] < errors[1]
+    elsewhere = printed.rgb.copy()
+    elsewhere[bottom:] = 0
+    elsewhere[: max(0, top)] = 0
+    assert face_error(elsewhere, printed) == 0
+    brighter = np.clip(printed.rgb, 0, 245) + np.uint8(10)
+    box = (slice(max(0, top), bottom), slice(left, right))
+    expected = np.abs(brighter[box].astype(float) - printed.rgb[box]).mean()
+    assert face_error(brighter, printed) == pytest.approx(expected)
+    assert np.isnan(face_error(printed.rgb, replace(printed, face_box=None)))
+
+
+def test_a_blur_takes_the_prints_sharpness_and_noise_adds_to_it(printed):
+    picture = Image.fromarray(printed.rgb)
+    blurred = [np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) for radius in (1, 3)]
+    sharpness = [print_sharpness(pixels, printed) for pixels in (*reversed(blurred), printed.rgb)]
+    assert 0 < sharpness[0] < sharpness[1] < sharpness[2] == 1
+    noise = np.random.default_rng(0).normal(0, 30, printed.rgb.shape)
+    assert print_sharpness(np.clip(printed.rgb + noise, 0, 255).astype(np.uint8), printed) > 1
+    assert print_sharpness(np.full_like(printed.rgb, 128), printed) == 0
+    plain = np.where(np.isin(printed.layer, GARMENTS)[..., None], np.uint8(90), printed.rgb)
+    assert np.isnan(print_sharpness(printed.rgb, replace(printed, rgb=plain)))
 
 
 def test_unknown_pictures_and_too_few_people_are_errors(root, exact):
@@ -102,16 +139,8 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
     assert nearest(train.read_pose(pair), pair.target, pair.file("iuv")) == pair.target
 
 
-class Pool:
-    """Works here, on what would come over in another process."""
-
-    def map(self, work, jobs, chunksize):
-        return map(pickle.loads(pickle.dumps(work)), pickle.loads(pickle.dumps(jobs)))
-
-
 @pytest.mark.slow
-def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(synth_benchmark, "worker_pool", lambda _: contextlib.nullcontext(Pool()))
+def test_the_benchmark_scores_models_and_folders(root, scored_here, tmp_path, capsys):
     dataset = pairs_of(root)
     (tmp_path / "blurred").mkdir()
     for pair in dataset.pairs:
@@ -143,6 +172,28 @@ def test_the_benchmark_scores_models_and_folders(root, tmp_path, capsys, monkeyp
     assert change == pytest.approx(ours - blurred, abs=0.02)
     assert (tmp_path / "out/benchmark.md").read_text() == text
     assert len(list((tmp_path / "out/source_painted_onto_the_pose").glob("*.png"))) == 3
+    assert (tmp_path / "out/benchmark.html").read_text().count("<img") == 3 * 6
+    columns = table.splitlines()[0].split(" | ")
+    assert columns[-5:-3] == ["print sharpness → 1", "pose recognised ↑"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scored_here")
+def test_the_benchmark_takes_a_model_that_reads_the_rendered_texture(draw_people, tmp_path, capsys, monkeypatch):
+    load_task = bench.load_task
+
+    def load_small(pipeline):
+        task = load_task(pipeline)
+        task.sampling = replace(task.sampling, height=HEIGHT, width=WIDTH)
+        return task
+
+    monkeypatch.setattr(bench, "load_task", load_small)
+    root = tmp_path / "seen"
+    draw_people(root, people=4, views=2, seed=11, size=(128, 88), share=0.5, textures="seen")
+    tiny_mcld(rendered_texture=True, backdrop=True).save_pretrained(tmp_path / "pipeline")
+    words = ["--root", root, "--out", tmp_path / "out", "--candidates", 2, "--pairs", 2]
+    assert main(["bench", "synth", *map(str, words), "--models", f"tiny={tmp_path / 'pipeline'}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| tiny | ")
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": ("pgpis.cli.evaluate:evaluate", "score a folder of generated pictures by a published protocol"),
     "compare": ("pgpis.cli.evaluate:compare", "compare two folders of generated pictures pair by pair"),
     "bench synth": ("pgpis.cli.bench:synth", "measure models on synthetic people, against their exact truth"),
+    "bench pairs": ("pgpis.cli.bench:photos", "measure models on photographs of people who are shown more than once"),
     "bench model": ("pgpis.cli.speed:model", "time how a model draws pictures, in several settings"),
     "bench train": ("pgpis.cli.speed:train", "time training steps, in several settings"),
     "bench data": ("pgpis.cli.speed:data", "time how training pairs are loaded, by stage and by worker"),

@@ -1,26 +1,31 @@
-"""``pgpis bench synth``: models on held-out synthetic people, against their exact truth."""
+"""``pgpis bench``: models on held-out synthetic people, against their exact truth, and on photographs."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pgpis.errors import PgpisError
 from pgpis.pipelines.shipped import SHIPPED
+from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
 
 if TYPE_CHECKING:  # these load torch
     import torch
     from PIL import Image
 
     from pgpis.batch import PairBatch
-    from pgpis.data import DeepFashion
+    from pgpis.data.pairs import PairDataset
     from pgpis.tasks.diffusion import DiffusionTask
 
 ENCODER = "synth-fpdm"
 MODELS = ("FPDM=synth-fpdm", "MCLD=synth-mcld")
 BATCH = 16
+
+log = logging.getLogger(__name__)
 
 
 def synth(
@@ -46,15 +51,59 @@ def synth(
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
     """
-    from pgpis.evaluate.synth_benchmark import BenchmarkSettings, run_benchmark
+    from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark
 
-    pipelines = dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models)
-    folders = {
-        name: Path(folder) for name, folder in (_halves("--generated", w, "=", "NAME=FOLDER") for w in generated)
+    rows = _rows(models, generated, differences)
+    settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **rows)
+    sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
+
+
+def photos(
+    *,
+    root: Path,
+    out: Path,
+    pairs: Path | None = None,
+    size: tuple[int, int] = (256, 176),
+    candidates: int = 5,
+    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
+    generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
+    differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
+    pose: PoseName = "blazepose",
+    densepose: DenseposeName = "lifter",
+) -> None:
+    """Score models on photographs of people who are shown more than once, beside rows that need no model.
+
+    One photograph of a person is the source, another gives the pose and is the truth. What models read beside is made
+    of the photographs, and kept in OUT/conditions. All pictures are written; what is there is not made again.
+
+    Args:
+        root: Folder of photographs: PERSON_VIEW.jpg, or a folder for each person.
+        out: Folder to write to.
+        pairs: CSV with the columns source and pose [all ordered pairs of each person].
+        size: Height x width at which pictures are compared.
+        candidates: Photographs of different people to choose from in recognition.
+        models: Models to score.
+        generated: A model's pictures; may be given again.
+        differences: Rows to compare pair by pair.
+        pose: Pose model.
+        densepose: DensePose's net, or what takes its place.
+    """
+    from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark
+
+    tools = PrepareSettings(pose=pose, densepose=densepose)
+    rows = _rows(models, generated, differences)
+    settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
+    sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
+
+
+def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that say which rows there are."""
+    folders = (_halves("--generated", word, "=", "NAME=FOLDER") for word in generated)
+    return {
+        "models": dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models),
+        "generated": {name: Path(folder) for name, folder in folders},
+        "differences": tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences),
     }
-    rows = tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences)
-    settings = BenchmarkSettings(root, out, pairs, candidates, pipelines, folders, rows)
-    sys.stdout.write(run_benchmark(settings, sample, OwnEncoder()))
 
 
 def _halves(option: str, word: str, sign: str, expected: str) -> tuple[str, str]:
@@ -107,22 +156,30 @@ def load_task(pipeline: str) -> DiffusionTask:
     return task.eval()
 
 
-def batches(pairs: DeepFashion, task: DiffusionTask) -> Iterable[PairBatch]:
-    """Return pairs in batches as a task reads them."""
+def batches(pairs: PairDataset, task: DiffusionTask) -> Iterable[PairBatch]:
+    """Return pairs in batches as a task reads them.
+
+    Raises:
+        PgpisError: Files are missing that it reads.
+    """
     from pgpis.data import PoseTransferDataModule
 
+    pairs.require({spec.origin for spec in task.input_specs.values()})
     data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, input_specs=task.input_specs)
     return data.test_dataloader()
 
 
-def sample(pipeline: str, pairs: DeepFashion) -> Iterator[tuple[str, Image.Image]]:
+def sample(pipeline: str, pairs: PairDataset) -> Iterator[tuple[str, Image.Image]]:
     """Make a model's pictures of pairs, each with its pair's name."""
     import torch
 
     from pgpis.pictures.images import tensor_to_images
 
-    task = load_task(pipeline)
+    task, seconds = load_task(pipeline), 0.0
     for batch in batches(pairs, task):
+        start = time.monotonic()
         with torch.inference_mode():
             images = tensor_to_images(task.sample(batch))
+        seconds += time.monotonic() - start
         yield from zip(batch["pair_id"], images, strict=True)
+    log.info("%s: %.2f s a pair", pipeline, seconds / len(pairs))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pgpis.data.names import LayoutName
@@ -27,6 +30,7 @@ def prepare(
     runner: Literal["local", "ray"] = "local",
     again: bool = False,
     preview: Annotated[int | None, {"metavar": "N", "nargs": "?", "const": 48}] = None,
+    compare: bool = False,
     settings: PrepareSettings,
 ) -> int:
     """Make key points, DensePose maps, textures and face embeddings from plain photographs.
@@ -41,9 +45,12 @@ def prepare(
         runner: This machine, or a Ray cluster.
         again: Look again where an earlier run found nobody or no face.
         preview: Write sheets of the first N pictures [48].
+        compare: Make no files, but tell how far the lifter's maps agree with those of DensePose's net.
         settings: The tools.
     """
     check_range("--workers", workers, 1, whole=True, optional=True)
+    if compare:
+        return _compare(root, layout, settings)
     chosen = conditions_of(conditions)
     # these load torch
     from pgpis.preprocess.cluster import run_ray
@@ -69,6 +76,32 @@ def prepare(
         sheets = write_previews(files, chosen, record, place, preview)
         sys.stdout.write(f"{len(sheets)} preview sheets in {place}\n")
     return 1 if result.failures else 0
+
+
+def _compare(root: Path, layout: str, settings: PrepareSettings) -> int:
+    """Print how far the lifter and DensePose's net agree on each picture, and on average; 1 if they never can."""
+    # these load torch
+    from pgpis.jobs import meter
+    from pgpis.metrics.markup import markdown_table
+    from pgpis.preprocess.compare import Agreement, compare_maps, reference_net
+    from pgpis.preprocess.listing import find_pictures
+
+    files = find_pictures(root, [], layout)
+    head = [each.name for each in fields(Agreement)]
+    results: list[tuple[str, Agreement | None]] = []
+    with meter("comparing", len(files)) as advance:
+        for result in compare_maps(files, settings):
+            results.append(result)
+            advance(1)
+    rows = [[name, *(f"{value:.3f}" for value in astuple(each))] for name, each in results if each is not None]
+    rows += [[name, *["nobody found"] * len(head)] for name, each in results if each is None]
+    columns = zip(*(astuple(each) for _, each in results if each is not None), strict=True)
+    means = [fmean(known) if (known := list(filter(math.isfinite, column))) else math.nan for column in columns]
+    if means:
+        rows.append(["mean", *(f"{mean:.3f}" for mean in means)])
+    title = f"lifter against {reference_net(settings).densepose}"
+    sys.stdout.write("\n".join(markdown_table([title, *head], rows)) + "\n")
+    return 0 if means else 1
 
 
 def conditions_of(text: str) -> list[str]:

@@ -100,6 +100,16 @@ def mean_part_colours(picture: Path, iuv: Path | None) -> NDArray[np.float64]:
     """Return the mean colour of each part that a picture shows, ``(24, 3)``; NaN for the others."""
     if iuv is None:
         raise PgpisError(f"{picture} has no DensePose map")
-    pixels, parts = np.asarray(read_image(picture)), read_part_u_v(iuv)[..., 0]
+    return part_colours(np.asarray(read_image(picture)), read_part_u_v(iuv)[..., 0])
+
+
+def part_colours(pixels: Pixels, parts: Pixels) -> NDArray[np.float64]:
+    """Return the mean colour of each part ``(24, 3)``, NaN where there is none, of ``(H, W, 3)`` and ``(H, W)``."""
     shown = [parts == part for part in range(1, PARTS + 1)]
     return np.stack([pixels[where].mean(axis=0) if where.any() else np.full(3, np.nan) for where in shown])
+
+
+def with_twins(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give parts ``(24, 3)`` that are not shown the colour of their twin, where that is shown."""
+    twins = colours[[TWINS[part] - 1 for part in range(1, PARTS + 1)]]
+    return np.where(np.isfinite(colours), colours, twins)

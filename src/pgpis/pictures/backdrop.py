@@ -22,8 +22,7 @@ def backdrop_of(picture: NDArray[np.uint8], person: NDArray[np.bool_]) -> NDArra
 
     Source: Gortler et al., The Lumigraph (1996), pull-push: means of ever larger cells, where the smaller hold nothing.
     """
-    size = 2 * max(1, round(MARGIN * len(picture))) + 1
-    hole = cv2.dilate(person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
+    hole = with_margin(person)
     if hole.all():
         return np.broadcast_to(np.median(picture, axis=(0, 1)).astype(np.uint8), picture.shape).copy()
     levels = [(picture.astype(np.float32) * ~hole[..., None], (~hole).astype(np.float32))]
@@ -37,3 +36,10 @@ def backdrop_of(picture: NDArray[np.uint8], person: NDArray[np.bool_]) -> NDArra
         larger = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
         filled = colours + larger * (1 - weight)[..., None]
     return np.clip(np.round(filled), 0, 255).astype(np.uint8)
+
+
+def with_margin(person: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a silhouette ``(H, W)`` and what is so close to it that the person may change it."""
+    size = 2 * max(1, round(MARGIN * len(person))) + 1
+    grown = cv2.dilate(person.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return np.asarray(grown > 0)

@@ -118,7 +118,7 @@ class DensePoseStage(Stage):
                 pictures[file.name] = read_image(file.picture)
         if len(pictures) > 1:
             with suppress(Exception):  # out of memory, say; one by one they may still succeed
-                maps = dict(zip(pictures, self._maps(list(pictures.values())), strict=True))
+                maps = dict(zip(pictures, self.maps(list(pictures.values())), strict=True))
         return [
             self.attempt(file, self._write, maps[file.name], file)
             if file.name in maps
@@ -126,7 +126,8 @@ class DensePoseStage(Stage):
             for file in files
         ]
 
-    def _maps(self, pictures: Sequence[Image.Image]) -> list[Any]:
+    def maps(self, pictures: Sequence[Image.Image]) -> list[Any]:
+        """Return of each picture part, U, V ``(H, W, 3)`` and who is shown; None where nobody is found."""
         enabled = self.settings.dtype == "bf16"
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=enabled):
             maps: list[Any] = self.net(pictures, self.settings.overflow, self.settings.person)
@@ -144,7 +145,7 @@ class DensePoseStage(Stage):
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
         """See :meth:`Stage.make`."""
-        return self._write(self._maps([picture])[0], files)
+        return self._write(self.maps([picture])[0], files)
 
 
 class TextureStage(Stage):

@@ -1,0 +1,258 @@
+"""The benchmark on photographs: people who are shown more than once, one picture the source, the other pose and truth.
+
+Everything else that a model reads is made of the photographs, by the tools of ``pgpis prepare``.
+
+``background error`` is the mean absolute difference of colours (0..255) beside the silhouette of the truth and a margin
+around it. ``outfit recognised`` asks whether a picture's clothes are nearer to the truth's than to those of photographs
+of other people. Clothes are the mean colours of DensePose's parts from neck to wrists and ankles, as far as the truth
+shows them, each weighed by its pixels there. A generated picture's are read through the truth's map, as it should show
+that pose; the others' through their own, and where they do not show a part, its twin is read: so colours are compared,
+and not poses.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pgpis.data import OnMissing, Pair
+from pgpis.data.pairs import PairDataset
+from pgpis.errors import PgpisError, check_range
+from pgpis.evaluate.baselines import mean_part_colours, part_colours, with_twins
+from pgpis.evaluate.benchmark import (
+    PIXEL_COLUMNS,
+    BenchmarkSettings,
+    Encode,
+    Sample,
+    make_pictures,
+    required,
+    score_rows,
+    usual_baselines,
+)
+from pgpis.evaluate.benchmark_report import write_report
+from pgpis.evaluate.naming import identities
+from pgpis.metrics.summary import write_table
+from pgpis.pictures.backdrop import with_margin
+from pgpis.pictures.images import read_image, resize
+from pgpis.pictures.iuv import PARTS, read_part_u_v
+from pgpis.pictures.kinds import conditions
+from pgpis.pictures.uv_texture import PART_GROUPS
+from pgpis.preprocess.blazepose.estimator import PERSON, see
+from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.photos import PhotoPairs
+from pgpis.preprocess.settings import PrepareSettings
+
+log = logging.getLogger(__name__)
+
+CLOTHED = [part - 1 for part in (*PART_GROUPS["upper"], *PART_GROUPS["lower"])]
+"""Rows of the parts' colours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSettings(BenchmarkSettings):
+    """What is scored; ``root`` is a folder of photographs."""
+
+    columns = (*PIXEL_COLUMNS, "background_error", "outfit_recognised")
+
+    table: Path | None = None
+    """CSV with the columns source and pose; None: all ordered pairs of each person, see :func:`list_pairs`."""
+    size: tuple[int, int] = (256, 176)
+    """(height, width) at which pictures are compared; as models do, they are squashed to it."""
+    candidates: int = 5
+    """Photographs to choose from in recognition, the truth among them; chance is 1 in so many."""
+    tools: PrepareSettings = field(default_factory=lambda: PrepareSettings(pose="blazepose", densepose="lifter"))
+    """What makes the conditions of photographs."""
+
+    def __post_init__(self) -> None:
+        check_range("--candidates", self.candidates, 2, whole=True)
+        super().__post_init__()
+
+
+class TruePhotos(PhotoPairs):
+    """Pairs of photographs of one person, whose driving picture is the truth."""
+
+    def read_pairs(self) -> list[Pair]:
+        """Read the pairs; see ``PhotoPairs.read_pairs``."""
+        return [replace(pair, target=pair.pose) for pair in super().read_pairs()]
+
+    def require(self, origins: Collection[str]) -> None:
+        """Make what is missing, and the sources' own maps; see ``PhotoPairs.require``."""
+        super().require(origins)
+        self._make([pair.source for pair in self.pairs], "densepose")
+
+
+def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode) -> str:
+    """Make what models read and the rows' pictures, score them, and write the files of :func:`write_report`.
+
+    Returns:
+        The text of ``benchmark.md``.
+
+    Raises:
+        PgpisError: There are no pairs or too few people, no pair can be read, or a row lacks pictures.
+    """
+    table = settings.table
+    if table is None:
+        table = settings.out / "pairs.csv"
+        write_table(table, ["source", "pose"], list_pairs(settings.root))
+    dataset = TruePhotos(
+        settings.root,
+        settings.root,
+        pairs_csv=table,
+        settings=settings.tools,
+        save_conditions=settings.out / "conditions",
+        on_missing=OnMissing(face="drop", face_space="synth"),  # the face codes of drawn people mean nothing here
+    )
+    dataset.setup()
+    _refuse_few(people_of(dataset.pairs), settings)
+    _leave_out_unreadable(dataset)
+    people = people_of(dataset.pairs)
+    _refuse_few(people, settings)
+    maps = {picture: required(dataset.made_of(picture, "target")["iuv"]) for picture in people}
+    judge = PhotoScores(maps, people, settings.size, settings.candidates)
+    files = make_pictures(settings, dataset, usual_baselines(dataset, settings.size), sample)
+    rows = score_rows(settings, files, dataset.pairs, judge, encode)
+    return write_report(settings, rows, files, dataset.pairs)
+
+
+def _refuse_few(people: Mapping[Path, int], settings: PhotoSettings) -> None:
+    """Refuse fewer people than there are candidates."""
+    count = len(set(people.values()))
+    if count < settings.candidates:
+        message = f"{settings.root} shows {count} of the {settings.candidates} people who are needed to choose from"
+        raise PgpisError(message, hint="fewer --candidates, or more people")
+
+
+def list_pairs(root: Path) -> list[tuple[str, str]]:
+    """Return all ordered pairs of two photographs of one person, as names in the folder.
+
+    A person is told by DeepFashion's names, else by the folder inside ``root``, else by the name up to its last
+    underscore: ``anna_front.jpg`` and ``anna_back.jpg``.
+
+    Raises:
+        PgpisError: The folder is missing or empty, or nobody is shown twice.
+    """
+    by_person: dict[object, list[str]] = {}
+    for file in find_pictures(root, [], "photos"):
+        by_person.setdefault(_person_of(file.name), []).append(file.name)
+    pairs = [pair for names in by_person.values() for pair in permutations(names, 2)]
+    if not pairs:
+        hint = "call pictures PERSON_VIEW.jpg, give each person a folder, or list the pairs in --pairs FILE.csv"
+        raise PgpisError(f"{root}: nobody is shown twice", hint=hint)
+    return pairs
+
+
+def _person_of(name: str) -> object:
+    if mentioned := identities(name):
+        return mentioned[0][:-1]
+    path = PurePosixPath(name)
+    return path.parent if path.parent.name else path.stem.rpartition("_")[0] or path.stem
+
+
+def people_of(pairs: Sequence[Pair]) -> dict[Path, int]:
+    """Return a person's number for each picture: what pairs connect shows one person."""
+    ends = [(pair.source, required(pair.target)) for pair in pairs]
+    place = {picture: index for index, picture in enumerate(dict.fromkeys(path for both in ends for path in both))}
+    rows, columns = zip(*((place[source], place[target]) for source, target in ends), strict=True)
+    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(place), len(place)))
+    numbers = connected_components(links, directed=False)[1]
+    return {picture: int(numbers[index]) for picture, index in place.items()}
+
+
+def _leave_out_unreadable(dataset: PairDataset) -> None:
+    """Make all that any model reads, and take out the pairs that lack some of it.
+
+    Raises:
+        PgpisError: None is left.
+    """
+    origins = {"source", "target", "pose", *(kind.name for kind in conditions() if kind.name != "face")}
+    dataset.require(origins)
+    readable, reason = [], ""
+    for index, pair in enumerate(dataset.pairs):
+        try:
+            dataset.load(index, origins)
+            read_part_u_v(required(dataset.made_of(pair.source, "target")["iuv"]))
+        except PgpisError as error:
+            reason = error.message
+            log.warning("%s is left out: %s", pair.pair_id, reason)
+        else:
+            readable.append(pair)
+    if not readable:
+        raise PgpisError(f"no pair can be scored: {reason}")
+    dataset._pairs = tuple(readable)  # noqa: SLF001  all rows have the same pairs
+
+
+@dataclass(frozen=True)
+class PhotoScores:
+    """Scores pictures of one pose by the photograph that is the truth, and those of other people."""
+
+    maps: Mapping[Path, Path]
+    """DensePose's map of each photograph."""
+    people: Mapping[Path, int]
+    """Whom each photograph shows."""
+    size: tuple[int, int]
+    """(height, width) at which pictures are compared."""
+    candidates: int = 5
+    """Photographs to choose from, the truth among them."""
+    seed: int = 0
+    """Chooses the others; the same for the same truth, whoever made the picture."""
+
+    def __call__(self, target: Path, pictures: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """Score what several methods made of one pair.
+
+        Args:
+            target: The true photograph.
+            pictures: The generated ones; each is brought to the compared size.
+
+        Returns:
+            For each picture the background's error, NaN where the person fills the truth; 1.0 where the outfit was
+            recognised, else 0.0.
+        """
+        photograph = read_image(target)
+        truth = np.asarray(resize(photograph, *self.size))
+        background = ~self._small(with_margin(see(np.asarray(photograph)).silhouette > PERSON))
+        parts = self._small(read_part_u_v(self.maps[target])[..., 0])
+        weights = np.bincount(parts.ravel(), minlength=PARTS + 1)[1:]
+        worn = part_colours(truth, parts)
+        others = [with_twins(mean_part_colours(other, self.maps[other])) for other in self.others(target)]
+        scores = []
+        for picture in pictures:
+            ours = np.asarray(resize(picture, *self.size))
+            colours = part_colours(ours, parts)
+            own = _clothes_distance(colours, worn, weights)
+            recognised = all(own < _clothes_distance(colours, other, weights) for other in others)
+            difference = np.abs(ours.astype(np.int16) - truth.astype(np.int16))[background]
+            error = float(difference.mean()) if difference.size else float("nan")
+            scores.append({"background_error": error, "outfit_recognised": float(recognised)})
+        return scores
+
+    def others(self, target: Path) -> list[Path]:
+        """Choose photographs of other people, one of each."""
+        rng = np.random.default_rng([zlib.crc32(target.name.encode()), self.seed])
+        by_person: dict[int, list[Path]] = {}
+        for picture, person in self.people.items():
+            if person != self.people[target]:
+                by_person.setdefault(person, []).append(picture)
+        people = rng.permutation(sorted(by_person))[: self.candidates - 1]
+        return [by_person[person][int(rng.integers(len(by_person[person])))] for person in people]
+
+    def _small(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Bring labels of pixels to the compared size."""
+        return np.asarray(resize(Image.fromarray(labels), *self.size, nearest=True))
+
+
+def _clothes_distance(ours: NDArray[np.float64], theirs: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+    """Return how far the colours of clothes are apart, over parts that both know; infinite where there is none."""
+    difference = np.abs(ours - theirs).mean(axis=1)[CLOTHED]
+    known = np.isfinite(difference)
+    return float(np.average(difference[known], weights=weights[CLOTHED][known])) if known.any() else np.inf

@@ -1,0 +1,135 @@
+"""The benchmark on photographs: who is shown twice, what is scored, and the whole way."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.data import Pair
+from pgpis.errors import PgpisError
+from pgpis.evaluate import photo_benchmark
+from pgpis.evaluate.photo_benchmark import PhotoScores, list_pairs, people_of
+from pgpis.pictures.images import save_image
+from pgpis.pictures.iuv import iuv_pixels
+
+BACK, FRONT, LEFT_THIGH, HEAD = 1, 2, 8, 23
+SIZE = (64, 44)
+
+
+def pictures_in(folder, *names):
+    for name in names:
+        save_image(Image.new("RGB", (8, 8)), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (("anna_front.png", "anna_back.png", "eva_maria_1.png", "eva_maria_2.png", "eva_3.png"), 4),
+        (("anna/1.png", "anna/2.png", "anna/3.png", "eva/1.png"), 6),
+        (("WOMEN/Tees/id_00000001/01_1_front.jpg", "WOMEN/Tees/id_00000001/02_1_front.jpg"), 0),
+        (("WOMEN/Tees/id_00000001/01_1_front.jpg", "WOMEN/Tees/id_00000001/01_2_side.jpg"), 2),
+    ],
+)
+def test_pairs_are_all_ordered_ones_of_a_person(tmp_path, names, pairs):
+    folder = pictures_in(tmp_path, *names)
+    if not pairs:
+        with pytest.raises(PgpisError, match="nobody is shown twice"):
+            list_pairs(folder)
+        return
+    listed = list_pairs(folder)
+    assert len(listed) == len(set(listed)) == pairs
+    assert all((target, source) in listed and source != target for source, target in listed)
+    assert len({source.split("_")[0] for pair in listed if "eva_3.png" in pair for source in pair}) == 0
+
+
+def test_what_pairs_connect_is_one_person():
+    pairs = [Pair(f"{a}_2_{b}", Path(a), None, Path(b)) for a, b in ("ab", "bc", "xy")]
+    people = people_of(pairs)
+    assert len({people[Path(name)] for name in "abc"}) == len({people[Path(name)] for name in "xy"}) == 1
+    assert people[Path("a")] != people[Path("x")]
+
+
+@pytest.fixture
+def scores(tmp_path, monkeypatch):
+    """Four people before grey walls, in one colour each; their maps are a square of one part."""
+    person = np.zeros(SIZE, bool)
+    person[16:48, 12:32] = True
+    monkeypatch.setattr(photo_benchmark, "see", lambda _: SimpleNamespace(silhouette=person.astype(float)))
+    maps, people = {}, {}
+    for number, (colour, part) in enumerate([(200, FRONT), (150, BACK), (60, FRONT), (0, LEFT_THIGH)]):
+        picture, iuv = np.full((*SIZE, 3), 128, np.uint8), np.zeros((*SIZE, 3), np.uint8)
+        picture[person] = colour
+        iuv[person] = part, 100, 100
+        path = tmp_path / f"{number}.png"
+        save_image(Image.fromarray(picture), path)
+        maps[path], people[path] = tmp_path / f"map{number}.png", number
+        save_image(Image.fromarray(iuv_pixels(iuv)), maps[path])
+    return PhotoScores(maps, people, SIZE, candidates=4), person
+
+
+def of_colour(person, colour, background=128):
+    return Image.fromarray(np.where(person[..., None], colour, background).astype(np.uint8).repeat(3, axis=-1))
+
+
+def test_an_outfit_is_recognised_by_its_colours(scores):
+    judge, person = scores
+    target = next(iter(judge.maps))
+    assert {path.name for path in judge.others(target)} == {"1.png", "2.png", "3.png"}
+    pictures = [of_colour(person, colour) for colour in (200, 180, 170, 60)]
+    # the back of the second person stands for the front that is not shown; the thigh has nothing in common
+    recognised = [scored["outfit_recognised"] for scored in judge(target, pictures)]
+    assert recognised == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_background_is_what_lies_beside_the_person(scores):
+    judge, person = scores
+    target = next(iter(judge.maps))
+    pictures = [of_colour(person, colour, background) for colour, background in ((200, 128), (0, 128), (200, 138))]
+    errors = [scored["background_error"] for scored in judge(target, pictures)]
+    assert errors == [0, 0, 10]
+
+
+@pytest.fixture(scope="module")
+def people(draw_people, tmp_path_factory):
+    """Two drawn people in two views, as photographs, and one that shows nobody."""
+    root, folder = (tmp_path_factory.mktemp(name) for name in ("drawn", "photographs"))
+    draw_people(root, people=2, views=2, seed=3, share=0.5)
+    pictures = sorted((root / "img").rglob("*.jpg"))
+    assert len(pictures) == 4
+    for number, picture in enumerate(pictures):
+        save_image(Image.open(picture), folder / f"person{number // 2}_{number % 2}.png")
+    save_image(Image.new("RGB", (176, 256), "white"), folder / "person0_2.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_benchmark_scores_models_on_photographs(people, scored_here, tmp_path, capsys):
+    words = ["bench", "pairs", "--root", people, "--out", tmp_path, "--candidates", 2, "--models", "MCLD=synth-mcld"]
+    assert main([*map(str, words), "--differences", "MCLD-truth"]) == 0
+    text = capsys.readouterr().out
+    assert (tmp_path / "benchmark.md").read_text() == text
+    rows = json.loads((tmp_path / "benchmark.json").read_text())
+    assert list(rows) == ["copy of the source", "source painted onto the pose", "truth", "MCLD"]
+    assert rows["truth"]["outfit_recognised"] == rows["truth"]["ssim"] == 1
+    assert rows["truth"]["background_error"] == 0
+    assert rows["MCLD"]["ssim"] > rows["copy of the source"]["ssim"]
+    low, high = rows["MCLD"]["intervals"]["ssim"]
+    assert low < rows["MCLD"]["ssim"] < high
+    page = (tmp_path / "benchmark.html").read_text()
+    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 1 + 6 + 2
+    assert page.count("<img") == 4 * 4  # those that show nobody are left out
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert main([*map(str, words)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == kept
+
+
+def test_too_few_people_are_an_error_before_anything_is_made(tmp_path, capsys):
+    folder = pictures_in(tmp_path / "photographs", "anna_1.png", "anna_2.png")
+    assert main(["bench", "pairs", "--root", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert "1 of the 5 people who are needed" in capsys.readouterr().err
+    assert not (tmp_path / "out/conditions").exists()
