@@ -62,8 +62,8 @@ LIFTED = 0.4
 """Share of people whose maps are the lifter's: what photographs come with."""
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
 """Budget of an ablation, and steps of an epoch."""
-SHARES = {"autoencoder": 0.24, "source_encoder": 0.09, "clip": 0.06, "fusion": 0.05, "lifter": 0.3}
-"""Of the minutes; ``fpdm`` and ``mcld`` take what is left."""
+SHARES = {"autoencoder": 0.2, "source_encoder": 0.1, "clip": 0.08, "fusion": 0.05, "lifter": 0.25, "mcld_base": 0.2}
+"""Of the minutes, without the reading of pictures; ``fpdm`` and ``mcld`` take what is left."""
 RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3}
 DIFFUSION_RATE = 8e-4
 """Learning rates for the batches of ``configs/parts/timed.yaml``."""
@@ -112,8 +112,13 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
     mcld = (vae, f"--model.init_args.image_encoder={out}/clip/encoder")
     fusion = (f"--model.init_args.fusion_embedder.encoder={out}/clip/encoder",)
 
-    def fit(name: str, needs: tuple[str, ...] = (), words: Sequence[str] = ()) -> Stage:
-        return Stage(name, ("data", *needs), out / name / ".done", (*words,), name)
+    cached = (*mcld, f"--data.cache={out}/cache_mcld")
+    base = f"--model.init_args.start_from={out}/mcld_base/pipeline"
+
+    def fit(
+        name: str, needs: tuple[str, ...] = (), words: Sequence[str] = (), recipe: str = "", overlay: str | None = None
+    ) -> Stage:
+        return Stage(name, ("data", *needs), out / name / ".done", (*words,), recipe or name, overlay)
 
     encoders = [fit("source_encoder"), fit("clip"), fit("fusion", ("clip",), fusion)]
     lifted = Stage("lifted", ("data",), data / ".lifted")
@@ -127,7 +132,8 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
             Stage("data", ("first",), data / ".done", drawn(data, people)),
             lifted,
             *encoders,
-            fit("mcld", ("autoencoder", "clip", "lifted"), mcld),
+            fit("mcld_base", ("autoencoder", "clip", "lifted"), mcld, "mcld", "synth/mcld_base.yaml"),
+            fit("mcld", ("mcld_base",), (*mcld, base)),
             fit("fpdm", ("autoencoder", "source_encoder", "fusion"), (*fpdm, prior)),
             fit("lifter", (), (f"--data.train.init_args.people={LIFTER_PEOPLE}",)),
             bundles,
@@ -140,8 +146,9 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
         # the prior sees another pose in each step, so nothing of it is kept
         _cache("fpdm", "fpdm", ("autoencoder", "source_encoder"), (*fpdm, NO_PRIOR), data, out),
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
-        _cache("mcld", "mcld", ("autoencoder", "clip", "lifted"), mcld, data, out),
-        fit("mcld", ("cache_mcld",), (*mcld, f"--data.cache={out}/cache_mcld", *TWO)),
+        _cache("mcld", "mcld", ("autoencoder", "clip", "lifted"), (*mcld, NO_START), data, out),
+        fit("mcld_base", ("cache_mcld",), cached, "mcld", "synth/mcld_base.yaml"),
+        fit("mcld", ("mcld_base",), (*cached, base, *TWO)),
         fit("lifter"),
         bundles,
     ]
@@ -179,14 +186,15 @@ def ablations(data: Path, out: Path) -> list[Stage]:
         short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
         short("b6", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/fusion/fusion_embedder"), ("fusion",)),
     ]
-    read = (f"--model.init_args.image_encoder={clip}",)
+    read = (f"--model.init_args.image_encoder={clip}", NO_START)
     plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
-    variants = ("short", "published", "no_rendered_texture", *plain)
+    variants = ("short", "no_rendered_texture", *plain)
     return ablation_stages + [short(f"mcld_{name}", "mcld", "cache_mcld", read) for name in variants]
 
 
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
 """A process on each of two cores, half of the recipe's pairs in each."""
+NO_START = "--model.init_args.start_from=null"
 NO_PRIOR = "--model.init_args.fusion_embedder=null"
 
 
@@ -243,7 +251,7 @@ def fit_words(stage: Stage, data: Path, out: Path, clock: Clock | None = None) -
         yield from ("--config", stage.overlay)
     if clock is not None:
         yield from ("--config", "parts/timed.yaml")
-        seconds = clock.left(str(stage.recipe))
+        seconds = clock.left(stage.name)
         schedule = {"class_path": "pgpis.tasks.timed.CosineUntil", "init_args": {"seconds": seconds}}
         yield f"--model.init_args.schedule.lr_scheduler={json.dumps(schedule)}"
         yield f"--model.init_args.optimizer.init_args.lr={RATES.get(str(stage.recipe), DIFFUSION_RATE)}"

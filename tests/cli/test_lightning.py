@@ -16,6 +16,7 @@ OVERLAYS = {
     **{f"ablation/b{number}.yaml": "fpdm.yaml" for number in (1, 2, 3, 4, 5)},
     **{f"ablation/mcld_{name}.yaml": "mcld.yaml" for name in ("no_face", "no_texture", "all_stages", "ip_attention")},
     "ablation/mcld_no_correspondence.yaml": "synth/mcld.yaml",
+    "ablation/mcld_no_rendered_texture.yaml": "synth/mcld.yaml",
     "fusion_phoenix.yaml": "fusion.yaml",
     "mcld_phoenix.yaml": "mcld.yaml",
     "official_fpdm.yaml": "fpdm.yaml",
@@ -26,7 +27,7 @@ OVERLAYS = {
     "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",
     "synth/mcld_base.yaml": "synth/mcld.yaml",
-    **{f"parts/{name}.yaml": "fpdm.yaml" for name in ("deepfashion", "smoke", "synth", "training")},
+    **{f"parts/{name}.yaml": "fpdm.yaml" for name in ("deepfashion", "smoke", "synth", "timed", "training")},
 }
 
 

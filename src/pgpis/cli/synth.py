@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.synth.files.options import DatasetOptions
-from pgpis.synth.scene.sampling import Look
+from pgpis.synth.files.options import DatasetOptions, Look
 
 if TYPE_CHECKING:
     from pgpis.jobs import Failure

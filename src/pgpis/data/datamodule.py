@@ -131,7 +131,9 @@ class PoseTransferDataModule(LightningDataModule):
         refuse_other_versions(self.augmentation, dataset, self.cache)
         transform = self._transform(self._specs(), train=True)
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        return ResidentLoader(dataset, transform, sampler, self.batch_size, device, self.num_workers, self.seed)
+        loader = ResidentLoader(dataset, transform, sampler, self.batch_size, device, self.num_workers, self.seed)
+        loader.read()  # now, so that it takes nothing of trainer.max_time
+        return loader
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch, however much of it is done already."""

@@ -94,8 +94,6 @@ class ResidentLoader:
         return math.ceil(len(self.sampler) / self.batch_size)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        if not self._rows:
-            self._read()
         order = [index for _, index in self.sampler]
         for start in range(0, len(order), self.batch_size):
             yield self._batch(order[start : start + self.batch_size])
@@ -108,8 +106,12 @@ class ResidentLoader:
         batch |= {"index": index, "pair_id": [pair.pair_id for pair in pairs], "failures": []}
         return cast("PairBatch", batch)
 
-    def _read(self) -> None:
-        """Read each file of each batch key once."""
+    def read(self) -> None:
+        """Read each file of each batch key once; before the first batch.
+
+        Raises:
+            PgpisError: Nothing can be read.
+        """
         specs, pairs = self.transform.specs, self.dataset.pairs
         numbers: dict[str, dict[Key, int]] = {key: {} for key in specs}
         plan: list[tuple[int, list[str]]] = []

@@ -18,8 +18,9 @@ from pgpis.pictures.arrays import read_face
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.kinds import Kind, register
+from pgpis.synth.files.options import Look, is_photographed
 from pgpis.synth.scene.render import draw_labels
-from pgpis.synth.scene.sampling import Look, is_photographed, views_of
+from pgpis.synth.scene.sampling import views_of
 from pgpis.synth.scene.scene import Scene
 
 FEET, KNUCKLES = (17, 19, 20, 22), (91 + 5, 91 + 17, 112 + 5, 112 + 17)

@@ -41,8 +41,6 @@ class AutoencoderTask(PersonImageTask):
             add, while steps of the other layers, which must be exact, undo more than they gain.
         latent_noise: Largest deviation of the noise that training adds to the latents, drawn per picture, in units of
             the latents' own: a decoder that has seen errors of a denoiser smooths them.
-        edge_weight: Weight of the mean absolute error of the differences between neighbouring pixels, which says more
-            of faces and prints than that of colours.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
         seed: Seed of training and validation.
@@ -57,7 +55,6 @@ class AutoencoderTask(PersonImageTask):
         start_pictures: int | None = None,
         train: Trained = "all",
         latent_noise: float = 0.0,
-        edge_weight: float = 0.0,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
         schedule: Schedule = Schedule(),
         seed: int = 0,
@@ -66,7 +63,6 @@ class AutoencoderTask(PersonImageTask):
         for name, value in {"height": height, "width": width, "start_pictures": start_pictures, "crop": crop}.items():
             check_range(name, value, 1, whole=True, optional=name in ("start_pictures", "crop"))
         check_range("latent_noise", latent_noise, 0)
-        check_range("edge_weight", edge_weight, 0)
         if crop is not None and crop > min(height, width):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
         self.vae = build_vae(vae).train()
@@ -76,7 +72,6 @@ class AutoencoderTask(PersonImageTask):
         self.start_pictures = start_pictures
         choose_trained(self.vae, train)
         self.latent_noise = latent_noise
-        self.edge_weight = edge_weight
 
     @property
     def input_specs(self) -> InputSpecs:
@@ -105,9 +100,7 @@ class AutoencoderTask(PersonImageTask):
         if isinstance(self.vae, AutoencoderKL):
             kl = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).flatten(1).sum(dim=1).mean()
         l1, mse = difference.abs().mean(), difference.square().mean()
-        edges = difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
-        loss = l1 + mse + KL_WEIGHT * kl + self.edge_weight * edges
-        return {"loss": loss, "l1": l1, "mse": mse, "edges": edges, "kl": kl}
+        return {"loss": l1 + mse + KL_WEIGHT * kl, "l1": l1, "mse": mse, "kl": kl}
 
     @torch.no_grad()
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:

@@ -12,24 +12,28 @@ from pgpis.errors import check_range
 
 
 class CosineUntil(LambdaLR):
-    """Half a cosine over the time that is left, after a linear warm-up; give ``trainer.max_time`` the same time.
+    """Half a cosine over a time, after a linear warm-up; give ``trainer.max_time`` the same time.
 
     How many steps fit into the time depends on the machine, so a run cannot be repeated to the bit; one that goes on
     from a checkpoint has all the time again.
 
     Args:
         optimizer: Whose learning rate changes.
-        seconds: From the making of the schedule to a learning rate of zero.
+        seconds: From the first step to a learning rate of zero.
         warmup: Steps of the warm-up.
     """
 
     def __init__(self, optimizer: Optimizer, seconds: float, warmup: int = 200) -> None:
         check_range("seconds", seconds, 0)
         check_range("warmup", warmup, 0, whole=True)
-        start = time.monotonic()
+        started: list[float] = []
 
         def factor(step: int) -> float:
-            share = min(1.0, (time.monotonic() - start) / seconds) if seconds else 1.0
+            if not step:  # asked before training
+                return 1 / (warmup + 1)
+            if not started:
+                started.append(time.monotonic())
+            share = min(1.0, (time.monotonic() - started[0]) / seconds) if seconds else 1.0
             return min(1.0, (step + 1) / (warmup + 1)) * (1 + math.cos(math.pi * share)) / 2
 
         super().__init__(optimizer, factor)

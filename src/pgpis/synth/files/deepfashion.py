@@ -48,9 +48,9 @@ from pgpis.synth.figure.identity import face_code
 from pgpis.synth.figure.person import dress
 from pgpis.synth.files.formats import Files, json_line, link, write_image
 from pgpis.synth.files.manifest import Entry, plain
-from pgpis.synth.files.options import DatasetOptions, HiddenPoints
+from pgpis.synth.files.options import DatasetOptions, HiddenPoints, is_photographed
 from pgpis.synth.scene.render import Picture
-from pgpis.synth.scene.sampling import is_photographed, view_of, views_of
+from pgpis.synth.scene.sampling import view_of, views_of
 
 SPLITS = ("train", "test")
 DRAWING = (1101, 750)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.kinds import Inpainting
-from pgpis.synth.scene.sampling import Look
 
 HiddenPoints = Literal["limbs", "all", "none"]
 Textures = Literal["exact", "seen", "none"]
+Look = Literal["drawn", "photo", "mixed"]
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
@@ -69,7 +69,7 @@ class DatasetOptions:
     look: Look = "drawn"
     """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
     JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses.
-    ``mixed``: every other person."""
+    ``mixed``: half of the people."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)
@@ -98,6 +98,11 @@ class DatasetOptions:
         if _chosen(unit.index, self.test_share / 2):
             return "test"
         return "dev" if _chosen(unit.index - 1, self.test_share / 2) else "train"
+
+
+def is_photographed(look: Look, person: int) -> bool:
+    """Return whether a person looks photographed; of ``mixed`` people those are spread over both lists."""
+    return look == "photo" or (look == "mixed" and person % 4 in (1, 2))
 
 
 def _chosen(index: int, share: float) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -28,7 +27,6 @@ from pgpis.synth.scene.scene import Film, Room, Scene
 VIEWS: tuple[tuple[str, str, str], ...] = LOOKS["views"]["order"]
 TURNS: dict[str, tuple[float, float]] = LOOKS["views"]["turns"]
 IDENTITY, OUTFIT, STUDIO, VIEW, SIGNER, STYLE, ROOM, SHOT = range(8)
-Look = Literal["drawn", "photo", "mixed"]
 CUT = 0.3
 """Share of the photographed views that the frame cuts."""
 
@@ -45,11 +43,6 @@ class Setting:
 def view_of(number: int) -> tuple[str, str, str]:
     """Return DeepFashion's name for a person's view, its kind of pose and its framing."""
     return VIEWS[number % len(VIEWS)]
-
-
-def is_photographed(look: Look, person: int) -> bool:
-    """Return whether a person of a data set looks photographed."""
-    return look == "photo" or (look == "mixed" and person % 2 == 1)
 
 
 def person_of(seed: int, index: int, *, photographed: bool = False) -> tuple[Identity, Outfit]:
