@@ -2,11 +2,11 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import REPOSITORY
 from pgpis.cli import main
 from pgpis.denoiser import denoise
 from pgpis.pipelines.base import SamplingPipeline
@@ -18,7 +18,7 @@ RECIPES = {"fpdm": "tiny.yaml", "mcld": "tiny_mcld.yaml"}
 
 
 def bench(kind, method, out, *words):
-    overlay = REPOSITORY / "tests/configs" / RECIPES[method]
+    overlay = Path(__file__).parents[1] / "configs" / RECIPES[method]
     return main(["bench", kind, f"--config=smoke/{method}.yaml", f"--config={overlay}", f"--out={out}", *words])
 
 
