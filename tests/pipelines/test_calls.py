@@ -52,6 +52,12 @@ def call(request):
         ({"guidance_scale": math.nan}, "guidance_scale is nan, expected a number of at least 0"),
         ({"guidance_scale": math.inf}, "guidance_scale is inf"),
         ({"guidance_scale": -1.0}, r"guidance_scale is -1\.0"),
+        ({"guidance_band": (0.5, 1.5)}, r"guidance_band is 1\.5"),
+        ({"guidance_band": (0.7, 0.3)}, r"guidance_band is \(0\.7, 0\.3\), expected the lower noise level first"),
+        ({"guidance_band": 0.5}, r"guidance_band is 0\.5, expected a lowest and a highest"),
+        ({"guidance_band": (0.5, math.nan)}, "guidance_band is nan"),
+        ({"deep_cache": 0}, "deep_cache is 0, expected a whole number of at least 1"),
+        ({"deep_cache": 1.5}, r"deep_cache is 1\.5"),
         ({"height": 0}, "height is 0, expected a whole number from 1 to 4096"),
         ({"width": -8}, "width is -8"),
         ({"height": 24.0}, r"height is 24\.0"),
@@ -103,6 +109,57 @@ def test_a_callback_interrupts(call):
     assert steps == [0, 1]
     assert call.pipeline.interrupt
     assert not torch.equal(stopped, call(**options).images), "the next call is not interrupted"
+
+
+def test_guidance_may_be_left_to_a_band_of_noise_levels(call):
+    options = {"num_inference_steps": 5, "output_type": "latent", "guidance_scale": 3.0}
+    rows = []
+    hook = call.pipeline.unet.register_forward_pre_hook(lambda _unet, inputs: rows.append(len(inputs[0])))
+    everywhere = call(**options).images
+    assert rows == [2] * 5
+    assert torch.equal(call(guidance_band=(0, 1), **options).images, everywhere)
+    nowhere = call(guidance_band=(1, 1), **options).images
+    assert torch.equal(nowhere, call(**{**options, "guidance_scale": 1.0}).images)
+    rows.clear()
+    within = call(guidance_band=[0.3, 0.7], **options).images
+    hook.remove()
+    levels = [float(step) / 1000 for step in call.pipeline.scheduler.timesteps]
+    assert rows == [2 if 0.3 <= level <= 0.7 else 1 for level in levels]
+    assert {1, 2} == set(rows)
+    assert not torch.equal(within, everywhere)
+    assert not torch.equal(within, nowhere)
+
+
+@pytest.mark.parametrize("extra", [{}, {"guidance_scale": 3.0, "num_images_per_pair": 2}])
+def test_deep_blocks_may_rest_between_whole_steps(call, extra):
+    options = {"num_inference_steps": 5, "output_type": "latent", **extra}
+    unet, runs = call.pipeline.unet, {"deep": 0, "outer": 0}
+
+    def count(name):
+        def note(*_):
+            runs[name] += 1
+
+        return note
+
+    blocks = {"deep": unet.up_blocks[0].resnets[0], "outer": unet.up_blocks[-1].resnets[0]}
+    hooks = [block.register_forward_hook(count(name)) for name, block in blocks.items()]
+    exact = call(**options).images
+    assert runs == {"deep": 5, "outer": 5}
+    assert torch.equal(call(deep_cache=1, **options).images, exact)
+    runs |= {"deep": 0, "outer": 0}
+    quick = call(deep_cache=2, **options).images
+    assert runs == {"deep": 3, "outer": 5}
+    for hook in hooks:
+        hook.remove()
+    assert not torch.equal(quick, exact)
+    assert torch.equal(call(**options).images, exact), "nothing is left of it"
+    assert torch.equal(call(deep_cache=2, **options).images, quick)
+
+
+def test_whole_steps_where_the_number_of_branches_changes(call):
+    options = {"num_inference_steps": 5, "output_type": "latent", "guidance_scale": 3.0}
+    images = call(deep_cache=5, guidance_band=(0.3, 0.7), **options).images
+    assert images.isfinite().all()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

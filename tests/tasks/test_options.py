@@ -37,7 +37,7 @@ def test_defaults_are_the_methods_own():
     """Also where some are given by hand."""
     assert dataclasses.asdict(FPDMSampling(num_inference_steps=3)) == {
         "height": 512, "width": 352, "output_size": None, "num_inference_steps": 3, "guidance_scale": 2.0,
-        "images_per_pair": 1, "scheduler": None, "pose_guidance_scale": None,
+        "guidance_band": None, "deep_cache": None, "images_per_pair": 1, "scheduler": None, "pose_guidance_scale": None,
     }  # fmt: skip
     assert (MCLDSampling().width, MCLDSampling().guidance_scale, MCLDStep().noise_offset) == (512, 3.5, 0.05)
     assert (FPDMStep(compile_unet=True).noise_offset, FPDMDropping().draw(0, torch.Generator()).keys()) == (

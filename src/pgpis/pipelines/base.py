@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch import nn
 
 from pgpis.batch import InputSpecs, PairBatch
 from pgpis.denoiser import Ports, denoise
+from pgpis.denoiser.deep_features import deep_features
 from pgpis.denoiser.diffusion import guide_two_branches
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
 from pgpis.models.autoencoder import scale_factor
@@ -28,6 +30,7 @@ from pgpis.pipelines.options import (
     OutputType,
     SamplingOptions,
     StepCallback,
+    check_band,
     per_row,
     shows_options_of,
 )
@@ -155,6 +158,10 @@ class SamplingPipeline(CheckedPipeline):
                 f"{', '.join(map(repr, self._callback_tensor_inputs))}"
             )
 
+    def _is_within(self, band: tuple[float, float], timestep: torch.Tensor) -> bool:
+        low, high = band
+        return low <= float(timestep) / self.scheduler.config.num_train_timesteps <= high
+
     def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
         if latents is None:
             latents = randn_tensor(shape, generator=generators, device=self._execution_device, dtype=torch.float32)
@@ -178,6 +185,8 @@ class SamplingPipeline(CheckedPipeline):
         generator: Generators = None,
         latents: torch.Tensor | None = None,
         output_type: OutputType = "pil",
+        guidance_band: tuple[float, float] | None = None,
+        deep_cache: int | None = None,
         cache_keys_values: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -188,25 +197,33 @@ class SamplingPipeline(CheckedPipeline):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         steps = self._default("num_inference_steps", num_inference_steps)
         self._check_call(batch, steps, scales, num_images_per_pair, output_type, callback_on_step_end_tensor_inputs)
+        check_band("guidance_band", guidance_band)
+        check_range("deep_cache", deep_cache, 1, whole=True, optional=True)
         pairs, device = len(batch["pose_image"]), self._execution_device
         generators = per_row(generator, pairs, num_images_per_pair)
         self._interrupt = False
         with evaluation_mode(self.components.values()):
             tensors: Any = {key: value.to(device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
             branches = [ports.to(self.unet.dtype) for ports in self.condition(tensors, scales)]
-            conditions = self.unet.prepare(*branches, repeats=num_images_per_pair, cache=cache_keys_values)
+            prepare = functools.partial(self.unet.prepare, repeats=num_images_per_pair, cache=cache_keys_values)
+            conditions = prepare(*branches)
+            unguided = conditions if guidance_band is None or len(branches) == 1 else prepare(branches[-1])
             self.scheduler.set_timesteps(steps, device=device)
             size = conditions.pose_features.shape[-2:]
             shape = (pairs * num_images_per_pair, int(self.vae.config.latent_channels), *size)
             sample = self._start(latents, shape, generators)
             accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
             extra = {"generator": generators} if accepts_generator else {}
-            with self.progress_bar(total=len(self.scheduler.timesteps)) as progress:
+            bar = self.progress_bar(total=len(self.scheduler.timesteps))
+            with bar as progress, deep_features(self.unet, deep_cache) as features:
                 for step, timestep in enumerate(self.scheduler.timesteps):
                     if self.interrupt:
                         break
-                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * len(branches)), timestep)
-                    predictions = denoise(self.unet, noisy, timestep, conditions).float().chunk(len(branches))
+                    has_guidance = guidance_band is None or self._is_within(guidance_band, timestep)
+                    count, own = (len(branches), conditions) if has_guidance else (1, unguided)
+                    noisy = self.scheduler.scale_model_input(torch.cat([sample] * count), timestep)
+                    features.begin(len(noisy))
+                    predictions = denoise(self.unet, noisy, timestep, own).float().chunk(count)
                     guided = self.guide(predictions, scales)
                     sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
                     if callback_on_step_end is not None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
@@ -38,6 +38,13 @@ class SamplingOptions(TypedDict, total=False):
     """Standard normal start ``(n * B, C, H / 8, W / 8)``; drawn if None."""
     output_type: OutputType
     """"pil", "np" ((R, H, W, 3) in [0, 1]), "pt" (tensor in [-1, 1]) or "latent"."""
+    guidance_band: tuple[float, float] | None
+    """Noise levels with guidance, as shares of the training's time steps: (0.2, 0.8) guides where the step is between a
+    fifth and four fifths of them; outside, the conditional branch runs alone. None: all have guidance. Source:
+    Kynkäänniemi et al. 2024."""
+    deep_cache: int | None
+    """Every so many steps the whole denoiser runs, else its outermost blocks alone, on the deep features of the last
+    whole step; None: in each. Source: Ma et al. 2024."""
     cache_keys_values: bool
     """Compute the tokens' keys and values once; False recomputes them at each step, where the method allows it."""
     callback_on_step_end: StepCallback | None
@@ -47,6 +54,22 @@ class SamplingOptions(TypedDict, total=False):
     """What ``tensors`` holds: ``latents``."""
     return_dict: bool
     """False returns a tuple instead."""
+
+
+def check_band(name: str, band: object) -> None:
+    """Refuse what is not a lowest and a highest noise level.
+
+    Raises:
+        PgpisError: Names the option.
+    """
+    if band is None:
+        return
+    if not isinstance(band, tuple | list) or len(band) != 2:
+        raise PgpisError(f"{name} is {band!r}, expected a lowest and a highest noise level, such as (0.2, 0.8)")
+    for value in band:
+        check_range(name, value, 0, 1)
+    if band[0] > band[1]:
+        raise PgpisError(f"{name} is {tuple(band)}, expected the lower noise level first")
 
 
 def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:

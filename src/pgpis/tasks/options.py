@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable
 from pgpis.denoiser.diffusion import keep_mask
 from pgpis.errors import check_range
 from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS
+from pgpis.pipelines.options import check_band
 
 Masks = dict[str, torch.Tensor]
 """By condition, bool ``(B,)``: False for the pairs of a batch that do without it."""
@@ -58,6 +59,10 @@ class Sampling:
     """Denoising steps."""
     guidance_scale: float = 1.0
     """Weight of classifier-free guidance, on all conditions."""
+    guidance_band: tuple[float, float] | None = None
+    """Noise levels with guidance, as shares of the training's time steps; outside, one branch runs; null: all."""
+    deep_cache: int | None = None
+    """Every so many steps the whole denoiser runs, else its outermost blocks alone; null: in each."""
     images_per_pair: int = 1
     """Pictures per pair in ``predict``."""
     scheduler: dict[str, Any] | None = None
@@ -69,12 +74,20 @@ class Sampling:
             check_range(f"sampling.{name}", side, 1, MOST_PIXELS, whole=True)
         check_range("sampling.num_inference_steps", self.num_inference_steps, 1, whole=True)
         check_range("sampling.guidance_scale", self.guidance_scale, 0)
+        check_band("sampling.guidance_band", self.guidance_band)
+        check_range("sampling.deep_cache", self.deep_cache, 1, whole=True, optional=True)
         check_range("sampling.images_per_pair", self.images_per_pair, 1, MOST_IMAGES, whole=True)
 
     @property
     def scales(self) -> dict[str, float | None]:
         """Weights of guidance, by the pipeline's names for them."""
         return {"guidance_scale": self.guidance_scale}
+
+    @property
+    def shortcuts(self) -> dict[str, Any]:
+        """What saves time, by the pipeline's names; without those that are off."""
+        chosen = {"guidance_band": self.guidance_band, "deep_cache": self.deep_cache}
+        return {name: value for name, value in chosen.items() if value is not None}
 
     @property
     def result_size(self) -> tuple[int, int]:

@@ -98,6 +98,7 @@ class PictureTask(PersonImageTask):
             batch,
             num_inference_steps=self.sampling.num_inference_steps,
             **self.sampling.scales,
+            **self.sampling.shortcuts,
             num_images_per_pair=images_per_pair,
             generator=generators,
             output_type="pt",
@@ -208,6 +209,10 @@ class PictureTask(PersonImageTask):
             "output_size": self.sampling.output_size and list(self.sampling.output_size),
             "steps": self.sampling.num_inference_steps,
             **self.sampling.scales,
+            **{
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.sampling.shortcuts.items()
+            },
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": _settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},
