@@ -53,6 +53,7 @@ docs: setup ## build the site into site/
 bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/pose_drawing.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/shortcuts.py
 	$(BIN)/python benchmarks/mcld.py
 	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/prepare.py
