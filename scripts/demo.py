@@ -105,6 +105,7 @@ def collect(data: Path, out: Path) -> list[Row]:
         first = min(pair.source for pair in own)
         chosen = [pair for pair in own if pair.source == first]
         shown = {"sources": first, "textures": chosen[0].file("texture"), "faces": chosen[0].file("face")}
+        shown |= {f"sources_{kind}": chosen[0].file(kind) for kind in ("surface", "backdrop")}
         for kind, path in shown.items():
             assert path is not None, f"{first} has no {kind}"
             _copy(path, out / kind / f"person{person}{path.suffix}")

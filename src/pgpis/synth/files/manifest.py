@@ -83,7 +83,10 @@ def plain(scene: Scene) -> dict[str, Any]:
     drawn must therefore be drawn from these values: see :attr:`Entry.scene`.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(scene)))
-    return {name: value for name, value in values.items() if value is not None}  # room and film of drawn pictures
+    for name in ("room", "film"):
+        if values.get(name, values) is None:  # of drawn pictures
+            del values[name]
+    return values
 
 
 def read_manifest(root: Path) -> list[Entry]:
