@@ -3,9 +3,9 @@
     python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--ablations] [--jobs 2]
     python scripts/train_demo.py --data data/synth --out outputs/synth --minutes 12 --jobs 6
 
-The first takes days on two cores. The second is for a GPU, and takes the minutes that it is told: stages side by side,
-with ``configs/parts/timed.yaml``; the pictures lie in the GPU's memory, and the learning rates come to zero when the
-time is up.
+The first takes most of a day on two cores. The second is for a GPU, and takes the minutes that it is told and those of
+reading: stages side by side, with ``configs/parts/timed.yaml``; the pictures lie in the GPU's memory, and the learning
+rates come to zero when the time is up.
 
 Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done; a stage that was
 stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands and how long they took; each stage's
@@ -21,7 +21,6 @@ import argparse
 import functools
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -87,21 +86,8 @@ class Stage:
 
 def drawn(data: Path, people: int) -> tuple[object, ...]:
     """Spell the command that draws people; more of them extend a data set."""
-    kept = (
-        "--views",
-        VIEWS,
-        "--seed",
-        SEED,
-        "--test-share",
-        0.02,
-        "--textures",
-        "seen",
-        "--inpaint",
-        "fast",
-        "--look",
-        "mixed",
-    )
-    return ("synth", "--out", data, "--people", people, *kept)
+    kept = f"--views {VIEWS} --seed {SEED} --test-share 0.02 --look mixed --textures seen --inpaint fast"
+    return ("synth", "--out", data, "--people", people, *kept.split())
 
 
 def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) -> list[Stage]:
@@ -111,7 +97,6 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
     prior = f"--model.init_args.fusion_embedder={out}/fusion/fusion_embedder"
     mcld = (vae, f"--model.init_args.image_encoder={out}/clip/encoder")
     fusion = (f"--model.init_args.fusion_embedder.encoder={out}/clip/encoder",)
-
     cached = (*mcld, f"--data.cache={out}/cache_mcld")
     base = f"--model.init_args.start_from={out}/mcld_base/pipeline"
 
@@ -121,7 +106,8 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
         return Stage(name, ("data", *needs), out / name / ".done", (*words,), recipe or name, overlay)
 
     encoders = [fit("source_encoder"), fit("clip"), fit("fusion", ("clip",), fusion)]
-    lifted = Stage("lifted", ("data",), data / ".lifted")
+    # the encoders learn of exact maps
+    lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted")
     bundles = Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done")
     if timed:
         first = Stage("first", (), data / ".first", drawn(data, min(people, FIRST_PEOPLE)))
@@ -130,8 +116,8 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
             first,
             autoencoder,
             Stage("data", ("first",), data / ".done", drawn(data, people)),
-            lifted,
             *encoders,
+            lifted,
             fit("mcld_base", ("autoencoder", "clip", "lifted"), mcld, "mcld", "synth/mcld_base.yaml"),
             fit("mcld", ("mcld_base",), (*mcld, base)),
             fit("fpdm", ("autoencoder", "source_encoder", "fusion"), (*fpdm, prior)),
@@ -140,9 +126,9 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
         ]
     return [
         Stage("data", (), data / ".done", drawn(data, people)),
-        lifted,
         fit("autoencoder"),
         *encoders,
+        lifted,
         # the prior sees another pose in each step, so nothing of it is kept
         _cache("fpdm", "fpdm", ("autoencoder", "source_encoder"), (*fpdm, NO_PRIOR), data, out),
         fit("fpdm", ("cache_fpdm", "fusion"), (*fpdm, prior, f"--data.cache={out}/cache_fpdm")),
@@ -205,7 +191,7 @@ def _cache(name: str, recipe: str, needs: tuple[str, ...], words: Sequence[str],
     return Stage(f"cache_{name}", ("data", *needs), folder / ".done", (*command, root, *words))
 
 
-def run(stage: Stage, data: Path, out: Path, threads: int, end: Clock | None = None) -> None:
+def run(stage: Stage, data: Path, out: Path, threads: int, clock: Clock | None = None) -> None:
     """Run one stage, and mark it as done.
 
     Raises:
@@ -215,9 +201,9 @@ def run(stage: Stage, data: Path, out: Path, threads: int, end: Clock | None = N
     if stage.name == "lifted":
         lift_maps(data)
     elif stage.name == "bundles":
-        write_bundles(out)
+        write_bundles(data, out)
     else:
-        words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out, end))]
+        words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out, clock))]
         line = f"pgpis {' '.join(words)}"
         note(out, line)
         report = out / f"{stage.name}.txt"
@@ -273,7 +259,7 @@ def note(out: Path, line: str) -> None:
 
 
 def lift_maps(data: Path) -> None:
-    """Give a share of people the maps that photographs have: by the lifter, of points and silhouettes with errors."""
+    """Give a share of people the maps that photographs have: by the lifter that ships, of inputs with errors."""
     trees = sorted((data / "labels").rglob("*_*.json"))
     people = sorted({path.parent for path in trees})
     chosen = {folder for number, folder in enumerate(people) if number * LIFTED % 1 < LIFTED}
@@ -322,16 +308,16 @@ def _mapper() -> TextureMapper:
     return TextureMapper(inpaint="fast")
 
 
-def write_bundles(out: Path) -> None:
+def write_bundles(data: Path, out: Path) -> None:
     """Pack both pipelines into the files that ship; copy them to ``src/pgpis/bundles`` to ship them."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     for shipped in SHIPPED.values():
         name = Path(shipped.recipe).stem
         card = {
             "recipe": shipped.recipe,
             "settings": find_recipe(shipped.recipe).read_text(encoding="utf-8"),
-            "data": shlex.join(map(str, drawn(Path("data"), PEOPLE))),
-            "commit": commit,
+            "data": json.loads((data / "job.json").read_text(encoding="utf-8")),
+            "commit": git.stdout.strip() or "unknown: not a clone",
             "torch": torch.__version__,
         }
         pack(out / name / "pipeline", out / "bundles" / shipped.file, card)
@@ -346,7 +332,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
     parser.add_argument("--ablations", action="store_true", help="train the ablations as well")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
-    parser.add_argument("--minutes", type=float, help="for all stages together, on a GPU; null: the recipes' steps")
+    parser.add_argument("--minutes", type=float, help="for all stages, on a GPU [the recipes' steps]")
     parser.add_argument("--people", type=int, default=PEOPLE, help="people to draw")
     options = parser.parse_args()
     timed = options.minutes is not None

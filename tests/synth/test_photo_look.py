@@ -24,7 +24,8 @@ from pgpis.synth.figure.restyled import longer_hair, restyle
 from pgpis.synth.files.dataset import make_dataset
 from pgpis.synth.files.formats import encode_image
 from pgpis.synth.files.manifest import plain, read_manifest
-from pgpis.synth.files.options import DatasetOptions
+from pgpis.synth.files.options import DatasetOptions, is_photographed
+from pgpis.synth.files.sheet import sample_people
 from pgpis.synth.files.triples import make_triples
 from pgpis.synth.scene.camera import cut_frame, project
 from pgpis.synth.scene.film import develop
@@ -310,3 +311,18 @@ def test_a_sheet_shows_the_look(tmp_path, capsys):
     assert (drawn != photo).any()
     assert main(["synth", "sheet", f"--out={paths[0]}", f"--from={tmp_path}", "--look=photo"]) != 0
     assert "--look" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.25, 1 / 3, 0.5])
+def test_both_lists_of_mixed_people_have_both_looks(share):
+    options = DatasetOptions(1600, test_share=share, look="mixed")
+    looks = {"train": [], "test": []}
+    for unit in options.units():
+        looks[options.split(unit)].append(is_photographed("mixed", unit.index))
+    for split, photographed in looks.items():
+        assert 0.3 < np.mean(photographed) < 0.7, split
+
+
+def test_a_sheet_of_mixed_people_is_mixed():
+    people = sample_people(SEED, 4, 1, SIZE, "mixed")
+    assert [entries[0].scene.room is not None for entries in people] == [False, True, True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
 
@@ -40,7 +42,7 @@ def synth(
 ) -> None:
     """Score models on held-out synthetic people against their exact truth, beside rows that need no model.
 
-    All pictures are written; what is there is not made again.
+    All pictures are written; what is there is not made again, unless it was of another data set or model.
 
     Args:
         root: Data set of ``pgpis synth``, with textures for MCLD.
@@ -74,7 +76,8 @@ def photos(
     """Score models on photographs of people who are shown more than once, beside rows that need no model.
 
     One photograph of a person is the source, another gives the pose and is the truth. What models read beside is made
-    of the photographs, and kept in OUT/conditions. All pictures are written; what is there is not made again.
+    of the photographs, and kept in OUT/conditions. All pictures are written; what is there is not made again, unless it
+    was of another folder or model.
 
     Args:
         root: Folder of photographs: PERSON_VIEW.jpg, or a folder for each person.
@@ -99,11 +102,21 @@ def photos(
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:
     """Return the settings that say which rows there are."""
     folders = (_halves("--generated", word, "=", "NAME=FOLDER") for word in generated)
+    pipelines = dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models)
     return {
-        "models": dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models),
+        "models": pipelines,
+        "identities": {name: _identity(pipeline) for name, pipeline in pipelines.items()},
         "generated": {name: Path(folder) for name, folder in folders},
         "differences": tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences),
     }
+
+
+def _identity(pipeline: str) -> str:
+    """Return a hash of a pipeline's files; of one that does not exist, which fails later, its name."""
+    place = SHIPPED[pipeline].path if pipeline in SHIPPED else Path(pipeline)
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    hashes = [sha256_of(path) for path in files if path.is_file()]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest() if hashes else pipeline
 
 
 def _halves(option: str, word: str, sign: str, expected: str) -> tuple[str, str]:

@@ -82,7 +82,7 @@ def model(settings: SpeedSettings, *words: str, steps: int | None = None, runs: 
         "steps": task.sampling.num_inference_steps,
         "guidance": task.sampling.guidance_scale,
     }
-    return _compare(settings, cli, subject, lambda device, make: SamplingBench(task, device, make, runs))
+    return _compare("model", settings, cli, subject, lambda device, make: SamplingBench(task, device, make, runs))
 
 
 def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
@@ -103,7 +103,7 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
     task = cli.model
     trained = sum(value.numel() for value in task.parameters() if value.requires_grad)
     subject = {"trained weights": f"{trained / 1e6:.1f} M", "steps": steps}
-    return _compare(settings, cli, subject, lambda device, make: TrainingBench(task, device, make, steps))
+    return _compare("train", settings, cli, subject, lambda device, make: TrainingBench(task, device, make, steps))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +145,7 @@ def data(settings: LoadingSettings, *words: str) -> None:
     with torch.device("meta"):  # only the sizes of the model's inputs are needed
         loader = _build(settings, words).datamodule
     loader.val = None
+    loader.resident = False  # what is timed is the loading of files
     loader.setup("fit")
     torch.set_num_threads(1)
     subject = {"recipe": " ".join(settings.config) or settings.pipeline, "pairs": len(loader.dataset("train"))}
@@ -179,6 +180,7 @@ def _build(
 
 
 def _compare(
+    kind: str,
     settings: SpeedSettings,
     cli: PGPISCLI,
     subject: dict[str, Any],
@@ -194,7 +196,6 @@ def _compare(
     device = Device(settings.device)
     weights = sum(value.numel() for value in cli.model.parameters())
     about = {"recipe": " ".join(settings.config) or settings.pipeline, "weights": f"{weights / 1e6:.1f} M", **subject}
-    kind = "model" if "guidance" in subject else "train"
     report = Report(kind, device.describe(), about)
     precision = str(cli.trainer.precision)
     bench = make_bench(device, _trainers(cli, device))

@@ -109,7 +109,7 @@ def sheet(
     if from_:
         scenes = people_of(from_, people, views)
     else:
-        scenes = sample_people(seed or 0, people, views, drawn_size, photographed=look in ("photo", "mixed"))
+        scenes = sample_people(seed or 0, people, views, drawn_size, look or "drawn")
     failures = write_sheet(out, scenes, overlay, across, zoom)
     sys.stdout.write(f"{out}: {sum(map(len, scenes))} pictures of {len(scenes)} people\n")
     return _list_failures(failures)

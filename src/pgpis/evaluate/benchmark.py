@@ -8,6 +8,7 @@ embeddings of all pictures, in the manner of FID.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,7 @@ from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.naming import list_pictures, match_pictures
+from pgpis.files import write_text
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
@@ -40,6 +42,8 @@ COPY, NEAREST, PAINTED, TRUTH = (
 PIXEL_COLUMNS = ("ssim", "psnr", "token_distance")
 """Columns that every benchmark has."""
 ENCODED_AT_ONCE = 32
+MADE_OF = "made_of.json"
+"""Says of each row what its pictures were made of."""
 
 Encode = Callable[[Sequence[Image.Image]], torch.Tensor]
 """Returns the tokens of pictures, class token first, ``(B, N, D)``."""
@@ -65,9 +69,11 @@ class BenchmarkSettings:
     root: Path
     """The pictures."""
     out: Path
-    """Folder to write to; pictures that are there are not made again."""
+    """Folder to write to; pictures that are there are not made again, unless of another ``root`` or model."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Pipelines by the names of their rows."""
+    identities: Mapping[str, str] = field(default_factory=dict)
+    """By the names of models' rows, what tells a pipeline from another of the same name."""
     generated: Mapping[str, Path] = field(default_factory=dict)
     """Folders of pictures that ``pgpis test`` or ``predict`` made, by the names of their rows."""
     differences: tuple[tuple[str, str], ...] = ()
@@ -127,18 +133,20 @@ def make_pictures(
     Raises:
         PgpisError: A folder of pictures lacks pairs.
     """
-    rows: dict[str, list[Path]] = {}
+    rows = {
+        name: [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in dataset.pairs]
+        for name in (*settings.baselines, *settings.models)
+    }
+    _remove_others(settings, rows)
     for name in settings.baselines:
-        rows[name] = [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in dataset.pairs]
         for pair, path in zip(dataset.pairs, rows[name], strict=True):
             if not path.is_file():
                 save_image(baselines[name](pair), path)
     for name, pipeline in settings.models.items():
-        rows[name] = [settings.out / name / f"{pair.pair_id}.png" for pair in dataset.pairs]
         if not all(path.is_file() for path in rows[name]):
             with meter(name, len(dataset)) as advance:
                 for pair_id, image in sample(pipeline, dataset):
-                    save_image(image, settings.out / name / f"{pair_id}.png")
+                    save_image(image, rows[name][0].parent / f"{pair_id}.png")
                     advance(1)
     for name, place in settings.generated.items():
         matches = match_pictures(list_pictures(place), dataset.pairs)
@@ -146,6 +154,21 @@ def make_pictures(
             raise PgpisError(f"{place} lacks {len(matches.missing)} of {len(dataset)} pairs, e.g. {matches.missing[0]}")
         rows[name] = [path for _, path in matches.files]
     return rows
+
+
+def _remove_others(settings: BenchmarkSettings, rows: Mapping[str, Sequence[Path]]) -> None:
+    """Remove pictures that an earlier run made of another folder, or by another model."""
+    record = settings.out / MADE_OF
+    try:
+        earlier = {**json.loads(record.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError):  # none, or damaged: nobody knows what they were made of
+        earlier = {}
+    made_of = {name: f"{settings.root.resolve()} {settings.identities.get(name, '')}".strip() for name in rows}
+    for name, files in rows.items():
+        if earlier.get(name) != made_of[name]:
+            for path in files:
+                path.unlink(missing_ok=True)
+    write_text(record, json.dumps(earlier | made_of, indent=2) + "\n")
 
 
 def required(path: Path | None) -> Path:

@@ -69,7 +69,33 @@ def prepare(
         PgpisError: Weights or packages are missing, or a worker was ended from outside.
     """
     result = PrepareResult()
-    options = {condition: settings.own(condition) for condition in conditions}
+    todo, made_with = _look(files, conditions, record, result, again=again)
+    _say_what_is_mixed(made_with, {condition: settings.own(condition) for condition in conditions})
+    start = time.monotonic()
+    counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
+    require_weights(counts, settings)
+    settings = settings.settled()
+    # closed first: no worker adds to a record that is being written anew
+    with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:
+        for outcomes in stream:
+            record.add(outcomes)
+            for outcome in outcomes:
+                advance(outcome.condition, 1)
+                result.seconds[outcome.condition] = time.monotonic() - start
+                if outcome.reason is None:
+                    result.made[outcome.condition] += 1
+                    result.doubtful += [outcome] if outcome.doubt else []
+                else:
+                    result.failures.append(outcome)
+    for outcomes in (result.failures, result.doubtful):
+        outcomes.sort(key=lambda outcome: (outcome.name, outcome.condition))
+    return result
+
+
+def _look(
+    files: Sequence[PictureFiles], conditions: Sequence[str], record: Record, result: PrepareResult, *, again: bool
+) -> tuple[dict[str, list[PictureFiles]], Counter[tuple[str, str]]]:
+    """Return what is to be made, by kind, and how many of what is there were made with which options."""
     made_with: Counter[tuple[str, str]] = Counter()
     todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
     with meter("looking at what is there", len(files)) as looked:
@@ -93,26 +119,7 @@ def prepare(
                     todo[condition].append(file)
                 else:
                     result.failures.append(outcome)
-    _say_what_is_mixed(made_with, options)
-    start = time.monotonic()
-    counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
-    require_weights(counts, settings)
-    settings = settings.settled()
-    # closed first: no worker adds to a record that is being written anew
-    with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:
-        for outcomes in stream:
-            record.add(outcomes)
-            for outcome in outcomes:
-                advance(outcome.condition, 1)
-                result.seconds[outcome.condition] = time.monotonic() - start
-                if outcome.reason is None:
-                    result.made[outcome.condition] += 1
-                    result.doubtful += [outcome] if outcome.doubt else []
-                else:
-                    result.failures.append(outcome)
-    for outcomes in (result.failures, result.doubtful):
-        outcomes.sort(key=lambda outcome: (outcome.name, outcome.condition))
-    return result
+    return todo, made_with
 
 
 def _say_what_is_mixed(made_with: Mapping[tuple[str, str], int], options: Mapping[str, str]) -> None:
@@ -133,11 +140,11 @@ def work(
         files: The pictures.
         record: A worker adds outcomes to it at once: a kill then loses nothing.
     """
-    stage = build_stage(condition, settings)
+    stage, options = build_stage(condition, settings), settings.own(condition)
     outcomes: list[Outcome] = []
     for part in _parts(files, settings.batch_size):
         made = [
-            replace(outcome, content=file.content, options=settings.own(condition))
+            replace(outcome, content=file.content, options=options)
             for file, outcome in zip(part, stage(part), strict=True)
         ]
         if record is not None:

@@ -72,8 +72,6 @@ def noted(device: Device, row: Row) -> Iterator[None]:
     """Note in a row why it could not be measured, and clear up."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise
     except Exception as error:
         row.status = OUT_OF_MEMORY if is_out_of_memory(error) else f"{type(error).__name__}: {first_line(error)}"
         log.warning("%s, batch of %d: %s", row.setting, row.batch_size, row.status)

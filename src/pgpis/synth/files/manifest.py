@@ -16,6 +16,8 @@ Layout = Literal["deepfashion", "phoenix"]
 MANIFEST = "manifest.jsonl"
 MOST_SIDE = 4096
 """Rows or columns of a picture; drawing takes some hundred bytes for each pixel."""
+PHOTOGRAPHED = ("room", "film")
+"""What a scene has only where it is to look photographed."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,7 @@ def plain(scene: Scene) -> dict[str, Any]:
     drawn must therefore be drawn from these values: see :attr:`Entry.scene`.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(scene)))
-    for name in ("room", "film"):
-        if values.get(name, values) is None:  # of drawn pictures
-            del values[name]
-    return values
+    return {name: value for name, value in values.items() if value is not None or name not in PHOTOGRAPHED}
 
 
 def read_manifest(root: Path) -> list[Entry]:

@@ -101,8 +101,12 @@ class DatasetOptions:
 
 
 def is_photographed(look: Look, person: int) -> bool:
-    """Return whether a person looks photographed; of ``mixed`` people those are spread over both lists."""
-    return look == "photo" or (look == "mixed" and person % 4 in (1, 2))
+    """Return whether a person looks photographed: of ``mixed`` people those whose number has an odd count of ones.
+
+    That goes on without end, and with no period that a share of the people could fall in with: both looks are in both
+    lists (Thue and Morse).
+    """
+    return look == "photo" or (look == "mixed" and person.bit_count() % 2 == 1)
 
 
 def _chosen(index: int, share: float) -> bool:

@@ -19,6 +19,7 @@ from pgpis.pictures.sheet import grid, strip
 from pgpis.synth.figure.mesh import UInt8
 from pgpis.synth.files.formats import SETTINGS, write_image
 from pgpis.synth.files.manifest import Entry, plain, read_manifest
+from pgpis.synth.files.options import Look, is_photographed
 from pgpis.synth.scene.overlay import Overlay, draw_overlay
 from pgpis.synth.scene.sampling import views_of
 
@@ -101,15 +102,16 @@ def people_of(root: Path, people: int, views: int) -> list[list[Entry]]:
     return [own[:views] for own in pictures.values()]
 
 
-def sample_people(
-    seed: int, people: int, views: int, size: tuple[int, int], *, photographed: bool = False
-) -> list[list[Entry]]:
+def sample_people(seed: int, people: int, views: int, size: tuple[int, int], look: Look = "drawn") -> list[list[Entry]]:
     """Return people of a seed as a data set would hold them, without one."""
     height, width = size
-    return [
-        [
+
+    def views_of_person(person: int) -> list[Entry]:
+        photographed = is_photographed(look, person)
+        scenes = views_of(seed, person, views, width / height, photographed=photographed)
+        return [
             Entry(f"{person}-{view}.png", "deepfashion", "train", person, view, size, plain(scene))
-            for view, scene in enumerate(views_of(seed, person, views, width / height, photographed=photographed))
+            for view, scene in enumerate(scenes)
         ]
-        for person in range(people)
-    ]
+
+    return [views_of_person(person) for person in range(people)]
