@@ -183,7 +183,10 @@ def test_float16_is_wide_enough_for_the_reference(how, tmp_path):
 def test_the_shipped_model_in_float16_resembles_float32():
     pipeline = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
     pipeline.set_progress_bar_config(disable=True)
-    options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None}
+    seen = {"surface": picture(4, 512, 1024), "backdrop": picture(5)}
+    options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None} | seen
+    with pytest.raises(PgpisError, match="backdrop: got None, but this model was trained with it\n.*pgpis prepare"):
+        make(pipeline, **options | {"backdrop": None})
     expected = make(pipeline, **options)
     assert (make(pipeline.to(torch.float16), **options) - expected).abs().mean() < 0.01
 

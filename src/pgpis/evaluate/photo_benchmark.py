@@ -170,12 +170,13 @@ def people_of(pairs: Sequence[Pair]) -> dict[Path, int]:
 
 
 def _leave_out_unreadable(dataset: PairDataset) -> None:
-    """Make all that any model reads, and take out the pairs that lack some of it.
+    """Make all that ``pgpis prepare`` can make, and take out the pairs that lack some of it.
 
     Raises:
         PgpisError: None is left.
     """
-    origins = {"source", "target", "pose", *(kind.name for kind in conditions() if kind.name != "face")}
+    made = {kind.name for kind in conditions() if kind.settings is not None}
+    origins = {"source", "target", "pose", *made - {"face"}}
     dataset.require(origins)
     readable, reason = [], ""
     for index, pair in enumerate(dataset.pairs):

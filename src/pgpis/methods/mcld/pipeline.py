@@ -172,12 +172,15 @@ class MCLDPipeline(SamplingPipeline):
         height: int,
         width: int,
         pose_canvas: Sequence[int] | None = None,
+        *,
+        surface: Picture | Sequence[Picture] | None = None,
+        backdrop: Picture | Sequence[Picture] | None = None,
     ) -> PairBatch:
         """Fit pictures to the size of the result, as officially by squashing; arguments as in ``__call__``.
 
         With a ``pose_canvas``, as in ``__call__``, the map is checked and centred on a canvas of that shape first.
         """
-        pictures = {"source": source, "texture": texture, "iuv": iuv}
+        pictures = {"source": source, "texture": texture, "iuv": iuv, "surface": surface, "backdrop": backdrop}
         return self._batch(pictures, face, self.input_specs(height, width), pose_canvas)
 
     def _batch(
