@@ -46,8 +46,8 @@ class PictureTask(PersonImageTask):
     """The pipeline that the parts came from, noted beside predictions."""
     drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
     """How poses are drawn where the task does not know its data."""
-    on_denoising_step: Callable[[int, int], None] | None = None
-    """Is told the step and how many there are."""
+    on_denoising_step: Callable[[int, int, torch.Tensor], None] | None = None
+    """Is told the step, how many there are, and the latents after it; what it raises ends the sampling."""
 
     def take_parts(self, pipeline: SamplingPipeline) -> None:
         """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
@@ -108,7 +108,7 @@ class PictureTask(PersonImageTask):
 
     def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
         assert self.on_denoising_step is not None
-        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps), tensors["latents"])
         return tensors
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
