@@ -113,7 +113,7 @@ class Studio:
 
     def _pairs(self, model: str, request: PictureRequest, folder: Path) -> PhotoPairs:
         shipped = SHIPPED.get(self.pipelines[model])
-        face_space = {} if shipped is None or shipped.face_space is None else {"face_space": shipped.face_space}
+        face_space: Any = "recogniser" if shipped is None or shipped.face_space is None else shipped.face_space
         return PhotoPairs(
             request.source,
             request.pose,
@@ -123,7 +123,7 @@ class Studio:
             save_conditions=folder,
             identity=None if request.identity is None else str(request.identity.absolute()),
             clothes=tuple(f"{group}={picture.absolute()}" for group, picture in request.clothes),
-            on_missing=OnMissing(face="drop", **face_space),
+            on_missing=OnMissing(face="drop", face_space=face_space),
         )
 
     def draw(self, model: str, requests: Sequence[Read], on_step: OnStep | None = None) -> list[list[Prediction]]:
