@@ -1,0 +1,285 @@
+"""The multipart form of a request: read within limits, checked before anybody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import Request
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import FormData, UploadFile
+from starlette.types import Message
+
+from pgpis.errors import PgpisError, check_range, nearest
+from pgpis.pictures.decoding import errors_named
+from pgpis.pictures.keypoint_files import MOST_BYTES
+from pgpis.pictures.uv_texture import PART_GROUPS, parts_of
+from pgpis.service.jobs import CLOTHES, Job, RefusedError, Upload
+from pgpis.service.settings import Limits
+from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SIDE, SIDE_STEP, Drawing
+from pgpis.tasks.base import LARGEST_SEED
+
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+"""Of what is accepted as a picture, by Pillow's name of the format."""
+PICTURES = ("source", "driving", "identity")
+UPLOAD_SECONDS = 120.0
+"""In which a request must have arrived."""
+_MOST_FILES = 4 + len(PART_GROUPS)
+_MOST_FIELDS = 32
+_MOST_TEXT = 1000
+"""Bytes of a field that is not a file."""
+
+
+class PictureForm(BaseModel):
+    """The fields of a request that are not files; what is left out is as the model's pipeline says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str | None, Field(description="Name of the model; the first one if it is left out.")] = None
+    steps: Annotated[int | None, Field(ge=1, description="Denoising steps.")] = None
+    guidance_scale: Annotated[
+        float | None, Field(ge=0, le=MOST_GUIDANCE, allow_inf_nan=False, description="Classifier-free guidance.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="Seed of the noise.")] = 0
+    pictures: Annotated[int, Field(ge=1, description="How many pictures, of different noise.")] = 1
+    height: Annotated[
+        int | None, Field(ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=SIDE_STEP, description="In pixels, with width.")
+    ] = None
+    width: Annotated[
+        int | None, Field(ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=SIDE_STEP, description="In pixels, with height.")
+    ] = None
+    retarget: Annotated[
+        bool,
+        Field(description="Give the driving pose the limb lengths of the source; for models that read key points."),
+    ] = False
+    format: Annotated[
+        Literal["png", "json"] | None,
+        Field(
+            description="png: the picture; json: pictures in base64, and what was asked for. Several are always JSON."
+        ),
+    ] = None
+    seen: Annotated[bool, Field(description="Add what the model saw; the answer is JSON then.")] = False
+
+    @model_validator(mode="after")
+    def _check_size(self) -> PictureForm:
+        if (self.height is None) != (self.width is None):
+            raise ValueError("height and width go together")
+        return self
+
+
+async def read_job(request: Request, models: Mapping[str, str], limits: Limits) -> Job:
+    """Read a request.
+
+    Raises:
+        RefusedError: Something about it is wrong.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise RefusedError(
+            415, "the request is not a form with files", hint="multipart/form-data, as curl -F source=@me.jpg sends it"
+        )
+    form = await _read_form(request, limits.max_bytes)
+    try:
+        files = {name: await value.read() for name, value in form.items() if isinstance(value, UploadFile)}
+        _refuse_repeated(form)
+    finally:
+        await form.close()
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    # headers of pictures are a stranger's, and parsing one must not hold up the others
+    return await asyncio.to_thread(_job, texts, files, models, limits)
+
+
+async def _read_form(request: Request, most: int) -> FormData:
+    """Receive a form of at most so many bytes."""
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise _too_large(most)
+        return message
+
+    try:
+        if int(request.headers.get("content-length", "0")) > most:
+            raise _too_large(most)
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            limited = Request(request.scope, receive)
+            return await limited.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_TEXT)
+    except TimeoutError:
+        raise RefusedError(408, f"the request did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
+    except RefusedError:
+        await _drain(request, most)
+        raise
+
+
+async def _drain(request: Request, most: int) -> None:
+    """Take some of the rest: many clients read no answer before they have sent all.
+
+    One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
+    """
+    if "expect" in request.headers:
+        return
+    size, more = 0, True
+    async with asyncio.timeout(UPLOAD_SECONDS):
+        while more and size < 8 * most:
+            message = await request.receive()
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+
+
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(413, f"the request has more than {most:,} bytes", hint="scale the pictures down")
+
+
+def _refuse_repeated(form: FormData) -> None:
+    names = [name for name, _ in form.multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise RefusedError(422, f"'{_shown(name)}' is given twice")
+
+
+def _job(texts: Mapping[str, str], files: Mapping[str, bytes], models: Mapping[str, str], limits: Limits) -> Job:
+    """Check a form, its texts first."""
+    form = _read_texts(texts, files)
+    model = next(iter(models)) if form.model is None else form.model
+    if model not in models:
+        raise RefusedError(
+            422, f"there is no model '{_shown(model)}'{nearest(model, models)}", hint=f"one of {', '.join(models)}"
+        )
+    try:
+        check_range("steps", form.steps, 1, limits.max_steps, whole=True, optional=True)
+        check_range("pictures", form.pictures, 1, limits.max_pictures, whole=True)
+        size = None if form.height is None or form.width is None else (form.height, form.width)
+        drawing = Drawing(
+            steps=form.steps,
+            guidance_scale=form.guidance_scale,
+            size=size,
+            seed=form.seed,
+            pictures=form.pictures,
+        )
+    except PgpisError as error:
+        raise RefusedError(422, error.message, hint=error.hint) from error
+    if form.format == "png" and (form.pictures > 1 or form.seen):
+        raise RefusedError(422, "several pictures, and what the model saw, do not fit into one PNG", hint="format=json")
+    return Job(
+        model=model,
+        drawing=drawing,
+        files=_read_files(files, limits),
+        retarget=form.retarget,
+        as_json=form.format == "json" or form.pictures > 1 or form.seen,
+        wants_seen=form.seen,
+    )
+
+
+def _read_texts(texts: Mapping[str, str], files: Mapping[str, bytes]) -> PictureForm:
+    for name in files:
+        if name in PictureForm.model_fields:
+            raise RefusedError(422, f"{name} is a file, expected a value", hint=f"curl -F {name}=...")
+    for name in texts:
+        if name in (*PICTURES, "pose") or name.startswith(CLOTHES):
+            raise RefusedError(422, f"{_shown(name)} is a text, expected a file", hint=f"curl -F {_shown(name)}=@FILE")
+        if name not in PictureForm.model_fields:
+            known = (*PictureForm.model_fields, *PICTURES, "pose")
+            raise RefusedError(
+                422, f"there is no field '{_shown(name)}'{nearest(name, known)}", hint="/docs lists them"
+            )
+    try:
+        return PictureForm.model_validate({name: text for name, text in texts.items() if text})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise RefusedError(422, reason) from error
+        name = str(first["loc"][0])
+        raise RefusedError(422, f"{name} is '{_shown(texts[name])}': {reason[0].lower()}{reason[1:]}") from error
+
+
+def _read_files(files: Mapping[str, bytes], limits: Limits) -> dict[str, Upload]:
+    """Check which files there are, and look at the first bytes of each."""
+    for name in files:
+        if name.startswith(CLOTHES):
+            try:
+                parts_of(name[len(CLOTHES) :])
+            except (PgpisError, ValueError) as error:
+                hint = f"{CLOTHES}GROUP; GROUP is one of {', '.join(PART_GROUPS)}"
+                raise RefusedError(422, f"'{_shown(name)}' names no group of body parts", hint=hint) from error
+        elif name not in (*PICTURES, "pose"):
+            known = (*PICTURES, "pose", *(f"{CLOTHES}{group}" for group in PART_GROUPS))
+            raise RefusedError(422, f"there is no file '{_shown(name)}'{nearest(name, known)}", hint="/docs lists them")
+    if "source" not in files:
+        raise RefusedError(422, "source is missing, the picture of the person", hint="curl -F source=@me.jpg")
+    if ("pose" in files) == ("driving" in files):
+        given = "both are given" if "pose" in files else "both are missing"
+        hint = "pose is a file of key points or a drawn skeleton, driving a photograph of somebody in the pose"
+        raise RefusedError(422, f"expected one of pose and driving, {given}", hint=hint)
+    return {
+        name: _pose(content, limits) if name == "pose" else _picture(content, name, limits)
+        for name, content in files.items()
+    }
+
+
+def _picture(content: bytes, name: str, limits: Limits) -> Upload:
+    """Accept a picture of an advertised kind and size; a worker decodes it."""
+    if not content:
+        raise RefusedError(422, f"{name} is empty")
+    try:
+        with errors_named(name), Image.open(io.BytesIO(content), formats=tuple(SUFFIXES)) as image:
+            width, height = image.size
+            kind = str(image.format)
+    except PgpisError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            raise RefusedError(415, f"{name} is not a picture, expected PNG, JPEG or WebP") from error
+        too_large = isinstance(error.__cause__, Image.DecompressionBombError)
+        raise RefusedError(413 if too_large else 422, error.message, hint=error.hint) from error
+    if width * height > limits.max_pixels:
+        most = f"expected at most {limits.max_pixels:,}"
+        raise RefusedError(413, f"{name} has {width} x {height} pixels, {most}", hint="scale it down")
+    return Upload(content, SUFFIXES[kind])
+
+
+def _pose(content: bytes, limits: Limits) -> Upload:
+    """Tell key points from a drawn skeleton."""
+    start = content[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_json = start[:1] in (b"{", b"[")
+    if not is_json and not (start and all(byte in b"0123456789+-.eE \t\r\n" for byte in start)):
+        try:
+            return _picture(content, "pose", limits)
+        except RefusedError as refusal:
+            if refusal.status != 415:
+                raise
+            expected = "a PNG, JPEG or WebP picture of a skeleton, OpenPose's JSON, or 18 lines 'x y'"
+            raise RefusedError(415, f"pose is not {expected}") from refusal
+    if len(content) > MOST_BYTES:
+        raise RefusedError(413, f"pose has {len(content):,} bytes, expected the key points of one person")
+    return Upload(content, ".json" if is_json else ".txt")
+
+
+def _shown(text: str) -> str:
+    """Shorten what a client sent, for a message."""
+    return "".join(character if character.isprintable() else "?" for character in text[:60])
+
+
+def form_schema(models: Mapping[str, str], limits: Limits) -> dict[str, Any]:
+    """Return the JSON schema of the form, for OpenAPI."""
+    schema = PictureForm.model_json_schema()
+    properties: dict[str, Any] = {
+        "source": "Picture of the person: PNG, JPEG or WebP.",
+        "pose": "Key points (OpenPose's JSON, or 18 lines 'x y') or a drawn skeleton; this or driving.",
+        "driving": "Photograph of somebody in the pose; this or pose.",
+        "identity": "Photograph whose face and head the result takes; for models that read textures and faces.",
+        **{f"{CLOTHES}{group}": f"Photograph that {group} is taken from, likewise." for group in PART_GROUPS},
+    }
+    properties = {
+        name: {"type": "string", "format": "binary", "description": text} for name, text in properties.items()
+    }
+    for name, field in schema["properties"].items():
+        (kind,) = [each for each in field.pop("anyOf", [{}]) if each.get("type") != "null"]
+        properties[name] = kind | {key: value for key, value in field.items() if key != "title" and value is not None}
+    properties["model"]["enum"] = list(models)
+    properties["steps"]["maximum"] = limits.max_steps
+    properties["pictures"]["maximum"] = limits.max_pictures
+    return {"type": "object", "required": ["source"], "properties": properties, "additionalProperties": False}

@@ -1,0 +1,125 @@
+"""A worker of LitServe: a process with its own copy of the models, that takes waiting jobs in batches."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import torch
+from litserve import LitAPI  # type: ignore[import-untyped]
+from litserve.loops.simple_loops import BatchedLoop  # type: ignore[import-untyped]
+from litserve.utils import LitAPIStatus, LoopResponseType  # type: ignore[import-untyped]
+
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.service.drawing import draw_jobs
+from pgpis.service.jobs import Answer, Job
+from pgpis.studio.studio import LoadTask, Studio
+
+PATH = "/v1/pictures"
+POLL_SECONDS = 0.25
+
+log = logging.getLogger(__name__)
+
+
+class PatientLoop(BatchedLoop):
+    """Waits for the first job; LitServe's own asks a thousand times a second, which costs an idle service a core."""
+
+    def get_batch_requests(
+        self, lit_api: LitAPI, request_queue: Queue[Any], transport: Any
+    ) -> tuple[list[tuple[int, str, Job]], list[tuple[int, str]]]:
+        """Take the first job, and those that arrive shortly after; those too old are told apart."""
+        entries = _gather(request_queue, lit_api.max_batch_size, lit_api.batch_timeout)
+        batch, late = [], []
+        for consumer, uid, created, job in entries:
+            self.put_response(transport, consumer, uid, (), LitAPIStatus.START, LoopResponseType.REGULAR)
+            if time.monotonic() - created > lit_api.request_timeout:
+                late.append((consumer, uid))
+            else:
+                batch.append((consumer, uid, job))
+        return batch, late
+
+
+def _gather(queue: Queue[Any], most: int, seconds: float) -> list[Any]:
+    """Wait for an entry, then so many seconds for more; end with the service."""
+    while True:
+        try:
+            entries = [queue.get(timeout=POLL_SECONDS)]
+            break
+        except Empty:
+            parent = multiprocessing.parent_process()
+            if parent is not None and not parent.is_alive():
+                raise SystemExit from None
+    deadline = time.monotonic() + seconds
+    while len(entries) < most:
+        try:
+            entries.append(queue.get(timeout=max(0.0, deadline - time.monotonic())))
+        except Empty:
+            break
+    return entries
+
+
+class PictureAPI(LitAPI):  # type: ignore[misc]
+    """What LitServe calls in each worker.
+
+    Args:
+        load: Builds the task of a pipeline.
+        pipelines: Pipelines by the names of the models.
+        folder: Of the service, for the files of requests.
+        workers: How many there are on this machine.
+        lazy: Load a model when it is first asked for.
+        max_batch: Most jobs that are taken at once.
+        batch_timeout: Seconds to wait for more of them.
+    """
+
+    def __init__(
+        self,
+        load: LoadTask,
+        pipelines: Mapping[str, str],
+        folder: Path,
+        workers: int,
+        lazy: bool,
+        max_batch: int,
+        batch_timeout: float,
+    ) -> None:
+        super().__init__(max_batch_size=max_batch, batch_timeout=batch_timeout, api_path=PATH, loop=PatientLoop())
+        self.load = load
+        self.pipelines = dict(pipelines)
+        self.root = folder
+        self.workers = workers
+        self.lazy = lazy
+
+    def setup(self, device: str) -> None:
+        """Load the models."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the service ends its workers
+        logging.basicConfig(format="pgpis: %(message)s", level=logging.WARNING)
+        logging.getLogger("pgpis").setLevel(logging.ERROR)  # what is doubtful about a picture is its sender's to know
+        logging.getLogger("pgpis.service").setLevel(logging.INFO)
+        if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.workers))
+        number = os.environ.get("LITSERVE_WORKER_ID", "0")
+        self.folder = self.root / f"worker-{number}"
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a worker that was killed
+        self.folder.mkdir(parents=True)
+        load = self.load
+        tools = PrepareSettings(device=device, inpaint="fast")
+        self.studio = Studio(lambda pipeline: load(pipeline).to(device), self.pipelines, tools)
+        start = time.monotonic()
+        for model in () if self.lazy else self.pipelines:
+            self.studio.task(model)
+        log.info("worker %s on %s is ready, %.1f s", number, device, time.monotonic() - start)
+
+    def batch(self, inputs: list[Job]) -> list[Job]:
+        """Keep jobs as they are: their settings differ."""
+        return inputs
+
+    def predict(self, jobs: list[Job]) -> list[Answer]:
+        """Draw jobs that were taken together."""
+        return draw_jobs(self.studio, jobs, self.folder)
