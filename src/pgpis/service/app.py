@@ -188,6 +188,6 @@ def _description(models: Mapping[str, str], settings: ServiceSettings) -> dict[s
 def _page(app: FastAPI) -> str:
     """Return the page on the service: without scripts, and nothing of it comes from elsewhere."""
     template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(autoescape=True)
     statuses = {status.value: status.phrase for status in HTTPStatus}
     return environment.from_string(template).render(schema=app.openapi(), statuses=statuses)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import ItemsView
 from typing import Any
 
 from litserve import LitServer  # type: ignore[import-untyped]
@@ -25,7 +24,7 @@ LOOK_SECONDS = 1.0
 class Waiting(dict[str, Any]):
     """Requests by their id, which LitServe's watch of the workers goes through in another thread."""
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         """Return those of this moment: a dictionary that changes meanwhile would end the watch."""
         return self.copy().items()
 

@@ -80,7 +80,7 @@ def _answer(job: Job, read: Read, predictions: Sequence[Prediction], told: dict[
     pictures = [png_bytes(prediction) for prediction in predictions]
     if not job.as_json:
         return Answer(status=200, body=pictures[0], media_type="image/png", model=job.model, **told)
-    content = {
+    content: dict[str, Any] = {
         "model": job.model,
         "pictures": [
             {"seed": prediction.record.seed, "png": _base64(picture)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -19,14 +20,14 @@ from pgpis.pictures.keypoint_files import MOST_BYTES
 from pgpis.pictures.uv_texture import PART_GROUPS, parts_of
 from pgpis.service.jobs import CLOTHES, Job, RefusedError, Upload
 from pgpis.service.settings import Limits
-from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SIDE, SIDE_STEP, Drawing
-from pgpis.tasks.base import LARGEST_SEED
+from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SEED, MOST_SIDE, SIDE_STEP, Drawing
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 """Of what is accepted as a picture, by Pillow's name of the format."""
 PICTURES = ("source", "driving", "identity")
 UPLOAD_SECONDS = 120.0
 """In which a request must have arrived."""
+DRAIN_SECONDS = 10.0
 _MOST_FILES = 4 + len(PART_GROUPS)
 _MOST_FIELDS = 32
 _MOST_TEXT = 1000
@@ -43,7 +44,7 @@ class PictureForm(BaseModel):
     guidance_scale: Annotated[
         float | None, Field(ge=0, le=MOST_GUIDANCE, allow_inf_nan=False, description="Classifier-free guidance.")
     ] = None
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="Seed of the noise.")] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED, description="Seed of the noise.")] = 0
     pictures: Annotated[int, Field(ge=1, description="How many pictures, of different noise.")] = 1
     height: Annotated[
         int | None, Field(ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=SIDE_STEP, description="In pixels, with width.")
@@ -93,46 +94,58 @@ async def read_job(request: Request, models: Mapping[str, str], limits: Limits) 
 
 async def _read_form(request: Request, most: int) -> FormData:
     """Receive a form of at most so many bytes."""
-    size = 0
-
-    async def receive() -> Message:
-        nonlocal size
-        message = await request.receive()
-        size += len(message.get("body", b""))
-        if size > most:
-            raise _too_large(most)
-        return message
-
+    body = _Body(request, most)
     try:
         if int(request.headers.get("content-length", "0")) > most:
-            raise _too_large(most)
+            raise body.too_large()
         async with asyncio.timeout(UPLOAD_SECONDS):
-            limited = Request(request.scope, receive)
+            limited = Request(request.scope, body.receive)
             return await limited.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_TEXT)
     except TimeoutError:
         raise RefusedError(408, f"the request did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
     except RefusedError:
-        await _drain(request, most)
+        await body.drain()
         raise
 
 
-async def _drain(request: Request, most: int) -> None:
-    """Take some of the rest: many clients read no answer before they have sent all.
+class _Body:
+    """What a client sends, up to a limit."""
 
-    One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
-    """
-    if "expect" in request.headers:
-        return
-    size, more = 0, True
-    async with asyncio.timeout(UPLOAD_SECONDS):
-        while more and size < 8 * most:
-            message = await request.receive()
-            size += len(message.get("body", b""))
-            more = message.get("more_body", False)
+    def __init__(self, request: Request, most: int) -> None:
+        self.request = request
+        self.most = most
+        self.size = 0
+        self.is_whole = False
 
+    async def receive(self) -> Message:
+        """Receive a part.
 
-def _too_large(most: int) -> RefusedError:
-    return RefusedError(413, f"the request has more than {most:,} bytes", hint="scale the pictures down")
+        Raises:
+            RefusedError: All parts are too large together.
+        """
+        message = await self._next()
+        if self.size > self.most:
+            raise self.too_large()
+        return message
+
+    async def drain(self) -> None:
+        """Take some of what is left: many clients read no answer before they have sent all.
+
+        One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self.is_whole and self.size < 8 * self.most and "expect" not in self.request.headers:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self.request.receive()
+        self.size += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        return message
+
+    def too_large(self) -> RefusedError:
+        return RefusedError(413, f"the request has more than {self.most:,} bytes", hint="scale the pictures down")
 
 
 def _refuse_repeated(form: FormData) -> None:
@@ -232,7 +245,7 @@ def _picture(content: bytes, name: str, limits: Limits) -> Upload:
             kind = str(image.format)
     except PgpisError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
-            raise RefusedError(415, f"{name} is not a picture, expected PNG, JPEG or WebP") from error
+            raise RefusedError(415, f"{name} is not a PNG, JPEG or WebP, or its first bytes are damaged") from error
         too_large = isinstance(error.__cause__, Image.DecompressionBombError)
         raise RefusedError(413 if too_large else 422, error.message, hint=error.hint) from error
     if width * height > limits.max_pixels:

@@ -7,17 +7,16 @@ import socket
 import tempfile
 from pathlib import Path
 
-import torch
 import uvicorn
 from litserve import LitServer  # type: ignore[import-untyped]
+from litserve.connector import check_cuda_with_nvidia_smi  # type: ignore[import-untyped]
 from litserve.utils import wrap_litserve_start  # type: ignore[import-untyped]
 
 from pgpis.errors import PgpisError
 from pgpis.service.app import create_app
 from pgpis.service.desk import Desk
 from pgpis.service.settings import KEY_VARIABLE, ServiceSettings
-from pgpis.service.worker import PictureAPI
-from pgpis.studio.studio import LoadTask
+from pgpis.service.worker import Load, PictureAPI
 
 SECONDS_TO_FINISH = 30
 """What requests under way have when the service is asked to end."""
@@ -27,7 +26,7 @@ WATCH_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
-def run(settings: ServiceSettings, load: LoadTask) -> None:
+def run(settings: ServiceSettings, load: Load) -> None:
     """Answer requests until a signal ends it.
 
     Args:
@@ -106,8 +105,8 @@ def _listening(settings: ServiceSettings) -> socket.socket:
 
 def _devices(settings: ServiceSettings) -> tuple[str, list[int]]:
     """Return the kind of device, and which of them each worker takes."""
-    count = torch.cuda.device_count() if settings.device != "cpu" else 0
+    count = check_cuda_with_nvidia_smi() if settings.device != "cpu" else 0
     if settings.device == "cuda" and not count:
-        raise PgpisError("--device cuda: there is no GPU that torch can use", hint="--device cpu")
+        raise PgpisError("--device cuda: nvidia-smi finds no GPU", hint="--device cpu")
     workers = settings.workers or max(1, count)
     return ("cuda", [number % count for number in range(workers)]) if count else ("cpu", [0] * workers)

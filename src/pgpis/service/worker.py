@@ -1,4 +1,7 @@
-"""A worker of LitServe: a process with its own copy of the models, that takes waiting jobs in batches."""
+"""A worker of LitServe: a process with its own copy of the models, that takes waiting jobs in batches.
+
+The module is also imported where requests are answered, which does without torch.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,23 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-import torch
 from litserve import LitAPI  # type: ignore[import-untyped]
 from litserve.loops.simple_loops import BatchedLoop  # type: ignore[import-untyped]
 from litserve.utils import LitAPIStatus, LoopResponseType  # type: ignore[import-untyped]
 
-from pgpis.preprocess.settings import PrepareSettings
-from pgpis.service.drawing import draw_jobs
 from pgpis.service.jobs import Answer, Job
-from pgpis.studio.studio import LoadTask, Studio
 
 PATH = "/v1/pictures"
 POLL_SECONDS = 0.25
+Load = Callable[[str], Any]
+"""Builds the task of a pipeline."""
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def _gather(queue: Queue[Any], most: int, seconds: float) -> list[Any]:
     return entries
 
 
-class PictureAPI(LitAPI):  # type: ignore[misc]
+class PictureAPI(LitAPI):
     """What LitServe calls in each worker.
 
     Args:
@@ -81,7 +83,7 @@ class PictureAPI(LitAPI):  # type: ignore[misc]
 
     def __init__(
         self,
-        load: LoadTask,
+        load: Load,
         pipelines: Mapping[str, str],
         folder: Path,
         workers: int,
@@ -98,12 +100,16 @@ class PictureAPI(LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:
         """Load the models."""
+        from pgpis.preprocess.settings import PrepareSettings
+        from pgpis.studio.studio import Studio
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the service ends its workers
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # temporary files are removed
         logging.basicConfig(format="pgpis: %(message)s", level=logging.WARNING)
         logging.getLogger("pgpis").setLevel(logging.ERROR)  # what is doubtful about a picture is its sender's to know
         logging.getLogger("pgpis.service").setLevel(logging.INFO)
-        if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.workers))
+        if device == "cpu":
+            _share_cores(self.workers)
         number = os.environ.get("LITSERVE_WORKER_ID", "0")
         self.folder = self.root / f"worker-{number}"
         shutil.rmtree(self.folder, ignore_errors=True)  # of a worker that was killed
@@ -120,6 +126,16 @@ class PictureAPI(LitAPI):  # type: ignore[misc]
         """Keep jobs as they are: their settings differ."""
         return inputs
 
-    def predict(self, jobs: list[Job]) -> list[Answer]:
+    def predict(self, jobs: Sequence[Job]) -> list[Answer]:
         """Draw jobs that were taken together."""
+        from pgpis.service.drawing import draw_jobs
+
         return draw_jobs(self.studio, jobs, self.folder)
+
+
+def _share_cores(workers: int) -> None:
+    """Give each worker its share: torch takes all, and threads of several workers would wait for each other."""
+    import torch
+
+    if workers > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))

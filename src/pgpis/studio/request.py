@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.tasks.base import LARGEST_SEED
 
 MOST_STEPS = 200
 MOST_PICTURES = 8
 MOST_GUIDANCE = 30.0
+MOST_SEED = 2**32 - 1
+"""That of ``pgpis.tasks.base``, which loads torch: a web server does without."""
 LEAST_SIDE, MOST_SIDE = 64, 1024
 SIDE_STEP = 16
 """Sides of what a denoiser draws are multiples of it."""
@@ -34,7 +35,7 @@ class Drawing:
     def __post_init__(self) -> None:
         check_range("steps", self.steps, 1, MOST_STEPS, whole=True, optional=True)
         check_range("guidance_scale", self.guidance_scale, 0, MOST_GUIDANCE, optional=True)
-        check_range("seed", self.seed, 0, LARGEST_SEED, whole=True)
+        check_range("seed", self.seed, 0, MOST_SEED, whole=True)
         check_range("pictures", self.pictures, 1, MOST_PICTURES, whole=True)
         for name, side in zip(("height", "width"), self.size or (), strict=self.size is not None):
             check_range(name, side, LEAST_SIDE, MOST_SIDE, whole=True)

@@ -1,0 +1,115 @@
+"""What a worker makes of jobs that it took together: batches, and failures of one that are not the others'."""
+
+import base64
+import io
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli.models import load_task
+from pgpis.errors import PgpisError
+from pgpis.predictions import Prediction
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.service.drawing import draw_jobs
+from pgpis.service.jobs import Job, Upload
+from pgpis.studio.request import Drawing
+from pgpis.studio.studio import Read, Studio
+
+SMALL = Drawing(steps=1, size=(128, 96))
+TOOLS = PrepareSettings(pose="blazepose", densepose="lifter", inpaint="fast")
+
+
+class Easel:
+    """Stands in for a studio: draws a job's own colour, and fails where it is told."""
+
+    def __init__(self):
+        self.batches = []
+
+    def read(self, model, request, folder):
+        text = request.source.read_text()
+        if text == "nobody":
+            raise PgpisError(f"{request.source}: nobody is to be seen", hint="another picture")
+        if text == "broken":
+            raise KeyError("a fault of ours")
+        return Read(SimpleNamespace(text=text), request.drawing)
+
+    def draw(self, model, reads):
+        self.batches.append((model, [read.batch.text for read in reads]))
+        if any(read.batch.text == "unfit" for read in reads):
+            raise PgpisError("its numbers are not finite")
+        record = SimpleNamespace(seed=1)
+        return [[Prediction(record, Image.new("RGB", (4, 4), read.batch.text))] for read in reads]
+
+
+def job(source, model="a", drawing=SMALL):
+    files = {"source": Upload(source.encode(), ".jpg"), "pose": Upload(b"1 2", ".txt")}
+    return Job(model=model, drawing=drawing, files=files)
+
+
+def colour(answer):
+    return Image.open(io.BytesIO(answer.body)).getpixel((0, 0))
+
+
+def test_equal_settings_are_drawn_together(tmp_path):
+    easel, other = Easel(), replace(SMALL, seed=5)
+    jobs = [job("red"), job("lime", "b"), job("blue"), job("white", drawing=other), job("black")]
+    answers = draw_jobs(easel, jobs, tmp_path)
+    assert easel.batches == [("a", ["red", "blue", "black"]), ("b", ["lime"]), ("a", ["white"])]
+    assert [colour(answer) for answer in answers] == [
+        (255, 0, 0),
+        (0, 255, 0),
+        (0, 0, 255),
+        (255, 255, 255),
+        (0, 0, 0),
+    ]
+    assert [answer.drawn_together for answer in answers] == [3, 1, 0, 1, 0], "each drawing is told once"
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_be_read_fails_alone(tmp_path):
+    answers = draw_jobs(Easel(), [job("red"), job("nobody"), job("broken"), job("blue")], tmp_path)
+    assert [answer.status for answer in answers] == [200, 422, 500, 200]
+    error = json.loads(answers[1].body)["error"]
+    assert error == {"message": "source.jpg: nobody is to be seen", "hint": "another picture"}
+    assert "fault" not in answers[2].body.decode()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_be_drawn_fails_alone(tmp_path):
+    easel = Easel()
+    answers = draw_jobs(easel, [job("red"), job("unfit"), job("blue")], tmp_path)
+    assert [answer.status for answer in answers] == [200, 422, 200]
+    assert len(easel.batches) == 4
+    assert colour(answers[2]) == (0, 0, 255)
+
+
+@pytest.mark.slow
+def test_pictures_are_those_of_the_studio(drawn_people, tmp_path):
+    studio = Studio(load_task, {"FPDM": "synth-fpdm"}, TOOLS)
+
+    def asked(source, **options):
+        files = {"source": Upload(source, ".jpg"), "driving": Upload(drawn_people[3], ".jpg")}
+        return Job(model="FPDM", drawing=SMALL, files=files, **options)
+
+    jobs = [asked(drawn_people[0]), asked(drawn_people[2], as_json=True, wants_seen=True)]
+    first, second = draw_jobs(studio, jobs, tmp_path)
+    (alone,) = draw_jobs(studio, jobs[:1], tmp_path)
+    assert first.drawn_together == 2
+
+    ((own,),) = studio.draw("FPDM", [studio.read("FPDM", jobs[0].lay_out(tmp_path), tmp_path)])
+    assert np.array_equal(pixels(alone.body), np.asarray(own.image))
+    assert np.abs(pixels(first.body) - pixels(alone.body)).max() <= 1
+    content = json.loads(second.body)
+    assert content["model"] == "FPDM"
+    assert len(content["pictures"]) == 1
+    assert np.abs(pixels(base64.b64decode(content["pictures"][0]["png"])) - pixels(first.body)).mean() > 5
+    assert pixels(base64.b64decode(content["seen"]["pose"])).shape == (128, 96, 3)
+    assert Image.open(io.BytesIO(first.body)).getexif() == {}
+
+
+def pixels(content):
+    return np.asarray(Image.open(io.BytesIO(content))).astype(int)
