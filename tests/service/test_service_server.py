@@ -1,0 +1,145 @@
+"""A service that runs: batches, settings that do not mix, hostile files, killed workers, the commands of its page."""
+
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from benchmarks.service import load, running_service
+from documentation import ROOT, blocks
+from pgpis.cli import main
+
+SMALL = {"steps": 1, "height": 128, "width": 96}
+
+pytestmark = [pytest.mark.slow, pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, made_once):
+    folder = tmp_path_factory.mktemp("service")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setenv("PGPIS_API_KEY", "")
+        patch.delenv("PGPIS_API_KEY")
+        options = ("--pipeline", "synth-fpdm", "--max-batch", "8", "--max-bytes", "2000000", "--timeout", "120")
+        with running_service(folder / "log", *options) as service:
+            service.folder, service.log = folder, folder / "log"
+            yield service
+    assert service.process.returncode == 143, "SIGTERM ended it"
+    assert not list(folder.glob("pgpis-*")), "something of a request is left"
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    assert "source" not in log
+
+
+@pytest.fixture(scope="module")
+def requests(drawn_people):
+    return [{"source": source, "driving": drawn_people[3 - number]} for number, source in enumerate(drawn_people)]
+
+
+def worker(service):
+    """Return the process that draws: the one that holds the model."""
+    return max(psutil.Process(service.process.pid).children(), key=lambda child: child.memory_info().rss)
+
+
+def test_waiting_requests_are_drawn_together_and_do_not_mix(service, requests):
+    expected = [service.picture(request, **SMALL) for request in requests]
+    drawings, drawn = service.batches()
+    load(service, requests, expected, 3, **SMALL)
+    after = service.batches()
+    assert after[1] - drawn == 12
+    assert after[0] - drawings <= 8, "no two were drawn together"
+
+
+def test_settings_of_waiting_requests_do_not_mix(service, requests):
+    settings = [SMALL | {"seed": 1}, SMALL | {"seed": 2}, SMALL | {"steps": 2}, SMALL | {"height": 64, "width": 64}]
+    alone = [service.picture(requests[0], **fields) for fields in settings]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda fields: service.picture(requests[0], **fields), settings))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, other)
+    assert not np.array_equal(alone[0], alone[1])
+    assert alone[3].shape == (64, 64, 3)
+
+
+def test_hostile_files_are_answered_and_the_service_goes_on(service, requests):
+    truncated = io.BytesIO()
+    Image.effect_noise((200, 300), 80).convert("RGB").save(truncated, "PNG")
+    blank = io.BytesIO()
+    Image.new("RGB", (176, 256), "grey").save(blank, "JPEG")
+    source = requests[0]["source"]
+    cases = [
+        ({"source": truncated.getvalue()[:5000], "driving": source}, 422),
+        ({"source": source, "driving": blank.getvalue()}, 422),
+        ({"source": source, "pose": b"[" * 1_000_000}, 422),
+        ({"source": source, "pose": b'{"people": [' + b'{"a": ' * 100_000}, 422),
+        ({"source": source, "pose": b"1 2\n" * 17}, 422),
+        ({"source": source, "pose": b"9e999 1\n" * 18}, 422),
+        ({"source": source, "pose": source}, 422),
+        ({"source": b"\0" * 3_000_000, "pose": source}, 413),
+        ({"source": source, "driving": source, "identity": source}, 422),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda case: service.client.post("/v1/pictures", files=case[0], data=SMALL), cases))
+    for (_, status), answer in zip(cases, answers, strict=True):
+        assert answer.status_code == status, answer.text
+        assert str(service.folder) not in answer.text
+        assert answer.json()["error"]["message"]
+    service.picture(requests[0], **SMALL)
+    left = [path for path in service.folder.glob("pgpis-serve-*/**/*") if path.is_file()]
+    assert not left, "uploads outlive their request"
+
+
+def test_killed_worker_comes_back(service, requests):
+    expected = service.picture(requests[0], **SMALL)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(service.client.post, "/v1/pictures", files=requests[0], data={"steps": 100})
+        time.sleep(1)
+        worker(service).send_signal(signal.SIGKILL)
+        answer = slow.result(timeout=60)
+    assert answer.status_code == 500
+    assert "worker died" in answer.json()["error"]["message"]
+    assert np.array_equal(service.picture(requests[0], **SMALL), expected)
+    assert service.client.get("/health").json()["workers"] == {"ready": 1, "all": 1}
+
+
+def test_request_that_an_idle_worker_takes_along_is_not_lost(service, requests):
+    service.client.get("/health").raise_for_status()
+    worker(service).send_signal(signal.SIGKILL)
+    service.picture(requests[0], **SMALL)
+
+
+def test_commands_of_the_page_work(service, requests, tmp_path):
+    page = ROOT / "docs/service.md"
+    for name, content in (("me", requests[0]["source"]), ("dancer", requests[0]["driving"])):
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    asked = [block for block in blocks(page) if "/v1/pictures" in block.text or "/health" in block.text]
+    assert {block.language for block in asked} >= {"bash", "python"}
+    for block in asked:
+        text = block.text.replace("http://127.0.0.1:8000", service.url).replace("synth-mcld", "synth-fpdm")
+        program = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [os.sys.executable, "-c"]
+        call = subprocess.run([*program, text], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert call.returncode == 0, f"{block}: {call.stderr}"
+    for path in tmp_path.glob("*.png"):
+        assert Image.open(path).size == (176, 256), path
+
+
+def test_taken_address_is_told(service, capsys):
+    port = re.search(r":(\d+)$", service.url)[1]
+    assert main(["serve", "--port", port]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_missing_extra_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(os.sys.modules, "litserve", None)
+    assert main(shlex.split("serve --port 0")) == 2
+    assert 'pip install "pgpis[serve]"' in capsys.readouterr().err
