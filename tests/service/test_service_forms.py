@@ -1,8 +1,11 @@
 """What the service accepts and refuses before a worker hears of it; the worker is a stand-in."""
 
+import asyncio
 import io
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,6 +217,25 @@ def test_body_without_a_length_is_cut_off(service):
     assert answer.status_code == 413
 
 
+def test_client_that_leaves_is_counted(service):
+    """Nobody reads the answer, but the place in the queue is free again."""
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/pictures", "query_string": b"", "headers": headers}
+    messages = iter([{"type": "http.request", "body": b"--b", "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(service.app(scope, receive, send))
+    assert sent[0]["status"] == 499
+    assert service.metric("pgpis_requests_total") == {'pgpis_requests_total{status="499"}': 1}
+    assert service.app.state.metrics.open == 0
+
+
 def test_errors_of_addresses_are_json(service):
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/pictures", 405), ("GET", "/../x", 404)):
         answer = service.client.request(method, path)
@@ -298,6 +320,12 @@ def test_page_needs_nobody_else(service):
         assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+def test_answering_process_does_without_torch():
+    """It starts in a second, and its memory is left to the workers."""
+    code = "import sys, pgpis.cli.serve, pgpis.service.server; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_seeds_are_those_of_a_task():
     assert MOST_SEED == LARGEST_SEED
 
@@ -311,6 +339,7 @@ def test_seeds_are_those_of_a_task():
         ({"port": 70_000}, "--port"),
         ({"workers": 0}, "--workers"),
         ({"max_batch": 0}, "--max-batch"),
+        ({"batch_timeout": 400}, "--batch-timeout"),
         ({"api_key": ""}, "API key"),
         ({"limits": Limits(max_steps=999)}, "--max-steps"),
     ],

@@ -121,7 +121,7 @@ def _counted(metrics: Metrics, most: int) -> Iterator[dict[str, int]]:
         raise
     except ClientDisconnect:
         outcome["status"] = GONE
-        raise HTTPException(GONE) from None
+        raise HTTPException(GONE, "the client left") from None
     finally:
         metrics.count(outcome["status"], time.monotonic() - start)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import tempfile
@@ -13,6 +14,7 @@ from litserve.connector import check_cuda_with_nvidia_smi  # type: ignore[import
 from litserve.utils import wrap_litserve_start  # type: ignore[import-untyped]
 
 from pgpis.errors import PgpisError
+from pgpis.interrupts import Stopped
 from pgpis.service.app import create_app
 from pgpis.service.desk import Desk
 from pgpis.service.settings import KEY_VARIABLE, ServiceSettings
@@ -84,7 +86,8 @@ def _answer(server: LitServer, listener: socket.socket, settings: ServiceSetting
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
-    uvicorn.Server(config).run([listener])
+    with contextlib.suppress(Stopped):  # requests under way are finished; uvicorn raises the signal again
+        uvicorn.Server(config).run([listener])
 
 
 def _listening(settings: ServiceSettings) -> socket.socket:

@@ -70,13 +70,13 @@ class ServiceSettings:
         check_range("--port", self.port, 0, 65535, whole=True)
         check_range("--workers", self.workers, 1, 256, whole=True, optional=True)
         check_range("--max-batch", self.max_batch, 1, 256, whole=True)
-        check_range("--batch-timeout", self.batch_timeout, 0, 60)
         check_range("--max-bytes", limits.max_bytes, 10_000, 2**30, whole=True)
         check_range("--max-pixels", limits.max_pixels, 64 * 64, 120_000_000, whole=True)
         check_range("--max-steps", limits.max_steps, 1, 200, whole=True)
         check_range("--max-pictures", limits.max_pictures, 1, 8, whole=True)
         check_range("--max-waiting", limits.max_waiting, 1, 10_000, whole=True)
         check_range("--timeout", limits.timeout, 1, 86_400)
+        check_range("--batch-timeout", self.batch_timeout, 0, limits.timeout)
         if self.api_key is not None and (
             not self.api_key.isascii() or not self.api_key.isprintable() or not self.api_key
         ):
