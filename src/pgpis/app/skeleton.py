@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from pgpis.app.poses import named_poses, placed
 from pgpis.errors import PgpisError
 from pgpis.pictures.drawing import BODY18_COLORS, BODY18_LIMBS, LONGEST_SIDE
 from pgpis.pictures.keypoint_files import MOST_BYTES, read_keypoints, write_keypoints
@@ -38,12 +38,6 @@ PARTS = {
     "left leg": (12, 13),
 }
 """Points that are hidden and brought back together."""
-STANDING = (
-    *((88, 48), (88, 75), (67, 75), (60, 109), (56, 138), (109, 75), (116, 109), (120, 138), (75, 140), (73, 190)),
-    *((72, 238), (101, 140), (103, 190), (104, 238), (84, 44), (92, 44), (78, 47), (98, 47)),
-)
-"""Where points that were never placed are brought back, beside those that were."""
-EMPTY = Frame(256, 176)
 LONGEST_SHOWN = 1024  # pixels of a side; the picture travels with each value
 
 
@@ -56,12 +50,14 @@ def skeleton_editor(value: dict[str, Any] | None = None, **options: Any) -> gr.H
         value: As :func:`value_of` makes it; None: nothing is known.
         options: Of ``gradio.HTML``: ``label``, ``elem_id``, ``visible`` and so on.
     """
-    template, style, script = ((files("pgpis.app") / f"skeleton.{end}").read_text("utf-8") for end in _FILES)
+    folder = files("pgpis.app")
+    names = ("skeleton.html", "skeleton.css", "skeleton_drawing.js", "skeleton.js")
+    template, style, drawing, script = ((folder / name).read_text("utf-8") for name in names)
     return gr.HTML(
         value,
         html_template=template,
         css_template=style,
-        js_on_load=script,
+        js_on_load=drawing + script,
         apply_default_css=False,
         server_functions=[load_pose, save_pose],
         joints=JOINTS,
@@ -69,13 +65,10 @@ def skeleton_editor(value: dict[str, Any] | None = None, **options: Any) -> gr.H
         swaps=SWAPS["body18"],
         limbs=[[first - 1, second - 1] for first, second in BODY18_LIMBS],
         colors=[f"rgb{color[::-1]}" for color in BODY18_COLORS],
-        standing=STANDING,
+        standing=named_poses()["Standing"].points.tolist(),
         most_bytes=MOST_BYTES,
         **options,
     )
-
-
-_FILES = ("html", "css", "js")
 
 
 def value_of(keypoints: Keypoints, picture: Image.Image | str | None = None) -> dict[str, Any]:
@@ -131,11 +124,6 @@ def _number(number: object, name: str) -> float:
     return float(number)  # type: ignore[arg-type]
 
 
-def placed(keypoints: Keypoints, frame: Frame) -> Keypoints:
-    """Return key points as large as fits into another frame, in its middle, and not distorted."""
-    return replace(keypoints, frame=keypoints.frame.padded(frame.width / frame.height)).to(frame)
-
-
 def load_pose(request: Any) -> dict[str, Any]:
     """Read an OpenPose file for the editor in the browser.
 
@@ -146,22 +134,26 @@ def load_pose(request: Any) -> dict[str, Any]:
         The editor's value without a picture, or ``{"error": message}``.
     """
     try:
-        fields = request if isinstance(request, dict) else {}
-        text, size = fields.get("text"), fields.get("size")
-        if not isinstance(text, str) or len(text) > MOST_BYTES:
-            raise PgpisError(f"expected the text of an OpenPose file of at most {MOST_BYTES:,} bytes")
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "pose.json"
-            file.write_bytes(text.encode("utf-8", "replace"))
-            try:
-                keypoints = read_keypoints(file).to_body18()
-            except PgpisError as error:
-                raise PgpisError(error.message.replace(str(file), "the file")) from error
-        if isinstance(size, list) and len(size) == 2:
-            keypoints = placed(keypoints, Frame(_number(size[1], "height"), _number(size[0], "width")))
-        return value_of(keypoints)
+        return value_of(_loaded(request if isinstance(request, dict) else {}))
     except PgpisError as error:
         return {"error": error.message}
+
+
+def _loaded(request: dict[str, Any]) -> Keypoints:
+    text, size = request.get("text"), request.get("size")
+    if not isinstance(text, str) or len(text) > MOST_BYTES:
+        raise PgpisError(f"expected the text of an OpenPose file of at most {MOST_BYTES:,} bytes")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pose.json"
+        file.write_bytes(text.encode("utf-8", "replace"))
+        try:
+            keypoints = read_keypoints(file).to_body18()
+        except PgpisError as error:
+            raise PgpisError(error.message.replace(str(file), "the file")) from error
+    if not isinstance(size, list) or len(size) != 2:
+        return keypoints
+    width, height = (_number(side, name) for side, name in zip(size, ("width", "height"), strict=True))
+    return placed(keypoints, Frame(height, width))
 
 
 def save_pose(value: Any) -> dict[str, str]:
