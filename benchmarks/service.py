@@ -31,7 +31,7 @@ from pgpis.synth.files.dataset import make_dataset
 from pgpis.synth.files.options import DatasetOptions
 
 SECONDS_TO_START = 300
-TURNS = 4
+TURNS = 5
 
 
 class Running:
@@ -85,9 +85,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def requests_of(folder: Path, clients: int) -> list[dict[str, bytes]]:
-    """Draw a person for each client, in somebody else's pose."""
-    make_dataset(folder, DatasetOptions(clients, 1, (256, 176), seed=1, textures="none"))
-    sources = sorted((folder / "img").rglob("*.jpg"))
+    """Draw somebody for each client, to be put into another's pose."""
+    make_dataset(folder, DatasetOptions((clients + 1) // 2, 2, (256, 176), seed=1, textures="none"))
+    sources = sorted((folder / "img").rglob("*.jpg"))[:clients]
     poses = sorted((folder / "pose").rglob("*.txt"))
     return [
         {"source": source.read_bytes(), "pose": poses[number - 1].read_bytes()} for number, source in enumerate(sources)

@@ -87,5 +87,5 @@ class Desk:
                 await asyncio.to_thread(queue.put, (0, uid, time.monotonic(), job))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(entry.event.wait(), LOOK_SECONDS)
-            is_nowhere = entry.worker_id is None and await asyncio.to_thread(queue.empty)
+            is_nowhere = entry.response is None and entry.worker_id is None and await asyncio.to_thread(queue.empty)
             lost = lost + 1 if is_nowhere else 0

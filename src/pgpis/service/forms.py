@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,12 +11,12 @@ from fastapi import Request
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
-from starlette.types import Message
 
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.pictures.decoding import errors_named
 from pgpis.pictures.keypoint_files import MOST_BYTES
 from pgpis.pictures.uv_texture import PART_GROUPS, parts_of
+from pgpis.service.body import read_form
 from pgpis.service.jobs import CLOTHES, Job, RefusedError, Upload
 from pgpis.service.settings import Limits
 from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SEED, MOST_SIDE, SIDE_STEP, Drawing
@@ -25,13 +24,6 @@ from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SEED, MOST_SIDE
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 """Of what is accepted as a picture, by Pillow's name of the format."""
 PICTURES = ("source", "driving", "identity")
-UPLOAD_SECONDS = 120.0
-"""In which a request must have arrived."""
-DRAIN_SECONDS = 10.0
-_MOST_FILES = 4 + len(PART_GROUPS)
-_MOST_FIELDS = 32
-_MOST_TEXT = 1000
-"""Bytes of a field that is not a file."""
 
 
 class PictureForm(BaseModel):
@@ -81,7 +73,7 @@ async def read_job(request: Request, models: Mapping[str, str], limits: Limits) 
         raise RefusedError(
             415, "the request is not a form with files", hint="multipart/form-data, as curl -F source=@me.jpg sends it"
         )
-    form = await _read_form(request, limits.max_bytes)
+    form = await read_form(request, limits.max_bytes)
     try:
         files = {name: await value.read() for name, value in form.items() if isinstance(value, UploadFile)}
         _refuse_repeated(form)
@@ -90,62 +82,6 @@ async def read_job(request: Request, models: Mapping[str, str], limits: Limits) 
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     # headers of pictures are a stranger's, and parsing one must not hold up the others
     return await asyncio.to_thread(_job, texts, files, models, limits)
-
-
-async def _read_form(request: Request, most: int) -> FormData:
-    """Receive a form of at most so many bytes."""
-    body = _Body(request, most)
-    try:
-        if int(request.headers.get("content-length", "0")) > most:
-            raise body.too_large()
-        async with asyncio.timeout(UPLOAD_SECONDS):
-            limited = Request(request.scope, body.receive)
-            return await limited.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_TEXT)
-    except TimeoutError:
-        raise RefusedError(408, f"the request did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
-    except RefusedError:
-        await body.drain()
-        raise
-
-
-class _Body:
-    """What a client sends, up to a limit."""
-
-    def __init__(self, request: Request, most: int) -> None:
-        self.request = request
-        self.most = most
-        self.size = 0
-        self.is_whole = False
-
-    async def receive(self) -> Message:
-        """Receive a part.
-
-        Raises:
-            RefusedError: All parts are too large together.
-        """
-        message = await self._next()
-        if self.size > self.most:
-            raise self.too_large()
-        return message
-
-    async def drain(self) -> None:
-        """Take some of what is left: many clients read no answer before they have sent all.
-
-        One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.is_whole and self.size < 8 * self.most and "expect" not in self.request.headers:
-                    await self._next()
-
-    async def _next(self) -> Message:
-        message = await self.request.receive()
-        self.size += len(message.get("body", b""))
-        self.is_whole = not message.get("more_body", False)
-        return message
-
-    def too_large(self) -> RefusedError:
-        return RefusedError(413, f"the request has more than {self.most:,} bytes", hint="scale the pictures down")
 
 
 def _refuse_repeated(form: FormData) -> None:

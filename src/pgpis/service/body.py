@@ -1,0 +1,84 @@
+"""The body of a request: a form of limited size, in limited time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fastapi import Request
+from starlette.datastructures import FormData
+from starlette.types import Message
+
+from pgpis.service.jobs import RefusedError
+
+UPLOAD_SECONDS = 120.0
+"""In which a request must have arrived."""
+DRAIN_SECONDS = 10.0
+_MOST_FILES = 32
+_MOST_FIELDS = 32
+_MOST_TEXT = 1000
+"""Bytes of a field that is not a file."""
+
+
+async def read_form(request: Request, most: int) -> FormData:
+    """Receive a form.
+
+    Args:
+        request: Nothing of its body is read yet.
+        most: Bytes that it may have.
+
+    Raises:
+        RefusedError: It is too large or too slow.
+    """
+    body = _Body(request, most)
+    try:
+        if int(request.headers.get("content-length", "0")) > most:
+            raise body.too_large()
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            limited = Request(request.scope, body.receive)
+            return await limited.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_TEXT)
+    except TimeoutError:
+        raise RefusedError(408, f"the request did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
+    except RefusedError:
+        await body.drain()
+        raise
+
+
+class _Body:
+    """What a client sends, up to a limit."""
+
+    def __init__(self, request: Request, most: int) -> None:
+        self.request = request
+        self.most = most
+        self.size = 0
+        self.is_whole = False
+
+    async def receive(self) -> Message:
+        """Receive a part.
+
+        Raises:
+            RefusedError: All parts are too large together.
+        """
+        message = await self._next()
+        if self.size > self.most:
+            raise self.too_large()
+        return message
+
+    async def drain(self) -> None:
+        """Take some of what is left: many clients read no answer before they have sent all.
+
+        One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self.is_whole and self.size < 8 * self.most and "expect" not in self.request.headers:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self.request.receive()
+        self.size += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        return message
+
+    def too_large(self) -> RefusedError:
+        return RefusedError(413, f"the request has more than {self.most:,} bytes", hint="scale the pictures down")
