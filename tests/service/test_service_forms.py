@@ -315,6 +315,7 @@ def test_page_needs_nobody_else(service):
         page = service.client.get(path)
         assert page.headers["content-type"].startswith("text/html")
         assert "guidance_scale" in page.text
+        assert "64 to 1024, multiples of 16" in page.text
         assert "<script" not in page.text
         assert "https://" not in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]

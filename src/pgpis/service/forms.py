@@ -220,7 +220,10 @@ def form_schema(models: Mapping[str, str], limits: Limits) -> dict[str, Any]:
         "pose": "Key points (OpenPose's JSON, or 18 lines 'x y') or a drawn skeleton; this or driving.",
         "driving": "Photograph of somebody in the pose; this or pose.",
         "identity": "Photograph whose face and head the result takes; for models that read textures and faces.",
-        **{f"{CLOTHES}{group}": f"Photograph that {group} is taken from, likewise." for group in PART_GROUPS},
+        **{
+            f"{CLOTHES}{group}": f"Photograph whose clothes the result takes: {group}; likewise."
+            for group in PART_GROUPS
+        },
     }
     properties = {
         name: {"type": "string", "format": "binary", "description": text} for name, text in properties.items()

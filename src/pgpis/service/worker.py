@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class PatientLoop(BatchedLoop):
-    """Waits for the first job; LitServe's own asks a thousand times a second, which costs an idle service a core."""
+    """Waits for the first job; LitServe's own asks a thousand times a second, busy or not."""
 
     def get_batch_requests(
         self, lit_api: LitAPI, request_queue: Queue[Any], transport: Any
