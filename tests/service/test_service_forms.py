@@ -15,6 +15,7 @@ from PIL import Image
 from hostile_pictures import encoded, png
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import PART_GROUPS
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.service.app import create_app
 from pgpis.service.jobs import Answer, RefusedError
 from pgpis.service.settings import Limits, ServiceSettings
@@ -351,6 +352,7 @@ def test_wrong_options_are_named(options, message):
 
 
 def test_models_have_names():
+    assert ServiceSettings().models() == {name: name for name in SHIPPED}
     settings = ServiceSettings(pipeline=("run/pipeline", "mine=run/other", "b.safetensors"))
     assert settings.models() == {"pipeline": "run/pipeline", "mine": "run/other", "b": "b.safetensors"}
     assert [ServiceSettings(host=host).is_local for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0")] == [

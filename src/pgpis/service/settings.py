@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.pipelines.shipped import SHIPPED
 
 INSTALL = 'pip install "pgpis[serve]"'
 KEY_VARIABLE = "PGPIS_API_KEY"
@@ -39,9 +38,9 @@ class Limits:
 class ServiceSettings:
     """Where the service listens, and with which models."""
 
-    pipeline: Annotated[tuple[str, ...], {"metavar": "NAME=PIPELINE"}] = ()
+    pipeline: Annotated[tuple[str, ...], {"metavar": "NAME=PIPELINE"}] = ("synth-fpdm", "synth-mcld")
     """Model: a pipeline folder, hub id, bundle or a model that ships with pgpis, and before it the name that requests
-    have for it; may be given again, and the first is the usual one [synth-fpdm synth-mcld]."""
+    have for it; may be given again, and the first is the usual one."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for every network of this machine."""
     port: int = 8000
@@ -90,7 +89,7 @@ class ServiceSettings:
             PgpisError: A name cannot be one, or is given twice.
         """
         models: dict[str, str] = {}
-        for word in self.pipeline or tuple(SHIPPED):
+        for word in self.pipeline:
             name, equals, pipeline = word.partition("=")
             if not equals:
                 name, pipeline = Path(word).name.removesuffix(".safetensors"), word
