@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from pgpis.errors import PgpisError
 from pgpis.models.lifter import BODY18_COUNT, LIFTED_POINTS, SurfaceLifter, lift
@@ -29,13 +31,17 @@ POINTS = (
     *(31, 29, 32, 30, 19, 17, 20, 18),
 )
 """BlazePose's point for each of the net's; the neck lies between the shoulders."""
-NECK, SHOULDERS = 1, (2, 5)
+NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)
 MARGIN = 0.06
 """Around the person, in shares of the longer side."""
 CERTAIN = 0.3
 """Least probability of a point that the net is told."""
+MOST_LEAN = 30
+"""Degrees by which a trunk may lean; the net has seen hardly anybody who leans more."""
 LONGER_SIDE = (256, 1024)
 """Least and most pixels of a map of key points."""
+
+TOO_SMALL = "the person is too small in their picture for a map"
 
 
 class LiftedDensePose:
@@ -139,10 +145,34 @@ def map_of_points(keypoints: Keypoints, size: tuple[int, int] | None = None) -> 
     inside = ((points >= 0) & (points < size[::-1])).all(axis=1)  # in training, what lay outside was unknown
     if not silhouette.any() or not inside.any():
         raise PgpisError(f"no known part of the body lies in the picture of {frame.size}")
-    iuv, _ = _lifted(silhouette.astype(np.float32), np.column_stack([np.nan_to_num(points), inside]))
+    turn, turned_size = _uprighting(points, size)
+    turned = cv2.warpAffine(silhouette.astype(np.float32), turn, turned_size)
+    if not (turned >= PERSON).any():
+        raise PgpisError(TOO_SMALL)
+    told = np.where(inside[:, None], points @ turn[:, :2].T + turn[:, 2], 0.0)
+    iuv, _ = _lifted(turned, np.column_stack([told, inside]))
+    iuv = cv2.warpAffine(iuv, turn, size[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     if not iuv.any():
-        raise PgpisError("the key points are too close to each other for a map")
-    return iuv
+        raise PgpisError(TOO_SMALL)
+    # the net takes edges for background
+    nearest = distance_transform_edt(iuv[..., 0] == 0, return_distances=False, return_indices=True)
+    return np.asarray(iuv[tuple(nearest)] * silhouette[..., None], np.uint8)
+
+
+def _uprighting(points: NDArray[np.float64], size: tuple[int, int]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Return what turns people upright whose trunk leans by more than the net has seen, and columns and rows then.
+
+    Others stay as they are, and so do those of whom only shoulders or only hips are known.
+    """
+    height, width = size
+    x, y = points[list(HIPS)].mean(axis=0) - points[list(SHOULDERS)].mean(axis=0)
+    lean = np.degrees(np.arctan2(x, y))  # 0 is upright; counter-clockwise
+    if not abs(lean) > MOST_LEAN:
+        return np.eye(2, 3), (width, height)
+    side = math.ceil(math.hypot(height, width))
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -lean, 1)
+    turn[:, 2] += np.array([side - width, side - height]) / 2
+    return turn, (side, side)
 
 
 def _lifted(silhouette: NDArray[np.float32], points: NDArray[np.float64]) -> tuple[Pixels, Box]:
@@ -159,8 +189,8 @@ def _lifted(silhouette: NDArray[np.float32], points: NDArray[np.float64]) -> tup
     size = (int(lifter.config.width), int(lifter.config.height))
     window = _window(box, size)
     near = cv2.warpAffine(silhouette, window.matrix, size, flags=cv2.INTER_AREA) >= PERSON
-    shares = (points - [window.left, window.top, 0]) * [window.scale, window.scale, 1]
-    shares = shares.astype(np.float32) / np.array([*size, 1], np.float32)
+    placed = (points - [window.left, window.top, 0]) * [window.scale, window.scale, 1]
+    shares = placed.astype(np.float32) / np.array([*size, 1], np.float32)
     tensors = torch.from_numpy(shares)[None], torch.from_numpy(near).float()[None, None]
     with torch.inference_mode():
         small = part_u_v(tensor_to_images(lift(lifter, *tensors))[0])

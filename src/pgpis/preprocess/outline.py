@@ -43,6 +43,8 @@ HAND, SOLE, TOE = 0.18, 0.17, 0.24
 EARS, CROWN, NOSE_AHEAD = 0.45, 0.11, 0.3
 """Above the neck; of the crown's circle above the ears; ahead of the neck, where seen from the side."""
 
+TINY = 1e-6
+"""Pixels; no length that divides is less."""
 RIM = np.stack([np.cos(np.arange(32) * np.pi / 16), np.sin(np.arange(32) * np.pi / 16)], axis=1)
 SHIFT = 4
 """Bits of a pixel to which corners are exact."""
@@ -67,9 +69,12 @@ def silhouette_of(points: Places, size: tuple[int, int]) -> Mask:
         PgpisError: Neither both shoulders, nor both hips, nor one of each are known.
     """
     joints = points.copy()
+    for unknown, known in (SHOULDERS, SHOULDERS[::-1]):
+        if np.isnan(joints[unknown]).any():
+            joints[unknown] = 2 * joints[NECK] - joints[known]
     _pair(joints, SHOULDERS, HIPS, 1 / HIPS_PER_SHOULDERS)
     _pair(joints, HIPS, SHOULDERS, HIPS_PER_SHOULDERS)
-    trunk = _trunk_length(joints, points)
+    trunk = max(_trunk_length(joints, points), TINY)
     _opposite(joints, HIPS, SHOULDERS, HIPS_PER_SHOULDERS, trunk)
     _opposite(joints, SHOULDERS, HIPS, 1 / HIPS_PER_SHOULDERS, -trunk)
     if np.isnan(joints[NECK]).any():
@@ -157,7 +162,7 @@ def _legs(joints: Places, trunk: float) -> Iterator[Shape]:
 
 def _way(start: Places, end: Places) -> Places:
     """Return the direction, of length 1."""
-    return np.asarray((end - start) / max(float(np.linalg.norm(end - start)), 1e-6))
+    return np.asarray((end - start) / max(float(np.linalg.norm(end - start)), TINY))
 
 
 def _fill(mask: NDArray[np.uint8], centres: Places, radii: NDArray[np.float64]) -> None:

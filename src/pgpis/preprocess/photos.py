@@ -159,8 +159,8 @@ class PhotoPairs(FolderPairs):
         files = super().made_of(picture, role)
         if role == "target" and not self.driving:
             if picture.suffix.lower() not in IMAGE_SUFFIXES and not _exists(files["iuv"]):
-                files["iuv"] = self._place(str(picture), "densepose", f"{self.pose_frame} {STYLE}")
-                self._key_points[files["iuv"]] = picture
+                place = files["iuv"] = self._place(str(picture), "densepose", f"{self.pose_frame} {STYLE}")
+                self._key_points[place] = picture
             return files
         missing = conditions(name for name, path in files.items() if role == "target" or not _exists(path))
         return files | {kind.name: self._place(str(picture), kind.option) for kind in missing if self._makes(kind)}
@@ -178,10 +178,14 @@ class PhotoPairs(FolderPairs):
 
     def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
         """Say why nothing at all could be made."""
-        reasons = [self._reasons.get(path) for pair in missing if (path := pair.file(kind.name)) is not None]
+        reasons = [self._reasons.get(pair.file(kind.name) or Path()) for pair in missing]
         if self.on_missing.of(kind.name) == "error" and len(missing) == len(self.pairs) and all(reasons):
-            raise PgpisError(f"no pair has a {kind.what}; the first: {reasons[0]}")
+            raise PgpisError(f"no pair has a {kind.what}; {missing[0].pair_id}: {reasons[0]}", hint=self.hint(kind))
         super()._treat(kind, missing)
+
+    def hint(self, kind: Kind) -> str:
+        """See ``PairDataset.hint``; what can be made of key points is made already."""
+        return self.on_missing.hint(kind.name)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Say why a file could not be made."""
