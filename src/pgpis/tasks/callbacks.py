@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -134,7 +135,7 @@ class ProgressBar(RichProgressBar):
         if stage in ("test", "predict") and isinstance(pl_module, PictureTask) and self.is_enabled:
             pl_module.on_denoising_step = self._show_step
 
-    def _show_step(self, step: int, steps: int) -> None:
+    def _show_step(self, step: int, steps: int, _latents: torch.Tensor) -> None:
         task = self.test_progress_bar_id if self.trainer.testing else self.predict_progress_bar_id
         name = self.test_description if self.trainer.testing else self.predict_description
         if self.progress is not None and task is not None:
