@@ -142,11 +142,12 @@ class FolderPairs(PairDataset):
 
     def hint(self, kind: Kind) -> str:
         """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
-        has_points = any(
-            pair.pose is not None and pair.pose.suffix.lower() not in IMAGE_SUFFIXES for pair in self.pairs
-        )
-        ways = "pgpis predict --prepare draws them from the key points; else "
-        return (ways if kind.name == "iuv" and has_points else "") + super().hint(kind)
+        usual = super().hint(kind)
+        if kind.name != "iuv" or all(
+            (pair.pose or pair.source).suffix.lower() in IMAGE_SUFFIXES for pair in self.pairs
+        ):
+            return usual
+        return f"pgpis predict --prepare draws them from the key points; else {usual}"
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         if request is None:

@@ -28,14 +28,8 @@ FACE68_SWAPS = (
 )
 FACE_START, LEFT_HAND_START, RIGHT_HAND_START = 23, 91, 112
 FEET_AND_HANDS = (
-    17,
-    19,
-    20,
-    22,
-    LEFT_HAND_START + 5,
-    LEFT_HAND_START + 17,
-    RIGHT_HAND_START + 5,
-    RIGHT_HAND_START + 17,
+    *(17, 19, 20, 22),
+    *(start + knuckle for start in (LEFT_HAND_START, RIGHT_HAND_START) for knuckle in (5, 17)),
 )
 """Of whole-body-133: big toe and heel, left and right; knuckles of index and little finger, likewise."""
 SWAPS: Mapping[Skeleton, tuple[tuple[int, int], ...]] = {
