@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -73,7 +75,8 @@ class PairDataset(ABC):
     def setup(self) -> None:
         """Read the list of pairs, and give each a name of its own; a second call changes nothing."""
         if self._pairs is None:
-            self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
+            with without_garbage_collection():
+                self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
@@ -234,6 +237,18 @@ class PairDataset(ABC):
         return self.on_missing.hint(kind.name)
 
 
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     """Number the names that other pairs have already, ``a, a~2``: each names one result.
 
@@ -245,10 +260,10 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     for pair in pairs:
         first = name = printable(pair.pair_id)
         number = 1
-        while owners.setdefault(name.casefold(), pair) != pair:
+        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
             number += 1
             name = f"{first}~{number}"
-        named.append(replace(pair, pair_id=name))
+        named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
     return named
 
 
