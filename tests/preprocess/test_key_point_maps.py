@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from pgpis.app.poses import named_poses
 from pgpis.cli import main
 from pgpis.data import FolderPairs
 from pgpis.errors import PgpisError
@@ -202,6 +203,12 @@ def test_people_of_any_size_harm_nothing(scale):
     except PgpisError:
         return
     assert iuv[..., 0].max() <= 24
+
+
+def test_named_poses():
+    for name, pose in named_poses().items():
+        iuv = map_of_points(pose)
+        assert all(has(iuv, parts, 100) for parts in ((*BACK, *FRONT), (*RIGHT_THIGH, *LEFT_THIGH), HEAD)), name
 
 
 @pytest.mark.slow

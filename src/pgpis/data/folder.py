@@ -145,9 +145,7 @@ class FolderPairs(PairDataset):
     def hint(self, kind: Kind) -> str:
         """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
         usual = super().hint(kind)
-        if kind.name != "iuv" or all(
-            (pair.pose or pair.source).suffix.lower() in IMAGE_SUFFIXES for pair in self.pairs
-        ):
+        if kind.name != "iuv" or all(str(pair.pose).lower().endswith(tuple(IMAGE_SUFFIXES)) for pair in self.pairs):
             return usual
         return f"pgpis predict --prepare draws them from the key points; else {usual}"
 

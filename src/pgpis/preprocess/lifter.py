@@ -142,7 +142,9 @@ def map_of_points(keypoints: Keypoints, size: tuple[int, int] | None = None) -> 
         ends = list(FEET_AND_HANDS)
         points[BODY18_COUNT:] = np.where(placed.seen[ends, None], placed.points[ends], np.nan)
     silhouette = silhouette_of(points, size)
-    inside = ((points >= 0) & (points < size[::-1])).all(axis=1)  # in training, what lay outside was unknown
+    inside: NDArray[np.bool_] = np.all(
+        (points >= 0) & (points < size[::-1]), axis=1
+    )  # in training, what lay outside was unknown
     if not silhouette.any() or not inside.any():
         raise PgpisError(f"no known part of the body lies in the picture of {frame.size}")
     turn, turned_size = _uprighting(points, size)
