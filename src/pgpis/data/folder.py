@@ -192,14 +192,16 @@ class FolderPairs(PairDataset):
             key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
             if lines.setdefault(key, number) != number:
                 raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
-            source, pose = (found(line[column], column) for column in ("source", "pose"))
-            for column, (file, is_right) in (("source", source), ("pose", pose)):
+            files = []
+            for column in ("source", "pose"):
+                file, is_right = found(line[column], column)
+                files.append(file)
                 if not is_right:
                     suffixes = ", ".join(usual[column])
                     raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {suffixes}")
             target = found(line["target"], "target")[0] if line.get("target") else None
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            rows.append((source[0], pose[0], target, EditRequest.parse(line.get("identity"), clothes)))
+            rows.append((files[0], files[1], target, EditRequest.parse(line.get("identity"), clothes)))
         if not any(picture_exists(source) and picture_exists(pose) for source, pose, *_ in rows):
             source, pose, *_ = rows[0]
             message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
