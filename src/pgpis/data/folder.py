@@ -20,7 +20,7 @@ from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoints import Frame
-from pgpis.pictures.kinds import Role, conditions, kind_of
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
 POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
@@ -141,6 +141,13 @@ class FolderPairs(PairDataset):
             for kind in conditions()
             if kind.of == role
         }
+
+    def hint(self, kind: Kind) -> str:
+        """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
+        usual = super().hint(kind)
+        if kind.name != "iuv" or all(str(pair.pose).lower().endswith(tuple(IMAGE_SUFFIXES)) for pair in self.pairs):
+            return usual
+        return f"pgpis predict --prepare draws them from the key points; else {usual}"
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         if request is None:

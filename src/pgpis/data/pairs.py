@@ -95,7 +95,7 @@ class PairDataset(ABC):
                 self._treat(kind, missing)
 
     def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
-        policy, hint = self.on_missing.of(kind.name), self.on_missing.hint(kind.name)
+        policy, hint = self.on_missing.of(kind.name), self.hint(kind)
         expected = list(dict.fromkeys(str(pair.file(kind.name) or pair.pair_id) for pair in missing))
         message = f"{len(missing)} of {len(self.pairs)} pairs have no {kind.what}: {', '.join(expected[:3])}"
         if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
@@ -230,7 +230,11 @@ class PairDataset(ABC):
         if self.on_missing.of(origin) == "drop":
             return None
         where = f": {path}" if path is not None else ""
-        raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.on_missing.hint(origin))
+        raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.hint(kind_of(origin)))
+
+    def hint(self, kind: Kind) -> str:
+        """Return what the user can do where files of a kind are missing."""
+        return self.on_missing.hint(kind.name)
 
 
 @contextmanager
