@@ -111,5 +111,22 @@ def test_pictures_are_those_of_the_studio(drawn_people, tmp_path):
     assert Image.open(io.BytesIO(first.body)).getexif() == {}
 
 
+@pytest.mark.slow
+def test_clothes_and_identity_are_exchanged(drawn_people, tmp_path):
+    studio = Studio(load_task, {"MCLD": "synth-mcld"}, TOOLS)
+    files = {"source": Upload(drawn_people[0], ".jpg"), "driving": Upload(drawn_people[1], ".jpg")}
+    lender = Upload(drawn_people[2], ".jpg")
+    edits = [{}, {"clothes_upper": lender, "clothes_lower": lender}, {"identity": lender}]
+    jobs = [Job(model="MCLD", drawing=SMALL, files=files | edit, wants_seen=True, as_json=True) for edit in edits]
+    answers = draw_jobs(studio, jobs, tmp_path)
+    assert [answer.status for answer in answers] == [200, 200, 200], answers
+    plain, clothed, other = [json.loads(answer.body) for answer in answers]
+    for edited in (clothed, other):
+        assert edited["pictures"][0]["seed"] == plain["pictures"][0]["seed"], "their noise is the same"
+        assert edited["pictures"][0]["png"] != plain["pictures"][0]["png"]
+        assert edited["seen"]["texture map"] != plain["seen"]["texture map"]
+        assert edited["seen"].keys() == plain["seen"].keys()
+
+
 def pixels(content):
     return np.asarray(Image.open(io.BytesIO(content))).astype(int)

@@ -217,7 +217,7 @@ def form_schema(models: Mapping[str, str], limits: Limits) -> dict[str, Any]:
     schema = PictureForm.model_json_schema()
     properties: dict[str, Any] = {
         "source": "Picture of the person: PNG, JPEG or WebP.",
-        "pose": "Key points (OpenPose's JSON, or 18 lines 'x y') or a drawn skeleton; this or driving.",
+        "pose": "Key points (OpenPose's JSON, or 18 lines 'x y'), or a drawn skeleton or map; this or driving.",
         "driving": "Photograph of somebody in the pose; this or pose.",
         "identity": "Photograph whose face and head the result takes; for models that read textures and faces.",
         **{
