@@ -149,7 +149,7 @@ def _drawn(
         for number, model in enumerate(models):
             (read,), (made,) = draw(desk.opening, model, requests_to, visitor.conditions, tell)
             paths = save(made, folder, f"{model}-{number}")
-            captions = [model if len(made) == 1 else f"{model}, seed {one.record.seed}" for one in made]
+            captions = [model if len(made) == 1 else f"{model}, {count}" for count, _ in enumerate(made, 1)]
             pictures += list(zip(paths, captions, strict=True))
             before = save_source(read, size_of(made[0]), folder)
         return finished("Done", pictures, before, read, folder)

@@ -53,7 +53,7 @@ def result_components(before: str) -> Results:
     pictures = gr.Gallery(
         label="Pictures", columns=2, height=400, object_fit="contain", interactive=False, buttons=["fullscreen"]
     )
-    download = gr.DownloadButton("Download PNG", interactive=False)
+    download = gr.DownloadButton("Download PNG")
     slider = gr.ImageSlider(
         label=f"{before} and result", type="filepath", image_mode=None, interactive=False, max_height=420
     )
@@ -65,8 +65,8 @@ def result_components(before: str) -> Results:
     return Results(status, pictures, slider, seen, download)
 
 
-def _chosen(pictures: list[tuple[str, str | None]], event: gr.SelectData) -> Any:
-    return gr.DownloadButton(value=pictures[int(event.index)][0])
+def _chosen(pictures: list[tuple[str, str | None]], event: gr.SelectData) -> str:
+    return pictures[int(event.index)][0]
 
 
 def shown(visitor: Visitor, job: Callable[[Path, Tell], list[Any]], outputs: int) -> Iterator[list[Any]]:
@@ -111,7 +111,7 @@ def finished(text: str, pictures: Sequence[tuple[Path, str]], before: Path, read
         [(str(path), caption) for path, caption in pictures],
         (str(before), str(first)),
         seen_pictures(read, folder),
-        gr.DownloadButton(value=str(first), interactive=True),
+        str(first),
     ]
 
 

@@ -144,7 +144,7 @@ def one_message(folder: Path) -> Iterator[None]:
     except (StoppedError, gr.Error, GeneratorExit):
         raise
     except PgpisError as error:
-        raise gr.Error(html.escape(without_paths(error.message, folder)), print_exception=False) from error
+        raise gr.Error(html.escape(without_paths(error.message, folder), quote=False), print_exception=False) from error
     except Exception as error:
         log.error("%s: %s", type(error).__name__, "--debug shows the traceback")  # noqa: TRY400  it may name files
         log.debug("%s", traceback.format_exc())
