@@ -33,7 +33,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
             other = photo_of("Photo of somebody else")
             parts = gr.CheckboxGroup([IDENTITY, *PART_GROUPS], value=["upper"], label="Take over from somebody else")
             kind = gr.Radio([OWN, LIBRARY], value=OWN, label="Take the pose from")
-            with gr.Group(visible=False) as by_name:
+            with gr.Column(visible=False) as by_name:
                 named = library(desk)
             more = more_inputs(desk, (editors or list(desk.offers))[0])
             with gr.Row():
@@ -42,7 +42,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
         with gr.Column():
             results = result_components("Unedited")
     kind.change(
-        lambda chosen: gr.Group(visible=chosen == LIBRARY),
+        lambda chosen: gr.Column(visible=chosen == LIBRARY),
         kind,
         by_name,
         **QUIET,

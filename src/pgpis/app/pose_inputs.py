@@ -44,7 +44,7 @@ class PoseInputs:
     photo: gr.Image
     skeleton: gr.HTML
     fit_limbs: gr.Checkbox
-    video: gr.Group
+    video: gr.Column
     """Is shown where the pose comes from a video."""
 
     @property
@@ -85,20 +85,20 @@ def pose_inputs(desk: Desk, person: gr.Image, kinds: tuple[str, ...]) -> PoseInp
         kinds: Of the ways; what belongs to ``VIDEO`` has yet to be laid out.
     """
     kind = gr.Radio(list(kinds), value=kinds[0], label="Take the pose from")
-    with gr.Group(visible=True) as by_name:
+    with gr.Column(visible=True) as by_name:
         named = library(desk)
-    with gr.Group(visible=False) as by_photo:
+    with gr.Column(visible=False) as by_photo:
         photo = photo_of("Photo of somebody in the pose")
         fit_limbs = gr.Checkbox(label="Give it the limb lengths of the person (models that read key points)")
-    with gr.Group(visible=False) as by_skeleton:
+    with gr.Column(visible=False) as by_skeleton:
         with gr.Row():
             from_photo = gr.Button("Begin with the pose in the photo", size="sm", min_width=140)
             from_library = gr.Button("Begin with the named pose", size="sm", min_width=140)
         skeleton = skeleton_editor(label="Skeleton")
-    video = gr.Group(visible=False)
+    video = gr.Column(visible=False)
     groups = {LIBRARY: by_name, PHOTO: by_photo, SKELETON: by_skeleton, VIDEO: video}
     kind.change(
-        lambda chosen: [gr.Group(visible=name == chosen) for name in groups],
+        lambda chosen: [gr.Column(visible=name == chosen) for name in groups],
         kind,
         list(groups.values()),
         **QUIET,
