@@ -26,6 +26,7 @@ from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.memory import halved, lend_parts
 from pgpis.tasks.options import Sampling
 from pgpis.tasks.scoring import PairScores
 
@@ -46,6 +47,10 @@ class PictureTask(PersonImageTask):
     """The pipeline that the parts came from, noted beside predictions."""
     drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
     """How poses are drawn where the task does not know its data."""
+    most_pairs: int | None = None
+    """Pairs that fit into memory at once, as far as is known."""
+    _lending: SamplingPipeline | None = None
+    """The pipeline whose parts are lent to the GPU: to hook them again at each batch would take long."""
     on_denoising_step: Callable[[int, int, torch.Tensor], None] | None = None
     """Is told the step, how many there are, and the latents after it; what it raises ends the sampling."""
 
@@ -88,7 +93,7 @@ class PictureTask(PersonImageTask):
         Raises:
             NotFiniteError: Pictures hold numbers that are not finite.
         """
-        pipeline: Any = self.build_pipeline()
+        pipeline: Any = self._placed_pipeline()
         generators = [
             torch.Generator().manual_seed(self.picture_seed(name, number))
             for number in range(images_per_pair)
@@ -106,6 +111,18 @@ class PictureTask(PersonImageTask):
         ).images
         return self._resized(images)
 
+    def _placed_pipeline(self) -> SamplingPipeline:
+        """Return the pipeline with its parts where ``sampling.offload`` says."""
+        if self._lending is not None:
+            return self._lending
+        pipeline = self.build_pipeline()
+        if self.sampling.vae_tiling:
+            pipeline.vae.enable_tiling()
+        if self.sampling.offload != "none":
+            lend_parts(pipeline, self.sampling.offload)
+            self._lending = pipeline
+        return pipeline
+
     def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
         assert self.on_denoising_step is not None
         self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps), tensors["latents"])
@@ -117,10 +134,43 @@ class PictureTask(PersonImageTask):
         return F.interpolate(images, self.sampling.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
 
     def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
-        """Generate pictures, and say why by row where one came out as numbers that are not finite."""
+        """Generate pictures, and say why by row where one came out as numbers that are not finite.
+
+        Where memory is not enough, batches are cut in halves from there on; pictures do not depend on their batch.
+
+        Raises:
+            PgpisError: Memory is not enough for one pair.
+        """
+        pairs = len(batch["pair_id"])
+        while True:
+            size = min(pairs, self.most_pairs or pairs)
+            try:
+                parts = [self._sample_rows(batch, start, size, images_per_pair) for start in range(0, pairs, size)]
+                break
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            self.most_pairs = halved(size, reason)  # outside of the handler, which keeps the tensors of its frames
+        # each part has all of its pairs, then all of them again
+        images = torch.cat([part.reshape(images_per_pair, -1, *part.shape[1:]) for part, _ in parts], dim=1).flatten(
+            0, 1
+        )
+        reasons: dict[int, str] = {}
+        for start, (part, unfit) in zip(range(0, pairs, size), parts, strict=True):
+            for row, reason in unfit.items():
+                number, place = divmod(row, len(part) // images_per_pair)
+                reasons[number * pairs + start + place] = reason
+        return images, reasons
+
+    def _sample_rows(
+        self, batch: PairBatch, start: int, size: int, images_per_pair: int
+    ) -> tuple[torch.Tensor, dict[int, str]]:
+        entries: dict[str, Any] = dict(batch)
+        rows: Any = {key: value[start : start + size] for key, value in entries.items() if key != "failures"}
         reason = "the picture's numbers are not finite"
         try:
-            images = self.sample(batch, images_per_pair)
+            images = self.sample(rows, images_per_pair)
         except NotFiniteError as error:
             images, reason = self._resized(error.images), error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
@@ -213,6 +263,7 @@ class PictureTask(PersonImageTask):
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in self.sampling.shortcuts.items()
             },
+            **({"vae_tiling": True} if self.sampling.vae_tiling else {}),
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": _settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},
