@@ -33,8 +33,10 @@ def offer_of(pipeline: str, sampling: Mapping[str, Any] | None = None, edits: bo
         edits: As for ``Offer``.
     """
     values = _index(Path(pipeline)) if sampling is None else sampling
-    keys = ("num_inference_steps", "guidance_scale", "height", "width")
-    return Offer(pipeline, *(values.get(key) for key in keys), edits=edits)
+    steps, guidance, height, width = (
+        values.get(key) for key in ("num_inference_steps", "guidance_scale", "height", "width")
+    )
+    return Offer(pipeline, steps, guidance, height, width, edits)
 
 
 def _index(folder: Path) -> Mapping[str, Any]:

@@ -7,24 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-from PIL import Image
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
 from pgpis.app.found import found_pose
 from pgpis.app.inputs import photo_of
-from pgpis.app.poses import named_poses
+from pgpis.app.poses import named_poses, placed, thumbnail
 from pgpis.app.sessions import Visitor
-from pgpis.app.skeleton import placed, read_value, skeleton_editor, value_of
+from pgpis.app.skeleton import read_value, skeleton_editor, value_of
 from pgpis.app.uploads import Upload
 from pgpis.app.work import one_message
 from pgpis.errors import PgpisError, nearest
-from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 
 LIBRARY, PHOTO, SKELETON, VIDEO = "a named pose", "a photo", "a skeleton", "a video"
-THUMBNAIL = (256, 176)
-"""Height and width of a pose in the library."""
 
 
 class Pose(NamedTuple):
@@ -170,6 +166,6 @@ def thumbnail_files(folder: Path) -> list[tuple[str, str]]:
     for name, keypoints in named_poses().items():
         path = folder / f"{name.replace(' ', '-')}.png"
         if not path.exists():
-            Image.fromarray(draw_pose(keypoints, *THUMBNAIL)).save(path)
+            thumbnail(keypoints).save(path)
         files.append((str(path), name))
     return files

@@ -97,9 +97,7 @@ def _open(opening: Future[Studio], examples: Future[list[Path]], open_studio: Ca
 
 def _launch(page: Any, address: Address, looks: Mapping[str, Any]) -> str:
     if address.host not in LOCAL and address.auth is None:
-        log.warning(
-            "whoever reaches %s may use the page: --auth USER:PASSWORD asks for a password", address.host
-        )
+        log.warning("whoever reaches %s may use the page: --auth USER:PASSWORD asks for a password", address.host)
     try:
         _, local, _ = page.launch(
             server_name=address.host,

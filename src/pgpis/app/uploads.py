@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pgpis.errors import PgpisError
 from pgpis.pictures.decoding import errors_named
@@ -33,7 +33,7 @@ def picture_suffix(path: Path, name: str) -> str:
     with errors_named(name), path.open("rb") as file:
         try:
             image = Image.open(file, formats=tuple(PICTURES))
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise PgpisError(f"{name} is not a JPEG, PNG or WebP picture, or it is damaged") from error
         if image.width * image.height > MOST_PIXELS:
             most = MOST_PIXELS // 10**6
