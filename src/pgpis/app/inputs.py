@@ -33,8 +33,6 @@ def photo_input(desk: Desk, page: gr.Blocks, label: str) -> gr.Image:
     gallery = gr.Gallery(
         label=f"{label}: examples",
         columns=4,
-        rows=1,
-        height=150,
         allow_preview=False,
         object_fit="contain",
         interactive=False,

@@ -56,7 +56,6 @@ def library(desk: Desk) -> gr.Dropdown:
         thumbnail_files(desk.home / "poses"),
         label="Poses",
         columns=6,
-        height=250,
         allow_preview=False,
         object_fit="contain",
         interactive=False,

@@ -51,7 +51,13 @@ def result_components(before: str) -> Results:
     """
     status = status_line()
     pictures = gr.Gallery(
-        label="Pictures", columns=2, height=400, object_fit="contain", interactive=False, buttons=["fullscreen"]
+        label="Pictures",
+        columns=2,
+        fit_columns=False,
+        height=360,
+        object_fit="contain",
+        interactive=False,
+        buttons=["fullscreen"],
     )
     download = gr.DownloadButton("Download PNG")
     slider = gr.ImageSlider(
