@@ -36,7 +36,7 @@ def app(
     Args:
         pipeline: Pipeline folders, hub ids or bundles, or models that ship with pgpis [synth-fpdm synth-mcld].
         host: Address that is listened at; with another one than this machine's own, others may use the page.
-        port: Port.
+        port: Port of the page.
         auth: ``USER:PASSWORD`` that visitors are asked for.
         max_upload: Megabytes that an uploaded file may have.
         root_path: Path below which a proxy shows the page, as in ``/pgpis``.
