@@ -146,7 +146,21 @@ def test_stop_ends_a_folder_too(client, people):
     ],
 )
 def test_what_cannot_be_is_told_in_one_message(client, people, change, message):
-    words = [handle_file(str(people[0])), "a named pose", NAMED, None, None, False, "synth-fpdm", 1, None, 0, 1, 128, 96]
+    words = [
+        handle_file(str(people[0])),
+        "a named pose",
+        NAMED,
+        None,
+        None,
+        False,
+        "synth-fpdm",
+        1,
+        None,
+        0,
+        1,
+        128,
+        96,
+    ]
     for place, value in change.items():
         words[place] = value
     with pytest.raises(AppError, match=message) as caught:

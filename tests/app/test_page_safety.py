@@ -112,9 +112,7 @@ def peak_memory():
 )
 def test_hostile_skeletons_get_a_message(client, people, skeleton):
     with pytest.raises(AppError, match=r"[Ss]keleton"):
-        client.predict(
-            *words(handle_file(str(people[0])), pose_from="a skeleton", skeleton=skeleton), api_name="/make"
-        )
+        client.predict(*words(handle_file(str(people[0])), pose_from="a skeleton", skeleton=skeleton), api_name="/make")
 
 
 def status_of(address, body=None, headers=None):
@@ -210,7 +208,11 @@ def test_results_of_a_visitor_do_not_pile_up(tmp_path):
 
 
 def test_wrong_options_are_told(capsys, monkeypatch):
-    for option, message in (("--auth=anna", "USER:PASSWORD"), ("--port=0", "--port"), ("--max-upload=0", "--max-upload")):
+    for option, message in (
+        ("--auth=anna", "USER:PASSWORD"),
+        ("--port=0", "--port"),
+        ("--max-upload=0", "--max-upload"),
+    ):
         assert main(["app", option]) == 2
         assert message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gradio", None)
