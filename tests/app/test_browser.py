@@ -1,8 +1,10 @@
 """The page in a real browser: Debian's chromium, driven by Playwright."""
 
+import os
 import re
 import shutil
 import zipfile
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -87,9 +89,15 @@ def upload(place, label, *paths):
     place.page.wait_for_timeout(500)
 
 
+def open_more(place):
+    """Open More; its fields get their first values a moment after they are there."""
+    place.get_by_role("button", name="More").click()
+    place.page.wait_for_timeout(700)
+
+
 def few_steps(place, steps=1):
     """Open More, and ask for a small picture in few steps."""
-    place.get_by_role("button", name="More").click()
+    open_more(place)
     place.get_by_label("Steps").fill(str(steps))
     place.get_by_label("Height in pixels").fill("128")
     place.get_by_label("Width in pixels").fill("96")
@@ -120,7 +128,8 @@ def test_upload_drag_make_download(visit, people, shots, tmp_path):
         joint.wait_for()
         tab.wait_for_timeout(500)
         if way == "dragged":
-            box = joint.bounding_box()
+            joint.scroll_into_view_if_needed()
+            box = joint.locator(".dot").bounding_box()
             tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
             tab.mouse.down()
             tab.mouse.move(box["x"] + 60, box["y"] - 60, steps=5)
@@ -175,6 +184,15 @@ def test_visitors_get_their_own_pictures(visit, people, tmp_path):
         expect(place.get_by_text("Done", exact=True)).to_be_visible()
         made.append(pixels(download(place, "Download PNG", tmp_path / f"{number}.png")))
     assert np.abs(made[0] - made[1]).mean() > 5
+    home = Path(os.environ["GRADIO_TEMP_DIR"])
+    visitors = len(list((home / "visitors").iterdir()))
+    tabs[1].close()
+    for _ in range(100):
+        if len(list((home / "visitors").iterdir())) < visitors:
+            break
+        tabs[0].wait_for_timeout(100)
+    else:
+        raise AssertionError("what a visitor brought is still there")
 
 
 def test_edit(visit, people, shots):
@@ -194,7 +212,7 @@ def test_folder_gives_a_zip(visit, people, shots, tmp_path):
     place = panel(tab, "Folder")
     upload(place, "Photos of people", *people[:2])
     upload(place, "Poses", people[3])
-    place.get_by_role("button", name="More").click()
+    open_more(place)
     place.get_by_label("Steps").fill("1")
     place.get_by_role("button", name="Make all pictures").click()
     expect(place.get_by_text("2 pictures", exact=True)).to_be_visible(timeout=120_000)
@@ -242,8 +260,8 @@ def test_hostile_uploads_get_a_message_and_the_page_still_works(visit, people, t
         (tmp_path / name).write_bytes(content)
         upload(place, "Photo of the person", tmp_path / name)
         place.get_by_role("button", name="Make the picture").click()
-        expect(tab.locator(".toast-text").filter(has_text="Photo").first).to_be_visible()
-        tab.locator(".toast-close").first.click()
+        expect(tab.get_by_test_id("toast-text").filter(has_text="Photo").first).to_be_visible()
+        tab.get_by_test_id("toast-close").first.click()
         place.get_by_label("Remove Image").first.click()
     upload(place, "Photo of the person", people[0])
     few_steps(place)

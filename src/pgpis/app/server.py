@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.middleware import Middleware
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgpis.studio.studio import Studio  # loads torch
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -83,16 +84,20 @@ def serving(open_studio: Callable[[], Studio], offers: Mapping[str, Offer], addr
 
 
 def _open(opening: Future[Studio], examples: Future[list[Path]], open_studio: Callable[[], Studio], first: str) -> None:
-    """Do beside the page what would keep visitors waiting: draw the examples, load torch, then the first model."""
-    for future, make in ((examples, example_pictures), (opening, open_studio)):
-        try:
-            future.set_result(make())  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001  is raised where somebody asks for it
-            future.set_exception(error)
+    """Do beside the page what would keep visitors waiting: load torch and the first model, then draw the examples."""
+    _fulfil(opening, open_studio)
     try:
         opening.result().task(first)
-    except PgpisError as error:
+    except Exception as error:  # noqa: BLE001  is raised again where somebody asks for a picture
         log.warning("%s cannot be loaded: %s", first, error)
+    _fulfil(examples, example_pictures)
+
+
+def _fulfil(future: Future[Result], make: Callable[[], Result]) -> None:
+    try:
+        future.set_result(make())
+    except Exception as error:  # noqa: BLE001  is raised where somebody waits for it
+        future.set_exception(error)
 
 
 def _launch(page: Any, address: Address, looks: Mapping[str, Any]) -> str:
