@@ -25,6 +25,7 @@ from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
 from pgpis.data import PoseTransferDataModule
+from pgpis.data.pair import distinct_files
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
@@ -189,7 +190,7 @@ class PGPISCLI(LightningCLI):
         dataset = self.datamodule.dataset("predict")
         dataset.setup()
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
-        self.writer.refuse_inputs_among_results(file for pair in dataset.pairs for file in pair.files)
+        self.writer.refuse_inputs_among_results(distinct_files(dataset.pairs))
         self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
             self.trainer, self.model.prediction_weights, fingerprint_of
         )

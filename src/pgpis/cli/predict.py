@@ -43,7 +43,7 @@ class PredictSettings:
     """Folder of source pictures, or one picture."""
     poses: Path | None = None
     """Folder of poses, or one: 18-point txt, OpenPose JSON, 133-point txt or npy, drawn skeleton; for MCLD DensePose's
-    maps as png."""
+    maps as png, or key points with --prepare."""
     driving: Path | None = None
     """For --poses: photographs to take the poses from, a folder, a file or a video."""
     every: Annotated[int | None, {"metavar": "N"}] = None
@@ -66,7 +66,8 @@ class PredictSettings:
     clothes: Annotated[tuple[str, ...], {"metavar": "GROUP=PICTURE"}] = ()
     """MCLD: take upper, lower, feet, head and so on from another picture; may be given again."""
     prepare: bool = False
-    """Make missing textures and faces of the sources; --driving does too."""
+    """Make missing textures and faces of the sources, and MCLD's maps of poses that are key points, estimates; for
+    photographs --driving does both."""
     retarget: bool = False
     """Give driving poses the limb lengths of the source."""
     save_conditions: Annotated[Path | None, FOLDER] = None
