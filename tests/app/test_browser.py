@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright.sync_api", reason="the page's tests in a browser need playwright (extra dev)")
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
+from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
