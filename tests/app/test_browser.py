@@ -165,7 +165,7 @@ def test_stop_ends_the_drawing(visit, people):
     upload(place, "Photo of the person", people[0])
     few_steps(place, steps=200)
     place.get_by_role("button", name="Make the picture").click()
-    expect(place.get_by_text(re.compile(r"step \d+ of 200"))).to_be_visible()
+    expect(place.get_by_text(re.compile(r"step \d+ of 200")).first).to_be_visible()
     place.get_by_role("button", name="Stop").click()
     expect(place.get_by_text("Stopped", exact=True)).to_be_visible(timeout=5_000)
 

@@ -26,13 +26,13 @@ NAMED = next(iter(named_poses()))
 
 
 def bomb():
-    """PNG of 60,000 x 60,000 pixels in 4 MB."""
+    """PNG that says 60,000 x 60,000 pixels, and whose first 64 MB are there."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     packer = zlib.compressobj(9)
-    rows = b"".join(packer.compress(bytes(2**20)) for _ in range(3400)) + packer.flush()
+    rows = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
