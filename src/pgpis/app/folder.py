@@ -18,7 +18,6 @@ from pgpis.app.uploads import PICTURE_TYPES, POSE_TYPES, Upload, picture_suffix
 from pgpis.app.work import Tell
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
-from pgpis.predictions.records import DONE, TABLE
 
 MOST_PICTURES = 500
 POSES, PHOTOS = "pose files: OpenPose JSON, 18-point txt, drawn skeletons", "photos of people in the poses"
@@ -57,6 +56,8 @@ def folder_tab(desk: Desk) -> None:
         visitor = desk.visitor(request)
 
         def job(folder: Path, tell: Tell) -> list[Any]:
+            from pgpis.predictions.records import DONE, TABLE  # loads torch
+
             people = _laid_out(visitor, sources, folder / "people", PICTURE_TYPES)
             targets = _laid_out(visitor, poses, folder / "poses", PICTURE_TYPES if poses_are == PHOTOS else POSE_TYPES)
             total = people * targets * int(pictures)

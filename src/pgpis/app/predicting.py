@@ -9,10 +9,13 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from pgpis.app.work import News, Tell
 from pgpis.errors import PgpisError
-from pgpis.predictions.records import DONE, PredictionRecord, read_records
+
+if TYPE_CHECKING:
+    from pgpis.predictions import PredictionRecord  # loads torch
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_STOP = 30.0
@@ -39,6 +42,8 @@ class Batches:
             PgpisError: Nothing could be made; says why.
             StoppedError: The visitor asked for it, and the process has ended.
         """
+        from pgpis.predictions.records import DONE, read_records  # loads torch
+
         while not self._turn.acquire(timeout=SECONDS_BETWEEN_LOOKS):
             tell(News("Waiting for another visitor's pictures"))
         try:
