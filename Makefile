@@ -15,7 +15,7 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(BIN)/.ready ## create .venv from uv.lock (installs uv by pip where it is missing)
+setup: $(BIN)/.ready $(BIN)/.chromium ## create .venv from uv.lock (installs uv by pip where it is missing)
 
 $(VENV)-uv/bin/uv:
 	$(PYTHON) -m venv $(VENV)-uv
@@ -23,6 +23,14 @@ $(VENV)-uv/bin/uv:
 
 $(BIN)/.ready: pyproject.toml uv.lock | $(if $(filter $(VENV)-uv/bin/uv,$(UV)),$(VENV)-uv/bin/uv)
 	$(UV) sync --locked --extra dev --compile-bytecode --python $(PYTHON)
+	@touch $@
+
+# the tests of the page drive a browser; where none can be installed they are skipped, and say so
+$(BIN)/.chromium: | $(BIN)/.ready
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && { apt-get install -y chromium || { apt-get update && apt-get install -y chromium; }; } >/dev/null 2>&1; } \
+	  || echo "chromium is not installed, so the tests of the page in a browser are skipped: apt-get install chromium"
 	@touch $@
 
 demo: setup ## held-out people in new poses by the shipped models, scored against the truth

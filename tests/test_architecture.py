@@ -26,7 +26,7 @@ ALLOWED = {
     "methods": LEAVES | {"convert", "denoiser", "models", "pipelines", "metrics", "tasks"},
     "speed": LEAVES | {"data", "denoiser", "tasks"},
     "studio": LEAVES | {"data", "pipelines", "predictions", "preprocess", "tasks"},
-    "app": LEAVES | {"predictions", "preprocess", "studio"},
+    "app": LEAVES | {"predictions", "preprocess", "studio", "synth"},
     "service": LEAVES | {"predictions", "preprocess", "studio"},
     "evaluate": LEAVES | {"data", "metrics", "preprocess", "synth"},
     "cli": LEAVES

@@ -81,7 +81,7 @@ def test_quick_answers_import_nothing_heavy():
 def test_help_of_plain_verbs_is_quick():
     """Torch and OpenCV take seconds to import; ``fit``, ``validate`` and ``test`` show Lightning's own options."""
     verbs = [verb for verb, (target, _) in VERBS.items() if "training" not in target]
-    unwanted = {"torch", "lightning", "jsonargparse", "numpy", "cv2", "PIL"}
+    unwanted = {"torch", "lightning", "jsonargparse", "numpy", "cv2", "PIL", "gradio"}
     answer = answers(unwanted, *(f"{verb} --help" for verb in verbs))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert [verb for verb in verbs if f"usage: pgpis {verb} " not in answer.stdout] == []

@@ -1,1 +1,1 @@
-"""The page ``pgpis app``: pictures made in a browser."""
+"""A page to try models in the browser, and its API: ``pgpis app``. This package alone loads no torch and no Gradio."""

@@ -45,6 +45,7 @@ VERBS = {
     "synth": ("pgpis.cli.synth:synth", "draw a data set of synthetic people"),
     "synth edit": ("pgpis.cli.synth:edit", "draw (source, edit, truth) triples from a data set"),
     "synth sheet": ("pgpis.cli.synth:sheet", "draw a contact sheet"),
+    "app": ("pgpis.cli.app:app", "try models in the browser"),
     "convert fpdm": ("pgpis.cli.convert:fpdm", "turn FPDM's official checkpoints into a pipeline"),
     "convert mcld": ("pgpis.cli.convert:mcld", "turn MCLD's official files into a pipeline"),
     "configs": ("pgpis.cli.recipes:configs", "list the recipes"),

@@ -1,0 +1,68 @@
+"""What all tabs work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pgpis.app.offers import Offer
+from pgpis.app.predicting import Batches
+from pgpis.app.sessions import Visitor, Visitors
+from pgpis.errors import PgpisError, nearest
+
+if TYPE_CHECKING:
+    from pgpis.studio.studio import Studio  # loads torch
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+"""For events that answer at once and are nothing for other programs."""
+PICTURES: dict[str, Any] = {"concurrency_id": "pictures", "concurrency_limit": 4, "preprocess": False}
+"""For endpoints that draw. Gradio would decode pictures by itself: here the readers of the models do."""
+BATCHES: dict[str, Any] = PICTURES | {"concurrency_id": "batches"}
+"""For endpoints that run ``pgpis predict``."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What all tabs work with."""
+
+    opening: Future[Studio]
+    """The studio; loading what it needs goes on beside the page."""
+    visitors: Visitors
+    offers: Mapping[str, Offer]
+    """By the names that the studio has for the models too."""
+    examples: Future[list[Path]]
+    """Pictures of people to begin with."""
+    batches: Batches
+    home: Path
+    """Folder from which the page's own pictures are served."""
+
+    def visitor(self, request: gr.Request) -> Visitor:
+        """Return who asks."""
+        return self.visitors.of(request.session_hash)
+
+    def offer(self, model: str) -> Offer:
+        """Return a model that is offered.
+
+        Raises:
+            PgpisError: There is none of this name.
+        """
+        if model not in self.offers:
+            raise PgpisError(f"there is no model '{model}'{nearest(str(model), self.offers)}")
+        return self.offers[model]
+
+    def words(self, model: str, steps: int | None, guidance: float | None, seed: int | None) -> list[str]:
+        """Return what ``pgpis predict`` is given so that it draws as the studio does."""
+        numbers = {"--steps": steps, "--guidance-scale": guidance, "--seed": seed}
+        given = [str(word) for pair in numbers.items() if pair[1] is not None for word in pair]
+        tools = ["--missing-face", "drop", "--prepare-inpaint", "fast"]
+        return ["--pipeline", self.offer(model).pipeline, *tools, *given]
+
+    def stop(self, request: gr.Request) -> str:
+        """Stop what is being made for this visitor; the page says so once it has stopped."""
+        self.visitor(request).stop.set()
+        return "<p>Stopping</p>"

@@ -1,0 +1,118 @@
+"""The tab that gives a person the clothes and the identity of somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pgpis.app.desk import PICTURES, QUIET, Desk
+from pgpis.app.inputs import drawing_of, more_inputs, photo_input, photo_of
+from pgpis.app.pose_inputs import LIBRARY, Pose, library, pose_of
+from pgpis.app.results import finished, result_components, save, shown
+from pgpis.app.uploads import Upload
+from pgpis.app.work import Tell, draw
+from pgpis.errors import PgpisError, nearest
+from pgpis.pictures.uv_texture import PART_GROUPS
+
+if TYPE_CHECKING:
+    from pgpis.studio.request import PictureRequest  # loads torch
+
+OWN = "the photo"
+IDENTITY = "identity"
+
+
+def edit_tab(desk: Desk, page: gr.Blocks) -> None:
+    """Lay out the tab."""
+    editors = [name for name, offer in desk.offers.items() if offer.edits is not False]
+    with gr.Row():
+        with gr.Column():
+            photo = photo_input(desk, page, "Photo of the person")
+            other = photo_of("Photo of somebody else")
+            parts = gr.CheckboxGroup([IDENTITY, *PART_GROUPS], value=["upper"], label="Take over from somebody else")
+            kind = gr.Radio([OWN, LIBRARY], value=OWN, label="Take the pose from")
+            with gr.Column(visible=False) as by_name:
+                named = library(desk)
+            more = more_inputs(desk, (editors or list(desk.offers))[0])
+            with gr.Row():
+                make = gr.Button("Edit", variant="primary", min_width=140)
+                stop = gr.Button("Stop", variant="stop", min_width=90)
+        with gr.Column():
+            results = result_components("Unedited")
+    kind.change(
+        lambda chosen: gr.Column(visible=chosen == LIBRARY),
+        kind,
+        by_name,
+        **QUIET,
+    )
+
+    def edit(
+        photo: Upload,
+        other_photo: Upload,
+        parts: list[str],
+        pose_from: str,
+        named_pose: str,
+        model: str,
+        steps: int | None,
+        guidance: float | None,
+        seed: int | None,
+        pictures: int,
+        height: int | None,
+        width: int | None,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        """Give a person clothes by groups of body parts, and the identity, of somebody else.
+
+        Returns status, edited and unedited pictures, (unedited, edited), what the model saw, and the edited PNG.
+        """
+        visitor = desk.visitor(request)
+
+        def job(folder: Path, tell: Tell) -> list[Any]:
+            source, lender = visitor.picture(photo, "Photo"), visitor.picture(other_photo, "Photo of somebody else")
+            target = Pose(source, is_driving=True)
+            if pose_from != OWN:
+                target = pose_of(visitor, folder, pose_from, named_pose, None, None)
+            offer, groups = desk.offer(model), _groups(parts)
+
+            def requests_to(_model: str) -> list[PictureRequest]:
+                from pgpis.studio.request import PictureRequest
+
+                drawing = drawing_of(offer, steps, guidance, seed, pictures, height, width)
+                pair: dict[str, Any] = {"source": source, "pose": target.path, "driving": target.is_driving}
+                edited = PictureRequest(
+                    **pair,
+                    identity=lender if IDENTITY in parts else None,
+                    clothes=tuple((group, lender) for group in groups),
+                    drawing=drawing,
+                )
+                return [edited, PictureRequest(**pair, drawing=drawing)]
+
+            (read, _), (edited, unedited) = draw(desk.opening, model, requests_to, visitor.conditions, tell)
+            files = save(edited, folder, "edited"), save(unedited, folder, "unedited")
+            captions = ("edited", "unedited")
+            both = [each for pair in zip(*files, strict=True) for each in zip(pair, captions, strict=True)]
+            return finished("Done", both, files[1][0], read, folder)
+
+        yield from shown(visitor, job, 5)
+
+    make.click(
+        edit,
+        [photo, other, parts, kind, named, more.model, *more.drawing],
+        results.all,
+        api_name="edit",
+        show_progress_on=results.status,
+        **PICTURES,
+    )
+    stop.click(desk.stop, None, results.status, **QUIET)
+
+
+def _groups(parts: list[str]) -> list[str]:
+    """Return the groups of body parts among what is taken over."""
+    if not parts:
+        raise PgpisError("nothing is to be taken over: choose identity or a group of body parts")
+    for part in parts:
+        if part not in (IDENTITY, *PART_GROUPS):
+            raise PgpisError(f"there is no group of body parts '{part}'{nearest(str(part), PART_GROUPS)}")
+    return [part for part in parts if part != IDENTITY]

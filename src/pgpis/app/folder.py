@@ -1,0 +1,115 @@
+"""The tab for many people and poses at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pgpis.app.desk import BATCHES, QUIET, Desk
+from pgpis.app.inputs import more_inputs
+from pgpis.app.predicting import OUT, zipped
+from pgpis.app.results import shown, status_line
+from pgpis.app.sessions import Visitor
+from pgpis.app.uploads import PICTURE_TYPES, POSE_TYPES, Upload, picture_suffix
+from pgpis.app.work import Tell
+from pgpis.errors import PgpisError
+from pgpis.files import file_name
+
+MOST_PICTURES = 500
+POSES, PHOTOS = "pose files: OpenPose JSON, 18-point txt, drawn skeletons", "photos of people in the poses"
+
+
+def folder_tab(desk: Desk) -> None:
+    """Lay out the tab."""
+    with gr.Row():
+        with gr.Column():
+            sources = gr.File(label="Photos of people", file_count="multiple", file_types=PICTURE_TYPES)
+            poses = gr.File(label="Poses", file_count="multiple", file_types=POSE_TYPES)
+            kind = gr.Radio([PHOTOS, POSES], value=PHOTOS, label="The poses are")
+            more = more_inputs(desk, next(iter(desk.offers)), with_size=False)
+            with gr.Row():
+                make = gr.Button("Make all pictures", variant="primary", min_width=140)
+                stop = gr.Button("Stop", variant="stop", min_width=90)
+        with gr.Column():
+            status = status_line()
+            archive = gr.File(label="All pictures and predictions.csv", interactive=False)
+
+    def make_all(
+        sources: list[Upload] | None,
+        poses: list[Upload] | None,
+        poses_are: str,
+        model: str,
+        steps: int | None,
+        guidance: float | None,
+        seed: int | None,
+        pictures: int,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        """Put every person into every pose.
+
+        Returns status and a zip with the pictures, predictions.csv and a contact sheet.
+        """
+        visitor = desk.visitor(request)
+
+        def job(folder: Path, tell: Tell) -> list[Any]:
+            from pgpis.predictions.records import DONE, TABLE  # loads torch
+
+            people = _laid_out(visitor, sources, folder / "people", PICTURE_TYPES)
+            targets = _laid_out(visitor, poses, folder / "poses", PICTURE_TYPES if poses_are == PHOTOS else POSE_TYPES)
+            total = people * targets * int(pictures)
+            if total > MOST_PICTURES:
+                raise PgpisError(f"{total} pictures are more than the {MOST_PICTURES} that this page makes at once")
+            words = [
+                "--sources",
+                "people",
+                *(["--driving"] if poses_are == PHOTOS else ["--prepare", "--poses"]),
+                "poses",
+            ]
+            words += ["--images-per-pair", str(int(pictures)), *desk.words(model, steps, guidance, seed)]
+            records = desk.batches.predict(words, folder, total, tell)
+            out = folder / OUT
+            files = [out / record.image for record in records if record.status == DONE]
+            failed = [record for record in records if record.status != DONE]
+            text = f"<p>{len(files)} pictures" + (f", {len(failed)} failed: predictions.csv says why" if failed else "")
+            extra = [path for path in (out / TABLE, out / "contact_sheet.jpg") if path.exists()]
+            return [f"{text}</p>", str(zipped(folder, [*extra, *files]))]
+
+        yield from shown(visitor, job, 2)
+
+    make.click(
+        make_all,
+        [sources, poses, kind, more.model, more.steps, more.guidance, more.seed, more.pictures],
+        [status, archive],
+        api_name="folder",
+        show_progress_on=status,
+        **BATCHES,
+    )
+    stop.click(desk.stop, None, status, **QUIET)
+
+
+def _laid_out(visitor: Visitor, uploads: Sequence[Upload] | None, folder: Path, suffixes: Sequence[str]) -> int:
+    """Copy uploaded files into a folder, and return how many there are.
+
+    Raises:
+        PgpisError: There is none, or one of a kind that is not taken.
+    """
+    if not uploads:
+        raise PgpisError(f"{folder.name}: there are no files")
+    folder.mkdir()
+    for number, upload in enumerate(uploads, 1):
+        path = visitor.own(upload, f"file {number}")
+        suffix = path.suffix.lower()
+        if suffix not in suffixes:
+            raise PgpisError(f"{path.name}: expected one of {', '.join(suffixes)}")
+        if suffix in PICTURE_TYPES:
+            suffix = picture_suffix(path, path.name)
+        stem = re.sub(r"[^\w-]+", "-", path.stem).strip("-") or "file"
+        name = file_name(stem, suffix)
+        if (folder / name).exists():
+            name = file_name(f"{stem}-{number}", suffix)
+        (folder / name).write_bytes(path.read_bytes())
+    return len(uploads)

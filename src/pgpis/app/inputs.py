@@ -1,0 +1,115 @@
+"""What several tabs ask for beside a pose: a person, and how to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pgpis.app.desk import QUIET, Desk
+from pgpis.app.offers import Offer
+
+if TYPE_CHECKING:
+    from pgpis.studio.request import Drawing  # loads torch
+
+
+def photo_of(label: str) -> gr.Image:
+    """Return the input of a photo; endpoints get the file as it was uploaded."""
+    return gr.Image(
+        label=label, type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"], height=300, buttons=[]
+    )
+
+
+def photo_input(desk: Desk, page: gr.Blocks, label: str) -> gr.Image:
+    """Lay out the input of a person's photo, with examples below.
+
+    Args:
+        desk: Has the examples.
+        page: Loads them when it is opened.
+        label: Of the input.
+    """
+    photo = photo_of(label)
+    gallery = gr.Gallery(
+        label=f"{label}: examples",
+        columns=4,
+        allow_preview=False,
+        object_fit="contain",
+        interactive=False,
+        buttons=[],
+        elem_classes="thumbnails",
+    )
+
+    def examples(request: gr.Request) -> list[tuple[str, str]]:
+        visitor = desk.visitor(request)
+        paths = [visitor.keep(path, path.name) for path in desk.examples.result()]
+        return [(str(path), f"example {number}") for number, path in enumerate(paths, 1)]
+
+    def choose(event: gr.SelectData, request: gr.Request) -> str:
+        return str(examples(request)[int(event.index)][0])
+
+    page.load(examples, None, gallery, api_visibility="private", show_progress="hidden")
+    gallery.select(choose, None, photo, **QUIET)
+    return photo
+
+
+@dataclass(frozen=True)
+class More:
+    """The settings that most people leave alone."""
+
+    model: gr.Dropdown
+    steps: gr.Number
+    guidance: gr.Number
+    seed: gr.Number
+    pictures: gr.Slider
+    height: gr.Number
+    width: gr.Number
+
+    @property
+    def drawing(self) -> list[Any]:
+        """Without the model, in the order of :func:`drawing_of`."""
+        return [self.steps, self.guidance, self.seed, self.pictures, self.height, self.width]
+
+
+def more_inputs(desk: Desk, model: str, *, with_size: bool = True) -> More:
+    """Lay out model, steps and so on, with what the pipeline of ``model`` does by itself."""
+    offer = desk.offers[model]
+    with gr.Accordion("More", open=False):
+        chosen = gr.Dropdown(list(desk.offers), value=model, label="Model")
+        with gr.Row():
+            steps = gr.Number(offer.steps, label="Steps", precision=0, minimum=1, maximum=200, min_width=110)
+            guidance = gr.Number(offer.guidance, label="Guidance", minimum=0, maximum=30, step=0.5, min_width=110)
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=110)
+        pictures = gr.Slider(1, 8, value=1, step=1, label="Number of pictures", buttons=[])
+        with gr.Row(visible=with_size):
+            height = gr.Number(offer.height, label="Height in pixels", precision=0, step=16, min_width=110)
+            width = gr.Number(offer.width, label="Width in pixels", precision=0, step=16, min_width=110)
+
+    def defaults(name: str) -> list[Any]:
+        offer = desk.offers[name]
+        return [offer.steps, offer.guidance, offer.height, offer.width]
+
+    changed = [steps, guidance, height, width]
+    chosen.input(defaults, chosen, changed, **QUIET)
+    return More(chosen, steps, guidance, seed, pictures, height, width)
+
+
+def drawing_of(
+    offer: Offer,
+    steps: int | None,
+    guidance: float | None,
+    seed: int | None,
+    pictures: int,
+    height: int | None,
+    width: int | None,
+) -> Drawing:
+    """Return how pictures are drawn; an empty field is what the pipeline does by itself.
+
+    Raises:
+        PgpisError: A number is out of range.
+    """
+    from pgpis.studio.request import Drawing  # loads torch
+
+    usual = (offer.height, offer.width)
+    size = None if height is None or width is None or (height, width) == usual else (height, width)
+    return Drawing(steps=steps, guidance_scale=guidance, size=size, seed=seed or 0, pictures=pictures)

@@ -1,0 +1,97 @@
+"""``pgpis predict`` at work for a visitor: many pictures, or a film."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pgpis.app.work import News, Tell
+from pgpis.errors import PgpisError
+
+if TYPE_CHECKING:
+    from pgpis.predictions import PredictionRecord  # loads torch
+
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_TO_STOP = 30.0
+LOG = "log.txt"
+OUT = "pictures"
+
+
+class Batches:
+    """Lets one visitor at a time run ``pgpis predict``, which loads a model of its own."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+
+    def predict(self, words: Sequence[str], folder: Path, total: int | None, tell: Tell) -> list[PredictionRecord]:
+        """Run ``pgpis predict`` in a folder, which writes into its folder ``OUT``.
+
+        Args:
+            words: What it is given, with paths relative to ``folder``.
+            folder: Of one visitor.
+            total: How many pictures are expected; None: it cannot be said before.
+            tell: Is told news.
+
+        Raises:
+            PgpisError: Nothing could be made; says why.
+            StoppedError: The visitor asked for it, and the process has ended.
+        """
+        from pgpis.predictions.records import DONE, read_records  # loads torch
+
+        while not self._turn.acquire(timeout=SECONDS_BETWEEN_LOOKS):
+            tell(News("Waiting for another visitor's pictures"))
+        try:
+            code = _watched(words, folder, total, tell)
+        finally:
+            self._turn.release()
+        records = read_records(folder / OUT)[0]
+        if not any(record.status == DONE for record in records):
+            raise PgpisError(next((record.status for record in records), _reason(folder, code)))
+        return records
+
+
+def _watched(words: Sequence[str], folder: Path, total: int | None, tell: Tell) -> int:
+    command = [sys.executable, "-m", "pgpis", "predict", *words, "--out", OUT]
+    with (folder / LOG).open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+        try:
+            while process.poll() is None:
+                done = sum(1 for _ in (folder / OUT).glob("*.png"))
+                of_all = "" if total is None else f" of {total}"
+                share = None if total is None else min(done / total, 1.0)
+                tell(News(f"{done}{of_all} pictures are done" if done else "Starting", share))
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            _end(process)
+    return process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let it finish the picture in hand, as it does for Ctrl-C."""
+    process.terminate()
+    try:
+        process.wait(SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _reason(folder: Path, code: int) -> str:
+    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    told = [line.removeprefix("pgpis: error: ") for line in lines if line.startswith("pgpis: error: ")]
+    return told[-1] if told else f"pgpis predict ended with code {code}"
+
+
+def zipped(folder: Path, files: Sequence[Path]) -> Path:
+    """Put files into a zip; pictures are compressed already."""
+    path = folder / "pictures.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.write(file, file.name)
+    return path

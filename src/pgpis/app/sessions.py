@@ -1,0 +1,131 @@
+"""What belongs to one visitor: a folder and what is being made, both gone when the visitor is."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pgpis.app.uploads import Upload, file_of, picture_suffix
+from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
+
+SECONDS_KEPT = 3600
+"""After the last thing that a visitor asked for. A browser says when its page is closed; other clients need not."""
+MOST_RESULTS = 6
+"""Folders of results of one visitor; older ones are removed."""
+
+
+@dataclass(eq=False)
+class Visitor:
+    """One page that somebody has open.
+
+    Its folder lies where Gradio may serve files from, and its name cannot be guessed.
+    """
+
+    home: Path
+    """Where uploads lie, and the folders of all visitors."""
+    folder: Path
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Ends what is being made."""
+    seen: float = field(default_factory=time.monotonic)
+    uploads: set[Path] = field(default_factory=set)
+    """Where the server keeps what was uploaded."""
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def begin(self) -> tuple[Path, threading.Event]:
+        """Return a new folder for results and what stops the work on them; what was being made before is stopped."""
+        self.stop.set()
+        self.stop = threading.Event()
+        results = sorted(self.folder.glob("result-*"))
+        for old in results[: -MOST_RESULTS + 1]:
+            shutil.rmtree(old, ignore_errors=True)
+        folder = self.folder / f"result-{next(self._numbers):06d}"
+        folder.mkdir()
+        return folder, self.stop
+
+    def picture(self, upload: Upload, name: str) -> Path:
+        """Return a picture under a name of the page's own: the visitor's is nobody's business.
+
+        Raises:
+            PgpisError: There is none, or it is not one that is taken.
+        """
+        source = self.own(upload, name)
+        return self.keep(source, f"{name.lower().replace(' ', '-')}{picture_suffix(source, name)}")
+
+    def own(self, upload: Upload, name: str) -> Path:
+        """Return where the server keeps what was uploaded.
+
+        Raises:
+            PgpisError: There is none, or it was not uploaded.
+        """
+        source = file_of(upload, name).resolve()
+        if not source.is_relative_to(self.home) or not source.is_file():
+            raise PgpisError(f"{name}: upload it again")
+        self.uploads.add(source)
+        return source
+
+    def keep(self, source: Path, name: str) -> Path:
+        """Return a copy of a file under another name."""
+        path = self.folder / "uploads" / sha256_of(source)[:16] / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path)
+        return path
+
+    @property
+    def conditions(self) -> Path:
+        """Where what is made of pictures is kept, as long as the visitor is here."""
+        return self.folder / "conditions"
+
+
+class Visitors:
+    """Everybody who has the page open.
+
+    Args:
+        home: Folder from which Gradio serves files.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._visitors: dict[str, Visitor] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session: str | None) -> Visitor:
+        """Return the visitor of a session, and forget those who have not asked for anything for long."""
+        with self._lock:
+            now = time.monotonic()
+            late = [key for key, visitor in self._visitors.items() if now - visitor.seen > SECONDS_KEPT]
+            for key in late:
+                self._remove(key)
+            key = session or ""
+            if key not in self._visitors:
+                folder = self.home / "visitors" / secrets.token_urlsafe(24)
+                folder.mkdir(parents=True)
+                self._visitors[key] = Visitor(self.home, folder)
+            self._visitors[key].seen = now
+            return self._visitors[key]
+
+    def leave(self, session: str | None) -> None:
+        """Stop what a visitor has asked for, and remove all that is theirs."""
+        with self._lock:
+            if (session or "") in self._visitors:
+                self._remove(session or "")
+
+    def close(self) -> None:
+        """Let everybody leave."""
+        with self._lock:
+            for key in list(self._visitors):
+                self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        visitor = self._visitors.pop(key)
+        visitor.stop.set()
+        shutil.rmtree(visitor.folder, ignore_errors=True)
+        others = {upload for other in self._visitors.values() for upload in other.uploads}
+        for upload in visitor.uploads - others:  # the server keeps equal files of two visitors once
+            upload.unlink(missing_ok=True)

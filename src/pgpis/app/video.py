@@ -1,0 +1,76 @@
+"""The part of the page that makes a film of a person from a driving video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pgpis.app.desk import BATCHES, QUIET, Desk
+from pgpis.app.inputs import More
+from pgpis.app.predicting import OUT
+from pgpis.app.results import shown, status_line
+from pgpis.app.uploads import VIDEO_TYPES, Upload
+from pgpis.app.work import Tell
+from pgpis.errors import PgpisError
+
+
+def video_inputs(desk: Desk, photo: gr.Image, more: More) -> None:
+    """Lay out the driving video, its button and the film.
+
+    Args:
+        desk: As for all tabs.
+        photo: Of the person.
+        more: Model, steps, guidance and seed.
+    """
+    video_file = gr.File(label="Driving video", file_types=VIDEO_TYPES)
+    every = gr.Slider(1, 25, value=5, step=1, label="Take each so many frames", buttons=[])
+    with gr.Row():
+        make = gr.Button("Make the film", variant="primary", min_width=140)
+        stop = gr.Button("Stop", variant="stop", min_width=90)
+    status = status_line()
+    film = gr.Video(label="Photo, pose and result", interactive=False, buttons=["download"])
+
+    def make_film(
+        photo: Upload,
+        video: Upload,
+        every: int,
+        model: str,
+        steps: int | None,
+        guidance: float | None,
+        seed: int | None,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        """Let a person do what somebody does in a video.
+
+        Returns status and an mp4 that shows photo, pose and result side by side.
+        """
+        visitor = desk.visitor(request)
+
+        def job(folder: Path, tell: Tell) -> list[Any]:
+            source = visitor.picture(photo, "Photo")
+            clip = visitor.own(video, "Video")
+            if clip.suffix.lower() not in VIDEO_TYPES:
+                raise PgpisError(f"Video: expected one of {', '.join(VIDEO_TYPES)}")
+            driving = visitor.keep(clip, f"clip{clip.suffix.lower()}")
+            words = ["--sources", str(source), "--driving", str(driving), "--every", str(int(every))]
+            words += desk.words(model, steps, guidance, seed)
+            desk.batches.predict(words, folder, None, tell)
+            films = list((folder / OUT / "videos").glob("*.mp4"))
+            if not films:
+                raise PgpisError("no film could be made of the pictures")
+            return ["<p>Done</p>", str(films[0])]
+
+        yield from shown(visitor, job, 2)
+
+    make.click(
+        make_film,
+        [photo, video_file, every, more.model, more.steps, more.guidance, more.seed],
+        [status, film],
+        api_name="film",
+        show_progress_on=status,
+        **BATCHES,
+    )
+    stop.click(desk.stop, None, status, **QUIET)

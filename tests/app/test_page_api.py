@@ -1,0 +1,168 @@
+"""The endpoints of the page, as programs call them."""
+
+import csv
+import io
+import json
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from pgpis.app.poses import named_poses
+from pgpis.pictures.videos import FrameFiles, write_video
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
+NAMED = next(iter(named_poses()))
+
+
+@pytest.fixture
+def client(page, tmp_path):
+    return Client(page, verbose=False, download_files=str(tmp_path))
+
+
+def make(client, photo, seed=0, steps=1, size=(128, 96), pose=None, **more):
+    how = ("a photo", NAMED, handle_file(str(pose)), None) if pose else ("a named pose", NAMED, None, None)
+    words = [*how, False, more.get("model", "synth-fpdm"), steps, None, seed, more.get("pictures", 1), *size]
+    return client.submit(handle_file(str(photo)), *words, api_name="/make")
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@pytest.mark.slow
+def test_a_photo_and_a_named_pose_make_a_picture(client, people):
+    status, pictures, (before, after), seen, download = make(client, people[0], pictures=2).result()
+    assert "Done" in status
+    assert [Image.open(each["image"]).size for each in pictures] == [(96, 128)] * 2
+    assert Image.open(before).size == Image.open(after).size
+    assert {each["caption"] for each in seen} >= {"pose", "source"}
+    with Image.open(download) as png:
+        assert png.format == "PNG"
+        assert not png.getexif()
+    assert np.array_equal(pixels(download), pixels(after))
+    again = make(client, people[0]).result()[4]
+    assert np.array_equal(pixels(download), pixels(again))
+
+
+@pytest.mark.slow
+def test_visitors_at_once_get_their_own_pictures(page, people, tmp_path):
+    clients = [Client(page, verbose=False, download_files=str(tmp_path / str(number))) for number in range(2)]
+    sources = people[0], people[2]
+    together = [make(client, source, steps=2) for client, source in zip(clients, sources, strict=True)]
+    made = [pixels(job.result()[4]) for job in together]
+    for client, source, picture in zip(clients, sources, made, strict=True):
+        assert np.array_equal(pixels(make(client, source, steps=2).result()[4]), picture)
+    assert np.abs(made[0] - made[1]).mean() > 5
+
+
+@pytest.mark.slow
+def test_stop_ends_the_drawing(client, people):
+    job = make(client, people[0], steps=200, size=(256, 176))
+    while not any("step 2" in output[0] for output in job.outputs()):
+        assert not job.done()
+        time.sleep(0.05)
+    client.predict(api_name="/stop")
+    assert "Stopped" in job.result()[0]
+    steps = [output[0] for output in job.outputs() if "step" in output[0]]
+    assert len(steps) < 100
+    start = time.monotonic()
+    make(client, people[0]).result()
+    assert time.monotonic() - start < 30, "the model was still busy"
+
+
+@pytest.mark.slow
+def test_edit_shows_both_and_compare_shows_all_models(client, people):
+    photos = [handle_file(str(path)) for path in (people[0], people[2])]
+    words = (["upper", "identity"], "the photo", NAMED, "synth-mcld", 1, None, 0, 1, None, None)
+    _, pictures, (unedited, edited), seen, _ = client.predict(*photos, *words, api_name="/edit")
+    assert [each["caption"] for each in pictures] == ["edited", "unedited"]
+    assert np.abs(pixels(unedited) - pixels(edited)).mean() > 1
+    assert len(seen) > 2
+    how = ("a photo", NAMED, photos[1], None, False, ["synth-fpdm", "synth-mcld"], 0)
+    _, pictures, *_ = client.predict(photos[0], *how, api_name="/compare")
+    assert [each["caption"] for each in pictures] == ["synth-fpdm", "synth-mcld"]
+
+
+def test_the_pose_of_a_photo_is_found(client, people):
+    skeleton = client.predict(handle_file(str(people[0])), api_name="/find_pose")
+    skeleton = skeleton if isinstance(skeleton, dict) else json.loads(skeleton)
+    assert (skeleton["width"], skeleton["height"]) == Image.open(people[0]).size
+    assert sum(known for _, _, known in skeleton["points"]) > 10
+
+
+@pytest.mark.slow
+def test_folder_gives_a_zip(client, people):
+    files = [[handle_file(str(path)) for path in paths] for paths in (people[:2], people[3:])]
+    words = ("photos of people in the poses", "synth-fpdm", 1, None, 0, 1)
+    status, archive = client.predict(*files, *words, api_name="/folder")
+    assert "2 pictures" in status
+    with zipfile.ZipFile(archive) as content:
+        rows = list(csv.DictReader(io.StringIO(content.read("predictions.csv").decode())))
+        assert {row["image"] for row in rows} <= set(content.namelist())
+    assert [row["status"] for row in rows] == ["done"] * 2
+    assert not any("/" in row["source"].removeprefix("people/") for row in rows), "the server's folders are told"
+
+
+@pytest.mark.slow
+def test_a_driving_video_gives_a_film(client, people, tmp_path):
+    write_video(tmp_path / "clip.mp4", [FrameFiles((people[2],)), FrameFiles((people[3],))], 5)
+    files = handle_file(str(people[0])), {"video": handle_file(str(tmp_path / "clip.mp4"))}["video"]
+    status, film = client.predict(*files, 1, "synth-fpdm", 1, None, 0, api_name="/film")
+    assert "Done" in status
+    film = film["video"] if isinstance(film, dict) else film
+    assert str(film).endswith(".mp4")
+
+
+@pytest.mark.slow
+def test_stop_ends_a_folder_too(client, people):
+    files = [[handle_file(str(path)) for path in people]] * 2
+    job = client.submit(*files, "photos of people in the poses", "synth-fpdm", 50, None, 0, 8, api_name="/folder")
+    while not job.outputs():
+        time.sleep(0.05)
+    threading.Timer(1, client.predict, kwargs={"api_name": "/stop"}).start()
+    assert "Stopped" in job.result(timeout=60)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({0: None}, "Photo is missing"),
+        ({1: "a dream"}, "there is no pose from"),
+        ({2: "flying"}, "there is no pose 'flying'"),
+        ({1: "a photo"}, "Pose photo is missing"),
+        ({1: "a skeleton", 4: {"points": []}}, "skeleton"),
+        ({6: "synth-fpdn"}, "did you mean"),
+        ({7: 10**6}, "steps"),
+        ({7: "many"}, "steps"),
+        ({9: -1}, "seed"),
+        ({10: 99}, "pictures"),
+        ({11: 100, 12: 96}, "height"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_message(client, people, change, message):
+    words = [
+        handle_file(str(people[0])),
+        "a named pose",
+        NAMED,
+        None,
+        None,
+        False,
+        "synth-fpdm",
+        1,
+        None,
+        0,
+        1,
+        128,
+        96,
+    ]
+    for place, value in change.items():
+        words[place] = value
+    with pytest.raises(AppError, match=message) as caught:
+        client.predict(*words, api_name="/make")
+    assert "/tmp" not in str(caught.value)

@@ -1,0 +1,237 @@
+"""What strangers may send to the page, and what stays closed to them."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from pgpis.app.poses import named_poses
+from pgpis.app.sessions import Visitors
+from pgpis.cli import main
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
+NAMED = next(iter(named_poses()))
+
+
+def bomb():
+    """PNG that says 60,000 x 60,000 pixels, and whose first 64 MB are there."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+HOSTILE = {
+    "bomb.png": bomb(),
+    "broken.jpg": None,  # the beginning of a picture
+    "empty.png": b"",
+    "drawing.svg.png": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+    "page.png": b"<!doctype html><script>alert(1)</script>",
+    "film.gif.png": b"GIF89a" + bytes(200),
+    "text.png": b"\x89PNG\r\n\x1a\n" + b"not a chunk" * 100,
+    "pickle.png": b"\x80\x04\x95" + bytes(100),
+    "program.exe": b"MZ" + bytes(100),
+    "..%2f..%2fup.png": b"up",
+    "<script>alert(1)<script>.png": b"<script>",
+}
+
+
+@pytest.fixture
+def client(page):
+    return Client(page, verbose=False)
+
+
+def words(photo, **changes):
+    """Return what ``/make`` is given."""
+    pose = {"pose_from": "a named pose", "named": NAMED, "pose_photo": None, "skeleton": None, "fit_limbs": False}
+    numbers = {"steps": 1, "guidance": None, "seed": 0, "pictures": 1, "height": 128, "width": 96}
+    return list(({"photo": photo} | pose | {"model": "synth-fpdm"} | numbers | changes).values())
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pictures_get_a_message(client, people, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(HOSTILE[name] if HOSTILE[name] is not None else people[0].read_bytes()[:700])
+    with pytest.raises(AppError) as caught:
+        client.predict(*words(handle_file(str(path))), api_name="/make")
+    message = str(caught.value)
+    assert "Photo" in message or "photo" in message
+    assert str(tmp_path) not in message
+    assert "/tmp" not in message
+
+
+def test_hostile_pictures_cost_no_memory(client, tmp_path):
+    """A picture of 3.6 GB would be decoded within this process."""
+    (tmp_path / "bomb.png").write_bytes(HOSTILE["bomb.png"])
+    before = peak_memory()
+    for _ in range(3):
+        with pytest.raises(AppError, match="million"):
+            client.predict(*words(handle_file(str(tmp_path / "bomb.png"))), api_name="/make")
+    assert peak_memory() - before < 200 * 2**20
+
+
+def peak_memory():
+    text = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+@pytest.mark.parametrize(
+    "skeleton",
+    [
+        {"points": [[0, 0, 1]] * 10**5, "width": 10, "height": 10},
+        {"points": [[1e300, 0, 1]] * 18, "width": 10, "height": 10},
+        {"width": -1, "height": 10, "points": []},
+        "<script>",
+        [[[[[]]]]],
+        None,
+        7,
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_hostile_skeletons_get_a_message(client, people, skeleton):
+    with pytest.raises(AppError, match=r"[Ss]keleton"):
+        client.predict(*words(handle_file(str(people[0])), pose_from="a skeleton", skeleton=skeleton), api_name="/make")
+
+
+def status_of(address, body=None, headers=None):
+    request = urllib.request.Request(address, data=body, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "//etc/passwd", "../../../../etc/passwd", "%2e%2e/%2e%2e/%2e%2e/etc/passwd", "pyproject.toml"),
+        *("http://example.com/", "https:/example.com", "file:///etc/passwd", "/proc/self/environ", "C:\\boot.ini"),
+    ],
+)
+def test_no_other_file_can_be_read(page, path):
+    code, content = status_of(f"{page}gradio_api/file={path}")
+    assert code in (403, 404)
+    assert b"root:" not in content
+
+
+def call(page, photo):
+    body = json.dumps({"data": words(photo)}).encode()
+    code, content = status_of(f"{page}gradio_api/call/make", body, {"content-type": "application/json"})
+    if code != 200:
+        return f"{code} {content}"
+    event = json.loads(content)["event_id"]
+    return status_of(f"{page}gradio_api/call/make/{event}")[1].decode()
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": "/etc/passwd"},
+        {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}},
+        {"path": None, "url": "data:image/png;base64,AAAA", "meta": {"_type": "gradio.FileData"}},
+        {"path": str(Path(__file__).parents[2] / "docs/images/demo.jpg"), "meta": {"_type": "gradio.FileData"}},
+        "/etc/passwd",
+        7,
+    ],
+)
+def test_only_what_was_uploaded_is_taken(page, photo):
+    answer = call(page, photo)
+    assert "complete" not in answer
+    assert "root:" not in answer
+
+
+def test_large_and_deep_requests_are_refused(page):
+    kind = {"content-type": "application/json"}
+    code, _ = status_of(f"{page}gradio_api/call/make", b'{"data": ["' + b"a" * 10**7 + b'"]}', kind)
+    assert code == 413
+    code, _ = status_of(f"{page}gradio_api/call/make", b"[" * 10**6, kind)
+    assert code in (400, 403, 422)
+    assert status_of(page)[0] == 200
+
+
+def test_browsers_are_told_to_ask_nobody_else(page):
+    with urllib.request.urlopen(page, timeout=20) as answer:
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        text = answer.read().decode()
+    assert '"analytics_enabled":false' in text.replace(" ", "")
+
+
+def test_a_visitor_leaves_nothing_behind(tmp_path):
+    visitors = Visitors(tmp_path)
+    upload = tmp_path / "hash" / "anna at the beach.png"
+    upload.parent.mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(upload)
+    first, second = visitors.of("one"), visitors.of("two")
+    assert visitors.of("one") is first
+    for visitor in (first, second):
+        copy = visitor.picture({"path": str(upload)}, "Photo")
+        assert copy.read_bytes() == upload.read_bytes()
+        assert "anna" not in str(copy)
+    stop = first.begin()[1]
+    visitors.leave("one")
+    assert stop.is_set()
+    assert not first.folder.exists()
+    assert upload.exists(), "the other visitor has the same picture"
+    visitors.leave("two")
+    assert not upload.exists()
+
+
+def test_results_of_a_visitor_do_not_pile_up(tmp_path):
+    visitor = Visitors(tmp_path).of("one")
+    folders = [visitor.begin()[0] for _ in range(20)]
+    assert folders[-1].exists()
+    assert sum(folder.exists() for folder in folders) < 10
+
+
+def test_wrong_options_are_told(capsys, monkeypatch):
+    for option, message in (
+        ("--auth=anna", "USER:PASSWORD"),
+        ("--port=0", "--port"),
+        ("--max-upload=0", "--max-upload"),
+    ):
+        assert main(["app", option]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["app"]) == 2
+    assert 'pip install "pgpis[app]"' in capsys.readouterr().err
+
+
+def test_the_page_is_there_before_torch_is_loaded():
+    code = "import pgpis.app.server, pgpis.app.page, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_told_to_stop(page, tmp_path):
+    port = int(page.rstrip("/").rpartition(":")[2]) + 1
+    environment = os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    command = [sys.executable, "-m", "pgpis", "app", "--port", str(port), "--auth", "anna:horse"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        assert f"http://127.0.0.1:{port}" in line
+        assert status_of(f"http://127.0.0.1:{port}/config")[0] == 401
+        time.sleep(0.5)
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 143
+    assert "Traceback" not in rest
+    assert not list(tmp_path.glob("pgpis-app-*")), "files are left behind"
