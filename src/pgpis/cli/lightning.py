@@ -78,7 +78,10 @@ class PGPISCLI(LightningCLI):
                     config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give the DataModule the pictures that the model declares, and one seed to both."""
+        """Give the DataModule the pictures that the model declares, one seed to both, and ``predict`` what it marks."""
+        if self.command[1:2] == ["predict"]:
+            parser.add_argument("--like", type=str | None, help="A marked picture to make again")
+            parser.add_argument("--no_mark", type=bool, default=False, help="Leave the marks of pictures out")
         for name in ("input_specs", "frozen_features"):
             parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
         for name in ("data.seed", "model.init_args.seed"):
@@ -147,8 +150,8 @@ class PGPISCLI(LightningCLI):
         """Run a verb; nobody else writes to its folder meanwhile, and signals wait for the end of a training step."""
         root = Path(self.trainer.default_root_dir)
         folder = {"fit": root, "test": root / "test", "predict": root}.get(subcommand)
-        if (root / "config.yaml").is_dir():  # jsonargparse would tell it as an error of its own
-            raise PgpisError(f"cannot write {root / 'config.yaml'}: a folder is in the place of the file")
+        if (path := root / "config.yaml").is_dir():  # jsonargparse would tell it as an error of its own
+            raise PgpisError(f"cannot write {path}: a folder is in the place of the file")
         with ExitStack() as stack:
             if folder is not None and self.trainer.is_global_zero:
                 stack.enter_context(locked(folder))
@@ -188,7 +191,9 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         dataset = self.datamodule.dataset("predict")
         dataset.setup()
-        self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
+        marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
+        self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)
+        self.model.place_in_batch = self.writer.like and self.writer.like.mark.batch
         self.writer.refuse_inputs_among_results(file for pair in dataset.pairs for file in pair.files)
         self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
             self.trainer, self.model.prediction_weights, fingerprint_of

@@ -23,7 +23,7 @@ from pgpis.files import file_name
 from pgpis.models.weights import weights_hash
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.predictions import DONE, Prediction, PredictionRecord
+from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.options import Sampling
@@ -46,6 +46,9 @@ class PictureTask(PersonImageTask):
     """The pipeline that the parts came from, noted beside predictions."""
     drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
     """How poses are drawn where the task does not know its data."""
+    place_in_batch: tuple[int, int] | None = None
+    """Row, and number of rows, of the batch in which ``predict`` makes a single pair, to the last bit as it once was in
+    a larger batch; None: as it comes."""
     on_denoising_step: Callable[[int, int], None] | None = None
     """Is told the step and how many there are."""
 
@@ -175,7 +178,7 @@ class PictureTask(PersonImageTask):
         if not self.may_begin("predict", batch):
             return predictions
         start = time.perf_counter()
-        images, unfit = self._sample_finite(batch, self.sampling.images_per_pair)
+        images, unfit = self._sample_in_place(batch)
         seconds = round((time.perf_counter() - start) / len(images), 3)
         for result in range(len(images)):
             number, row = divmod(result, len(batch["pair_id"]))
@@ -183,8 +186,26 @@ class PictureTask(PersonImageTask):
             if result in unfit:
                 predictions.append(Prediction(replace(record, image="", status=unfit[result]), None))
             else:
-                predictions.append(Prediction(record, tensor_to_images(images[[result]])[0]))
+                image = tensor_to_images(images[[result]])[0]
+                predictions.append(Prediction(record, image, self._mark(batch, row, number)))
         return predictions
+
+    def _sample_in_place(self, batch: PairBatch) -> tuple[torch.Tensor, dict[int, str]]:
+        """Generate the pictures of one batch; a single pair may ask for a place among copies of itself."""
+        if self.place_in_batch is None or len(batch["pair_id"]) > 1:
+            return self._sample_finite(batch, self.sampling.images_per_pair)
+        row, rows = self.place_in_batch
+        copies: Any = {
+            key: value.repeat(rows, *[1] * (value.ndim - 1)) if isinstance(value, torch.Tensor) else value * rows
+            for key, value in dict[str, Any](batch).items()
+        }
+        images, unfit = self._sample_finite(copies, self.sampling.images_per_pair)
+        return images[row::rows], {result // rows: why for result, why in unfit.items() if result % rows == row}
+
+    def _mark(self, batch: PairBatch, row: int, number: int) -> Mark:
+        pairs = len(batch["pair_id"])
+        place = (row, pairs) if self.place_in_batch is None or pairs > 1 else self.place_in_batch
+        return Mark(batch["noise_name"][row], number, place, batch["provenance"][row], self.sampling.scheduler)
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]

@@ -1,0 +1,112 @@
+"""``pgpis predict --like``: what the mark of a picture says, laid under the options that are given."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from pgpis.errors import PgpisError
+from pgpis.files import file_name, write_text
+from pgpis.models.foreign import check_config
+from pgpis.pictures.kinds import all_kinds, kind_of
+from pgpis.pipelines.shipped import SHIPPED
+from pgpis.predictions import MarkedPicture
+from pgpis.preprocess.settings import PrepareSettings
+
+if TYPE_CHECKING:  # it imports this module
+    from pgpis.cli.predict import PredictSettings
+
+log = logging.getLogger(__name__)
+
+POSES = "like"
+"""Folder among the results for the key points that a mark holds."""
+NOT_SAMPLING = ("seed", "precision", "pose_canvas", "stick_width", "scheduler", "scheduler_config")
+"""Settings of a mark whose place in a recipe is not ``sampling``, or that the pipeline has by itself."""
+RENAMED = {"steps": "num_inference_steps"}
+
+
+def settings_like(picture: MarkedPicture, settings: PredictSettings, *, has_model: bool) -> PredictSettings:
+    """Return settings with what a marked picture was made of and with; options that are given stay.
+
+    Args:
+        picture: The picture.
+        settings: As they were given.
+        has_model: Whether they, or keys of the recipe, say which model is meant.
+
+    Raises:
+        PgpisError: The model does not ship with pgpis and is not named, or the mark holds no pose and none is given.
+    """
+    mark, given = picture.mark, settings
+    tools = mark.provenance["tools"]
+    prepared = given.prepare or any(kind_of(str(name)).of == "source" for name in tools.get("made") or ())
+    return replace(
+        given,
+        pipeline=given.pipeline if has_model else _shipped_pipeline(picture),
+        poses=given.poses if given.poses or given.driving else _pose_file(picture, given.out),
+        noise_name=given.noise_name or mark.noise_name,
+        missing_face=given.missing_face or ("drop" if "face" in mark.provenance["dropped"] else None),
+        prepare=given.prepare if given.driving else prepared,
+        retarget=given.retarget or bool(given.driving and tools.get("retarget")),
+        tools=_tools_like(tools, given.tools),
+    )
+
+
+def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
+    """Return the settings of a marked picture as a recipe, to be laid over that of the model.
+
+    Raises:
+        PgpisError: A setting is not a number.
+    """
+    mark = picture.mark
+    sampling = {RENAMED.get(key, key): value for key, value in mark.settings.items() if key not in NOT_SAMPLING}
+    # a recipe may name classes, and so could a stranger's text
+    if texts := [key for key, value in sampling.items() if isinstance(value, str | dict) or "class" in key]:
+        raise PgpisError(f"{picture.path}: its mark is damaged: {texts[0]} is not a number")
+    off = {"guidance_band": None, "deep_cache": None}
+    scheduler = mark.sampler and check_config(mark.sampler, str(picture.path))
+    data = {key: mark.settings[key] for key in ("pose_canvas", "stick_width") if key in mark.settings}
+    if mark.batch[1] > 1:
+        log.info("%s was one of a batch of %d, and is made as one of as many", picture.path, mark.batch[1])
+    return {
+        "model": {"init_args": {"sampling": {**off, **sampling, "scheduler": scheduler}}},
+        "data": {**data, "eval_batch_size": 1},
+        "trainer": {key: mark.settings[key] for key in ("precision",) if key in mark.settings},
+        "seed_everything": mark.settings["seed"],
+    }
+
+
+def _shipped_pipeline(picture: MarkedPicture) -> str:
+    name = picture.mark.pipeline
+    if name in SHIPPED:
+        return str(name)
+    if name is None:
+        reason, hint = "a recipe and a checkpoint", "--config RECIPE --ckpt_path FILE"
+    else:
+        reason, hint = f"the pipeline '{name}', which does not ship with pgpis", "--pipeline FOLDER: where it is"
+    raise PgpisError(f"{picture.path} was made with {reason}", hint=hint)
+
+
+def _pose_file(picture: MarkedPicture, out: Path) -> Path:
+    """Write the key points of a mark among the results, as any pose, and return the file."""
+    pose = picture.mark.provenance["pose"]
+    if pose is None:
+        raise PgpisError(
+            f"--like: {picture.path} holds no key points: its pose was a map or a drawing",
+            hint="--poses FILE or --driving PHOTOGRAPH, the one that it was made with",
+        )
+    path = out / POSES / file_name(picture.path.stem, ".json")
+    write_text(path, json.dumps(pose) + "\n")
+    return path
+
+
+def _tools_like(tools: dict[str, Any], given: PrepareSettings) -> PrepareSettings:
+    """Take the tools of a mark where none is given; not their files, which are other people's paths."""
+    usual, hints = asdict(PrepareSettings()), get_type_hints(PrepareSettings)
+    deciding = {name for kind in all_kinds() for name in kind.settings or () if Path not in get_args(hints[name])}
+    return replace(
+        given,
+        **{name: tools[name] for name in sorted(deciding & tools.keys()) if getattr(given, name) == usual[name]},
+    )
