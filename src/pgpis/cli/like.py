@@ -97,7 +97,10 @@ def _pose_file(picture: MarkedPicture, out: Path) -> Path:
             f"--like: {picture.path} holds no key points: its pose was a map or a drawing",
             hint="--poses FILE or --driving PHOTOGRAPH, the one that it was made with",
         )
-    path = out / POSES / file_name(picture.path.stem, ".json")
+    # anna_2_walk_1.png is picture 1 of the pair anna_2_walk, and so may its like be called
+    number = f"_{picture.mark.number}" if picture.mark.settings["images_per_pair"] > 1 else ""
+    stem = picture.path.stem.removesuffix(number)
+    path = out / POSES / file_name(stem.partition("_2_")[2] or stem, ".json")
     write_text(path, json.dumps(pose) + "\n")
     return path
 
