@@ -175,6 +175,12 @@ def test_what_a_stranger_asks_for_is_checked(changes, message, inputs, capsys):
     assert "--debug for the traceback" not in said
 
 
+def test_a_picture_is_not_replaced_by_its_like(shared, capsys):
+    first = shared / "whole/anna_2_walk_0.png"
+    assert again(first, shared / "sources/anna.jpg", shared / "whole")[0] == 2
+    assert "where a result could take its place" in capsys.readouterr().err
+
+
 def test_like_needs_a_source(shared, capsys):
     assert main(["predict", f"--like={shared}/whole/anna_2_walk_0.png", "--out", "o"]) == 2
     assert "--like needs --sources" in capsys.readouterr().err

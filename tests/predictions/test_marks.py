@@ -135,6 +135,7 @@ def content_with(place, value):
         (content_with("provenance.more", 1), "damaged at provenance"),
         (content_with("provenance.edit", [[1]]), "damaged at provenance"),
         (content_with("provenance.tools", {"made": {}}), "damaged at provenance"),
+        (content_with("provenance.tools", {"made": 5}), "damaged at provenance"),
         (content_with("provenance.pose", {"people": []}), "nobody in it"),
         (content_with("provenance.pose.canvas_height", "x"), "cannot be read"),
         (content_with("provenance.pose.canvas_height", 10**400), "cannot be read"),

@@ -37,11 +37,15 @@ def settings_like(picture: MarkedPicture, settings: PredictSettings, *, has_mode
         has_model: Whether they, or keys of the recipe, say which model is meant.
 
     Raises:
-        PgpisError: The model does not ship with pgpis and is not named, or the mark holds no pose and none is given.
+        PgpisError: The model does not ship with pgpis and is not named, the mark holds no pose and none is given, or
+            the results could take the picture's place.
     """
     mark, given = picture.mark, settings
+    if picture.path.parent.resolve() == given.out.resolve():
+        message = f"--like: {picture.path} lies in {given.out}, where a result could take its place"
+        raise PgpisError(message, hint="give another --out")
     tools = mark.provenance["tools"]
-    prepared = given.prepare or any(kind_of(str(name)).of == "source" for name in tools.get("made") or ())
+    prepared = given.prepare or any(kind_of(str(name)).of == "source" for name in tools.get("made", []))
     return replace(
         given,
         pipeline=given.pipeline if has_model else _shipped_pipeline(picture),

@@ -254,6 +254,7 @@ def _is_provenance(value: Any) -> bool:
         and isinstance(value["dropped"], list) and _is_plain(value["dropped"])
         and isinstance(value["edit"], list) and all(_is_swap(entry) for entry in value["edit"])
         and _is_table(value["tools"])
+        and isinstance(value["tools"].get("made", []), list)
     )  # fmt: skip
 
 
