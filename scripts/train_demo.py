@@ -43,13 +43,13 @@ from pgpis.jobs import meter
 from pgpis.models.lifter import SurfaceLifter, lift
 from pgpis.pictures.images import read_image, tensor_to_images
 from pgpis.pictures.iuv import part_u_v
+from pgpis.pictures.keypoints import FEET_AND_HANDS
 from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
 from pgpis.preprocess.lifter import FOLDER as LIFTER
 from pgpis.synth.files.deepfashion import SPLITS, Names
 from pgpis.synth.files.formats import write_image
-from pgpis.synth.people import FEET, KNUCKLES
 from pgpis.tasks.lifter import disturbed
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
@@ -282,7 +282,7 @@ def _lift(labels: Path) -> None:
     person = np.asarray(Image.open(labels.with_suffix(".png"))) > 0
     content = json.loads(labels.read_text(encoding="utf-8"))
     height, width = person.shape
-    points = np.concatenate([np.array(content["body18"]), np.array(content["whole133"])[[*FEET, *KNUCKLES]]])
+    points = np.concatenate([np.array(content["body18"]), np.array(content["whole133"])[list(FEET_AND_HANDS)]])
     points = torch.from_numpy((points / [width, height, 1]).astype(np.float32))[None]
     lifter = _lifter()
     size = (lifter.config.height, lifter.config.width)

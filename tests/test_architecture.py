@@ -25,9 +25,13 @@ ALLOWED = {
     "tasks": LEAVES | {"denoiser", "models", "pipelines", "metrics", "predictions"},
     "methods": LEAVES | {"convert", "denoiser", "models", "pipelines", "metrics", "tasks"},
     "speed": LEAVES | {"data", "denoiser", "tasks"},
+    "studio": LEAVES | {"data", "pipelines", "predictions", "preprocess", "tasks"},
+    "app": LEAVES | {"predictions", "preprocess", "studio"},
+    "service": LEAVES | {"predictions", "preprocess", "studio"},
     "evaluate": LEAVES | {"data", "metrics", "preprocess", "synth"},
     "cli": LEAVES
     | {
+        "app",
         "convert",
         "data",
         "evaluate",
@@ -37,7 +41,9 @@ ALLOWED = {
         "pipelines",
         "predictions",
         "preprocess",
+        "service",
         "speed",
+        "studio",
         "synth",
         "tasks",
     },

@@ -172,7 +172,7 @@ def append_bytes(path: Path, content: bytes) -> None:
 
 def printable(text: str) -> str:
     """Spell the bytes of a file name that are not UTF-8 like ``%E9``, so that it can be written anywhere."""
-    return re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
+    return text if text.isascii() else re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
 
 
 def file_name(name: str, suffix: str) -> str:

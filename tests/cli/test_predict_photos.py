@@ -207,6 +207,19 @@ def test_an_edited_picture_is_made_again_of_the_same_photographs(mcld, photos, w
 
 
 @pytest.mark.slow
+def test_a_map_of_key_points_is_made_again_of_those_in_the_mark(toy_root, mcld, photos, weights):
+    pose = f"--poses={sorted((toy_root / 'pose').rglob('*.txt'))[1]}"
+    source = f"--sources={photos}/sources/bert.jpg"
+    assert main(arguments(photos, weights, mcld, "mcld", pose, "--prepare", source)) == 0
+    (first,) = (photos / "out").glob("bert_2_*.png")
+    assert "iuv" not in read_mark(first).provenance["files"]
+    words = [f"--like={first}", "--config=smoke/mcld.yaml", f"--pipeline={mcld}", source, f"--out={photos}/again"]
+    assert main(["predict", *words, f"--prepare-weights={weights}", "--trainer.accelerator=cpu"]) == 0
+    (result,) = (photos / "again").glob("bert_2_*.png")
+    assert result.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.slow
 def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
     nobody = tiny_models.write_all(tmp_path_factory.mktemp("nobody"))
     tiny_models.write_insightface(nobody, tiny_models.CATALOGUE["face-antelopev2"].files, boxes=())

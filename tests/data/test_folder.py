@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from pgpis.data import FolderPairs, OnMissing, PairTransform
+from pgpis.data import folder as folder_module
+from pgpis.data.pair import distinct_files
 from pgpis.errors import PgpisError
 
 BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
@@ -297,3 +299,27 @@ def test_a_name_that_no_file_system_takes_is_not_found(folders):
     assert len(ids(dataset)) == 2
     with pytest.raises(PgpisError, match="xxx"):
         dataset.load(0)
+
+
+def test_large_tables_share_what_they_repeat(tmp_path, monkeypatch):
+    """A million pairs of a thousand pictures: each file is looked up once, and what was made of it named once."""
+    names = [f"{letter}.png" for letter in "abcd"]
+    for folder in ("sources", "poses"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (8, 8)).save(tmp_path / folder / name)
+    table = tmp_path / "pairs.csv"
+    table.write_text("source,pose\n" + "".join(f"{source},{pose}\n" for source in names for pose in names))
+    looked_up = []
+    monkeypatch.setattr(folder_module, "find_file", lambda name, folders: looked_up.append(name) or folders[0] / name)
+    dataset = FolderPairs(tmp_path / "sources", tmp_path / "poses", pairs_csv=table)
+    dataset.setup()
+    assert sorted(looked_up) == sorted(names * 2)
+    assert len({id(pair.source) for pair in dataset.pairs}) == len({id(pair.pose) for pair in dataset.pairs}) == 4
+    assert len({id(pair.conditions.source) for pair in dataset.pairs}) == 4
+    files = list(distinct_files(dataset.pairs))
+    assert len(files) < len([file for pair in dataset.pairs for file in pair.files]) / 3
+    assert set(files) == {file for pair in dataset.pairs for file in pair.files}
+    first = dataset.pairs[0]
+    assert dict(first.conditions) == dataset.made_of(first.source, "source") | dataset.made_of(first.pose, "target")
+    assert len(first.conditions) == len(list(first.conditions))

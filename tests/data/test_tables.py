@@ -16,12 +16,12 @@ ROWS = [(2, {"source": "anna.jpg", "pose": "walk.txt"}), (4, {"source": "zoë.jp
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings_of_other_programs(tmp_path, encoding):
     (tmp_path / "pairs.csv").write_bytes(TABLE.replace("\n", "\r\n").encode(encoding))
-    assert read_table(tmp_path / "pairs.csv") == ROWS
+    assert list(read_table(tmp_path / "pairs.csv")) == ROWS
 
 
 def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
     (tmp_path / "pairs.csv").write_bytes(TABLE.encode("latin-1"))
-    (_, first), (_, second) = read_table(tmp_path / "pairs.csv")
+    (_, first), (_, second) = list(read_table(tmp_path / "pairs.csv"))
     assert first == ROWS[0][1]
     assert os.fsencode(second["source"]) == "zoë.jpg".encode("latin-1")
 
@@ -39,7 +39,7 @@ def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
 def test_what_is_no_table_is_named(tmp_path, content, message):
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(PgpisError, match=message) as error:
-        read_table(tmp_path / "pairs.csv")
+        list(read_table(tmp_path / "pairs.csv"))
     assert "pairs.csv" in error.value.message
 
 

@@ -598,9 +598,8 @@ def _marks(folder: Path) -> dict[str, Any]:
 
 
 def _mark(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
-    from pgpis.cli.like import recipe_like, settings_like
+    from pgpis.cli.like import laid_under
     from pgpis.cli.predict import PredictSettings
-    from pgpis.predictions import MarkedPicture
 
     text, content, path = state["text"], state["content"], state["folder"] / "hostile.png"
     changed = mutate(text.encode(), rng)
@@ -617,9 +616,7 @@ def _mark(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
     path.write_bytes(content)
 
     def feed() -> None:
-        picture = MarkedPicture.read(path)
-        settings = settings_like(picture, PredictSettings(out=state["folder"] / "out"), has_model=rng.random() < 0.5)
-        recipe_like(picture)
+        settings, _ = laid_under(PredictSettings(out=state["folder"] / "out"), path, [])
         settings.recipe()
 
     return feed

@@ -185,7 +185,7 @@ def test_the_shipped_model_in_float16_resembles_float32():
     pipeline.set_progress_bar_config(disable=True)
     seen = {"surface": picture(4, 512, 1024), "backdrop": picture(5)}
     options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None} | seen
-    with pytest.raises(PgpisError, match="backdrop: got None, but this model was trained with it\n.*pgpis prepare"):
+    with pytest.raises(PgpisError, match=r"backdrop: got None, but this model was trained with it\n.*pgpis prepare"):
         make(pipeline, **options | {"backdrop": None})
     expected = make(pipeline, **options)
     assert (make(pipeline.to(torch.float16), **options) - expected).abs().mean() < 0.01

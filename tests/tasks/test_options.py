@@ -13,31 +13,18 @@ from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.task import MCLDTask
 from pgpis.tasks.options import Schedule
-from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
+from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
+from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
 
 OPTIONS = (Schedule, FPDMSampling, FPDMDropping, FPDMStep, FPDMPorts, MCLDSampling, MCLDDropping, MCLDStep, MCLDPorts)
-NOISE = {"_class_name": "DDPMScheduler"}
-
-
-def tiny_fpdm_task(**options):
-    torch.manual_seed(0)
-    return FPDMTask(
-        FPDMSampling(HEIGHT, WIDTH), unet=UNET, vae=VAE, scheduler=NOISE, source_encoder=DINO,
-        conditioner=FPDMPorts(source_size=56, pose_hidden_channels=(4, 8), token_hidden_dim=10), **options,
-    )  # fmt: skip
-
-
-def tiny_mcld_task(**options):
-    torch.manual_seed(0)
-    ports = MCLDPorts(None, (4, 8), 16, 1, 2, 8, 4)
-    return MCLDTask(MCLDSampling(HEIGHT, WIDTH), unet=UNET, vae=VAE, image_encoder=CLIP, conditioner=ports, **options)
 
 
 def test_defaults_are_the_methods_own():
     """Also where some are given by hand."""
     assert dataclasses.asdict(FPDMSampling(num_inference_steps=3)) == {
         "height": 512, "width": 352, "output_size": None, "num_inference_steps": 3, "guidance_scale": 2.0,
-        "guidance_band": None, "deep_cache": None, "images_per_pair": 1, "scheduler": None, "pose_guidance_scale": None,
+        "guidance_band": None, "deep_cache": None, "images_per_pair": 1, "vae_tiling": False, "offload": "none",
+        "scheduler": None, "pose_guidance_scale": None,
     }  # fmt: skip
     assert (MCLDSampling().width, MCLDSampling().guidance_scale, MCLDStep().noise_offset) == (512, 3.5, 0.05)
     assert (FPDMStep(compile_unet=True).noise_offset, FPDMDropping().draw(0, torch.Generator()).keys()) == (

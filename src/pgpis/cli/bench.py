@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
 from pgpis.files import sha256_of
 from pgpis.pipelines.shipped import SHIPPED
@@ -147,26 +148,6 @@ class OwnEncoder:
         sized = [image_to_tensor(resize(picture, self.size, self.size)) for picture in pictures]
         with torch.inference_mode():
             return encode_tokens(self.encoder, torch.stack(sized))
-
-
-def load_task(pipeline: str) -> DiffusionTask:
-    """Build a shipped model, or one that a recipe of ``configs/synth`` exported, with its recipe's steps and guidance.
-
-    Raises:
-        PgpisError: It is neither.
-    """
-    from pgpis.cli import lightning
-
-    shipped = SHIPPED.get(pipeline)
-    if shipped is None:
-        index = Path(pipeline) / "model_index.json"
-        if not index.is_file():
-            raise PgpisError(f"{pipeline} is not a pipeline", hint=f"one of {', '.join(SHIPPED)}, or a folder")
-        method = "mcld" if "MCLD" in index.read_text(encoding="utf-8") else "fpdm"
-        shipped = SHIPPED[f"synth-{method}"]
-    words = [f"--config={shipped.recipe}", f"--model.init_args.pipeline={pipeline}", "--trainer.logger=false"]
-    task: Any = lightning.build(words).model
-    return task.eval()
 
 
 def batches(pairs: PairDataset, task: DiffusionTask) -> Iterable[PairBatch]:

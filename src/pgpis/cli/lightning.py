@@ -16,7 +16,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
@@ -25,13 +24,14 @@ from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
 from pgpis.data import PoseTransferDataModule
+from pgpis.data.pair import distinct_files
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
 from pgpis.predictions import write_videos
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
-from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
+from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal, go_on_logging
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -139,7 +139,7 @@ class PGPISCLI(LightningCLI):
                 callback.dirpath = str(root / CHECKPOINTS)
         if self.subcommand == "fit" and self.checkpoint and root.resolve() in self.checkpoint.resolve().parents:
             for logger in trainer.loggers:
-                _go_on_logging(logger, self.first_step)
+                go_on_logging(logger, self.first_step)
         return trainer
 
     @property
@@ -194,7 +194,7 @@ class PGPISCLI(LightningCLI):
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)
         self.model.place_in_batch = self.writer.like and self.writer.like.mark.batch
-        self.writer.refuse_inputs_among_results(file for pair in dataset.pairs for file in pair.files)
+        self.writer.refuse_inputs_among_results(distinct_files(dataset.pairs))
         self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
             self.trainer, self.model.prediction_weights, fingerprint_of
         )
@@ -230,17 +230,6 @@ class PGPISCLI(LightningCLI):
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
-
-
-def _go_on_logging(logger: Logger, step: int) -> None:
-    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
-    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
-        return
-    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
-    numbers = [int(version) for version in versions if version.isdigit()]
-    if numbers:
-        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
-        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001
 
 
 def _seed(value: bool | int) -> int:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from pgpis.cli.predict import PredictSettings, names_model
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, write_text
 from pgpis.models.foreign import check_config
-from pgpis.pictures.kinds import all_kinds, kind_of
+from pgpis.pictures.kinds import all_kinds
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import MarkedPicture
 from pgpis.preprocess.settings import PrepareSettings
-
-if TYPE_CHECKING:  # it imports this module
-    from pgpis.cli.predict import PredictSettings
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +27,23 @@ NOT_SAMPLING = ("seed", "precision", "pose_canvas", "stick_width", "scheduler", 
 RENAMED = {"steps": "num_inference_steps"}
 
 
-def settings_like(picture: MarkedPicture, settings: PredictSettings, *, has_model: bool) -> PredictSettings:
+def laid_under(settings: PredictSettings, path: Path, words: Sequence[str]) -> tuple[PredictSettings, dict[str, Any]]:
+    """Read the mark of a picture, and return :func:`settings_like` and :func:`recipe_like` it.
+
+    Raises:
+        PgpisError: Of any of these.
+    """
+    picture = MarkedPicture.read(path)
+    return settings_like(picture, settings, words), recipe_like(picture)
+
+
+def settings_like(picture: MarkedPicture, settings: PredictSettings, words: Sequence[str]) -> PredictSettings:
     """Return settings with what a marked picture was made of and with; options that are given stay.
 
     Args:
         picture: The picture.
         settings: As they were given.
-        has_model: Whether they, or keys of the recipe, say which model is meant.
+        words: Keys of the recipe, which may name the model.
 
     Raises:
         PgpisError: The model does not ship with pgpis and is not named, the mark holds no pose and none is given, or
@@ -45,14 +54,15 @@ def settings_like(picture: MarkedPicture, settings: PredictSettings, *, has_mode
         message = f"--like: {picture.path} lies in {given.out}, where a result could take its place"
         raise PgpisError(message, hint="give another --out")
     tools = mark.provenance["tools"]
-    prepared = given.prepare or any(kind_of(str(name)).of == "source" for name in tools.get("made", []))
+    has_model = given.pipeline or given.config or names_model(words)
+    was_prepared = not given.driving and {*tools.get("made", [])} - {"pose"} != set()
     return replace(
         given,
         pipeline=given.pipeline if has_model else _shipped_pipeline(picture),
         poses=given.poses if given.poses or given.driving else _pose_file(picture, given.out),
         noise_name=given.noise_name or mark.noise_name,
         missing_face=given.missing_face or ("drop" if "face" in mark.provenance["dropped"] else None),
-        prepare=given.prepare if given.driving else prepared,
+        prepare=given.prepare or was_prepared,
         retarget=given.retarget or bool(given.driving and tools.get("retarget")),
         tools=_tools_like(tools, given.tools),
     )
@@ -69,7 +79,7 @@ def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
     # a recipe may name classes, and so could a stranger's text
     if texts := [key for key, value in sampling.items() if isinstance(value, str | dict) or "class" in key]:
         raise PgpisError(f"{picture.path}: its mark is damaged: {texts[0]} is not a number")
-    off = {"guidance_band": None, "deep_cache": None}
+    off = {"guidance_band": None, "deep_cache": None, "vae_tiling": False}
     scheduler = mark.sampler and check_config(mark.sampler, str(picture.path))
     data = {key: mark.settings[key] for key in ("pose_canvas", "stick_width") if key in mark.settings}
     if mark.batch[1] > 1:

@@ -23,6 +23,11 @@ OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
 DRAWING = ("pose_canvas", "stick_width")
 
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
+"""Lightning's names for --dtype."""
+LARGE_BATCH = 16
+"""Pairs of --batch-size auto, before memory ends."""
+
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +44,7 @@ class PredictSettings:
     """Folder of source pictures, or one picture."""
     poses: Path | None = None
     """Folder of poses, or one: 18-point txt, OpenPose JSON, 133-point txt or npy, drawn skeleton; for MCLD DensePose's
-    maps as png."""
+    maps as png, or key points with --prepare."""
     driving: Path | None = None
     """For --poses: photographs to take the poses from, a folder, a file or a video."""
     every: Annotated[int | None, {"metavar": "N"}] = None
@@ -62,7 +67,8 @@ class PredictSettings:
     clothes: Annotated[tuple[str, ...], {"metavar": "GROUP=PICTURE"}] = ()
     """MCLD: take upper, lower, feet, head and so on from another picture; may be given again."""
     prepare: bool = False
-    """Make missing textures and faces of the sources; --driving does too."""
+    """Make missing textures and faces of the sources, and MCLD's maps of poses that are key points, estimates; for
+    photographs --driving does both."""
     retarget: bool = False
     """Give driving poses the limb lengths of the source."""
     save_conditions: Annotated[Path | None, FOLDER] = None
@@ -82,10 +88,37 @@ class PredictSettings:
     its mark holds; needs --sources. Options that are given win."""
     no_mark: bool = False
     """Leave out of the pictures what marks them as generated and makes them again."""
-    batch_size: int | None = None
-    """Pairs in a batch; does not change the pictures [as in the recipe]."""
+    batch_size: Annotated[str | None, {"metavar": "N|auto"}] = None
+    """Pairs in a batch, or auto: 16. Does not change the pictures; where memory is not enough it is halved
+    [as in the recipe]."""
+    deep_cache: Annotated[int | None, {"metavar": "I"}] = None
+    """Run the whole denoiser in every Ith step, else its outermost blocks alone: about twice as fast, slightly other
+    pictures [1]."""
+    guidance_band: Annotated[tuple[float, float] | None, {"metavar": ("LOW", "HIGH")}] = None
+    """Noise levels from 0 to 1 within which there is guidance; outside, one branch runs [all]."""
+    dtype: Literal["fp32", "bf16", "fp16"] | None = None
+    """Numbers of the weights: half the memory, and faster on most GPUs [as in the recipe: fp32]."""
+    offload: Literal["none", "model", "group"] | None = None
+    """Keep weights in the CPU's memory and lend the GPU a part, or a layer, at a time [none]."""
+    vae_tiling: bool = False
+    """Decode large pictures in tiles."""
+    compile: bool = False
+    """Compile the denoiser: a minute's wait, then faster steps."""
     tools: Annotated[PrepareSettings, TOOLS] = field(default_factory=PrepareSettings)
     """What makes the conditions of photographs."""
+
+    @property
+    def pairs_at_once(self) -> int | None:
+        """Pairs in a batch; None: as in the recipe.
+
+        Raises:
+            PgpisError: Neither a number nor ``auto``.
+        """
+        if self.batch_size in (None, "auto"):
+            return None if self.batch_size is None else LARGE_BATCH
+        if not self.batch_size.isdecimal():
+            raise PgpisError(f"--batch-size {self.batch_size}: expected a number or auto")
+        return int(self.batch_size)
 
     @property
     def makes_conditions(self) -> bool:
@@ -99,13 +132,16 @@ class PredictSettings:
             PgpisError: Names the option, or those that do not fit together.
         """
         from pgpis.pipelines.base import MOST_IMAGES  # these load torch
+        from pgpis.pipelines.options import check_band
         from pgpis.tasks.base import LARGEST_SEED
 
         check_range("--images-per-pair", self.images_per_pair, 1, MOST_IMAGES, whole=True, optional=True)
         check_range("--steps", self.steps, 1, whole=True, optional=True)
         check_range("--guidance-scale", self.guidance_scale, 0, optional=True)
         check_range("--seed", self.seed, 0, LARGEST_SEED, whole=True, optional=True)
-        check_range("--batch-size", self.batch_size, 1, whole=True, optional=True)
+        check_range("--batch-size", self.pairs_at_once, 1, whole=True, optional=True)
+        check_range("--deep-cache", self.deep_cache, 1, whole=True, optional=True)
+        check_band("--guidance-band", self.guidance_band)
         if self.poses and self.driving:
             raise PgpisError("--poses and --driving exclude each other", hint="--driving is for photographs")
         if self.like and not self.sources:
@@ -127,13 +163,21 @@ class PredictSettings:
             "images_per_pair": self.images_per_pair,
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance_scale,
+            "guidance_band": self.guidance_band,
+            "deep_cache": self.deep_cache,
+            "vae_tiling": self.vae_tiling or None,
+            "offload": self.offload,
         }
+        step = {"compile_unet": self.compile or None}
         recipe = {
-            "model": {"init_args": {"pipeline": self.pipeline, "sampling": sampling}},
-            "data": {"eval_batch_size": self.batch_size, "predict": self._pairs() if self.sources else None},
+            "model": {"init_args": {"pipeline": self.pipeline, "sampling": sampling, "step": step}},
+            "data": {"eval_batch_size": self.pairs_at_once, "predict": self._pairs() if self.sources else None},
             "trainer": {
                 "default_root_dir": f"./{out}" if out.startswith("~") else out,  # the shell has read its own ~ already
                 "logger": False,
+                "precision": None if self.dtype is None else PRECISIONS[self.dtype],
+                # the task's parts stay where they are; the pipeline lends them to the GPU
+                "accelerator": "cpu" if self.offload in ("model", "group") else None,
             },
             "seed_everything": self.seed,
             "return_predictions": False,
@@ -192,16 +236,14 @@ def predict(settings: PredictSettings, *words: str) -> int:
     settings.check()
     again: list[str | dict[str, Any]] = []
     if settings.like is not None:
-        from pgpis.cli.like import recipe_like, settings_like  # these load torch
-        from pgpis.predictions import MarkedPicture
+        from pgpis.cli.like import laid_under  # loads torch
 
-        picture = MarkedPicture.read(settings.like)
-        has_model = bool(settings.pipeline or settings.config) or _names_model(words)
-        settings, again = settings_like(picture, settings, has_model=has_model), [recipe_like(picture)]
+        settings, recipe = laid_under(settings, settings.like, words)
+        again = [recipe]
     if settings.pipeline is None and not settings.config:
         key = "--model.init_args.pipeline="
         pipeline = next((word.removeprefix(key) for word in words if word.startswith(key)), None)
-        if pipeline is None and not _names_model(words):
+        if pipeline is None and not names_model(words):
             pipeline = settings.shipped_model
             log.info("no --config: %s, which ships with pgpis and knows drawn people only", pipeline)
         settings = replace(settings, pipeline=pipeline)
@@ -244,7 +286,8 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
 
 
-def _names_model(words: Sequence[str]) -> bool:
+def names_model(words: Sequence[str]) -> bool:
+    """Whether keys of a recipe say which model is meant."""
     return any(word.split("=")[0] in MODEL_WORDS for word in words)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, Pair
+from pgpis.data.pair import Edit, JoinedFiles, Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, read_table
@@ -19,7 +20,7 @@ from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoints import Frame
-from pgpis.pictures.kinds import Role, conditions, kind_of
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
 POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
@@ -99,13 +100,14 @@ class FolderPairs(PairDataset):
             combined = pair_by_stem(sources, poses) if self.pairing == "stem" else product(sources, poses)
             rows = [(source, pose, None, None) for source, pose in combined]
         source_names, pose_names = short_names(row[0] for row in rows), short_names(row[1] for row in rows)
+        made_of = cache(self.made_of)
         return [
             Pair(
                 f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
                 source,
                 pose,
                 target,
-                self.made_of(source, "source") | self.made_of(pose, "target"),
+                JoinedFiles(made_of(source, "source"), made_of(pose, "target")),
                 self._edit(edit),
                 # a person moves through the poses of a video without flicker
                 self.noise_name or printable(source_names[source]),
@@ -149,6 +151,13 @@ class FolderPairs(PairDataset):
             if kind.of == role
         }
 
+    def hint(self, kind: Kind) -> str:
+        """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
+        usual = super().hint(kind)
+        if kind.name != "iuv" or all(str(pair.pose).lower().endswith(tuple(IMAGE_SUFFIXES)) for pair in self.pairs):
+            return usual
+        return f"pgpis predict --prepare draws them from the key points; else {usual}"
+
     def _edit(self, request: EditRequest | None) -> Edit | None:
         if request is None:
             return None
@@ -180,18 +189,28 @@ class FolderPairs(PairDataset):
     def _rows_of_table(self, path: Path) -> list[Row]:
         rows: list[Row] = []
         lines: dict[tuple[str, ...], int] = {}
+        usual = {"source": IMAGE_SUFFIXES, "pose": POSE_SUFFIXES, "target": IMAGE_SUFFIXES}
+
+        @cache
+        def found(name: str, column: str) -> tuple[Path, bool]:
+            """Return the file of a name, and whether its suffix is right."""
+            file = find_file(name, (self.poses if column == "pose" else self.sources, path.parent))
+            return file, file.suffix.lower() in usual[column]
+
         for number, line in read_table(path):
             key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
             if lines.setdefault(key, number) != number:
                 raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
-            source = find_file(line["source"], (self.sources, path.parent))
-            pose = find_file(line["pose"], (self.poses, path.parent))
-            for file, suffixes in ((source, IMAGE_SUFFIXES), (pose, POSE_SUFFIXES)):
-                if file.suffix.lower() not in suffixes:
-                    raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {', '.join(suffixes)}")
-            target = find_file(line["target"], (self.sources, path.parent)) if line.get("target") else None
+            files = []
+            for column in ("source", "pose"):
+                file, is_right = found(line[column], column)
+                files.append(file)
+                if not is_right:
+                    suffixes = ", ".join(usual[column])
+                    raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {suffixes}")
+            target = found(line["target"], "target")[0] if line.get("target") else None
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            rows.append((source, pose, target, EditRequest.parse(line.get("identity"), clothes)))
+            rows.append((files[0], files[1], target, EditRequest.parse(line.get("identity"), clothes)))
         if not any(picture_exists(source) and picture_exists(pose) for source, pose, *_ in rows):
             source, pose, *_ = rows[0]
             message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,23 @@ from pgpis.pictures.uv_texture import PART_GROUPS
 
 Files = Mapping[str, "Path | None"]
 """Files that were made of a picture, by kind; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedFiles(Mapping[str, "Path | None"]):
+    """The files of a source and of a pose: a million pairs of a thousand pictures share them."""
+
+    source: Files
+    pose: Files
+
+    def __getitem__(self, kind: str) -> Path | None:
+        return self.source[kind] if kind in self.source else self.pose[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.source, self.pose)
+
+    def __len__(self) -> int:
+        return len(self.source) + len(self.pose)
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,7 @@ class Edit:
         return (*self.clothes, *([(PART_GROUPS["head"], self.identity)] if self.identity is not None else []))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """The files of one pair."""
 
@@ -87,3 +105,20 @@ class LoadedPair:
     """By kind what its reader returns: pictures, or float32 ``(N,)`` of a face."""
     dropped: Collection[str] = frozenset()
     """What the model gets zeros for."""
+
+
+def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
+    """Yield what :attr:`Pair.files` of some pairs names, and what they share once."""
+    seen: set[int] = set()  # by identity, which costs a tenth of comparing paths
+    for pair in pairs:
+        conditions, edit = pair.conditions, pair.edit or Edit()
+        groups = [conditions.source, conditions.pose] if isinstance(conditions, JoinedFiles) else [conditions]
+        groups += [edit.identity or {}, *(files for _, files in edit.clothes)] if pair.edit is not None else []
+        for group in groups:
+            if id(group) not in seen:
+                seen.add(id(group))
+                yield from (path for path in group.values() if path is not None)
+        for path in (pair.source, pair.pose, pair.target):
+            if path is not None and id(path) not in seen:
+                seen.add(id(path))
+                yield path

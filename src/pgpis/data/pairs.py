@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -74,7 +76,8 @@ class PairDataset(ABC):
     def setup(self) -> None:
         """Read the list of pairs, and give each a name of its own; a second call changes nothing."""
         if self._pairs is None:
-            self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
+            with without_garbage_collection():
+                self._pairs = tuple(with_names_of_their_own(self.read_pairs()))
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the conditions that a model reads, ``iuv``, ``texture`` and so on, and do what ``on_missing`` says.
@@ -93,7 +96,7 @@ class PairDataset(ABC):
                 self._treat(kind, missing)
 
     def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
-        policy, hint = self.on_missing.of(kind.name), self.on_missing.hint(kind.name)
+        policy, hint = self.on_missing.of(kind.name), self.hint(kind)
         expected = list(dict.fromkeys(str(pair.file(kind.name) or pair.pair_id) for pair in missing))
         message = f"{len(missing)} of {len(self.pairs)} pairs have no {kind.what}: {', '.join(expected[:3])}"
         if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
@@ -252,7 +255,23 @@ class PairDataset(ABC):
         if self.on_missing.of(origin) == "drop":
             return None
         where = f": {path}" if path is not None else ""
-        raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.on_missing.hint(origin))
+        raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.hint(kind_of(origin)))
+
+    def hint(self, kind: Kind) -> str:
+        """Return what the user can do where files of a kind are missing."""
+        return self.on_missing.hint(kind.name)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
@@ -266,10 +285,10 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     for pair in pairs:
         first = name = printable(pair.pair_id)
         number = 1
-        while owners.setdefault(name.casefold(), pair) != pair:
+        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
             number += 1
             name = f"{first}~{number}"
-        named.append(replace(pair, pair_id=name))
+        named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
     return named
 
 

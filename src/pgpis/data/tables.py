@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,24 +70,33 @@ def read_rows(
     Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is whichever of comma, semicolon and tab the
     first line has most of.
     """
+    return list(_rows(path, what, hint, delimiter, names_files=names_files))
+
+
+def _rows(
+    path: Path, what: str, hint: str | None, delimiter: str | None, *, names_files: bool
+) -> Iterator[tuple[int, list[str]]]:
     text = read_text(path, what, hint, names_files=names_files)
     delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
+        for fields in reader:
+            stripped = [sys.intern(field.strip()) for field in fields]  # a million times the same name are one
+            if any(stripped):
+                yield reader.line_num, stripped
     except csv.Error as error:
         raise PgpisError(f"cannot read the {what} {path}: line {reader.line_num}: {error}", hint=hint) from error
-    return [(number, fields) for number, fields in lines if any(fields)]
 
 
-def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Read the lines of a table of pairs, with their numbers; comma, semicolon or tab between the columns.
+def read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the lines of a table of pairs, with their numbers; comma, semicolon or tab between the columns.
 
     Raises:
         PgpisError: The table is missing, empty, lacks a column or has an empty field.
     """
-    lines = read_rows(path, "table of pairs", delimiter=None, names_files=True)
-    columns = [name.lower() for name in lines[0][1]] if lines else []
+    lines = _rows(path, "table of pairs", None, delimiter=None, names_files=True)
+    _, names = next(lines, (0, []))
+    columns = [name.lower() for name in names]
     if not {"source", "pose"} <= set(columns):
         raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
     for column in columns:
@@ -94,10 +105,11 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
             raise PgpisError(f"{path}: unknown column '{column}'{known}")
         if columns.count(column) > 1:
             raise PgpisError(f"{path}: two columns are called '{column}'")
-    if len(lines) == 1:
-        raise PgpisError(f"{path} names no pairs")
-    table = [(number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:]]
-    for (number, line), (_, fields) in zip(table, lines[1:], strict=True):
+    number = None
+    for number, fields in lines:
+        line = dict(zip(columns, fields, strict=False))
         if not (line.get("source") and line.get("pose")) or len(fields) > len(columns):
             raise PgpisError(f"{path} line {number}: expected {','.join(columns)}, found '{' '.join(fields)}'")
-    return table
+        yield number, line
+    if number is None:
+        raise PgpisError(f"{path} names no pairs")

@@ -27,6 +27,11 @@ FACE68_SWAPS = (
     *((60, 64), (61, 63), (65, 67)),
 )
 FACE_START, LEFT_HAND_START, RIGHT_HAND_START = 23, 91, 112
+FEET_AND_HANDS = (
+    *(17, 19, 20, 22),
+    *(start + knuckle for start in (LEFT_HAND_START, RIGHT_HAND_START) for knuckle in (5, 17)),
+)
+"""Of whole-body-133: big toe and heel, left and right; knuckles of index and little finger, likewise."""
 SWAPS: Mapping[Skeleton, tuple[tuple[int, int], ...]] = {
     "body18": ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)),
     "coco17": COCO17_SWAPS,

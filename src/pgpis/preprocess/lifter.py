@@ -1,8 +1,9 @@
-"""DensePose's map of a photograph without DensePose: from BlazePose's points and silhouette, by a net that ships."""
+"""DensePose's map without DensePose, by a net that ships: from points and a silhouette, or from points alone."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
-from pgpis.models.lifter import SurfaceLifter, lift
+from pgpis.errors import PgpisError
+from pgpis.models.lifter import BODY18_COUNT, LIFTED_POINTS, SurfaceLifter, lift
 from pgpis.pictures.images import tensor_to_images
 from pgpis.pictures.iuv import part_u_v
+from pgpis.pictures.keypoints import FEET_AND_HANDS, Frame, Keypoints
 from pgpis.preprocess.blazepose.estimator import PERSON, Sighting, see
 from pgpis.preprocess.blazepose.regions import Pixels
+from pgpis.preprocess.outline import silhouette_of
 from pgpis.preprocess.settings import Box, NothingFoundError
 
 FOLDER = Path(__file__).resolve().parent.parent / "bundles" / "surface_lifter"
@@ -26,11 +31,17 @@ POINTS = (
     *(31, 29, 32, 30, 19, 17, 20, 18),
 )
 """BlazePose's point for each of the net's; the neck lies between the shoulders."""
-NECK, SHOULDERS = 1, (2, 5)
+NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)
 MARGIN = 0.06
 """Around the person, in shares of the longer side."""
 CERTAIN = 0.3
 """Least probability of a point that the net is told."""
+MOST_LEAN = 30
+"""Degrees by which a trunk may lean; the net has seen hardly anybody who leans more."""
+LONGER_SIDE = (256, 1024)
+"""Least and most pixels of a map of key points."""
+
+TOO_SMALL = "the person is too small in their picture for a map"
 
 
 class LiftedDensePose:
@@ -96,23 +107,98 @@ def lifted_map(picture: Pixels, person: int = 0) -> tuple[Pixels, Box, str]:
         PgpisError: There are people, but not so many.
     """
     sighting = see(picture, person)
-    is_person = sighting.silhouette >= PERSON
-    if not is_person.any():
+    if not (sighting.silhouette >= PERSON).any():
         raise NothingFoundError("no people found")
+    iuv, box = _lifted(sighting.silhouette, _points(sighting))
+    return iuv, box, sighting.doubt
+
+
+def map_of_points(keypoints: Keypoints, size: tuple[int, int] | None = None) -> Pixels:
+    """Make the map of a person of whom only key points are known: a body of average build is drawn around them.
+
+    It is an estimate. Clothes, hair and build are unknown, and of two limbs that cross, which one is in front.
+
+    Args:
+        keypoints: Body-18, or whole-body-133, of which the feet and hands are used too. They may lie outside the frame.
+        size: Rows and columns of the map, which shows the frame; by default those of the frame, enlarged or reduced
+            until the longer side has 256 to 1024 pixels.
+
+    Returns:
+        uint8 ``(H, W, 3)`` of part, U, V.
+
+    Raises:
+        PgpisError: Neither both shoulders, nor both hips, nor one of each are known, or nothing of the person lies in
+            the frame.
+    """
+    frame = keypoints.frame
+    longer = max(frame.height, frame.width)
+    scale = float(np.clip(longer, *LONGER_SIDE)) / longer
+    size = size or (max(round(frame.height * scale), 1), max(round(frame.width * scale), 1))
+    placed = keypoints.to(Frame(*size))
+    body = placed.to_body18()
+    points = np.full((LIFTED_POINTS, 2), np.nan)
+    points[:BODY18_COUNT] = np.where(body.seen[:, None], body.points, np.nan)
+    if placed.skeleton == "wholebody133":
+        ends = list(FEET_AND_HANDS)
+        points[BODY18_COUNT:] = np.where(placed.seen[ends, None], placed.points[ends], np.nan)
+    silhouette = silhouette_of(points, size)
+    inside: NDArray[np.bool_] = np.all(
+        (points >= 0) & (points < size[::-1]), axis=1
+    )  # in training, what lay outside was unknown
+    if not silhouette.any() or not inside.any():
+        raise PgpisError(f"no known part of the body lies in the picture of {frame.size}")
+    turn, turned_size = _uprighting(points, size)
+    turned = cv2.warpAffine(silhouette.astype(np.float32), turn, turned_size)
+    if not (turned >= PERSON).any():
+        raise PgpisError(TOO_SMALL)
+    told = np.where(inside[:, None], points @ turn[:, :2].T + turn[:, 2], 0.0)
+    iuv, _ = _lifted(turned, np.column_stack([told, inside]))
+    iuv = cv2.warpAffine(iuv, turn, size[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    if not iuv.any():
+        raise PgpisError(TOO_SMALL)
+    # the net takes edges for background
+    nearest = distance_transform_edt(iuv[..., 0] == 0, return_distances=False, return_indices=True)
+    return np.asarray(iuv[tuple(nearest)] * silhouette[..., None], np.uint8)
+
+
+def _uprighting(points: NDArray[np.float64], size: tuple[int, int]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Return what turns people upright whose trunk leans by more than the net has seen, and columns and rows then.
+
+    Others stay as they are, and so do those of whom only shoulders or only hips are known.
+    """
+    height, width = size
+    x, y = points[list(HIPS)].mean(axis=0) - points[list(SHOULDERS)].mean(axis=0)
+    lean = np.degrees(np.arctan2(x, y))  # 0 is upright; counter-clockwise
+    if not abs(lean) > MOST_LEAN:
+        return np.eye(2, 3), (width, height)
+    side = math.ceil(math.hypot(height, width))
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -lean, 1)
+    turn[:, 2] += np.array([side - width, side - height]) / 2
+    return turn, (side, side)
+
+
+def _lifted(silhouette: NDArray[np.float32], points: NDArray[np.float64]) -> tuple[Pixels, Box]:
+    """Make the map of a person, and tell the box around them.
+
+    Args:
+        silhouette: ``(H, W)`` probability that a pixel shows the person; at least one does.
+        points: ``(26, 3)`` the net's points in pixels, and 1 where they are known, else 0.
+    """
+    is_person = silhouette >= PERSON
     rows, columns = np.flatnonzero(is_person.any(axis=1)), np.flatnonzero(is_person.any(axis=0))
     box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
     lifter = load_lifter()
     size = (int(lifter.config.width), int(lifter.config.height))
     window = _window(box, size)
-    height, width = picture.shape[:2]
-    silhouette = cv2.warpAffine(sighting.silhouette, window.matrix, size, flags=cv2.INTER_AREA) >= PERSON
-    points = _points(sighting, window) / np.array([*size, 1], np.float32)
-    tensors = torch.from_numpy(points)[None], torch.from_numpy(silhouette).float()[None, None]
+    near = cv2.warpAffine(silhouette, window.matrix, size, flags=cv2.INTER_AREA) >= PERSON
+    placed = (points - [window.left, window.top, 0]) * [window.scale, window.scale, 1]
+    shares = placed.astype(np.float32) / np.array([*size, 1], np.float32)
+    tensors = torch.from_numpy(shares)[None], torch.from_numpy(near).float()[None, None]
     with torch.inference_mode():
         small = part_u_v(tensor_to_images(lift(lifter, *tensors))[0])
     back = cv2.invertAffineTransform(window.matrix)
-    iuv = cv2.warpAffine(small, back, (width, height), flags=cv2.INTER_NEAREST)
-    return np.asarray(iuv * is_person[..., None], np.uint8), box, sighting.doubt
+    iuv = cv2.warpAffine(small, back, silhouette.shape[::-1], flags=cv2.INTER_NEAREST)
+    return np.asarray(iuv * is_person[..., None], np.uint8), box
 
 
 def _window(box: Box, size: tuple[int, int]) -> Window:
@@ -123,13 +209,12 @@ def _window(box: Box, size: tuple[int, int]) -> Window:
     return Window((box[0] + box[2] - width / scale) / 2, (box[1] + box[3] - height / scale) / 2, scale)
 
 
-def _points(sighting: Sighting, window: Window) -> NDArray[np.float32]:
-    """Return the net's points in pixels of its picture, and 1 where they are known, ``(26, 3)``."""
+def _points(sighting: Sighting) -> NDArray[np.float64]:
+    """Return the net's points in pixels, and 1 where they are known, ``(26, 3)``."""
     body = sighting.body
     known = sighting.seen & (np.minimum(body.visibility, body.presence) >= CERTAIN)
     order = [0 if point is None else point for point in POINTS]
     points = np.column_stack([body.points[order], known[order]])
     shoulders = points[list(SHOULDERS)]
     points[NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
-    points[:, :2] = (points[:, :2] - [window.left, window.top]) * window.scale
-    return points.astype(np.float32)
+    return points

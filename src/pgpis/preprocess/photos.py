@@ -1,4 +1,4 @@
-"""Pairs of plain photographs: what the model reads besides is made of them."""
+"""Pairs of plain photographs, or of these and key points: what the model reads besides is made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from pgpis.data.picture_store import content_hash
 from pgpis.data.user_files import short_names
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
-from pgpis.pictures.images import IMAGE_SUFFIXES
-from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
+from pgpis.pictures.iuv import iuv_pixels
+from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import check_keypoints
 from pgpis.pictures.retarget import retarget
 from pgpis.pictures.videos import extract_frames, is_video
+from pgpis.preprocess.outline import STYLE
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
 from pgpis.preprocess.settings import PictureFiles, PrepareSettings
@@ -43,6 +45,8 @@ DIGITS = 16
 
 class PhotoPairs(FolderPairs):
     """Pairs whose textures, faces, DensePose maps and poses are made by the stages of ``pgpis prepare`` where missing.
+
+    Where poses are key points, their maps are estimates, see :func:`pgpis.preprocess.lifter.map_of_points`.
 
     Args:
         sources: See ``FolderPairs``, as all that is not named here.
@@ -82,6 +86,8 @@ class PhotoPairs(FolderPairs):
         self._reasons: dict[Path, str] = {}
         self._lenders: list[Path] = []
         """Pictures of which edits take something."""
+        self._key_points: dict[Path, Path] = {}
+        """Of which key points a map is, or is to be, made."""
 
     def read_pairs(self) -> list[Pair]:
         """Read the pairs; see ``FolderPairs.read_pairs``. The frames of a video become pictures first."""
@@ -115,6 +121,8 @@ class PhotoPairs(FolderPairs):
         require_weights([condition for chain in chains for condition in chain], self.settings)
         for condition, pictures in lacking:
             self._make(pictures, condition)
+        if "iuv" in origins:
+            self._draw_maps()
         super().require(origins)
 
     def _makes(self, kind: Kind) -> bool:
@@ -154,6 +162,9 @@ class PhotoPairs(FolderPairs):
         """Take the files that lie beside a picture, else those that are made; of a driving picture all are made."""
         files = super().made_of(picture, role)
         if role == "target" and not self.driving:
+            if picture.suffix.lower() not in IMAGE_SUFFIXES and not _exists(files["iuv"]):
+                place = files["iuv"] = self._place(str(picture), "densepose", f"{self.pose_frame} {STYLE}")
+                self._key_points[place] = picture
             return files
         missing = conditions(name for name, path in files.items() if role == "target" or not _exists(path))
         return files | {kind.name: self._place(str(picture), kind.option) for kind in missing if self._makes(kind)}
@@ -168,6 +179,17 @@ class PhotoPairs(FolderPairs):
             if request.identity is not None and self._makes(kind_of("face")):
                 self._make([self._picture(request.identity)], "face")
         return super()._edit(request)
+
+    def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
+        """Say why nothing at all could be made."""
+        reasons = [self._reasons.get(pair.file(kind.name) or Path()) for pair in missing]
+        if self.on_missing.of(kind.name) == "error" and len(missing) == len(self.pairs) and all(reasons):
+            raise PgpisError(f"no pair has a {kind.what}; {missing[0].pair_id}: {reasons[0]}", hint=self.hint(kind))
+        super()._treat(kind, missing)
+
+    def hint(self, kind: Kind) -> str:
+        """See ``PairDataset.hint``; what can be made of key points is made already."""
+        return self.on_missing.hint(kind.name)
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Say why a file could not be made."""
@@ -188,6 +210,22 @@ class PhotoPairs(FolderPairs):
         for outcome in result.failures:
             self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
 
+    def _draw_maps(self) -> None:
+        """Make the maps of poses that are nothing but key points."""
+        from pgpis.preprocess.lifter import map_of_points  # loads a net
+
+        missing = {place: pose for place, pose in self._key_points.items() if not place.is_file()}
+        if missing:
+            log.info("drawing DensePose maps of %d poses from key points: estimates for an average body", len(missing))
+        for place, pose in missing.items():
+            try:
+                iuv = map_of_points(read_keypoints(pose, self.pose_frame))
+            except PgpisError as error:
+                name = "" if str(pose) in error.message else f"{pose}: "
+                self._reasons[place] = f"{name}{error.message}" + (f"; {error.hint}" if error.hint else "")
+            else:
+                save_image(Image.fromarray(iuv_pixels(iuv)), place)
+
     def _todo(self, pictures: Iterable[Path], condition: str) -> list[PictureFiles]:
         chain = kind_of(condition).chain
         return [
@@ -196,10 +234,11 @@ class PhotoPairs(FolderPairs):
             if not self._place(str(path), condition).is_file()
         ]
 
-    def _place(self, picture: str, condition: str) -> Path:
+    def _place(self, picture: str, condition: str, tools: str = "") -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
         path = Path(picture)
-        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {self.settings.tools(condition)}"
+        tools = tools or self.settings.tools(condition)
+        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {tools}"
         digits = hashlib.sha256(stamp.encode()).hexdigest()[:DIGITS]
         cut = file_name(path.stem, f"-{digits}{kind_of(condition).photo_suffix}")
         return self._conditions / condition / cut
@@ -218,11 +257,16 @@ class PhotoPairs(FolderPairs):
         return path.stem[-DIGITS:] if path is not None and self._is_made(path) else super().digest(path)
 
     def provenance(self, loaded: LoadedPair, origins: Collection[str]) -> Provenance:
-        """Say also what was made, and how."""
+        """Say also what was made, and how; of a map that is drawn from key points, these."""
         provenance = super().provenance(loaded, origins)
-        made = [kind.option for kind in conditions(provenance["files"]) if self._is_made(loaded.pair.file(kind.name))]
+        files = provenance["files"]
+        made = [kind.option for kind in conditions(files) if self._is_made(loaded.pair.file(kind.name))]
         if self.driving and "pose" in origins:
             made.append("pose")
+        drawn = self._key_points.get(loaded.pair.file("iuv") or Path())
+        if drawn is not None and "iuv" in files:
+            provenance["pose"] = exact_openpose(read_keypoints(drawn, self.pose_frame))
+            del files["iuv"]
         choices = {name: value for option in made for name, value in self.settings.choices(option).items()}
         plain = {name: value for name, value in choices.items() if not isinstance(value, Path | None)}
         moved = {"retarget": True} if self.retarget else {}

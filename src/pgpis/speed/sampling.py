@@ -97,7 +97,7 @@ class SamplingBench:
         """Draw once; return the times between the marks, the pictures on the CPU, and the times of parts."""
         clock = Clock(self.device)
         task.sampling = replace(task.sampling, num_inference_steps=steps)
-        task.on_denoising_step = lambda _step, _steps: clock.mark()
+        task.on_denoising_step = lambda _step, _steps, _latents: clock.mark()
         with ExitStack() as stack:
             clocks = {name: stack.enter_context(self._timed(part)) for name, part in _once(task)}
             clock.mark()

@@ -17,14 +17,12 @@ from pgpis.errors import check_range
 from pgpis.pictures.arrays import read_face
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import iuv_pixels
+from pgpis.pictures.keypoints import FEET_AND_HANDS
 from pgpis.pictures.kinds import Kind, register
 from pgpis.synth.files.options import Look, is_photographed
 from pgpis.synth.scene.render import draw_labels
 from pgpis.synth.scene.sampling import views_of
 from pgpis.synth.scene.scene import Scene
-
-FEET, KNUCKLES = (17, 19, 20, 22), (91 + 5, 91 + 17, 112 + 5, 112 + 17)
-"""Big toes and heels, and knuckles of index and little fingers, among COCO-WholeBody's points."""
 
 _COMMAND = "--data.train=pgpis.synth.people.DrawnPeople"
 register(
@@ -98,5 +96,5 @@ class DrawnPeople(PairDataset):
         height, width = self.size
         iuv, layer, (body18, _, whole133) = draw_labels(scene, height, width)
         planes = [*np.moveaxis(iuv_pixels(iuv), -1, 0), (layer >= 0).astype(np.uint8) * 255]
-        points = np.concatenate([body18, whole133[[*FEET, *KNUCKLES]]])
+        points = np.concatenate([body18, whole133[list(FEET_AND_HANDS)]])
         return zlib.compress(np.stack(planes).tobytes(), 1), (points / [width, height, 1]).astype(np.float32).ravel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
@@ -65,6 +65,11 @@ class Sampling:
     """Every so many steps the whole denoiser runs, else its outermost blocks alone; null: in each."""
     images_per_pair: int = 1
     """Pictures per pair in ``predict``."""
+    vae_tiling: bool = False
+    """Decode large pictures in tiles, which takes less memory and blends their seams."""
+    offload: Literal["none", "model", "group"] = "none"
+    """Keep weights in the CPU's memory and lend the GPU a part at a time, or a layer at a time, which takes less memory
+    and more time; goes with ``trainer.accelerator: cpu``."""
     scheduler: dict[str, Any] | None = None
     """Sampler, as configuration; null: the pipeline's, or the noise schedule of training."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
@@ -26,7 +27,9 @@ from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
+from pgpis.tasks.memory import halved, lend_parts
 from pgpis.tasks.options import Sampling
+from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
 
 log = logging.getLogger(__name__)
@@ -46,11 +49,14 @@ class PictureTask(PersonImageTask):
     """The pipeline that the parts came from, noted beside predictions."""
     drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
     """How poses are drawn where the task does not know its data."""
-    place_in_batch: tuple[int, int] | None = None
-    """Row, and number of rows, of the batch in which ``predict`` makes a single pair, to the last bit as it once was in
-    a larger batch; None: as it comes."""
-    on_denoising_step: Callable[[int, int], None] | None = None
-    """Is told the step and how many there are."""
+    place_in_batch: Place | None = None
+    """Where ``predict`` puts a single pair, see :func:`sample_in_place`."""
+    most_pairs: int | None = None
+    """Pairs that fit into memory at once, as far as is known."""
+    _lending: SamplingPipeline | None = None
+    """The pipeline whose parts are lent to the GPU: to hook them again at each batch would take long."""
+    on_denoising_step: Callable[[int, int, torch.Tensor], None] | None = None
+    """Is told the step, how many there are, and the latents after it; what it raises ends the sampling."""
 
     def take_parts(self, pipeline: SamplingPipeline) -> None:
         """Take the parts of a pipeline for the task's own, and how poses are drawn for them."""
@@ -91,7 +97,7 @@ class PictureTask(PersonImageTask):
         Raises:
             NotFiniteError: Pictures hold numbers that are not finite.
         """
-        pipeline: Any = self.build_pipeline()
+        pipeline: Any = self._placed_pipeline()
         generators = [
             torch.Generator().manual_seed(self.picture_seed(name, number))
             for number in range(images_per_pair)
@@ -109,9 +115,21 @@ class PictureTask(PersonImageTask):
         ).images
         return self._resized(images)
 
+    def _placed_pipeline(self) -> SamplingPipeline:
+        """Return the pipeline with its parts where ``sampling.offload`` says."""
+        if self._lending is not None:
+            return self._lending
+        pipeline = self.build_pipeline()
+        if self.sampling.vae_tiling:
+            pipeline.vae.enable_tiling()
+        if self.sampling.offload != "none":
+            lend_parts(pipeline, self.sampling.offload)
+            self._lending = pipeline
+        return pipeline
+
     def _report_step(self, pipeline: Any, step: int, _timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
         assert self.on_denoising_step is not None
-        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps))
+        self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps), tensors["latents"])
         return tensors
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
@@ -120,10 +138,43 @@ class PictureTask(PersonImageTask):
         return F.interpolate(images, self.sampling.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
 
     def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
-        """Generate pictures, and say why by row where one came out as numbers that are not finite."""
+        """Generate pictures, and say why by row where one came out as numbers that are not finite.
+
+        Where memory is not enough, batches are cut in halves from there on; pictures do not depend on their batch.
+
+        Raises:
+            PgpisError: Memory is not enough for one pair.
+        """
+        pairs = len(batch["pair_id"])
+        while True:
+            size = min(pairs, self.most_pairs or pairs)
+            try:
+                parts = [self._sample_rows(batch, start, size, images_per_pair) for start in range(0, pairs, size)]
+                break
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            self.most_pairs = halved(size, reason)  # outside of the handler, which keeps the tensors of its frames
+        # each part has all of its pairs, then all of them again
+        images = torch.cat([part.reshape(images_per_pair, -1, *part.shape[1:]) for part, _ in parts], dim=1).flatten(
+            0, 1
+        )
+        reasons: dict[int, str] = {}
+        for start, (part, unfit) in zip(range(0, pairs, size), parts, strict=True):
+            for row, reason in unfit.items():
+                number, place = divmod(row, len(part) // images_per_pair)
+                reasons[number * pairs + start + place] = reason
+        return images, reasons
+
+    def _sample_rows(
+        self, batch: PairBatch, start: int, size: int, images_per_pair: int
+    ) -> tuple[torch.Tensor, dict[int, str]]:
+        entries: dict[str, Any] = dict(batch)
+        rows: Any = {key: value[start : start + size] for key, value in entries.items() if key != "failures"}
         reason = "the picture's numbers are not finite"
         try:
-            images = self.sample(batch, images_per_pair)
+            images = self.sample(rows, images_per_pair)
         except NotFiniteError as error:
             images, reason = self._resized(error.images), error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
@@ -178,7 +229,8 @@ class PictureTask(PersonImageTask):
         if not self.may_begin("predict", batch):
             return predictions
         start = time.perf_counter()
-        images, unfit = self._sample_in_place(batch)
+        sample = functools.partial(self._sample_finite, images_per_pair=self.sampling.images_per_pair)
+        images, unfit = sample_in_place(sample, batch, self.place_in_batch)
         seconds = round((time.perf_counter() - start) / len(images), 3)
         for result in range(len(images)):
             number, row = divmod(result, len(batch["pair_id"]))
@@ -190,21 +242,8 @@ class PictureTask(PersonImageTask):
                 predictions.append(Prediction(record, image, self._mark(batch, row, number)))
         return predictions
 
-    def _sample_in_place(self, batch: PairBatch) -> tuple[torch.Tensor, dict[int, str]]:
-        """Generate the pictures of one batch; a single pair may ask for a place among copies of itself."""
-        if self.place_in_batch is None or len(batch["pair_id"]) > 1:
-            return self._sample_finite(batch, self.sampling.images_per_pair)
-        row, rows = self.place_in_batch
-        copies: Any = {
-            key: value.repeat(rows, *[1] * (value.ndim - 1)) if isinstance(value, torch.Tensor) else value * rows
-            for key, value in dict[str, Any](batch).items()
-        }
-        images, unfit = self._sample_finite(copies, self.sampling.images_per_pair)
-        return images[row::rows], {result // rows: why for result, why in unfit.items() if result % rows == row}
-
     def _mark(self, batch: PairBatch, row: int, number: int) -> Mark:
-        pairs = len(batch["pair_id"])
-        place = (row, pairs) if self.place_in_batch is None or pairs > 1 else self.place_in_batch
+        place = place_of(row, batch, self.place_in_batch, self.most_pairs)
         return Mark(batch["noise_name"][row], number, place, batch["provenance"][row], self.sampling.scheduler)
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
@@ -234,6 +273,7 @@ class PictureTask(PersonImageTask):
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in self.sampling.shortcuts.items()
             },
+            **({"vae_tiling": True} if self.sampling.vae_tiling else {}),
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": _settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},

@@ -1,0 +1,1 @@
+"""The page ``pgpis app``: pictures made in a browser."""

@@ -1,0 +1,197 @@
+"""Models that are loaded once, and the pictures that they make of requests."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pgpis.batch import PairBatch
+from pgpis.data import OnMissing, PoseTransferDataModule
+from pgpis.errors import PgpisError, nearest
+from pgpis.files import file_name
+from pgpis.pictures.images import read_image, tensor_to_images
+from pgpis.pictures.kinds import conditions
+from pgpis.pipelines.shipped import SHIPPED
+from pgpis.predictions import DONE, Prediction
+from pgpis.preprocess.photos import PhotoPairs
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.studio.request import Drawing, PictureRequest
+from pgpis.tasks.predicting import PictureTask
+
+log = logging.getLogger(__name__)
+
+LoadTask = Callable[[str], PictureTask]
+"""Builds the task of a pipeline, which knows the data of its recipe; raises ``PgpisError``."""
+OnStep = Callable[[int, int, Callable[[], Image.Image]], None]
+"""Is told the step, how many there are, and what draws a preview; what it raises ends the drawing."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request whose files are read, and everything made of them that its model reads."""
+
+    batch: PairBatch
+    """Of one pair."""
+    drawing: Drawing
+    seen: Mapping[str, Image.Image] = field(default_factory=dict)
+    """What the model sees, by the name that messages have for it."""
+
+
+class Studio:
+    """Models, loaded when they are first asked for and shared by all who ask.
+
+    One model draws for one caller at a time; reading and preparing goes on beside it.
+
+    Args:
+        load: Builds a model's task.
+        pipelines: Pipelines by the names that requests have for them.
+        tools: What makes the conditions of photographs; None: as ``pgpis prepare``.
+    """
+
+    def __init__(self, load: LoadTask, pipelines: Mapping[str, str], tools: PrepareSettings | None = None) -> None:
+        self.pipelines = dict(pipelines)
+        self.tools = tools or PrepareSettings()
+        self._load = load
+        self._tasks: dict[str, PictureTask] = {}
+        self._locks = {name: threading.RLock() for name in pipelines}
+
+    def task(self, model: str) -> PictureTask:
+        """Return a model's task.
+
+        Raises:
+            PgpisError: There is no such model, or it cannot be loaded.
+        """
+        if model not in self._locks:
+            raise PgpisError(f"there is no model '{model}'{nearest(model, self.pipelines)}")
+        with self._locks[model]:
+            if model not in self._tasks:
+                start = time.monotonic()
+                self._tasks[model] = self._load(self.pipelines[model]).eval()
+                log.info("%s is loaded, %.1f s", model, time.monotonic() - start)
+            return self._tasks[model]
+
+    def can_edit(self, model: str) -> bool:
+        """Whether a model reads the texture and face that edits exchange."""
+        return {"texture", "face"} <= self.reads(model)
+
+    def reads(self, model: str) -> set[str]:
+        """Return what a model reads of a pair."""
+        return {spec.origin for spec in self.task(model).input_specs.values()}
+
+    def read(self, model: str, request: PictureRequest, folder: Path) -> Read:
+        """Read a request, and make what its model reads.
+
+        Args:
+            model: Name of the model.
+            request: What is asked for.
+            folder: Keeps what is made of photographs, and is used again for the same ones.
+
+        Raises:
+            PgpisError: A file cannot be read, shows nobody, or the model cannot do what is asked.
+        """
+        task = self._for(model, request.drawing)
+        if request.is_edited and not self.can_edit(model):
+            raise PgpisError(f"{model} cannot exchange clothes and identity: it reads neither texture nor face")
+        pairs = self._pairs(model, request, folder)
+        pairs.setup()
+        drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
+        data = PoseTransferDataModule(predict=pairs, num_workers=0, input_specs=task.input_specs, **drawn)
+        data.setup("predict")
+        batch: PairBatch = next(iter(data.predict_dataloader()))
+        if batch["failures"]:
+            raise PgpisError(batch["failures"][0].reason)
+        return Read(batch, request.drawing, _seen(pairs, batch, self.reads(model)))
+
+    def _pairs(self, model: str, request: PictureRequest, folder: Path) -> PhotoPairs:
+        shipped = SHIPPED.get(self.pipelines[model])
+        face_space: Any = "recogniser" if shipped is None or shipped.face_space is None else shipped.face_space
+        return PhotoPairs(
+            request.source,
+            request.pose,
+            driving=request.driving,
+            retarget=request.retarget,
+            settings=self.tools,
+            save_conditions=folder,
+            identity=None if request.identity is None else str(request.identity.absolute()),
+            clothes=tuple(f"{group}={picture.absolute()}" for group, picture in request.clothes),
+            on_missing=OnMissing(face="drop", face_space=face_space),
+        )
+
+    def draw(self, model: str, requests: Sequence[Read], on_step: OnStep | None = None) -> list[list[Prediction]]:
+        """Draw the pictures of requests of equal drawings in one batch.
+
+        A picture does not depend on the others of its batch.
+
+        Returns:
+            The pictures of each request.
+
+        Raises:
+            PgpisError: A picture could not be drawn.
+        """
+        drawing = requests[0].drawing
+        assert all(request.drawing == drawing for request in requests)
+        task = self._for(model, drawing)
+        if on_step is not None:
+            task.on_denoising_step = lambda step, steps, latents: on_step(step, steps, lambda: _preview(task, latents))
+        with self._locks[model], torch.inference_mode():
+            made = task.predict_step(_merged([request.batch for request in requests]), 0)
+        for prediction in made:
+            if prediction.record.status != DONE:
+                raise PgpisError(prediction.record.status)
+        return [made[position :: len(requests)] for position in range(len(requests))]
+
+    def _for(self, model: str, drawing: Drawing) -> PictureTask:
+        """Return a model's task with the sampling of a request: the same weights."""
+        loaded = self.task(model)
+        task = copy.copy(loaded)
+        task.data = loaded.data  # copies leave it behind
+        chosen: dict[str, Any] = {"num_inference_steps": drawing.steps, "guidance_scale": drawing.guidance_scale}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        if drawing.size is not None:
+            given |= {"height": drawing.size[0], "width": drawing.size[1], "output_size": None}
+        task.sampling = replace(task.sampling, images_per_pair=drawing.pictures, **given)
+        task.seed = drawing.seed
+        return task
+
+
+def _preview(task: PictureTask, latents: torch.Tensor) -> Image.Image:
+    """Decode the first picture as it is now, noise and all."""
+    vae: Any = task.build_pipeline().vae
+    scaled = (latents[:1] / vae.config.scaling_factor).to(vae.dtype)
+    return tensor_to_images(vae.decode(scaled, return_dict=False)[0].float().clamp(-1, 1))[0]
+
+
+def _merged(batches: Sequence[PairBatch]) -> PairBatch:
+    """Put batches of one pair each into one."""
+    if len(batches) == 1:
+        return batches[0]
+    merged: Any = {}
+    for key, value in batches[0].items():
+        values: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
+        merged[key] = (
+            torch.cat(values) if isinstance(value, torch.Tensor) else [item for each in values for item in each]
+        )
+    # the same names may come from two callers, and name two pictures
+    merged["pair_id"] = [file_name(name, f"-{number}") for number, name in enumerate(merged["pair_id"])]
+    return merged
+
+
+def _seen(pairs: PhotoPairs, batch: PairBatch, origins: set[str]) -> dict[str, Image.Image]:
+    """Return what can be shown of what a model reads."""
+    shown = {"pose": tensor_to_images(batch["pose_image"])[0]}
+    loaded = pairs.load(0, origins - {"target"})
+    for kind in conditions(origins):
+        content = loaded.conditions.get(kind.name)
+        if isinstance(content, Image.Image):
+            shown[kind.label] = content
+    shown["source"] = loaded.source or read_image(pairs.pairs[0].source)
+    return shown

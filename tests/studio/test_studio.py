@@ -1,0 +1,100 @@
+"""Requests to pictures: the same as ``pgpis predict`` makes, shared models, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.cli.models import load_task
+from pgpis.errors import PgpisError
+from pgpis.preprocess.settings import PrepareSettings
+from pgpis.studio.request import Drawing, PictureRequest
+from pgpis.studio.studio import Studio
+
+SMALL = Drawing(steps=1, size=(128, 96))
+TOOLS = PrepareSettings(pose="blazepose", densepose="lifter", inpaint="fast")
+
+
+@pytest.fixture(scope="module")
+def studio():
+    loaded = []
+
+    def load(pipeline):
+        loaded.append(pipeline)
+        return load_task(pipeline)
+
+    studio = Studio(load, {"FPDM": "synth-fpdm", "MCLD": "synth-mcld"}, TOOLS)
+    yield studio
+    assert sorted(loaded) == sorted(set(loaded)), "a model was loaded twice"
+
+
+@pytest.fixture(scope="module")
+def people(draw_people, tmp_path_factory):
+    root = tmp_path_factory.mktemp("drawn")
+    draw_people(root, people=2, views=2, seed=3, share=0.5)
+    return sorted((root / "img").rglob("*.jpg"))
+
+
+def made(studio, model, requests, folder, **options):
+    read = [studio.read(model, request, folder) for request in requests]
+    return [[np.asarray(one.image) for one in each] for each in studio.draw(model, read, **options)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["FPDM", "MCLD"])
+def test_pictures_are_those_of_predict(studio, people, tmp_path, model):
+    request = PictureRequest(
+        source=people[0], pose=people[3], driving=True, drawing=Drawing(steps=1, seed=7, pictures=2)
+    )
+    ((first, second),) = made(studio, model, [request], tmp_path / "conditions")
+    words = ["predict", "--pipeline", studio.pipelines[model], "--sources", people[0], "--driving", people[3]]
+    tools = ["--prepare-pose", "blazepose", "--prepare-densepose", "lifter", "--prepare-inpaint", "fast"]
+    drawing = ["--steps", 1, "--seed", 7, "--images-per-pair", 2, "--out", tmp_path / "out"]
+    face = ["--missing-face", "drop"] if model == "MCLD" else []
+    assert main([str(word) for word in (*words, *tools, *drawing, *face)]) == 0
+    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert np.array_equal(pictures, [first, second])
+
+
+@pytest.mark.slow
+def test_requests_of_one_batch_do_not_mix(studio, people, tmp_path):
+    requests = [PictureRequest(source=source, pose=people[3], driving=True, drawing=SMALL) for source in people[:3:2]]
+    together = made(studio, "FPDM", requests, tmp_path)
+    for request, (picture,) in zip(requests, together, strict=True):
+        ((alone,),) = made(studio, "FPDM", [request], tmp_path)
+        assert np.abs(alone.astype(int) - picture).max() <= 1
+    assert np.abs(together[0][0].astype(int) - together[1][0]).mean() > 5
+
+
+def test_steps_are_told_and_can_end_it(studio, people, tmp_path):
+    request = PictureRequest(source=people[0], pose=people[3], driving=True, drawing=Drawing(steps=3, size=(128, 96)))
+    read = studio.read("FPDM", request, tmp_path)
+    assert read.seen["pose"].size == (96, 128)
+    steps = []
+
+    def stop(step, count, preview):
+        steps.append((step, count, preview().size))
+        if step == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        studio.draw("FPDM", [read], stop)
+    assert steps == [(1, 3, (96, 128)), (2, 3, (96, 128))]
+    assert studio.task("FPDM").on_denoising_step is None
+
+
+def test_what_cannot_be_is_refused(studio, people, tmp_path):
+    for wrong in ({"steps": 0}, {"pictures": 99}, {"size": (100, 96)}, {"size": (4096, 96)}, {"seed": -1}):
+        with pytest.raises(PgpisError, match=next(iter(wrong)).replace("size", "height")):
+            Drawing(**wrong)
+    nobody = tmp_path / "wall.png"
+    Image.new("RGB", (176, 256), "grey").save(nobody)
+    with pytest.raises(PgpisError, match=r"wall\.png"):
+        studio.read("FPDM", PictureRequest(source=people[0], pose=nobody, driving=True, drawing=SMALL), tmp_path)
+    with pytest.raises(PgpisError, match="is no model 'FPDN'"):
+        studio.task("FPDN")
+    edited = PictureRequest(source=people[0], pose=people[3], driving=True, identity=people[2], drawing=SMALL)
+    with pytest.raises(PgpisError, match="cannot exchange"):
+        studio.read("FPDM", edited, tmp_path)
+    assert studio.can_edit("MCLD")
+    assert not studio.can_edit("FPDM")

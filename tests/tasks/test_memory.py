@@ -1,0 +1,136 @@
+"""Pictures with less memory: batches that are halved, weights that are lent, tiles."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pgpis.cli import main
+from pgpis.cli.predict import PredictSettings
+from pgpis.errors import PgpisError
+from pgpis.speed.batches import random_batch
+from tiny_tasks import tiny_fpdm_task
+
+PAIRS, PICTURES = 5, 2
+
+
+@pytest.fixture
+def task():
+    task = tiny_fpdm_task()
+    task.sampling = replace(task.sampling, num_inference_steps=2)
+    return task.eval()
+
+
+@pytest.fixture
+def batch(task):
+    wanted = {key: spec for key, spec in task.input_specs.items() if spec.origin != "target"}
+    batch = random_batch(wanted, PAIRS, torch.device("cpu"))
+    return batch | {name: [f"pair{row}" for row in range(PAIRS)] for name in ("pair_id", "noise_name")}
+
+
+@pytest.mark.parametrize(("fits", "sizes"), [(5, [5]), (2, [5, 2, 2, 1]), (1, [5, 2, 1, 1, 1, 1, 1])])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory: 1 byte")])
+def test_batches_are_halved_until_they_fit(task, batch, monkeypatch, fits, sizes, error):
+    whole, _ = task._sample_finite(batch, PICTURES)
+    sample, drawn = task.sample, []
+
+    def within_memory(rows, images_per_pair=1):
+        drawn.append(len(rows["pair_id"]))
+        if drawn[-1] > fits:
+            raise error
+        return sample(rows, images_per_pair)
+
+    monkeypatch.setattr(task, "sample", within_memory)
+    images, unfit = task._sample_finite(batch, PICTURES)
+    assert drawn == sizes
+    assert not unfit
+    torch.testing.assert_close(images, whole, atol=1e-5, rtol=1e-5)
+    assert task.most_pairs == (None if fits == PAIRS else fits)
+    task._sample_finite(batch)
+    assert max(drawn[len(sizes) :]) <= fits  # it is not tried again
+
+
+def test_rows_that_are_not_finite_keep_their_place(task, batch, monkeypatch):
+    whole, _ = task._sample_finite(batch, PICTURES)
+    sample = task.sample
+
+    def broken(rows, images_per_pair=1):
+        images = sample(rows, images_per_pair)
+        if "pair3" in rows["pair_id"]:
+            images[len(rows["pair_id"]) + rows["pair_id"].index("pair3")] = torch.nan  # its second picture
+        return images
+
+    monkeypatch.setattr(task, "sample", broken)
+    task.most_pairs = 2
+    images, unfit = task._sample_finite(batch, PICTURES)
+    assert list(unfit) == [PAIRS + 3]
+    fine = [row for row in range(PAIRS * PICTURES) if row != PAIRS + 3]
+    torch.testing.assert_close(images[fine], whole[fine], atol=1e-5, rtol=1e-5)
+
+
+def test_one_pair_that_does_not_fit_says_what_helps(task, batch, monkeypatch):
+    def sample(rows, images_per_pair=1):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+
+    monkeypatch.setattr(task, "sample", sample)
+    with pytest.raises(PgpisError, match=r"one pair: CUDA out of memory. Tried to allocate 2 GiB\n.*--offload model"):
+        task._sample_finite(batch)
+
+
+def test_other_errors_are_not_taken_for_memory(task, batch, monkeypatch):
+    def sample(rows, images_per_pair=1):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(task, "sample", sample)
+    with pytest.raises(RuntimeError, match="shapes"):
+        task._sample_finite(batch)
+
+
+@pytest.mark.parametrize("offload", ["model", "group"])
+def test_lent_parts_draw_the_same(task, batch, monkeypatch, offload):
+    whole = task.sample(batch)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cpu"))
+    task.sampling = replace(task.sampling, offload=offload)
+    for _ in range(2):  # the second batch finds its parts hooked
+        torch.testing.assert_close(task.sample(batch), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_gpu_nothing_is_lent(task, batch):
+    assert torch.accelerator.current_accelerator(check_available=True) is None
+    task.sampling = replace(task.sampling, offload="model")
+    with pytest.raises(PgpisError, match=r"there is none\n.*--offload none"):
+        task.sample(batch)
+
+
+def test_tiles_are_noted_beside_the_pictures(task, batch):
+    assert "vae_tiling" not in task.prediction_settings()
+    task.sampling = replace(task.sampling, vae_tiling=True)
+    assert task.prediction_settings()["vae_tiling"]
+    task.sample(batch)
+    assert task.vae.use_tiling
+
+
+def test_flags_become_keys_of_the_recipe(tmp_path):
+    settings = PredictSettings(
+        out=tmp_path, batch_size="auto", dtype="bf16", offload="group", vae_tiling=True, compile=True, deep_cache=3,
+        guidance_band=(0.2, 0.8),
+    )  # fmt: skip
+    settings.check()
+    recipe = settings.recipe()
+    assert recipe["trainer"] | {"default_root_dir": ""} == {
+        "default_root_dir": "", "logger": False, "precision": "bf16-true", "accelerator": "cpu",
+    }  # fmt: skip
+    assert recipe["data"] == {"eval_batch_size": 16}
+    assert recipe["model"]["init_args"] == {
+        "sampling": {"guidance_band": (0.2, 0.8), "deep_cache": 3, "vae_tiling": True, "offload": "group"},
+        "step": {"compile_unet": True},
+    }
+    assert PredictSettings(out=tmp_path).recipe()["trainer"] == {"default_root_dir": str(tmp_path), "logger": False}
+
+
+@pytest.mark.parametrize(
+    "words", [["--batch-size", "many"], ["--batch-size", "0"], ["--guidance-band", "0.5"], ["--deep-cache", "0"]]
+)
+def test_wrong_flags_are_named(tmp_path, capsys, words):
+    assert main(["predict", "--out", str(tmp_path), *words]) == 2
+    assert words[0] in capsys.readouterr().err
