@@ -123,7 +123,8 @@ def check_command(words):
 
 def _check_pgpis(words):
     """Let the verb's own parser read the words; the Lightning verbs stop after printing what they understood."""
-    words = [word for word in words if word != "--debug"]
+    # a picture that is made again is not there to be asked for its pose
+    words = ["--poses" if word == "--like" else word for word in words if word != "--debug"]
     verb = next((verb for verb in (" ".join(words[:2]), " ".join(words[:1])) if verb in VERBS), None)
     module, _, name = VERBS[verb][0].partition(":") if verb else ("", "", "")
     is_configurable = module in ("pgpis.cli.training", "pgpis.cli.predict")

@@ -21,6 +21,7 @@ from documentation import LANGUAGES, ROOT, UnknownCommandError, blocks, check_co
 from pgpis.cli import main
 from pgpis.models import foreign
 from pgpis.pictures import arrays, decoding, keypoint_files, videos
+from pgpis.predictions import marks
 from pgpis.unpickle import Budget, machine
 from pgpis.weight_files import archive, download
 from tools import option_tables
@@ -259,6 +260,7 @@ def test_limits_of_the_security_page_are_those_of_the_code():
             (decoding.MOST_PIXELS, decoding.LONGEST, decoding.MOST_BYTES) == (120_000_000, 32, 2**29)
         ),
         "10,000 frames, 7680 x 4320 pixels each": (videos.MOST_FRAMES, videos.MOST_PIXELS) == (10_000, 7680 * 4320),
+        "2^18 characters, 2^28 pixels at once": (marks.MOST_TEXT, marks.MOST_PIXELS) == (2**18, 2**28),
         "| 4 MiB |": keypoint_files.MOST_BYTES == 2**22,
         "plus 2^20": foreign.SPARE_NUMBERS == 2**20,
         "64 MiB, and no more than the file holds": arrays.LARGEST == 2**26,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 
@@ -72,6 +72,21 @@ class PairFailure(NamedTuple):
     reason: str
 
 
+class Provenance(TypedDict, total=False):
+    """What a picture is made of, for its mark: contents, never names of files; all of it is JSON."""
+
+    files: dict[str, str]
+    """Hash of each file that is read, by what it is: ``source``, ``texture``, ...; ``pose`` where that is drawn."""
+    pose: dict[str, Any] | None
+    """The key points as OpenPose's JSON, not rounded; None: the pose is a drawing or a map."""
+    dropped: list[str]
+    """What the model gets zeros for."""
+    edit: list[list[Any]]
+    """For each exchange the numbers of the parts of the body, and the hashes of the files that they come from."""
+    tools: dict[str, Any]
+    """``made``: what was made of photographs, and the settings of ``pgpis prepare`` that decide it."""
+
+
 class PairBatch(TypedDict, total=False):
     """A batch of (source, target pose[, target]) pairs.
 
@@ -133,6 +148,8 @@ class PairBatch(TypedDict, total=False):
     """File of each target picture (``""`` where there is none)."""
     fingerprint: list[str]
     """Hash of the content of each pair's files; only in ``predict``."""
+    provenance: list[Provenance]
+    """What the results of each pair are made of; only in ``predict``."""
     failures: list[PairFailure]
     """Pairs of this batch that could not be read; the other entries do not contain them."""
 

@@ -20,6 +20,7 @@ from pgpis.cli.predict import PredictSettings
 from pgpis.cli.predict import predict as predict_pictures
 from pgpis.errors import PgpisError
 from pgpis.files import LOCK
+from pgpis.predictions import read_mark
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -178,6 +179,9 @@ def test_two_processes_lose_and_double_nothing(predict, inputs, whole):
     with (inputs / "two/predictions.csv").open(newline="") as file:
         names = [row["pair_id"] for row in csv.DictReader(file)]
     assert len(names) == len(set(names)) == 9
+    marks = [read_mark(path) for path in (inputs / "two").glob("[!.]*_2_*.png")]
+    assert len({json.dumps(mark.weights) for mark in marks}) == 1
+    assert all(mark.weights for mark in marks), "the process that hashes them tells the others"
 
 
 def test_other_settings_in_the_same_folder_are_refused(predict, inputs, whole, capsys):

@@ -14,6 +14,7 @@ import tiny_models
 from pgpis.cli import main
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
+from pgpis.predictions import read_mark
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +155,68 @@ def test_mcld_makes_textures_faces_and_maps(mcld, photos, weights, capsys):
     again = capsys.readouterr().err
     assert "making densepose and texture of 2 photographs" in again
     assert "making face of 1 photographs" in again
+
+
+@pytest.mark.slow
+def test_a_picture_of_a_photographed_pose_is_made_again(fpdm, photos, weights, capsys):
+    """Its mark holds the pose, as it was retargeted; or the photograph is given again, and the tools are the same."""
+    driving, pose = f"--driving={photos}/driving/walk.jpg", "--prepare-pose-threshold=0.25"
+    assert main(arguments(photos, weights, fpdm, "fpdm", driving, pose, "--retarget")) == 0
+    first = photos / "out/bert_2_walk.png"
+    assert read_mark(first).provenance["tools"]["pose_threshold"] == 0.25
+    shutil.copy(photos / "sources/bert.jpg", photos / "me.jpg")
+    for out, more in (("pose", []), ("photo", [driving, f"--prepare-weights={weights}"])):
+        model = ["--config=smoke/fpdm.yaml", f"--pipeline={fpdm}"]
+        words = [f"--like={first}", *model, f"--sources={photos}/me.jpg", f"--out={photos}/{out}", *more]
+        assert main(["predict", *words, "--trainer.accelerator=cpu"]) == 0
+        (result,) = (photos / out).glob("me_2_*.png")
+        assert result.read_bytes() == first.read_bytes()
+        assert "again, byte for byte" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_edited_picture_is_made_again_of_the_same_photographs(mcld, photos, weights, capsys):
+    driving = f"--driving={photos}/driving/walk.jpg"
+    edit = f"--clothes=upper={photos}/driving/jump.png"
+    assert main(arguments(photos, weights, mcld, "mcld", driving, edit, "--prepare-inpaint=fast")) == 0
+    (first,) = (photos / "out").glob("bert_2_*.png")
+    provenance = read_mark(first).provenance
+    assert provenance["tools"]["made"] == ["densepose", "texture", "face"]
+    assert set(provenance["files"]) == {"source", "iuv", "texture", "face"}
+    assert "bert" not in json.dumps(provenance)
+    same = [
+        "--like",
+        first,
+        "--config=smoke/mcld.yaml",
+        "--pipeline",
+        mcld,
+        "--sources",
+        photos / "sources/bert.jpg",
+        "--prepare-weights",
+        weights,
+    ]
+    words = ["predict", *map(str, same), driving, "--trainer.accelerator=cpu"]
+    assert main([*words, edit, f"--out={photos}/again"]) == 0
+    (result,) = (photos / "again").glob("bert_2_*.png")
+    assert result.read_bytes() == first.read_bytes()
+    capsys.readouterr()
+    assert main([*words, f"--out={photos}/plain"]) == 0
+    assert "not the same picture: the edit is another" in capsys.readouterr().err
+    assert main([*words[:-2], f"--out={photos}/none"]) == 2
+    assert "holds no key points" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_map_of_key_points_is_made_again_of_those_in_the_mark(toy_root, mcld, photos, weights):
+    pose = f"--poses={sorted((toy_root / 'pose').rglob('*.txt'))[1]}"
+    source = f"--sources={photos}/sources/bert.jpg"
+    assert main(arguments(photos, weights, mcld, "mcld", pose, "--prepare", source)) == 0
+    (first,) = (photos / "out").glob("bert_2_*.png")
+    assert "iuv" not in read_mark(first).provenance["files"]
+    words = [f"--like={first}", "--config=smoke/mcld.yaml", f"--pipeline={mcld}", source, f"--out={photos}/again"]
+    assert main(["predict", *words, f"--prepare-weights={weights}", "--trainer.accelerator=cpu"]) == 0
+    (result,) = (photos / "again").glob("bert_2_*.png")
+    assert result.read_bytes() == first.read_bytes()
 
 
 @pytest.mark.slow

@@ -252,6 +252,39 @@ def test_the_fingerprint_is_that_of_everything_that_is_read(folders):
     assert fingerprint("texture", clothes=("upper=anna.jpg",)) != edited
 
 
+def test_noise_may_have_a_name_of_its_own(folders):
+    sources, poses = folders
+    own, other = (FolderPairs(sources, poses / "anna.txt", noise_name=name) for name in (None, "me"))
+    for dataset in (own, other):
+        dataset.setup()
+    assert [pair.noise_name for pair in own.pairs] == ["anna", "ben"]
+    assert [pair.noise_name for pair in other.pairs] == ["me", "me"]
+    assert own.fingerprint(0, ("source", "pose")) != other.fingerprint(0, ("source", "pose")), "it is another picture"
+
+
+def test_provenance_knows_contents_and_no_names(folders):
+    sources, poses = folders
+
+    def provenance(source, pose, *origins, **options):
+        dataset = FolderPairs(source, pose, on_missing=OnMissing(face="drop"), **options)
+        dataset.setup()
+        reads = {"source", "target", *origins}
+        return dataset.provenance(dataset.load(0, reads), reads)
+
+    before = provenance(sources / "anna.jpg", poses / "anna.txt", "pose", "face")
+    assert set(before["files"]) == {"source"}
+    assert before["dropped"] == ["face"]
+    assert before["pose"]["people"][0]["pose_keypoints_2d"] == BODY
+    assert "anna" not in json.dumps(before)
+    (sources / "anna.jpg").rename(sources / "carla.jpg")
+    (poses / "anna.txt").rename(poses / "walk.txt")
+    assert provenance(sources / "carla.jpg", poses / "walk.txt", "pose", "face") == before
+    assert provenance(sources / "ben.png", poses / "walk.txt", "pose", "face")["files"] != before["files"]
+    drawn = provenance(sources / "ben.png", poses / "drawn.png", "pose")
+    assert drawn["pose"] is None
+    assert set(drawn["files"]) == {"pose", "source"}
+
+
 def _parent(path):
     path.parent.mkdir(exist_ok=True)
     return path

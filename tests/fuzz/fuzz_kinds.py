@@ -582,6 +582,46 @@ def _output(rng: Random, state: dict[str, Any]) -> Callable[[], str]:
     return lambda: quietly(main, state["words"])
 
 
+def _marks(folder: Path) -> dict[str, Any]:
+    from pgpis.predictions import Mark, png_bytes
+
+    body = [value for number in range(18) for value in (60.5 + number, 20.0 + 9 * number, 1.0)]
+    pose = {"people": [{"pose_keypoints_2d": body}], "canvas_width": 176.0, "canvas_height": 256.0}
+    tools = {"made": ["texture"], "inpaint": "fast", "person": 0, "pose": "blazepose", "retarget": True}
+    provenance = {"files": {"source": "ab"}, "pose": pose, "dropped": ["face"], "edit": [[[1], {"texture": "a"}]]}
+    settings = {"seed": 1, "height": 64, "width": 48, "steps": 2, "images_per_pair": 2, "guidance_band": [0.2, 0.8]}
+    settings |= {"scheduler_config": {"beta_start": 0.1}, "precision": "32-true", "weights of unet": "01"}
+    mark = Mark("anna", 1, (0, 2), {**provenance, "tools": tools}, {"_class_name": "DDIMScheduler"})
+    mark = mark.filled({**settings, "pipeline": "synth-fpdm"})
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+    return {"folder": folder, "text": mark.text(), "content": png_bytes(noise, mark)}
+
+
+def _mark(rng: Random, state: dict[str, Any]) -> Callable[[], None]:
+    from pgpis.cli.like import laid_under
+    from pgpis.cli.predict import PredictSettings
+
+    text, content, path = state["text"], state["content"], state["folder"] / "hostile.png"
+    changed = mutate(text.encode(), rng)
+    if rng.random() < 0.6:
+        changed = json.dumps(change_json(json.loads(text), rng)).encode()
+    if rng.random() < 0.8:
+        chunk = b"tEXtpgpis\0" + changed
+        before, _, after = content.partition(b"tEXtpgpis\0" + text.encode())
+        content = (
+            before[:-4] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + after[4:]
+        )
+    else:
+        content = mutate(content, rng)
+    path.write_bytes(content)
+
+    def feed() -> None:
+        settings, _ = laid_under(PredictSettings(out=state["folder"] / "out"), path, [])
+        settings.recipe()
+
+    return feed
+
+
 def _databases(folder: Path) -> dict[str, Any]:
     import lmdb
 
@@ -629,5 +669,6 @@ KINDS = {
     "recipes": Kind(80, _recipes, _recipe),
     "commands": Kind(120, _commands, _command),
     "outputs": Kind(50, _outputs, _output),
+    "marks": Kind(400, _marks, _mark),
     "databases": Kind(150, _databases, _database),
 }

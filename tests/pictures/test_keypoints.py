@@ -1,12 +1,14 @@
 import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pgpis.errors import PgpisError
 from pgpis.pictures import arrays
-from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.drawing import draw_pose
+from pgpis.pictures.keypoint_files import exact_openpose, parse_openpose, read_keypoints
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, POINT_COUNTS, SWAPS, Frame, Keypoints
 
 SKELETONS = list(POINT_COUNTS)
@@ -211,3 +213,14 @@ def test_large_arrays_and_archives_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "LARGEST", 1000)
     with pytest.raises(PgpisError, match=r"pose\.npy holds an array of 3192 bytes"):
         read_keypoints(tmp_path / "pose.npy")
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS)
+@pytest.mark.parametrize("frame", [SMALL, DEEPFASHION_FRAME])
+def test_exact_openpose_is_read_as_it_was_to_the_last_bit(skeleton, frame):
+    keypoints = random_keypoints(skeleton, frame, seed=3)
+    content = exact_openpose(keypoints)
+    back = parse_openpose(json.loads(json.dumps(content)), Path("a.json"))
+    assert exact_openpose(back) == content
+    drawn = keypoints.to_body18() if skeleton == "coco17" else keypoints
+    np.testing.assert_array_equal(draw_pose(drawn, 550, 375), draw_pose(back, 550, 375))

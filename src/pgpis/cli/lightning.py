@@ -16,7 +16,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
@@ -32,7 +31,7 @@ from pgpis.interrupts import held
 from pgpis.methods import load_methods
 from pgpis.predictions import write_videos
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
-from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal
+from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal, go_on_logging
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -79,7 +78,10 @@ class PGPISCLI(LightningCLI):
                     config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give the DataModule the pictures that the model declares, and one seed to both."""
+        """Give the DataModule the pictures that the model declares, one seed to both, and ``predict`` what it marks."""
+        if self.command[1:2] == ["predict"]:
+            parser.add_argument("--like", type=str | None, help="A marked picture to make again")
+            parser.add_argument("--no_mark", type=bool, default=False, help="Leave the marks of pictures out")
         for name in ("input_specs", "frozen_features"):
             parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
         for name in ("data.seed", "model.init_args.seed"):
@@ -137,7 +139,7 @@ class PGPISCLI(LightningCLI):
                 callback.dirpath = str(root / CHECKPOINTS)
         if self.subcommand == "fit" and self.checkpoint and root.resolve() in self.checkpoint.resolve().parents:
             for logger in trainer.loggers:
-                _go_on_logging(logger, self.first_step)
+                go_on_logging(logger, self.first_step)
         return trainer
 
     @property
@@ -148,8 +150,8 @@ class PGPISCLI(LightningCLI):
         """Run a verb; nobody else writes to its folder meanwhile, and signals wait for the end of a training step."""
         root = Path(self.trainer.default_root_dir)
         folder = {"fit": root, "test": root / "test", "predict": root}.get(subcommand)
-        if (root / "config.yaml").is_dir():  # jsonargparse would tell it as an error of its own
-            raise PgpisError(f"cannot write {root / 'config.yaml'}: a folder is in the place of the file")
+        if (path := root / "config.yaml").is_dir():  # jsonargparse would tell it as an error of its own
+            raise PgpisError(f"cannot write {path}: a folder is in the place of the file")
         with ExitStack() as stack:
             if folder is not None and self.trainer.is_global_zero:
                 stack.enter_context(locked(folder))
@@ -189,7 +191,9 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         dataset = self.datamodule.dataset("predict")
         dataset.setup()
-        self.writer = PredictionWriter(self.trainer.default_root_dir, settings)
+        marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
+        self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)
+        self.model.place_in_batch = self.writer.like and self.writer.like.mark.batch
         self.writer.refuse_inputs_among_results(distinct_files(dataset.pairs))
         self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
             self.trainer, self.model.prediction_weights, fingerprint_of
@@ -226,17 +230,6 @@ class PGPISCLI(LightningCLI):
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
-
-
-def _go_on_logging(logger: Logger, step: int) -> None:
-    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
-    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
-        return
-    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
-    numbers = [int(version) for version in versions if version.isdigit()]
-    if numbers:
-        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
-        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001
 
 
 def _seed(value: bool | int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
-FOLDER_OPTIONS = ("pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every")
+FOLDER_OPTIONS = ("pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every", "noise_name")
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
 """Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
@@ -80,6 +81,13 @@ class PredictSettings:
     """Classifier-free guidance [as exported, or in the recipe]."""
     seed: int | None = None
     """Seed of all noise [0]."""
+    noise_name: Annotated[str | None, {"metavar": "NAME"}] = None
+    """What the noise depends on beside the seed [the name of the source]."""
+    like: Annotated[Path | None, {"metavar": "PICTURE"}] = None
+    """Make this picture of an earlier prediction again: settings, noise and, of key points, the pose are those that
+    its mark holds; needs --sources. Options that are given win."""
+    no_mark: bool = False
+    """Leave out of the pictures what marks them as generated and makes them again."""
     batch_size: Annotated[str | None, {"metavar": "N|auto"}] = None
     """Pairs in a batch, or auto: 16. Does not change the pictures; where memory is not enough it is halved
     [as in the recipe]."""
@@ -136,7 +144,9 @@ class PredictSettings:
         check_band("--guidance-band", self.guidance_band)
         if self.poses and self.driving:
             raise PgpisError("--poses and --driving exclude each other", hint="--driving is for photographs")
-        if bool(self.sources) != bool(self.poses or self.driving):
+        if self.like and not self.sources:
+            raise PgpisError("--like needs --sources: a picture holds nothing of its source", hint="--sources PICTURE")
+        if bool(self.sources) != bool(self.poses or self.driving or self.like):
             raise PgpisError("--sources and --poses go together", hint="--sources FOLDER --poses FOLDER")
         if not self.sources and any(getattr(self, name) for name in FOLDER_OPTIONS):
             flags = ", ".join("--" + name.replace("_", "-") for name in FOLDER_OPTIONS)
@@ -171,12 +181,14 @@ class PredictSettings:
             },
             "seed_everything": self.seed,
             "return_predictions": False,
+            "like": self.like,
+            "no_mark": self.no_mark or None,
         }
         return _without_none(recipe)
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
-        same = ("sources", "textures", "faces", "identity", "pairing")
+        same = ("sources", "textures", "faces", "identity", "pairing", "noise_name")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in same} | {
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,
@@ -222,10 +234,16 @@ def predict(settings: PredictSettings, *words: str) -> int:
         PgpisError: An option is wrong, or nothing could be made at all.
     """
     settings.check()
+    again: list[str | dict[str, Any]] = []
+    if settings.like is not None:
+        from pgpis.cli.like import laid_under  # loads torch
+
+        settings, recipe = laid_under(settings, settings.like, words)
+        again = [recipe]
     if settings.pipeline is None and not settings.config:
         key = "--model.init_args.pipeline="
         pipeline = next((word.removeprefix(key) for word in words if word.startswith(key)), None)
-        if pipeline is None and not any(word.split("=")[0] in MODEL_WORDS for word in words):
+        if pipeline is None and not names_model(words):
             pipeline = settings.shipped_model
             log.info("no --config: %s, which ships with pgpis and knows drawn people only", pipeline)
         settings = replace(settings, pipeline=pipeline)
@@ -234,7 +252,7 @@ def predict(settings: PredictSettings, *words: str) -> int:
         recipes = ["fpdm.yaml" if settings.pipeline is None else recipe_of_pipeline(settings.pipeline)]
     from pgpis.cli import lightning  # loads torch
 
-    return lightning.run("predict", words, [*recipes, settings.recipe()]).exit_code
+    return lightning.run("predict", words, [*recipes, *again, settings.recipe()]).exit_code
 
 
 def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
@@ -266,6 +284,11 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
     drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
     return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
+
+
+def names_model(words: Sequence[str]) -> bool:
+    """Whether keys of a recipe say which model is meant."""
+    return any(word.split("=")[0] in MODEL_WORDS for word in words)
 
 
 def _without_none(recipe: Any) -> Any:

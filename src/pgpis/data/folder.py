@@ -52,6 +52,7 @@ class FolderPairs(PairDataset):
         clothes: ``GROUP=PICTURE``: parts of the texture that all results take from another picture.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
+        noise_name: What the noise of all results depends on beside the seed; None: the source's name.
     """
 
     complete = False
@@ -69,6 +70,7 @@ class FolderPairs(PairDataset):
         clothes: tuple[str, ...] = (),
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
         folders: Mapping[str, str] | None = None,
+        noise_name: str | None = None,
     ) -> None:
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
         super().__init__(pose_frame=frame, on_missing=on_missing)
@@ -80,6 +82,7 @@ class FolderPairs(PairDataset):
         self.folders = {kind_of(name).name: Path(place) for name, place in places.items() if place is not None}
         self.identity = identity
         self.clothes = clothes
+        self.noise_name = noise_name
 
     def read_pairs(self) -> list[Pair]:
         """List the folders or read the table.
@@ -106,7 +109,8 @@ class FolderPairs(PairDataset):
                 target,
                 JoinedFiles(made_of(source, "source"), made_of(pose, "target")),
                 self._edit(edit),
-                printable(source_names[source]),  # a person moves through the poses of a video without flicker
+                # a person moves through the poses of a video without flicker
+                self.noise_name or printable(source_names[source]),
             )
             for source, pose, target, own in rows
             for edit in [own or everywhere]
@@ -124,6 +128,11 @@ class FolderPairs(PairDataset):
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
+
+    def fingerprint(self, index: int, origins: Collection[str]) -> str:
+        """Return the hash of all that :meth:`load` reads but the target, and of a noise that was asked for by name."""
+        content = super().fingerprint(index, origins)
+        return f"{content} {self.noise_name}" if content and self.noise_name else content
 
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return a pair of each pose."""

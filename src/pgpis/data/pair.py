@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from pgpis.pictures.keypoints import Keypoints
+from pgpis.pictures.uv_texture import PART_GROUPS
 
 Files = Mapping[str, "Path | None"]
 """Files that were made of a picture, by kind; None: nowhere."""
@@ -41,6 +42,11 @@ class Edit:
     """Whose face embedding and head, of the texture, are taken."""
     clothes: tuple[tuple[tuple[int, ...], Files], ...] = ()
     """Parts of the body, and the files of the picture that they are taken from."""
+
+    @property
+    def swaps(self) -> tuple[tuple[tuple[int, ...], Files], ...]:
+        """All parts that are another's: the clothes, and last the head."""
+        return (*self.clothes, *([(PART_GROUPS["head"], self.identity)] if self.identity is not None else []))
 
 
 @dataclass(frozen=True, slots=True)

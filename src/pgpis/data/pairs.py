@@ -18,16 +18,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pgpis.batch import Provenance
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
-from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
-from pgpis.pictures.uv_texture import PART_GROUPS, replace_parts
+from pgpis.pictures.uv_texture import replace_parts
 
 __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 
@@ -144,6 +145,31 @@ class PairDataset(ABC):
         content = content_hash(pair.pose)
         return content and f"{content} {self.pose_frame}"
 
+    def provenance(self, loaded: LoadedPair, origins: Collection[str]) -> Provenance:
+        """Say what the results of a pair are made of.
+
+        Args:
+            loaded: What :meth:`load` returned for it.
+            origins: What it was asked for.
+        """
+        pair, keypoints = loaded.pair, loaded.keypoints
+        files = {origin: pair.file(origin) for origin in {*origins} - {"target", "pose"} - {*loaded.dropped}}
+        if "pose" in origins and keypoints is None:
+            files["pose"] = pair.pose
+        kinds = [kind for kind in EDITED if kind in origins]
+        swaps = () if pair.edit is None else pair.edit.swaps
+        return {
+            "files": {origin: self.digest(path) for origin, path in sorted(files.items())},
+            "pose": None if keypoints is None else exact_openpose(keypoints),
+            "dropped": sorted(loaded.dropped),
+            "edit": [[list(parts), {kind: self.digest(made.get(kind)) for kind in kinds}] for parts, made in swaps],
+            "tools": {},
+        }
+
+    def digest(self, path: Path | None) -> str:
+        """Identify a file by its content alone, whatever it is called."""
+        return content_hash(path)
+
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
         return {}
@@ -198,9 +224,8 @@ class PairDataset(ABC):
 
     def _edited(self, kind: Kind, content: Image.Image, edit: Edit) -> Image.Image:
         """Replace parts of a texture or surface by those of others, the head last."""
-        heads = [] if edit.identity is None else [(PART_GROUPS["head"], edit.identity)]
         values = np.asarray(content)
-        for parts, files in (*edit.clothes, *heads):
+        for parts, files in edit.swaps:
             path = files.get(kind.name)
             if path is None or not is_file(path):
                 raise PgpisError(f"no {kind.what} of another: {path}", hint=self.on_missing.hint(kind.name))

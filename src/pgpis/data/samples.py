@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch.utils.data import Dataset
 
-from pgpis.batch import InputSpecs, PairBatch, PairFailure, VectorSpec
+from pgpis.batch import InputSpecs, PairBatch, PairFailure, Provenance, VectorSpec
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.sampler import NOTHING, SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
@@ -30,6 +30,7 @@ class Sample:
     pair: Pair
     images: dict[str, torch.Tensor]
     fingerprint: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
     seed: int
     """Seed of the training augmentation."""
     fingerprints: bool = False
-    """Also hash the content of the files."""
+    """Also hash the content of the files, and say what results are made of."""
 
     def __post_init__(self) -> None:
         self._reported: set[str] = set()
@@ -80,9 +81,11 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
 
     def _sample(self, index: int, generator: torch.Generator | None) -> Sample:
         # before reading: a file that is exchanged in between is read again in the next run
-        fingerprint = self.dataset.fingerprint(index, self.transform.origins) if self.fingerprints else ""
-        loaded = self.dataset.load(index, self.transform.origins, generator)
-        return Sample(index, loaded.pair, self.transform(loaded, generator), fingerprint)
+        origins = self.transform.origins
+        fingerprint = self.dataset.fingerprint(index, origins) if self.fingerprints else ""
+        loaded = self.dataset.load(index, origins, generator)
+        provenance = self.dataset.provenance(loaded, origins) if self.fingerprints else Provenance()
+        return Sample(index, loaded.pair, self.transform(loaded, generator), fingerprint, provenance)
 
     def reason(self, index: int, error: Exception) -> str:
         """Say why a pair failed; errors of pgpis name the file themselves."""
@@ -122,6 +125,7 @@ class PairCollator:
             "pose_path": [str(pair.pose_file or "") for pair in pairs],
             "target_path": [str(pair.target or "") for pair in pairs],
             "fingerprint": [sample.fingerprint for sample in samples],
+            "provenance": [sample.provenance for sample in samples],
             "failures": [item for item in items if isinstance(item, PairFailure)],
         }
         return cast("PairBatch", batch)

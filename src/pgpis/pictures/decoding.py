@@ -84,6 +84,17 @@ def verified_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return image.size
 
 
+def png_texts(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the texts before the pixels of a PNG by their keywords; decodes nothing. Other formats have none.
+
+    Raises:
+        PgpisError: The file is missing, damaged, not a picture, or exceeds a limit; Pillow's for a text is 1 MiB.
+    """
+    with errors_named(path):
+        notes = _open(read_bytes(path), path).info
+        return {key: text for key, text in notes.items() if isinstance(key, str) and isinstance(text, str)}
+
+
 def check_size(size: tuple[int, int], name: object) -> None:
     """Refuse what would need absurd memory to decode, fit or draw.
 

@@ -93,7 +93,21 @@ def _read_npy(path: Path, frame: Frame | None) -> Keypoints:
 
 
 def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    return parse_openpose(json.loads(path.read_text(encoding="utf-8-sig")), path, frame)
+
+
+def parse_openpose(content: Any, path: Path, frame: Frame | None = None) -> Keypoints:
+    """Return the key points in what a JSON file of OpenPose holds; see :func:`read_keypoints`.
+
+    Args:
+        content: What ``json.loads`` returned.
+        path: The file, for messages.
+        frame: What the coordinates refer to; None: the canvas in ``content``.
+
+    Raises:
+        PgpisError: It is something else, or the numbers are not a person's.
+        ValueError, TypeError, OverflowError: A size is not a number.
+    """
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
     people = content.get("people") if isinstance(content, dict) else None
@@ -162,7 +176,7 @@ def write_keypoints(path: Path, keypoints: Keypoints, scores: npt.NDArray[np.flo
         PgpisError: The format does not hold such points.
     """
     if path.suffix == ".json":
-        write_text(path, _openpose_text(keypoints, scores))
+        write_text(path, json.dumps(openpose_content(keypoints, scores)) + "\n")
     elif path.suffix == ".txt" and keypoints.skeleton == "body18":
         write_text(path, points_text(keypoints.to(DEEPFASHION_FRAME)))
     else:
@@ -174,14 +188,36 @@ def points_text(keypoints: Keypoints) -> str:
     return "".join(f"{x:.18e} {y:.18e}\n" for x, y in keypoints.points)
 
 
-def _openpose_text(keypoints: Keypoints, scores: npt.NDArray[np.float64] | None) -> str:
+def openpose_content(
+    keypoints: Keypoints, scores: npt.NDArray[np.float64] | None = None, decimals: int | None = 4
+) -> dict[str, Any]:
+    """Return what a JSON file of OpenPose holds for one person.
+
+    Args:
+        keypoints: In any frame; body-18 or whole-body-133.
+        scores: Confidence of each point, ``(N,)``; 1 by default. A point that is not visible gets 0.
+        decimals: To how many the numbers are rounded; None: not at all.
+
+    Raises:
+        PgpisError: OpenPose's JSON has no field for such points.
+    """
     fields = {"body18": "pose_keypoints_2d", "wholebody133": WHOLEBODY}
     if keypoints.skeleton not in fields:
         raise PgpisError(f"{keypoints.skeleton} key points have no field in OpenPose's JSON; use to_body18()")
     seen, frame = keypoints.seen, keypoints.frame
     confidence = np.where(seen, 1.0 if scores is None else scores, 0.0)
     points = np.where(seen[:, None], keypoints.points - [frame.left, frame.top], 0.0)
-    numbers = np.column_stack([points, confidence]).round(4).reshape(-1).tolist()
-    person = {fields[keypoints.skeleton]: numbers}
-    content = {"version": 1.3, "people": [person], "canvas_height": frame.height, "canvas_width": frame.width}
-    return json.dumps(content) + "\n"
+    numbers = np.column_stack([points, confidence])
+    rounded = numbers if decimals is None else numbers.round(decimals)
+    person = {fields[keypoints.skeleton]: rounded.reshape(-1).tolist()}
+    return {"version": 1.3, "people": [person], "canvas_height": frame.height, "canvas_width": frame.width}
+
+
+def exact_openpose(keypoints: Keypoints) -> dict[str, Any]:
+    """Return key points as OpenPose's JSON from which :func:`parse_openpose` reads the same; in any skeleton.
+
+    Where they begin in a frame is lost, which no drawing of them shows.
+    """
+    drawn = keypoints.to_body18() if keypoints.skeleton == "coco17" else keypoints
+    canvas = {"canvas_height": float(drawn.frame.height), "canvas_width": float(drawn.frame.width)}
+    return openpose_content(drawn, decimals=None) | canvas

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pgpis.files import append_bytes, printable
+from pgpis.predictions.marks import Mark
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Prediction:
 
     record: PredictionRecord
     image: Image.Image | None
+    mark: Mark | None = None
+    """Without what :meth:`Mark.filled` adds; None: the picture is not marked."""
 
 
 def read_records(folder: Path) -> tuple[list[PredictionRecord], list[Path]]:

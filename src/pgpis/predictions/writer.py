@@ -23,6 +23,8 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name, meets_every_file, remove_unfinished, write_text
 from pgpis.interrupts import Stopped, StopRequest, held
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
+from pgpis.predictions.again import MarkedPicture
+from pgpis.predictions.marks import Mark, save_marked
 from pgpis.predictions.records import (
     DONE,
     PARTS,
@@ -55,12 +57,19 @@ class PredictionWriter(BasePredictionWriter):
     Args:
         out: Folder to write to.
         settings: What determines the pictures beside the pair; a folder made with other settings is refused.
+        like: A marked picture that is made again; results are compared with it.
+        no_mark: Write pictures without their marks.
     """
 
-    def __init__(self, out: str | Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, out: str | Path, settings: Mapping[str, Any], *, like: str | Path | None = None, no_mark: bool = False
+    ) -> None:
         super().__init__(write_interval="batch")
         self.out = Path(out)
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
+        self.like = None if like is None else MarkedPicture.read(Path(like))
+        self.no_mark = no_mark
+        own = {"no_mark": True} if no_mark else {}  # folders of earlier versions know nothing of marks
+        self.settings: dict[str, Any] = json.loads(json.dumps({**settings, **own}, sort_keys=True, default=str))
         self._refuse_other_settings()
         self._digest = ""
         self._stack = ExitStack()
@@ -126,7 +135,7 @@ class PredictionWriter(BasePredictionWriter):
             self._digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
             finished = self._close_last_run(fingerprint_of)
             write_text(self.out / SETTINGS, json.dumps(self.settings, indent=1))
-        self._digest, finished = trainer.strategy.broadcast((self._digest, finished))
+        self.settings, self._digest, finished = trainer.strategy.broadcast((self.settings, self._digest, finished))
         return finished
 
     def _close_last_run(self, fingerprint_of: Callable[[str], str | None]) -> set[str]:
@@ -197,7 +206,7 @@ class PredictionWriter(BasePredictionWriter):
                 save_image(pose, self.pose_picture(items[0].record.pair_id))
             for item in items:
                 if item.image is not None:
-                    save_image(item.image, self.out / item.record.image)
+                    self._save(item.image, self.out / item.record.image, item.mark)
         except Exception as error:
             if meets_every_file(error):
                 raise
@@ -207,6 +216,16 @@ class PredictionWriter(BasePredictionWriter):
             replace(item.record, fingerprint=self._combined(item.record.fingerprint) if item.image is not None else "")
             for item in items
         ]
+
+    def _save(self, image: Image.Image, path: Path, mark: Mark | None) -> None:
+        mark = mark and mark.filled(self.settings)
+        mark = self.like.completed(mark) if self.like and mark else mark
+        if mark is None or self.no_mark:
+            save_image(image, path)
+        else:
+            save_marked(image, path, mark)
+        if self.like and mark:
+            self.like.compare(path, mark)
 
     def pose_picture(self, pair_id: str) -> Path:
         """Return where the drawn pose of a pair lies."""

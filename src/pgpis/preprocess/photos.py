@@ -15,16 +15,17 @@ from typing import Any
 
 from PIL import Image
 
+from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs
-from pgpis.data.pair import Edit, Pair
+from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.data.user_files import short_names
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
 from pgpis.pictures.iuv import iuv_pixels
-from pgpis.pictures.keypoint_files import read_keypoints
+from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import check_keypoints
@@ -37,6 +38,9 @@ from pgpis.preprocess.settings import PictureFiles, PrepareSettings
 from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
+
+DIGITS = 16
+"""Of the hash of a picture's content and the tools, in the names of what is made of it."""
 
 
 class PhotoPairs(FolderPairs):
@@ -235,15 +239,38 @@ class PhotoPairs(FolderPairs):
         path = Path(picture)
         tools = tools or self.settings.tools(condition)
         stamp = f"{content_hash(path) or printable(str(path.absolute()))} {tools}"
-        digits = hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        digits = hashlib.sha256(stamp.encode()).hexdigest()[:DIGITS]
         cut = file_name(path.stem, f"-{digits}{kind_of(condition).photo_suffix}")
         return self._conditions / condition / cut
 
+    def _is_made(self, path: Path | None) -> bool:
+        return path is not None and self._conditions in path.parents
+
     def file_content(self, path: Path | None) -> str:
         """Identify a file that is made of a photograph by its name; nets may give other last bits the next time."""
-        if path is not None and self._conditions in path.parents:
+        if path is not None and self._is_made(path):
             return path.name if path.is_file() else ""
         return super().file_content(path)
+
+    def digest(self, path: Path | None) -> str:
+        """Identify a file that is made of a photograph by that and the tools, which is how its name ends."""
+        return path.stem[-DIGITS:] if path is not None and self._is_made(path) else super().digest(path)
+
+    def provenance(self, loaded: LoadedPair, origins: Collection[str]) -> Provenance:
+        """Say also what was made, and how; of a map that is drawn from key points, these."""
+        provenance = super().provenance(loaded, origins)
+        files = provenance["files"]
+        made = [kind.option for kind in conditions(files) if self._is_made(loaded.pair.file(kind.name))]
+        if self.driving and "pose" in origins:
+            made.append("pose")
+        drawn = self._key_points.get(loaded.pair.file("iuv") or Path())
+        if drawn is not None and "iuv" in files:
+            provenance["pose"] = exact_openpose(read_keypoints(drawn, self.pose_frame))
+            del files["iuv"]
+        choices = {name: value for option in made for name, value in self.settings.choices(option).items()}
+        plain = {name: value for name, value in choices.items() if not isinstance(value, Path | None)}
+        moved = {"retarget": True} if self.retarget else {}
+        return {**provenance, "tools": {"made": made, **moved, **plain} if made else {}}
 
     def pose_content(self, pair: Pair) -> str:
         """Identify the key points that were found in photographs."""

@@ -150,10 +150,14 @@ class PrepareSettings:
             if value is not None
         )
 
+    def choices(self, condition: str) -> dict[str, Any]:
+        """Return the settings that decide one kind of file, and what that is made of."""
+        kinds, settled = map(kind_of, reversed(kind_of(condition).chain)), self.settled()
+        return {name: getattr(settled, name) for kind in kinds for name in kind.settings or ()}
+
     def tools(self, condition: str) -> str:
         """Describe what decides one kind of file beside the picture."""
-        kinds, settled = map(kind_of, reversed(kind_of(condition).chain)), self.settled()
-        values = {name: getattr(settled, name) for kind in kinds for name in kind.settings or ()}
+        values = self.choices(condition)
         return str(values | {name: _hash_of(value) for name, value in values.items() if isinstance(value, Path)})
 
 

@@ -23,7 +23,15 @@ from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.finite import diverged, weights_are_finite
 from pgpis.tasks.predicting import PictureTask
 
-__all__ = ["ExportModel", "PredictionWriter", "ProgressBar", "SampleGrid", "StopOnSignal", "Throughput"]
+__all__ = [
+    "ExportModel",
+    "PredictionWriter",
+    "ProgressBar",
+    "SampleGrid",
+    "StopOnSignal",
+    "Throughput",
+    "go_on_logging",
+]
 
 log = logging.getLogger(__name__)
 
@@ -175,3 +183,14 @@ class ExportModel(Callback):
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+
+
+def go_on_logging(logger: Logger, step: int) -> None:
+    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
+    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
+        return
+    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
+    numbers = [int(version) for version in versions if version.isdigit()]
+    if numbers:
+        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
+        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001

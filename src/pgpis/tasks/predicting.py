@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
@@ -23,11 +24,12 @@ from pgpis.files import file_name
 from pgpis.models.weights import weights_hash
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.predictions import DONE, Prediction, PredictionRecord
+from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.memory import halved, lend_parts
 from pgpis.tasks.options import Sampling
+from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class PictureTask(PersonImageTask):
     """The pipeline that the parts came from, noted beside predictions."""
     drawing: Mapping[str, Any] = MappingProxyType({"pose_canvas": None, "stick_width": None})
     """How poses are drawn where the task does not know its data."""
+    place_in_batch: Place | None = None
+    """Where ``predict`` puts a single pair, see :func:`sample_in_place`."""
     most_pairs: int | None = None
     """Pairs that fit into memory at once, as far as is known."""
     _lending: SamplingPipeline | None = None
@@ -225,7 +229,8 @@ class PictureTask(PersonImageTask):
         if not self.may_begin("predict", batch):
             return predictions
         start = time.perf_counter()
-        images, unfit = self._sample_finite(batch, self.sampling.images_per_pair)
+        sample = functools.partial(self._sample_finite, images_per_pair=self.sampling.images_per_pair)
+        images, unfit = sample_in_place(sample, batch, self.place_in_batch)
         seconds = round((time.perf_counter() - start) / len(images), 3)
         for result in range(len(images)):
             number, row = divmod(result, len(batch["pair_id"]))
@@ -233,8 +238,13 @@ class PictureTask(PersonImageTask):
             if result in unfit:
                 predictions.append(Prediction(replace(record, image="", status=unfit[result]), None))
             else:
-                predictions.append(Prediction(record, tensor_to_images(images[[result]])[0]))
+                image = tensor_to_images(images[[result]])[0]
+                predictions.append(Prediction(record, image, self._mark(batch, row, number)))
         return predictions
+
+    def _mark(self, batch: PairBatch, row: int, number: int) -> Mark:
+        place = place_of(row, batch, self.place_in_batch, self.most_pairs)
+        return Mark(batch["noise_name"][row], number, place, batch["provenance"][row], self.sampling.scheduler)
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]
