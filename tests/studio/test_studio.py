@@ -1,12 +1,16 @@
 """Requests to pictures: the same as ``pgpis predict`` makes, shared models, and what is refused."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from pgpis.app.poses import named_poses
 from pgpis.cli import main
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
+from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.studio.request import Drawing, PictureRequest
 from pgpis.studio.studio import Studio
@@ -46,14 +50,37 @@ def test_pictures_are_those_of_predict(studio, people, tmp_path, model):
     request = PictureRequest(
         source=people[0], pose=people[3], driving=True, drawing=Drawing(steps=1, seed=7, pictures=2)
     )
-    ((first, second),) = made(studio, model, [request], tmp_path / "conditions")
+    (drawn,) = studio.draw(model, [studio.read(model, request, tmp_path / "conditions")])
     words = ["predict", "--pipeline", studio.pipelines[model], "--sources", people[0], "--driving", people[3]]
     tools = ["--prepare-pose", "blazepose", "--prepare-densepose", "lifter", "--prepare-inpaint", "fast"]
     drawing = ["--steps", 1, "--seed", 7, "--images-per-pair", 2, "--out", tmp_path / "out"]
     face = ["--missing-face", "drop"] if model == "MCLD" else []
     assert main([str(word) for word in (*words, *tools, *drawing, *face)]) == 0
-    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*.png"))]
-    assert np.array_equal(pictures, [first, second])
+    files = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert files == [prediction.png() for prediction in drawn]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["FPDM", "MCLD"])
+def test_a_picture_of_dragged_points_is_made_again_from_its_mark(studio, people, tmp_path, model):
+    pose = named_poses()["Waving"]
+    write_keypoints(tmp_path / "pose.json", pose)
+    request = PictureRequest(source=people[0], pose=tmp_path / "pose.json", drawing=Drawing(steps=1, seed=3))
+    ((prediction,),) = studio.draw(model, [studio.read(model, request, tmp_path / "conditions")])
+    (tmp_path / "taken.png").write_bytes(prediction.png())
+    renamed = tmp_path / "somebody.jpg"
+    renamed.write_bytes(people[0].read_bytes())
+    words = ["predict", "--like", tmp_path / "taken.png", "--sources", renamed, "--out", tmp_path / "again"]
+    assert main([str(word) for word in words]) == 0
+    (again,) = (tmp_path / "again").glob("*.png")
+    assert again.read_bytes() == prediction.png()
+
+
+def test_marks_can_be_left_out(studio, people, tmp_path, monkeypatch):
+    monkeypatch.setattr(studio, "mark", False)
+    request = PictureRequest(source=people[0], pose=people[3], driving=True, drawing=SMALL)
+    ((prediction,),) = studio.draw("FPDM", [studio.read("FPDM", request, tmp_path)])
+    assert Image.open(io.BytesIO(prediction.png())).info == {}
 
 
 @pytest.mark.slow

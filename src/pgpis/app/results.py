@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +132,7 @@ def save(predictions: Sequence[Prediction], folder: Path, name: str) -> list[Pat
     """Write pictures as PNGs."""
     paths = [folder / f"{name}-{number}.png" for number, _ in enumerate(predictions, 1)]
     for path, prediction in zip(paths, predictions, strict=True):
-        path.write_bytes(png_bytes(prediction))
+        path.write_bytes(prediction.png())
     return paths
 
 
@@ -153,10 +152,3 @@ def image_of(prediction: Prediction) -> Image.Image:
     """Return the picture of what is done."""
     assert prediction.image is not None, "the studio raises where there is none"
     return prediction.image
-
-
-def png_bytes(prediction: Prediction) -> bytes:
-    """Return a picture as a PNG, without anything of the visitor's in it."""
-    buffer = io.BytesIO()
-    image_of(prediction).save(buffer, "PNG")
-    return buffer.getvalue()

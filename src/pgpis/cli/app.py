@@ -28,6 +28,7 @@ def app(
     auth: str | None = None,
     max_upload: int = 32,
     root_path: str | None = None,
+    no_mark: bool = False,
 ) -> int:
     """Serve a page on which pictures are made in the browser, and its API.
 
@@ -40,6 +41,7 @@ def app(
         auth: ``USER:PASSWORD`` that visitors are asked for.
         max_upload: Megabytes that an uploaded file may have.
         root_path: Path below which a proxy shows the page, as in ``/pgpis``.
+        no_mark: Leave out what marks pictures as made by a model, and what makes them again.
     """
     check_range("--port", port, 1, 65535, whole=True)
     check_range("--max-upload", max_upload, 1, 4096, whole=True)
@@ -51,7 +53,7 @@ def app(
 
     offers = offers_of(pipeline)
     address = Address(host, port, root_path, (user, password) if auth else None, max_upload)
-    with serving(lambda: studio_of(offers), offers, address) as local:
+    with serving(lambda: studio_of(offers, mark=not no_mark), offers, address) as local:
         log.info("the page is at %s", local)
         try:
             threading.Event().wait()
@@ -73,11 +75,11 @@ def _offer(pipeline: str) -> Offer:
     return offer_of(str(Path(pipeline).absolute()) if Path(pipeline).exists() else pipeline)
 
 
-def studio_of(offers: Mapping[str, Offer]) -> Studio:
+def studio_of(offers: Mapping[str, Offer], *, mark: bool = True) -> Studio:
     """Return the studio that draws for the page."""
     from pgpis.cli.models import load_task  # these load torch
     from pgpis.preprocess.settings import PrepareSettings
     from pgpis.studio.studio import Studio
 
     pipelines = {name: offer.pipeline for name, offer in offers.items()}
-    return Studio(load_task, pipelines, PrepareSettings(inpaint="fast"))
+    return Studio(load_task, pipelines, PrepareSettings(inpaint="fast"), mark=mark)

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pgpis.files import append_bytes, printable
-from pgpis.predictions.marks import Mark
+from pgpis.predictions.marks import Mark, png_bytes
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,15 @@ class Prediction:
     image: Image.Image | None
     mark: Mark | None = None
     """Without what :meth:`Mark.filled` adds; None: the picture is not marked."""
+
+    def png(self) -> bytes:
+        """Return the picture as a PNG file, with its mark if it has one."""
+        assert self.image is not None
+        if self.mark is not None:
+            return png_bytes(self.image, self.mark)
+        file = io.BytesIO()
+        self.image.save(file, "PNG")
+        return file.getvalue()
 
 
 def read_records(folder: Path) -> tuple[list[PredictionRecord], list[Path]]:

@@ -77,7 +77,7 @@ def _draw(studio: Studio, model: str, jobs: Sequence[Job], members: Sequence[tup
 
 
 def _answer(job: Job, read: Read, predictions: Sequence[Prediction], told: dict[str, Any]) -> Answer:
-    pictures = [png_bytes(prediction) for prediction in predictions]
+    pictures = [prediction.png() for prediction in predictions]
     if not job.as_json:
         return Answer(status=200, body=pictures[0], media_type="image/png", model=job.model, **told)
     content: dict[str, Any] = {
@@ -90,12 +90,6 @@ def _answer(job: Job, read: Read, predictions: Sequence[Prediction], told: dict[
     if job.wants_seen:
         content["seen"] = {name: _base64(_png(image)) for name, image in read.seen.items()}
     return Answer(status=200, body=json.dumps(content).encode(), model=job.model, **told)
-
-
-def png_bytes(prediction: Prediction) -> bytes:
-    """Return a picture as a PNG file."""
-    assert prediction.image is not None
-    return _png(prediction.image)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -46,6 +46,7 @@ def run(settings: ServiceSettings, load: Load) -> None:
             Path(folder),
             len(devices),
             settings.lazy,
+            not settings.no_mark,
             settings.max_batch,
             settings.batch_timeout,
         )

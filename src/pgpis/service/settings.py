@@ -55,6 +55,8 @@ class ServiceSettings:
     """Seconds for which a worker waits for more of them."""
     lazy: bool = False
     """Load a model when it is first asked for, not when a worker starts."""
+    no_mark: bool = False
+    """Leave out what marks pictures as made by a model, and what makes them again."""
     api_key: Annotated[str | None, {"metavar": "KEY"}] = None
     """Key that clients must send; others see an option in the list of processes, so better set $PGPIS_API_KEY."""
     limits: Annotated[Limits, {"group": "limits of a request"}] = Limits()

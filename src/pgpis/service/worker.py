@@ -77,6 +77,7 @@ class PictureAPI(LitAPI):
         folder: Of the service, for the files of requests.
         workers: How many there are on this machine.
         lazy: Load a model when it is first asked for.
+        mark: Whether pictures are marked.
         max_batch: Most jobs that are taken at once.
         batch_timeout: Seconds to wait for more of them.
     """
@@ -88,6 +89,7 @@ class PictureAPI(LitAPI):
         folder: Path,
         workers: int,
         lazy: bool,
+        mark: bool,
         max_batch: int,
         batch_timeout: float,
     ) -> None:
@@ -97,6 +99,7 @@ class PictureAPI(LitAPI):
         self.root = folder
         self.workers = workers
         self.lazy = lazy
+        self.mark = mark
 
     def setup(self, device: str) -> None:
         """Load the models."""
@@ -116,7 +119,7 @@ class PictureAPI(LitAPI):
         self.folder.mkdir(parents=True)
         load = self.load
         tools = PrepareSettings(device=device, inpaint="fast")
-        self.studio = Studio(lambda pipeline: load(pipeline).to(device), self.pipelines, tools)
+        self.studio = Studio(lambda pipeline: load(pipeline).to(device), self.pipelines, tools, mark=self.mark)
         start = time.monotonic()
         for model in () if self.lazy else self.pipelines:
             self.studio.task(model)

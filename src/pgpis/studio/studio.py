@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ from pgpis.pictures.images import read_image, tensor_to_images
 from pgpis.pictures.kinds import conditions
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction
+from pgpis.predictions.marks import WEIGHTS
 from pgpis.preprocess.photos import PhotoPairs
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.studio.request import Drawing, PictureRequest
@@ -55,12 +57,17 @@ class Studio:
         load: Builds a model's task.
         pipelines: Pipelines by the names that requests have for them.
         tools: What makes the conditions of photographs; None: as ``pgpis prepare``.
+        mark: Whether pictures are marked as those of ``pgpis predict``.
     """
 
-    def __init__(self, load: LoadTask, pipelines: Mapping[str, str], tools: PrepareSettings | None = None) -> None:
+    def __init__(
+        self, load: LoadTask, pipelines: Mapping[str, str], tools: PrepareSettings | None = None, *, mark: bool = True
+    ) -> None:
         self.pipelines = dict(pipelines)
         self.tools = tools or PrepareSettings()
+        self.mark = mark
         self._load = load
+        self._weights: dict[str, dict[str, str]] = {}
         self._tasks: dict[str, PictureTask] = {}
         self._locks = {name: threading.RLock() for name in pipelines}
 
@@ -147,7 +154,17 @@ class Studio:
         for prediction in made:
             if prediction.record.status != DONE:
                 raise PgpisError(prediction.record.status)
+        settings = self._settings(model, task) if self.mark else {}
+        made = [replace(one, mark=one.mark.filled(settings) if self.mark and one.mark else None) for one in made]
         return [made[position :: len(requests)] for position in range(len(requests))]
+
+    def _settings(self, model: str, task: PictureTask) -> dict[str, Any]:
+        """Return what marks hold beside the pair, as ``pgpis predict`` notes it."""
+        if model not in self._weights:
+            self._weights[model] = {f"{WEIGHTS}{part}": digest for part, digest in task.prediction_weights().items()}
+        drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
+        settings = {**task.prediction_settings(), "precision": "32-true", **drawn, **self._weights[model]}
+        return dict(json.loads(json.dumps(settings, default=str)))
 
     def _for(self, model: str, drawing: Drawing) -> PictureTask:
         """Return a model's task with the sampling of a request: the same weights."""
