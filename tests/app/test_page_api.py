@@ -46,8 +46,8 @@ def test_a_photo_and_a_named_pose_make_a_picture(client, people):
         assert png.format == "PNG"
         assert not png.getexif()
     assert np.array_equal(pixels(download), pixels(after))
-    again = make(client, people[0]).result()[4]
-    assert np.array_equal(pixels(download), pixels(again))
+    alone = make(client, people[0]).result()[4]
+    assert np.abs(pixels(download) - pixels(alone)).max() <= 2, "more than the last bits of a larger batch"
 
 
 @pytest.mark.slow
