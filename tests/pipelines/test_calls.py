@@ -70,7 +70,7 @@ def call(request):
         ({"latents": torch.zeros(1, 4, HEIGHT // 2, WIDTH // 2, dtype=torch.int64)}, "latents are torch.int64"),
         ({"latents": torch.full((1, 4, HEIGHT // 2, WIDTH // 2), math.nan)}, "latents hold numbers"),
         ({"latents": np.zeros((1, 4, HEIGHT // 2, WIDTH // 2))}, "latents are float64"),
-        ({"source": None}, "source: got NoneType, expected a PIL picture"),
+        ({"source": None}, "source: got None, but this model was trained with it"),
         ({"source": []}, "source: got an empty list"),
         ({"source": "photo.jpg"}, "source: got str"),
         ({"source": torch.zeros(3, 8, 8)}, "source: got Tensor"),
