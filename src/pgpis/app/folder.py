@@ -14,10 +14,11 @@ from pgpis.app.inputs import more_inputs
 from pgpis.app.predicting import OUT, zipped
 from pgpis.app.results import shown, status_line
 from pgpis.app.sessions import Visitor
-from pgpis.app.uploads import PICTURE_TYPES, POSE_TYPES, Upload, picture_suffix
+from pgpis.app.uploads import MOST_PIXELS, PICTURE_TYPES, POSE_TYPES, Upload
 from pgpis.app.work import Tell
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
+from pgpis.studio.uploads import picture_suffix
 
 MOST_PICTURES = 500
 POSES, PHOTOS = "pose files: OpenPose JSON, 18-point txt, drawn skeletons", "photos of people in the poses"
@@ -106,7 +107,8 @@ def _laid_out(visitor: Visitor, uploads: Sequence[Upload] | None, folder: Path, 
         if suffix not in suffixes:
             raise PgpisError(f"{path.name}: expected one of {', '.join(suffixes)}")
         if suffix in PICTURE_TYPES:
-            suffix = picture_suffix(path, path.name)
+            with path.open("rb") as file:
+                suffix = picture_suffix(file, path.name, MOST_PIXELS)
         stem = re.sub(r"[^\w-]+", "-", path.stem).strip("-") or "file"
         name = file_name(stem, suffix)
         if (folder / name).exists():

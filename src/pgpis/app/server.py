@@ -22,14 +22,13 @@ from pgpis.app.offers import Offer
 from pgpis.app.predicting import Batches
 from pgpis.app.sessions import Visitors
 from pgpis.errors import PgpisError
+from pgpis.studio.uploads import is_local
 
 if TYPE_CHECKING:
     from pgpis.studio.studio import Studio  # loads torch
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _fulfil(future: Future[Result], make: Callable[[], Result]) -> None:
 
 
 def _launch(page: Any, address: Address, looks: Mapping[str, Any]) -> str:
-    if address.host not in LOCAL and address.auth is None:
+    if not is_local(address.host) and address.auth is None:
         log.warning("whoever reaches %s may use the page: --auth USER:PASSWORD asks for a password", address.host)
     try:
         _, local, _ = page.launch(

@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pgpis.app.uploads import Upload, file_of, picture_suffix
+from pgpis.app.uploads import MOST_PIXELS, Upload, file_of
 from pgpis.errors import PgpisError
 from pgpis.files import sha256_of
+from pgpis.studio.uploads import picture_suffix
 
 SECONDS_KEPT = 3600
 """After the last thing that a visitor asked for. A browser says when its page is closed; other clients need not."""
@@ -55,7 +56,9 @@ class Visitor:
             PgpisError: There is none, or it is not one that is taken.
         """
         source = self.own(upload, name)
-        return self.keep(source, f"{name.lower().replace(' ', '-')}{picture_suffix(source, name)}")
+        with source.open("rb") as file:
+            suffix = picture_suffix(file, name, MOST_PIXELS)
+        return self.keep(source, f"{name.lower().replace(' ', '-')}{suffix}")
 
     def own(self, upload: Upload, name: str) -> Path:
         """Return where the server keeps what was uploaded.

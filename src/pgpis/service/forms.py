@@ -8,21 +8,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
 
 from pgpis.errors import PgpisError, check_range, nearest
-from pgpis.pictures.decoding import errors_named
 from pgpis.pictures.keypoint_files import MOST_BYTES
 from pgpis.pictures.uv_texture import PART_GROUPS, parts_of
 from pgpis.service.body import read_form
 from pgpis.service.jobs import CLOTHES, Job, RefusedError, Upload
 from pgpis.service.settings import Limits
 from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SEED, MOST_SIDE, SIDE_STEP, Drawing
+from pgpis.studio.uploads import OtherKindError, TooManyPixelsError, picture_suffix
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-"""Of what is accepted as a picture, by Pillow's name of the format."""
 PICTURES = ("source", "driving", "identity")
 
 
@@ -176,18 +173,13 @@ def _picture(content: bytes, name: str, limits: Limits) -> Upload:
     if not content:
         raise RefusedError(422, f"{name} is empty")
     try:
-        with errors_named(name), Image.open(io.BytesIO(content), formats=tuple(SUFFIXES)) as image:
-            width, height = image.size
-            kind = str(image.format)
+        return Upload(content, picture_suffix(io.BytesIO(content), name, limits.max_pixels))
+    except OtherKindError as error:
+        raise RefusedError(415, error.message) from error
     except PgpisError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            raise RefusedError(415, f"{name} is not a PNG, JPEG or WebP, or its first bytes are damaged") from error
-        too_large = isinstance(error.__cause__, Image.DecompressionBombError)
-        raise RefusedError(413 if too_large else 422, error.message, hint=error.hint) from error
-    if width * height > limits.max_pixels:
-        most = f"expected at most {limits.max_pixels:,}"
-        raise RefusedError(413, f"{name} has {width} x {height} pixels, {most}", hint="scale it down")
-    return Upload(content, SUFFIXES[kind])
+        raise RefusedError(
+            413 if isinstance(error, TooManyPixelsError) else 422, error.message, hint=error.hint
+        ) from error
 
 
 def _pose(content: bytes, limits: Limits) -> Upload:

@@ -19,6 +19,7 @@ from pgpis.service.app import create_app
 from pgpis.service.desk import Desk
 from pgpis.service.settings import KEY_VARIABLE, ServiceSettings
 from pgpis.service.worker import Load, PictureAPI
+from pgpis.studio.uploads import is_local
 
 SECONDS_TO_FINISH = 30
 """What requests under way have when the service is asked to end."""
@@ -78,7 +79,7 @@ def _answer(server: LitServer, listener: socket.socket, settings: ServiceSetting
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%d: /docs describes the service, Ctrl-C ends it", shown, port)
-    if not settings.is_local and settings.api_key is None:
+    if not is_local(settings.host) and settings.api_key is None:
         log.warning("everybody who reaches %s:%d can use it: set $%s", shown, port, KEY_VARIABLE)
     config = uvicorn.Config(
         server.app,

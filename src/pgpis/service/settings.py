@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,11 +101,3 @@ class ServiceSettings:
                 raise PgpisError(f"--pipeline: two models are called '{name}'", hint="--pipeline NAME=PIPELINE")
             models[name] = pipeline
         return models
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the service."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
