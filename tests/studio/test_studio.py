@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hostile_pictures import png
 from pgpis.app.poses import named_poses
 from pgpis.cli import main
 from pgpis.cli.models import load_task
@@ -14,6 +16,7 @@ from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.studio.request import Drawing, PictureRequest
 from pgpis.studio.studio import Studio
+from pgpis.studio.uploads import OtherKindError, TooManyPixelsError, picture_suffix
 
 SMALL = Drawing(steps=1, size=(128, 96))
 TOOLS = PrepareSettings(pose="blazepose", densepose="lifter", inpaint="fast")
@@ -125,3 +128,48 @@ def test_what_cannot_be_is_refused(studio, people, tmp_path):
         studio.read("FPDM", edited, tmp_path)
     assert studio.can_edit("MCLD")
     assert not studio.can_edit("FPDM")
+
+
+def test_models_run_where_their_tools_do():
+    studio = Studio(lambda _: torch.nn.Linear(2, 2), {"net": "net"}, PrepareSettings(device="meta"))
+    assert {weight.device.type for weight in studio.task("net").parameters()} == {"meta"}
+
+
+def test_what_fits_into_memory_is_remembered(studio, people, tmp_path, monkeypatch):
+    request = PictureRequest(source=people[0], pose=people[3], driving=True, drawing=SMALL)
+    read = studio.read("FPDM", request, tmp_path)
+    task, sizes = studio.task("FPDM"), []
+    sample = type(task).sample
+
+    def within_memory(self, batch, images_per_pair=1):
+        sizes.append(len(batch["pair_id"]))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("no more")
+        return sample(self, batch, images_per_pair)
+
+    monkeypatch.setattr(type(task), "sample", within_memory)
+    monkeypatch.setattr(task, "most_pairs", None)
+    for _ in range(2):
+        studio.draw("FPDM", [read, read])
+    assert sizes == [2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"GIF89a" + bytes(99), OtherKindError, "photo is not a PNG, JPEG or WebP picture"),
+        (b"", OtherKindError, "first bytes are damaged"),
+        (png(11, 10), TooManyPixelsError, "photo has 11 x 10 pixels, expected at most 100"),
+        (png(30_000, 30_000), TooManyPixelsError, "photo"),
+    ],
+)
+def test_pictures_of_strangers_are_looked_at_before_they_are_decoded(content, error, message):
+    with pytest.raises(error, match=message):
+        picture_suffix(io.BytesIO(content), "photo", 100)
+
+
+def test_the_suffix_is_that_of_the_content():
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP")):
+        file = io.BytesIO()
+        Image.new("RGB", (10, 10)).save(file, kind)
+        assert picture_suffix(io.BytesIO(file.getvalue()), "photo", 100) == suffix

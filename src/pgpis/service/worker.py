@@ -117,9 +117,8 @@ class PictureAPI(LitAPI):
         self.folder = self.root / f"worker-{number}"
         shutil.rmtree(self.folder, ignore_errors=True)  # of a worker that was killed
         self.folder.mkdir(parents=True)
-        load = self.load
         tools = PrepareSettings(device=device, inpaint="fast")
-        self.studio = Studio(lambda pipeline: load(pipeline).to(device), self.pipelines, tools, mark=self.mark)
+        self.studio = Studio(self.load, self.pipelines, tools, mark=self.mark)
         start = time.monotonic()
         for model in () if self.lazy else self.pipelines:
             self.studio.task(model)

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LoadTask = Callable[[str], PictureTask]
 """Builds the task of a pipeline, which knows the data of its recipe; raises ``PgpisError``."""
+PRECISION = "32-true"
+"""What tasks are loaded in: the Trainer's word for it, which the recipe of a model may say otherwise."""
 OnStep = Callable[[int, int, Callable[[], Image.Image]], None]
 """Is told the step, how many there are, and what draws a preview; what it raises ends the drawing."""
 
@@ -56,7 +58,8 @@ class Studio:
     Args:
         load: Builds a model's task.
         pipelines: Pipelines by the names that requests have for them.
-        tools: What makes the conditions of photographs; None: as ``pgpis prepare``.
+        tools: What makes the conditions of photographs, and the device where that and the models run; None: as
+            ``pgpis prepare``.
         mark: Whether pictures are marked as those of ``pgpis predict``.
     """
 
@@ -82,7 +85,7 @@ class Studio:
         with self._locks[model]:
             if model not in self._tasks:
                 start = time.monotonic()
-                self._tasks[model] = self._load(self.pipelines[model]).eval()
+                self._tasks[model] = self._load(self.pipelines[model]).to(self.tools.device).eval()
                 log.info("%s is loaded, %.1f s", model, time.monotonic() - start)
             return self._tasks[model]
 
@@ -136,7 +139,7 @@ class Studio:
     def draw(self, model: str, requests: Sequence[Read], on_step: OnStep | None = None) -> list[list[Prediction]]:
         """Draw the pictures of requests of equal drawings in one batch.
 
-        A picture does not depend on the others of its batch.
+        What a picture shows does not depend on the others of its batch; its last bits do, and so marks name the place.
 
         Returns:
             The pictures of each request.
@@ -151,6 +154,7 @@ class Studio:
             task.on_denoising_step = lambda step, steps, latents: on_step(step, steps, lambda: _preview(task, latents))
         with self._locks[model], torch.inference_mode():
             made = task.predict_step(_merged([request.batch for request in requests]), 0)
+            self._tasks[model].most_pairs = task.most_pairs  # what memory is enough for is not to be found out again
         for prediction in made:
             if prediction.record.status != DONE:
                 raise PgpisError(prediction.record.status)
@@ -163,7 +167,7 @@ class Studio:
         if model not in self._weights:
             self._weights[model] = {f"{WEIGHTS}{part}": digest for part, digest in task.prediction_weights().items()}
         drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
-        settings = {**task.prediction_settings(), "precision": "32-true", **drawn, **self._weights[model]}
+        settings = {**task.prediction_settings(), "precision": PRECISION, **drawn, **self._weights[model]}
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def _for(self, model: str, drawing: Drawing) -> PictureTask:
