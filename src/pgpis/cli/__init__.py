@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if verb not in VERBS and verb not in GROUPS:
         return _complain(f"unknown verb '{verb}'{suggestion(verb, {*VERBS, *GROUPS})} ('pgpis --help' lists them)")
-    _configure_logging()
+    _configure_logging(debug=debug)
     return _run_quietly(verb, words[1:], debug=debug)
 
 
@@ -167,7 +167,7 @@ class _StderrHandler(logging.Handler):
         sys.stderr.write(f"pgpis: {record.getMessage()}\n")
 
 
-def _configure_logging() -> None:
+def _configure_logging(*, debug: bool) -> None:
     """Show the log of pgpis on the main process; leave other libraries' settings alone.
 
     Names of files need not be UTF-8: what cannot be written is shown with escapes.
@@ -178,3 +178,5 @@ def _configure_logging() -> None:
     if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:
         logger.addHandler(_StderrHandler())
         logger.setLevel(logging.INFO)
+    if debug:
+        logger.setLevel(logging.DEBUG)  # the page goes on after an error, and logs its traceback there
