@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 """For events that answer at once and are nothing for other programs."""
 PICTURES: dict[str, Any] = {"concurrency_id": "pictures", "concurrency_limit": 4, "preprocess": False}
-"""For endpoints that draw. Gradio would decode pictures by itself: here the readers of the models do."""
+"""For endpoints that draw. Gradio would decode pictures by itself: here the readers of the models do.
+
+Each endpoint spells out its arguments, though many are the same: Gradio's API takes their names from the signature.
+"""
 BATCHES: dict[str, Any] = PICTURES | {"concurrency_id": "batches"}
 """For endpoints that run ``pgpis predict``."""
 

@@ -89,8 +89,8 @@ class PredictSettings:
     no_mark: bool = False
     """Leave out of the pictures what marks them as generated and makes them again."""
     batch_size: Annotated[str | None, {"metavar": "N|auto"}] = None
-    """Pairs in a batch, or auto: 16. Does not change the pictures; where memory is not enough it is halved
-    [as in the recipe]."""
+    """Pairs in a batch, or auto: 16. Changes no more than the last bits of pictures; where memory is not enough it is
+    halved [as in the recipe]."""
     deep_cache: Annotated[int | None, {"metavar": "I"}] = None
     """Run the whole denoiser in every Ith step, else its outermost blocks alone: about twice as fast, slightly other
     pictures [1]."""
@@ -114,8 +114,10 @@ class PredictSettings:
         Raises:
             PgpisError: Neither a number nor ``auto``.
         """
-        if self.batch_size in (None, "auto"):
-            return None if self.batch_size is None else LARGE_BATCH
+        if self.batch_size is None:
+            return None
+        if self.batch_size == "auto":
+            return LARGE_BATCH
         if not self.batch_size.isdecimal():
             raise PgpisError(f"--batch-size {self.batch_size}: expected a number or auto")
         return int(self.batch_size)

@@ -107,7 +107,7 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise PgpisError(f"{path}: two columns are called '{column}'")
     number = None
     for number, fields in lines:
-        line = dict(zip(columns, fields, strict=False))
+        line = dict(zip(columns, fields, strict=False))  # the last columns may be left out; what is too long is refused
         if not (line.get("source") and line.get("pose")) or len(fields) > len(columns):
             raise PgpisError(f"{path} line {number}: expected {','.join(columns)}, found '{' '.join(fields)}'")
         yield number, line

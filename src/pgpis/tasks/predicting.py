@@ -140,7 +140,7 @@ class PictureTask(PersonImageTask):
     def _sample_finite(self, batch: PairBatch, images_per_pair: int = 1) -> tuple[torch.Tensor, dict[int, str]]:
         """Generate pictures, and say why by row where one came out as numbers that are not finite.
 
-        Where memory is not enough, batches are cut in halves from there on; pictures do not depend on their batch.
+        Where memory is not enough, batches are cut in halves from there on: no more than last bits change.
 
         Raises:
             PgpisError: Memory is not enough for one pair.
@@ -151,15 +151,14 @@ class PictureTask(PersonImageTask):
             try:
                 parts = [self._sample_rows(batch, start, size, images_per_pair) for start in range(0, pairs, size)]
                 break
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:  # what a GPU runs out of, and what the allocator of a CPU says
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                     raise
                 reason = str(error).splitlines()[0]
             self.most_pairs = halved(size, reason)  # outside of the handler, which keeps the tensors of its frames
         # each part has all of its pairs, then all of them again
-        images = torch.cat([part.reshape(images_per_pair, -1, *part.shape[1:]) for part, _ in parts], dim=1).flatten(
-            0, 1
-        )
+        numbered = [part.reshape(images_per_pair, -1, *part.shape[1:]) for part, _ in parts]
+        images = torch.cat(numbered, dim=1).flatten(0, 1)
         reasons: dict[int, str] = {}
         for start, (part, unfit) in zip(range(0, pairs, size), parts, strict=True):
             for row, reason in unfit.items():
