@@ -1,6 +1,8 @@
 """Requests to pictures: the same as ``pgpis predict`` makes, shared models, and what is refused."""
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -173,3 +175,32 @@ def test_the_suffix_is_that_of_the_content():
         file = io.BytesIO()
         Image.new("RGB", (10, 10)).save(file, kind)
         assert picture_suffix(io.BytesIO(file.getvalue()), "photo", 100) == suffix
+
+
+def test_models_are_loaded_one_after_the_other():
+    """Loading two at a time left weights out: diffusers' way to make modules without them is not that of a thread."""
+    at_work, most = [], []
+
+    def load(pipeline):
+        at_work.append(pipeline)
+        most.append(len(at_work))
+        time.sleep(0.1)
+        at_work.remove(pipeline)
+        return torch.nn.Linear(2, 2)
+
+    studio = Studio(load, {name: name for name in "abc"}, PrepareSettings(device="cpu"))
+    with ThreadPoolExecutor(6) as pool:
+        tasks = list(pool.map(studio.task, "abcabc"))
+    assert most == [1, 1, 1]
+    assert tasks[:3] == tasks[3:]
+
+
+def test_a_picture_that_is_drawn_holds_up_no_other_request(studio, people, tmp_path):
+    request = PictureRequest(source=people[0], pose=people[3], driving=True, drawing=SMALL)
+    read = studio.read("FPDM", request, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+
+        def meanwhile(step, count, preview):
+            assert pool.submit(studio.read, "FPDM", request, tmp_path).result(timeout=60).drawing == SMALL
+
+        assert len(studio.draw("FPDM", [read], meanwhile)) == 1

@@ -53,7 +53,8 @@ class Read:
 class Studio:
     """Models, loaded when they are first asked for and shared by all who ask.
 
-    One model draws for one caller at a time; reading and preparing goes on beside it.
+    One model draws for one caller at a time, and one caller at a time reads or loads: while diffusers loads weights,
+    modules that any thread makes have none. Reading and loading go on beside drawing.
 
     Args:
         load: Builds a model's task.
@@ -72,7 +73,9 @@ class Studio:
         self._load = load
         self._weights: dict[str, dict[str, str]] = {}
         self._tasks: dict[str, PictureTask] = {}
-        self._locks = {name: threading.RLock() for name in pipelines}
+        self._making = threading.RLock()
+        """Whoever makes modules has it, and asks for no other lock."""
+        self._drawing = {name: threading.Lock() for name in pipelines}
 
     def task(self, model: str) -> PictureTask:
         """Return a model's task.
@@ -80,9 +83,11 @@ class Studio:
         Raises:
             PgpisError: There is no such model, or it cannot be loaded.
         """
-        if model not in self._locks:
+        if model not in self.pipelines:
             raise PgpisError(f"there is no model '{model}'{nearest(model, self.pipelines)}")
-        with self._locks[model]:
+        if model in self._tasks:
+            return self._tasks[model]
+        with self._making:
             if model not in self._tasks:
                 start = time.monotonic()
                 self._tasks[model] = self._load(self.pipelines[model]).to(self.tools.device).eval()
@@ -111,6 +116,10 @@ class Studio:
         task = self._for(model, request.drawing)
         if request.is_edited and not self.can_edit(model):
             raise PgpisError(f"{model} cannot exchange clothes and identity: it reads neither texture nor face")
+        with self._making:
+            return self._read(task, model, request, folder)
+
+    def _read(self, task: PictureTask, model: str, request: PictureRequest, folder: Path) -> Read:
         pairs = self._pairs(model, request, folder)
         pairs.setup()
         drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
@@ -152,7 +161,7 @@ class Studio:
         task = self._for(model, drawing)
         if on_step is not None:
             task.on_denoising_step = lambda step, steps, latents: on_step(step, steps, lambda: _preview(task, latents))
-        with self._locks[model], torch.inference_mode():
+        with self._drawing[model], torch.inference_mode():
             made = task.predict_step(_merged([request.batch for request in requests]), 0)
             self._tasks[model].most_pairs = task.most_pairs  # what memory is enough for is not to be found out again
         for prediction in made:
