@@ -1,5 +1,6 @@
 """Pictures with less memory: batches that are halved, weights that are lent, tiles."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -108,6 +109,11 @@ def test_tiles_are_noted_beside_the_pictures(task, batch):
     assert task.prediction_settings()["vae_tiling"]
     task.sample(batch)
     assert task.vae.use_tiling
+
+
+def test_settings_of_whole_numbers_are_those_of_recipes(task):
+    task.sampling = replace(task.sampling, guidance_scale=2)
+    assert json.dumps(task.prediction_settings()["guidance_scale"]) == "2.0"
 
 
 def test_flags_become_keys_of_the_recipe(tmp_path):

@@ -267,7 +267,8 @@ class PictureTask(PersonImageTask):
             "width": self.sampling.width,
             "output_size": self.sampling.output_size and list(self.sampling.output_size),
             "steps": self.sampling.num_inference_steps,
-            **self.sampling.scales,
+            # as a recipe would read them: 1 and 1.0 are the same, but not in the bytes of a mark
+            **{name: scale if scale is None else float(scale) for name, scale in self.sampling.scales.items()},
             **{
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in self.sampling.shortcuts.items()
