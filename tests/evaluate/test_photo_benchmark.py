@@ -15,7 +15,7 @@ from pgpis.evaluate import photo_benchmark
 from pgpis.evaluate.photo_benchmark import PhotoScores, list_pairs, people_of
 from pgpis.pictures.images import save_image
 from pgpis.pictures.iuv import iuv_pixels
-from pgpis.pictures.kinds import conditions
+from pgpis.pictures.kinds import all_kinds
 from pgpis.synth import people as drawn_people  # makes kinds known that photographs do not have
 
 BACK, FRONT, LEFT_THIGH, HEAD = 1, 2, 8, 23
@@ -111,7 +111,7 @@ def people(draw_people, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_benchmark_scores_models_on_photographs(people, scored_here, tmp_path, capsys):
-    assert {"points", "silhouette"} <= {kind.name for kind in conditions()}, drawn_people
+    assert {"points", "silhouette"} <= {kind.name for kind in all_kinds()}, drawn_people
     words = ["bench", "pairs", "--root", people, "--out", tmp_path, "--candidates", 2, "--models", "MCLD=synth-mcld"]
     assert main([*map(str, words), "--differences", "MCLD-truth"]) == 0
     text = capsys.readouterr().out

@@ -112,3 +112,13 @@ def test_a_kind_is_known_by_name_and_by_option():
     assert {kind.option for kind in all_kinds()} >= set(prepared())
     with pytest.raises(PgpisError, match="did you mean 'texture'"):
         kind_of("textures")
+
+
+def test_what_is_drawn_when_it_is_asked_for_is_missed_nowhere():
+    """Whether a module was imported that draws people must change nothing for those who read files."""
+    from pgpis.synth import people  # makes two kinds known
+
+    drawn = [kind for kind in all_kinds() if kind.command == people._COMMAND]
+    assert [kind.name for kind in drawn] == ["silhouette", "points"]
+    assert not set(conditions()) & set(drawn)
+    assert conditions({"points", "iuv"}) == [kind_of("iuv"), kind_of("points")]

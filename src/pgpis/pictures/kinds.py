@@ -45,6 +45,8 @@ class Kind:
     """Whether it is a form of the pose, which a model asks for as ``pose``, and not by this name."""
     is_optional: bool = False
     """Whether pictures may show no such thing."""
+    is_file: bool = True
+    """Whether data sets hold it in files; else it is drawn when it is asked for, and no folder lacks it."""
     without: str = ""
     """What the check of a data set says where there are none; empty: they are needed."""
     needs: str | None = None
@@ -119,10 +121,10 @@ def conditions(origins: Iterable[str] | None = None) -> list[Kind]:
     """Return the kinds that models ask for by name, beside pictures and poses.
 
     Args:
-        origins: Only those of them that are asked for here.
+        origins: Those of them that are asked for here; None: all that are files.
     """
     named = None if origins is None else set(origins)
-    return [k for k in all_kinds() if k.of and not k.is_pose and (named is None or k.name in named)]
+    return [k for k in all_kinds() if k.of and not k.is_pose and (k.is_file if named is None else k.name in named)]
 
 
 def prepared() -> tuple[str, ...]:

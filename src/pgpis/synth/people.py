@@ -26,8 +26,8 @@ from pgpis.synth.scene.scene import Scene
 
 _COMMAND = "--data.train=pgpis.synth.people.DrawnPeople"
 register(
-    Kind("silhouette", "silhouette", read_image, ".png", of="target", is_optional=True, command=_COMMAND),
-    Kind("points", "points of a body", read_face, ".npy", of="target", is_optional=True, command=_COMMAND),
+    Kind("silhouette", "silhouette", read_image, ".png", of="target", is_file=False, command=_COMMAND),
+    Kind("points", "points of a body", read_face, ".npy", of="target", is_file=False, command=_COMMAND),
 )
 
 
