@@ -185,10 +185,32 @@ def test_the_shipped_model_in_float16_resembles_float32():
     pipeline.set_progress_bar_config(disable=True)
     seen = {"surface": picture(4, 512, 1024), "backdrop": picture(5)}
     options = {"height": 256, "width": 176, "num_inference_steps": 2, "face": None} | seen
-    with pytest.raises(PgpisError, match=r"backdrop: got None, but this model was trained with it\n.*pgpis prepare"):
-        make(pipeline, **options | {"backdrop": None})
     expected = make(pipeline, **options)
     assert (make(pipeline.to(torch.float16), **options) - expected).abs().mean() < 0.01
+
+
+@pytest.mark.slow
+def test_the_shipped_model_takes_the_published_call(caplog):
+    """Surface and backdrop are ours: without them it draws by a guess, and says so."""
+    pipeline = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    pipeline.set_progress_bar_config(disable=True)
+    texture = picture(1, 512, 512)
+    guess = Image.fromarray(np.concatenate([np.asarray(texture), np.full((512, 512, 3), 128, np.uint8)], axis=1))
+    stand_ins = {"surface": guess, "backdrop": Image.new("RGB", (26, 30), "white")}
+    options = {"height": 256, "width": 176, "num_inference_steps": 1, "face": None, "texture": texture}
+    with caplog.at_level("WARNING"):
+        expected = make(pipeline, **options | stand_ins)
+        assert "not given" not in caplog.text
+        pictures = make(pipeline, **options | {"source": [picture(0)] * 2})
+    assert "surface and backdrop not given" in caplog.text
+    torch.testing.assert_close(pictures[:1], expected, atol=0.02, rtol=0)
+    assert (make(pipeline, **options | seen_elsewhere()) - expected).abs().mean() > 0.01
+    with pytest.raises(PgpisError, match="texture: got None, but this model was trained with it"):
+        make(pipeline, **options | {"texture": None})
+
+
+def seen_elsewhere():
+    return {"surface": picture(4, 512, 1024), "backdrop": picture(5)}
 
 
 def test_ablations_close_their_port():

@@ -177,6 +177,6 @@ def _configure_logging(*, debug: bool) -> None:
     logger = logging.getLogger("pgpis")
     if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:
         logger.addHandler(_StderrHandler())
-        logger.setLevel(logging.INFO)
-    if debug:
-        logger.setLevel(logging.DEBUG)  # the page goes on after an error, and logs its traceback there
+    if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        # the page goes on after an error, and logs its traceback for --debug
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)

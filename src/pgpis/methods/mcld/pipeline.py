@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Unpack
@@ -13,16 +14,23 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from numpy.typing import NDArray
 from transformers import CLIPVisionModelWithProjection
 
-from pgpis.batch import InputSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser import ConditionedUNet, Ports
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
+from pgpis.methods.mcld.rendering import surface_of_texture
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.encoders import encode_pictures
+from pgpis.pictures.uv_texture import TEXTURE_SIZE
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.inputs import Picture, prepare_faces, prepare_pairs
 from pgpis.pipelines.options import Images, SamplingOptions, shows_options_of
+
+STAND_INS = ("surface", "backdrop")
+"""What the published call knows nothing of, and may therefore be left out."""
+
+log = logging.getLogger(__name__)
 
 
 class MCLDPipeline(SamplingPipeline):
@@ -147,8 +155,8 @@ class MCLDPipeline(SamplingPipeline):
             iuv: DensePose's map of the target pose as its PNG reads, channels V, U, part; or a list of B.
             face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
             surface: What the source shows of the body (:mod:`pgpis.pictures.surface`), or a list of B; for models with
-                ``rendered_texture``.
-            backdrop: The source without the person, or a list of B; for models with ``backdrop``.
+                ``rendered_texture``. None: the texture, as if all of it were guessed.
+            backdrop: The source without the person, or a list of B; for models with ``backdrop``. None: white.
             height: Rows of the result, a multiple of 8; None: the pipeline's own, officially 512.
             width: Columns of the result, a multiple of 8; None: the pipeline's own, officially 512, squashed later.
             guidance_scale: Weight of source, texture and face; the pose is never left out. See :meth:`generate`.
@@ -190,7 +198,21 @@ class MCLDPipeline(SamplingPipeline):
         specs: InputSpecs,
         pose_canvas: Sequence[int] | None,
     ) -> PairBatch:
-        batch = prepare_pairs(pictures, specs, pose_canvas)
+        lacking = {
+            key: spec for key, spec in specs.items() if spec.origin in STAND_INS and pictures.get(spec.origin) is None
+        }
+        given = {key: spec for key, spec in specs.items() if key not in lacking}
+        batch: Any = prepare_pairs(pictures, given, pose_canvas)
+        if lacking:
+            names = " and ".join(spec.origin for spec in lacking.values())
+            log.warning(
+                "%s not given: the model was trained with it, and gets a guess; 'pgpis predict' makes it", names
+            )
+            sized: Any = {"texture": ImageSpec("texture", TEXTURE_SIZE, TEXTURE_SIZE, filter="nearest")}
+            textures: Any = prepare_pairs(pictures, sized, pose_canvas)
+            surface = surface_of_texture(textures["texture"]).expand(len(batch["pose_image"]), -1, -1, -1)
+            stand_ins = {"surface": surface, "backdrop": torch.ones_like(batch["source_image"])}
+            batch |= {key: stand_ins[spec.origin] for key, spec in lacking.items()}
         batch["face"] = prepare_faces(face, int(self.conditioner.config.face_dim), len(batch["pose_image"]))
         return batch
 

@@ -49,6 +49,11 @@ def render(
     return picture, torch.cat([person & (state > SEEN), person & (state <= SEEN), has_backdrop], dim=1).float()
 
 
+def surface_of_texture(texture: torch.Tensor) -> torch.Tensor:
+    """Return the surface of a texture ``(P, 3, 512, 512)`` of which nobody knows what was seen: all is a guess."""
+    return torch.cat([texture, torch.zeros_like(texture)], dim=3)
+
+
 def _group_colours(texture: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Return the mean colour of what is seen of each part's group, else grey, ``(P, 3, 25)``."""
     parts = torch.from_numpy(part_table()).to(texture.device).long().flatten()
