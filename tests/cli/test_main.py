@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import logging
 import os
 import shutil
 import subprocess
@@ -155,3 +156,12 @@ def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypa
     message = capsys.readouterr().err
     assert f"cannot write out/a.png: {os.strerror(code)}" in message
     assert "hint:" in message
+
+
+def test_debug_shows_details_of_this_run_alone(monkeypatch, capsys):
+    levels = []
+    monkeypatch.setattr("pgpis.cli.recipes.configs", lambda: levels.append(logging.getLogger("pgpis").level))
+    for words in (["configs", "--debug"], ["configs"]):
+        main(words)
+        levels.append(logging.getLogger("pgpis").level)
+    assert levels == [logging.DEBUG, logging.INFO, logging.INFO, logging.INFO]

@@ -96,7 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS and verb not in GROUPS:
         return _complain(f"unknown verb '{verb}'{suggestion(verb, {*VERBS, *GROUPS})} ('pgpis --help' lists them)")
     _configure_logging(debug=debug)
-    return _run_quietly(verb, words[1:], debug=debug)
+    try:
+        return _run_quietly(verb, words[1:], debug=debug)
+    finally:
+        _configure_logging(debug=False)  # whoever calls this again has asked for nothing
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
