@@ -191,6 +191,10 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         dataset = self.datamodule.dataset("predict")
         dataset.setup()
+        video = self.model.sampling.video
+        if video.settings and not dataset.sequences():
+            raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO, or --steady")
+        dataset.anchored = video.anchor
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)
         self.model.place_in_batch = self.writer.like and self.writer.like.mark.batch

@@ -53,6 +53,7 @@ class FolderPairs(PairDataset):
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
         noise_name: What the noise of all results depends on beside the seed; None: the source's name.
+        frames: Whether the poses are frames of a video, in the order of their names.
     """
 
     complete = False
@@ -71,6 +72,7 @@ class FolderPairs(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
         folders: Mapping[str, str] | None = None,
         noise_name: str | None = None,
+        frames: bool = False,
     ) -> None:
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
         super().__init__(pose_frame=frame, on_missing=on_missing)
@@ -83,6 +85,8 @@ class FolderPairs(PairDataset):
         self.identity = identity
         self.clothes = clothes
         self.noise_name = noise_name
+        self.frames = frames
+        self.video_name = self.poses.stem
 
     def read_pairs(self) -> list[Pair]:
         """List the folders or read the table.
@@ -111,6 +115,7 @@ class FolderPairs(PairDataset):
                 self._edit(edit),
                 # a person moves through the poses of a video without flicker
                 self.noise_name or printable(source_names[source]),
+                f"{source_names[source]}_2_{self.video_name}" if self.frames else None,
             )
             for source, pose, target, own in rows
             for edit in [own or everywhere]

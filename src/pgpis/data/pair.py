@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pgpis.files import printable
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.uv_texture import PART_GROUPS
 
@@ -67,6 +68,8 @@ class Pair:
     """What is to be another's."""
     noise_name: str | None = None
     """What the noise of its results depends on beside the seed; None: ``pair_id``."""
+    video: str | None = None
+    """The video that it is a frame of; the frames of a video are in order."""
 
     @property
     def pose_file(self) -> Path | None:
@@ -122,3 +125,21 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
             if path is not None and id(path) not in seen:
                 seen.add(id(path))
                 yield path
+
+
+def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
+    """Number the names that other pairs have already, ``a, a~2``: each names one result.
+
+    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
+    twice keeps its name.
+    """
+    owners: dict[str, Pair] = {}
+    named = []
+    for pair in pairs:
+        first = name = printable(pair.pair_id)
+        number = 1
+        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
+            number += 1
+            name = f"{first}~{number}"
+        named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
+    return named

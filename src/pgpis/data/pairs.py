@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from PIL import Image
 
 from pgpis.batch import Provenance
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, LoadedPair, Pair
+from pgpis.data.pair import Edit, LoadedPair, Pair, with_names_of_their_own
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import is_file, printable
+from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -50,6 +50,8 @@ class PairDataset(ABC):
 
     frames_per_second = 25.0
     """Of the videos whose frames :meth:`sequences` gives."""
+    anchored = False
+    """Whether the results of a video's frames also depend on its first one."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
 
@@ -123,7 +125,10 @@ class PairDataset(ABC):
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
-        content = {}
+        content: dict[str, Any] = {}
+        first = self._first_frames.get(pair.video or "", index) if self.anchored else index
+        if first != index:
+            content["first frame"] = self.fingerprint(first, origins)
         for origin in sorted({*origins} - {"target"}):
             parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
             if parts == [""] and self.on_missing.of(origin) == "drop":
@@ -171,8 +176,17 @@ class PairDataset(ABC):
         return content_hash(path)
 
     def sequences(self) -> dict[str, list[Pair]]:
-        """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
-        return {}
+        """Return the pairs that are frames of a video, by its name, in order."""
+        videos: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            if pair.video is not None:
+                videos.setdefault(pair.video, []).append(pair)
+        return videos
+
+    @cached_property
+    def _first_frames(self) -> dict[str, int]:
+        """Position of the first frame by video."""
+        return {pair.video: index for index, pair in reversed([*enumerate(self.pairs)]) if pair.video is not None}
 
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with what was made of it."""
@@ -272,24 +286,6 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
-    """Number the names that other pairs have already, ``a, a~2``: each names one result.
-
-    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
-    twice keeps its name.
-    """
-    owners: dict[str, Pair] = {}
-    named = []
-    for pair in pairs:
-        first = name = printable(pair.pair_id)
-        number = 1
-        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
-            number += 1
-            name = f"{first}~{number}"
-        named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
-    return named
 
 
 def content_of(keypoints: Keypoints) -> str:
