@@ -157,12 +157,12 @@ class PairBatch(TypedDict, total=False):
 
 
 def joined(batches: Sequence[PairBatch]) -> PairBatch:
-    """Put the pairs of batches with the same entries into one, on the device of the first."""
+    """Put the pairs of batches with the same entries into one, on the device of the first and in its numbers."""
     whole: Any = {}
     for key, first in batches[0].items():
         values: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
         if isinstance(first, torch.Tensor):
-            whole[key] = torch.cat([value.to(first.device) for value in values])
+            whole[key] = torch.cat([value.to(first) for value in values])
         else:
             whole[key] = [item for value in values for item in value]
     result: PairBatch = whole

@@ -17,7 +17,7 @@ def moved_by(x, y, height=12, width=10):
 
 def test_what_moves_with_the_flow_has_no_error():
     second = picture()
-    first = np.roll(second, (-1, -2), axis=(0, 1))  # what it shows is two pixels to the right and one below in the second
+    first = np.roll(second, (-1, -2), axis=(0, 1))  # what it shows is two pixels to the right in the second, one below
     flow = moved_by(2, 1)
     flow[:, -2:] = flow[-1:] = np.nan
     error = warp_error(first, second, flow)

@@ -42,7 +42,8 @@ def task(request):
 
 @pytest.fixture
 def film(task):
-    batch = random_batch({k: s for k, s in task.input_specs.items() if s.origin != "target"}, FRAMES, torch.device("cpu"))
+    wanted = {key: spec for key, spec in task.input_specs.items() if spec.origin != "target"}
+    batch = random_batch(wanted, FRAMES, torch.device("cpu"))
     names = [f"anna_2_{row}" for row in range(FRAMES)]
     return batch | {"pair_id": names, "noise_name": names, "video": ["anna"] * FRAMES}
 
