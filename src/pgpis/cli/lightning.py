@@ -193,7 +193,7 @@ class PGPISCLI(LightningCLI):
         dataset.setup()
         video = self.model.sampling.video
         if video.settings and not dataset.sequences():
-            raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO, or --steady")
+            raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO")
         dataset.anchored = video.anchor
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)

@@ -22,8 +22,6 @@ OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
 """By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
 DRAWING = ("pose_canvas", "stick_width")
-STEADY = {"shared_noise": True, "anchor": True}
-"""``sampling.video`` of --steady."""
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
 """Lightning's names for --dtype."""
@@ -49,9 +47,6 @@ class PredictSettings:
     maps as png, or key points with --prepare."""
     driving: Path | None = None
     """For --poses: photographs to take the poses from, a folder, a file or a video."""
-    steady: bool = False
-    """Frames of a video flicker less: all have the noise of one and look at the first, which is drawn along in each
-    batch. Poses or photographs in a folder become frames, in the order of their names."""
     every: Annotated[int | None, {"metavar": "N"}] = None
     """Of a driving video take each Nth frame [1]."""
     out: Path
@@ -173,7 +168,6 @@ class PredictSettings:
             "guidance_band": self.guidance_band,
             "deep_cache": self.deep_cache,
             "vae_tiling": self.vae_tiling or None,
-            "video": STEADY if self.steady else None,
             "offload": self.offload,
         }
         step = {"compile_unet": self.compile or None}
@@ -201,7 +195,6 @@ class PredictSettings:
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,
             "clothes": list(self.clothes) or None,
-            "frames": self.steady or None,
             "on_missing": {"face": self.missing_face, "face_space": self.face_space},
         }
         if not self.makes_conditions:
