@@ -3,7 +3,7 @@
 Films are drawn, so that their flow is exact. Each is driven by its own poses from its first frame, as on Phoenix. Warp
 error is what :func:`pgpis.metrics.flicker.warp_error` says of neighbouring frames, on the person and behind them; hand
 SSIM that of crops around the hands, of pictures at 260 x 210; hand points are BlazePose's (wrists and fingers) in the
-result, the median of their distances in pixels from those in the truth. Rows of a model: "frames alone" has noise of its own for
+result, their mean distance in pixels from those in the truth. Rows of a model: "frames alone" has noise of its own for
 each frame.
 
     python benchmarks/video.py [--films 4] [--frames 16] [--models synth-fpdm synth-mcld] [--out outputs/video]
@@ -159,7 +159,7 @@ def hand_distance(frames: list[NDArray[np.uint8]], film: DrawnFilm) -> float:
         seen = (found.seen & true.seen)[HAND_POINTS]
         apart = np.linalg.norm(found.body.points[HAND_POINTS, :2] - true.body.points[HAND_POINTS, :2], axis=1)
         distances += apart[seen].tolist()
-    return float(np.median(distances)) if distances else float("nan")
+    return float(np.mean(distances)) if distances else float("nan")
 
 
 def keep(frames: list[NDArray[np.uint8]], film: DrawnFilm, folder: Path) -> None:
