@@ -32,8 +32,8 @@ def warp_error(
     if second.shape[:2] != size or flow.shape != (*size, 2):
         raise PgpisError(f"warp error: frames of {size} and {second.shape[:2]}, flow of {flow.shape[:2]}")
     rows, columns = np.indices(size, np.float32)
-    places = [np.nan_to_num(axis + flow[..., number]).astype(np.float32) for number, axis in enumerate((columns, rows))]
-    moved = cv2.remap(second.astype(np.float32), *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = (np.nan_to_num(axis + flow[..., n]).astype(np.float32) for n, axis in enumerate((columns, rows)))
+    moved = cv2.remap(second.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     error: NDArray[np.float32] = np.abs(moved - first).mean(axis=-1)
     error[~np.isfinite(flow).all(axis=-1)] = np.nan
     return error

@@ -46,9 +46,6 @@ class TrainingData(Protocol):
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
         """Yield one entry of ``count`` training pairs, made by ``specs``."""
 
-    def first_frame(self, video: str) -> PairBatch:
-        """Return the first frame of a video, as a batch of one."""
-
 
 class PersonImageTask(LightningModule, ABC):
     """Base of all tasks.

@@ -98,9 +98,10 @@ class PictureTask(PersonImageTask):
         """
         pipeline: Any = self._placed_pipeline()
         pairs = len(batch["pair_id"])
-        anchors = None
+        anchors: torch.Tensor | None = None
         if self.sampling.video.anchor:
-            batch, anchors = anchored(batch, self.require_data("it reads first frames").first_frame)
+            data: Any = self.require_data("it reads first frames")
+            batch, anchors = anchored(batch, data.first_frame)
         generators = [
             torch.Generator().manual_seed(self.picture_seed(self._noise_name(batch, row), number))
             for number in range(images_per_pair)
