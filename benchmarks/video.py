@@ -12,6 +12,7 @@ each frame.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -85,7 +86,7 @@ class DrawnFilm:
         poses = sign_sequence(rng, frames)
         first = photograph(person, poses[0], Setting(sample_studio(rng)), "signer", rng, SIZE[1] / SIZE[0])
         scenes: list[Scene] = [replace(first, pose=pose) for pose in poses]
-        flows = [exact_flow(*pair, *SIZE) for pair in zip(scenes, scenes[1:], strict=False)]
+        flows = [exact_flow(*pair, *SIZE) for pair in itertools.pairwise(scenes)]
         return cls(f"signer{number}", [draw(scene, *SIZE) for scene in scenes], flows)
 
     def write(self, root: Path, face: NDArray[np.float32]) -> FolderPairs:

@@ -18,7 +18,7 @@ def inputs(toy_root, tmp_path):
     """A source, and three poses that are frames."""
     for name in ("sources", "walk"):
         (tmp_path / name).mkdir()
-    shutil.copy(sorted((toy_root / "img").rglob("*.jpg"))[0], tmp_path / "sources/anna.jpg")
+    shutil.copy(min((toy_root / "img").rglob("*.jpg")), tmp_path / "sources/anna.jpg")
     for number, pose in enumerate(sorted((toy_root / "pose").rglob("*.txt"))[:3]):
         shutil.copy(pose, tmp_path / f"walk/{number}.txt")
     return tmp_path

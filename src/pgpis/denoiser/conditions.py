@@ -37,7 +37,7 @@ class Ports:
     """bool ``(P,)``: pictures that read the reference; None: all."""
     anchors: torch.Tensor | None = None
     """For self-attention: which K of the P pictures each one reads at the same step, int64 ``(P, K)``; so do the rows
-    without tokens, of one another."""
+    without tokens, of one another. A picture that names nobody but itself reads as if it named none."""
 
     def to(self, dtype: torch.dtype) -> Ports:
         """Cast tokens, pose features and time embedding."""

@@ -243,14 +243,18 @@ def _tokens_by_stage(tokens: Any) -> dict[str, torch.Tensor]:
 
 def _reference_mask(ports: Ports, repeats: int, length: int) -> torch.Tensor | None:
     """Return what is added to the logits of own, anchors' and reference keys; see :class:`LayerConditions`."""
-    bias, keep = ports.reference_bias, ports.keep_reference
-    if bias is None and keep is None:
+    bias, keep, anchors = ports.reference_bias, ports.keep_reference, ports.anchors
+    if bias is None and keep is None and anchors is None:
         return None
     added = ports.pose_features.new_zeros(1, 1, 1, length) if bias is None else bias(length)
     if keep is not None:
         added = added.masked_fill(~keep[:, None, None, None], -torch.inf)
-    before = length if ports.anchors is None else length * (1 + ports.anchors.shape[1])
-    return F.pad(added, (before, 0)).repeat(repeats, 1, 1, 1)
+    if anchors is not None:  # who reads itself twice would read less of the reference
+        itself = anchors == torch.arange(len(anchors), device=anchors.device)[:, None]  # (P, K)
+        beside = added.new_zeros(*anchors.shape).masked_fill(itself, -torch.inf)
+        beside = beside.repeat_interleave(length, dim=1)[:, None, None].expand(-1, -1, added.shape[2], -1)
+        added = torch.cat([beside, added.expand(len(anchors), -1, -1, -1)], dim=-1)  # (P, 1, 1 or L, (K + 1) * L)
+    return F.pad(added, (length, 0)).repeat(repeats, 1, 1, 1)
 
 
 def denoise(

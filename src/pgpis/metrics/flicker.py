@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from pgpis.errors import PgpisError
 
 
-def warp_error(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def warp_error(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return how much the colours of a frame differ from those of the next one, where what it shows has moved to.
 
     Args:
