@@ -125,5 +125,5 @@ def attend_to_cells(attn: Attention, hidden_states: torch.Tensor, own: LayerCond
 
 def _of_anchors(cells: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Return the cells of each row's anchors, ``(R, heads, K * L, head_dim)``; R rows are the P pictures repeated."""
-    blocks = cells.unflatten(0, (-1, len(anchors)))  # (R / P, P, heads, L, head_dim)
+    blocks = cells.reshape(-1, len(anchors), *cells.shape[1:])  # (R / P, P, heads, L, head_dim)
     return blocks[:, anchors].transpose(2, 3).flatten(3, 4).flatten(0, 1)

@@ -144,7 +144,7 @@ class PictureTask(PersonImageTask):
 
     def _resized(self, images: torch.Tensor, pairs: int, images_per_pair: int) -> torch.Tensor:
         """Return the pictures of the first pairs in their size; the others are first frames that were drawn along."""
-        images = images.unflatten(0, (images_per_pair, -1))[:, :pairs].flatten(0, 1)
+        images = images.reshape(images_per_pair, -1, *images.shape[1:])[:, :pairs].flatten(0, 1)
         if self.sampling.output_size is None:
             return images
         return F.interpolate(images, self.sampling.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
