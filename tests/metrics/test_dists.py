@@ -18,7 +18,7 @@ def test_it_gives_torchmetrics_numbers(tmp_path, monkeypatch):
     vgg = nn.Module()
     vgg.features = make_layers(cfgs["D"])
     torch.save({**vgg.state_dict(), "classifier.0.weight": torch.zeros(1)}, tmp_path / FILE)
-    monkeypatch.setattr(torchmetrics_dists, "vgg16", lambda weights: vgg)
+    monkeypatch.setattr(torchmetrics_dists, "vgg16", lambda **_: vgg)
     official = torchmetrics_dists.DISTSNetwork()
     ours, theirs = torch.randint(0, 256, (2, 3, 3, 48, 32), dtype=torch.uint8)
     metric = DISTS(tmp_path)

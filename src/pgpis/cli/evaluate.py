@@ -181,23 +181,20 @@ def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -
     ways = [EvaluationOptions(**shared | {"protocol": each}) for each in dict.fromkeys(settings.protocol)]
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()
+    # a folder with wrong names ends the run before hours of scoring the others
+    matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
     reals = reference.real_sets(dataset)
     with locked(out):
         yield [
-            _Evaluation(name, folder, *_score(folder, reference, dataset, reals, options))
-            for name, folder in folders.items()
+            _Evaluation(name, folder, _score(folder, matches, reference, dataset, reals, options), matches)
+            for name, folder, matches in matched
             for options in ways
         ]
 
 
-def _score(
-    folder: Path, reference: Reference, dataset: PairDataset, reals: RealSets, options: EvaluationOptions
-) -> tuple[Scores, Matches]:
-    from pgpis.data.phoenix import Phoenix14T
+def _matched(folder: Path, dataset: PairDataset) -> Matches:
+    """Find the pairs of the pictures in a folder; what is left over is told."""
     from pgpis.evaluate.naming import list_pictures, match_pictures
-    from pgpis.evaluate.reference import KnuckleFinder
-    from pgpis.evaluate.score import evaluate, real_pictures
-    from pgpis.jobs import meter
 
     matches = match_pictures(list_pictures(folder), dataset.pairs)
     for what, names in (
@@ -212,12 +209,28 @@ def _score(
             f"{folder}: no picture belongs to a pair of the list, e.g. {matches.unmapped[0].name}",
             hint="names must mention source and target, as in SOURCE_2_TARGET.png",
         )
+    return matches
+
+
+def _score(
+    folder: Path,
+    matches: Matches,
+    reference: Reference,
+    dataset: PairDataset,
+    reals: RealSets,
+    options: EvaluationOptions,
+) -> Scores:
+    from pgpis.data.phoenix import Phoenix14T
+    from pgpis.evaluate.reference import KnuckleFinder
+    from pgpis.evaluate.score import evaluate, real_pictures
+    from pgpis.jobs import meter
+
     total = len(matches.files) + real_pictures(options, reals)
     with meter(f"scoring {folder.name}", total) as advance:
         at_phoenix_size = isinstance(dataset, Phoenix14T) and options.size == (260, 210)
         knuckles = KnuckleFinder(dataset, options.size) if at_phoenix_size else None
         scores = evaluate(matches.files, reals, options, advance, knuckles)
-    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches)), matches
+    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches))
 
 
 def _code(scores: Scores, matches: Matches) -> int:

@@ -25,7 +25,8 @@ class Column:
     @property
     def head(self) -> str:
         """The label with an arrow to the good end, in LaTeX."""
-        return rf"{self.label}$\{'down' if self.lower_is_better else 'up'}arrow$"
+        arrow = rf"\{'down' if self.lower_is_better else 'up'}arrow$"
+        return self.label.removesuffix("$") + arrow if self.label.endswith("$") else f"{self.label}${arrow}"
 
 
 METRICS: Mapping[str, Column] = {

@@ -75,7 +75,7 @@ class Methods:
     def notes(self) -> list[str]:
         """Say why there are no published rows, and what was not computed; of one evaluation its own table says that."""
         notes: dict[str, None] = {}
-        for name, scores in self.scores:
+        for _, scores in self.scores:
             if scores.not_comparable:
                 notes[f"Without published rows: {scores.not_comparable}."] = None
             elif not self._published(scores.protocol):
@@ -84,8 +84,8 @@ class Methods:
                 )
                 notes[f"No published numbers of {these} are known."] = None
             if len(self.scores) > 1:
-                summary = scores.summary()
-                notes |= {f"{name}, {metric}: {why}": None for metric, why in summary.items() if isinstance(why, str)}
+                lacking = {metric: why for metric, why in scores.summary().items() if isinstance(why, str)}
+                notes |= {f"{metric} ({scores.protocol}): {why}": None for metric, why in lacking.items()}
         return list(notes)
 
     def table(
@@ -127,11 +127,8 @@ def too_few(scores: Scores) -> list[str]:
     """Say that a Fréchet distance is of too few pictures, if it is."""
     metric = columns_of(scores.protocol)[0]
     count, label = len(scores.pair_ids), column(metric).label.partition("$")[0]
-    return (
-        []
-        if count >= ENOUGH[metric]
-        else [f"{label} of {count} pictures is too high: it compares with {label} of as many only."]
-    )
+    note = f"{label} of {count} pictures is too high: it compares with {label} of as many only."
+    return [note] if count < ENOUGH[metric] else []
 
 
 def to_latex(methods: Methods, *, intervals: bool = False) -> str:
