@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torchvision.models.vgg import cfgs, make_layers
 import tiny_models
 from pgpis.cli import main
 from pgpis.data import DeepFashion
+from pgpis.errors import PgpisError
 from pgpis.evaluate.columns import METRICS, MODERN_COLUMNS
 from pgpis.evaluate.modern import distance_interval, sample_counts
 from pgpis.metrics.vision import NETS, VisionFeatures
@@ -22,6 +24,7 @@ from pgpis.weight_files import CATALOGUE
 
 SIZE = (128, 88)
 PAIRS = 3
+METHODS = ("truth", "blurred", "shifted", "stranger", "noise")
 TINY = {
     "dinov2": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14},
     "clip": {
@@ -39,8 +42,6 @@ TINY = {
 @pytest.fixture(scope="module")
 def tiny_nets():
     """Vision transformers and Inception at sizes that a core does in milliseconds."""
-    from dataclasses import replace
-
     with pytest.MonkeyPatch.context() as patch:
         for kind, config in TINY.items():
             width = config.get("projection_dim", config["hidden_size"])
@@ -148,9 +149,6 @@ def test_truth_wins_every_column(numbers, metric):
     assert truth <= blurred
 
 
-METHODS = ("truth", "blurred", "shifted", "stranger", "noise")
-
-
 def test_of_the_truth_the_values_are_known(numbers):
     """Where a picture is compared with itself."""
     for metric, value in {"dists": 0, "face_cosine_target": 1, "pck": 1, "pckh": 1, "oks": 1, "nobody": 0}.items():
@@ -242,8 +240,6 @@ def test_vision_features_are_of_the_published_kind(judges):
 
 
 def test_files_with_other_weights_are_refused(judges, tmp_path):
-    from pgpis.errors import PgpisError
-
     file = tmp_path / CATALOGUE["clip-large-336"].files[0]
     file.parent.mkdir()
     whole = torch.load(judges / CATALOGUE["clip-large-336"].files[0])
