@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import save_file
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.models.vgg import cfgs, make_layers
 
 import tiny_models
@@ -22,6 +21,9 @@ from pgpis.evaluate.modern import distance_interval, sample_counts
 from pgpis.metrics.vision import NETS, VisionFeatures
 from pgpis.weight_files import CATALOGUE
 
+FeatureExtractorInceptionV3 = pytest.importorskip(
+    "torch_fidelity.feature_extractor_inceptionv3"
+).FeatureExtractorInceptionV3
 SIZE = (128, 88)
 PAIRS = 3
 METHODS = ("truth", "blurred", "shifted", "stranger", "noise")
