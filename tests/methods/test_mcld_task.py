@@ -97,6 +97,7 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_mcld_words, tmp_path):
 def test_two_processes_train(tiny_mcld_words, tmp_path):
     """No parameter is unused in any step: DDP would wait for its gradient."""
     dropping = ["--model.init_args.dropping.all=0.5", "--model.init_args.dropping.whole_batch=true"]
+    dropping.append("--model.init_args.step.flow_loss.from_step=1")
     words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=2", "--data.val=null", *dropping]
     run = subprocess.run(
         [sys.executable, "-m", "pgpis", *tiny_mcld_words("fit", *words)],
