@@ -168,6 +168,11 @@ def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cach
     for name, value in options.items():
         if value:
             raise PgpisError(f"data.resident keeps one version of a picture, and {name} is {value}", hint=f"--{name} 0")
+    if augmentation.reframes:
+        message = (
+            "data.resident keeps one version of a picture, data.augmentation.reference_zoom and reference_cut none"
+        )
+        raise PgpisError(message, hint="leave one of them out")
     if cache is not None:
         raise PgpisError("data.resident takes the place of data.cache", hint="leave one of them out")
 
