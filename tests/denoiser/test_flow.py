@@ -193,6 +193,13 @@ def test_gradients_reach_queries_and_keys(unet, checkpointing):
     torch.testing.assert_close(values, torch.stack([gradient.square().sum() for gradient in again]))
 
 
+def test_tokens_of_several_pictures_are_refused(unet):
+    record = records_of(unet)[0]
+    several = AttentionRecord(record.attn, record.hidden_states, record.tokens.repeat(1, 2, 1), None)
+    with pytest.raises(ValueError, match="19 tokens beside the class token"):
+        flow_of(several, torch.arange(3), SIZE, 2.0)
+
+
 def test_what_is_not_a_number_crashes_nothing():
     """PyTorch's own backward pass would end the process."""
     flow = torch.full((1, 2, 12, 10), torch.nan, requires_grad=True)

@@ -159,10 +159,15 @@ def attention_flow(
 def flow_of(
     record: AttentionRecord, rows: torch.Tensor, latent_size: tuple[int, int], temperature: float
 ) -> torch.Tensor:
-    """Return the flow of the rows of a layer, as a picture of its cells, ``(R, 2, h, w)``."""
+    """Return the flow of the rows of a layer, as a picture of its cells, ``(R, 2, h, w)``.
+
+    Raises:
+        ValueError: The reference's keys are neither a level of the denoiser nor, in cross-attention, a square.
+    """
     query, key, bias, count = record.logits_of(rows)
-    square = (math.isqrt(count),) * 2  # a source encoder's patches; the ReferenceNet has the denoiser's levels
-    grid = square if record.attn.is_cross_attention else size_of_level(latent_size, count)
+    grid = size_of_level(latent_size, count) if not record.attn.is_cross_attention else (math.isqrt(count),) * 2
+    if math.prod(grid) != count:
+        raise ValueError(f"{count} tokens beside the class token are not the patches of one square picture")
     flow = attention_flow(query, key, cell_centres(*grid), bias, temperature)
     return flow.transpose(1, 2).unflatten(2, size_of_level(latent_size, query.shape[2]))
 

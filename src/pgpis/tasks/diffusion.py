@@ -129,7 +129,8 @@ class DiffusionTask(PictureTask):
         first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
         generator = self.step_generator("flow", 0)
         latents, encoded = self.latents(first, "target", generator), self.encode(first, generator)
-        timesteps = torch.full((len(latents),), options.below // 2, device=self.device)
+        steps = min(options.below, self.noise_schedule.config.num_train_timesteps)
+        timesteps = torch.full((len(latents),), steps // 2, device=self.device)
         noisy = add_noise(latents, offset_noise(latents, 0.0, generator), self.noise_schedule.alphas_cumprod, timesteps)
         with recorded_attention(self.unet, port.layers) as records:
             self.denoise(first, encoded, noisy, timesteps, None, generator)
