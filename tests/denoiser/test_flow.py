@@ -213,3 +213,18 @@ def test_levels_halve_and_round_up():
     assert [size_of_level((64, 44), height * width) for height, width in levels] == levels
     with pytest.raises(ValueError, match="no level"):
         size_of_level((64, 44), 100)
+
+
+def test_queries_learn_to_fetch_what_the_target_shows():
+    """From attention that looks nearly everywhere alike to that of a mirror image."""
+    reference = F.interpolate(draw(1, 3, 4, 4), (24, 20), mode="bilinear")
+    query, key = (draw(1, 2, 30, 8, seed=seed).mul(0.1).requires_grad_() for seed in (0, 1))
+    optimizer, errors = torch.optim.Adam([query, key], lr=0.1), []
+    for _ in range(80):
+        flow = attention_flow(query, key, cell_centres(6, 5)).transpose(1, 2).unflatten(2, (6, 5))
+        error = (fetched(reference, flow, (24, 20)) - reference.flip(3)).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert errors[-1] < 0.25 * errors[0]

@@ -69,6 +69,11 @@ class FlowPictures(NamedTuple):
     person: torch.Tensor | None = None
     """Where it counts, bool ``(B, 1, H, W)``; None: everywhere."""
 
+    def of(self, rows: torch.Tensor) -> FlowPictures:
+        """Return those of some rows, by their indices."""
+        person = None if self.person is None else self.person[rows]
+        return FlowPictures(self.reference[rows], self.target[rows], person)
+
 
 @contextmanager
 def recorded_attention(unet: UNet2DConditionModel, layers: Layers) -> Iterator[list[AttentionRecord]]:
@@ -169,7 +174,7 @@ def flow_of(
     if math.prod(grid) != count:
         raise ValueError(f"{count} tokens beside the class token are not the patches of one square picture")
     flow = attention_flow(query, key, cell_centres(*grid), bias, temperature)
-    return flow.transpose(1, 2).unflatten(2, size_of_level(latent_size, query.shape[2]))
+    return flow.transpose(1, 2).reshape(len(rows), 2, *size_of_level(latent_size, query.shape[2]))
 
 
 def fetched(picture: torch.Tensor, flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -206,7 +211,7 @@ def flow_loss(
     rows = keep.nonzero().flatten()
     total = pictures.target.new_zeros((), dtype=torch.float32)
     if len(rows):
-        chosen = FlowPictures(*(None if each is None else each[rows] for each in pictures))
+        chosen = pictures.of(rows)
         for record in counted(records, pictures.target.shape[-2], latent_size):
             arguments = (record, rows, chosen, latent_size, temperature)
             total = total + checkpoint(_error, *arguments, use_reentrant=False, preserve_rng_state=False)

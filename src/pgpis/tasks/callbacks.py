@@ -71,7 +71,9 @@ class SampleGrid(Callback):
         assert isinstance(pl_module, PersonImageTask)
         grids = {"samples": pl_module.sample_grid(batch, self.pairs), "flow": pl_module.flow_grid(batch, self.pairs)}
         for name, grid in grids.items():
-            for logger in loggers if grid is not None else ():
+            if grid is None:
+                continue
+            for logger in loggers:
                 if isinstance(logger, TensorBoardLogger):
                     picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
                     logger.experiment.add_image(name, picture, trainer.global_step)
