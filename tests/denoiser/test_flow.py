@@ -227,4 +227,4 @@ def test_queries_learn_to_fetch_what_the_target_shows():
         error.backward()
         optimizer.step()
         errors.append(error.item())
-    assert errors[-1] < 0.25 * errors[0]
+    assert errors[-1] < 0.4 * errors[0]
