@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from ranks import Ranks
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # tiny models run no faster on two threads, and much slower where two test runs share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,6 +60,14 @@ def made_once(tmp_path_factory):
         return folder
 
     return once
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory):
+    """Calls a function in two processes of one group: ``two_processes(work, folder)`` returns what each returns."""
+    ranks = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield ranks
+    ranks.close()
 
 
 def in_this_process(units, work, workers, doing="drawing"):
