@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def drawing_here(monkeypatch):
     from pgpis.synth.files import resuming
 
     monkeypatch.setattr(resuming, "run_units", in_this_process)
+
+
+@pytest.fixture
+def small_densepose(monkeypatch):
+    """In this process DensePose sees pictures at a fifth of the official size."""
+    from pgpis.preprocess.densepose import model
+
+    resize, small = model.resize_input, {"min_size": 160, "max_size": 266}
+    monkeypatch.setattr(model, "resize_input", lambda picture, config: resize(picture, replace(config, **small)))
 
 
 @pytest.fixture(scope="session")
