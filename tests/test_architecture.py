@@ -110,6 +110,7 @@ LIGHT = (
 """Modules and what they may not load, in the order in which one process can import them all."""
 
 
+@pytest.mark.slow
 def test_imports_stay_light():
     """Each worker would pay for a library with seconds and memory, and each ``--help`` with seconds."""
     code = (

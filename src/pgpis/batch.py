@@ -60,6 +60,8 @@ class FrozenFeature(NamedTuple):
     """Hash of the encoder's weights."""
     encode: Callable[[torch.Tensor], torch.Tensor]
     """From pictures ``(B, 3, H, W)`` to features ``(B, ...)``."""
+    keeps_picture: bool = False
+    """Whether the loss reads the picture beside them."""
 
 
 class PairFailure(NamedTuple):

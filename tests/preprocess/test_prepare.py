@@ -1,5 +1,6 @@
 """``pgpis prepare``: from photographs to all conditions, resumed, with failures listed."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -470,6 +471,21 @@ class TestGroundTruth:
                 made += 1
         assert result.made == {"face": made}
         assert made
+
+
+@pytest.mark.parametrize(
+    ("pictures", "device", "processes"),
+    [(3, "cpu", [2]), (3, "cuda", [1]), (40, "cpu", [2, 2, 2]), (40, "cuda", [1, 1, 2])],
+)
+def test_few_pictures_share_their_processes(settings, monkeypatch, pictures, device, processes):
+    """Each has to load torch first."""
+    started = []
+    monkeypatch.setattr(jobs, "worker_pool", lambda count: contextlib.nullcontext(started.append(count)))
+    todo = {"face": [None] * pictures, "pose": [None] * pictures, "texture": [None] * pictures, "densepose": []}
+    with contextlib.ExitStack() as stack:
+        pools = jobs._pools(todo, replace(settings, device=device), 2, stack)
+    assert started == processes
+    assert set(pools) == {"face", "pose", "texture"}
 
 
 class TestCommand:

@@ -136,6 +136,7 @@ def interrupted(pictures, start, tmp_path_factory):
         assert all(outcome.reason is None for outcome in Record(root / NAME).outcomes.values())
     # what a kill may leave at any moment
     for condition, suffix in (("densepose", ".png"), ("face", ".npy"), ("pose", ".json")):
+        (folder / f"photos_{condition}").mkdir(exist_ok=True)
         (folder / f"photos_{condition}/.03-x1y2z3{suffix}").write_bytes(b"half")
     (root / ".prepare-x1y2z3.jsonl").write_text('{"name": "03.p')
     with (root / NAME).open("a") as file:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -195,13 +195,21 @@ class FeatureCache:
         folder: The cache.
         keys: Features that the task can take, by name; those that are not in the folder are computed in training.
         variants: What the augmentation may ask for, by name.
+        kept: Batch keys of pictures that are read beside their features.
 
     Raises:
         PgpisError: A feature is stale or not complete.
     """
 
-    def __init__(self, folder: Path, keys: Mapping[str, FeatureKey], variants: Mapping[str, Sequence[Variant]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Mapping[str, FeatureKey],
+        variants: Mapping[str, Sequence[Variant]],
+        kept: Collection[str] = (),
+    ) -> None:
         self.folder = folder
+        self.kept = kept
         self.variants: dict[str, set[Variant]] = {}
         self.rows: dict[str, dict[str, int]] = {}
         self.pictures: dict[str, str] = {}

@@ -226,7 +226,8 @@ class PoseTransferDataModule(LightningDataModule):
             )
         keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
         variants = {name: variants_of(key.picture, specs, self.augmentation) for name, key in keys.items()}
-        return FeatureCache(Path(str(self.cache)), keys, variants)
+        kept = {feature.picture for feature in features.values() if feature.keeps_picture}
+        return FeatureCache(Path(str(self.cache)), keys, variants, kept)
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         return PairTransform(

@@ -14,6 +14,7 @@ from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.pair import LoadedPair
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
+from pgpis.pictures.framing import reframed
 from pgpis.pictures.images import fit_images
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
@@ -35,11 +36,31 @@ class Augmentation:
     """Probability of mirroring source, target and key points together."""
     detour_probability: float = 0.5
     """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
+    reference_zoom: tuple[float, float] = (1.0, 1.0)
+    """Range of the factor by which the source is enlarged about its middle; below 1 it is made smaller."""
+    reference_cut: tuple[float, float] = (0.0, 0.0)
+    """Range of the share of the source's height that is cut from below, with the same share of its width."""
 
     def __post_init__(self) -> None:
         check_range("data.augmentation.jitter", self.jitter, 0)
         check_range("data.augmentation.flip_probability", self.flip_probability, 0, 1)
         check_range("data.augmentation.detour_probability", self.detour_probability, 0, 1)
+        for name, least, most in (("reference_zoom", 0.25, 4), ("reference_cut", 0, 0.8)):
+            low, high = getattr(self, name)
+            check_range(f"data.augmentation.{name}", high, least, most)
+            check_range(f"data.augmentation.{name}", low, least, high)
+
+    @property
+    def reframes(self) -> bool:
+        """Whether sources are framed anew."""
+        return (self.reference_zoom, self.reference_cut) != ((1, 1), (0, 0))
+
+    def reframe(self, source: Image.Image, generator: torch.Generator) -> Image.Image:
+        """Frame a source anew, by two draws."""
+        draws = torch.rand(2, generator=generator).tolist()
+        ranges = (self.reference_zoom, self.reference_cut)
+        zoom, cut = (low + (high - low) * draw for (low, high), draw in zip(ranges, draws, strict=True))
+        return reframed(source, zoom, cut)
 
 
 FPDM_AUGMENTATION = Augmentation()
@@ -77,12 +98,25 @@ class PairTransform:
         self.cached: dict[str, str] = {}
         if self.cache is not None:
             self.cached = {name: self.images[picture].origin for name, picture in self.cache.pictures.items()}
-            # what the cache covers is left out, except those from which others are made
-            left = {key: spec for key, spec in self.images.items() if key not in self.cache.pictures.values()}
+            # what the cache covers is left out, except those from which others are made, or that the loss reads
+            replaced = set(self.cache.pictures.values()).difference(self.cache.kept)
+            left = {key: spec for key, spec in self.images.items() if key not in replaced}
             bases = {spec.base for spec in left.values()}
             self.images = {key: spec for key, spec in self.images.items() if key in left or key in bases}
         entries: list[ImageSpec | VectorSpec] = [*self.images.values(), *self.vectors.values()]
         self.origins = frozenset(entry.origin for entry in entries)
+        if self.train and self.augmentation.reframes:
+            self._refuse_other_frames()
+
+    def _refuse_other_frames(self) -> None:
+        """Refuse what was made of sources as they are, beside sources that are framed anew."""
+        made = [kind.plural for kind in conditions(spec.origin for spec in self.specs.values()) if kind.of == "source"]
+        made += [f"cached {name}" for name, origin in self.cached.items() if origin == "source"]
+        if made:
+            raise PgpisError(
+                f"data.augmentation.reference_zoom and reference_cut frame sources anew, but not {', '.join(made)}",
+                hint="pgpis synth --misaligned draws pairs of that kind with all their files",
+            )
 
     def __call__(self, loaded: LoadedPair, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Make the tensors of one pair.
@@ -111,7 +145,10 @@ class PairTransform:
                 keypoints = keypoints.flip() if flip else keypoints
             elif loaded.pose_image is not None:
                 flip = False  # mirroring a drawing would exchange the colours of left and right
-        read = {"source": loaded.source, "target": loaded.target}
+        source = loaded.source
+        if self.train and generator is not None and source is not None and self.augmentation.reframes:
+            source = self.augmentation.reframe(source, generator)
+        read = {"source": source, "target": loaded.target}
         pictures = {
             name: ImageOps.mirror(image) if flip else image for name, image in read.items() if image is not None
         }

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -180,11 +180,7 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
     """
     waiting: dict[str, dict[str, PictureFiles]] = {}
     with one_thread_each(), ExitStack() as stack:
-        pools = {
-            condition: stack.enter_context(worker_pool(_processes(condition, len(files), settings, workers)))
-            for condition, files in todo.items()
-            if files
-        }
+        pools = _pools(todo, settings, workers, stack)
         running: dict[Future[list[Outcome]], str] = {}
 
         def submit(condition: str, files: Iterable[PictureFiles]) -> None:
@@ -225,7 +221,16 @@ def _parts(files: Sequence[PictureFiles], size: int) -> list[list[PictureFiles]]
     return [list(files[start : start + size]) for start in range(0, len(files), size)]
 
 
-def _processes(condition: str, pictures: int, settings: PrepareSettings, workers: int) -> int:
-    if Stage.classes[condition].is_neural and not settings.device.startswith("cpu"):
-        return 1
-    return max(1, min(workers, pictures // PICTURES_PER_PROCESS))
+def _pools(todo: Todo, settings: PrepareSettings, workers: int, stack: ExitStack) -> dict[str, ProcessPoolExecutor]:
+    """Return the processes of each stage that has pictures; where these are few, all stages share them."""
+    counts = {condition: len(files) for condition, files in todo.items() if files}
+    on_cpu = settings.device.startswith("cpu")
+    if max(counts.values(), default=0) < PICTURES_PER_PROCESS:
+        pool = stack.enter_context(worker_pool(min(workers, max(1, len(counts))) if on_cpu else 1))
+        return dict.fromkeys(counts, pool)
+    pools = {}
+    for condition, pictures in counts.items():
+        alone = Stage.classes[condition].is_neural and not on_cpu
+        processes = 1 if alone else max(1, min(workers, pictures // PICTURES_PER_PROCESS))
+        pools[condition] = stack.enter_context(worker_pool(processes))
+    return pools

@@ -14,7 +14,7 @@ from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
-from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
+from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights, person_region
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
@@ -24,6 +24,7 @@ from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vi
 from pgpis.models.loading import take_over
 from pgpis.pictures.arrays import read_array
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
+from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
 
 log = logging.getLogger(__name__)
@@ -146,15 +147,22 @@ class MCLDTask(DiffusionTask):
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return the autoencoder's moments of targets and textures, CLIP's embeddings of sources and textures."""
-        hashes = self.frozen_hashes()
+        hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
         features = {
-            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments),
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments, seen),
             "source_embedding": FrozenFeature("source_clip", hashes["image_encoder"], self._embed),
         }
         if self.conditioner.config.use_texture:
-            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments)
+            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments, seen)
             features["texture_embedding"] = FrozenFeature("texture_clip", hashes["image_encoder"], self._embed)
         return features
+
+    @property
+    def flow_port(self) -> FlowPort | None:
+        """Self-attention reads the texture, if the model has one."""
+        if self.reference_net is None:
+            return None
+        return FlowPort("self", "texture_image", "all", lambda batch: person_region(batch["pose_image"]))
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         return encode_pictures(self.image_encoder, images)
