@@ -105,7 +105,7 @@ class PredictSettings:
     compile: bool = False
     """Compile the denoiser: a minute's wait, then faster steps."""
     runner: Literal["local", "ray"] = "local"
-    """This machine, or a Ray cluster."""
+    """This machine, or a Ray cluster [local]."""
     workers: int | None = None
     """Processes that draw on the cluster, each a batch at a time [one for each GPU or, without GPUs, core]."""
     tools: Annotated[PrepareSettings, TOOLS] = field(default_factory=PrepareSettings)

@@ -124,7 +124,7 @@ class PairDataset(ABC):
     def with_pairs(self, pairs: Iterable[Pair]) -> Self:
         """Return this data set with other pairs, which are taken as they are: some of its own, for another process."""
         some = copy.copy(self)
-        some._pairs = tuple(pairs)
+        some._pairs = tuple(pairs)  # noqa: SLF001  its own
         return some
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
