@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MOST_TRIES = 3
 """So often a unit is begun whose actors die: one that takes all memory would kill them forever."""
+MOST_STARTS = 10
+SECONDS_BETWEEN_STARTS = 3.0
 SECONDS_BETWEEN_LOOKS = 0.5
 
 T = TypeVar("T")
@@ -93,15 +95,29 @@ class ActorPool(Executor):
     def _serve(self) -> None:
         """Start an actor and hand it one unit after the other; where it dies, start another."""
         while not self._has_ended.is_set():
-            actor = self._start()
-            is_alive = self._comes(actor.__ray_ready__.remote())
+            actor, is_alive = self._started(), True
             while is_alive and (unit := self._units.get()) is not None and not self._has_ended.is_set():
                 is_alive = self._is_done(unit, actor)
             _ray().kill(actor)
 
+    def _started(self) -> Any:
+        """Start an actor that can work; one that never can, because pgpis is not there, say, tells its first unit."""
+        ray = _ray()
+        for _ in range(MOST_STARTS):
+            actor = self._start()
+            ready = actor.__ray_ready__.remote()
+            try:
+                if not self._comes(ready) or ray.get(ready):
+                    break
+            except ray.exceptions.RayError:  # its machine has just been lost, which the cluster has not noticed yet
+                self._has_ended.wait(SECONDS_BETWEEN_STARTS)
+        return actor
+
     def _is_done(self, unit: _Unit, actor: Any) -> bool:
         """Let an actor do a unit; False: it died."""
         ray = _ray()
+        if not (unit.tries or unit.future.set_running_or_notify_cancel()):
+            return True
         try:
             result = actor.work.remote(unit.call)
             if self._comes(result):

@@ -112,8 +112,10 @@ def as_done(
     """
     waiting, running = iter(units), dict[Future[T], U]()
     while True:
-        free = at_once - len(running) if request.signum is None else 0
-        running |= {pool.submit(work, unit): unit for unit in islice(waiting, free)}
+        if request.signum is None:
+            running |= {pool.submit(work, unit): unit for unit in islice(waiting, at_once - len(running))}
+        else:
+            running = {future: unit for future, unit in running.items() if not future.cancel()}
         if not running:
             break
         for future in wait(running, return_when=FIRST_COMPLETED).done:
