@@ -136,7 +136,8 @@ def test_predict_draws_the_same_pictures_though_its_machine_is_lost(
             return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
     def pictures(out):
-        return {path.name: path.read_bytes() for path in (tmp_path / out).rglob("*.png")}
+        folder = tmp_path / out
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
 
     assert predict("here") == 1  # bert is listed
     shutil.copytree(tmp_path / "here", tmp_path / "ray")
