@@ -10,7 +10,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {"aliases", "batch", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle", "weight_files"}
+LEAVES = {
+    *("aliases", "batch", "cluster", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle"),
+    "weight_files",
+}
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,

@@ -104,6 +104,10 @@ class PredictSettings:
     """Decode large pictures in tiles."""
     compile: bool = False
     """Compile the denoiser: a minute's wait, then faster steps."""
+    runner: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster [local]."""
+    workers: int | None = None
+    """Processes that draw on the cluster, each a batch at a time [one for each GPU or, without GPUs, core]."""
     tools: Annotated[PrepareSettings, TOOLS] = field(default_factory=PrepareSettings)
     """What makes the conditions of photographs."""
 
@@ -155,6 +159,14 @@ class PredictSettings:
             raise PgpisError(f"{flags} need --sources and --poses")
         if (self.retarget or self.save_conditions) and not self.makes_conditions:
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
+        check_range("--workers", self.workers, 1, whole=True, optional=True)
+        if self.workers and self.runner == "local":
+            raise PgpisError("--workers goes with --runner ray", hint="--trainer.devices 2 draws in two processes here")
+        if self.runner == "ray" and self.like:
+            raise PgpisError("--like makes one picture again: leave --runner ray out")
+        if self.runner == "ray" and self.makes_conditions and not self.save_conditions:
+            message = "--runner ray: all machines must see what is made of photographs"
+            raise PgpisError(message, hint="--save-conditions FOLDER, one that they share")
         if self.every is not None and not self.driving:
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
 
@@ -185,6 +197,8 @@ class PredictSettings:
             "return_predictions": False,
             "like": self.like,
             "no_mark": self.no_mark or None,
+            "runner": None if self.runner == "local" else self.runner,
+            "workers": self.workers,
         }
         return _without_none(recipe)
 

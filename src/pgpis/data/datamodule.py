@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,11 @@ class PoseTransferDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to make pictures for, without the pairs that ``find_finished`` returns."""
+        """Return the batches to make pictures for, of the pairs that :meth:`unfinished` names."""
+        return self._evaluation_loader("predict", self.unfinished())
+
+    def unfinished(self) -> list[int]:
+        """Return the positions of the pairs to make pictures for: all but those that ``find_finished`` returns."""
         dataset = self.dataset("predict")
         origins = {spec.origin for spec in self._specs().values()}
         places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
@@ -174,7 +178,7 @@ class PoseTransferDataModule(LightningDataModule):
                 return ""
 
         finished = set() if self.find_finished is None else self.find_finished(fingerprint_of)
-        return self._evaluation_loader("predict", finished)
+        return [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in finished]
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
         """Yield the entry ``key`` of ``count`` training pairs, spread over the list, in batches and not augmented."""
@@ -190,10 +194,10 @@ class PoseTransferDataModule(LightningDataModule):
             if values is not None and len(values):
                 yield values
 
-    def _evaluation_loader(self, split: str, skip: Collection[str] = ()) -> DataLoader[Any]:
+    def _evaluation_loader(self, split: str, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         dataset = self.dataset(split)
-        indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in skip]
-        sampler = ResumableSampler(indices, shuffle=False, **self._share)
+        chosen = range(len(dataset)) if indices is None else indices
+        sampler = ResumableSampler(chosen, shuffle=False, **self._share)
         return self._loader(dataset, sampler, fingerprints=split == "predict")
 
     def _loader(

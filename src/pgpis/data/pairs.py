@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
 import json
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -119,6 +120,12 @@ class PairDataset(ABC):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def with_pairs(self, pairs: Iterable[Pair]) -> Self:
+        """Return this data set with other pairs, which are taken as they are: some of its own, for another process."""
+        some = copy.copy(self)
+        some._pairs = tuple(pairs)  # noqa: SLF001  its own
+        return some
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
