@@ -14,6 +14,7 @@ from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.rendering import RenderedEncoder, render
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.pose import PoseEncoder
+from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.iuv import PART_CHANNEL
 from pgpis.pictures.surface import SURFACE_SIZE
 
@@ -98,9 +99,10 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         """Fill the ports, but for the ReferenceNet's.
 
         Args:
-            source: CLIP's embeddings of the sources, ``(B, token_dim)``.
+            source: CLIP's embeddings of the sources, ``(B, token_dim)``, or of several a pair ``(B, S, token_dim)``.
             texture: Those of their texture maps; None for models without texture.
-            face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
+            face: Raw face embeddings, ``(B, face_dim)`` or ``(B, F, face_dim)``, zeros where there is no face; None for
+                models without face.
             iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
             rendered: Scaled latents and marks of what :meth:`render` returns; None for models without it.
         """
@@ -114,7 +116,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             # neighbouring parts are 1/255 apart officially; a net that starts from nothing tells them apart late
             iuv = iuv.clone()
             iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
-        source_token = source[:, None].to(dtype)  # (B, 1, D)
+        source_token = (source[:, None] if source.ndim == 2 else source).to(dtype)  # (B, S, D)
         texture_token = None if texture is None else texture[:, None].to(dtype)
         tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face))
         features = self.pose_encoder(iuv.to(dtype))
@@ -135,7 +137,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         """Say which stage reads what, and what the second attention of all reads."""
         if texture is None:
             return {"down": source, "mid": source, "up": source}, face
-        both = torch.cat([source, texture], dim=1)  # (B, 2, D)
+        both = torch.cat([source, texture], dim=1)  # (B, S + 1, D)
         if self.config.aggregation == "all":
             return {"down": both, "mid": both, "up": both}, face
         if self.config.aggregation == "ip":
@@ -145,7 +147,30 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
     def _face_tokens(self, source: torch.Tensor, face: torch.Tensor | None) -> torch.Tensor:
         if self.face_resampler is None or face is None:
             return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
-        return self.face_resampler(face[:, None].to(source))  # (B, M, D)
+        faces = face if face.ndim == 3 else face[:, None]  # (B, F, face_dim)
+        tokens: torch.Tensor = self.face_resampler(faces.flatten(0, 1)[:, None].to(source))
+        return tokens.view(len(faces), -1, tokens.shape[-1])  # (B, F * M, D)
+
+    def sources(self, batch: PairBatch, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Lay embeddings and faces of each pair's sources side by side, for :meth:`forward`.
+
+        Args:
+            batch: B pairs.
+            embeddings: CLIP's, of :func:`pgpis.models.sources.encode_sources`, ``(B, K, token_dim)``.
+
+        Returns:
+            ``(B, S, token_dim)``; ``(B, F, face_dim)`` of the sources that show a face, one of zeros where none does.
+        """
+        present = present_sources(batch, len(embeddings))
+        faces = None
+        if self.config.use_face:
+            faces = encode_sources(batch, "face", lambda faces, _: faces)
+            has_face = None
+            if present is not None:
+                has_face = present & faces.any(dim=2)
+                has_face[:, 0] |= ~has_face.any(dim=1)
+            faces = side_by_side(faces, has_face)
+        return side_by_side(embeddings, present), faces
 
     def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:
         """Return what MCLD reads of a pair, by the size of the result and the side of CLIP's input in pixels.
