@@ -170,7 +170,10 @@ def test_other_pictures_of_a_garment(garments):
 def test_training_draws_from_the_pairs_own_generator(garments):
     def drawn(seed):
         return [
-            tuple(source.picture for source in garments.load(index, {"source"}, sample_generator(seed, index)).pair.further)
+            tuple(
+                source.picture
+                for source in garments.load(index, {"source"}, sample_generator(seed, index)).pair.further
+            )
             for index in range(len(garments))
         ]
 

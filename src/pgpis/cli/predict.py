@@ -13,7 +13,17 @@ from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
-FOLDER_OPTIONS = ("sources_by", "pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every", "noise_name")
+FOLDER_OPTIONS = (
+    "sources_by",
+    "pairs",
+    "pairing",
+    *MCLD_OPTIONS,
+    "prepare",
+    "retarget",
+    "save_conditions",
+    "every",
+    "noise_name",
+)
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
 """Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}

@@ -35,7 +35,6 @@ class Row(NamedTuple):
     edit: EditRequest | None = None
 
 
-
 class FolderPairs(PairDataset):
     """Pairs of source pictures and poses in folders.
 

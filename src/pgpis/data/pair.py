@@ -88,6 +88,11 @@ class Pair:
         return self.pose or self.conditions.get("iuv")
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """All pictures of the person, the first one first."""
+        return (Source(self.source, self.conditions), *self.further)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that the pair names, whatever a model reads of them."""
         edit = self.edit or Edit()

@@ -141,7 +141,7 @@ class PairDataset(ABC):
             content[origin] = parts
         for name, path in files_of_further(pair, origins, self.map_of).items():
             content[name] = [self.file_content(path)]
-            if content[name] == [""] and self.on_missing.of(name.rpartition("_")[0]) == "error":
+            if content[name] == [""] and self.on_missing.of(name.rpartition("_")[0]) != "drop":
                 return ""
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -228,9 +228,9 @@ class PairDataset(ABC):
         loaded = with_further(self._load, self._load(pair, origins), origins, self.map_of)
         if pair.edit is None:
             return loaded
-        read = loaded.conditions
-        edited = {name: self._edited(kind_of(name), read[name], pair.edit) for name in EDITED if name in read}
-        return replace(loaded, conditions={**read, **edited})
+        read = {name: content for name, content in loaded.conditions.items() if name in EDITED}
+        edited = {name: self._edited(kind_of(name), content, pair.edit) for name, content in read.items()}
+        return replace(loaded, conditions={**loaded.conditions, **edited})
 
     def _load(self, pair: Pair, origins: Collection[str]) -> LoadedPair:
         """Read the files of a pair, but for its further sources and its edit of textures."""

@@ -140,7 +140,8 @@ def _further_sources(samples: Sequence[Sample], first: dict[str, torch.Tensor]) 
         return {}
     keys = {key for sample in samples for key in sample.images if key.startswith(FURTHER)}
     padded = {
-        key: torch.zeros(len(samples), max(further), *first[key.removeprefix(FURTHER)].shape[1:]) for key in sorted(keys)
+        key: torch.zeros(len(samples), max(further), *first[key.removeprefix(FURTHER)].shape[1:])
+        for key in sorted(keys)
     }
     for key, values in padded.items():
         for row, sample in enumerate(samples):

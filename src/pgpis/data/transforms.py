@@ -140,7 +140,9 @@ class PairTransform:
         vectors = [key for key, spec in self.vectors.items() if spec.origin in PER_SOURCE]
         rows = []
         for other in loaded.further:
-            pictures = {} if other.source is None else {"source": ImageOps.mirror(other.source) if flip else other.source}
+            pictures = (
+                {} if other.source is None else {"source": ImageOps.mirror(other.source) if flip else other.source}
+            )
             values = self._vectors(other)
             rows.append(fit_images(pictures, images, detour=detour) | {key: values[key] for key in vectors})
         return {f"{FURTHER}{key}": torch.stack([row[key] for row in rows]) for key in (rows[0] if rows else ())}

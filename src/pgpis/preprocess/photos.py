@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs
-from pgpis.data.pair import Edit, LoadedPair, Pair, Source
+from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.data.user_files import short_names
 from pgpis.errors import PgpisError
@@ -114,12 +114,13 @@ class PhotoPairs(FolderPairs):
         if "pose" in origins:
             lacking.append(("pose", poses + [pair.source for pair in self.pairs if self.retarget]))
         for kind in filter(self._makes, conditions(origins)):
-            sources = [own.picture for own in self._sources() if not _exists(own.conditions.get(kind.name))]
+            every = (own for pair in self.pairs for own in pair.sources)
+            sources = [own.picture for own in every if not _exists(own.conditions.get(kind.name))]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
         if {"texture", "surface"} & {*origins}:
-            several = dict.fromkeys(own.picture for own in self._sources(several=True))
-            lacking.append(("densepose", [path for path in several if not _exists(super(PhotoPairs, self).map_of(path))]))
+            several = [own.picture for pair in self.pairs if pair.further for own in pair.sources]
+            lacking.append(("densepose", [path for path in several if not _exists(self.map_of(path))]))
         chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)
         for condition, pictures in lacking:
@@ -127,13 +128,6 @@ class PhotoPairs(FolderPairs):
         if "iuv" in origins:
             self._draw_maps()
         super().require(origins)
-
-    def _sources(self, *, several: bool = False) -> Iterator[Source]:
-        """Yield the sources of all pairs, or of those that have several."""
-        for pair in self.pairs:
-            if pair.further or not several:
-                yield Source(pair.source, pair.conditions)
-                yield from pair.further
 
     def map_of(self, picture: Path) -> Path | None:
         """Take the map that lies beside a source's folder, else the one that is made."""
