@@ -134,7 +134,7 @@ class PairCollator:
 
 
 def _further_sources(samples: Sequence[Sample], first: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the entries of sources after the first, filled up with zeros to one number; nothing where there are none."""
+    """Return the entries of sources after the first, filled up with zeros; nothing where there are none."""
     further = [len(sample.pair.further) for sample in samples]
     if not any(further):
         return {}

@@ -29,7 +29,7 @@ def encode_sources(batch: PairBatch, key: str, encode: Encode) -> torch.Tensor:
     Args:
         batch: B pairs.
         key: Of the first sources; the further ones have :data:`pgpis.batch.FURTHER` before it.
-        encode: Called for the first sources, which are encoded as if they were alone, and for all further ones together.
+        encode: Called for the first sources, as if they were alone, and once for all further ones.
 
     Returns:
         ``(B, K, ...)``, zeros where a pair has fewer than K sources.
@@ -48,9 +48,8 @@ def encode_sources(batch: PairBatch, key: str, encode: Encode) -> torch.Tensor:
 def side_by_side(values: torch.Tensor, present: torch.Tensor | None) -> torch.Tensor:
     """Lay the sources of each pair side by side, whole sets of them repeated where other pairs have more.
 
-    Attention to a repeated set is attention to the set, so that pairs with other numbers of sources share a batch without
-    a mask, and a pair's result does not depend on its neighbours. Batches in which numbers differ cost more: 2 and 3 make
-    6 sets.
+    Attention to a repeated set is attention to the set: pairs with other numbers of sources share a batch without a
+    mask, and a pair's result does not depend on its neighbours. Numbers that differ cost more: 2 and 3 make 6 sets.
 
     Args:
         values: ``(B, K, ...)``.

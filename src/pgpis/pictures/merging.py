@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt, find_objects
 
 from pgpis.pictures.iuv import PARTS
 from pgpis.pictures.surface import FILLED, SEEN
-from pgpis.pictures.uv_texture import CHART_SIZE, TEXTURE_SIZE, part_table, texel_places, texel_table
+from pgpis.pictures.uv_texture import CHART_SIZE, part_table, texel_places, texel_table
 
 AROUND = 5.0
 """Texels of a chart: standard deviation of the window in which pixels are counted."""
@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 def pixels_per_texel(iuv: Bytes) -> Floats:
-    """Return how many pixels of a picture lie on each texel of the texture, ``(512, 512)``, as a mean of its surroundings.
+    """Return how many pixels of a picture lie on each texel of the texture, as a mean around it, ``(512, 512)``.
 
     Args:
         iuv: Map of the picture, ``(H, W, 3)`` of part, U, V.
