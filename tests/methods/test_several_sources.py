@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
-from tiny_fpdm import HEIGHT, WIDTH, random_batch, tiny_pipeline
+from tiny_fpdm import random_batch, tiny_pipeline
 from tiny_mcld import tiny_mcld
 
 OPTIONS = {"num_inference_steps": 2, "output_type": "latent", "guidance_scale": 2.0}
@@ -35,8 +35,8 @@ def rows(batch, *places):
 
 
 def latents(pipeline, batch, *places):
-    start = torch.randn(4, 4, HEIGHT // 2, WIDTH // 2, generator=torch.Generator().manual_seed(3))[list(places)]
-    return pipeline.generate(rows(batch, *places), latents=start, **OPTIONS).images
+    generators = [torch.Generator().manual_seed(place) for place in places]  # noise is a pair's own
+    return pipeline.generate(rows(batch, *places), generator=generators, **OPTIONS).images
 
 
 def test_a_pair_alone_is_the_pair_in_a_mixed_batch(case):

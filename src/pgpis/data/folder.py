@@ -152,8 +152,12 @@ class FolderPairs(PairDataset):
             PgpisError: Also where two pictures or poses would share a file, or no pose at all can be read.
         """
         for kind in conditions(origins):
-            owners = ((pair.source if kind.of == "source" else pair.pose, pair) for pair in self.pairs)
-            _refuse_shared(kind.name, owners)
+            if kind.of == "source":
+                own = (pair for pair in self.pairs if pair.edit is None or kind.name != "face")
+                owners = [(source.picture, source.conditions.get(kind.name)) for pair in own for source in pair.sources]
+            else:
+                owners = [(pair.pose, pair.file(kind.name)) for pair in self.pairs if pair.pose is not None]
+            _refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
@@ -261,12 +265,11 @@ class FolderPairs(PairDataset):
         return rows
 
 
-def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:
     """Refuse two files of different content whose texture, face or map would be one and the same file."""
     first: dict[str, tuple[Path, Path]] = {}
-    for owner, pair in owners:
-        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
-        if owner is None or path is None:
+    for owner, path in owners:
+        if path is None:
             continue
         other, others = first.setdefault(str(path).casefold(), (owner, path))
         if other == owner or content_hash(other) == content_hash(owner):
@@ -274,7 +277,7 @@ def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> N
         # a file system that ignores case takes two names for one
         if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
-                f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
+                f"{other} and {owner} would share the {kind.what} {path}, "
                 "which can belong to only one of them",
                 hint="rename one of them, or put them into folders of their own",
             )

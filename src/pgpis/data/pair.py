@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -175,3 +176,9 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
             name = f"{first}~{number}"
         named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
     return named
+
+
+def content_of(keypoints: Keypoints) -> str:
+    """Return the hash of key points."""
+    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
+    return hashlib.sha256(described.encode()).hexdigest()

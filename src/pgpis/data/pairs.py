@@ -293,9 +293,3 @@ class PairDataset(ABC):
     def hint(self, kind: Kind) -> str:
         """Return what the user can do where files of a kind are missing."""
         return self.on_missing.hint(kind.name)
-
-
-def content_of(keypoints: Keypoints) -> str:
-    """Return the hash of key points."""
-    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
-    return hashlib.sha256(described.encode()).hexdigest()

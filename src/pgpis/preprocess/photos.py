@@ -269,7 +269,8 @@ class PhotoPairs(FolderPairs):
         """Say also what was made, and how; of a map that is drawn from key points, these."""
         provenance = super().provenance(loaded, origins)
         files = provenance["files"]
-        made = [kind.option for kind in conditions(files) if self._is_made(loaded.pair.file(kind.name))]
+        sources = [loaded.pair, *(other.pair for other in loaded.further)]
+        made = [kind.option for kind in conditions(files) if any(self._is_made(own.file(kind.name)) for own in sources)]
         if self.driving and "pose" in origins:
             made.append("pose")
         drawn = self._key_points.get(loaded.pair.file("iuv") or Path())
