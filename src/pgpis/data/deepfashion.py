@@ -12,7 +12,6 @@ from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import garment_of, pair_name
 from pgpis.data.pair import Pair, content_of
-from pgpis.data.pair import Pair, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints

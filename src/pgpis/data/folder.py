@@ -277,7 +277,6 @@ def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> No
         # a file system that ignores case takes two names for one
         if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
-                f"{other} and {owner} would share the {kind.what} {path}, "
-                "which can belong to only one of them",
+                f"{other} and {owner} would share the {kind.what} {path}, which can belong to only one of them",
                 hint="rename one of them, or put them into folders of their own",
             )
