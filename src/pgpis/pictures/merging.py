@@ -1,7 +1,8 @@
 """One texture, or surface, of several pictures of a person: each texel from the picture that shows it best.
 
-DensePose's map has no normals, so that the angle to the camera's axis is not known. What is known is how many pixels of
-a picture lie on a piece of a chart. That number falls with the cosine of the angle, and rises where the camera is closer.
+DensePose's map has no normals, so that the angle to the camera's axis is not known. What is known is how many pixels
+of a picture lie on a piece of a chart. That number falls with the cosine of the angle, and rises as the camera comes
+closer.
 """
 
 from __future__ import annotations
