@@ -154,7 +154,7 @@ def test_without_folders_of_people(people):
 @pytest.fixture
 def garments(toy_root):
     """Three views of each garment: of a pair, one is neither source nor target."""
-    dataset = DeepFashion(toy_root, "train", sources=3, self_pair_probability=0.0)
+    dataset = DeepFashion(toy_root, "train", most_sources=3, self_pair_probability=0.0)
     dataset.setup()
     return dataset
 
@@ -183,7 +183,7 @@ def test_training_draws_from_the_pairs_own_generator(garments):
 
 def test_one_source_draws_what_it_drew(toy_root):
     states = []
-    for options in ({}, {"sources": 1}):
+    for options in ({}, {"most_sources": 1}):
         dataset = DeepFashion(toy_root, "train", **options)
         dataset.setup()
         generator = sample_generator(7)
@@ -196,7 +196,7 @@ def test_one_source_draws_what_it_drew(toy_root):
 
 
 def test_a_test_takes_the_first_others(toy_root):
-    dataset = DeepFashion(toy_root, "test", sources=2)
+    dataset = DeepFashion(toy_root, "test", most_sources=2)
     dataset.setup()
     assert [len(pair.further) for pair in dataset.pairs] == [1] * len(dataset)
     assert dataset.load(0).further == dataset.load(0).further != ()
@@ -215,5 +215,5 @@ def test_what_keeps_one_source_is_refused(garments, specs, option):
 
 
 def test_numbers_of_sources(toy_root):
-    with pytest.raises(PgpisError, match="sources"):
-        DeepFashion(toy_root, "train", sources=5)
+    with pytest.raises(PgpisError, match="most_sources"):
+        DeepFashion(toy_root, "train", most_sources=5)

@@ -4,7 +4,7 @@ import pytest
 
 from pgpis.cli import main
 
-WORDS = ("fit", "--trainer.max_steps=2", "--data.val=null", "--data.train.init_args.sources=3")
+WORDS = ("fit", "--trainer.max_steps=2", "--data.val=null", "--data.train.init_args.most_sources=3")
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ class DeepFashion(PairDataset):
         max_pairs: Take only the first pairs of the list.
         self_pair_probability: Share of training pairs whose target picture also serves as source.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
-        sources: Up to so many pictures are sources of a pair: the source, and others of the same garment (the same
+        most_sources: Up to so many pictures are sources of a pair: the source, and others of the same garment (the same
             ``id_00003372/03``) that the lists name, but never the target. In training a random number of random ones;
             else the first ones by name.
     """
@@ -50,9 +50,9 @@ class DeepFashion(PairDataset):
         max_pairs: int | None = None,
         self_pair_probability: float = 0.05,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
-        sources: int = 1,
+        most_sources: int = 1,
     ) -> None:
-        super().__init__(self_pair_probability if split == "train" else 0.0, on_missing=on_missing, sources=sources)
+        super().__init__(self_pair_probability if split == "train" else 0.0, on_missing=on_missing, most_sources=most_sources)
         check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
         self.root = Path(root)
         self.split = split

@@ -46,7 +46,7 @@ class PairDataset(ABC):
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
         pose_frame: What key points refer to, where their files do not say it.
         on_missing: What happens where a face, texture or DensePose map does not exist.
-        sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in training
+        most_sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in training
             a random number of random ones.
     """
 
@@ -60,11 +60,11 @@ class PairDataset(ABC):
         self_pair_probability: float = 0.0,
         pose_frame: Frame | None = None,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
-        sources: int = 1,
+        most_sources: int = 1,
     ) -> None:
         check_range("self_pair_probability", self_pair_probability, 0, 1)
-        check_range("sources", sources, 1, MOST_SOURCES, whole=True)
-        self.most_sources = sources
+        check_range("most_sources", most_sources, 1, MOST_SOURCES, whole=True)
+        self.most_sources = most_sources
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
         self.on_missing = on_missing

@@ -169,7 +169,7 @@ def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cach
         if value:
             raise PgpisError(f"data.resident keeps one version of a picture, and {name} is {value}", hint=f"--{name} 0")
     if dataset.most_sources > 1:
-        hint = "--data.train.init_args.sources 1"
+        hint = "--data.train.init_args.most_sources 1"
         raise PgpisError("data.resident keeps one source of a pair, and others are drawn in each epoch", hint=hint)
     if cache is not None:
         raise PgpisError("data.resident takes the place of data.cache", hint="leave one of them out")
