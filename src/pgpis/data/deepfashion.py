@@ -52,7 +52,8 @@ class DeepFashion(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
         most_sources: int = 1,
     ) -> None:
-        super().__init__(self_pair_probability if split == "train" else 0.0, on_missing=on_missing, most_sources=most_sources)
+        self_pairs = self_pair_probability if split == "train" else 0.0
+        super().__init__(self_pairs, on_missing=on_missing, most_sources=most_sources)
         check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
         self.root = Path(root)
         self.split = split
