@@ -76,7 +76,7 @@ def with_further(
     singles = [_as_first(pair, source) for source in pair.further]
     further = tuple(load(single, _origins_of(pair, single, origins)) for single in singles)
     conditions = {**first.conditions, **_merged([first, *further], origins, map_of)}
-    return replace(first, conditions=conditions, dropped=first.dropped - conditions.keys(), further=further)
+    return replace(first, conditions=conditions, dropped={*first.dropped} - conditions.keys(), further=further)
 
 
 def _merged(sources: Sequence[LoadedPair], origins: Collection[str], map_of: FindMap) -> dict[str, Any]:

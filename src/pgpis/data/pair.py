@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -124,7 +124,7 @@ class LoadedPair:
     pose_image: Image.Image | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     """By kind what its reader returns: pictures, or float32 ``(N,)`` of a face."""
-    dropped: frozenset[str] = frozenset()
+    dropped: Collection[str] = frozenset()
     """What the model gets zeros for."""
     further: tuple[LoadedPair, ...] = ()
     """The further sources, each as if it were the only one; what is merged is in ``conditions`` of this."""

@@ -46,8 +46,8 @@ class PairDataset(ABC):
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
         pose_frame: What key points refer to, where their files do not say it.
         on_missing: What happens where a face, texture or DensePose map does not exist.
-        most_sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in training
-            a random number of random ones.
+        most_sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in
+            training a random number of random ones.
     """
 
     frames_per_second = 25.0
@@ -246,7 +246,7 @@ class PairDataset(ABC):
             keypoints=pose if isinstance(pose, Keypoints) else None,
             pose_image=pose if isinstance(pose, Image.Image) else None,
             conditions=read,
-            dropped=frozenset(kind.name for kind in files) - read.keys(),
+            dropped={kind.name for kind in files} - read.keys(),
         )
 
     def _read(self, kind: Kind, path: Path) -> Any:
