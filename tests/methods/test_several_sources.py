@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pgpis.errors import PgpisError
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
 from tiny_fpdm import random_batch, tiny_pipeline
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
@@ -66,6 +67,8 @@ def test_each_source_matters_and_padding_does_not(case):
 
 def test_a_source_twice_is_the_source(case):
     pipeline, single, several = case
+    if "texture_clip" in single:
+        pytest.skip("MCLD's mid block weighs two sources against one texture")
     twice = {key: single[key.removeprefix("further_")][:, None] for key in several if key.startswith("further_")}
     batch = {**single, **twice, "source_count": torch.full((4,), 2)}
     torch.testing.assert_close(latents(pipeline, batch, 0), latents(pipeline, single, 0), atol=2e-5, rtol=1e-4)
@@ -77,8 +80,17 @@ def test_a_source_without_a_face_takes_no_attention():
     faces = torch.stack([batch["face"][0], torch.zeros(512)])
     several = {**batch, "source_count": torch.tensor([2, 2]), "further_face": faces.flip(0)[:, None]}
     several["face"] = torch.stack([batch["face"][0], torch.zeros(512)])
-    _, found = pipeline.conditioner.sources(several, torch.zeros(2, 2, 12))
+    found = pipeline.conditioner.faces(several)
     assert (found == batch["face"][0]).all()
+
+
+def test_plain_ip_attention_takes_one_source():
+    pipeline = tiny_mcld(aggregation="ip")
+    batch = mcld_batch(pipeline, 1)
+    several = {**batch, "source_count": torch.tensor([2])}
+    several |= {f"further_{key}": batch[key][:, None] for key in ("source_clip", "face")}
+    with pytest.raises(PgpisError, match="one source"):
+        latents(pipeline, several, 0)
 
 
 def test_sets_are_repeated_whole():

@@ -80,12 +80,16 @@ def _blended(pictures: Sequence[Bytes], density: Sequence[Floats], shown: Sequen
     """Take each texel from the picture that shows it with most pixels, with soft seams; black where none does."""
     weights = np.where(shown, np.maximum(density, HARDLY), 0)  # (N, 512, 512)
     best = weights.argmax(axis=0)
-    own = [cv2.GaussianBlur((best == number).astype(np.float32), (0, 0), SEAM) for number in range(len(pictures))]
+    is_shown = np.any(shown, axis=0)  # what nobody shows belongs to nobody, and has no share beside it
+    own = [
+        cv2.GaussianBlur(((best == number) & is_shown).astype(np.float32), (0, 0), SEAM)
+        for number in range(len(pictures))
+    ]
     shares = np.where(shown, own, 0)
     # where only a picture that is best nowhere near shows a texel, its share would be nothing
     total = shares.sum(axis=0)
     is_alone = total < HARDLY
-    shares[:, is_alone] = (np.arange(len(pictures))[:, None] == best[is_alone]) & np.any(shown, axis=0)[is_alone]
+    shares[:, is_alone] = (np.arange(len(pictures))[:, None] == best[is_alone]) & is_shown[is_alone]
     shares /= np.where(is_alone, 1, total)
     return np.einsum("nhw,nhwc->hwc", shares, np.stack(pictures)).round().astype(np.uint8)
 

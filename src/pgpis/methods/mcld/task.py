@@ -22,7 +22,7 @@ from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
-from pgpis.models.sources import encode_sources
+from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.options import Masks, Schedule
@@ -205,18 +205,18 @@ class MCLDTask(DiffusionTask):
     ) -> torch.Tensor:
         """Fill the ports, run the ReferenceNet on the texture's latents, and the denoiser."""
         config = self.conditioner.config
-        embeddings = self._source_embeddings(batch, None if masks is None else masks["all"] & masks["image"])
+        source = self._source_embeddings(batch, None if masks is None else masks["all"] & masks["image"])
         texture = None
         if config.use_texture:
             texture = self._embedding(batch, "texture", None if masks is None else masks["all"])
         if masks is not None and self.step.clip_noise:
-            noise = torch.randn(embeddings.shape, generator=generator, device=self.device, dtype=torch.float32)
-            embeddings = embeddings + self.step.clip_noise * self.clip_std * noise
-        source, face = self.conditioner.sources(batch, embeddings)
+            noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
+            source = source + self.step.clip_noise * self.clip_std * noise
+        present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         latents, rendered = encoded
-        ports = self.conditioner(source, texture, face, batch["pose_image"], rendered)
+        ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
         if latents is not None and self.reference_net is not None:
-            bank = self.reference_net.bank(latents, source)
+            bank = self.reference_net.bank(latents, side_by_side(source, present))
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
         return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
 
