@@ -147,7 +147,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         if self.config.aggregation == "all":
             return {"down": both, "mid": both, "up": both}, face
         if self.config.aggregation == "ip":
-            if present is not None:
+            if present is not None and present.shape[1] > 1:
                 raise PgpisError("aggregation 'ip' takes one source a pair", hint="--sources-by picture")
             return {"down": source, "mid": source, "up": source}, torch.cat([texture, face], dim=1)
         return {"down": alone, "mid": both, "up": texture}, face
