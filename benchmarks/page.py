@@ -53,7 +53,7 @@ def visit(address: str, photo: Path, until: float, counts: list[int]) -> None:
     """Ask for pictures, each in another pose, and now and then as a new visitor."""
     names = list(named_poses())
     while time.monotonic() < until:
-        client = Client(address, verbose=False)
+        client = Client(address, verbose=False, httpx_kwargs={"timeout": 300})
         for number in range(20):
             if time.monotonic() > until:
                 break
@@ -99,7 +99,7 @@ def hostile(address: str, process: subprocess.Popen[bytes], count: int, folder: 
     draw, photo = random.Random(0), example_pictures()[0]
     whole = photo.read_bytes()
     pose = next(iter(named_poses().items()))
-    client, said, made = Client(address, verbose=False), list[str](), 0
+    client, said, made = Client(address, verbose=False, httpx_kwargs={"timeout": 300}), list[str](), 0
     before = resident(process)[0]
     for number in range(count):
         path = folder / draw.choice(["a.png", "b.jpg", "..%2fc.png", "<b>d.webp", "e" * 120 + ".png", "f.svg.png"])
@@ -144,7 +144,7 @@ def main() -> None:
     try:
         wait_for(address)
         answered = time.monotonic() - start
-        client = Client(address, verbose=False)
+        client = Client(address, verbose=False, httpx_kwargs={"timeout": 300})
         told = []
         for model in ("synth-fpdm", "synth-mcld"):
             for _ in range(2):

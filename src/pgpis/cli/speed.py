@@ -1,4 +1,4 @@
-"""``pgpis bench model``, ``bench train`` and ``bench data``: how fast, how large, how near the device's limit."""
+"""``pgpis bench model``, ``train``, ``memory`` and ``data``: how fast, how large, how near the device's limit."""
 
 from __future__ import annotations
 
@@ -107,6 +107,46 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    """Whose memory is counted."""
+
+    config: tuple[str, ...] = ()
+    """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
+    pipeline: str | None = None
+    """Pipeline folder or bundle, or a model that ships with pgpis."""
+    batch_sizes: str | None = None
+    """Pairs in a batch, numbers between commas [the recipe's]."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def memory(settings: MemorySettings, *words: str) -> None:
+    """Count the memory of a training step, without a GPU: no weight is made, no download is needed.
+
+    All other options are keys of the recipe. What the libraries of a GPU take for themselves comes on top, half a
+    gigabyte and more.
+
+    Args:
+        settings: Whose memory.
+        words: Keys of the recipe.
+    """
+    sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
+    from pgpis.files import write_text
+    from pgpis.speed.memory import MemoryReport, step_memory, without_memory
+
+    with without_memory() as mode:
+        cli = _build(settings, words)
+    precision = str(cli.trainer.precision)
+    accumulates = cli.trainer.accumulate_grad_batches > 1
+    rows = step_memory(mode, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
+    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "precision": precision}
+    report = MemoryReport(subject, rows)
+    if settings.out is not None:
+        write_text(settings.out, report.to_json())
+    report.print(sys.stdout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadingSettings:
     """Which pairs are loaded, and how."""
 
@@ -159,7 +199,7 @@ def data(settings: LoadingSettings, *words: str) -> None:
 
 
 def _build(
-    settings: SpeedSettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
+    settings: SpeedSettings | MemorySettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
 ) -> PGPISCLI:
     """Build the task of a recipe, with random weights where they are not at hand."""
     if settings.pipeline is None and not settings.config:

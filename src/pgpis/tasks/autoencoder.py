@@ -98,7 +98,12 @@ class AutoencoderTask(PersonImageTask):
         difference = self.vae.decode(latents).sample - images
         kl = mean.new_zeros(())  # per picture
         if isinstance(self.vae, AutoencoderKL):
-            kl = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).flatten(1).sum(dim=1).mean()
+            kl = (
+                kl_divergence(Normal(mean, deviation, validate_args=False), Normal(0.0, 1.0))
+                .flatten(1)
+                .sum(dim=1)
+                .mean()
+            )
         l1, mse = difference.abs().mean(), difference.square().mean()
         return {"loss": l1 + mse + KL_WEIGHT * kl, "l1": l1, "mse": mse, "kl": kl}
 
