@@ -51,7 +51,9 @@ def merge_textures(textures: Sequence[Bytes], density: Sequence[Floats]) -> Byte
     Returns:
         ``(512, 512, 3)``; of a single texture, itself.
     """
-    return textures[0] if len(textures) == 1 else _blended(textures, density, [each.max(axis=2) > 0 for each in textures])
+    if len(textures) == 1:
+        return textures[0]
+    return _blended(textures, density, [each.max(axis=2) > 0 for each in textures])
 
 
 def merge_surfaces(surfaces: Sequence[Bytes], density: Sequence[Floats]) -> Bytes:
