@@ -7,7 +7,7 @@ import torch
 
 from pgpis.batch import PairFailure
 from pgpis.data import FolderPairs
-from pgpis.data.pairs import Pair, with_names_of_their_own
+from pgpis.data.pair import Pair, with_names_of_their_own
 from pgpis.data.sampler import NOTHING
 from pgpis.data.samples import PairCollator, PairSamples, Sample
 from pgpis.data.transforms import PairTransform

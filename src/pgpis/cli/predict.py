@@ -13,7 +13,17 @@ from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
-FOLDER_OPTIONS = ("pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every", "noise_name")
+FOLDER_OPTIONS = (
+    "sources_by",
+    "pairs",
+    "pairing",
+    *MCLD_OPTIONS,
+    "prepare",
+    "retarget",
+    "save_conditions",
+    "every",
+    "noise_name",
+)
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
 """Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
@@ -42,6 +52,9 @@ class PredictSettings:
     --config, one of these."""
     sources: Path | None = None
     """Folder of source pictures, or one picture."""
+    sources_by: Literal["picture", "person"] | None = None
+    """Whether --sources holds pictures, or a folder of up to four pictures for each person, all of which are sources of
+    the person's results [picture]."""
     poses: Path | None = None
     """Folder of poses, or one: 18-point txt, OpenPose JSON, 133-point txt or npy, drawn skeleton; for MCLD DensePose's
     maps as png, or key points with --prepare."""
@@ -52,7 +65,7 @@ class PredictSettings:
     out: Path
     """Folder to write to; a second run continues there."""
     pairs: Path | None = None
-    """CSV with the columns source, pose and, if you like, target, identity, clothes."""
+    """CSV with the columns source, pose and, if you like, source_2 to source_4, target, identity, clothes."""
     pairing: Literal["stem", "product"] | None = None
     """Files of the same stem, or every source with every pose [product]."""
     textures: Path | None = None
@@ -204,7 +217,7 @@ class PredictSettings:
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
-        same = ("sources", "textures", "faces", "identity", "pairing", "noise_name")
+        same = ("sources", "sources_by", "textures", "faces", "identity", "pairing", "noise_name")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in same} | {
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,

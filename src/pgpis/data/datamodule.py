@@ -222,6 +222,9 @@ class PoseTransferDataModule(LightningDataModule):
         if self.frozen_features is None:
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
+        if self.dataset("train").most_sources > 1:
+            message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
+            raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")
         features, specs = self.frozen_features(), self._specs()
         if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
             raise PgpisError(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import gc
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,11 +18,13 @@ import torch
 from PIL import Image
 
 from pgpis.batch import Provenance
+from pgpis.data.further import drawn_sources, files_of_further, with_further
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, LoadedPair, Pair
+from pgpis.data.pair import Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import content_hash, read_picture
+from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import is_file, printable
+from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -47,6 +47,8 @@ class PairDataset(ABC):
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
         pose_frame: What key points refer to, where their files do not say it.
         on_missing: What happens where a face, texture or DensePose map does not exist.
+        most_sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in
+            training a random number of random ones.
     """
 
     frames_per_second = 25.0
@@ -59,8 +61,11 @@ class PairDataset(ABC):
         self_pair_probability: float = 0.0,
         pose_frame: Frame | None = None,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+        most_sources: int = 1,
     ) -> None:
         check_range("self_pair_probability", self_pair_probability, 0, 1)
+        check_range("most_sources", most_sources, 1, MOST_SOURCES, whole=True)
+        self.most_sources = most_sources
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
         self.on_missing = on_missing
@@ -141,6 +146,10 @@ class PairDataset(ABC):
             if "" in parts:
                 return ""
             content[origin] = parts
+        for name, path in files_of_further(pair, origins, self.map_of).items():
+            content[name] = [self.file_content(path)]
+            if content[name] == [""] and self.on_missing.of(name.rpartition("_")[0]) != "drop":
+                return ""
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def file_content(self, path: Path | None) -> str:
@@ -163,6 +172,7 @@ class PairDataset(ABC):
         files = {origin: pair.file(origin) for origin in {*origins} - {"target", "pose"} - {*loaded.dropped}}
         if "pose" in origins and keypoints is None:
             files["pose"] = pair.pose
+        files |= files_of_further(pair, origins, self.map_of)
         kinds = [kind for kind in EDITED if kind in origins]
         swaps = () if pair.edit is None else pair.edit.swaps
         return {
@@ -191,6 +201,18 @@ class PairDataset(ABC):
         """Return where the conditions of a pair's source or target are; by default there are none."""
         return {}
 
+    def map_of(self, picture: Path) -> Path | None:
+        """Return where the DensePose map of a source is, by which textures of several are merged."""
+        return self.made_of(picture, "target").get("iuv")
+
+    def others_of(self, pair: Pair) -> Sequence[Path]:
+        """Return further pictures of a pair's person, neither its source nor its target; by default none is known."""
+        return ()
+
+    def with_sources(self, pair: Pair, pictures: Iterable[Path]) -> Pair:
+        """Add further sources to a pair."""
+        return replace(pair, further=tuple(Source(path, self.made_of(path, "source")) for path in pictures))
+
     def load(
         self, index: int, origins: Collection[str] = ORIGINS, generator: torch.Generator | None = None
     ) -> LoadedPair:
@@ -199,7 +221,7 @@ class PairDataset(ABC):
         Args:
             index: Position in ``pairs``.
             origins: Which of ``source``, ``target``, ``pose`` and the conditions are needed; nothing else is read.
-            generator: Given in training only: draws whether this is a self-pair.
+            generator: Given in training only: draws whether this is a self-pair, and its further sources.
 
         Raises:
             PgpisError: A file is missing or unreadable.
@@ -208,10 +230,21 @@ class PairDataset(ABC):
         may_draw = generator is not None and pair.target is not None
         if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
             pair = self.as_self_pair(pair)
+        if generator is not None and self.most_sources > 1:
+            pair = self.with_sources(pair, drawn_sources(self.others_of(pair), self.most_sources, generator))
+        loaded = with_further(self._load, self._load(pair, origins), origins, self.map_of)
+        if pair.edit is None:
+            return loaded
+        read = {name: content for name, content in loaded.conditions.items() if name in EDITED}
+        edited = {name: self._edited(kind_of(name), content, pair.edit) for name, content in read.items()}
+        return replace(loaded, conditions={**loaded.conditions, **edited})
+
+    def _load(self, pair: Pair, origins: Collection[str]) -> LoadedPair:
+        """Read the files of a pair, but for its further sources and its edit of textures."""
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
         source = read_picture(pair.source) if "source" in origins else None
         target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
-        read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
+        read = {kind.name: self._read(kind, path) for kind, path in files.items() if path is not None}
         pose = self.read_pose(pair) if "pose" in origins else None
         return LoadedPair(
             pair,
@@ -223,11 +256,11 @@ class PairDataset(ABC):
             dropped={kind.name for kind in files} - read.keys(),
         )
 
-    def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
+    def _read(self, kind: Kind, path: Path) -> Any:
         content = kind.read(path)
         if kind.name == "face":
             self.on_missing.refuse_foreign(content, path)
-        return self._edited(kind, content, pair.edit) if kind.name in EDITED and pair.edit is not None else content
+        return content
 
     def _edited(self, kind: Kind, content: Image.Image, edit: Edit) -> Image.Image:
         """Replace parts of a texture or surface by those of others, the head last."""
@@ -267,39 +300,3 @@ class PairDataset(ABC):
     def hint(self, kind: Kind) -> str:
         """Return what the user can do where files of a kind are missing."""
         return self.on_missing.hint(kind.name)
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
-    """Number the names that other pairs have already, ``a, a~2``: each names one result.
-
-    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
-    twice keeps its name.
-    """
-    owners: dict[str, Pair] = {}
-    named = []
-    for pair in pairs:
-        first = name = printable(pair.pair_id)
-        number = 1
-        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
-            number += 1
-            name = f"{first}~{number}"
-        named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
-    return named
-
-
-def content_of(keypoints: Keypoints) -> str:
-    """Return the hash of key points."""
-    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
-    return hashlib.sha256(described.encode()).hexdigest()

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
+from pgpis.batch import FURTHER, ImageSpec, InputSpecs, VectorSpec
+from pgpis.data.further import PER_SOURCE
 from pgpis.data.pair import LoadedPair
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
@@ -126,7 +127,8 @@ class PairTransform:
             generator: Source of all random draws; needed in training.
 
         Returns:
-            By batch key: float32 RGB ``(3, H, W)`` in [-1, 1], and float32 ``(N,)``.
+            By batch key: float32 RGB ``(3, H, W)`` in [-1, 1], and float32 ``(N,)``; of K further sources, together
+            ``(K, 3, H, W)`` and ``(K, N)``.
 
         Raises:
             PgpisError: Training without a generator, or an embedding of another size.
@@ -163,10 +165,24 @@ class PairTransform:
                 pictures[name] = centre_on_canvas(content, self.pose_canvas) if of_pose else content
         pictures |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
         tensors = fit_images(pictures, self.images, detour=detour) | self._vectors(loaded)
+        tensors |= self._further(loaded, flip=flip, detour=detour)
         if self.cache is not None:
             for name, origin in self.cached.items():
                 tensors[name] = self.cache.read(name, loaded.pair.file(origin), flip=flip, detour=detour)
         return tensors
+
+    def _further(self, loaded: LoadedPair, *, flip: bool, detour: bool) -> dict[str, torch.Tensor]:
+        """Make the entries of sources after the first, by the same rules and draws."""
+        images = {key: spec for key, spec in self.images.items() if spec.origin in PER_SOURCE}
+        vectors = [key for key, spec in self.vectors.items() if spec.origin in PER_SOURCE]
+        rows = []
+        for other in loaded.further:
+            pictures = (
+                {} if other.source is None else {"source": ImageOps.mirror(other.source) if flip else other.source}
+            )
+            values = self._vectors(other)
+            rows.append(fit_images(pictures, images, detour=detour) | {key: values[key] for key in vectors})
+        return {f"{FURTHER}{key}": torch.stack([row[key] for row in rows]) for key in (rows[0] if rows else ())}
 
     def _vectors(self, loaded: LoadedPair) -> dict[str, torch.Tensor]:
         """Make the embeddings; what was dropped is zero."""
