@@ -148,3 +148,12 @@ def test_a_run_logs_it_and_a_resumed_one_repeats_it(model, tiny, tiny_mcld_words
         for folder in ("whole", "parts")
     )
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_several_sources_are_one_texture_and_many_tokens():
+    """MCLD's texture is merged; FPDM's tokens of several pictures are no grid."""
+    task = tiny_fpdm_task(step=FPDMStep(flow_loss=ALL)).train()
+    batch = random_batch(task) | {"source_count": torch.tensor([1, 2, 1])}
+    batch["further_source_image"] = batch["source_image"][:, None]
+    with pytest.raises(PgpisError, match="most_sources"):
+        task.loss(batch, torch.Generator().manual_seed(1), train=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from pgpis.batch import PairBatch
 from pgpis.denoiser.flow import AttentionRecord, FlowPictures, Layers, counted, fetched, flow_of
+from pgpis.errors import PgpisError
 
 
 class FlowPort(NamedTuple):
@@ -26,8 +27,17 @@ class FlowPort(NamedTuple):
     """Where the person is in the target, bool ``(B, 1, H, W)``; None: nobody knows."""
 
     def pictures(self, batch: PairBatch) -> FlowPictures:
-        """Return what flows are judged by."""
+        """Return what flows are judged by.
+
+        Raises:
+            PgpisError: Attention reads the tokens of several sources.
+        """
         entries: dict[str, Any] = dict(batch)
+        if self.picture == "source_image" and "source_count" in entries:
+            raise PgpisError(
+                "step.flow_loss leads into one source, and pairs have several",
+                hint="data.train.init_args.most_sources: 1",
+            )
         person = None if self.person is None else self.person(batch)
         return FlowPictures(entries[self.picture], entries["target_image"], person)
 
