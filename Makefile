@@ -68,6 +68,7 @@ bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/synth.py
+	$(BIN)/python benchmarks/video.py --films 1 --frames 8
 	$(BIN)/python benchmarks/service.py --size 128x96 --steps 1
 
 clean: ## remove what make created, except outputs/

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -156,6 +156,8 @@ class PairBatch(TypedDict, total=False):
     """``SOURCE_2_POSE`` of each pair."""
     noise_name: list[str]
     """What the noise of each pair's results depends on beside the seed."""
+    video: list[str]
+    """The video that each pair is a frame of (``""``: of none)."""
     source_path: list[str]
     """File of each source picture."""
     pose_path: list[str]
@@ -168,6 +170,19 @@ class PairBatch(TypedDict, total=False):
     """What the results of each pair are made of; only in ``predict``."""
     failures: list[PairFailure]
     """Pairs of this batch that could not be read; the other entries do not contain them."""
+
+
+def joined(batches: Sequence[PairBatch]) -> PairBatch:
+    """Put the pairs of batches with the same entries into one, on the device of the first and in its numbers."""
+    whole: Any = {}
+    for key, first in batches[0].items():
+        values: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
+        if isinstance(first, torch.Tensor):
+            whole[key] = torch.cat([value.to(first) for value in values])
+        else:
+            whole[key] = [item for value in values for item in value]
+    result: PairBatch = whole
+    return result
 
 
 def check_batch(batch: PairBatch, specs: InputSpecs) -> None:

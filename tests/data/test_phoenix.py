@@ -41,6 +41,7 @@ def test_test_pairs_go_from_the_first_frame_to_every_frame(release):
     assert {pair.source.name for pair in made.pairs} == {"images0001.png"}
     assert [pair.target.name for pair in made.pairs] == [f"images{n:04d}.png" for n in range(1, FRAMES + 1)]
     (name,) = made.sequences()
+    assert {pair.video for pair in made.pairs} == {name}
     truth = np.load(release / f"labels/phoenix/test/{name}.npy")
     for index in range(FRAMES):
         points = made.load(index).keypoints

@@ -38,7 +38,7 @@ def test_the_built_processors_come_back_with_their_weights(unet, ports):
     expected, names = predicted(unet, ports), unet.state_dict().keys()
     unet.set_attn_processor(AttnProcessor2_0())
     assert not unet.supports_cache
-    with pytest.raises(PgpisError, match="extra tokens and a reference need keys and values that are computed once"):
+    with pytest.raises(PgpisError, match="a reference and anchors need keys and values that are computed once"):
         predicted(unet, ports)
     unet.set_default_attn_processor()
     assert unet.supports_cache

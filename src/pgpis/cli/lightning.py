@@ -196,6 +196,10 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         dataset = self.datamodule.dataset("predict")
         dataset.setup()
+        video = self.model.sampling.video
+        if video.settings and not dataset.sequences():
+            raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO")
+        dataset.anchored = video.anchor
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.folder = PredictionFolder(self.trainer.default_root_dir, settings, **marking)
         self.model.place_in_batch = self.folder.like and self.folder.like.mark.batch

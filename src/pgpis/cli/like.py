@@ -17,6 +17,7 @@ from pgpis.pictures.kinds import all_kinds
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import MarkedPicture
 from pgpis.preprocess.settings import PrepareSettings
+from pgpis.tasks.options import Video
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,14 @@ def laid_under(settings: PredictSettings, path: Path, words: Sequence[str]) -> t
     """Read the mark of a picture, and return :func:`settings_like` and :func:`recipe_like` it.
 
     Raises:
-        PgpisError: Of any of these.
+        PgpisError: Of any of these; or the picture is a frame whose first frame its mark does not hold.
     """
     picture = MarkedPicture.read(path)
+    if picture.mark.settings.get("anchor"):
+        raise PgpisError(
+            f"--like: {path} is a frame of a video that was drawn beside the first frame, and cannot be made alone",
+            hint="make the video again",
+        )
     return settings_like(picture, settings, words), recipe_like(picture)
 
 
@@ -79,7 +85,7 @@ def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
     # a recipe may name classes, and so could a stranger's text
     if texts := [key for key, value in sampling.items() if isinstance(value, str | dict) or "class" in key]:
         raise PgpisError(f"{picture.path}: its mark is damaged: {texts[0]} is not a number")
-    off = {"guidance_band": None, "deep_cache": None, "vae_tiling": False}
+    off = {"guidance_band": None, "deep_cache": None, "vae_tiling": False, "video": asdict(Video())}
     scheduler = mark.sampler and check_config(mark.sampler, str(picture.path))
     data = {key: mark.settings[key] for key in ("pose_canvas", "stick_width") if key in mark.settings}
     if mark.batch[1] > 1:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pgpis.batch import FrozenFeature, InputSpecs
+from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.data.cache import FeatureCache, feature_key, variants_of
 from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
 from pgpis.data.folder import FolderPairs  # noqa: F401
@@ -93,6 +93,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.cache = cache
         self.resident = resident
+        self._first_frame: tuple[str, PairBatch] | None = None
         # is told how to ask for the fingerprint of a pair by its id; None: there is no such pair
         self.find_finished: Callable[[Callable[[str], str | None]], set[str]] | None = None
 
@@ -193,6 +194,28 @@ class PoseTransferDataModule(LightningDataModule):
             values: Any = batch.get(key)
             if values is not None and len(values):
                 yield values
+
+    def first_frame(self, video: str) -> PairBatch:
+        """Return the first frame of a video of this stage that can be read, as a batch of one.
+
+        Raises:
+            PgpisError: There is none.
+        """
+        if self._first_frame is None or self._first_frame[0] != video:
+            self._first_frame = video, self._read_first_frame(video)
+        return self._first_frame[1]
+
+    def _read_first_frame(self, video: str) -> PairBatch:
+        assert self.trainer is not None
+        assert self.trainer.state.fn is not None
+        transform, collate = self._transform(self._specs(), train=False), PairCollator(self._specs())
+        for split in SPLITS_OF_STAGE[self.trainer.state.fn.value]:
+            dataset = self.dataset(split)
+            samples = PairSamples(dataset, transform, self.seed, fingerprints=split == "predict")
+            for index, pair in enumerate(dataset.pairs):
+                if pair.video == video and not (batch := collate([samples[0, index]]))["failures"]:
+                    return batch
+        raise PgpisError(f"no frame of the video '{video}' can be read")
 
     def _evaluation_loader(self, split: str, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         dataset = self.dataset(split)

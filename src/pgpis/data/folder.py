@@ -67,6 +67,7 @@ class FolderPairs(PairDataset):
         noise_name: What the noise of all results depends on beside the seed; None: the source's name.
         sources_by: ``person``: the pictures of a folder in ``sources`` are one person's, up to four by name; else each
             picture stands for itself.
+        frames: Whether the poses are frames of a video, in the order of their names.
     """
 
     complete = False
@@ -86,6 +87,7 @@ class FolderPairs(PairDataset):
         folders: Mapping[str, str] | None = None,
         noise_name: str | None = None,
         sources_by: Literal["picture", "person"] = "picture",
+        frames: bool = False,
     ) -> None:
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
         super().__init__(pose_frame=frame, on_missing=on_missing)
@@ -99,6 +101,8 @@ class FolderPairs(PairDataset):
         self.clothes = clothes
         self.noise_name = noise_name
         self.sources_by = sources_by
+        self.frames = frames
+        self.video_name = self.poses.stem
 
     def read_pairs(self) -> list[Pair]:
         """List the folders or read the table.
@@ -128,6 +132,7 @@ class FolderPairs(PairDataset):
                 # a person moves through the poses of a video without flicker
                 self.noise_name or printable(source_names[source]),
                 tuple(Source(picture, made_of(picture, "source")) for picture in further),
+                f"{source_names[source]}_2_{self.video_name}" if self.frames else None,
             )
             for (source, *further), pose, target, own in rows
             for edit in [own or everywhere]

@@ -82,6 +82,8 @@ class Pair:
     """What the noise of its results depends on beside the seed; None: ``pair_id``."""
     further: tuple[Source, ...] = ()
     """Other pictures of the person, which are sources too."""
+    video: str | None = None
+    """The video that it is a frame of; the frames of a video are in order."""
 
     @property
     def pose_file(self) -> Path | None:

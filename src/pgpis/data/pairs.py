@@ -9,7 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +53,8 @@ class PairDataset(ABC):
 
     frames_per_second = 25.0
     """Of the videos whose frames :meth:`sequences` gives."""
+    anchored = False
+    """Whether the results of a video's frames also depend on its first one."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
 
@@ -135,7 +137,10 @@ class PairDataset(ABC):
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
-        content = {}
+        content: dict[str, Any] = {}
+        first = self._first_frames.get(pair.video or "", index) if self.anchored else index
+        if first != index:
+            content["first frame"] = self.fingerprint(first, origins)
         for origin in sorted({*origins} - {"target"}):
             parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
             if parts == [""] and self.on_missing.of(origin) == "drop":
@@ -188,8 +193,17 @@ class PairDataset(ABC):
         return content_hash(path)
 
     def sequences(self) -> dict[str, list[Pair]]:
-        """Return the pairs that are frames of a video, by its name, in order; by default there are none."""
-        return {}
+        """Return the pairs that are frames of a video, by its name, in order."""
+        videos: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            if pair.video is not None:
+                videos.setdefault(pair.video, []).append(pair)
+        return videos
+
+    @cached_property
+    def _first_frames(self) -> dict[str, int]:
+        """Position of the first frame by video."""
+        return {pair.video: index for index, pair in reversed([*enumerate(self.pairs)]) if pair.video is not None}
 
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with what was made of it."""

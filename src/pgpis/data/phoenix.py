@@ -128,6 +128,7 @@ class Phoenix14T(PairDataset):
             self.keypoints.path,
             self._file(kind_of("picture"), target),
             {kind.name: self._file(kind, source if kind.of == "source" else target) for kind in conditions()},
+            video=None if self.split == "train" else target[0],
         )
 
     def _file(self, kind: Kind, frame: Frames) -> Path:
@@ -146,13 +147,6 @@ class Phoenix14T(PairDataset):
         pose = self.read_pose(pair)
         assert isinstance(pose, Keypoints)
         return content_of(pose)
-
-    def sequences(self) -> dict[str, list[Pair]]:
-        """Return the pairs of each video in the order of their frames; none in training."""
-        videos: dict[str, list[Pair]] = {}
-        for pair in self.pairs if self.split != "train" else ():
-            videos.setdefault(self._frame(pair)[0], []).append(pair)
-        return videos
 
     def _frame(self, pair: Pair) -> Frames:
         assert pair.target is not None

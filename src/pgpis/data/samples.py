@@ -123,6 +123,7 @@ class PairCollator:
             "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
             "pair_id": [pair.pair_id for pair in pairs],
             "noise_name": [pair.noise_name or pair.pair_id for pair in pairs],
+            "video": [pair.video or "" for pair in pairs],
             "source_path": [str(pair.source) for pair in pairs],
             "pose_path": [str(pair.pose_file or "") for pair in pairs],
             "target_path": [str(pair.target or "") for pair in pairs],

@@ -58,7 +58,7 @@ class ConditionedAttentionProcessor(nn.Module):
         if attention_mask is not None:
             raise PgpisError("conditions cannot be combined with an attention mask")
         attended = (
-            attend_to_tokens(attn, hidden_states, own) if own.tokens else attend_to_reference(attn, hidden_states, own)
+            attend_to_tokens(attn, hidden_states, own) if own.tokens else attend_to_cells(attn, hidden_states, own)
         )
         return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
 
@@ -99,18 +99,21 @@ def attend_to_tokens(attn: Attention, hidden_states: torch.Tensor, own: LayerCon
     return F.pad(attended, (0, 0, 0, 0, own.zero_rows, 0)) if own.zero_rows else attended
 
 
-def attend_to_reference(attn: Attention, hidden_states: torch.Tensor, own: LayerConditions) -> torch.Tensor:
-    """Attend from ``(R, L, C)`` to a row's own cells and the reference's, without the output projection.
+def attend_to_cells(attn: Attention, hidden_states: torch.Tensor, own: LayerConditions) -> torch.Tensor:
+    """Attend from ``(R, L, C)`` to a row's own cells, its anchors' and the reference's, without the output projection.
 
-    Rows without conditions attend to themselves alone.
+    Rows without conditions read no reference.
     """
-    assert own.reference is not None
     query, key, value = (split_heads(attn, project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
+    if own.anchors is not None:
+        key, value = (torch.cat([cells, _of_anchors(cells, own.anchors)], dim=2) for cells in (key, value))
+    if own.reference is None:
+        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (R, L, C)
     first = own.zero_rows
     lent_key, lent_value = (lent.repeat(own.repeats, 1, 1, 1) for lent in own.reference)
     attended = F.scaled_dot_product_attention(
         query[first:],
-        torch.cat([key[first:], lent_key], dim=2),  # (repeats * P, heads, 2L, head_dim)
+        torch.cat([key[first:], lent_key], dim=2),  # (repeats * P, heads, (K + 2) * L, head_dim)
         torch.cat([value[first:], lent_value], dim=2),
         attn_mask=None if own.mask is None else own.mask.to(query.dtype),
     )
@@ -118,3 +121,9 @@ def attend_to_reference(attn: Attention, hidden_states: torch.Tensor, own: Layer
         alone = F.scaled_dot_product_attention(query[:first], key[:first], value[:first])
         attended = torch.cat([alone, attended])
     return attended.transpose(1, 2).flatten(2)  # (R, L, C)
+
+
+def _of_anchors(cells: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Return the cells of each row's anchors, ``(R, heads, K * L, head_dim)``; R rows are the P pictures repeated."""
+    blocks = cells.reshape(-1, len(anchors), *cells.shape[1:])  # (R / P, P, heads, L, head_dim)
+    return blocks[:, anchors].transpose(2, 3).flatten(3, 4).flatten(0, 1)

@@ -35,6 +35,9 @@ class Ports:
     """From the number of cells L to what is added to the reference's logits, ``(P, 1, L, L)``."""
     keep_reference: torch.Tensor | None = None
     """bool ``(P,)``: pictures that read the reference; None: all."""
+    anchors: torch.Tensor | None = None
+    """For self-attention: which K of the P pictures each one reads at the same step, int64 ``(P, K)``; so do the rows
+    without tokens, of one another. A picture that names nobody but itself reads as if it named none."""
 
     def to(self, dtype: torch.dtype) -> Ports:
         """Cast tokens, pose features and time embedding."""
@@ -63,8 +66,10 @@ class LayerConditions:
     extra_weight: float = 1.0
     reference: KeyValue | None = None
     """Of a self-attention layer, read beside the row's own."""
+    anchors: torch.Tensor | None = None
+    """Of a self-attention layer: the pictures whose cells are read beside the row's own, int64 ``(P, K)``."""
     mask: torch.Tensor | None = None
-    """Added to the logits of own and reference keys, ``(repeats * P, 1, 1 or L, 2L)``."""
+    """Added to the logits of own, anchors' and reference keys, ``(repeats * P, 1, 1 or L, (K + 2) * L)``."""
     zero_rows: int = 0
     repeats: int = 1
 

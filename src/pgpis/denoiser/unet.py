@@ -134,7 +134,8 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                 without tokens come first; all others have the last one's tokens and reference.
             repeats: How often a branch's P pictures follow each other.
             cache: False leaves keys and values to be computed at each step, which takes less memory in training;
-                tokens by stage, extra tokens and a reference need True, as that needs this class's own processors.
+                tokens by stage, extra tokens, a reference and anchors need True, as that needs this class's own
+                processors.
 
         Returns:
             Conditions for ``len(branches) * repeats * P`` rows.
@@ -154,9 +155,10 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
             layers = self._layer_conditions(ports, without * repeats * len(ports.pose_features), shown)
             tokens = ports.tokens if isinstance(ports.tokens, torch.Tensor) else ports.tokens["mid"]
             return Conditions(pose_features, time_embedding, tokens, layers)
-        if not isinstance(ports.tokens, torch.Tensor) or ports.extra_tokens is not None or ports.reference is not None:
+        more = (ports.extra_tokens, ports.reference, ports.anchors)
+        if not isinstance(ports.tokens, torch.Tensor) or any(entry is not None for entry in more):
             raise PgpisError(
-                "tokens by stage, extra tokens and a reference need keys and values that are computed once",
+                "tokens by stage, extra tokens, a reference and anchors need keys and values that are computed once",
                 hint="cache them, and take the processors that read them: unet.set_default_attn_processor()",
             )
         absent = torch.zeros_like(ports.tokens)
@@ -181,13 +183,15 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                     tokens = keys_values(attn, by_stage[name.split("_")[0]])  # of down_blocks, mid_block or up_blocks
                     own.append(LayerConditions(tokens, extra, ports.extra_weight, **rows))
                 elif ports.reference is None:
-                    own.append(None)
+                    own.append(None if ports.anchors is None else LayerConditions(anchors=ports.anchors))
                 elif block not in ports.reference:
                     raise PgpisError(f"the ReferenceNet has no '{block}': it must have the denoiser's blocks")
                 else:
                     hidden = ports.reference[block].to(self.dtype)
                     lent = keys_values(attn, hidden)
-                    own.append(LayerConditions(reference=lent, mask=mask(hidden.shape[1]), **rows))
+                    own.append(
+                        LayerConditions(reference=lent, anchors=ports.anchors, mask=mask(hidden.shape[1]), **rows)
+                    )
             layers[name] = tuple(own)
         return layers
 
@@ -238,13 +242,18 @@ def _tokens_by_stage(tokens: Any) -> dict[str, torch.Tensor]:
 
 
 def _reference_mask(ports: Ports, repeats: int, length: int) -> torch.Tensor | None:
-    """Return what is added to the logits of L own and L reference keys, ``(repeats * P, 1, 1 or L, 2L)``."""
-    bias, keep = ports.reference_bias, ports.keep_reference
-    if bias is None and keep is None:
+    """Return what is added to the logits of own, anchors' and reference keys; see :class:`LayerConditions`."""
+    bias, keep, anchors = ports.reference_bias, ports.keep_reference, ports.anchors
+    if bias is None and keep is None and anchors is None:
         return None
     added = ports.pose_features.new_zeros(1, 1, 1, length) if bias is None else bias(length)
     if keep is not None:
         added = added.masked_fill(~keep[:, None, None, None], -torch.inf)
+    if anchors is not None:  # who reads itself twice would read less of the reference
+        itself = anchors == torch.arange(len(anchors), device=anchors.device)[:, None]  # (P, K)
+        beside = added.new_zeros(*anchors.shape).masked_fill(itself, -torch.inf)
+        beside = beside.repeat_interleave(length, dim=1)[:, None, None].expand(-1, -1, added.shape[2], -1)
+        added = torch.cat([beside, added.expand(len(anchors), -1, -1, -1)], dim=-1)  # (P, 1, 1 or L, (K + 1) * L)
     return F.pad(added, (length, 0)).repeat(repeats, 1, 1, 1)
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
+from diffusers import ConfigMixin
 from torch import nn
 
 
@@ -16,3 +20,19 @@ def weights_hash(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def digests_of(parts: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Return what identifies each part by name: its weights, and how it is configured."""
+    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+        hashes = pool.map(weights_hash, parts.values())
+    return {
+        name: hashlib.sha256(f"{weights} {settings_of(part)}".encode()).hexdigest()[:16]
+        for (name, part), weights in zip(parts.items(), hashes, strict=True)
+    }
+
+
+def settings_of(part: object) -> dict[str, Any]:
+    """Return how a part of diffusers is configured, without what says where it came from."""
+    config = part.config if isinstance(part, ConfigMixin) else {}
+    return {key: config[key] for key in sorted(config) if not key.startswith("_")}

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Unpack, get_args
 
 import torch
@@ -30,6 +31,7 @@ from pgpis.pipelines.options import (
     OutputType,
     SamplingOptions,
     StepCallback,
+    check_anchors,
     check_band,
     per_row,
     shows_options_of,
@@ -187,6 +189,7 @@ class SamplingPipeline(CheckedPipeline):
         output_type: OutputType = "pil",
         guidance_band: tuple[float, float] | None = None,
         deep_cache: int | None = None,
+        anchors: torch.Tensor | None = None,
         cache_keys_values: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -200,11 +203,14 @@ class SamplingPipeline(CheckedPipeline):
         check_band("guidance_band", guidance_band)
         check_range("deep_cache", deep_cache, 1, whole=True, optional=True)
         pairs, device = len(batch["pose_image"]), self._execution_device
+        check_anchors(anchors, pairs)
         generators = per_row(generator, pairs, num_images_per_pair)
         self._interrupt = False
         with evaluation_mode(self.components.values()):
             tensors: Any = {key: value.to(device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
             branches = [ports.to(self.unet.dtype) for ports in self.condition(tensors, scales)]
+            if anchors is not None:
+                branches[-1] = replace(branches[-1], anchors=anchors.to(device))
             prepare = functools.partial(self.unet.prepare, repeats=num_images_per_pair, cache=cache_keys_values)
             conditions = prepare(*branches)
             unguided = conditions if guidance_band is None or len(branches) == 1 else prepare(branches[-1])

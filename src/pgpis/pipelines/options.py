@@ -45,6 +45,9 @@ class SamplingOptions(TypedDict, total=False):
     deep_cache: int | None
     """Every so many steps the whole denoiser runs, else its outermost blocks alone, on the deep features of the last
     whole step; None: in each. Source: Ma et al. 2024."""
+    anchors: torch.Tensor | None
+    """Which K of the B pairs each one's self-attention reads at the same step, beside its own cells: int64 ``(B, K)``,
+    as the first frame of a video by the others. None: of no other."""
     cache_keys_values: bool
     """Compute the tokens' keys and values once; False recomputes them at each step, where the method allows it."""
     callback_on_step_end: StepCallback | None
@@ -70,6 +73,20 @@ def check_band(name: str, band: object) -> None:
         check_range(name, value, 0, 1)
     if band[0] > band[1]:
         raise PgpisError(f"{name} is {tuple(band)}, expected the lower noise level first")
+
+
+def check_anchors(anchors: object, pairs: int) -> None:
+    """Refuse what does not name K of the pairs for each pair.
+
+    Raises:
+        PgpisError: Says what was expected.
+    """
+    if anchors is None:
+        return
+    if not isinstance(anchors, torch.Tensor) or anchors.dtype != torch.int64 or anchors.shape[:-1] != (pairs,):
+        raise PgpisError(f"anchors are not whole numbers of pairs, expected an int64 tensor ({pairs}, K)")
+    if anchors.numel() and not 0 <= anchors.min() <= anchors.max() < pairs:
+        raise PgpisError(f"anchors name pairs up to {int(anchors.max())}, expected 0 to {pairs - 1}")
 
 
 def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:

@@ -28,7 +28,7 @@ KEY = "pgpis"
 FORMAT = 1
 WEIGHTS = "weights of "
 """How the names of the weights begin in ``settings.json``."""
-WITHOUT = ("pipeline", "ckpt_path", "inputs")
+WITHOUT = ("pipeline", "ckpt_path", "inputs", "shared_noise")
 """Settings that are private paths, or follow from others."""
 HINT = "a marked picture is a PNG as 'pgpis predict' writes it; most other programs save it without the mark"
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

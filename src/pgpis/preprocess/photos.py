@@ -20,7 +20,6 @@ from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
-from pgpis.data.user_files import short_names
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
@@ -83,6 +82,7 @@ class PhotoPairs(FolderPairs):
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
         self.every = every
         self._video = self.poses if driving and is_video(self.poses) else None
+        self.frames = self.frames or self._video is not None
         self._reasons: dict[Path, str] = {}
         self._lenders: list[Path] = []
         """Pictures of which edits take something."""
@@ -150,16 +150,6 @@ class PhotoPairs(FolderPairs):
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return all pairs where the pose also depends on the source."""
         return self.pairs if self.retarget else super()._pairs_by_pose()
-
-    def sequences(self) -> dict[str, list[Pair]]:
-        """Return the frames of the driving video by the source that they drive."""
-        if self._video is None:
-            return {}
-        driven: dict[str, list[Pair]] = {}
-        names = short_names(pair.source for pair in self.pairs)
-        for pair in self.pairs:
-            driven.setdefault(f"{names[pair.source]}_2_{self._video.stem}", []).append(pair)
-        return driven
 
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pgpis.batch import PairBatch
+from pgpis.batch import PairBatch, joined
 from pgpis.data import OnMissing, PoseTransferDataModule
 from pgpis.errors import PgpisError, nearest
 from pgpis.files import file_name
@@ -205,12 +205,7 @@ def _merged(batches: Sequence[PairBatch]) -> PairBatch:
     """Put batches of one pair each into one."""
     if len(batches) == 1:
         return batches[0]
-    merged: Any = {}
-    for key, value in batches[0].items():
-        values: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
-        merged[key] = (
-            torch.cat(values) if isinstance(value, torch.Tensor) else [item for each in values for item in each]
-        )
+    merged = joined(batches)
     # the same names may come from two callers, and name two pictures
     merged["pair_id"] = [file_name(name, f"-{number}") for number, name in enumerate(merged["pair_id"])]
     return merged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -46,6 +46,22 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Video:
+    """What the frames of a video share, so that it does not flicker; by default each is drawn for itself."""
+
+    shared_noise: bool = False
+    """One noise for all frames, that of samplers that draw some in each step included; poses in a folder and driving
+    videos share it anyway."""
+    anchor: bool = False
+    """Self-attention of all frames also reads the first one, which is drawn along in each batch."""
+
+    @property
+    def settings(self) -> dict[str, bool]:
+        """What is on."""
+        return {name: True for name, is_on in asdict(self).items() if is_on}
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How pictures are drawn, in ``test``, ``predict`` and validation grids."""
 
@@ -72,6 +88,8 @@ class Sampling:
     and more time; goes with ``trainer.accelerator: cpu``."""
     scheduler: dict[str, Any] | None = None
     """Sampler, as configuration; null: the pipeline's, or the noise schedule of training."""
+    video: Video = Video()
+    """What the frames of a video share."""
 
     def __post_init__(self) -> None:
         sides = [("height", self.height), ("width", self.width)]

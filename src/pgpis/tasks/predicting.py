@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,13 +13,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, SchedulerMixin
+from diffusers import SchedulerMixin
 from torch import nn
 
 from pgpis.batch import PairBatch, PairFailure
 from pgpis.errors import NotFiniteError
 from pgpis.files import file_name
-from pgpis.models.weights import weights_hash
+from pgpis.models.weights import digests_of, settings_of
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
@@ -31,6 +29,7 @@ from pgpis.tasks.memory import halved, lend_parts
 from pgpis.tasks.options import Sampling
 from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
+from pgpis.tasks.videos import anchored
 
 log = logging.getLogger(__name__)
 
@@ -98,22 +97,33 @@ class PictureTask(PersonImageTask):
             NotFiniteError: Pictures hold numbers that are not finite.
         """
         pipeline: Any = self._placed_pipeline()
+        pairs = len(batch["pair_id"])
+        anchors: torch.Tensor | None = None
+        if self.sampling.video.anchor:
+            data: Any = self.require_data("it reads first frames")
+            batch, anchors = anchored(batch, data.first_frame)
         generators = [
-            torch.Generator().manual_seed(self.picture_seed(name, number))
+            torch.Generator().manual_seed(self.picture_seed(self._noise_name(batch, row), number))
             for number in range(images_per_pair)
-            for name in batch["noise_name"]
+            for row in range(len(batch["pair_id"]))
         ]
         images: torch.Tensor = pipeline.generate(
             batch,
             num_inference_steps=self.sampling.num_inference_steps,
             **self.sampling.scales,
             **self.sampling.shortcuts,
+            anchors=anchors,
             num_images_per_pair=images_per_pair,
             generator=generators,
             output_type="pt",
             callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
         ).images
-        return self._resized(images)
+        return self._resized(images, pairs, images_per_pair)
+
+    def _noise_name(self, batch: PairBatch, row: int) -> str:
+        """Return what a pair's noise depends on: if asked for, its video in place of the pair itself."""
+        name, video = batch["noise_name"][row], batch["video"][row] if self.sampling.video.shared_noise else ""
+        return video if video and name == batch["pair_id"][row] else name
 
     def _placed_pipeline(self) -> SamplingPipeline:
         """Return the pipeline with its parts where ``sampling.offload`` says."""
@@ -132,7 +142,9 @@ class PictureTask(PersonImageTask):
         self.on_denoising_step(step + 1, len(pipeline.scheduler.timesteps), tensors["latents"])
         return tensors
 
-    def _resized(self, images: torch.Tensor) -> torch.Tensor:
+    def _resized(self, images: torch.Tensor, pairs: int, images_per_pair: int) -> torch.Tensor:
+        """Return the pictures of the first pairs in their size; the others are first frames that were drawn along."""
+        images = images.reshape(images_per_pair, -1, *images.shape[1:])[:, :pairs].flatten(0, 1)
         if self.sampling.output_size is None:
             return images
         return F.interpolate(images, self.sampling.output_size, mode="bicubic", antialias=True).clamp(-1, 1)
@@ -175,7 +187,7 @@ class PictureTask(PersonImageTask):
         try:
             images = self.sample(rows, images_per_pair)
         except NotFiniteError as error:
-            images, reason = self._resized(error.images), error.reason
+            images, reason = self._resized(error.images, len(rows["pair_id"]), images_per_pair), error.reason
         return images, dict.fromkeys(rows_not_finite(images), reason)
 
     def picture_seed(self, noise_name: str, number: int) -> int:
@@ -242,7 +254,7 @@ class PictureTask(PersonImageTask):
 
     def _mark(self, batch: PairBatch, row: int, number: int) -> Mark:
         place = place_of(row, batch, self.place_in_batch, self.most_pairs)
-        return Mark(batch["noise_name"][row], number, place, batch["provenance"][row], self.sampling.scheduler)
+        return Mark(self._noise_name(batch, row), number, place, batch["provenance"][row], self.sampling.scheduler)
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]
@@ -252,7 +264,7 @@ class PictureTask(PersonImageTask):
             file_name(f"{pair_id}{suffix}", ".png"),
             batch["source_path"][row],
             batch["pose_path"][row],
-            self.picture_seed(batch["noise_name"][row], number),
+            self.picture_seed(self._noise_name(batch, row), number),
             DONE,
             seconds,
             batch["fingerprint"][row],
@@ -273,8 +285,9 @@ class PictureTask(PersonImageTask):
                 for name, value in self.sampling.shortcuts.items()
             },
             **({"vae_tiling": True} if self.sampling.vae_tiling else {}),
+            **self.sampling.video.settings,
             "scheduler": type(self.scheduler).__name__,
-            "scheduler_config": _settings_of(self.scheduler),
+            "scheduler_config": settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},
             "images_per_pair": self.sampling.images_per_pair,
             "pipeline": self.pipeline_name,
@@ -283,15 +296,4 @@ class PictureTask(PersonImageTask):
     def prediction_weights(self) -> dict[str, str]:
         """Return what identifies each part that draws: its weights, and how it is configured."""
         parts = {name: part for name, part in self.build_pipeline().components.items() if isinstance(part, nn.Module)}
-        with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
-            hashes = pool.map(weights_hash, parts.values())
-        return {
-            name: hashlib.sha256(f"{weights} {_settings_of(part)}".encode()).hexdigest()[:16]
-            for (name, part), weights in zip(parts.items(), hashes, strict=True)
-        }
-
-
-def _settings_of(part: object) -> dict[str, Any]:
-    """Return how a part of diffusers is configured, without what says where it came from."""
-    config = part.config if isinstance(part, ConfigMixin) else {}
-    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
+        return digests_of(parts)

@@ -59,7 +59,7 @@ class Picture:
     face_box: tuple[float, float, float, float] | None
 
 
-class _View:
+class View:
     """What the camera sees of a person in place, at some size: the N pixels where there is something."""
 
     def __init__(self, person: DressedPerson, vertices: Float, camera: Camera, height: int, width: int) -> None:
@@ -102,7 +102,7 @@ def draw_labels(scene: Scene, height: int, width: int) -> tuple[UInt8, npt.NDArr
 def _labels(
     scene: Scene, person: DressedPerson, vertices: Float, points: dict[str, Float], height: int, width: int
 ) -> tuple[UInt8, npt.NDArray[np.int8], KeyPoints]:
-    view = _View(person, vertices, scene.camera, height, width)
+    view = View(person, vertices, scene.camera, height, width)
     iuv, layer = view.label_maps()
     return iuv, layer, keypoint_labels(points, scene.camera, view.distance, iuv[..., 0], layer)
 
@@ -110,7 +110,7 @@ def _labels(
 def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, npt.NDArray[np.int8]]:
     """Draw unlit colours ``(H, W, 3)`` at pixel centres, with IUV and layers: what the atlas must agree with."""
     person = dress(scene.identity, scene.outfit)
-    view = _View(person, stand(person, scene.pose)[0], scene.camera, height, width)
+    view = View(person, stand(person, scene.pose)[0], scene.camera, height, width)
     values = interpolate(person.attributes, person.faces, view.triangle, view.weights)
     result = np.zeros((height, width, 3), np.float32)
     result[view.pixels] = person.color(view.layer, Surface.of(values))
@@ -119,7 +119,7 @@ def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, np
 
 def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, width: int) -> UInt8:
     """Return the lit picture ``(H, W, 3)``."""
-    view = _View(person, vertices, scene.camera, height * SAMPLES, width * SAMPLES)
+    view = View(person, vertices, scene.camera, height * SAMPLES, width * SAMPLES)
     attributes = np.column_stack([person.attributes, vertex_normals(vertices, person.faces)])
     values = interpolate(attributes, person.faces, view.triangle, view.weights)
     colors = person.color(view.layer, Surface.of(values))
