@@ -37,6 +37,7 @@ VERBS = {
     "bench data": ("pgpis.cli.speed:data", "time how training pairs are loaded, by stage and by worker"),
     "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
     "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),
+    "data pack": ("pgpis.cli.data:pack", "write the pairs of a data set as shards"),
     "serve": ("pgpis.cli.serve:serve", "make pictures over HTTP, for other programs"),
     "prepare": ("pgpis.cli.prepare:prepare", "make key points, DensePose maps, textures and faces from photographs"),
     "weights list": ("pgpis.cli.weights:list_weights", "list the weights that others published"),

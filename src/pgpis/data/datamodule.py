@@ -14,9 +14,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs
-from pgpis.data.cache import FeatureCache, feature_key, variants_of
+from pgpis.data.cache import FeatureCache, feature_key, refuse_packs, variants_of
 from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
 from pgpis.data.folder import FolderPairs  # noqa: F401
+from pgpis.data.packs.packed import Packed  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.resident import ResidentLoader, refuse_other_versions
@@ -218,6 +219,7 @@ class PoseTransferDataModule(LightningDataModule):
         if self.frozen_features is None:
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
+        refuse_packs(self.dataset("train"))
         features, specs = self.frozen_features(), self._specs()
         if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
             raise PgpisError(

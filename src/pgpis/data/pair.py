@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -122,3 +124,15 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
             if path is not None and id(path) not in seen:
                 seen.add(id(path))
                 yield path
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

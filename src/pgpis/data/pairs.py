@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +18,7 @@ from PIL import Image
 
 from pgpis.batch import Provenance
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, LoadedPair, Pair
+from pgpis.data.pair import Edit, LoadedPair, Pair, without_garbage_collection
 from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file, printable
@@ -35,6 +33,7 @@ __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
+PICTURE = kind_of("picture")
 EDITED = ("texture", "surface")
 """Kinds in which parts of the body have their places."""
 
@@ -52,6 +51,8 @@ class PairDataset(ABC):
     """Of the videos whose frames :meth:`sequences` gives."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
+    has_files = True
+    """Whether the paths of its pairs are files; else :meth:`read_file` knows where their content is."""
 
     def __init__(
         self,
@@ -202,8 +203,8 @@ class PairDataset(ABC):
         if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
             pair = self.as_self_pair(pair)
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
-        source = read_picture(pair.source) if "source" in origins else None
-        target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
+        source = self.read_file(PICTURE, pair.source) if "source" in origins else None
+        target = self.read_file(PICTURE, pair.target) if "target" in origins and pair.target else None
         read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
         pose = self.read_pose(pair) if "pose" in origins else None
         return LoadedPair(
@@ -216,8 +217,20 @@ class PairDataset(ABC):
             dropped={kind.name for kind in files} - read.keys(),
         )
 
+    def read_file(self, kind: Kind, path: Path) -> Any:
+        """Read a picture, or what was made of one, of which :meth:`has_file` is true.
+
+        Raises:
+            PgpisError: It is missing or unreadable.
+        """
+        return read_picture(path) if kind is PICTURE else kind.read(path)
+
+    def has_file(self, path: Path) -> bool:
+        """Whether something that was made of a picture is there."""
+        return is_file(path)
+
     def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
-        content = kind.read(path)
+        content = self.read_file(kind, path)
         if kind.name == "face":
             self.on_missing.refuse_foreign(content, path)
         return self._edited(kind, content, pair.edit) if kind.name in EDITED and pair.edit is not None else content
@@ -250,7 +263,7 @@ class PairDataset(ABC):
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""
         path = pair.file(origin)
-        if path is not None and is_file(path):
+        if path is not None and self.has_file(path):
             return path
         if self.on_missing.of(origin) == "drop":
             return None
@@ -260,18 +273,6 @@ class PairDataset(ABC):
     def hint(self, kind: Kind) -> str:
         """Return what the user can do where files of a kind are missing."""
         return self.on_missing.hint(kind.name)
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
