@@ -73,6 +73,14 @@ def drawing_here(monkeypatch):
     monkeypatch.setattr(resuming, "run_units", in_this_process)
 
 
+@pytest.fixture
+def packing_here(monkeypatch):
+    """``pgpis data pack`` writes in this process."""
+    from pgpis.data.packs import write
+
+    monkeypatch.setattr(write, "run_units", in_this_process)
+
+
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list.

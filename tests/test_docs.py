@@ -137,7 +137,7 @@ IN_A_SHELL = {"cli.md"}
 
 
 @pytest.fixture
-def run_page(tmp_path, monkeypatch, drawing_here):
+def run_page(tmp_path, monkeypatch, drawing_here, packing_here):
     """Run the blocks of a page that are not marked, in order, in a folder like a fresh clone.
 
     Smoke recipes train for an epoch of two steps, all sample in two: commands are tested, not what models learn.

@@ -45,26 +45,13 @@ def specs():
     return dict(SPECS)
 
 
-def in_this_process(shards, work, workers, doing):
-    """Write shards without the seconds that a new process needs."""
-    for shard in shards:
-        work(shard)
-    return []
-
-
-@pytest.fixture
-def packing_here(monkeypatch):
-    """``pgpis data pack`` writes in this process."""
-    monkeypatch.setattr(write, "run_units", in_this_process)
-
-
 @pytest.fixture(scope="session")
 def toy_pack(toy_root, made_once):
     """``toy_root`` in several shards."""
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(write, "run_units", in_this_process)
+            patch.setattr(write, "run_units", lambda shards, work, *_: [each for each in map(work, shards) if each])
             assert main(["data", "pack", str(toy_root), "--out", str(folder), "--shard-size=0.02"]) == 0
 
     return made_once("toy-pack", make)

@@ -1,15 +1,21 @@
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from pgpis.batch import ImageSpec, VectorSpec
-from pgpis.cli import main
+from pgpis.cli import main, own_words
 from pgpis.data import DeepFashion, FolderPairs, OnMissing, Packed, PoseTransferDataModule, ResumableSampler, check_root
 from pgpis.data.packs import write
 from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
@@ -30,10 +36,10 @@ CONDITIONS = {
 pytestmark = pytest.mark.usefixtures("packing_here")
 
 
-def epochs(dataset, specs, count=2):
+def epochs(dataset, specs, count=2, num_workers=0):
     """Return what training sees in some epochs."""
     data = PoseTransferDataModule(
-        train=dataset, batch_size=5, num_workers=0, input_specs=specs, pose_canvas=(64, 44), seed=3
+        train=dataset, batch_size=5, num_workers=num_workers, input_specs=specs, pose_canvas=(64, 44), seed=3
     )
     data.setup("fit")
     loader = data.train_dataloader()
@@ -129,14 +135,30 @@ def test_an_interrupted_pack_is_refused_and_goes_on(toy_root, toy_pack, tmp_path
     }
 
 
-def test_bad_pairs_are_left_out_and_listed(own_toy_root, tmp_path, capsys):
-    pictures = sorted((own_toy_root / "img").rglob("*.jpg"))
-    (own_toy_root / "img" / pictures[0].relative_to(own_toy_root / "img")).write_bytes(b"no picture")
-    whole = DeepFashion(own_toy_root)
-    whole.setup()
-    assert main(["data", "pack", str(own_toy_root), "--out", str(tmp_path / "pack")]) in (1, 2)
-    said = capsys.readouterr()
-    assert pictures[0].name in said.out + said.err
+def test_bad_pairs_are_left_out_and_listed(toy_root, tmp_path, capsys):
+    root = shutil.copytree(toy_root, tmp_path / "toy")
+    folder = DeepFashion(root)
+    folder.setup()
+    broken, gone = folder.pairs[0].source, folder.pairs[-1].pose
+    broken.write_bytes(b"no picture")
+    gone.unlink()
+    assert main(["data", "pack", str(root), "--out", str(tmp_path / "pack"), SMALL]) == 1
+    said = capsys.readouterr().out
+    assert str(broken) in said
+    assert str(gone) in said
+    pack = Packed(tmp_path / "pack")
+    pack.setup()
+    good = [p for p in folder.pairs if broken not in (p.source, p.target) and p.pose != gone]
+    assert [pair.pair_id for pair in pack.pairs] == [pair.pair_id for pair in good]
+    assert 0 < len(good) < len(folder) - 1
+    for index, pair in enumerate(good):
+        assert np.array_equal(pack.load(index).target, Image.open(pair.target))
+    shutil.copy(folder.pairs[2].source, broken)
+    shutil.copy(folder.pairs[0].pose, gone)
+    assert main(["data", "pack", str(root), "--out", str(tmp_path / "pack"), SMALL]) == 0
+    mended = Packed(tmp_path / "pack")
+    mended.setup()
+    assert len(mended) == len(folder)
 
 
 def test_a_kind_that_was_not_packed_is_named(textured_root, tmp_path):
@@ -186,8 +208,9 @@ def test_training_ends_where_a_shard_is_missing(toy_pack, tmp_path, specs):
     """Another pair in its place would be another training."""
     pack = shutil.copytree(toy_pack, tmp_path / "pack")
     (pack / "train/chunk-0-0.bin").unlink()
-    with pytest.raises(StoreError, match=r"chunk-0-0\.bin"):
-        list(epochs(Packed(pack), specs))
+    with pytest.raises(StoreError, match=r"chunk-0-0\.bin") as told:
+        list(epochs(Packed(pack), specs, num_workers=1))
+    assert own_words(told.value).startswith(f"cannot read {pack}/train/chunk-0-0.bin: [Errno 2]")
 
 
 def test_pairs_of_a_recipe_are_packed(toy_root, toy_pack, tmp_path):
@@ -242,7 +265,7 @@ def test_another_number_of_processes_shares_the_rest_of_the_epoch(toy_pack, spec
 
 
 def test_packing_needs_litdata(toy_root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "litdata", None)
+    monkeypatch.setitem(sys.modules, "litdata", None)
     assert main(["data", "pack", str(toy_root), "--out", str(tmp_path)]) == 2
     assert 'pip install "pgpis[scale]"' in capsys.readouterr().err
 
@@ -254,3 +277,34 @@ def test_the_cache_of_features_is_refused(toy_pack, specs, tmp_path):
     data.setup("fit")
     with pytest.raises(PgpisError, match="no files of its own"):
         data.train_dataloader()
+
+
+def last(folder):
+    paths = (folder / "checkpoints").glob("last*.ckpt")
+    return torch.load(max(paths, key=lambda path: path.stat().st_mtime_ns), weights_only=True)
+
+
+@pytest.mark.slow
+def test_a_killed_fit_equals_the_undisturbed_one(tiny, toy_pack, tmp_path):
+    """Two processes, with a worker each, from a pack; killed in the middle of the first epoch."""
+    every = "[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
+    packed = ["--data.train=Packed", f"--data.train.init_args.root={toy_pack}", "--data.val=null"]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.num_workers=1", "--trainer.max_steps=8"]
+
+    def command(out, *more):
+        words = tiny("fit", *packed, *two, f"--trainer.callbacks={every}", *more, out=out)
+        return [sys.executable, "-m", "pgpis", *words]
+
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command("whole"), check=True, **quiet)
+    process = subprocess.Popen(command("killed"), start_new_session=True, **quiet)
+    while process.poll() is None and not list((tmp_path / "killed/checkpoints").glob("*step=[2-5].ckpt")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 2 <= last(tmp_path / "killed")["global_step"] < 6, "it was not killed in the first epoch"
+    subprocess.run(command("killed", "--ckpt_path=last"), check=True, **quiet)
+    whole, killed = last(tmp_path / "whole"), last(tmp_path / "killed")
+    assert whole["global_step"] == killed["global_step"] == 8
+    assert whole["state_dict"].keys() == killed["state_dict"].keys()
+    assert all(torch.equal(value, killed["state_dict"][name]) for name, value in whole["state_dict"].items())

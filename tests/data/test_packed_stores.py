@@ -22,13 +22,18 @@ pytestmark = [
 ]
 
 
+def stop(server):
+    server.stop()
+    server._server.server_close()  # else connections wait instead of being refused
+
+
 @pytest.fixture(scope="module")
 def server():
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     server._ip_address, server._port = server.get_host_and_port()  # the same after a restart
     yield server
-    server.stop()
+    stop(server)
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def test_a_lost_connection_is_waited_for(server, uploaded, expected, tmp_path, m
     pack = Packed(uploaded, cache_dir=tmp_path, cache_size=0)
     pack.setup()
     monkeypatch.setattr(stores, "PAUSES", (0.2,) * 40)
-    server.stop()
+    stop(server)
     starting = threading.Timer(0.5, server.start)
     starting.start()
     with caplog.at_level(logging.WARNING, logger="pgpis"):
@@ -122,7 +127,7 @@ def test_a_lost_connection_is_waited_for(server, uploaded, expected, tmp_path, m
 def test_a_server_that_stays_away_ends_training_by_the_name_of_the_shard(server, uploaded, tmp_path):
     pack = Packed(uploaded, cache_dir=tmp_path)
     pack.setup()
-    server.stop()
+    stop(server)
     try:
         with pytest.raises(StoreError, match=r"cannot read s3://people/toy/train/chunk-0-\d+\.bin"):
             pack.load(0)

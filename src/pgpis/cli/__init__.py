@@ -138,7 +138,7 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
             raise
         message = _user_error(error)
         if message is not None:
-            return _complain(str(message), code=message.exit_code)
+            return _complain(own_words(message), code=message.exit_code)
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
 
 
@@ -152,6 +152,12 @@ def _user_error(error: BaseException | None) -> PgpisError | None:
                 return refusal
         error = error.__cause__ or error.__context__
     return error
+
+
+def own_words(error: PgpisError) -> str:
+    """Return what an error says, without the traceback that torch puts before it where a loader's process met it."""
+    before, _, words = str(error).rpartition(f"{type(error).__name__}: ")
+    return words.rstrip() if before.startswith("Caught ") else str(error)
 
 
 def console() -> None:

@@ -98,10 +98,10 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
     from pgpis.data.packs.plan import datasets_in  # loads torch
     from pgpis.data.packs.stores import Store
     from pgpis.data.packs.write import pack_pairs
-    from pgpis.jobs import render_failures
+    from pgpis.jobs import Failure, render_failures
 
     datasets = datasets_in(root) if root is not None else _datasets_of(settings.config, words)
-    failures = []
+    failures: list[Failure] = []
     for split in settings.splits or datasets:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.data.packs.packed import INDEX, PACK, read_list, read_pack
+from pgpis.data.packs.packed import PACK, read_index, read_list, read_pack
 from pgpis.data.packs.stores import Store
 from pgpis.jobs import reason_of
 
@@ -30,7 +29,7 @@ def check_pack(report: CheckReport, store: Store, content: bytes, split: str) ->
     try:
         pack = read_pack(store, content)
         _, files, pairs = read_list(store, pack)
-        chunks = json.loads(store.read(INDEX))["chunks"]
+        chunks = read_index(store)
     except Exception as error:  # noqa: BLE001  whatever a damaged file makes of it
         report.problems.append(reason_of(error))
         return

@@ -19,7 +19,7 @@ from pgpis.data.packs.shards import Shards
 from pgpis.data.packs.stores import Store
 from pgpis.data.pair import JoinedFiles, Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError, check_range, first_line
 from pgpis.files import writing_at
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
@@ -28,6 +28,7 @@ FORMAT = 1
 PACK, LIST, INDEX = "pack.json", "list.json", "index.json"
 """What is packed; pairs and names of files; litdata's index of the shards."""
 POSE = "pose"
+AGAIN = "run the same 'pgpis data pack' again: it goes on"
 DEFAULT_CACHE = "~/.cache/pgpis/packs"
 
 
@@ -74,13 +75,18 @@ class Packed(PairDataset):
             PgpisError: There is no pack, it is not whole, or its list is damaged.
         """
         store, pack = self._open()
+        try:
+            return self._pairs_of(store, pack)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise PgpisError(f"the pack {store} is damaged: {first_line(error)}", hint=AGAIN) from error
+
+    def _pairs_of(self, store: Store, pack: dict[str, Any]) -> list[Pair]:
         content, files, pairs = read_list(store, pack)
         self.kinds: list[str] = pack["kinds"]
         if self.as_packed:
             self.self_pair_probability = pack["self_pair_probability"]
         own = hashlib.sha256(f"{store} {pack['list_sha256']}".encode()).hexdigest()[:16]
-        chunks = json.loads(store.read(INDEX))["chunks"]
-        self._shards = Shards(store, chunks, self.cache_dir / own, int(self.cache_size * 1e9))
+        self._shards = Shards(store, read_index(store), self.cache_dir / own, int(self.cache_size * 1e9))
         self._numbers = {path: number for number, path in enumerate(files)}
         file_of: list[Path | None] = [*files, None]  # -1: none
 
@@ -180,16 +186,15 @@ def read_pack(store: Store, content: bytes) -> dict[str, Any]:
     Raises:
         PgpisError: It is not whole, or of a later version.
     """
-    hint = "run the same 'pgpis data pack' again: it goes on"
     try:
         pack = dict(json.loads(content))
         is_whole, form = pack["finished"], pack["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PgpisError(f"{store}/{PACK} is damaged: {error}", hint=hint) from error
+        raise PgpisError(f"{store}/{PACK} is damaged: {error}", hint=AGAIN) from error
     if form != FORMAT:
         raise PgpisError(f"{store}/{PACK} has format {form}; this version reads {FORMAT}", hint="upgrade pgpis")
     if not is_whole:
-        raise PgpisError(f"the pack {store} is not complete", hint=hint)
+        raise PgpisError(f"the pack {store} is not complete", hint=AGAIN)
     return pack
 
 
@@ -201,9 +206,23 @@ def read_list(store: Store, pack: dict[str, Any]) -> tuple[dict[str, Any], list[
     """
     text = store.read(LIST)
     if hashlib.sha256(text).hexdigest() != pack["list_sha256"]:
-        raise PgpisError(f"{store}/{LIST} is damaged", hint="run the same 'pgpis data pack' again")
+        raise PgpisError(f"{store}/{LIST} is damaged", hint=AGAIN)
     content: dict[str, Any] = json.loads(text)
     return content, [Path(name) for name in content["files"]], content["pairs"]
+
+
+def read_index(store: Store) -> list[dict[str, Any]]:
+    """Return what litdata's index says of each shard, and its hash.
+
+    Raises:
+        PgpisError: It is missing, or names a file elsewhere.
+    """
+    chunks: list[dict[str, Any]] = json.loads(store.read(INDEX))["chunks"]
+    for chunk in chunks:
+        name, numbers = str(chunk["filename"]), (chunk["chunk_size"], chunk["chunk_bytes"])
+        if Path(name).name != name or not all(type(number) is int and number > 0 for number in numbers):
+            raise PgpisError(f"{store}/{INDEX}: '{name}' is not a shard", hint=AGAIN)
+    return chunks
 
 
 def keypoints_to_json(keypoints: Keypoints) -> bytes:

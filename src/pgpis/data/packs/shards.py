@@ -18,7 +18,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pgpis.data.packs.stores import Store, StoreError
-from pgpis.files import UnwritableError, is_file, sha256_of
+from pgpis.errors import PgpisError
+from pgpis.files import is_file, sha256_of, writing_at
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Shards:
                 self._fetch(name, path, self.chunks[shard]["sha256"])
             except StoreError:
                 raise
-            except UnwritableError as error:
+            except PgpisError as error:
                 log.warning("%s; training goes on without more shards in the cache", error.message)
                 self.kept = 0
                 return self.store
@@ -83,6 +84,8 @@ class Shards:
 
     def _fetch(self, name: str, path: Path, digest: str) -> None:
         """Copy a shard into the cache, once for all processes of this machine."""
+        with writing_at(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if is_file(path):
                 return

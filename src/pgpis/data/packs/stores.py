@@ -183,10 +183,9 @@ class _FileSystem:
     """A file system of fsspec, below a URL."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
+        fsspec = optional_module("fsspec.core", f"{url} needs fsspec", "pip install fsspec")
         try:
-            self.system, self.root = fsspec.core.url_to_fs(url)
+            self.system, self.root = fsspec.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise StoreError(f"{url}: {first_line(error)}", hint="install the package that fsspec names") from error
 

@@ -24,6 +24,8 @@ from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
 from pgpis.pictures.kinds import conditions
 
+NEED = "packing needs litdata"
+
 
 @dataclass
 class PackReport:
@@ -49,7 +51,7 @@ def pack_pairs(
     Raises:
         PgpisError: No pair is whole, a kind has no files, or the store cannot be written to.
     """
-    optional_module("litdata", "packing needs litdata", INSTALL)
+    optional_module("litdata", NEED, INSTALL)
     plan = _plan(dataset, kinds)
     with locked(store.folder) if store.folder else nullcontext():
         if store.folder:
@@ -109,12 +111,11 @@ def write_shard(store: Store, shard: Shard) -> None:
     """
     if _is_whole(store, shard):
         return
-    from litdata.streaming.writer import BinaryWriter  # takes seconds
-
+    litdata = optional_module("litdata.streaming.writer", NEED, INSTALL)  # takes seconds
     failures: dict[int, str] = {}
     with store.staging() as folder:
         # it ends the shard where it is told to, not by a size of its own
-        writer = BinaryWriter(str(folder), chunk_bytes=2**32, chunk_index=shard.number)
+        writer = litdata.BinaryWriter(str(folder), chunk_bytes=2**32, chunk_index=shard.number)
         for place, item in enumerate(shard.items):
             try:
                 content = item.read()
