@@ -121,7 +121,7 @@ class Plan:
             self.rows.append([pair.pair_id, pair.noise_name, *numbers, pose, *made])
 
     def _add_source(self, picture: int, files: dict[str, Path | None]) -> None:
-        if picture not in self.sources:
+        if picture != NONE and picture not in self.sources:
             self.sources[picture] = [self._file(kind, files.get(kind.name)) for kind in self.of("source")]
 
     def _file(self, kind: Kind, path: Path | None) -> int:

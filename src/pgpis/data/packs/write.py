@@ -152,12 +152,15 @@ def _reasons(shards: Sequence[Shard], records: Sequence[dict[str, Any]]) -> dict
 
 
 def _whole_pairs(plan: Plan, reasons: dict[int, str]) -> tuple[list[list[Any]], list[Failure]]:
-    """Return the pairs of which each file could be read, and why the others are left out."""
-    rows, failures = [], list(plan.failures)
+    """Return the pairs of which each file could be read, and what is left out for which reason."""
+    rows, failures, told = [], list(plan.failures), set()
     for row in plan.rows:
         bad = [number for number in (*row[2:], *plan.sources[row[2]]) if number in reasons]
         failures += [Failure(row[0], reasons[bad[0]])] if bad else []
         rows += [] if bad else [row]
+        told.update(bad)
+    # what self-pairs alone would read
+    failures += [Failure(plan.items[number].path.name, reasons[number]) for number in sorted(reasons.keys() - told)]
     return rows, failures
 
 
