@@ -83,7 +83,9 @@ def test_edit_shows_both_and_compare_shows_all_models(client, people):
     _, pictures, (unedited, edited), seen, _ = client.predict(*photos, *words, api_name="/edit")
     assert [each["caption"] for each in pictures] == ["edited", "unedited"]
     assert np.abs(pixels(unedited) - pixels(edited)).mean() > 1
-    assert len(seen) > 2
+    assert {each["caption"] for each in seen} == {
+        "pose", "DensePose map", "silhouette", "texture map", "surface", "backdrop", "source",
+    }  # fmt: skip
     how = ("a photo", NAMED, photos[1], None, False, ["synth-fpdm", "synth-mcld"], 0)
     _, pictures, *_ = client.predict(photos[0], *how, api_name="/compare")
     assert [each["caption"] for each in pictures] == ["synth-fpdm", "synth-mcld"]

@@ -20,6 +20,7 @@ from pgpis.data import OnMissing, PoseTransferDataModule
 from pgpis.errors import PgpisError, nearest
 from pgpis.files import file_name
 from pgpis.pictures.images import read_image, tensor_to_images
+from pgpis.pictures.iuv import part_u_v
 from pgpis.pictures.kinds import conditions
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction
@@ -223,5 +224,7 @@ def _seen(pairs: PhotoPairs, batch: PairBatch, origins: set[str]) -> dict[str, I
         content = loaded.conditions.get(kind.name)
         if isinstance(content, Image.Image):
             shown[kind.label] = content
+    if isinstance(iuv := loaded.conditions.get("iuv"), Image.Image):
+        shown["silhouette"] = Image.fromarray(part_u_v(iuv)[..., 0] > 0)
     shown["source"] = loaded.source or read_image(pairs.pairs[0].source)
     return shown
