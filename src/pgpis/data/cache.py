@@ -92,11 +92,7 @@ def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> 
 
 
 def files_of(dataset: PairDataset, origin: str) -> list[Path]:
-    """Return the distinct files of an origin, those of self-pairs included.
-
-    Raises:
-        PgpisError: The data set has no files of its own, as a pack.
-    """
+    """Return the distinct files of an origin, those of self-pairs included; see :func:`refuse_packs`."""
     refuse_packs(dataset)
     files = {pair.file(origin) for pair in dataset.pairs}
     if dataset.self_pair_probability:
