@@ -222,7 +222,9 @@ def test_pairs_of_a_recipe_are_packed(toy_root, toy_pack, tmp_path):
 
 
 def test_folders_of_your_own_are_packed(toy_root, tmp_path):
-    pairs = FolderPairs(toy_root / "img", toy_root / "pose", pairing="stem")
+    toy = DeepFashion(toy_root)
+    toy.setup()
+    pairs = FolderPairs(toy.pairs[0].source.parent, toy.pairs[0].pose.parent)
     pairs.setup()
     report = write.pack_pairs(pairs, write.Store(str(tmp_path / "predict")), (), 1e4, 1)
     assert report.failures == []

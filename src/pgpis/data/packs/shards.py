@@ -61,6 +61,7 @@ class Shards:
         store, chunk = self._nearest(shard), self.chunks[shard]
         if shard not in self._offsets:
             head = store.read(chunk["filename"], 0, (chunk["chunk_size"] + 2) * WORD)
+            store.read(chunk["filename"], chunk["chunk_bytes"] - 1, chunk["chunk_bytes"])  # it is there to its end
             self._offsets[shard] = _checked(np.frombuffer(head, "<u4").astype(np.int64), chunk, self.store)
         begin, end = self._offsets[shard][number - self.starts[shard] :][:2].tolist()
         return b"" if end - begin == WORD else store.read(chunk["filename"], begin + WORD, end)
