@@ -93,6 +93,14 @@ def small_densepose(monkeypatch):
     monkeypatch.setattr(model, "resize_input", lambda picture, config: resize(picture, replace(config, **small)))
 
 
+@pytest.fixture
+def packing_here(monkeypatch):
+    """``pgpis data pack`` writes in this process."""
+    from pgpis.data.packs import write
+
+    monkeypatch.setattr(write, "run_units", in_this_process)
+
+
 @pytest.fixture(scope="session")
 def draw_people():
     """Draws a data set: ``draw_people(root, people=3, views=3)``; ``share`` of the people is in the test list.

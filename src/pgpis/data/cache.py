@@ -92,11 +92,19 @@ def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> 
 
 
 def files_of(dataset: PairDataset, origin: str) -> list[Path]:
-    """Return the distinct files of an origin, those of self-pairs included."""
+    """Return the distinct files of an origin, those of self-pairs included; see :func:`refuse_packs`."""
+    refuse_packs(dataset)
     files = {pair.file(origin) for pair in dataset.pairs}
     if dataset.self_pair_probability:
         files |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
     return sorted(path for path in files if path is not None and picture_stamp(path) is not None)
+
+
+def refuse_packs(dataset: PairDataset) -> None:
+    """Refuse a data set whose pictures are not files, by whose change a stale feature is told."""
+    if not dataset.has_files:
+        message = f"{type(dataset).__name__} has no files of its own, to which cached features could belong"
+        raise PgpisError(message, hint="take the features from the folder that was packed, or train without data.cache")
 
 
 @dataclass(frozen=True)

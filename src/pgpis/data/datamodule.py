@@ -14,9 +14,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.data.cache import FeatureCache, feature_key, variants_of
+from pgpis.data.cache import FeatureCache, feature_key, refuse_packs, variants_of
 from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
 from pgpis.data.folder import FolderPairs  # noqa: F401
+from pgpis.data.packs.packed import Packed  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.resident import ResidentLoader, refuse_other_versions
@@ -245,6 +246,7 @@ class PoseTransferDataModule(LightningDataModule):
         if self.frozen_features is None:
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
+        refuse_packs(self.dataset("train"))
         if self.dataset("train").most_sources > 1:
             message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
             raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")

@@ -36,6 +36,7 @@ __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
+PICTURE = kind_of("picture")
 EDITED = ("texture", "surface")
 """Kinds in which parts of the body have their places."""
 
@@ -57,6 +58,8 @@ class PairDataset(ABC):
     """Whether the results of a video's frames also depend on its first one."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
+    has_files = True
+    """Whether the paths of its pairs are files; else :meth:`read_file` knows where their content is."""
 
     def __init__(
         self,
@@ -256,8 +259,8 @@ class PairDataset(ABC):
     def _load(self, pair: Pair, origins: Collection[str]) -> LoadedPair:
         """Read the files of a pair, but for its further sources and its edit of textures."""
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
-        source = read_picture(pair.source) if "source" in origins else None
-        target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
+        source = self.read_file(PICTURE, pair.source) if "source" in origins else None
+        target = self.read_file(PICTURE, pair.target) if "target" in origins and pair.target is not None else None
         read = {kind.name: self._read(kind, path) for kind, path in files.items() if path is not None}
         pose = self.read_pose(pair) if "pose" in origins else None
         return LoadedPair(
@@ -270,8 +273,20 @@ class PairDataset(ABC):
             dropped={kind.name for kind in files} - read.keys(),
         )
 
+    def read_file(self, kind: Kind, path: Path) -> Any:
+        """Read a picture, or what was made of one, of which :meth:`has_file` is true.
+
+        Raises:
+            PgpisError: It is missing or unreadable.
+        """
+        return read_picture(path) if kind is PICTURE else kind.read(path)
+
+    def has_file(self, path: Path) -> bool:
+        """Whether something that was made of a picture is there."""
+        return is_file(path)
+
     def _read(self, kind: Kind, path: Path) -> Any:
-        content = kind.read(path)
+        content = self.read_file(kind, path)
         if kind.name == "face":
             self.on_missing.refuse_foreign(content, path)
         return content
@@ -304,7 +319,7 @@ class PairDataset(ABC):
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""
         path = pair.file(origin)
-        if path is not None and is_file(path):
+        if path is not None and self.has_file(path):
             return path
         if self.on_missing.of(origin) == "drop":
             return None

@@ -15,6 +15,7 @@ from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.sampler import NOTHING, SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
 from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
         if not self.transform.train:
             try:
                 return self._sample(index, None)
+            except UnwritableError:
+                raise  # every other pair would meet it too
             except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
                 return PairFailure(self.dataset.pairs[index].pair_id, self.reason(index, error))
         tries = min(len(self), MOST_REPLACEMENTS)
@@ -71,6 +74,8 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
             candidate = (index + step) % len(self)
             try:
                 return self._sample(candidate, sample_generator(self.seed, epoch, candidate))
+            except UnwritableError:
+                raise
             except Exception as error:  # noqa: BLE001  as above
                 reason = self.reason(candidate, error)
                 if reason not in self._reported:
