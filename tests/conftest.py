@@ -5,10 +5,13 @@ import os
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from ranks import Ranks
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # tiny models run no faster on two threads, and much slower where two test runs share the cores
@@ -60,6 +63,14 @@ def made_once(tmp_path_factory):
     return once
 
 
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory):
+    """Calls a function in two processes of one group: ``two_processes(work, folder)`` returns what each returns."""
+    ranks = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield ranks
+    ranks.close()
+
+
 def in_this_process(units, work, workers, doing="drawing"):
     """Do what ``pgpis.jobs.run_units`` does without the second that a new process needs to start."""
     return [failure for unit in units for failure in work(unit) or []]
@@ -71,6 +82,23 @@ def drawing_here(monkeypatch):
     from pgpis.synth.files import resuming
 
     monkeypatch.setattr(resuming, "run_units", in_this_process)
+
+
+@pytest.fixture
+def small_densepose(monkeypatch):
+    """In this process DensePose sees pictures at a fifth of the official size."""
+    from pgpis.preprocess.densepose import model
+
+    resize, small = model.resize_input, {"min_size": 160, "max_size": 266}
+    monkeypatch.setattr(model, "resize_input", lambda picture, config: resize(picture, replace(config, **small)))
+
+
+@pytest.fixture
+def packing_here(monkeypatch):
+    """``pgpis data pack`` writes in this process."""
+    from pgpis.data.packs import write
+
+    monkeypatch.setattr(write, "run_units", in_this_process)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def toy(tmp_path, toy_root, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_third_model_needs_no_other_file(toy, toy_root):
     recipe = f"--config={toy / 'toy.yaml'}"
     out = f"--trainer.default_root_dir={toy / 'run'}"

@@ -10,7 +10,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
-LEAVES = {"aliases", "batch", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle", "weight_files"}
+LEAVES = {
+    *("aliases", "batch", "cluster", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle"),
+    "weight_files",
+}
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
@@ -110,6 +113,7 @@ LIGHT = (
 """Modules and what they may not load, in the order in which one process can import them all."""
 
 
+@pytest.mark.slow
 def test_imports_stay_light():
     """Each worker would pay for a library with seconds and memory, and each ``--help`` with seconds."""
     code = (

@@ -1,17 +1,24 @@
 """``make demo`` from the shipped weights, less of it: every picture is there, and better than the source."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 import demo
+from pgpis.preprocess import run as preparing
 
 PEOPLE, POSES = 2, 2
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawing_here")
 def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
+    """In this process: those that draw and that look at photographs have tests of their own."""
     out = tmp_path / "demo"
+    started_here = SimpleNamespace(run=lambda words, **_: SimpleNamespace(returncode=demo.pgpis(words[3:])))
+    monkeypatch.setattr(demo, "subprocess", started_here)
+    monkeypatch.setattr(preparing, "run_local", preparing.run_here)
     monkeypatch.setattr(demo, "VIEWS", 1 + POSES)
     monkeypatch.setattr("sys.argv", ["demo.py", "--out", str(out), "--people", str(PEOPLE)])
     assert demo.main() == 0

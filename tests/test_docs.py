@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -130,14 +129,16 @@ def test_blocks_are_found_with_their_marker(tmp_path):
     ]
 
 
-SHELL = re.compile(r"[|&;<>$`*?~]|^\s*\w+=", flags=re.MULTILINE)
+SHELL = re.compile(r"[|&;<>$`*?~]|^\w+=")
 """What only a shell understands."""
-IN_A_SHELL = {"cli.md"}
-"""Pages whose commands run as processes of their own, which costs each the import of torch."""
+KEPT_BY_A_SHELL = re.compile(r"^\s*(cd|export|source|\w+=)", flags=re.MULTILINE)
+"""What later lines of a block depend on: these run in one shell."""
+PROGRAM = ("pgpis --help", "pgpis --version")
+"""Run as a user does, so that the installed program is started; any other start would cost the import of torch."""
 
 
 @pytest.fixture
-def run_page(tmp_path, monkeypatch, drawing_here):
+def run_page(tmp_path, monkeypatch, drawing_here, packing_here):
     """Run the blocks of a page that are not marked, in order, in a folder like a fresh clone.
 
     Smoke recipes train for an epoch of two steps, all sample in two: commands are tested, not what models learn.
@@ -159,23 +160,26 @@ def run_page(tmp_path, monkeypatch, drawing_here):
         for block in blocks(page):
             if block.language != "bash" or block.not_run is not None:
                 continue
-            text = re.sub(r"(--trainer\.max_steps) \d+", r"\1 2", block.text)
-            spoken = commands(text)
-            if {words[0] for words in spoken} == {"pgpis"} and not SHELL.search(text) and page.name not in IN_A_SHELL:
-                for words in spoken:
-                    assert run_here(words[1:]) == 0, f"{block}: {shlex.join(words)}"
-                continue
-            call = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", text],
-                cwd=tmp_path,
-                env=environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            assert call.returncode == 0, f"{block}: exit code {call.returncode}\n{call.stdout[-4000:]}"
+            text = re.sub(r"(--trainer\.max_steps) \d+", r"\1 2", block.text).replace("\\\n", " ")
+            for line in [text] if KEPT_BY_A_SHELL.search(text) else text.splitlines():
+                spoken = commands(line)
+                if [words[0] for words in spoken] == ["pgpis"] and not SHELL.search(line) and line not in PROGRAM:
+                    assert run_here(spoken[0][1:]) == 0, f"{block}: {line}"
+                elif spoken:
+                    run_in_a_shell(line, block)
         return tmp_path
+
+    def run_in_a_shell(text, block):
+        call = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert call.returncode == 0, f"{block}: exit code {call.returncode}\n{call.stdout[-4000:]}"
 
     return run
 

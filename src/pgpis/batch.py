@@ -60,6 +60,12 @@ class FrozenFeature(NamedTuple):
     """Hash of the encoder's weights."""
     encode: Callable[[torch.Tensor], torch.Tensor]
     """From pictures ``(B, 3, H, W)`` to features ``(B, ...)``."""
+    keeps_picture: bool = False
+    """Whether the loss reads the picture beside them."""
+
+
+FURTHER = "further_"
+"""Before a batch key: of the sources after the first."""
 
 
 class PairFailure(NamedTuple):
@@ -134,6 +140,16 @@ class PairBatch(TypedDict, total=False):
     """Drawn target pose for the prior's encoder (CLIP)."""
     prior_target: torch.Tensor
     """Target for the prior's encoder (CLIP); only when the prior is trained or tested."""
+    source_count: torch.Tensor
+    """How many sources each pair has, int64 ``(B,)``; absent where each has one, as are the next four."""
+    further_source_image: torch.Tensor
+    """``source_image`` of the further sources, ``(B, K - 1, 3, H, W)``; zeros behind the last one of a pair."""
+    further_source_clip: torch.Tensor
+    """``source_clip`` of the further sources, likewise."""
+    further_prior_source: torch.Tensor
+    """``prior_source`` of the further sources, likewise."""
+    further_face: torch.Tensor
+    """``face`` of the further sources, ``(B, K - 1, 512)``."""
     index: torch.Tensor
     """Position of each pair in its data set, int64 ``(B,)``."""
     pair_id: list[str]

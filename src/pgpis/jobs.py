@@ -9,11 +9,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError
+from pgpis.interrupts import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ class Unit(Protocol):
         """How many pictures it makes."""
 
 
-U = TypeVar("U", bound=Unit)
+T = TypeVar("T")
+U = TypeVar("U")
+UnitT = TypeVar("UnitT", bound=Unit)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Failure:
 
 
 def run_units(
-    units: Sequence[U], work: Callable[[U], Sequence[Failure] | None], workers: int, doing: str = "drawing"
+    units: Sequence[UnitT], work: Callable[[UnitT], Sequence[Failure] | None], workers: int, doing: str = "drawing"
 ) -> list[Failure]:
     """Do all units in processes of their own.
 
@@ -89,6 +93,34 @@ def run_units(
                 failed[number] = future.result() or []
             advance(unit.pictures)
     return [failure for number in sorted(failed) for failure in failed[number]]
+
+
+def as_done(
+    pool: Executor, work: Callable[[U], T], units: Iterable[U], at_once: int, request: StopRequest
+) -> Iterator[tuple[U, Future[T]]]:
+    """Let a pool do units, and yield each of them with its future once that is done.
+
+    Args:
+        pool: Of this machine or of a cluster.
+        work: Does one.
+        units: What to do; read as the pool gets on, so that there may be millions.
+        at_once: Units that the pool has at a time.
+        request: What a signal asked for: no more units are begun then.
+
+    Raises:
+        Stopped: By a signal, after the units in hand were done.
+    """
+    waiting, running = iter(units), dict[Future[T], U]()
+    while True:
+        if request.signum is None:
+            running |= {pool.submit(work, unit): unit for unit in islice(waiting, at_once - len(running))}
+        else:
+            running = {future: unit for future, unit in running.items() if not future.cancel()}
+        if not running:
+            break
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future
+    request.obey()
 
 
 def broken_pool(doing: str, error: BaseException) -> PgpisError:

@@ -1,10 +1,28 @@
-"""One page for all tests of it, with drawn people for examples."""
+"""One page for all tests of it, with drawn people for examples, and one browser: Debian's chromium."""
 
+import contextlib
+import shutil
 import socket
 
 import pytest
 
-LOOPBACK = ["127.0.0.1", "localhost"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    """It ends with the tests of this folder: Playwright's event loop would be in the way of others."""
+    if CHROMIUM is None:
+        pytest.skip("NOT TESTED: the page in a browser; apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="tests in a browser need playwright (extra dev)")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +47,16 @@ def page(people):
         patch.setattr(server, "example_pictures", lambda: people)
         with server.serving(lambda: studio_of(offers), offers, server.Address(port=port, most_upload=8)) as local:
             yield local
+
+
+@pytest.fixture
+def predicting_here(monkeypatch):
+    """``pgpis predict`` runs in the process of the page; of test_page_api.py one test has it start one, as users do."""
+    from pgpis.app import predicting
+    from pgpis.cli import main
+
+    def predict(words, folder, _total, _tell):
+        with contextlib.chdir(folder):
+            return main(["predict", *words, "--out", predicting.OUT])
+
+    monkeypatch.setattr(predicting, "_watched", predict)

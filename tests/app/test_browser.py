@@ -1,8 +1,7 @@
-"""The page in a real browser: Debian's chromium, driven by Playwright."""
+"""The page in a real browser, driven by Playwright."""
 
 import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,33 +14,21 @@ from pgpis.app.found import found_pose
 from pgpis.cli import main
 
 pytest.importorskip("playwright.sync_api", reason="the page's tests in a browser need playwright (extra dev)")
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-QUIET_FLAGS = ("--disable-background-networking", "--disable-component-update")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.enable_socket,
     pytest.mark.allow_hosts(["127.0.0.1", "localhost"]),
-    pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the page in a browser; apt-get install chromium"),
 ]
 WRISTS = (4, 7)
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    expect.set_options(timeout=60_000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *QUIET_FLAGS])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(chromium, page):
     """Opens the page as another visitor; ends with an error where anything was asked of another host, or failed."""
+    expect.set_options(timeout=60_000)
     contexts, strangers, errors = [], [], []
 
     def route(route):
@@ -225,6 +212,7 @@ def test_edit(visit, people, shots):
     tab.screenshot(path=shots / "edit.png", full_page=True)
 
 
+@pytest.mark.usefixtures("predicting_here")
 def test_folder_gives_a_zip(visit, people, shots, tmp_path):
     tab = visit()
     place = panel(tab, "Folder")

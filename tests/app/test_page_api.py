@@ -112,6 +112,7 @@ def test_folder_gives_a_zip(client, people):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("predicting_here")
 def test_a_driving_video_gives_a_film(client, people, tmp_path):
     write_video(tmp_path / "clip.mp4", [FrameFiles((people[2],)), FrameFiles((people[3],))], 5)
     files = handle_file(str(people[0])), {"video": handle_file(str(tmp_path / "clip.mp4"))}["video"]

@@ -214,6 +214,7 @@ def test_wrong_options_are_told(capsys, monkeypatch):
     assert 'pip install "pgpis[app]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_is_there_before_torch_is_loaded():
     code = "import pgpis.app.server, pgpis.app.page, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

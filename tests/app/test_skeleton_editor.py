@@ -1,6 +1,5 @@
 """The skeleton editor in a real browser: its joints dragged by mouse, finger and keys."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -13,11 +12,6 @@ from pgpis.app.skeleton import JOINTS, read_value, save_pose, skeleton_editor, v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import SWAPS
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 STANDING, WAVING = (named_poses()[name] for name in ("Standing", "Waving"))
 LEFT_WRIST = JOINTS.index("left wrist")
 
@@ -69,22 +63,11 @@ def site():
     blocks.close()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"NO BROWSER: {CHROMIUM} is missing, so the skeleton editor is not tested (apt install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def editor(request, site, browser):
+def editor(request, site, chromium):
     address, arrived = site
     options = getattr(request, "param", {"viewport": {"width": 1000, "height": 1000}})
-    context = browser.new_context(**options)
+    context = chromium.new_context(**options)
     page = context.new_page()
     asked, complaints = [], []
     page.on("request", lambda sent: asked.append(sent.url))

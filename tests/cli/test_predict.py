@@ -195,6 +195,9 @@ def test_other_settings_in_the_same_folder_are_refused(predict, inputs, whole, c
     [
         ({"sources": Path("s")}, "--sources and --poses go together"),
         ({"pairs": Path("p.csv")}, "need --sources and --poses"),
+        ({"workers": 2}, "--workers goes with --runner ray"),
+        ({"runner": "ray", "sources": Path("s"), "like": Path("a.png")}, "--like makes one picture again"),
+        ({"runner": "ray", "sources": Path("s"), "driving": Path("d")}, "all machines must see what is made"),
     ],
 )
 def test_options_that_do_not_fit_together(options, message):

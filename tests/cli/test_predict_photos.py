@@ -16,6 +16,8 @@ from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions import read_mark
 
+pytestmark = pytest.mark.usefixtures("small_densepose")
+
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):

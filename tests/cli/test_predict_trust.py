@@ -4,8 +4,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -212,26 +210,23 @@ def test_pictures_of_an_earlier_test_are_removed(toy_root, pipeline, files):
     assert not Path("out/test/images/old_2_old.png").exists()
 
 
-def in_two_processes(*words):
-    command = [sys.executable, "-m", "pgpis", *words, "--trainer.devices=2", "--trainer.strategy=ddp"]
-    command += ["--trainer.accelerator=cpu"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-2000:]
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
 
 
 @pytest.mark.slow
-def test_an_almost_finished_job_and_a_finished_one_end_on_more_processes(words, files):
+def test_an_almost_finished_job_and_a_finished_one_end_on_more_processes(words, files, two_processes):
     assert main(words()) == 0
     Path("out/anna_2_walk.png").unlink()
     for _ in range(2):
-        in_two_processes(*words())
+        assert two_processes(main, words(*TWO)) == [0, 0], two_processes.said()
         assert {row["status"] for row in table().values()} == {"done"}
         assert set(times()) == {"anna_2_walk.png", "bert_2_walk.png"}
 
 
 @pytest.mark.slow
-def test_one_pair_is_tested_by_two_processes(files, toy_root, pipeline):
+def test_one_pair_is_tested_by_two_processes(files, toy_root, pipeline, two_processes):
     words = ["test", "--config=smoke/fpdm.yaml", f"--config={TINY}", f"--data.test.init_args.root={toy_root}"]
     words += [f"--model.init_args.pipeline={pipeline}", "--trainer.default_root_dir=tested"]
-    in_two_processes(*words, "--data.test.init_args.max_pairs=1", "--model.init_args.sampling.num_inference_steps=1")
+    words += ["--data.test.init_args.max_pairs=1", "--model.init_args.sampling.num_inference_steps=1"]
+    assert two_processes(main, [*words, *TWO]) == [0, 0], two_processes.said()
     assert len(Path("tested/test/pairs.csv").read_text().splitlines()) == 2

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from pgpis.batch import ImageSpec
+from pgpis.cli import main
+from pgpis.data.packs import write
 
 SPECS = {
     "source_image": ImageSpec("source", 32, 24),
@@ -41,3 +43,15 @@ def own_toy_root(two_people, tmp_path):
 @pytest.fixture
 def specs():
     return dict(SPECS)
+
+
+@pytest.fixture(scope="session")
+def toy_pack(toy_root, made_once):
+    """``toy_root`` in several shards."""
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(write, "run_units", lambda shards, work, *_: [each for each in map(work, shards) if each])
+            assert main(["data", "pack", str(toy_root), "--out", str(folder), "--shard-size=0.02"]) == 0
+
+    return made_once("toy-pack", make)

@@ -65,6 +65,8 @@ def test_encoders_are_not_run_and_pictures_not_read(words, tmp_path, monkeypatch
 
     monkeypatch.setattr(DiffusionTask, "moments", fail)
     assert main(words("fit", f"--data.cache={tmp_path}/cache", *QUICK)) == 0
+    flow = "--model.init_args.step.flow_loss.weight=0.1"  # this loss reads pictures beside their features
+    assert main(words("fit", f"--data.cache={tmp_path}/cache", flow, *QUICK, out="flow")) == 0
 
 
 def test_it_goes_on_and_is_shared_by_processes(tiny_mcld_words, tmp_path, monkeypatch):

@@ -65,6 +65,7 @@ def test_training_goes_on_with_another_pair(toy_root, tmp_path, specs, caplog):
     [
         ({"augmentation": Augmentation(flip_probability=0.5, detour_probability=0)}, "flip_probability is 0.5"),
         ({"augmentation": Augmentation(flip_probability=0, detour_probability=0.5)}, "detour_probability is 0.5"),
+        ({"augmentation": Augmentation(0, 0, 0, reference_cut=(0.0, 0.5))}, "reference_zoom"),
         ({"cache": "somewhere"}, "data.cache"),
     ],
 )

@@ -115,3 +115,37 @@ def test_self_pairs_take_the_target_as_source(toy_root):
     assert shares[0.0] == 0
     assert shares[0.3] == pytest.approx(0.3, abs=0.1)
     assert shares[1.0] == 1
+
+
+REFRAMED = Augmentation(0.0, 0.5, 0.0, reference_zoom=(0.7, 1.8), reference_cut=(0.0, 0.5))
+
+
+def test_sources_are_framed_anew_by_the_draws_of_their_pair_and_nothing_else_is(loaded, specs):
+    transform = PairTransform(specs, train=True, augmentation=REFRAMED)
+    as_they_are = PairTransform(
+        specs, train=True, augmentation=replace(REFRAMED, reference_zoom=(1.0, 1.0), reference_cut=(0.0, 0.0))
+    )
+    frames = set()
+    for seed in range(6):
+        images, plain = (make(loaded, sample_generator(seed)) for make in (transform, as_they_are))
+        assert torch.equal(images["source_image"], transform(loaded, sample_generator(seed))["source_image"])
+        assert all(torch.equal(images[key], plain[key]) for key in ("target_image", "pose_image"))
+        frames.add(images["source_image"].numpy().tobytes())
+    assert len(frames) == 6
+    evaluated = PairTransform(specs, train=False, augmentation=REFRAMED)(loaded)
+    assert torch.equal(evaluated["source_image"], PairTransform(specs, train=False)(loaded)["source_image"])
+
+
+def test_frames_that_cannot_be_are_refused(specs):
+    """Among them those of sources from which other files were made."""
+    specs = {**specs, "texture_image": ImageSpec("texture", 8, 8)}
+    with pytest.raises(PgpisError, match="frame sources anew, but not texture maps"):
+        PairTransform(specs, train=True, augmentation=REFRAMED)
+    assert PairTransform(specs, train=False, augmentation=REFRAMED).images.keys() == specs.keys()
+    for ranges, name in (
+        ({"reference_zoom": (1.2, 1.1)}, "reference_zoom"),
+        ({"reference_zoom": (0.1, 1)}, "reference_zoom"),
+        ({"reference_cut": (0.0, 1.0)}, "reference_cut"),
+    ):
+        with pytest.raises(PgpisError, match=f"data.augmentation.{name}"):
+            Augmentation(**ranges)

@@ -4,8 +4,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from pgpis.evaluate.methods import Methods, to_latex
 from pgpis.evaluate.page import Figure, ImageCell, Section, Table, render_page
-from pgpis.evaluate.results import to_latex, to_markdown
+from pgpis.evaluate.results import to_markdown
 from pgpis.evaluate.score import Scores
 from pgpis.metrics import MetricReport
 
@@ -28,8 +29,8 @@ def test_a_folder_cannot_add_to_the_tables():
 
 
 def test_a_folder_cannot_run_latex():
-    text = to_latex(scores(), HOSTILE)
-    assert len(text.splitlines()) == len(to_latex(scores(), "plain").splitlines())
+    text = to_latex(Methods([(HOSTILE, scores())]))
+    assert len(text.splitlines()) == len(to_latex(Methods([("plain", scores())])).splitlines())
     assert r"\input" not in text
     assert r"\textbackslash{}input\{f\}" in text
 

@@ -9,6 +9,7 @@ SHARE = 0.03
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawing_here")
 @pytest.mark.parametrize("name", KINDS)
 def test_hostile_input_is_refused_or_read(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -94,15 +92,12 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_mcld_words, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train(tiny_mcld_words, tmp_path):
+def test_two_processes_train(tiny_mcld_words, tmp_path, two_processes):
     """No parameter is unused in any step: DDP would wait for its gradient."""
     dropping = ["--model.init_args.dropping.all=0.5", "--model.init_args.dropping.whole_batch=true"]
+    dropping.append("--model.init_args.step.flow_loss.from_step=1")
     words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=2", "--data.val=null", *dropping]
-    run = subprocess.run(
-        [sys.executable, "-m", "pgpis", *tiny_mcld_words("fit", *words)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr[-2000:]
+    assert two_processes(main, tiny_mcld_words("fit", *words)) == [0, 0], two_processes.said()
     assert weights(tmp_path / "run")["global_step"] == 2
 
 
@@ -201,6 +196,7 @@ def test_the_pose_encoder_starts_from_a_controlnet(tmp_path):
         PoseEncoder(8, (4, 16)).start_from_controlnet(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_given_statistics_are_used(tiny_mcld_words, tmp_path, capsys):
     np.save(tmp_path / "std.npy", np.full(16, 0.25, np.float32))
     option = f"--model.init_args.step.clip_std={tmp_path}/std.npy"

@@ -46,6 +46,25 @@ def recipe(folder):
     return module
 
 
+def remembered(function):
+    """Keep the last result: most tests of a case begin with the same seconds of work."""
+    argument = result = None
+
+    def call(given):
+        nonlocal argument, result
+        if not same(argument, given):
+            argument, result = given, function(given)
+        return result
+
+    return call
+
+
+def same(tensors, others):
+    if not isinstance(others, dict):
+        return tensors is not None and torch.equal(tensors, others)
+    return tensors is not None and all(torch.equal(tensors[level], other) for level, other in others.items())
+
+
 class Case:
     """One variant: the net, the official numbers, and our numbers for the same picture."""
 
@@ -66,6 +85,10 @@ class Case:
         config = replace(config, **{ours: options[name] for name, ours in INPUT.items() if name in options})
         self.net = DensePoseRCNN(config)
         load_arrays(self.net, arrays)
+        heads = self.net.roi_heads
+        self.net.features = remembered(self.net.features)
+        heads.decoder.forward = remembered(heads.decoder.forward)
+        heads.densepose_head.forward = remembered(heads.densepose_head.forward)
         self.image = Image.fromarray(self.expected["image_bgr"].numpy()[..., ::-1].copy())
         self.resized = resize_input(self.image, config)
         with torch.inference_mode():

@@ -111,6 +111,7 @@ def test_training_prediction(mcld, branch):
     assert (prediction - of("model_pred")[:, :, 0]).abs().mean() < TOLERANCES["mcld"]
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_trained_part(mcld):
     """Gradients of the official loss, at one weight of each net."""
     train = mcld.train

@@ -1,21 +1,15 @@
 """What lies in a folder of predictions decides what is made again; no model makes the pictures here."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from pgpis.predictions import DONE, Prediction, PredictionRecord, PredictionWriter
+from pgpis.predictions import DONE, Prediction, PredictionFolder, PredictionRecord
 from pgpis.predictions.records import read_records
 
 FILES = {"anna_2_walk": "files of anna", "bert_2_walk": "files of bert"}
-TRAINER = SimpleNamespace(
-    is_global_zero=True,
-    global_rank=0,
-    strategy=SimpleNamespace(broadcast=lambda value: value, barrier=lambda _: None),
-)
 
 
 @pytest.fixture
@@ -26,8 +20,8 @@ def predict(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save("sources/bert.jpg")
 
     def run(files=FILES):
-        writer = PredictionWriter("out", {"images_per_pair": 1})
-        finished = writer.begin(TRAINER, lambda: {"unet": "a hash"}, files.get)
+        folder = PredictionFolder("out", {"images_per_pair": 1})
+        finished = folder.begin({"unet": "a hash"}, files.get)
         pairs = [pair for pair in files if pair not in finished]
         items = [
             Prediction(
@@ -39,9 +33,9 @@ def predict(tmp_path, monkeypatch):
             for pair in pairs
         ]
         batch = {"pair_id": pairs, "pose_image": torch.zeros(len(pairs), 3, 8, 8)}
-        writer.write_on_batch_end(TRAINER, None, items, None, batch, 0, 0)
-        writer.on_predict_end(TRAINER, None)
-        assert writer.summarise()
+        folder.add(folder.write(items, batch))
+        folder.close()
+        assert folder.summarise()
         return set(pairs)
 
     return run

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pgpis.preprocess.densepose import model
 from pgpis.preprocess.settings import PrepareSettings
 from tiny_models import write_all
 
@@ -25,11 +24,8 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def small_input(monkeypatch):
-    """In this process DensePose sees pictures at a fifth of the official size."""
-    resize = model.resize_input
-    small = {"min_size": 160, "max_size": 266}
-    monkeypatch.setattr(model, "resize_input", lambda picture, config: resize(picture, replace(config, **small)))
+def small_input(small_densepose):
+    """No test of this folder needs the official size in this process."""
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """``pgpis prepare``: from photographs to all conditions, resumed, with failures listed."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,19 +14,17 @@ from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data.link import link_layout
 from pgpis.data.names import tree_to_flat
-from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.pictures.arrays import read_face
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.uv_texture import TextureMapper
-from pgpis.preprocess import cluster, stages
 from pgpis.preprocess import run as jobs
+from pgpis.preprocess import stages
 from pgpis.preprocess.face import Face
 from pgpis.preprocess.listing import find_pictures
-from pgpis.preprocess.run import order_of
-from pgpis.preprocess.settings import Outcome, PictureFiles
+from pgpis.preprocess.settings import PictureFiles
 from pgpis.preprocess.stages import is_valid
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.files.manifest import read_manifest
@@ -472,6 +471,21 @@ class TestGroundTruth:
         assert made
 
 
+@pytest.mark.parametrize(
+    ("pictures", "device", "processes"),
+    [(3, "cpu", [2]), (3, "cuda", [1]), (40, "cpu", [2, 2, 2]), (40, "cuda", [1, 1, 2])],
+)
+def test_few_pictures_share_their_processes(settings, monkeypatch, pictures, device, processes):
+    """Each has to load torch first."""
+    started = []
+    monkeypatch.setattr(jobs, "worker_pool", lambda count: contextlib.nullcontext(started.append(count)))
+    todo = {"face": [None] * pictures, "pose": [None] * pictures, "texture": [None] * pictures, "densepose": []}
+    with contextlib.ExitStack() as stack:
+        pools = jobs._pools(todo, replace(settings, device=device), 2, stack)
+    assert started == processes
+    assert set(pools) == {"face", "pose", "texture"}
+
+
 class TestCommand:
     """The command line."""
 
@@ -580,29 +594,6 @@ class TestCommand:
         with pytest.raises(PgpisError, match=r"needs detectron2\.config, which cannot be imported") as caught:
             run(photos, "densepose", **{**given, "densepose_config": tmp_path / "c.yaml"})
         assert "detectron2" in caught.value.hint
-
-
-@pytest.mark.slow
-def test_the_stages_of_a_cluster_make_the_same(photos, run, settings, tmp_path):
-    """Each stage as Ray calls it, one after the other, without Ray."""
-    (photos / "broken.jpg").write_bytes(b"no picture")
-    copy = tmp_path / "copy/photos"
-    shutil.copytree(photos, copy)
-    expected = run(photos)
-    files = [replace(file, content=content_hash(file.picture)) for file in find_pictures(copy, SUFFIXES)]
-    todo = dict.fromkeys(("texture", *SUFFIXES), files)
-    batch = {"row": [json.dumps(row) for row in cluster._rows(todo)]}
-    for condition in order_of(todo):
-        batch = cluster.ClusterStage(condition, settings)(batch)
-    outcomes = [Outcome.parse(entry) for text in batch["row"] for entry in json.loads(text)["outcomes"]]
-    assert outputs(copy) == outputs(photos)
-    made = {(outcome.name, outcome.condition): outcome for outcome in outcomes}
-    assert len(made) == len(outcomes)
-    for key, line in expected.of.items():
-        box = None if line["box"] is None else tuple(line["box"])
-        reason = line["reason"] and line["reason"].replace(str(photos), str(copy))
-        assert made.pop(key) == Outcome(**{**line, "box": box, "reason": reason})
-    assert not made
 
 
 def test_equal_settings_share_their_models(settings):

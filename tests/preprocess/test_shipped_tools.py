@@ -113,6 +113,7 @@ def test_one_line_says_so(tmp_path, caplog, verb):
     assert "pgpis weights fetch pose-detector pose-wholebody133" in lines[0]
 
 
+@pytest.mark.slow
 def test_everything_is_made_of_a_photograph(prepared):
     points = read_keypoints(prepared.parent / "photos_pose/collins.json")
     iuv = read_part_u_v(prepared.parent / "photos_densepose/collins.png")
@@ -132,6 +133,7 @@ def test_everything_is_made_of_a_photograph(prepared):
     assert np.abs(backdrop - photograph)[300:400, 100:200].mean() > 20  # she does not
 
 
+@pytest.mark.slow
 def test_a_picture_of_nobody_says_so(prepared):
     record = (prepared / "prepare.jsonl").read_text()
     assert record.count("no people found") >= 3

@@ -26,6 +26,7 @@ def rows_of(out):
     return json.loads(out.read_text())["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", RECIPES)
 def test_times_how_a_model_draws(method, tmp_path, capsys):
     out = tmp_path / "speed.json"
@@ -51,6 +52,7 @@ def test_times_how_a_model_draws(method, tmp_path, capsys):
     assert "| channels-last | 2     | fp32" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", RECIPES)
 def test_times_training(method, tmp_path):
     out = tmp_path / "speed.json"

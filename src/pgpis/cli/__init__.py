@@ -38,6 +38,7 @@ VERBS = {
     "bench data": ("pgpis.cli.speed:data", "time how training pairs are loaded, by stage and by worker"),
     "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
     "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),
+    "data pack": ("pgpis.cli.data:pack", "write the pairs of a data set as shards"),
     "serve": ("pgpis.cli.serve:serve", "make pictures over HTTP, for other programs"),
     "prepare": ("pgpis.cli.prepare:prepare", "make key points, DensePose maps, textures and faces from photographs"),
     "weights list": ("pgpis.cli.weights:list_weights", "list the weights that others published"),
@@ -138,7 +139,7 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
             raise
         message = _user_error(error)
         if message is not None:
-            return _complain(str(message), code=message.exit_code)
+            return _complain(own_words(message), code=message.exit_code)
         return _complain(f"{type(error).__name__}: {error}\n  hint: run again with --debug for the traceback", code=1)
 
 
@@ -152,6 +153,12 @@ def _user_error(error: BaseException | None) -> PgpisError | None:
                 return refusal
         error = error.__cause__ or error.__context__
     return error
+
+
+def own_words(error: PgpisError) -> str:
+    """Return what an error says, without the traceback that torch puts before it where a loader's process met it."""
+    before, _, words = str(error).rpartition(f"{type(error).__name__}: ")
+    return words.rstrip() if before.startswith("Caught ") else str(error)
 
 
 def console() -> None:

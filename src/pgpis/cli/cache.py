@@ -74,18 +74,18 @@ def cache(settings: CacheSettings, *words: str) -> int:
     failures = []
     with torch.inference_mode(), locked(settings.out) if rank == 0 else nullcontext():
         writer = CacheWriter(settings.out, specs, settings.dtype, rank, world)
-        for name, (picture, weights, encode) in features.items():
+        for name, feature in features.items():
             if settings.features and name not in settings.features:
                 continue
-            files = files_of(dataset, specs[picture].origin)
-            variants = variants_of(picture, specs, data.augmentation)
+            files = files_of(dataset, specs[feature.picture].origin)
+            variants = variants_of(feature.picture, specs, data.augmentation)
             with meter(name, max(1, len(files) * len(variants) // world)) as advance:
                 failures += writer.write(
                     name,
-                    feature_key(picture, specs, weights),
+                    feature_key(feature.picture, specs, feature.weights),
                     files,
                     variants,
-                    _on_device(encode, settings.device),
+                    _on_device(feature.encode, settings.device),
                     settings.batch_size,
                     advance,
                 )

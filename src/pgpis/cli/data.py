@@ -1,20 +1,27 @@
-"""``pgpis data``: what is in a data set's folder and what is missing; one layout from another."""
+"""``pgpis data``: what is in a data set's folder and what is missing; one layout from another; shards."""
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgpis.data.names import LayoutName
+from pgpis.errors import PgpisError, check_range
+
+if TYPE_CHECKING:  # loads torch
+    from pgpis.data.pairs import PairDataset
 
 
-def check(root: Path, *, report: Path | None = None) -> int:
+def check(root: str, *, report: Path | None = None) -> int:
     """Say which layout a folder has, count its files, list what is missing.
 
     The exit code is 1 if anything is missing or unreadable.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set, or folder or URL of a pack.
         report: Where all problems are listed [ROOT-problems.txt].
     """
     from pgpis.data.check import check_root  # loads torch
@@ -23,7 +30,7 @@ def check(root: Path, *, report: Path | None = None) -> int:
     sys.stdout.write(result.render())
     if not result.problems:
         return 0
-    listing = report or Path(f"{root.resolve().name}-problems.txt")
+    listing = report or Path(f"{Path(root).resolve().name}-problems.txt")
     result.write(listing)
     sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n")
     return 1
@@ -49,3 +56,71 @@ def link(source: Path, *, to: LayoutName, out: Path | None = None) -> int:
     if report.missing:
         sys.stdout.write(f"{len(report.missing)} files are missing or unreadable, e.g. {report.missing[0]}\n")
     return 1 if report.missing else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """What is packed, and where it goes."""
+
+    out: str
+    """Folder, or URL: s3://bucket/people, or of another store that fsspec knows."""
+    config: tuple[str, ...] = ()
+    """Recipe whose pairs are packed, in place of ROOT; may be given again."""
+    splits: tuple[str, ...] = ()
+    """Only these of train, val, test and predict [all that there are]."""
+    kinds: tuple[str, ...] = ()
+    """Only these beside the pictures: pose, iuv, texture, face, ... [all that there are]."""
+    shard_size: float = 64.0
+    """Megabytes of a shard."""
+    workers: int | None = None
+    """Processes; the shards do not depend on it [all cores]."""
+
+    def __post_init__(self) -> None:
+        check_range("--shard-size", self.shard_size, 0.001, 2000)
+        check_range("--workers", self.workers, 1, whole=True, optional=True)
+
+
+def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
+    """Write the pairs of a data set as shards, which train from a disk, S3 or another store.
+
+    Files go in as they are, each once. Run again, it goes on. Train with --data.train=Packed
+    --data.train.init_args.root=OUT. With --config all other options are keys of the recipe, as --KEY=VALUE. The exit
+    code is 1 if pairs were left out, because a file of theirs is missing or cannot be read.
+
+    Args:
+        root: Folder of DeepFashion, in any layout, or of Phoenix.
+        words: Keys of the recipe.
+        settings: What is packed.
+    """
+    if (root is None) == (not settings.config) or (words and not settings.config):
+        stray = f", and not {words[0]}" if words and not settings.config else ""
+        raise PgpisError(f"expected ROOT or --config RECIPE{stray}", hint="pgpis data pack --help")
+    from pgpis.data.packs.plan import datasets_in  # loads torch
+    from pgpis.data.packs.stores import Store
+    from pgpis.data.packs.write import pack_pairs
+    from pgpis.jobs import Failure, render_failures
+
+    datasets = datasets_in(root) if root is not None else _datasets_of(settings.config, words)
+    failures: list[Failure] = []
+    for split in settings.splits or datasets:
+        if split not in datasets:
+            raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
+        datasets[split].setup()
+        store = Store(settings.out).below(split)
+        workers = settings.workers or os.cpu_count() or 1
+        report = pack_pairs(datasets[split], store, settings.kinds, settings.shard_size * 1e6, workers)
+        numbers, failures = report.pack, failures + report.failures
+        size = f"{numbers['shards']:,} shards, {numbers['bytes'] / 1e6:,.1f} MB"
+        kinds = ", ".join(numbers["kinds"])
+        sys.stdout.write(f"{store}: {numbers['pairs']:,} pairs, {numbers['files']:,} files in {size}; {kinds}\n")
+    sys.stdout.write(render_failures(failures))
+    return 1 if failures else 0
+
+
+def _datasets_of(config: tuple[str, ...], words: tuple[str, ...]) -> dict[str, PairDataset]:
+    """Return the data sets of a recipe."""
+    from pgpis.cli.speed import LoadingSettings, data_of
+    from pgpis.data.packs.check import SPLITS
+
+    data = data_of(LoadingSettings(config=config), words)
+    return {split: dataset for split in SPLITS if (dataset := getattr(data, split)) is not None}

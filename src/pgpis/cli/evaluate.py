@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pgpis.cli.options import spelt
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import ProtocolName
-from pgpis.files import locked
+from pgpis.files import file_name, locked
 from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.data.pairs import PairDataset
+    from pgpis.evaluate.features import RealSets
     from pgpis.evaluate.naming import Matches
     from pgpis.evaluate.reference import Reference
     from pgpis.evaluate.score import EvaluationOptions, Scores
@@ -42,12 +43,12 @@ class ScoringSettings:
     """Whose list."""
     videos: Annotated[tuple[str, ...], {"metavar": "VIDEO"}] = ()
     """Phoenix: only these videos [all]."""
-    protocol: ProtocolName = "fpdm"
-    """How it is measured."""
+    protocol: tuple[ProtocolName, ...] = ("fpdm",)
+    """How it is measured; several give one table."""
     size: tuple[int, int] = (256, 176)
     """Height x width of the compared pictures."""
     weights: Path | None = None
-    """Folder of AlexNet's and Inception's weights [torch hub's cache]."""
+    """Folder of the judging nets' weights [where ``pgpis weights`` looks for them]."""
     cache: Path | None = None
     """Folder for features of real pictures [~/.cache/pgpis/features]."""
     device: str = field(default_factory=usual_device)
@@ -65,27 +66,41 @@ class ScoringSettings:
         check_range("--max-pairs", self.max_pairs, 1, whole=True, optional=True)
 
 
-def evaluate(*, generated: Path, settings: ScoringSettings, name: str | None = None, out: Path | None = None) -> int:
-    """Score a folder of generated pictures, whatever their naming, against a data set.
+def evaluate(
+    *,
+    generated: tuple[Path, ...],
+    settings: ScoringSettings,
+    name: tuple[str, ...] = (),
+    out: Path | None = None,
+) -> int:
+    """Score folders of generated pictures, whatever their naming, against a data set.
 
-    Example: ``pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352``. Exit
-    codes: 0 done; 1 some pictures are missing or could not be read; 3 a metric was not computed because a file of
-    weights is missing: the table says which, and the command that gets it.
+    Example: ``pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352``.
+    Several folders or protocols give one table, and a folder of reports for each. Exit codes: 0 done; 1 some pictures
+    are missing or could not be read; 3 a metric was not computed because a file of weights is missing: the table says
+    which, and the command that gets it.
 
     Args:
-        generated: Folder of pictures; subfolders are read too.
+        generated: Folders of pictures; subfolders are read too.
         settings: What they are compared with.
-        name: What the row in the tables is called [name of the folder].
-        out: Folder to write to [GENERATED-evaluation].
+        name: What their rows in the tables are called [names of the folders].
+        out: Folder to write to [GENERATED-evaluation, of the first folder].
     """
-    out = out or Path(f"{generated.resolve()}-evaluation")
-    with _scored([generated], settings, out) as [(scores, matches)]:
-        from pgpis.evaluate.results import to_markdown, write_reports
+    out = out or Path(f"{generated[0].resolve()}-evaluation")
+    with _scored(dict(zip(_names(generated, name), generated, strict=True)), settings, out) as evaluations:
+        from pgpis.evaluate.methods import Methods, to_markdown, write_table
+        from pgpis.evaluate.results import to_markdown as report_of
+        from pgpis.evaluate.results import write_reports
 
-        name = name or generated.resolve().name
-        page = write_reports(out, scores, matches, generated, name)
-    sys.stdout.write(f"{to_markdown(scores, name)}\n{page}\n")
-    return _code(scores, matches)
+        if len(evaluations) == 1:
+            [one] = evaluations
+            page, text = write_reports(out, *one), report_of(one.scores, one.name)
+        else:
+            methods = Methods([(each.name, each.scores) for each in evaluations])
+            page = write_table(out, methods, [write_reports(out / each.folder, *each) for each in evaluations])
+            text = to_markdown(methods)
+    sys.stdout.write(f"{text}\n{page}\n")
+    return max(_code(each.scores, each.matches) for each in evaluations)
 
 
 def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path | None = None) -> int:
@@ -99,18 +114,19 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
         first: Folder of pictures A, as ``test`` or ``predict`` names them.
         second: Folder of pictures B of the same pairs.
         settings: What they are compared with.
-        out: Folder to write to: comparison.html, .md and .json [A-against-B].
+        out: Folder to write to: comparison.html, .md, .tex and .json [A-against-B].
     """
+    if len(set(settings.protocol)) > 1:
+        raise PgpisError("compare takes one --protocol; 'pgpis evaluate' takes several")
     out = out or Path(f"{first.resolve()}-against-{second.resolve().name}")
-    with _scored([first, second], settings, out) as results:
+    with _scored({"A": first, "B": second}, settings, out) as [ours, theirs]:
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
 
-        (ours, our_matches), (theirs, their_matches) = results
-        comparison = compare_scores(ours, theirs)
-        page = write_comparison(out, comparison, (ours, theirs), (our_matches, their_matches))
+        comparison = compare_scores(ours.scores, theirs.scores)
+        page = write_comparison(out, comparison, (ours.scores, theirs.scores), (ours.matches, theirs.matches))
     sys.stdout.write(f"{to_markdown(comparison)}\n{page}\n")
-    return max(_code(scores, matches) for scores, matches in results)
+    return max(_code(each.scores, each.matches) for each in (ours, theirs))
 
 
 def evaluate_command(images: Path, dataset: PairDataset, size: tuple[int, int]) -> str:
@@ -121,10 +137,39 @@ def evaluate_command(images: Path, dataset: PairDataset, size: tuple[int, int]) 
     return shlex.join(["pgpis", "evaluate", "--generated", str(images), *spelt(settings)])
 
 
+class _Evaluation(NamedTuple):
+    """A folder's scores by one protocol."""
+
+    name: str
+    generated: Path
+    scores: Scores
+    matches: Matches
+
+    @property
+    def folder(self) -> str:
+        """Where its reports go, among those of others."""
+        return file_name(f"{self.name}-{self.scores.protocol}".replace("/", "-"), "")
+
+
+def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
+    """Return what the rows of folders are called: as asked for, else by the last part of their paths that differs."""
+    if names and len(names) != len(folders):
+        raise PgpisError(f"--name gives {len(names)} names for {len(folders)} folders")
+    paths = [folder.resolve().parts[::-1] for folder in folders]
+    own = [path[0] for path in paths]
+    if len(set(own)) < len(own):
+        # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end
+        own = next(([*parts] for parts in zip(*paths, strict=False) if len(set(parts)) > 1), own)
+    names = names or own
+    if len({name.casefold() for name in names}) < len(names):
+        raise PgpisError(f"folders need different names: {', '.join(names)}", hint="--name A B ...")
+    return names
+
+
 @contextmanager
-def _scored(folders: Sequence[Path], settings: ScoringSettings, out: Path) -> Iterator[list[tuple[Scores, Matches]]]:
-    """Score folders, and keep others from writing to ``out`` meanwhile."""
-    for folder in folders:
+def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -> Iterator[list[_Evaluation]]:
+    """Score folders by every protocol, and keep others from writing to ``out`` meanwhile."""
+    for folder in folders.values():
         if not folder.is_dir():
             raise PgpisError(f"folder not found: {folder}")
     from pgpis.evaluate.features import default_cache  # these load torch
@@ -132,21 +177,24 @@ def _scored(folders: Sequence[Path], settings: ScoringSettings, out: Path) -> It
     from pgpis.evaluate.score import EvaluationOptions
 
     shared: dict[str, Any] = {each.name: getattr(settings, each.name) for each in fields(EvaluationOptions)}
-    options = EvaluationOptions(**shared | {"cache": settings.cache or default_cache()})
+    shared["cache"] = settings.cache or default_cache()
+    ways = [EvaluationOptions(**shared | {"protocol": each}) for each in dict.fromkeys(settings.protocol)]
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()
+    # a folder with wrong names ends the run before hours of scoring the others
+    matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
+    reals = reference.real_sets(dataset)
     with locked(out):
-        yield [_score(folder, reference, dataset, options) for folder in folders]
+        yield [
+            _Evaluation(name, folder, _score(folder, matches, reference, dataset, reals, options), matches)
+            for name, folder, matches in matched
+            for options in ways
+        ]
 
 
-def _score(
-    folder: Path, reference: Reference, dataset: PairDataset, settings: EvaluationOptions
-) -> tuple[Scores, Matches]:
-    from pgpis.data.phoenix import Phoenix14T
+def _matched(folder: Path, dataset: PairDataset) -> Matches:
+    """Find the pairs of the pictures in a folder; what is left over is told."""
     from pgpis.evaluate.naming import list_pictures, match_pictures
-    from pgpis.evaluate.reference import KnuckleFinder
-    from pgpis.evaluate.score import evaluate
-    from pgpis.jobs import meter
 
     matches = match_pictures(list_pictures(folder), dataset.pairs)
     for what, names in (
@@ -161,13 +209,28 @@ def _score(
             f"{folder}: no picture belongs to a pair of the list, e.g. {matches.unmapped[0].name}",
             hint="names must mention source and target, as in SOURCE_2_TARGET.png",
         )
-    reals = reference.real_sets(dataset)
-    total = len(matches.files) + len(reals.train) + len(reals.targets)
+    return matches
+
+
+def _score(
+    folder: Path,
+    matches: Matches,
+    reference: Reference,
+    dataset: PairDataset,
+    reals: RealSets,
+    options: EvaluationOptions,
+) -> Scores:
+    from pgpis.data.phoenix import Phoenix14T
+    from pgpis.evaluate.reference import KnuckleFinder
+    from pgpis.evaluate.score import evaluate, real_pictures
+    from pgpis.jobs import meter
+
+    total = len(matches.files) + real_pictures(options, reals)
     with meter(f"scoring {folder.name}", total) as advance:
-        at_phoenix_size = isinstance(dataset, Phoenix14T) and settings.size == (260, 210)
-        knuckles = KnuckleFinder(dataset, settings.size) if at_phoenix_size else None
-        scores = evaluate(matches.files, reals, settings, advance, knuckles)
-    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches)), matches
+        at_phoenix_size = isinstance(dataset, Phoenix14T) and options.size == (260, 210)
+        knuckles = KnuckleFinder(dataset, options.size) if at_phoenix_size else None
+        scores = evaluate(matches.files, reals, options, advance, knuckles)
+    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches))
 
 
 def _code(scores: Scores, matches: Matches) -> int:

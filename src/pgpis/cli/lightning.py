@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from pgpis.cli.actors import predict_on_ray
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
 from pgpis.cli.precision import use_half_weights
@@ -29,7 +30,7 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
-from pgpis.predictions import write_videos
+from pgpis.predictions import PredictionFolder, write_videos
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal, go_on_logging
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
@@ -55,7 +56,7 @@ class PGPISCLI(LightningCLI):
     """
 
     exit_code = 0
-    writer: PredictionWriter
+    folder: PredictionFolder
 
     def __init__(
         self, *classes: Any, command: Sequence[str], recipes: Sequence[Recipe], adapt: Adapt | None, **options: Any
@@ -82,6 +83,8 @@ class PGPISCLI(LightningCLI):
         if self.command[1:2] == ["predict"]:
             parser.add_argument("--like", type=str | None, help="A marked picture to make again")
             parser.add_argument("--no_mark", type=bool, default=False, help="Leave the marks of pictures out")
+            parser.add_argument("--runner", type=Literal["local", "ray"], default="local", help="Who draws")
+            parser.add_argument("--workers", type=int | None, help="Actors of --runner ray")
         for name in ("input_specs", "frozen_features"):
             parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
         for name in ("data.seed", "model.init_args.seed"):
@@ -128,9 +131,11 @@ class PGPISCLI(LightningCLI):
         """Make the trainer, whose checkpoints are written whole, to one folder per run: ``last`` finds them there."""
         settings = self._get(self.config_init, "trainer")
         callbacks, plugins = _as_list(settings.callbacks), _as_list(settings.plugins)
-        if settings.enable_progress_bar is not False and not settings.barebones:
+        if settings.enable_progress_bar is not False and not (settings.barebones or self._on_ray):
             callbacks += [] if any(isinstance(each, AnyProgressBar) for each in callbacks) else [ProgressBar()]
         plugins += [] if any(isinstance(each, CheckpointIO) for each in plugins) else [WholeCheckpoints()]
+        if self._on_ray:
+            kwargs |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "enable_progress_bar": False}
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         use_half_weights(trainer)
         root = Path(trainer.default_root_dir)
@@ -196,13 +201,27 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO")
         dataset.anchored = video.anchor
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
-        self.writer = PredictionWriter(self.trainer.default_root_dir, settings, **marking)
-        self.model.place_in_batch = self.writer.like and self.writer.like.mark.batch
-        self.writer.refuse_inputs_among_results(distinct_files(dataset.pairs))
-        self.datamodule.find_finished = lambda fingerprint_of: self.writer.begin(
+        self.folder = PredictionFolder(self.trainer.default_root_dir, settings, **marking)
+        self.model.place_in_batch = self.folder.like and self.folder.like.mark.batch
+        self.folder.refuse_inputs_among_results(distinct_files(dataset.pairs))
+        writer = PredictionWriter(self.folder)
+        self.datamodule.find_finished = lambda fingerprint_of: writer.begin(
             self.trainer, self.model.prediction_weights, fingerprint_of
         )
-        self.trainer.callbacks.append(self.writer)
+        self.trainer.callbacks.append(writer)
+
+    def predict(self, **options: Any) -> None:
+        """Draw the pairs, here or on a cluster."""
+        if self._on_ray:
+            self.trainer.limit_predict_batches = 0  # it reads the weights, with which others draw
+        self.trainer.predict(**options)
+        if self._on_ray:
+            actors, accelerator = self._get(self.config, "workers"), self._get(self.config, "trainer").accelerator
+            predict_on_ray(self.model, self.datamodule, self.folder, self.trainer, actors, accelerator)
+
+    @property
+    def _on_ray(self) -> bool:
+        return self.subcommand == "predict" and self._get(self.config, "runner") == "ray"
 
     def after_test(self) -> None:
         """Report pairs that could not be read: the exit code is 1 if there are any. Say how to go on."""
@@ -223,8 +242,8 @@ class PGPISCLI(LightningCLI):
                 name: [(pair.pair_id, pair.source, pair.target) for pair in pairs]
                 for name, pairs in dataset.sequences().items()
             }
-            is_whole = self.writer.summarise()
-            self.exit_code = 0 if write_videos(self.writer, sequences, dataset.frames_per_second) and is_whole else 1
+            is_whole = self.folder.summarise()
+            self.exit_code = 0 if write_videos(self.folder, sequences, dataset.frames_per_second) and is_whole else 1
 
     def test(self, verbose: bool = True, **options: Any) -> None:
         """Score the test pairs; the report shows the table, Lightning need not."""

@@ -144,6 +144,7 @@ def _add(container: argparse._ActionsContainer, option: Option) -> None:
     many = keywords.pop("many", False)
     if is_word and (many or not option.required):
         keywords["nargs"] = "?" if not many else "+" if option.required else "*"
+        keywords["default"] = argparse.SUPPRESS if many else option.default  # what is left out is read as well
     elif not is_word:
         keywords |= {"required": option.required, "dest": dest} | ({"nargs": "+", "action": "extend"} if many else {})
     keywords |= {key: value for key, value in option.more.items() if key in ("nargs", "const", "metavar")}

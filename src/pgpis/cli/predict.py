@@ -13,7 +13,17 @@ from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
-FOLDER_OPTIONS = ("pairs", "pairing", *MCLD_OPTIONS, "prepare", "retarget", "save_conditions", "every", "noise_name")
+FOLDER_OPTIONS = (
+    "sources_by",
+    "pairs",
+    "pairing",
+    *MCLD_OPTIONS,
+    "prepare",
+    "retarget",
+    "save_conditions",
+    "every",
+    "noise_name",
+)
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
 """Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
@@ -42,6 +52,9 @@ class PredictSettings:
     --config, one of these."""
     sources: Path | None = None
     """Folder of source pictures, or one picture."""
+    sources_by: Literal["picture", "person"] | None = None
+    """Whether --sources holds pictures, or a folder of up to four pictures for each person, all of which are sources of
+    the person's results [picture]."""
     poses: Path | None = None
     """Folder of poses, or one: 18-point txt, OpenPose JSON, 133-point txt or npy, drawn skeleton; for MCLD DensePose's
     maps as png, or key points with --prepare."""
@@ -52,7 +65,7 @@ class PredictSettings:
     out: Path
     """Folder to write to; a second run continues there."""
     pairs: Path | None = None
-    """CSV with the columns source, pose and, if you like, target, identity, clothes."""
+    """CSV with the columns source, pose and, if you like, source_2 to source_4, target, identity, clothes."""
     pairing: Literal["stem", "product"] | None = None
     """Files of the same stem, or every source with every pose [product]."""
     textures: Path | None = None
@@ -104,6 +117,10 @@ class PredictSettings:
     """Decode large pictures in tiles."""
     compile: bool = False
     """Compile the denoiser: a minute's wait, then faster steps."""
+    runner: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster [local]."""
+    workers: int | None = None
+    """Processes that draw on the cluster, each a batch at a time [one for each GPU or, without GPUs, core]."""
     tools: Annotated[PrepareSettings, TOOLS] = field(default_factory=PrepareSettings)
     """What makes the conditions of photographs."""
 
@@ -155,6 +172,14 @@ class PredictSettings:
             raise PgpisError(f"{flags} need --sources and --poses")
         if (self.retarget or self.save_conditions) and not self.makes_conditions:
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
+        check_range("--workers", self.workers, 1, whole=True, optional=True)
+        if self.workers and self.runner == "local":
+            raise PgpisError("--workers goes with --runner ray", hint="--trainer.devices 2 draws in two processes here")
+        if self.runner == "ray" and self.like:
+            raise PgpisError("--like makes one picture again: leave --runner ray out")
+        if self.runner == "ray" and self.makes_conditions and not self.save_conditions:
+            message = "--runner ray: all machines must see what is made of photographs"
+            raise PgpisError(message, hint="--save-conditions FOLDER, one that they share")
         if self.every is not None and not self.driving:
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
 
@@ -185,12 +210,14 @@ class PredictSettings:
             "return_predictions": False,
             "like": self.like,
             "no_mark": self.no_mark or None,
+            "runner": None if self.runner == "local" else self.runner,
+            "workers": self.workers,
         }
         return _without_none(recipe)
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
-        same = ("sources", "textures", "faces", "identity", "pairing", "noise_name")
+        same = ("sources", "sources_by", "textures", "faces", "identity", "pairing", "noise_name")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in same} | {
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,

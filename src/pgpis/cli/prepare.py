@@ -53,12 +53,11 @@ def prepare(
         return _compare(root, layout, settings)
     chosen = conditions_of(conditions)
     # these load torch
-    from pgpis.preprocess.cluster import run_ray
     from pgpis.preprocess.listing import find_pictures
     from pgpis.preprocess.preview import write_previews
     from pgpis.preprocess.record import NAME, Record
     from pgpis.preprocess.run import prepare as make_conditions
-    from pgpis.preprocess.run import run_local
+    from pgpis.preprocess.run import run_local, run_ray
 
     files = find_pictures(root, chosen, layout)
     if settings.skeleton == "wholebody133" and "pose" in chosen and files[0].path("pose").suffix == ".txt":

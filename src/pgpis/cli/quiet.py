@@ -18,7 +18,7 @@ KNOWN_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",
     ".*in eval mode at the start of training.*",  # frozen parts are meant to be
-    ".*Total length of .DataLoader. across ranks is zero.*",  # nothing left to predict
+    ".*Total length of .(DataLoader|list). across ranks is zero.*",  # nothing left to predict, or not here
 )
 
 

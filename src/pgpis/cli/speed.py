@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # these load torch
     from lightning.pytorch import Trainer
 
     from pgpis.cli.lightning import PGPISCLI
+    from pgpis.data import PoseTransferDataModule
     from pgpis.speed.comparison import Bench
     from pgpis.speed.device import Device
     from pgpis.speed.settings import Setting
@@ -176,14 +177,13 @@ def data(settings: LoadingSettings, *words: str) -> None:
     workers = numbers("--workers", settings.workers, 0)
     check_range("--pairs", settings.pairs, 1, whole=True)
     check_range("--cores", settings.cores, 1, whole=True)
-    import torch
-
     from pgpis.files import write_text
     from pgpis.speed.device import Device
     from pgpis.speed.loading import LoadingReport, pairs_per_second, time_stages
 
-    with torch.device("meta"):  # only the sizes of the model's inputs are needed
-        loader = _build(settings, words).datamodule
+    loader = data_of(settings, words)
+    import torch
+
     loader.val = None
     loader.resident = False  # what is timed is the loading of files
     loader.setup("fit")
@@ -196,6 +196,14 @@ def data(settings: LoadingSettings, *words: str) -> None:
     if settings.out is not None:
         write_text(settings.out, report.to_json())
     report.print(sys.stdout)
+
+
+def data_of(settings: LoadingSettings, words: Sequence[str]) -> PoseTransferDataModule:
+    """Return the DataModule of a recipe, whose model has sizes and no weights."""
+    import torch
+
+    with torch.device("meta"):
+        return _build(settings, words).datamodule
 
 
 def _build(

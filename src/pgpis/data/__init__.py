@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pgpis.data.deepfashion import DeepFashion
     from pgpis.data.folder import FolderPairs
     from pgpis.data.missing import OnMissing
+    from pgpis.data.packs.packed import Packed
     from pgpis.data.pair import Edit, LoadedPair, Pair
     from pgpis.data.pairs import PairDataset
     from pgpis.data.phoenix import Phoenix14T
@@ -24,6 +25,7 @@ __all__ = [
     "FolderPairs",
     "LoadedPair",
     "OnMissing",
+    "Packed",
     "Pair",
     "PairDataset",
     "PairTransform",

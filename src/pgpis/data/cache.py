@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -92,11 +92,19 @@ def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> 
 
 
 def files_of(dataset: PairDataset, origin: str) -> list[Path]:
-    """Return the distinct files of an origin, those of self-pairs included."""
+    """Return the distinct files of an origin, those of self-pairs included; see :func:`refuse_packs`."""
+    refuse_packs(dataset)
     files = {pair.file(origin) for pair in dataset.pairs}
     if dataset.self_pair_probability:
         files |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
     return sorted(path for path in files if path is not None and picture_stamp(path) is not None)
+
+
+def refuse_packs(dataset: PairDataset) -> None:
+    """Refuse a data set whose pictures are not files, by whose change a stale feature is told."""
+    if not dataset.has_files:
+        message = f"{type(dataset).__name__} has no files of its own, to which cached features could belong"
+        raise PgpisError(message, hint="take the features from the folder that was packed, or train without data.cache")
 
 
 @dataclass(frozen=True)
@@ -195,13 +203,21 @@ class FeatureCache:
         folder: The cache.
         keys: Features that the task can take, by name; those that are not in the folder are computed in training.
         variants: What the augmentation may ask for, by name.
+        kept: Batch keys of pictures that are read beside their features.
 
     Raises:
         PgpisError: A feature is stale or not complete.
     """
 
-    def __init__(self, folder: Path, keys: Mapping[str, FeatureKey], variants: Mapping[str, Sequence[Variant]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Mapping[str, FeatureKey],
+        variants: Mapping[str, Sequence[Variant]],
+        kept: Collection[str] = (),
+    ) -> None:
         self.folder = folder
+        self.kept = kept
         self.variants: dict[str, set[Variant]] = {}
         self.rows: dict[str, dict[str, int]] = {}
         self.pictures: dict[str, str] = {}

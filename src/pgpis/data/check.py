@@ -13,6 +13,8 @@ from rich.progress import track
 
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
 from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.packs.check import check_pack, packs_in
+from pgpis.data.packs.stores import Store
 from pgpis.data.phoenix import (
     RELEASE,
     SPLITS,
@@ -39,7 +41,8 @@ PUBLISHED_VIDEOS = {"train": 7_096, "dev": 519, "test": 642}
 class CheckReport:
     """The result of a check."""
 
-    root: Path
+    root: Path | str
+    """Folder, or URL of a pack."""
     layout: str = ""
     """Name of the layout that was found."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -64,28 +67,34 @@ class CheckReport:
 
 
 def check_root(root: str | os.PathLike[str]) -> CheckReport:
-    """Check a data set's folder; shows progress on a terminal.
+    """Check a data set's folder, or the folder or URL of a pack; shows progress on a terminal.
 
-    Every file that a list of any layout names is opened and decoded.
+    Every file that a list of any layout names is opened and decoded; shards are compared with their hashes.
 
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
     """
-    report = CheckReport(Path(root))
-    if not report.root.is_dir():
-        raise PgpisError(f"folder not found: {report.root}")
+    if packs := packs_in(os.fspath(root)):
+        report = CheckReport(os.fspath(root), "pack (shards of litdata)")
+        for split, content in packs.items():
+            check_pack(report, Store(os.fspath(root)).below(split), content, split)
+        return report
+    folder = Path(root)
+    report = CheckReport(folder)
+    if not folder.is_dir():
+        raise PgpisError(f"folder not found: {root}")
     names = []
-    release = find_release(report.root)
+    release = find_release(folder)
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
         _check_phoenix(report, release)
-    for layout_class in layouts_in(report.root) or ([FPDMLayout] if (report.root / "img").is_dir() else []):
+    for layout_class in layouts_in(folder) or ([FPDMLayout] if (folder / "img").is_dir() else []):
         names.append(layout_class.description)
         _check_layout(report, layout_class)
     if not names:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
-            f"{report.root} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
+            f"{root} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
             hint="see docs/data/deepfashion.md and docs/data/phoenix.md",
         )
     report.layout, report.notes = " and ".join(names), list(dict.fromkeys(report.notes))
@@ -94,7 +103,7 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
 
 def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
     """Count and open what one layout of DeepFashion names."""
-    root, notes = report.root, report.notes
+    root, notes = Path(report.root), report.notes
     files: dict[Kind, set[Path]] = {}
     for split in get_args(Split):
         layout = layout_class(root, split)
@@ -139,7 +148,7 @@ def _why_no_points(layout: Layout, key: str) -> str | None:
 
 def _check_phoenix(report: CheckReport, release: Path) -> None:
     """Open every frame that the key points count, and what ``pgpis prepare`` has made of it."""
-    root, notes = report.root, report.notes
+    root, notes = Path(report.root), report.notes
     files: dict[Kind, list[Path]] = {kind: [] for kind in (kind_of("picture"), *conditions())}
     for own, split in SPLITS.items():
         table = corpus_path(release, split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.data.cache import FeatureCache, feature_key, variants_of
+from pgpis.data.cache import FeatureCache, feature_key, refuse_packs, variants_of
 from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
 from pgpis.data.folder import FolderPairs  # noqa: F401
+from pgpis.data.packs.packed import Packed  # noqa: F401
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.resident import ResidentLoader, refuse_other_versions
@@ -163,7 +164,11 @@ class PoseTransferDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to make pictures for, without the pairs that ``find_finished`` returns."""
+        """Return the batches to make pictures for, of the pairs that :meth:`unfinished` names."""
+        return self._evaluation_loader("predict", self.unfinished())
+
+    def unfinished(self) -> list[int]:
+        """Return the positions of the pairs to make pictures for: all but those that ``find_finished`` returns."""
         dataset = self.dataset("predict")
         origins = {spec.origin for spec in self._specs().values()}
         places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
@@ -175,7 +180,7 @@ class PoseTransferDataModule(LightningDataModule):
                 return ""
 
         finished = set() if self.find_finished is None else self.find_finished(fingerprint_of)
-        return self._evaluation_loader("predict", finished)
+        return [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in finished]
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
         """Yield the entry ``key`` of ``count`` training pairs, spread over the list, in batches and not augmented."""
@@ -213,10 +218,10 @@ class PoseTransferDataModule(LightningDataModule):
                     return batch
         raise PgpisError(f"no frame of the video '{video}' can be read")
 
-    def _evaluation_loader(self, split: str, skip: Collection[str] = ()) -> DataLoader[Any]:
+    def _evaluation_loader(self, split: str, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         dataset = self.dataset(split)
-        indices = [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in skip]
-        sampler = ResumableSampler(indices, shuffle=False, **self._share)
+        chosen = range(len(dataset)) if indices is None else indices
+        sampler = ResumableSampler(chosen, shuffle=False, **self._share)
         return self._loader(dataset, sampler, fingerprints=split == "predict")
 
     def _loader(
@@ -241,6 +246,10 @@ class PoseTransferDataModule(LightningDataModule):
         if self.frozen_features is None:
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
+        refuse_packs(self.dataset("train"))
+        if self.dataset("train").most_sources > 1:
+            message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
+            raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")
         features, specs = self.frozen_features(), self._specs()
         if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
             raise PgpisError(
@@ -249,7 +258,8 @@ class PoseTransferDataModule(LightningDataModule):
             )
         keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
         variants = {name: variants_of(key.picture, specs, self.augmentation) for name, key in keys.items()}
-        return FeatureCache(Path(str(self.cache)), keys, variants)
+        kept = {feature.picture for feature in features.values() if feature.keeps_picture}
+        return FeatureCache(Path(str(self.cache)), keys, variants, kept)
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         return PairTransform(

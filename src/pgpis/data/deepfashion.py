@@ -10,8 +10,9 @@ from PIL import Image
 
 from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
-from pgpis.data.names import pair_name
-from pgpis.data.pairs import Pair, PairDataset, content_of
+from pgpis.data.names import garment_of, pair_name
+from pgpis.data.pair import Pair, content_of
+from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Role, all_kinds, conditions
@@ -35,6 +36,9 @@ class DeepFashion(PairDataset):
         max_pairs: Take only the first pairs of the list.
         self_pair_probability: Share of training pairs whose target picture also serves as source.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
+        most_sources: Up to so many pictures are sources of a pair: the source, and others of the same garment (the same
+            ``id_00003372/03``) that the lists name, but never the target. In training a random number of random ones;
+            else the first ones by name.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class DeepFashion(PairDataset):
         max_pairs: int | None = None,
         self_pair_probability: float = 0.05,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+        most_sources: int = 1,
     ) -> None:
-        super().__init__(self_pair_probability if split == "train" else 0.0, on_missing=on_missing)
+        self_pairs = self_pair_probability if split == "train" else 0.0
+        super().__init__(self_pairs, on_missing=on_missing, most_sources=most_sources)
         check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
         self.root = Path(root)
         self.split = split
@@ -55,17 +61,33 @@ class DeepFashion(PairDataset):
         self.pose = pose
         self.max_pairs = max_pairs
         self._keys: dict[Path, str] = {}
+        self._of_garment: dict[str, list[Path]] = {}
 
     def read_pairs(self) -> list[Pair]:
         """Read the list of the split; a path in it may not leave the root."""
         self._layouts = layouts_of(self.root, self.split, self.layout)
-        keys = self._layouts[0].read_pairs()[: self.max_pairs]
+        listed = self._layouts[0].read_pairs()
+        keys = listed[: self.max_pairs]
         if not keys:
             raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
         self._holders = {
             kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
         }
-        return [self._pair(source, target) for source, target in keys]
+        pairs = [self._pair(source, target) for source, target in keys]
+        if self.most_sources == 1:
+            return pairs
+        for key in sorted({key for pair in listed for key in pair}):
+            picture = self._layouts[0].path(key, "picture")
+            self._keys[picture] = key
+            self._of_garment.setdefault(garment_of(key), []).append(picture)
+        if self.split == "train":
+            return pairs  # drawn anew for each step
+        return [self.with_sources(pair, self.others_of(pair)[: self.most_sources - 1]) for pair in pairs]
+
+    def others_of(self, pair: Pair) -> list[Path]:
+        """Return the other pictures of the source's garment, by name."""
+        own = self._of_garment[garment_of(self._keys[pair.source])]
+        return [picture for picture in own if picture not in (pair.source, pair.target)]
 
     def _pair(self, source: str, target: str) -> Pair:
         picture, target_picture = (self._layouts[0].path(key, "picture") for key in (source, target))

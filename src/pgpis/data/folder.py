@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, JoinedFiles, Pair
+from pgpis.data.pair import Edit, JoinedFiles, Pair, Source
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import content_hash, picture_exists
-from pgpis.data.tables import EDIT_SEPARATOR, read_table
-from pgpis.data.user_files import beside, find_file, list_files, pair_by_stem, short_names
+from pgpis.data.tables import EDIT_SEPARATOR, SOURCES, read_table
+from pgpis.data.user_files import beside, find_file, list_files, pair_by_stem, people_in, short_names
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -24,7 +24,15 @@ from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
 POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
-Row = tuple[Path, Path, Path | None, EditRequest | None]
+
+
+class Row(NamedTuple):
+    """What is listed of one pair."""
+
+    sources: tuple[Path, ...]
+    pose: Path
+    target: Path | None = None
+    edit: EditRequest | None = None
 
 
 class FolderPairs(PairDataset):
@@ -37,11 +45,15 @@ class FolderPairs(PairDataset):
     Textures and faces of ``photos/anna.jpg`` are ``photos_texture/anna.png`` and ``photos_face/anna.npy``; the
     DensePose map of a pose file ``poses/walk.txt`` is ``poses_densepose/walk.png``.
 
+    Where sources are listed by person, ``people/anna/1.jpg`` and ``people/anna/2.jpg`` are sources of the same pairs,
+    ``anna_2_walk`` for example, and their textures are ``people_texture/anna/1.png`` and so on.
+
     Args:
         sources: Folder of source pictures, or one picture.
         poses: Folder of poses, or one pose.
-        pairs_csv: Table with columns ``source,pose[,target][,identity][,clothes]``; names are looked up in the folders,
-            then beside the table. Replaces ``pairing``. ``clothes`` holds ``GROUP=PICTURE``, several parted by ``|``.
+        pairs_csv: Table with columns ``source,pose[,target][,identity][,clothes]``, and ``source_2`` to ``source_4``
+            for further pictures of a person; names are looked up in the folders, then beside the table. Replaces
+            ``pairing``. ``clothes`` holds ``GROUP=PICTURE``, several parted by ``|``.
         pairing: ``product`` pairs every source with every pose, ``stem`` pairs files of the same name
             (``anna.jpg`` with ``anna.txt`` or ``anna_keypoints.json``).
         pose_size: (height, width) of the pictures that the key points were found in. Needed for 133-point files;
@@ -53,6 +65,8 @@ class FolderPairs(PairDataset):
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
         noise_name: What the noise of all results depends on beside the seed; None: the source's name.
+        sources_by: ``person``: the pictures of a folder in ``sources`` are one person's, up to four by name; else each
+            picture stands for itself.
         frames: Whether the poses are frames of a video, in the order of their names.
     """
 
@@ -72,6 +86,7 @@ class FolderPairs(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
         folders: Mapping[str, str] | None = None,
         noise_name: str | None = None,
+        sources_by: Literal["picture", "person"] = "picture",
         frames: bool = False,
     ) -> None:
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
@@ -85,6 +100,7 @@ class FolderPairs(PairDataset):
         self.identity = identity
         self.clothes = clothes
         self.noise_name = noise_name
+        self.sources_by = sources_by
         self.frames = frames
         self.video_name = self.poses.stem
 
@@ -99,11 +115,11 @@ class FolderPairs(PairDataset):
         if self.pairs_csv is not None:
             rows = self._rows_of_table(self.pairs_csv)
         else:
-            sources = list_files(self.sources, IMAGE_SUFFIXES, "source pictures")
+            people = self._people()
             poses = list_files(self.poses, POSE_SUFFIXES, "poses")
-            combined = pair_by_stem(sources, poses) if self.pairing == "stem" else product(sources, poses)
-            rows = [(source, pose, None, None) for source, pose in combined]
-        source_names, pose_names = short_names(row[0] for row in rows), short_names(row[1] for row in rows)
+            combined = pair_by_stem(list(people), poses) if self.pairing == "stem" else product(people, poses)
+            rows = [Row(people[person], pose) for person, pose in combined]
+        source_names, pose_names = self._names(row.sources[0] for row in rows), short_names(row.pose for row in rows)
         made_of = cache(self.made_of)
         return [
             Pair(
@@ -115,11 +131,25 @@ class FolderPairs(PairDataset):
                 self._edit(edit),
                 # a person moves through the poses of a video without flicker
                 self.noise_name or printable(source_names[source]),
+                tuple(Source(picture, made_of(picture, "source")) for picture in further),
                 f"{source_names[source]}_2_{self.video_name}" if self.frames else None,
             )
-            for source, pose, target, own in rows
+            for (source, *further), pose, target, own in rows
             for edit in [own or everywhere]
         ]
+
+    def _people(self) -> dict[Path, tuple[Path, ...]]:
+        """Return the pictures of each source, or of each person by their folder."""
+        if self.sources_by == "person":
+            return people_in(self.sources)
+        return {picture: (picture,) for picture in list_files(self.sources, IMAGE_SUFFIXES, "source pictures")}
+
+    def _names(self, sources: Iterable[Path]) -> dict[Path, str]:
+        """Return the names of first sources: of people, those of their folders."""
+        pictures = list(sources)
+        if self.sources_by == "person" and self.pairs_csv is None:
+            return {picture: picture.parent.name for picture in pictures}
+        return short_names(pictures)
 
     def require(self, origins: Collection[str]) -> None:
         """Look for the files that a model reads; see ``PairDataset.require``.
@@ -128,8 +158,12 @@ class FolderPairs(PairDataset):
             PgpisError: Also where two pictures or poses would share a file, or no pose at all can be read.
         """
         for kind in conditions(origins):
-            owners = ((pair.source if kind.of == "source" else pair.pose, pair) for pair in self.pairs)
-            _refuse_shared(kind.name, owners)
+            if kind.of == "source":
+                own = (pair for pair in self.pairs if pair.edit is None or kind.name != "face")
+                owners = [(source.picture, source.conditions.get(kind.name)) for pair in own for source in pair.sources]
+            else:
+                owners = [(pair.pose, pair.file(kind.name)) for pair in self.pairs if pair.pose is not None]
+            _refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
@@ -151,10 +185,22 @@ class FolderPairs(PairDataset):
         return {
             kind.name: picture
             if role == "target" and picture.suffix.lower() == kind.suffix and kind.name not in self.folders
-            else beside(picture, kind, self.folders.get(kind.name))
+            else self._beside(picture, kind, role)
             for kind in conditions()
             if kind.of == role
         }
+
+    def _beside(self, picture: Path, kind: Kind, role: Role) -> Path:
+        """Return where a condition is; those of a person's pictures are in a folder that is called after the person."""
+        place = self.folders.get(kind.name) if kind.of == role else None
+        if role == "target" or self.sources_by == "picture" or picture.parent.parent != self.sources:
+            return beside(picture, kind, place)
+        whole = beside(self.sources / picture.name, kind, place)
+        return whole.parent / picture.parent.name / whole.name
+
+    def map_of(self, picture: Path) -> Path | None:
+        """Return where the DensePose map of a source is: as its texture, beside its folder."""
+        return self._beside(picture, kind_of("iuv"), "source")
 
     def hint(self, kind: Kind) -> str:
         """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
@@ -194,7 +240,7 @@ class FolderPairs(PairDataset):
     def _rows_of_table(self, path: Path) -> list[Row]:
         rows: list[Row] = []
         lines: dict[tuple[str, ...], int] = {}
-        usual = {"source": IMAGE_SUFFIXES, "pose": POSE_SUFFIXES, "target": IMAGE_SUFFIXES}
+        usual = {**dict.fromkeys((*SOURCES, "target"), IMAGE_SUFFIXES), "pose": POSE_SUFFIXES}
 
         @cache
         def found(name: str, column: str) -> tuple[Path, bool]:
@@ -203,11 +249,12 @@ class FolderPairs(PairDataset):
             return file, file.suffix.lower() in usual[column]
 
         for number, line in read_table(path):
-            key = tuple(line.get(column, "") for column in ("source", "pose", "identity", "clothes"))
+            key = tuple(line.get(column, "") for column in (*SOURCES, "pose", "identity", "clothes"))
             if lines.setdefault(key, number) != number:
-                raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {key[0]}, {key[1]}")
+                named = f"{line['source']}, {line['pose']}"
+                raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {named}")
             files = []
-            for column in ("source", "pose"):
+            for column in (*(column for column in SOURCES if line.get(column)), "pose"):
                 file, is_right = found(line[column], column)
                 files.append(file)
                 if not is_right:
@@ -215,20 +262,20 @@ class FolderPairs(PairDataset):
                     raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {suffixes}")
             target = found(line["target"], "target")[0] if line.get("target") else None
             clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            rows.append((files[0], files[1], target, EditRequest.parse(line.get("identity"), clothes)))
-        if not any(picture_exists(source) and picture_exists(pose) for source, pose, *_ in rows):
-            source, pose, *_ = rows[0]
+            *sources, pose = files
+            rows.append(Row(tuple(sources), pose, target, EditRequest.parse(line.get("identity"), clothes)))
+        if not any(picture_exists(row.sources[0]) and picture_exists(row.pose) for row in rows):
+            source, pose = rows[0].sources[0], rows[0].pose
             message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
             raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
         return rows
 
 
-def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> None:
+def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:
     """Refuse two files of different content whose texture, face or map would be one and the same file."""
     first: dict[str, tuple[Path, Path]] = {}
-    for owner, pair in owners:
-        path = None if pair.edit is not None and origin == "face" else pair.file(origin)
-        if owner is None or path is None:
+    for owner, path in owners:
+        if path is None:
             continue
         other, others = first.setdefault(str(path).casefold(), (owner, path))
         if other == owner or content_hash(other) == content_hash(owner):
@@ -236,7 +283,6 @@ def _refuse_shared(origin: str, owners: Iterable[tuple[Path | None, Pair]]) -> N
         # a file system that ignores case takes two names for one
         if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
-                f"{other} and {owner} would share the {kind_of(origin).what} {path}, "
-                "which can belong to only one of them",
+                f"{other} and {owner} would share the {kind.what} {path}, which can belong to only one of them",
                 hint="rename one of them, or put them into folders of their own",
             )

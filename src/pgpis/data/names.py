@@ -45,6 +45,12 @@ def tree_to_result(name: str) -> str:
     return name.replace("/", "")
 
 
+def garment_of(name: str) -> str:
+    """Return what the tree names of all pictures of a garment on its model begin with: ``.../id_00003372/03``."""
+    match = TREE.match(name)
+    return name[: match.end(4)] if match else name
+
+
 def pair_name(source: str, target: str) -> str:
     """Return the name of the pair of two tree names; with ``.png`` it is FPDM's name of the result."""
     return f"{tree_to_result(source)}_2_{tree_to_result(target)}"

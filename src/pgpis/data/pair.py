@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -33,6 +36,15 @@ class JoinedFiles(Mapping[str, "Path | None"]):
 
     def __len__(self) -> int:
         return len(self.source) + len(self.pose)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A further picture of a pair's person."""
+
+    picture: Path
+    conditions: Files = field(default_factory=dict)
+    """What was made of it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ class Pair:
     """What is to be another's."""
     noise_name: str | None = None
     """What the noise of its results depends on beside the seed; None: ``pair_id``."""
+    further: tuple[Source, ...] = ()
+    """Other pictures of the person, which are sources too."""
     video: str | None = None
     """The video that it is a frame of; the frames of a video are in order."""
 
@@ -77,6 +91,11 @@ class Pair:
         return self.pose or self.conditions.get("iuv")
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """All pictures of the person, the first one first."""
+        return (Source(self.source, self.conditions), *self.further)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that the pair names, whatever a model reads of them."""
         edit = self.edit or Edit()
@@ -84,6 +103,7 @@ class Pair:
             *self.conditions.values(),
             *(edit.identity or {}).values(),
             *(path for _, files in edit.clothes for path in files.values()),
+            *(path for source in self.further for path in (source.picture, *source.conditions.values())),
         ]
         return tuple(path for path in (self.source, self.pose, self.target, *made) if path is not None)
 
@@ -108,6 +128,8 @@ class LoadedPair:
     """By kind what its reader returns: pictures, or float32 ``(N,)`` of a face."""
     dropped: Collection[str] = frozenset()
     """What the model gets zeros for."""
+    further: tuple[LoadedPair, ...] = ()
+    """The further sources, each as if it were the only one; what is merged is in ``conditions`` of this."""
 
 
 def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
@@ -117,14 +139,27 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
         conditions, edit = pair.conditions, pair.edit or Edit()
         groups = [conditions.source, conditions.pose] if isinstance(conditions, JoinedFiles) else [conditions]
         groups += [edit.identity or {}, *(files for _, files in edit.clothes)] if pair.edit is not None else []
+        groups += [source.conditions for source in pair.further]
         for group in groups:
             if id(group) not in seen:
                 seen.add(id(group))
                 yield from (path for path in group.values() if path is not None)
-        for path in (pair.source, pair.pose, pair.target):
+        for path in (pair.source, pair.pose, pair.target, *(source.picture for source in pair.further)):
             if path is not None and id(path) not in seen:
                 seen.add(id(path))
                 yield path
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
@@ -143,3 +178,9 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
             name = f"{first}~{number}"
         named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
     return named
+
+
+def content_of(keypoints: Keypoints) -> str:
+    """Return the hash of key points."""
+    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
+    return hashlib.sha256(described.encode()).hexdigest()

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import gc
+import copy
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from PIL import Image
 
 from pgpis.batch import Provenance
+from pgpis.data.further import drawn_sources, files_of_further, with_further
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, LoadedPair, Pair, with_names_of_their_own
+from pgpis.data.pair import Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import content_hash, read_picture
+from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
@@ -35,6 +36,7 @@ __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
 log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
+PICTURE = kind_of("picture")
 EDITED = ("texture", "surface")
 """Kinds in which parts of the body have their places."""
 
@@ -46,6 +48,8 @@ class PairDataset(ABC):
         self_pair_probability: In training, share of pairs whose target picture also serves as their source.
         pose_frame: What key points refer to, where their files do not say it.
         on_missing: What happens where a face, texture or DensePose map does not exist.
+        most_sources: Up to so many pictures of a person are its sources, where the data set knows others of it; in
+            training a random number of random ones.
     """
 
     frames_per_second = 25.0
@@ -54,14 +58,19 @@ class PairDataset(ABC):
     """Whether the results of a video's frames also depend on its first one."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
+    has_files = True
+    """Whether the paths of its pairs are files; else :meth:`read_file` knows where their content is."""
 
     def __init__(
         self,
         self_pair_probability: float = 0.0,
         pose_frame: Frame | None = None,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+        most_sources: int = 1,
     ) -> None:
         check_range("self_pair_probability", self_pair_probability, 0, 1)
+        check_range("most_sources", most_sources, 1, MOST_SOURCES, whole=True)
+        self.most_sources = most_sources
         self.self_pair_probability = self_pair_probability
         self.pose_frame = pose_frame
         self.on_missing = on_missing
@@ -122,6 +131,12 @@ class PairDataset(ABC):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def with_pairs(self, pairs: Iterable[Pair]) -> Self:
+        """Return this data set with other pairs, which are taken as they are: some of its own, for another process."""
+        some = copy.copy(self)
+        some._pairs = tuple(pairs)  # noqa: SLF001  its own
+        return some
+
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
@@ -139,6 +154,10 @@ class PairDataset(ABC):
             if "" in parts:
                 return ""
             content[origin] = parts
+        for name, path in files_of_further(pair, origins, self.map_of).items():
+            content[name] = [self.file_content(path)]
+            if content[name] == [""] and self.on_missing.of(name.rpartition("_")[0]) != "drop":
+                return ""
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def file_content(self, path: Path | None) -> str:
@@ -161,6 +180,7 @@ class PairDataset(ABC):
         files = {origin: pair.file(origin) for origin in {*origins} - {"target", "pose"} - {*loaded.dropped}}
         if "pose" in origins and keypoints is None:
             files["pose"] = pair.pose
+        files |= files_of_further(pair, origins, self.map_of)
         kinds = [kind for kind in EDITED if kind in origins]
         swaps = () if pair.edit is None else pair.edit.swaps
         return {
@@ -198,6 +218,18 @@ class PairDataset(ABC):
         """Return where the conditions of a pair's source or target are; by default there are none."""
         return {}
 
+    def map_of(self, picture: Path) -> Path | None:
+        """Return where the DensePose map of a source is, by which textures of several are merged."""
+        return self.made_of(picture, "target").get("iuv")
+
+    def others_of(self, pair: Pair) -> Sequence[Path]:
+        """Return further pictures of a pair's person, neither its source nor its target; by default none is known."""
+        return ()
+
+    def with_sources(self, pair: Pair, pictures: Iterable[Path]) -> Pair:
+        """Add further sources to a pair."""
+        return replace(pair, further=tuple(Source(path, self.made_of(path, "source")) for path in pictures))
+
     def load(
         self, index: int, origins: Collection[str] = ORIGINS, generator: torch.Generator | None = None
     ) -> LoadedPair:
@@ -206,7 +238,7 @@ class PairDataset(ABC):
         Args:
             index: Position in ``pairs``.
             origins: Which of ``source``, ``target``, ``pose`` and the conditions are needed; nothing else is read.
-            generator: Given in training only: draws whether this is a self-pair.
+            generator: Given in training only: draws whether this is a self-pair, and its further sources.
 
         Raises:
             PgpisError: A file is missing or unreadable.
@@ -215,10 +247,21 @@ class PairDataset(ABC):
         may_draw = generator is not None and pair.target is not None
         if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
             pair = self.as_self_pair(pair)
+        if generator is not None and self.most_sources > 1:
+            pair = self.with_sources(pair, drawn_sources(self.others_of(pair), self.most_sources, generator))
+        loaded = with_further(self._load, self._load(pair, origins), origins, self.map_of)
+        if pair.edit is None:
+            return loaded
+        read = {name: content for name, content in loaded.conditions.items() if name in EDITED}
+        edited = {name: self._edited(kind_of(name), content, pair.edit) for name, content in read.items()}
+        return replace(loaded, conditions={**loaded.conditions, **edited})
+
+    def _load(self, pair: Pair, origins: Collection[str]) -> LoadedPair:
+        """Read the files of a pair, but for its further sources and its edit of textures."""
         files = {kind: self._existing(pair, kind.name) for kind in conditions(origins)}
-        source = read_picture(pair.source) if "source" in origins else None
-        target = read_picture(pair.target) if "target" in origins and pair.target is not None else None
-        read = {kind.name: self._read(kind, path, pair) for kind, path in files.items() if path is not None}
+        source = self.read_file(PICTURE, pair.source) if "source" in origins else None
+        target = self.read_file(PICTURE, pair.target) if "target" in origins and pair.target is not None else None
+        read = {kind.name: self._read(kind, path) for kind, path in files.items() if path is not None}
         pose = self.read_pose(pair) if "pose" in origins else None
         return LoadedPair(
             pair,
@@ -230,11 +273,23 @@ class PairDataset(ABC):
             dropped={kind.name for kind in files} - read.keys(),
         )
 
-    def _read(self, kind: Kind, path: Path, pair: Pair) -> Any:
-        content = kind.read(path)
+    def read_file(self, kind: Kind, path: Path) -> Any:
+        """Read a picture, or what was made of one, of which :meth:`has_file` is true.
+
+        Raises:
+            PgpisError: It is missing or unreadable.
+        """
+        return read_picture(path) if kind is PICTURE else kind.read(path)
+
+    def has_file(self, path: Path) -> bool:
+        """Whether something that was made of a picture is there."""
+        return is_file(path)
+
+    def _read(self, kind: Kind, path: Path) -> Any:
+        content = self.read_file(kind, path)
         if kind.name == "face":
             self.on_missing.refuse_foreign(content, path)
-        return self._edited(kind, content, pair.edit) if kind.name in EDITED and pair.edit is not None else content
+        return content
 
     def _edited(self, kind: Kind, content: Image.Image, edit: Edit) -> Image.Image:
         """Replace parts of a texture or surface by those of others, the head last."""
@@ -264,7 +319,7 @@ class PairDataset(ABC):
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Return a file that exists, or None where zeros may take its place."""
         path = pair.file(origin)
-        if path is not None and is_file(path):
+        if path is not None and self.has_file(path):
             return path
         if self.on_missing.of(origin) == "drop":
             return None
@@ -274,21 +329,3 @@ class PairDataset(ABC):
     def hint(self, kind: Kind) -> str:
         """Return what the user can do where files of a kind are missing."""
         return self.on_missing.hint(kind.name)
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Do not look for cycles: to go through millions of new objects again and again takes most of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def content_of(keypoints: Keypoints) -> str:
-    """Return the hash of key points."""
-    described = f"{keypoints.points.tolist()} {keypoints.visible.tolist()} {keypoints.frame} {keypoints.skeleton}"
-    return hashlib.sha256(described.encode()).hexdigest()

@@ -15,7 +15,8 @@ from PIL import Image
 from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pairs import Pair, PairDataset, content_of
+from pgpis.data.pair import Pair, content_of
+from pgpis.data.pairs import PairDataset
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text

@@ -12,7 +12,7 @@ from PIL import Image
 from pgpis.data.lmdb_reader import read_entry
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, sha256_of
-from pgpis.pictures.decoding import decode
+from pgpis.pictures.decoding import decode, read_bytes
 from pgpis.pictures.images import read_image, upright_rgb
 
 DATABASE = "data.mdb"
@@ -24,12 +24,21 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         PgpisError: It is missing, damaged or not a picture.
     """
+    return read_image(path) if DATABASE not in path.parts else upright_rgb(decode(read_content(path), path), path)
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a picture's file or entry.
+
+    Raises:
+        PgpisError: It is missing or cannot be read.
+    """
     if DATABASE not in path.parts:
-        return read_image(path)
+        return read_bytes(path)
     content = _entry(path)
     if content is None:
         raise PgpisError(f"picture not found: {path}")
-    return upright_rgb(decode(content, path), path)
+    return content
 
 
 def picture_exists(path: Path) -> bool:

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Dataset
 
-from pgpis.batch import InputSpecs, PairBatch, PairFailure, Provenance, VectorSpec
+from pgpis.batch import FURTHER, InputSpecs, PairBatch, PairFailure, Provenance, VectorSpec
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.sampler import NOTHING, SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
 from pgpis.errors import PgpisError
+from pgpis.files import UnwritableError
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
         if not self.transform.train:
             try:
                 return self._sample(index, None)
+            except UnwritableError:
+                raise  # every other pair would meet it too
             except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, and the others go on
                 return PairFailure(self.dataset.pairs[index].pair_id, self.reason(index, error))
         tries = min(len(self), MOST_REPLACEMENTS)
@@ -71,6 +74,8 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
             candidate = (index + step) % len(self)
             try:
                 return self._sample(candidate, sample_generator(self.seed, epoch, candidate))
+            except UnwritableError:
+                raise
             except Exception as error:  # noqa: BLE001  as above
                 reason = self.reason(candidate, error)
                 if reason not in self._reported:
@@ -109,12 +114,14 @@ class PairCollator:
             key: (spec.size,) if isinstance(spec, VectorSpec) else (3, spec.height, spec.width)
             for key, spec in self.specs.items()
         }
-        cached = samples[0].images.keys() - shapes.keys() if samples else ()
+        own = (key for sample in samples[:1] for key in sample.images if not key.startswith(FURTHER))
+        cached = {*own} - shapes.keys()
         tensors = {
             key: torch.stack([sample.images[key] for sample in samples]) if samples else torch.empty(0, *shapes[key])
             for key in (*shapes, *sorted(cached))
             if all(key in sample.images for sample in samples)
         }
+        tensors |= _further_sources(samples, tensors)
         pairs = [sample.pair for sample in samples]
         batch: dict[str, Any] = {
             **tensors,
@@ -130,3 +137,20 @@ class PairCollator:
             "failures": [item for item in items if isinstance(item, PairFailure)],
         }
         return cast("PairBatch", batch)
+
+
+def _further_sources(samples: Sequence[Sample], first: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the entries of sources after the first, filled up with zeros; nothing where there are none."""
+    further = [len(sample.pair.further) for sample in samples]
+    if not any(further):
+        return {}
+    keys = {key for sample in samples for key in sample.images if key.startswith(FURTHER)}
+    padded = {
+        key: torch.zeros(len(samples), max(further), *first[key.removeprefix(FURTHER)].shape[1:])
+        for key in sorted(keys)
+    }
+    for key, values in padded.items():
+        for row, sample in enumerate(samples):
+            if key in sample.images:
+                values[row, : further[row]] = sample.images[key]
+    return {"source_count": torch.tensor(further, dtype=torch.int64) + 1, **padded}

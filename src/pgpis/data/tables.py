@@ -13,7 +13,10 @@ from typing import Any
 from pgpis.errors import PgpisError, nearest
 
 EDIT_SEPARATOR = "|"
-COLUMNS = ("source", "pose", "target", "identity", "clothes")
+SOURCES = ("source", "source_2", "source_3", "source_4")
+MOST_SOURCES = len(SOURCES)
+"""Of a pair."""
+COLUMNS = (*SOURCES, "pose", "target", "identity", "clothes")
 LARGEST_LIST = 1 << 29
 """Bytes; DeepFashion's training list has 17 million."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

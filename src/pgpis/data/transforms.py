@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from pgpis.batch import ImageSpec, InputSpecs, VectorSpec
+from pgpis.batch import FURTHER, ImageSpec, InputSpecs, VectorSpec
+from pgpis.data.further import PER_SOURCE
 from pgpis.data.pair import LoadedPair
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
+from pgpis.pictures.framing import reframed
 from pgpis.pictures.images import fit_images
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
@@ -35,11 +37,31 @@ class Augmentation:
     """Probability of mirroring source, target and key points together."""
     detour_probability: float = 0.5
     """Probability that the source goes through the low resolution that the model declares (``train_detour``)."""
+    reference_zoom: tuple[float, float] = (1.0, 1.0)
+    """Range of the factor by which the source is enlarged about its middle; below 1 it is made smaller."""
+    reference_cut: tuple[float, float] = (0.0, 0.0)
+    """Range of the share of the source's height that is cut from below, with the same share of its width."""
 
     def __post_init__(self) -> None:
         check_range("data.augmentation.jitter", self.jitter, 0)
         check_range("data.augmentation.flip_probability", self.flip_probability, 0, 1)
         check_range("data.augmentation.detour_probability", self.detour_probability, 0, 1)
+        for name, least, most in (("reference_zoom", 0.25, 4), ("reference_cut", 0, 0.8)):
+            low, high = getattr(self, name)
+            check_range(f"data.augmentation.{name}", high, least, most)
+            check_range(f"data.augmentation.{name}", low, least, high)
+
+    @property
+    def reframes(self) -> bool:
+        """Whether sources are framed anew."""
+        return (self.reference_zoom, self.reference_cut) != ((1, 1), (0, 0))
+
+    def reframe(self, source: Image.Image, generator: torch.Generator) -> Image.Image:
+        """Frame a source anew, by two draws."""
+        draws = torch.rand(2, generator=generator).tolist()
+        ranges = (self.reference_zoom, self.reference_cut)
+        zoom, cut = (low + (high - low) * draw for (low, high), draw in zip(ranges, draws, strict=True))
+        return reframed(source, zoom, cut)
 
 
 FPDM_AUGMENTATION = Augmentation()
@@ -77,12 +99,25 @@ class PairTransform:
         self.cached: dict[str, str] = {}
         if self.cache is not None:
             self.cached = {name: self.images[picture].origin for name, picture in self.cache.pictures.items()}
-            # what the cache covers is left out, except those from which others are made
-            left = {key: spec for key, spec in self.images.items() if key not in self.cache.pictures.values()}
+            # what the cache covers is left out, except those from which others are made, or that the loss reads
+            replaced = set(self.cache.pictures.values()).difference(self.cache.kept)
+            left = {key: spec for key, spec in self.images.items() if key not in replaced}
             bases = {spec.base for spec in left.values()}
             self.images = {key: spec for key, spec in self.images.items() if key in left or key in bases}
         entries: list[ImageSpec | VectorSpec] = [*self.images.values(), *self.vectors.values()]
         self.origins = frozenset(entry.origin for entry in entries)
+        if self.train and self.augmentation.reframes:
+            self._refuse_other_frames()
+
+    def _refuse_other_frames(self) -> None:
+        """Refuse what was made of sources as they are, beside sources that are framed anew."""
+        made = [kind.plural for kind in conditions(spec.origin for spec in self.specs.values()) if kind.of == "source"]
+        made += [f"cached {name}" for name, origin in self.cached.items() if origin == "source"]
+        if made:
+            raise PgpisError(
+                f"data.augmentation.reference_zoom and reference_cut frame sources anew, but not {', '.join(made)}",
+                hint="pgpis synth --misaligned draws pairs of that kind with all their files",
+            )
 
     def __call__(self, loaded: LoadedPair, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Make the tensors of one pair.
@@ -92,7 +127,8 @@ class PairTransform:
             generator: Source of all random draws; needed in training.
 
         Returns:
-            By batch key: float32 RGB ``(3, H, W)`` in [-1, 1], and float32 ``(N,)``.
+            By batch key: float32 RGB ``(3, H, W)`` in [-1, 1], and float32 ``(N,)``; of K further sources, together
+            ``(K, 3, H, W)`` and ``(K, N)``.
 
         Raises:
             PgpisError: Training without a generator, or an embedding of another size.
@@ -111,7 +147,10 @@ class PairTransform:
                 keypoints = keypoints.flip() if flip else keypoints
             elif loaded.pose_image is not None:
                 flip = False  # mirroring a drawing would exchange the colours of left and right
-        read = {"source": loaded.source, "target": loaded.target}
+        source = loaded.source
+        if self.train and generator is not None and source is not None and self.augmentation.reframes:
+            source = self.augmentation.reframe(source, generator)
+        read = {"source": source, "target": loaded.target}
         pictures = {
             name: ImageOps.mirror(image) if flip else image for name, image in read.items() if image is not None
         }
@@ -126,10 +165,24 @@ class PairTransform:
                 pictures[name] = centre_on_canvas(content, self.pose_canvas) if of_pose else content
         pictures |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
         tensors = fit_images(pictures, self.images, detour=detour) | self._vectors(loaded)
+        tensors |= self._further(loaded, flip=flip, detour=detour)
         if self.cache is not None:
             for name, origin in self.cached.items():
                 tensors[name] = self.cache.read(name, loaded.pair.file(origin), flip=flip, detour=detour)
         return tensors
+
+    def _further(self, loaded: LoadedPair, *, flip: bool, detour: bool) -> dict[str, torch.Tensor]:
+        """Make the entries of sources after the first, by the same rules and draws."""
+        images = {key: spec for key, spec in self.images.items() if spec.origin in PER_SOURCE}
+        vectors = [key for key, spec in self.vectors.items() if spec.origin in PER_SOURCE]
+        rows = []
+        for other in loaded.further:
+            pictures = (
+                {} if other.source is None else {"source": ImageOps.mirror(other.source) if flip else other.source}
+            )
+            values = self._vectors(other)
+            rows.append(fit_images(pictures, images, detour=detour) | {key: values[key] for key in vectors})
+        return {f"{FURTHER}{key}": torch.stack([row[key] for row in rows]) for key in (rows[0] if rows else ())}
 
     def _vectors(self, loaded: LoadedPair) -> dict[str, torch.Tensor]:
         """Make the embeddings; what was dropped is zero."""

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pgpis.data.picture_store import picture_exists
+from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
+from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind
 from pgpis.pictures.videos import is_video
 
@@ -48,6 +50,31 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
         reasons = ["its files are hidden ones"] if any(folder.iterdir()) else ["it is empty"]
     hint = "name one of its folders, or list the files in a table for --pairs" if folders else None
     raise PgpisError(f"nothing to read in {folder}: {'; '.join(reasons)}; {expected}", hint=hint)
+
+
+def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
+    """Return the pictures of each person by their folder, in the order of their names: a folder in ``folder`` each.
+
+    Raises:
+        PgpisError: There is no such folder, or one holds no picture.
+    """
+    expected = "expected a folder of pictures for each person"
+    if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
+        raise PgpisError(f"folder not found: {folder}; {expected}")
+    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    folders = [path for path in shown if path.is_dir()]
+    if not folders:
+        raise PgpisError(f"{folder} holds no folders; {expected}", hint="--sources-by picture: each picture for itself")
+    if len(folders) < len(shown):
+        log.warning("%s: %d files are left out; %s", folder, len(shown) - len(folders), expected)
+    people = {}
+    for person in folders:
+        pictures = list_files(person, IMAGE_SUFFIXES, "pictures of a person")
+        if len(pictures) > MOST_SOURCES:
+            names = _first_names(pictures[:MOST_SOURCES])
+            log.warning("%s: the first %d of %d pictures are taken: %s", person, MOST_SOURCES, len(pictures), names)
+        people[person] = tuple(pictures[:MOST_SOURCES])
+    return people
 
 
 def _first_names(paths: Sequence[Path]) -> str:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pgpis.data import Pair
 from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores
+from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.page import ImageCell, Section, Table, embedded, render_page
-from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import write_text
 from pgpis.metrics.markup import markdown_table
 from pgpis.metrics.summary import write_table

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pgpis.errors import PgpisError
+from pgpis.evaluate.columns import METRICS, column, ranking, shown
+from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, Section, Table, embedded, render_page
-from pgpis.evaluate.results import SHOWN, pairs_by_id, shown
-from pgpis.evaluate.score import Scores, bootstrap_interval
+from pgpis.evaluate.results import SHOWN, pairs_by_id
+from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.metrics.markup import markdown_table
-
-LOWER_IS_BETTER = {"lpips", "mae", "l1", "fid", "fid_gt", "fid_train"}
+from pgpis.metrics.markup import latex, markdown_table
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Difference:
         low, high = self.interval
         if not (low > 0 or high < 0):  # also where they are not numbers
             return "no difference that these pairs can show"
-        return "B is better" if (self.difference > 0) != (metric in LOWER_IS_BETTER) else "A is better"
+        return "B is better" if (self.difference > 0) != column(metric).lower_is_better else "A is better"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compare(first: Scores, second: Scores) -> Comparison:
             both = np.stack([values[ours], second.values[name][theirs]])
             a, b = both[:, np.isfinite(both).all(axis=0)]
             if len(a):
-                mean_a, mean_b, difference = (float(column.mean()) for column in (a, b, b - a))
+                mean_a, mean_b, difference = (float(each.mean()) for each in (a, b, b - a))
                 differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets)
@@ -90,10 +90,25 @@ def to_markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_latex(comparison: Comparison) -> str:
+    """Return the table of differences for a paper."""
+    lines = [
+        f"% {len(comparison.pair_ids)} pairs that both have",
+        r"\begin{tabular}{lrrrll}",
+        r"\toprule",
+        r"Metric & A & B & B $-$ A & 95\,\% interval & Verdict \\",
+        r"\midrule",
+    ]
+    for metric, *cells in _rows(comparison):
+        head = METRICS[metric].head if metric in METRICS else latex(metric)
+        lines.append(f"{' & '.join([head, *map(latex, cells)])} \\\\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
 def write_comparison(
     out: Path, comparison: Comparison, scores: tuple[Scores, Scores], matches: tuple[Matches, Matches]
 ) -> Path:
-    """Write ``comparison.json``, ``comparison.md`` and ``comparison.html``; return the page."""
+    """Write ``comparison.json``, ``.md``, ``.tex`` and ``.html``; return the page."""
     content = {
         name: {"a": d.first, "b": d.second, "difference": d.difference, "interval": list(d.interval)}
         for name, d in comparison.differences.items()
@@ -102,12 +117,22 @@ def write_comparison(
     everything = {"pairs": len(comparison.pair_ids), "metrics": content}
     write_text(out / "comparison.json", json.dumps(everything, indent=1) + "\n")
     write_text(out / "comparison.md", to_markdown(comparison))
-    metric = "lpips" if "lpips" in comparison.differences else "ssim"
+    write_text(out / "comparison.tex", to_latex(comparison))
+    sections = [Section(tables=[Table(HEAD, _rows(comparison))]), *_farthest(comparison, scores, matches)]
+    write_text(out / "comparison.html", render_page("A against B", sections))
+    return out / "comparison.html"
+
+
+def _farthest(comparison: Comparison, scores: tuple[Scores, Scores], matches: tuple[Matches, Matches]) -> list[Section]:
+    """Return the pairs in which either folder is farthest ahead; none without a metric that ranks them."""
+    metric = ranking(comparison.differences)
+    if metric is None:
+        return []
     ours, theirs = (dict(zip(score.pair_ids, score.values[metric], strict=True)) for score in scores)
     files, others = map(pairs_by_id, matches)
     gains = np.array([theirs[name] - ours[name] for name in comparison.pair_ids])
-    order = np.argsort(-gains if metric in LOWER_IS_BETTER else gains)
-    sections = [Section(tables=[Table(HEAD, _rows(comparison))])]
+    order = np.argsort(-gains if column(metric).lower_is_better else gains)
+    sections = []
     for title, indices in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
         figures = []
         for name in (comparison.pair_ids[index] for index in indices):
@@ -115,5 +140,4 @@ def write_comparison(
             pictures = [embedded(file) for file in (pair.source, pair.target or path, path, others[name][1])]
             figures.append(Figure(f"{name}: A {ours[name]:.4f}, B {theirs[name]:.4f}", pictures))
         sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
-    write_text(out / "comparison.html", render_page("A against B", sections))
-    return out / "comparison.html"
+    return sections

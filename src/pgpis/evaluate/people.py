@@ -59,7 +59,7 @@ class FaceScores:
         return values
 
     def _embedding(self, picture: torch.Tensor) -> torch.Tensor | None:
-        faces = self.encoder(_image(picture))
+        faces = self.encoder(as_image(picture))
         return torch.from_numpy(faces[0].embedding)[None] if faces else None
 
     def _source(self, path: Path) -> torch.Tensor | None:
@@ -88,7 +88,7 @@ def hand_distance(
     Source: SignGAN (Saunders et al. 2022), as FPDM reports it with HRNetV2 on crops; here RTMW on whole pictures.
     """
     try:
-        ours, others = (estimator(_image(picture))[0] for picture in (generated, target))
+        ours, others = (estimator(as_image(picture))[0] for picture in (generated, target))
     except NothingFoundError:
         return float("nan")
     both = ours.visible[HANDS] & others.visible[HANDS]
@@ -129,8 +129,7 @@ class PeopleScores:
         try:
             return load()
         except PgpisError as error:
-            hint = f", get it with: {error.hint}" if error.hint else ""
-            self.not_computed[name] = f"not computed: {error.message}{hint}"
+            self.not_computed[name] = why_not(error)
             return None
 
     def __call__(
@@ -163,5 +162,11 @@ class PeopleScores:
         return values
 
 
-def _image(picture: torch.Tensor) -> Image.Image:
+def as_image(picture: torch.Tensor) -> Image.Image:
+    """Return a uint8 picture ``(3, H, W)`` as PIL's."""
     return Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+
+
+def why_not(error: PgpisError) -> str:
+    """Return what stands in place of a score whose net cannot be loaded."""
+    return f"not computed: {error.message}{f', get it with: {error.hint}' if error.hint else ''}"

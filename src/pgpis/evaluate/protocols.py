@@ -14,7 +14,7 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pgpis.evaluate.published import ProtocolName, Size
-from pgpis.metrics import L1, LPIPS, MAE, PSNR, SSIM, PairMetric
+from pgpis.metrics import DISTS, L1, LPIPS, MAE, PSNR, SSIM, PairMetric
 from pgpis.metrics.inception import FeatureKind
 from pgpis.pictures.images import resize
 
@@ -32,6 +32,8 @@ class Protocol:
     lpips_normalize: bool
     """Whether LPIPS sees [-1, 1], as it was made; else [0, 1], which compares with nothing else."""
     ssim: Literal["field", "torchmetrics"]
+    modern: bool = False
+    """Whether the distances of :mod:`pgpis.evaluate.modern`, DISTS and key points take the place of FID and SSIM."""
 
     def fit(self, image: Image.Image, size: Size) -> Image.Image:
         """Bring a picture to (height, width)."""
@@ -45,6 +47,7 @@ class Protocol:
 PROTOCOLS: Mapping[ProtocolName, Protocol] = {
     "cfld": Protocol("cfld", "train", False, "legacy", True, "field"),
     "fpdm": Protocol("fpdm", "targets", False, "legacy", True, "field"),
+    "modern": Protocol("modern", "targets", False, "standard", True, "torchmetrics", modern=True),
     "pcdm": Protocol("pcdm", "train", True, "legacy", False, "field"),
     "standard": Protocol("standard", "train", False, "standard", True, "torchmetrics"),
 }
@@ -63,6 +66,8 @@ class TorchmetricsSSIM(PairMetric):
 
 def pair_metrics(protocol: Protocol, weights: Path | None) -> dict[str, PairMetric]:
     """Return the pair metrics of a protocol by name."""
+    if protocol.modern:
+        return {"dists": DISTS(weights)}
     similarity: dict[str, PairMetric] = {"ssim": TorchmetricsSSIM()}
     if protocol.ssim == "field":
         similarity = {"ssim": SSIM("uniform"), "ssim_gaussian": SSIM("gaussian")}

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-ProtocolName = Literal["cfld", "fpdm", "pcdm", "standard"]
+ProtocolName = Literal["cfld", "fpdm", "modern", "pcdm", "standard"]
 Size = tuple[int, int]
 """(height, width)."""
 
 Row = Mapping[str, float]
-COLUMNS = ("fid", "fid_gt", "lpips", "ssim", "psnr")
-"""Columns of the published tables."""
+FIELDS = ("fid", "fid_gt", "lpips", "ssim", "psnr")
+"""Of the rows below."""
 
 
 def _rows(text: str) -> dict[str, Row]:
     table: dict[str, Row] = {}
     for line in text.strip().splitlines():
         name, *cells = (cell.strip() for cell in line.split("|"))
-        table[name] = {column: float(cell) for column, cell in zip(COLUMNS, cells, strict=True) if cell != "-"}
+        table[name] = {field: float(cell) for field, cell in zip(FIELDS, cells, strict=True) if cell != "-"}
     return table
 
 
@@ -46,11 +46,32 @@ FPDM (B6) | 7.534 | 5.884 | 0.1717 | 0.7487 | 18.197
 VAE reconstruction | 8.492 | 1.488 | 0.0212 | 0.9149 | 30.633
 ground truth | 8.010 | 0.000 | 0.0000 | 1.0000 | -
 """
-_MCLD_256 = "MCLD | 6.693 | - | 0.1482 | 0.7511 | 18.84"
-_MCLD_512 = "MCLD | 7.079 | - | - | 0.7557 | 18.211"
+_CFLD_256 = """
+X-MDPT-L | 6.25 | - | 0.167 | 0.729 | -
+IMAGPose | 5.87 | - | 0.128 | 0.756 | -
+Leffa | 5.71 | - | 0.114 | 0.732 | -
+MCLD | 6.693 | - | 0.1482 | 0.7511 | 18.84
+"""
+_CFLD_512 = """
+X-MDPT-L | 5.93 | - | 0.179 | 0.742 | -
+IMAGPose | 5.63 | - | 0.140 | 0.772 | -
+Leffa | 4.23 | - | 0.119 | 0.755 | -
+MCLD | 7.079 | - | - | 0.7557 | 18.211
+"""
 
 PUBLISHED: Mapping[ProtocolName, Mapping[Size, Mapping[str, Row]]] = {
     "fpdm": {(256, 176): _rows(_FPDM_256), (512, 352): _rows(_FPDM_512)},
-    "cfld": {(256, 176): _rows(_MCLD_256), (512, 352): _rows(_MCLD_512)},
+    "cfld": {(256, 176): _rows(_CFLD_256), (512, 352): _rows(_CFLD_512)},
 }
-"""Published on DeepFashion; FPDM's table 1 and MCLD's tables."""
+"""Published on DeepFashion. Of Leffa, IMAGPose and X-MDPT it is known only that their FID is that of CFLD's kind."""
+
+PAPERS: Mapping[ProtocolName, Mapping[str, str]] = {
+    "fpdm": dict.fromkeys({**PUBLISHED["fpdm"][256, 176], **PUBLISHED["fpdm"][512, 352]}, "FPDM, table 1"),
+    "cfld": {
+        "X-MDPT-L": "X-MDPT (Pham et al., ICML 2024)",
+        "IMAGPose": "IMAGPose (Shen and Tang, NeurIPS 2024)",
+        "Leffa": "Leffa (Zhou et al., CVPR 2025)",
+        "MCLD": "MCLD",
+    },
+}
+"""The paper that a row is from: papers disagree on one and the same method."""

@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pgpis.data.pairs import Pair
+from pgpis.evaluate.columns import column, ranking, shown
+from pgpis.evaluate.methods import Methods, about, to_latex, too_few
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, Section, Table, embedded, histogram, render_page
-from pgpis.evaluate.published import COLUMNS, PUBLISHED
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
 from pgpis.metrics import write_pair_values
-from pgpis.metrics.markup import latex, markdown, markdown_table
+from pgpis.metrics.markup import markdown, markdown_table
 
-DIGITS = {"fid": 3, "fid_gt": 3, "fid_train": 3, "psnr": 3}
-ENOUGH_FOR_FID = 2048
-"""Below the width of the features their covariance is singular."""
 SHOWN = 6
 MEASURED = ("metric", "mean", "95 % interval")
 MOST_ITEMS = 50
 """Names in a list of what was left out."""
 
 
-def shown(name: str, value: float | str) -> str:
-    """Return a value as a table shows it."""
-    if isinstance(value, str):
-        return value
-    return "inf" if math.isinf(value) else f"{value:.{DIGITS.get(name, 4)}f}"
-
-
-def write_reports(out: Path, scores: Scores, matches: Matches, generated: Path, name: str) -> Path:
+def write_reports(out: Path, name: str, generated: Path, scores: Scores, matches: Matches) -> Path:
     """Write ``metrics.json``, ``metrics.md``, ``metrics.tex``, ``pairs.csv`` and ``report.html``; return the page."""
     columns = {metric: values.tolist() for metric, values in scores.values.items()}
     write_pair_values(out / "pairs.csv", scores.pair_ids, columns)
     write_text(out / "metrics.json", to_json(scores, matches, generated))
     write_text(out / "metrics.md", to_markdown(scores, name))
-    write_text(out / "metrics.tex", to_latex(scores, name))
+    write_text(out / "metrics.tex", to_latex(Methods([(name, scores)])))
     write_text(out / "report.html", to_html(scores, matches, name))
     return out / "report.html"
 
@@ -77,55 +68,12 @@ def _measured(scores: Scores) -> list[list[str]]:
     ]
 
 
-def _about(scores: Scores, escape: Callable[[str], str]) -> str:
-    height, width = scores.size
-    real = escape(", ".join(f"{name} {value}" for name, value in scores.details.items()))
-    return f"protocol `{scores.protocol}`, {len(scores.pair_ids)} pairs, {height}x{width} (height x width), {real}"
-
-
 def to_markdown(scores: Scores, name: str) -> str:
     """Return the table of all metrics, and the published rows of the same protocol and size."""
-    lines = [_about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
-    lines += markdown_table(("", *COLUMNS), _rows(scores, name))
-    notes = [_note(scores)]
-    if len(scores.pair_ids) < ENOUGH_FOR_FID:
-        notes.insert(0, f"FID of {len(scores.pair_ids)} pictures is too high: it compares with FID of as many only.")
-    return "\n".join([*lines, *(f"\n{note}" for note in notes if note)]) + "\n"
-
-
-def _published(scores: Scores) -> Mapping[str, Mapping[str, float]]:
-    return {} if scores.not_comparable else PUBLISHED.get(scores.protocol, {}).get(scores.size, {})
-
-
-def _note(scores: Scores) -> str:
-    """Say why there are no published rows; empty where there are some."""
-    if scores.not_comparable:
-        return f"Without published rows: {scores.not_comparable}."
-    return "" if _published(scores) else "No published numbers of this protocol and size are known."
-
-
-def _rows(scores: Scores, name: str) -> list[list[str]]:
-    """Return the rows of the table with ours last."""
-    ours = {column: value for column, value in scores.summary().items() if isinstance(value, float)}
-    rows = {**_published(scores), f"{name} (measured here)": ours}
-    return [[row, *(shown(column, cells.get(column, "-")) for column in COLUMNS)] for row, cells in rows.items()]
-
-
-def to_latex(scores: Scores, name: str) -> str:
-    """Return the same table for a paper."""
-    heads = {"fid": r"FID$\downarrow$", "fid_gt": r"FID$_{gt}\downarrow$", "lpips": r"LPIPS$\downarrow$",
-             "ssim": r"SSIM$\uparrow$", "psnr": r"PSNR$\uparrow$"}  # fmt: skip
-    comments = [_about(scores, latex), *filter(None, [_note(scores)])]
-    lines = [
-        *(f"% {comment}" for comment in comments),
-        rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
-        r"\toprule",
-        f"Method & {' & '.join(heads[column] for column in COLUMNS)} \\\\",
-        r"\midrule",
-    ]
-    for row, *cells in _rows(scores, name):
-        lines.append(f"{latex(row)} & {' & '.join('--' if cell == '-' else cell for cell in cells)} \\\\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    methods = Methods([(name, scores)])
+    lines = [about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
+    lines += markdown_table(*methods.table(str, intervals=False))
+    return "\n".join([*lines, *(f"\n{note}" for note in (*too_few(scores), *methods.notes()))]) + "\n"
 
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
@@ -134,35 +82,41 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
         Figure(metric if (bins := histogram(values)) else f"{metric}: no finite values", bins=bins)
         for metric, values in scores.values.items()
     ]
-    ranked = "lpips" if "lpips" in scores.values else "ssim"
-    order = np.argsort(scores.values[ranked])
-    if ranked == "ssim":
-        order = order[::-1]
-    middle = max(0, len(order) // 2 - SHOWN // 2)
-    parts = {"Best": order[:SHOWN], "Median": order[middle : middle + SHOWN], "Worst": order[::-1][:SHOWN]}
-    files = pairs_by_id(matches)
-
-    def figure(index: int) -> Figure:
-        pair, path = files[scores.pair_ids[index]]
-        pictures = [embedded(file) for file in (pair.source, pair.target or path, path)]
-        return Figure(f"{pair.pair_id}: {ranked} {scores.values[ranked][index]:.4f}", pictures)
-
+    methods = Methods([(name, scores)])
     lists = {
         "Pairs without a picture": list(matches.missing),
         "Pictures of no pair": [str(path) for path in matches.unmapped],
         "Could not be read": [f"{pair}: {reason}" for pair, reason in scores.failures],
     }
     sections = [
-        Section(text=_about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
-        Section("Beside published numbers", _note(scores), [Table(("", *COLUMNS), _rows(scores, name))]),
+        Section(text=about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
+        Section("Beside published numbers", " ".join(methods.notes()), [Table(*methods.table(str, intervals=False))]),
         Section("Distribution over pairs", figures=distributions),
-        *(
-            Section(f"{title} pairs by {ranked} (source, truth, generated)", figures=list(map(figure, indices)))
-            for title, indices in parts.items()
-        ),
+        *_ranked(scores, pairs_by_id(matches)),
         *(Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items),
     ]
     return render_page(name, sections)
+
+
+def _ranked(scores: Scores, files: Mapping[str, tuple[Pair, Path]]) -> list[Section]:
+    """Return the best, median and worst pairs with their pictures; none without a metric that ranks them."""
+    metric = ranking(scores.values)
+    if metric is None:
+        return []
+    values = scores.values[metric]
+    order = np.argsort(values if column(metric).lower_is_better else -values)
+    middle = max(0, len(order) // 2 - SHOWN // 2)
+    parts = {"Best": order[:SHOWN], "Median": order[middle : middle + SHOWN], "Worst": order[::-1][:SHOWN]}
+
+    def figure(index: int) -> Figure:
+        pair, path = files[scores.pair_ids[index]]
+        pictures = [embedded(file) for file in (pair.source, pair.target or path, path)]
+        return Figure(f"{pair.pair_id}: {metric} {values[index]:.4f}", pictures)
+
+    return [
+        Section(f"{title} pairs by {metric} (source, truth, generated)", figures=list(map(figure, indices)))
+        for title, indices in parts.items()
+    ]
 
 
 def pairs_by_id(matches: Matches) -> dict[str, tuple[Pair, Path]]:

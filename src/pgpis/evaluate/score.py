@@ -17,7 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from pgpis.data.pairs import Pair
 from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
+from pgpis.evaluate.bodies import BodyScores
 from pgpis.evaluate.features import Advance, RealSets, SetDistances, as_tensor
+from pgpis.evaluate.intervals import Interval, bootstrap_interval
+from pgpis.evaluate.modern import ModernDistances
 from pgpis.evaluate.people import PeopleScores
 from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
 from pgpis.evaluate.published import ProtocolName, Size
@@ -26,8 +29,6 @@ from pgpis.jobs import leave_interrupts_alone, reason_of
 log = logging.getLogger(__name__)
 
 NO_VALUES = "not computed: no pair has it"
-RESAMPLES = 1000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Scores:
     values: Mapping[str, NDArray[np.float64]]
     """Per metric one value for each pair."""
     sets: Mapping[str, float | str]
-    """FIDs, or why they are not computed."""
+    """Distances of sets, such as FIDs, or why they are not computed."""
     not_computed: Mapping[str, str]
     """Pair metrics without values, and why."""
     failures: tuple[tuple[str, str], ...]
@@ -63,6 +64,8 @@ class Scores:
     details: Mapping[str, str | int]
     not_comparable: str = ""
     """Why these numbers do not stand beside published ones; empty: they do."""
+    set_intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """Of distances of sets that have any."""
 
     def summary(self) -> dict[str, float | str]:
         """Return the mean of each metric, or why there is none."""
@@ -72,8 +75,10 @@ class Scores:
             means[name] = float(measured.mean()) if len(measured) else NO_VALUES
         return {**self.sets, **means, **self.not_computed}
 
-    def interval(self, name: str) -> tuple[float, float] | None:
-        """Return the 95 % confidence interval of a metric's mean by bootstrap over pairs; None where there is none."""
+    def interval(self, name: str) -> Interval | None:
+        """Return a metric's 95 % confidence interval by bootstrap over generated pictures; None where there is none."""
+        if name in self.set_intervals:
+            return self.set_intervals[name]
         ends = bootstrap_interval(self.values.get(name, np.empty(0)))
         return ends if np.isfinite(ends).all() else None
 
@@ -81,18 +86,6 @@ class Scores:
     def complete(self) -> bool:
         """Whether every metric was computed whose weights a user can get."""
         return all(not isinstance(value, str) or value == NO_VALUES for value in self.summary().values())
-
-
-def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Return the percentile interval of the mean; the same for the same values."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < 2:
-        return (float("nan"), float("nan"))
-    rng = np.random.default_rng(seed)
-    means = np.array([finite[rng.integers(0, len(finite), len(finite))].mean() for _ in range(RESAMPLES)])
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 Knuckles = Callable[[Pair], torch.Tensor]
@@ -132,24 +125,40 @@ class _PairTable:
         self.files = files
         self.device = options.device
         self.metrics = {name: metric.to(options.device) for name, metric in metrics.items() if not metric.not_computed}
-        self.people = PeopleScores(
+        faces_and_hands = PeopleScores(
             options.weights,
             options.device,
             lambda path: as_tensor(read_picture(path), protocol, options.size),
             hands=hands,
         )
-        missing = {name: metric.not_computed for name, metric in metrics.items() if metric.not_computed}
-        self.not_computed = missing | self.people.not_computed
+        self.bodies = BodyScores(options.weights, options.device) if protocol.modern else None
+        self.people: list[PeopleScores | BodyScores] = [faces_and_hands, *([self.bodies] if self.bodies else [])]
+        self.not_computed = {name: metric.not_computed for name, metric in metrics.items() if metric.not_computed}
+        for people in self.people:
+            self.not_computed |= people.not_computed
+        names = [*self.metrics, *(name for people in self.people for name in people.names)]
         # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
-        self.values = {name: np.full(len(files), np.nan) for name in (*self.metrics, *self.people.names)}
+        self.values = {name: np.full(len(files), np.nan) for name in names}
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Pairs of which a score could not be computed, and why."""
+        return [failure for people in self.people for failure in people.failures]
 
     def fill(self, rows: list[int], generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> None:
         """Measure pairs of uint8 pictures ``(B, 3, H, W)`` with the places of their hands, ``(B, 2, 2)``."""
         both = generated.to(self.device), target.to(self.device)
         for name, metric in self.metrics.items():
             self.values[name][rows] = metric.pair_values(*both).cpu().numpy()
-        for name, column in self.people([self.files[row][0] for row in rows], generated, target, centers).items():
-            self.values[name][rows] = column
+        pairs = [self.files[row][0] for row in rows]
+        for people in self.people:
+            for name, column in people(pairs, generated, target, centers).items():
+                self.values[name][rows] = column
+
+
+def set_distances(options: EvaluationOptions) -> SetDistances | ModernDistances:
+    """Return what compares sets of pictures in the way of the protocol."""
+    return ModernDistances(options) if PROTOCOLS[options.protocol].modern else SetDistances(options)
 
 
 def evaluate(
@@ -165,19 +174,48 @@ def evaluate(
         files: Pairs and their generated pictures.
         reals: The real sets.
         options: Protocol, size and so on.
-        advance: Called with the number of further pictures; in all, the pairs and both real sets.
+        advance: Called with the number of further pictures; in all, the pairs and :func:`real_pictures`.
         knuckles: Where the hands are, for Hand SSIM; None leaves it out.
 
     Raises:
         PgpisError: No pair can be read.
     """
-    protocol = PROTOCOLS[options.protocol]
-    table, real = _PairTable(files, options, hands=knuckles is not None), SetDistances(options)
+    table, real = _PairTable(files, options, hands=knuckles is not None), set_distances(options)
+    done, failures = _measure(table, real, options, advance, knuckles or _no_hands)
+    distances = real.distances(reals, advance)
+    values = {name: column[done] for name, column in table.values.items()}
+    return Scores(
+        options.protocol,
+        options.size,
+        tuple(files[index][0].pair_id for index in done),
+        values,
+        distances,
+        table.not_computed,
+        (*failures, *table.failures, *real.failures),
+        _details(values, reals, PROTOCOLS[options.protocol], table.bodies),
+        set_intervals=real.intervals,
+    )
+
+
+def real_pictures(options: EvaluationOptions, reals: RealSets) -> int:
+    """Return how many real pictures :func:`evaluate` goes through."""
+    return (ModernDistances if PROTOCOLS[options.protocol].modern else SetDistances).count(reals)
+
+
+def _measure(
+    table: _PairTable,
+    real: SetDistances | ModernDistances,
+    options: EvaluationOptions,
+    advance: Advance,
+    knuckles: Knuckles,
+) -> tuple[list[int], list[tuple[str, str]]]:
+    """Go through all pairs; return which could be read, and why the others could not."""
+    files = table.files
     done: list[int] = []
     sizes: Counter[Size] = Counter()
     failures: list[tuple[str, str]] = []
     loader: DataLoader[Any] = DataLoader(
-        _Pairs(files, protocol, options.size, knuckles or _no_hands),
+        _Pairs(files, PROTOCOLS[options.protocol], options.size, knuckles),
         options.batch_size,
         num_workers=options.workers,
         collate_fn=list,
@@ -197,23 +235,20 @@ def evaluate(
     if not done:
         raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
     _warn_of_other_sizes(sizes, options.size)
-    distances = real.distances(reals, advance)
-    values = {name: column[done] for name, column in table.values.items()}
-    return Scores(
-        options.protocol,
-        options.size,
-        tuple(files[index][0].pair_id for index in done),
-        values,
-        distances,
-        table.not_computed,
-        (*failures, *table.people.failures, *real.failures),
-        {
-            **_without_face(values),
-            "real_train": len(reals.train),
-            "real_targets": len(reals.targets),
-            "features": protocol.features,
-        },
-    )
+    return done, failures
+
+
+def _details(
+    values: Mapping[str, NDArray[np.float64]], reals: RealSets, protocol: Protocol, bodies: BodyScores | None
+) -> dict[str, str | int]:
+    """Say what is needed to compare the numbers with others."""
+    details = _without_face(values)
+    if protocol.modern:
+        if bodies is not None and bodies.names:
+            details |= {"detector": bodies.detector, "without_person_target": int(np.isnan(values["nobody"]).sum())}
+        return details | {"real_targets": len(reals.targets)}
+    sets = {"real_train": len(reals.train), "real_targets": len(reals.targets)}
+    return details | sets | {"features": protocol.features}
 
 
 def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:

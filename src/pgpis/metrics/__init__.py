@@ -1,5 +1,6 @@
 """Metrics: of picture pairs, of sets, of faces and hands, of the prior's retrieval, and their reports."""
 
+from pgpis.metrics.dists import DISTS
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
 from pgpis.metrics.hands import hand_crops, hand_similarity
 from pgpis.metrics.image import L1, MAE, PSNR, SSIM, PairMetric, to_uint8
@@ -9,6 +10,7 @@ from pgpis.metrics.retrieval import RetrievalMetrics
 from pgpis.metrics.summary import MetricReport, write_pair_values
 
 __all__ = [
+    "DISTS",
     "L1",
     "LPIPS",
     "MAE",

@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from pgpis.errors import PgpisError
 
-DAMAGED = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
-"""What torch raises on files that are not weights."""
+DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
+"""What torch and safetensors raise on files that are not weights."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class NetFile:
             PgpisError: The file is damaged or holds something else.
         """
         try:
-            weights = torch.load(self.path, map_location="cpu", weights_only=True)
+            is_safe = self.path.suffix == ".safetensors"
+            weights = load_file(self.path) if is_safe else torch.load(self.path, map_location="cpu", weights_only=True)
         except DAMAGED as error:
             raise self.misfit(error, "cannot read the weights: ") from error
         if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):

@@ -85,11 +85,14 @@ class TextureMapper:
         return np.take(texels, self.table, axis=0)
 
 
-def scatter(image: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
-    """Write the pixels of a picture into charts; the last in reading order wins a texel.
+def texel_places(iuv: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Say on which texels of the charts the pixels of a person lie.
+
+    Args:
+        iuv: ``(H, W, 3)``: part, U, V.
 
     Returns:
-        Colours (24, 200, 200, 3); which texels have one (24, 200, 200), because a colour may be black.
+        Numbers of the texels ``(N,)``, counted through all charts from 0; numbers of the pixels ``(N,)``.
     """
     part = iuv[..., 0].ravel()
     shown = np.flatnonzero((part > 0) & (part <= PARTS))
@@ -97,7 +100,16 @@ def scatter(image: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
     last = CHART_SIZE - 1
     u, v = iuv[..., 1].ravel()[shown].astype(np.float64), iuv[..., 2].ravel()[shown].astype(np.float64)
     column, row = (u * last / 255).astype(np.int64), ((255 - v) * last / 255).astype(np.int64)
-    texel = (chart * CHART_SIZE + row) * CHART_SIZE + column
+    return (chart * CHART_SIZE + row) * CHART_SIZE + column, shown
+
+
+def scatter(image: Bytes, iuv: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Write the pixels of a picture into charts; the last in reading order wins a texel.
+
+    Returns:
+        Colours (24, 200, 200, 3); which texels have one (24, 200, 200), because a colour may be black.
+    """
+    texel, shown = texel_places(iuv)
     charts = np.zeros((PARTS, CHART_SIZE, CHART_SIZE, 3), np.uint8)
     seen = np.zeros(charts.shape[:3], bool)
     # numpy leaves it open which of several writes wins, so only the last one is made

@@ -43,6 +43,11 @@ class PredictionRecord:
     fingerprint: str
     """Hash of everything that the picture was made of: content of its files, weights, settings."""
 
+    @classmethod
+    def failed(cls, pair_id: str, reason: str) -> PredictionRecord:
+        """Return the line of a pair of which nothing but its failure is known."""
+        return cls(pair_id, "", "", "", None, reason, 0.0, "")
+
 
 COLUMNS = [field.name for field in fields(PredictionRecord)]
 

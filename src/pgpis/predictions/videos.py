@@ -9,38 +9,38 @@ from pathlib import Path
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.pictures.videos import FrameFiles, write_video
+from pgpis.predictions.folder import PredictionFolder
 from pgpis.predictions.records import DONE, read_records
-from pgpis.predictions.writer import PredictionWriter
 
 log = logging.getLogger(__name__)
 
 
 def write_videos(
-    writer: PredictionWriter,
+    folder: PredictionFolder,
     sequences: Mapping[str, Iterable[tuple[str, Path, Path | None]]],
     frames_per_second: float,
 ) -> bool:
     """Write a video of each sequence whose frames were predicted.
 
     Args:
-        writer: Has written the pictures.
+        folder: Holds the pictures.
         sequences: By the name of the video, its frames: pair, source and, where there is one, the truth.
         frames_per_second: Of the videos.
 
     Returns:
         Whether all could be written.
     """
-    images = {record.pair_id: record.image for record in read_records(writer.out)[0] if record.status == DONE}
+    images = {record.pair_id: record.image for record in read_records(folder.out)[0] if record.status == DONE}
     is_whole = True
     for name, sequence in sequences.items():
         frames = [
-            FrameFiles((source, writer.pose_picture(pair), *([truth] if truth else []), writer.out / images[pair]))
+            FrameFiles((source, folder.pose_picture(pair), *([truth] if truth else []), folder.out / images[pair]))
             for pair, source, truth in sequence
             if pair in images
         ]
         if not frames:
             continue
-        path = writer.out / "videos" / file_name(name, ".mp4")
+        path = folder.out / "videos" / file_name(name, ".mp4")
         try:
             write_video(path, frames, frames_per_second)
         except (PgpisError, OSError) as error:  # its pictures are there, and so are the other videos

@@ -114,9 +114,13 @@ class PhotoPairs(FolderPairs):
         if "pose" in origins:
             lacking.append(("pose", poses + [pair.source for pair in self.pairs if self.retarget]))
         for kind in filter(self._makes, conditions(origins)):
-            sources = [pair.source for pair in self.pairs if not _exists(pair.conditions.get(kind.name))]
+            every = (own for pair in self.pairs for own in pair.sources)
+            sources = [own.picture for own in every if not _exists(own.conditions.get(kind.name))]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
+        if {"texture", "surface"} & {*origins}:
+            several = [own.picture for pair in self.pairs if pair.further for own in pair.sources]
+            lacking.append(("densepose", [path for path in several if not _exists(self.map_of(path))]))
         chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)
         for condition, pictures in lacking:
@@ -124,6 +128,11 @@ class PhotoPairs(FolderPairs):
         if "iuv" in origins:
             self._draw_maps()
         super().require(origins)
+
+    def map_of(self, picture: Path) -> Path | None:
+        """Take the map that lies beside a source's folder, else the one that is made."""
+        path = super().map_of(picture)
+        return path if _exists(path) else self._place(str(picture), "densepose")
 
     def _makes(self, kind: Kind) -> bool:
         """Whether there are tools for a kind; none for the faces that a model of ``pgpis synth`` knows."""
@@ -250,7 +259,8 @@ class PhotoPairs(FolderPairs):
         """Say also what was made, and how; of a map that is drawn from key points, these."""
         provenance = super().provenance(loaded, origins)
         files = provenance["files"]
-        made = [kind.option for kind in conditions(files) if self._is_made(loaded.pair.file(kind.name))]
+        sources = [loaded.pair, *(other.pair for other in loaded.further)]
+        made = [kind.option for kind in conditions(files) if any(self._is_made(own.file(kind.name)) for own in sources)]
         if self.driving and "pose" in origins:
             made.append("pose")
         drawn = self._key_points.get(loaded.pair.file("iuv") or Path())

@@ -6,12 +6,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pgpis.cluster import ActorPool, connected
 from pgpis.data.picture_store import content_hash
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
 from pgpis.pictures.kinds import kind_of
@@ -61,7 +61,7 @@ def prepare(
         conditions: What to make.
         settings: With which tools.
         record: Where outcomes are kept.
-        runner: :func:`run_local`, :func:`run_here` or the one of :mod:`pgpis.preprocess.cluster`.
+        runner: :func:`run_here`, :func:`run_local` or :func:`run_ray`.
         workers: Processes of each stage.
         again: Also look again at pictures in which an earlier run found nothing.
 
@@ -167,7 +167,7 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
 
 
 def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Generator[list[Outcome], None, None]:
-    """Do everything in processes of this machine; a picture goes on to the next stage as soon as it is through one.
+    """Do everything in processes of this machine.
 
     Args:
         todo: Pictures of each stage.
@@ -178,37 +178,68 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
     Raises:
         PgpisError: A worker was ended from outside.
     """
-    waiting: dict[str, dict[str, PictureFiles]] = {}
     with one_thread_each(), ExitStack() as stack:
+        yield from _run_pools(todo, settings, _pools(todo, settings, workers, stack), path)
+
+
+def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
+    """Do everything in actors of a Ray cluster; what an actor that dies was doing is done anew.
+
+    Args:
+        todo: Pictures of each stage.
+        settings: With which tools.
+        workers: Actors of each stage at most.
+
+    Raises:
+        PgpisError: There is no cluster, or actors die again and again.
+    """
+    stages = [condition for condition, files in todo.items() if files]
+    on_gpu = [stage for stage in stages if Stage.classes[stage].is_neural and settings.device.startswith("cuda")]
+    if not stages:
+        return
+    with connected(), ExitStack() as stack:
         pools = {
-            condition: stack.enter_context(worker_pool(_processes(condition, len(files), settings, workers)))
-            for condition, files in todo.items()
-            if files
+            stage: stack.enter_context(
+                ActorPool(
+                    min(workers, len(_units(stage, todo[stage], settings))),
+                    cpus=1 / len(stages),
+                    gpus=1 / len(on_gpu) if stage in on_gpu else 0,
+                )
+            )
+            for stage in stages
         }
-        running: dict[Future[list[Outcome]], str] = {}
+        yield from _run_pools(todo, settings, pools, None)
 
-        def submit(condition: str, files: Iterable[PictureFiles]) -> None:
-            for unit in _units(condition, files, settings):
-                with born_deaf():
-                    running[pools[condition].submit(work, settings, condition, unit, path)] = condition
 
-        for condition in pools:
-            later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}
-            waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
-            submit(condition, (file for file in todo[condition] if file.name not in later))
-        while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                condition = running.pop(future)
-                try:
-                    outcomes = future.result()
-                except BrokenProcessPool as error:
-                    raise broken_pool(f"making {condition}", error) from error
-                yield outcomes
-                for after in (after for after in pools if kind_of(after).needs == condition):
-                    freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
-                    submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
-                    yield [outcome.blocks(after) for file, outcome in freed if file is not None and outcome.reason]
+def _run_pools(
+    todo: Todo, settings: PrepareSettings, pools: Mapping[str, Executor], record: Path | None
+) -> Generator[list[Outcome], None, None]:
+    """Do each stage in its pool; a picture goes on to the next one as soon as it is through one."""
+    waiting: dict[str, dict[str, PictureFiles]] = {}
+    running: dict[Future[list[Outcome]], str] = {}
+
+    def submit(condition: str, files: Iterable[PictureFiles]) -> None:
+        for unit in _units(condition, files, settings):
+            with born_deaf():
+                running[pools[condition].submit(work, settings, condition, unit, record)] = condition
+
+    for condition in pools:
+        later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}
+        waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
+        submit(condition, (file for file in todo[condition] if file.name not in later))
+    while running:
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            condition = running.pop(future)
+            try:
+                outcomes = future.result()
+            except BrokenExecutor as error:
+                raise broken_pool(f"making {condition}", error) from error
+            yield outcomes
+            for after in (after for after in pools if kind_of(after).needs == condition):
+                freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
+                submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
+                yield [outcome.blocks(after) for file, outcome in freed if file is not None and outcome.reason]
 
 
 def order_of(conditions: Iterable[str]) -> list[str]:
@@ -225,7 +256,16 @@ def _parts(files: Sequence[PictureFiles], size: int) -> list[list[PictureFiles]]
     return [list(files[start : start + size]) for start in range(0, len(files), size)]
 
 
-def _processes(condition: str, pictures: int, settings: PrepareSettings, workers: int) -> int:
-    if Stage.classes[condition].is_neural and not settings.device.startswith("cpu"):
-        return 1
-    return max(1, min(workers, pictures // PICTURES_PER_PROCESS))
+def _pools(todo: Todo, settings: PrepareSettings, workers: int, stack: ExitStack) -> dict[str, Executor]:
+    """Return the processes of each stage that has pictures; where these are few, all stages share them."""
+    counts = {condition: len(files) for condition, files in todo.items() if files}
+    on_cpu = settings.device.startswith("cpu")
+    if max(counts.values(), default=0) < PICTURES_PER_PROCESS:
+        pool = stack.enter_context(worker_pool(min(workers, max(1, len(counts))) if on_cpu else 1))
+        return dict.fromkeys(counts, pool)
+    pools: dict[str, Executor] = {}
+    for condition, pictures in counts.items():
+        alone = Stage.classes[condition].is_neural and not on_cpu
+        processes = 1 if alone else max(1, min(workers, pictures // PICTURES_PER_PROCESS))
+        pools[condition] = stack.enter_context(worker_pool(processes))
+    return pools

@@ -111,6 +111,10 @@ class PersonImageTask(LightningModule, ABC):
         """Draw up to ``rows`` pairs of a validation batch, ``(3, H, W)`` in [-1, 1]; None where there is no picture."""
         return None
 
+    def flow_grid(self, batch: PairBatch, rows: int) -> torch.Tensor | None:
+        """Draw where attention looks in up to ``rows`` pairs, likewise; None where nothing is trained to look."""
+        return None
+
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a predicted picture beside its pair; ``images_per_pair`` is among it.
 

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 class SampleGrid(Callback):
     """Draws source | pose | target | result of the first validation pairs at each validation.
 
-    It goes to every logger that takes pictures: TensorBoard, and those with ``log_image`` (Weights & Biases, ...).
+    With ``step.flow_loss`` a second grid, ``flow``, shows what the attention to the reference fetches. All goes to
+    every logger that takes pictures: TensorBoard, and those with ``log_image`` (Weights & Biases, ...).
 
     Args:
         pairs: Rows of the grid.
@@ -68,15 +69,16 @@ class SampleGrid(Callback):
         if not loggers or batch_idx or dataloader_idx or trainer.sanity_checking or not len(batch["index"]):
             return
         assert isinstance(pl_module, PersonImageTask)
-        grid = pl_module.sample_grid(batch, self.pairs)
-        if grid is None:
-            return
-        for logger in loggers:
-            if isinstance(logger, TensorBoardLogger):
-                picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
-                logger.experiment.add_image("samples", picture, trainer.global_step)
-            else:
-                logger.log_image(key="samples", images=tensor_to_images(grid[None]), step=trainer.global_step)
+        grids = {"samples": pl_module.sample_grid(batch, self.pairs), "flow": pl_module.flow_grid(batch, self.pairs)}
+        for name, grid in grids.items():
+            if grid is None:
+                continue
+            for logger in loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
+                    logger.experiment.add_image(name, picture, trainer.global_step)
+                else:
+                    logger.log_image(key=name, images=tensor_to_images(grid[None]), step=trainer.global_step)
 
 
 def _takes_pictures(logger: Logger) -> bool:

@@ -11,6 +11,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
+from pgpis.denoiser.flow import flow_loss, recorded_attention
 from pgpis.errors import PgpisError, first_line
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
@@ -18,6 +19,8 @@ from pgpis.models.loading import LOAD_ERRORS, check_finite
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED
+from pgpis.tasks.flow import FlowPort, flow_columns
+from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
 from pgpis.tasks.predicting import PictureTask
 
@@ -63,6 +66,8 @@ class DiffusionTask(PictureTask):
 
     def parts_are_complete(self, *frozen: str) -> None:
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
+        if self.step.flow_loss is not None:
+            self._flow_port()
         self.freeze(*frozen)
         self.build_pipeline()
         self.save_memory_or_time(self.step)
@@ -87,8 +92,49 @@ class DiffusionTask(PictureTask):
         noisy = add_noise(latents, noise, alphas, timesteps)
         target = denoising_target(config.prediction_type, latents, noise, alphas, timesteps)
         masks = self.dropping.draw(len(latents), generator) if train else None
-        prediction = self.denoise(batch, encoded, noisy, timesteps, masks, generator)
-        return {"loss": self.error(batch, prediction, target, timesteps)}
+        options = self.step.flow_loss
+        if not train or options is None or self.global_step < options.from_step:
+            prediction = self.denoise(batch, encoded, noisy, timesteps, masks, generator)
+            return {"loss": self.error(batch, prediction, target, timesteps)}
+        port = self._flow_port()
+        with recorded_attention(self.unet, port.layers) as records:
+            prediction = self.denoise(batch, encoded, noisy, timesteps, masks, generator)
+        keep = timesteps < options.below
+        keep = keep if masks is None else keep & masks[port.condition]
+        flow = flow_loss(records, port.pictures(batch), keep, _size(latents), options.temperature)
+        return {"loss": self.error(batch, prediction, target, timesteps) + options.weight * flow, "flow": flow}
+
+    @property
+    def flow_port(self) -> FlowPort | None:
+        """How the denoiser attends to a reference picture; None: it does not."""
+        return None
+
+    def _flow_port(self) -> FlowPort:
+        port = self.flow_port
+        if port is None:
+            raise PgpisError("step.flow_loss needs a denoiser that attends to a picture, and this model has none")
+        return port
+
+    @torch.no_grad()
+    def flow_grid(self, batch: PairBatch, rows: int) -> torch.Tensor | None:
+        """Draw where the attention looks in the middle of the time steps that the loss counts.
+
+        See :func:`flow_columns`; None without ``step.flow_loss``.
+        """
+        options = self.step.flow_loss
+        if options is None:
+            return None
+        port = self._flow_port()
+        entries: dict[str, Any] = dict(batch)
+        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        generator = self.step_generator("flow", 0)
+        latents, encoded = self.latents(first, "target", generator), self.encode(first, generator)
+        steps = min(options.below, self.noise_schedule.config.num_train_timesteps)
+        timesteps = torch.full((len(latents),), steps // 2, device=self.device)
+        noisy = add_noise(latents, offset_noise(latents, 0.0, generator), self.noise_schedule.alphas_cumprod, timesteps)
+        with recorded_attention(self.unet, port.layers) as records:
+            self.denoise(first, encoded, noisy, timesteps, None, generator)
+        return picture_grid(flow_columns(records, port.pictures(first), _size(latents), options.temperature))
 
     def encode(self, batch: PairBatch, generator: torch.Generator) -> Any:
         """Run what is frozen, without gradients, before noise is drawn; ``denoise`` gets what this returns."""
@@ -139,6 +185,10 @@ class DiffusionTask(PictureTask):
         """The target at the size that results are scored at, where it is not the denoiser's."""
         size = self.sampling.output_size
         return {} if size is None else {"truth_image": ImageSpec("target", *size)}
+
+
+def _size(latents: torch.Tensor) -> tuple[int, int]:
+    return latents.shape[-2], latents.shape[-1]
 
 
 def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 
 from pgpis.denoiser.diffusion import keep_mask
-from pgpis.errors import check_range
+from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS
 from pgpis.pipelines.options import check_band
 
@@ -147,6 +147,29 @@ class Dropping:
 
 
 @dataclass(frozen=True)
+class FlowLoss:
+    """A further loss, on where the attention to the reference looks; see docs/models/flow.md.
+
+    Source: Leffa (CVPR 2025), whose values are the defaults.
+    """
+
+    weight: float = 1e-3
+    """Weight of the squared error, summed over the layers."""
+    temperature: float = 2.0
+    """What the attention's logits are divided by; 1 leaves it as it is."""
+    below: int = 500
+    """Only pairs whose noise is that of a time step below this one."""
+    from_step: int = 0
+    """Step of the optimiser from which on it counts: the paper adds it in a last stage of training."""
+
+    def __post_init__(self) -> None:
+        check_range("step.flow_loss.weight", self.weight, 0)
+        check_range("step.flow_loss.temperature", self.temperature, 1e-3)
+        check_range("step.flow_loss.below", self.below, 1, whole=True)
+        check_range("step.flow_loss.from_step", self.from_step, 0, whole=True)
+
+
+@dataclass(frozen=True)
 class TrainingStep:
     """What a training step computes, and how."""
 
@@ -156,6 +179,13 @@ class TrainingStep:
     """Trade time for memory."""
     compile_unet: bool = False
     """``torch.compile`` the denoiser: a minute's wait, then faster steps on a GPU."""
+    flow_loss: FlowLoss | None = None
+    """Further loss on where the attention to the reference looks: weight, temperature, below, from_step; null: none."""
 
     def __post_init__(self) -> None:
         check_range("step.noise_offset", self.noise_offset, 0)
+        if self.flow_loss is not None and self.compile_unet:
+            raise PgpisError(
+                "step.flow_loss looks into the denoiser's layers, and step.compile_unet leaves none to look into",
+                hint="one of the two",
+            )

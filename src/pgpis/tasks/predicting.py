@@ -234,8 +234,7 @@ class PictureTask(PersonImageTask):
     def predict_step(self, batch: PairBatch, batch_idx: int) -> list[Prediction]:
         """Generate the pictures of one batch; pairs that could not be read are passed on as failures."""
         predictions = [
-            Prediction(PredictionRecord(failure.pair_id, "", "", "", None, failure.reason, 0.0, ""), None)
-            for failure in batch["failures"]
+            Prediction(PredictionRecord.failed(failure.pair_id, failure.reason), None) for failure in batch["failures"]
         ]
         if not self.may_begin("predict", batch):
             return predictions

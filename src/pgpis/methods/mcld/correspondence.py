@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pgpis.denoiser.flow import size_of_level
 from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
 from pgpis.pictures.uv_texture import CHART_SIZE, PLACE_BIN, chart_places
 
@@ -60,10 +61,6 @@ class Correspondence:
             ValueError: No level of the denoiser has so many cells.
         """
         if length not in self._known:
-            height, width = self.size
-            while height * width > length:
-                height, width = -(-height // 2), -(-width // 2)
-            if height * width != length:
-                raise ValueError(f"no level of latents of {self.size} has {length} cells")
-            self._known[length] = torch.log1p(self.strength * length * self.shares(height, width))[:, None]
+            shares = self.shares(*size_of_level(self.size, length))
+            self._known[length] = torch.log1p(self.strength * length * shares)[:, None]
         return self._known[length]

@@ -29,9 +29,18 @@ def face_region(iuv: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
     ``iuv`` is DensePose's map in [-1, 1], channels V, U, part, ``(B, 3, H, W)``, whose labels are not interpolated.
     """
-    labels = ((iuv[:, [PART_CHANNEL]] + 1) * 127.5).round()
+    labels = _parts(iuv)
     face = (labels == FACE_PARTS[0]) | (labels == FACE_PARTS[1])
     return F.interpolate(face.float(), (height, width), mode="nearest")
+
+
+def person_region(iuv: torch.Tensor) -> torch.Tensor:
+    """Return where the person is in a target pose, a DensePose map as above: bool ``(B, 1, H, W)``."""
+    return _parts(iuv) > 0
+
+
+def _parts(iuv: torch.Tensor) -> torch.Tensor:
+    return ((iuv[:, [PART_CHANNEL]] + 1) * 127.5).round()
 
 
 def focal_loss(

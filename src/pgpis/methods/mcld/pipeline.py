@@ -22,6 +22,7 @@ from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.methods.mcld.rendering import surface_of_texture
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.encoders import encode_pictures
+from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.uv_texture import TEXTURE_SIZE
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.inputs import Picture, prepare_faces, prepare_pairs
@@ -219,16 +220,16 @@ class MCLDPipeline(SamplingPipeline):
     def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> list[Ports]:
         """Return the ports of the branches that must run: all but the pose left out, and everything."""
         config = self.conditioner.config
-        source = encode_pictures(self.image_encoder, batch["source_clip"])
+        source = encode_sources(batch, "source_clip", lambda images, _: encode_pictures(self.image_encoder, images))
+        present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
-        face = batch["face"] if config.use_face else None
         rendered = self._rendered(batch)
-        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"], rendered)
+        ports: Ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
         self._check_reference()
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
             latents = encode_moments(self.vae, batch["texture_image"]).chunk(2, dim=1)[0]
-            bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, source[:, None])
+            bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, side_by_side(source, present))
             ports = replace(ports, reference=bank)
         return [replace(ports, tokens=None), ports] if scales["guidance_scale"] > 1 else [ports]
 

@@ -109,8 +109,8 @@ class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     def bank(self, latents: torch.Tensor, tokens: torch.Tensor) -> ReferenceBank:
         """Run once, at time step 0, and return what each transformer block's ``norm1`` returned.
 
-        It reads scaled latents of the texture, ``(B, 4, h, w)``, and the source picture's CLIP token,
-        ``(B, 1, cross_attention_dim)``.
+        It reads scaled latents of the texture, ``(B, 4, h, w)``, and the CLIP tokens of the source
+        pictures, ``(B, S, cross_attention_dim)``.
         """
         bank: ReferenceBank = {}
 

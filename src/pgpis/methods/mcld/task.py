@@ -14,7 +14,7 @@ from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
-from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
+from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights, person_region
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
@@ -22,8 +22,10 @@ from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
+from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
+from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
 
 log = logging.getLogger(__name__)
@@ -146,15 +148,22 @@ class MCLDTask(DiffusionTask):
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return the autoencoder's moments of targets and textures, CLIP's embeddings of sources and textures."""
-        hashes = self.frozen_hashes()
+        hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
         features = {
-            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments),
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments, seen),
             "source_embedding": FrozenFeature("source_clip", hashes["image_encoder"], self._embed),
         }
         if self.conditioner.config.use_texture:
-            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments)
+            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments, seen)
             features["texture_embedding"] = FrozenFeature("texture_clip", hashes["image_encoder"], self._embed)
         return features
+
+    @property
+    def flow_port(self) -> FlowPort | None:
+        """Self-attention reads the texture, if the model has one."""
+        if self.reference_net is None:
+            return None
+        return FlowPort("self", "texture_image", "all", lambda batch: person_region(batch["pose_image"]))
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         return encode_pictures(self.image_encoder, images)
@@ -204,18 +213,18 @@ class MCLDTask(DiffusionTask):
     ) -> torch.Tensor:
         """Fill the ports, run the ReferenceNet on the texture's latents, and the denoiser."""
         config = self.conditioner.config
-        source = self._embedding(batch, "source", None if masks is None else masks["all"] & masks["image"])
+        source = self._source_embeddings(batch, None if masks is None else masks["all"] & masks["image"])
         texture = None
         if config.use_texture:
             texture = self._embedding(batch, "texture", None if masks is None else masks["all"])
         if masks is not None and self.step.clip_noise:
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
             source = source + self.step.clip_noise * self.clip_std * noise
+        present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         latents, rendered = encoded
-        face = batch["face"] if config.use_face else None
-        ports = self.conditioner(source, texture, face, batch["pose_image"], rendered)
+        ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
         if latents is not None and self.reference_net is not None:
-            bank = self.reference_net.bank(latents, source[:, None])
+            bank = self.reference_net.bank(latents, side_by_side(source, present))
             ports = replace(ports, reference=bank, keep_reference=None if masks is None else masks["all"])
         return denoise(self.unet, noisy, timesteps, self.unet.prepare(ports))
 
@@ -226,6 +235,17 @@ class MCLDTask(DiffusionTask):
         face = face_region(batch["pose_image"], *prediction.shape[-2:]) if self.step.face_loss else None
         weights = min_snr_weights(self.noise_schedule.alphas_cumprod, timesteps, self.step.snr_gamma)
         return focal_loss(prediction, target, weights, face)
+
+    @torch.no_grad()
+    def _source_embeddings(self, batch: PairBatch, keep: torch.Tensor | None) -> torch.Tensor:
+        """Return CLIP's embeddings of all sources, ``(B, K, D)``; of zeroed pixels where they are dropped."""
+        if "source_embedding" in batch:  # cached, where each pair has one source
+            return self._embedding(batch, "source", keep)[:, None]
+        return encode_sources(
+            batch,
+            "source_clip",
+            lambda images, pairs: encode_pictures(self.image_encoder, images, None if keep is None else keep[pairs]),
+        )
 
     @torch.no_grad()
     def _embedding(self, batch: PairBatch, name: str, keep: torch.Tensor | None) -> torch.Tensor:

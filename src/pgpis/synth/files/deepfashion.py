@@ -126,7 +126,14 @@ def write_person(files: Files, options: DatasetOptions, person: int, split: str)
     """Draw all views of a person of the train or test split, write their files and return the manifest's lines."""
     height, width = options.size
     photographed = is_photographed(options.look, person)
-    scenes = views_of(options.seed, person, options.views, width / height, photographed=photographed)
+    scenes = views_of(
+        options.seed,
+        person,
+        options.views,
+        width / height,
+        photographed=photographed,
+        misaligned=options.misaligned,
+    )
     names = names_of(scenes[0].identity, scenes[0].outfit, person, options.views)
     atlas = person_atlas(dress(scenes[0].identity, scenes[0].outfit))[0]
     mapper = None if options.textures == "none" else texture_mapper(inpaint=options.inpaint)

@@ -70,12 +70,16 @@ class DatasetOptions:
     """How people of the deepfashion layout look: ``drawn`` cleanly, or as on a ``photo``, with rooms, prints, noise,
     JPEG, cuts of the frame, wider clothes and longer hair; this needs scikit-image, whose photographs it uses.
     ``mixed``: half of the people."""
+    misaligned: float = 0.0
+    """Share of the deepfashion layout's pictures that another camera frames: half a body, nearer, farther, or cut, so
+    that source and target differ in that."""
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)
         check_range("--views", self.views, 2, MOST_VIEWS, whole=True)
         check_range("--frames", self.frames, 1, 9999, whole=True)
         check_range("--seed", self.seed, 0, 2**32 - 1, whole=True)
+        check_range("--misaligned", self.misaligned, 0, 1)
         if not 0 < self.test_share <= MOST_TEST_SHARE:
             raise PgpisError(f"--test-share {self.test_share}: expected a share above 0, up to {MOST_TEST_SHARE}")
 

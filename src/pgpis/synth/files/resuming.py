@@ -18,7 +18,7 @@ from pgpis.synth.files.formats import Files, json_line
 JOB = "job.json"
 FORMAT = 1
 """Raised when the same options draw other bytes: a folder is never continued by another format."""
-LATER = {"inpaint": "exact", "look": "drawn"}
+LATER = {"inpaint": "exact", "look": "drawn", "misaligned": 0.0}
 """Options that are newer than the format, and what folders that do not name them were made with."""
 
 

@@ -103,6 +103,30 @@ def cut_frame(camera: Camera, points: Points, rng: np.random.Generator, aspect: 
         way = rng.choice([-1.0, 1.0])
         edge = (left + right) / 2 + way * max((right - left) / 2, SLIM) * rng.uniform(0.65, 1.05)
         x = edge - way * aspect * (top - bottom) / 2
+    return _framed(camera, x, top, bottom)
+
+
+def misaligned_frame(camera: Camera, points: Points, rng: np.random.Generator, aspect: float) -> Camera:
+    """Return another camera than the one that frames the person as pictures of their kind do.
+
+    It shows half a body, stands nearer at any part above the knees or farther, or cuts as :func:`cut_frame` does.
+    """
+    kind = rng.choice(["half", "near", "far", "cut"])
+    if kind == "cut":
+        return cut_frame(camera, points, rng, aspect)
+    eyes, hips, knees = (_level(points, joint) for joint in ("eye", "hip", "knee"))
+    rows = camera.distance / camera.focal  # metres from the upper to the lower edge
+    top, x = camera.target[1] + camera.center[1] * rows, camera.target[0]
+    if kind == "half":
+        return _framed(camera, x, top, hips - rng.uniform(-0.05, 0.20))
+    middle = top - rows / 2 if kind == "far" else rng.uniform(knees, eyes)
+    rows = rows / (rng.uniform(0.45, 0.75) if kind == "far" else rng.uniform(1.3, 2.0))
+    x += rng.uniform(-0.12, 0.12) * aspect * rows
+    return _framed(camera, x, middle + rows / 2, middle - rows / 2)
+
+
+def _framed(camera: Camera, x: float, top: float, bottom: float) -> Camera:
+    """Return the camera, from the same distance, with the frame between two levels."""
     focal = camera.distance / max(top - bottom, CLOSEST)
     height = top - camera.center[1] * camera.distance / focal
     return Camera(float(focal), camera.distance, camera.center, (float(x), float(height)))

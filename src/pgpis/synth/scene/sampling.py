@@ -16,7 +16,7 @@ from pgpis.synth.figure.identity import sample_identity
 from pgpis.synth.figure.person import DressedPerson, dress
 from pgpis.synth.figure.restyled import longer_hair, restyle
 from pgpis.synth.figure.wardrobe import sample_outfit, signer_outfit
-from pgpis.synth.scene.camera import Studio, cut_frame, frame_person, sample_studio, signer_studio
+from pgpis.synth.scene.camera import Studio, cut_frame, frame_person, misaligned_frame, sample_studio, signer_studio
 from pgpis.synth.scene.film import next_film, sample_film
 from pgpis.synth.scene.labels import stand
 from pgpis.synth.scene.motion import sign_sequence
@@ -26,7 +26,7 @@ from pgpis.synth.scene.scene import Film, Room, Scene
 
 VIEWS: tuple[tuple[str, str, str], ...] = LOOKS["views"]["order"]
 TURNS: dict[str, tuple[float, float]] = LOOKS["views"]["turns"]
-IDENTITY, OUTFIT, STUDIO, VIEW, SIGNER, STYLE, ROOM, SHOT = range(8)
+IDENTITY, OUTFIT, STUDIO, VIEW, SIGNER, STYLE, ROOM, SHOT, FRAME = range(9)
 CUT = 0.3
 """Share of the photographed views that the frame cuts."""
 
@@ -56,12 +56,19 @@ def person_of(seed: int, index: int, *, photographed: bool = False) -> tuple[Ide
 
 
 def views_of(
-    seed: int, index: int, count: int, aspect: float = 176 / 256, *, photographed: bool = False
+    seed: int,
+    index: int,
+    count: int,
+    aspect: float = 176 / 256,
+    *,
+    photographed: bool = False,
+    misaligned: float = 0.0,
 ) -> list[Scene]:
     """Return the scenes of a person's first ``count`` views; after the eighth the kinds repeat with other poses.
 
     ``aspect`` is the width of the picture as a share of its height. Where they are ``photographed``, the same
-    people stand in the same poses; hair, clothes, room, light, frame and film are others.
+    people stand in the same poses; hair, clothes, room, light, frame and film are others. A share ``misaligned`` of the
+    views has another camera, see :func:`misaligned_frame`.
     """
     setting = _setting(seed, index, photographed=photographed)
     person = dress(*person_of(seed, index, photographed=photographed))
@@ -73,7 +80,9 @@ def views_of(
         side = rng.choice([-1.0, 1.0])
         pose = dataclasses.replace(sample_pose(rng, kind), turn=float(side * turn + rng.normal(0, spread)))
         shot = np.random.default_rng([seed, SHOT, index, view])
-        scenes.append(photograph(person, pose, setting, framing, rng, aspect, shot))
+        frame = np.random.default_rng([seed, FRAME, index, view])
+        other = frame if frame.random() < misaligned else None
+        scenes.append(photograph(person, pose, setting, framing, rng, aspect, shot, other))
     return scenes
 
 
@@ -92,19 +101,23 @@ def photograph(
     rng: np.random.Generator,
     aspect: float,
     shot: np.random.Generator | None = None,
+    frame: np.random.Generator | None = None,
 ) -> Scene:
     """Return the scene of a person in a pose, with a camera that frames them.
 
-    ``shot`` varies frame and film from picture to picture where the setting has a film.
+    ``shot`` varies frame and film from picture to picture where the setting has a film; ``frame`` gives the picture
+    another camera.
     """
     vertices, points = stand(person, pose)
     camera = frame_person(vertices[np.unique(person.faces)], points, rng, framing, aspect)
+    if frame is not None:
+        camera = misaligned_frame(camera, points, frame, aspect)
     light, backdrop = setting.studio
     backdrop = dataclasses.replace(backdrop, floor=backdrop.floor and framing == "full")
     scene = Scene(person.identity, person.outfit, pose, camera, light, backdrop)
     if setting.room is None or setting.film is None or shot is None:
         return scene
-    if shot.random() < CUT:
+    if shot.random() < CUT and frame is None:
         camera = cut_frame(camera, points, shot, aspect)
     room = dataclasses.replace(setting.room, level=float(vertices[:, 2].min()))
     return dataclasses.replace(scene, camera=camera, room=room, film=next_film(shot, setting.film))

@@ -1,0 +1,126 @@
+"""``pgpis predict --runner ray``: each batch of pairs is drawn by an actor of a cluster, whose records come back."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision, Precision
+
+from pgpis.cluster import ActorPool, Shared, connected
+from pgpis.data import PoseTransferDataModule
+from pgpis.data.pair import Pair
+from pgpis.errors import PgpisError
+from pgpis.interrupts import held
+from pgpis.jobs import as_done, meter
+from pgpis.predictions import PredictionFolder, PredictionRecord
+from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.predicting import PictureTask
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Everything that draws pairs, as a Trainer of one process would."""
+
+    task: PictureTask
+    """In evaluation mode."""
+    data: PoseTransferDataModule
+    """Without pairs."""
+    folder: PredictionFolder
+    precision: Precision
+    device: str
+    """Where actors draw."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in an actor: what the task knows of its process does not travel."""
+        self.__dict__.update(state)
+        self.task.data = self.data
+        self.task.to(self.device)
+        if isinstance(self.task, DiffusionTask):
+            self.task.save_memory_or_time(self.task.step)
+        if isinstance(self.precision, MixedPrecision):
+            self.precision.device = self.device
+
+    def draw(self, pairs: Sequence[Pair]) -> list[PredictionRecord]:
+        """Draw one batch of pairs, and write their pictures."""
+        self.data.predict = self.data.dataset("predict").with_pairs(pairs)
+        batch: Any = move_data_to_device(next(iter(self.data.predict_dataloader())), self.task.device)
+        with torch.inference_mode(), self.precision.predict_step_context():
+            predictions = self.task.predict_step(batch, 0)
+        return self.folder.write(predictions, batch)
+
+
+def draw_with(drawing: Shared[Drawing], pairs: Sequence[Pair]) -> list[PredictionRecord]:
+    """Draw one batch of pairs in an actor, which has loaded the model with its first one."""
+    return drawing.get().draw(pairs)
+
+
+def predict_on_ray(
+    task: PictureTask,
+    data: PoseTransferDataModule,
+    folder: PredictionFolder,
+    trainer: Trainer,
+    actors: int | None,
+    accelerator: str,
+) -> None:
+    """Draw the pairs that are not finished on the cluster that ``RAY_ADDRESS`` names, or on one of this machine.
+
+    Args:
+        task: Its weights are those that draw.
+        data: Its batches are the units of work: the last bits of pictures depend on them.
+        folder: Where to write to.
+        trainer: Has read the weights.
+        actors: How many at most; None: as many as the cluster has GPUs or, without GPUs, cores.
+        accelerator: ``cpu`` leaves GPUs alone.
+
+    Raises:
+        PgpisError: There is no cluster, or nothing more can be written.
+        Stopped: By a signal, after the batches in hand.
+    """
+    pairs, unfinished = data.dataset("predict").pairs, data.unfinished()
+    if not unfinished:
+        folder.close()
+        return
+    per_pair, size = task.sampling.images_per_pair, data.eval_batch_size
+    starts = range(0, len(unfinished), size)
+    batches: Iterator[list[Pair]] = ([pairs[index] for index in unfinished[s : s + size]] for s in starts)
+    with connected() as resources, meter("drawing", len(unfinished) * per_pair) as advance, held() as request:
+        offloads = task.sampling.offload != "none"
+        gpus = int(resources.get("GPU", 0)) if accelerator != "cpu" or offloads else 0
+        if offloads and not gpus:
+            raise PgpisError("sampling.offload lends weights to GPUs, and the cluster has none", hint="--offload none")
+        actors = min(actors or gpus or int(resources.get("CPU", 1)), len(starts))
+        drawing = Shared(_drawing(task, data, folder, trainer.precision_plugin, on_gpu=gpus > 0))
+        with ActorPool(actors, gpus=1 if gpus else 0) as pool:
+            work = functools.partial(draw_with, drawing)
+            for batch, future in as_done(pool, work, batches, actors, request):
+                try:
+                    folder.add(future.result())
+                except BrokenExecutor as error:  # this batch ends whoever draws it
+                    folder.add([PredictionRecord.failed(pair.pair_id, str(error)) for pair in batch])
+                advance(len(batch) * per_pair)
+    folder.close()
+
+
+def _drawing(
+    task: PictureTask, data: PoseTransferDataModule, folder: PredictionFolder, precision: Precision, *, on_gpu: bool
+) -> Drawing:
+    sent = copy.copy(task).eval()
+    sent.on_denoising_step = None  # shows the steps of a Trainer
+    without_pairs = PoseTransferDataModule(
+        predict=data.dataset("predict").with_pairs(()),
+        eval_batch_size=data.eval_batch_size,
+        num_workers=0,
+        input_specs=data.input_specs,
+        pose_canvas=data.pose_canvas,
+        stick_width=data.stick_width,
+    )
+    device = "cuda" if on_gpu and task.sampling.offload == "none" else "cpu"  # else the pipeline lends its parts
+    return Drawing(sent, without_pairs, folder, precision, device)

@@ -1,0 +1,197 @@
+"""Actors on a Ray cluster, in the place of processes of this machine; all machines must see the same folders."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pgpis.errors import PgpisError
+from pgpis.jobs import THREADS
+from pgpis.lazy import optional_module
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES = 3
+"""So often a unit is begun whose actors die: one that takes all memory would kill them forever."""
+MOST_STARTS = 10
+SECONDS_BETWEEN_STARTS = 3.0
+SECONDS_BETWEEN_LOOKS = 0.5
+
+T = TypeVar("T")
+
+
+@contextmanager
+def connected() -> Iterator[dict[str, float]]:
+    """Connect to the cluster that ``RAY_ADDRESS`` names, or start one on this machine; leave it at the end.
+
+    Yields:
+        What the cluster has: ``CPU``, ``GPU`` and so on.
+
+    Raises:
+        PgpisError: Ray is not installed, or there is no such cluster.
+    """
+    ray = _ray()
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        try:
+            ray.init(logging_level="warning", include_dashboard=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            address = os.environ.get("RAY_ADDRESS", "on this machine")
+            raise PgpisError(f"cannot reach the Ray cluster {address}: {error}", hint="ray status") from error
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+class ActorPool(Executor):
+    """Actors of a cluster, each with a thread of this process that waits for it.
+
+    What an actor was doing when it died, alone or with its machine, another one does anew. Actors that the cluster has
+    no room for take part as soon as it has.
+
+    Args:
+        actors: How many at most.
+        cpus: Cores that the cluster keeps for each; each computes on one thread.
+        gpus: GPUs of each, also parts of one.
+    """
+
+    def __init__(self, actors: int, *, cpus: float = 1, gpus: float = 0) -> None:
+        actor = _ray().remote(_Actor).options(num_cpus=cpus, num_gpus=gpus)
+        self._start = functools.partial(actor.remote, str(Path.cwd()))
+        self._units: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
+        self._has_ended = threading.Event()
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(actors)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        """Let an actor call a function; see ``Executor.submit``.
+
+        The future's exception is that of the function, or ``BrokenExecutor`` where actors died of it.
+        """
+        unit = _Unit(functools.partial(function, *args, **options), Future[T]())
+        self._units.put(unit)
+        return unit.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all actors, whatever they are doing."""
+        self._has_ended.set()
+        for _ in self._threads:
+            self._units.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        """Start an actor and hand it one unit after the other; where it dies, start another."""
+        while not self._has_ended.is_set():
+            actor, is_alive = self._started(), True
+            while is_alive and (unit := self._units.get()) is not None and not self._has_ended.is_set():
+                is_alive = self._is_done(unit, actor)
+            _ray().kill(actor)
+
+    def _started(self) -> Any:
+        """Start an actor that can work; one that never can, because pgpis is not there, say, tells its first unit."""
+        ray = _ray()
+        for _ in range(MOST_STARTS):
+            actor = self._start()
+            ready = actor.__ray_ready__.remote()
+            try:
+                if not self._comes(ready) or ray.get(ready):
+                    break
+            except ray.exceptions.RayError:  # its machine has just been lost, which the cluster has not noticed yet
+                self._has_ended.wait(SECONDS_BETWEEN_STARTS)
+        return actor
+
+    def _is_done(self, unit: _Unit, actor: Any) -> bool:
+        """Let an actor do a unit; False: it died."""
+        ray = _ray()
+        if not (unit.tries or unit.future.set_running_or_notify_cancel()):
+            return True
+        try:
+            result = actor.work.remote(unit.call)
+            if self._comes(result):
+                unit.future.set_result(ray.get(result))
+        except ray.exceptions.RayTaskError as error:
+            unit.future.set_exception(error.cause)
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            unit.tries += 1
+            if unit.tries == MOST_TRIES:
+                unit.future.set_exception(BrokenExecutor(f"{MOST_TRIES} workers ended while doing it: {reason}"))
+            else:
+                log.warning("a worker ended, and another one does its work: %s", reason)
+                self._units.put(unit)
+            return False
+        except Exception as error:  # noqa: BLE001  it cannot be sent, or cannot be received
+            unit.future.set_exception(error)
+        return True
+
+    def _comes(self, reference: Any) -> bool:
+        """Wait for a result; False: the pool has ended."""
+        ray = _ray()
+        while not self._has_ended.is_set():
+            if ray.wait([reference], timeout=SECONDS_BETWEEN_LOOKS)[0]:
+                return True
+        return False
+
+
+@dataclass
+class _Unit:
+    """What an actor does in one go."""
+
+    call: Callable[[], Any]
+    future: Future[Any]
+    tries: int = 0
+
+
+class _Actor:
+    """Lives in a process of its own, on some machine of the cluster."""
+
+    def __init__(self, folder: str) -> None:
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+        self.folder = folder
+
+    def work(self, call: Callable[[], T]) -> T:
+        """Call a function in the working directory of the job."""
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            hint = "start the job in a folder that all machines of the cluster see"
+            raise PgpisError(f"a machine of the cluster has no folder {self.folder}", hint=hint) from error
+        return call()
+
+
+class Shared(Generic[T]):
+    """A value that goes to each machine once, and that each actor reads once: a model with its weights.
+
+    Args:
+        value: What can be pickled.
+    """
+
+    def __init__(self, value: T) -> None:
+        self.reference = _ray().put(value)
+
+    def get(self) -> T:
+        """Return the value."""
+        value: T = _read(self.reference)
+        return value
+
+
+@functools.lru_cache(maxsize=1)
+def _read(reference: Any) -> Any:
+    return _ray().get(reference)
+
+
+def _ray() -> Any:
+    return optional_module("ray", "--runner ray needs Ray", "pip install 'ray>=2.50'")

@@ -1,0 +1,1 @@
+"""Pairs in shards: planned, written, read by number, checked."""

@@ -1,0 +1,243 @@
+"""Pairs in shards that ``pgpis data pack`` wrote, read from disk or from a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pgpis.data.missing import OnMissing
+from pgpis.data.packs.shards import Shards
+from pgpis.data.packs.stores import Store
+from pgpis.data.pair import JoinedFiles, Pair
+from pgpis.data.pairs import PairDataset
+from pgpis.errors import PgpisError, check_range, first_line
+from pgpis.files import writing_at
+from pgpis.pictures.keypoints import Frame, Keypoints
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
+
+FORMAT = 1
+PACK, LIST, INDEX = "pack.json", "list.json", "index.json"
+"""What is packed; pairs and names of files; litdata's index of the shards."""
+POSE = "pose"
+AGAIN = "run the same 'pgpis data pack' again: it goes on"
+DEFAULT_CACHE = "~/.cache/pgpis/packs"
+
+
+class Packed(PairDataset):
+    """Pairs that ``pgpis data pack`` wrote: the same batches as from the folder, for the same seed.
+
+    Args:
+        root: Folder or URL, ``s3://bucket/people`` say, that was given to ``pgpis data pack --out``.
+        split: ``train``, ``val``, ``test`` or ``predict``. Validation reads the test pairs where no others are packed.
+        max_pairs: Take only the first pairs.
+        self_pair_probability: Share of training pairs whose target picture also serves as source. None: as packed.
+        on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
+        cache_dir: Folder for shards that are elsewhere. None: ``~/.cache/pgpis/packs``.
+        cache_size: Gigabytes that each split may take there. Of shards beyond that, only the files that are asked for
+            are read, each time.
+    """
+
+    has_files = False
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        max_pairs: int | None = None,
+        self_pair_probability: float | None = None,
+        on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: float = 100.0,
+    ) -> None:
+        super().__init__(self_pair_probability or 0.0, on_missing=on_missing)
+        check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
+        check_range("cache_size", cache_size, 0)
+        self.root = Store(os.fspath(root))
+        self.split = split
+        self.max_pairs = max_pairs
+        self.as_packed = self_pair_probability is None
+        self.cache_dir = Path(cache_dir or DEFAULT_CACHE).expanduser()
+        self.cache_size = cache_size
+
+    def read_pairs(self) -> list[Pair]:
+        """Read the list of the split.
+
+        Raises:
+            PgpisError: There is no pack, it is not whole, or its list is damaged.
+        """
+        store, pack = self._open()
+        try:
+            return self._pairs_of(store, pack)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise PgpisError(f"the pack {store} is damaged: {first_line(error)}", hint=AGAIN) from error
+
+    def _pairs_of(self, store: Store, pack: dict[str, Any]) -> list[Pair]:
+        content, files, pairs = read_list(store, pack)
+        self.kinds: list[str] = pack["kinds"]
+        if self.as_packed:
+            self.self_pair_probability = pack["self_pair_probability"]
+        own = hashlib.sha256(f"{store} {pack['list_sha256']}".encode()).hexdigest()[:16]
+        self._shards = Shards(store, read_index(store), self.cache_dir / own, int(self.cache_size * 1e9))
+        self._numbers = {path: number for number, path in enumerate(files)}
+        file_of: list[Path | None] = [*files, None]  # -1: none
+
+        @cache
+        def made(numbers: tuple[int, ...], kinds: tuple[str, ...]) -> dict[str, Path | None]:
+            return {kind: file_of[number] for kind, number in zip(kinds, numbers, strict=True)}
+
+        source_kinds, target_kinds = (tuple(content[role]) for role in ("source_kinds", "target_kinds"))
+        self._of_sources = {files[row[0]]: made(tuple(row[1:]), source_kinds) for row in content["sources"]}
+        return [
+            Pair(
+                pair_id,
+                files[source],
+                file_of[pose],
+                file_of[target],
+                JoinedFiles(self._of_sources[files[source]], made(tuple(numbers), target_kinds)),
+                noise_name=noise_name,
+            )
+            for pair_id, noise_name, source, target, pose, *numbers in pairs[: self.max_pairs]
+        ]
+
+    def _open(self) -> tuple[Store, dict[str, Any]]:
+        """Return where the split is, and what is said of it."""
+        for split in (self.split, "test") if self.split == "val" else (self.split,):
+            store = self.root.below(split)
+            if (content := store.read_if_there(PACK)) is not None:
+                return store, read_pack(store, content)
+        raise PgpisError(f"no pack in {self.root.below(self.split)}", hint=f"pgpis data pack ROOT --out {self.root}")
+
+    def require(self, origins: Collection[str]) -> None:
+        """Look for what a model reads, see ``PairDataset.require``; nothing but the list is read.
+
+        Raises:
+            PgpisError: A kind was not packed, or files are missing that may not be.
+        """
+        wanted = [kind.name for kind in conditions(origins) if self.on_missing.of(kind.name) == "error"]
+        for name in wanted + [POSE] * (POSE in origins):
+            if name not in self.kinds:
+                kinds = " ".join([*self.kinds, name])
+                hint = f"run pgpis data pack ROOT --out {self.root} --kinds {kinds}"
+                raise PgpisError(f"{self.root.below(self.split)}: kind {name} was not packed", hint=hint)
+        for kind in conditions(origins):
+            if missing := [pair for pair in self.pairs if pair.file(kind.name) is None]:
+                self._treat(kind, missing)
+
+    def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
+        """Return what was made of a source; of targets their pairs say it."""
+        return dict(self._of_sources.get(picture, {})) if role == "source" else {}
+
+    def has_file(self, path: Path) -> bool:
+        """Whether a file was packed."""
+        return path in self._numbers
+
+    def read_file(self, kind: Kind, path: Path) -> Any:
+        """Read a file from its shard, by the reader that its kind has for files.
+
+        Raises:
+            PgpisError: It is damaged, or its shard is missing or cannot be reached.
+        """
+        content = self._content(path)
+        with writing_at(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile(suffix=path.suffix) as file:
+            file.write(content)
+            file.flush()
+            try:
+                return kind.read(Path(file.name))
+            except PgpisError as error:
+                where = f"{path} in {self._shards.shard_of(self._numbers[path])}"
+                raise PgpisError(error.message.replace(file.name, where), hint=error.hint) from error
+
+    def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
+        """Read the key points or the drawn pose of a pair."""
+        if pair.pose is None:
+            return super().read_pose(pair)  # tells it
+        if pair.pose.suffix != ".json":
+            return self.read_file(kind_of("drawn"), pair.pose)
+        return keypoints_from(self._content(pair.pose))
+
+    def pose_content(self, pair: Pair) -> str:
+        """Identify the pose, whose frame is in its content."""
+        return self.file_content(pair.pose)
+
+    def file_content(self, path: Path | None) -> str:
+        """Identify the content of a file."""
+        return "" if path is None else hashlib.sha256(self._content(path)).hexdigest()
+
+    def digest(self, path: Path | None) -> str:
+        """Identify a file by its content alone."""
+        return self.file_content(path)
+
+    def _content(self, path: Path) -> bytes:
+        return self._shards.read(self._numbers[path])
+
+
+def read_pack(store: Store, content: bytes) -> dict[str, Any]:
+    """Read what is said of a pack.
+
+    Raises:
+        PgpisError: It is not whole, or of a later version.
+    """
+    try:
+        pack = dict(json.loads(content))
+        is_whole, form = pack["finished"], pack["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PgpisError(f"{store}/{PACK} is damaged: {error}", hint=AGAIN) from error
+    if form != FORMAT:
+        raise PgpisError(f"{store}/{PACK} has format {form}; this version reads {FORMAT}", hint="upgrade pgpis")
+    if not is_whole:
+        raise PgpisError(f"the pack {store} is not complete", hint=AGAIN)
+    return pack
+
+
+def read_list(store: Store, pack: dict[str, Any]) -> tuple[dict[str, Any], list[Path], list[list[Any]]]:
+    """Return the list of a pack, its files, and its pairs as rows.
+
+    Raises:
+        PgpisError: It is missing or damaged.
+    """
+    text = store.read(LIST)
+    if hashlib.sha256(text).hexdigest() != pack["list_sha256"]:
+        raise PgpisError(f"{store}/{LIST} is damaged", hint=AGAIN)
+    content: dict[str, Any] = json.loads(text)
+    return content, [Path(name) for name in content["files"]], content["pairs"]
+
+
+def read_index(store: Store) -> list[dict[str, Any]]:
+    """Return what litdata's index says of each shard, and its hash.
+
+    Raises:
+        PgpisError: It is missing, or names a file elsewhere.
+    """
+    chunks: list[dict[str, Any]] = json.loads(store.read(INDEX))["chunks"]
+    for chunk in chunks:
+        name, numbers = str(chunk["filename"]), (chunk["chunk_size"], chunk["chunk_bytes"])
+        if Path(name).name != name or not all(type(number) is int and number > 0 for number in numbers):
+            raise PgpisError(f"{store}/{INDEX}: '{name}' is not a shard", hint=AGAIN)
+    return chunks
+
+
+def keypoints_to_json(keypoints: Keypoints) -> bytes:
+    """Return all of some key points; :func:`keypoints_from` returns the same."""
+    content = {
+        "points": keypoints.points.tolist(),
+        "visible": keypoints.visible.astype(int).tolist(),
+        "frame": vars(keypoints.frame),
+        "skeleton": keypoints.skeleton,
+    }
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def keypoints_from(content: bytes) -> Keypoints:
+    """Read :func:`keypoints_to_json`'s text."""
+    values = json.loads(content)
+    points, visible = np.array(values["points"], np.float64), np.array(values["visible"], bool)
+    return Keypoints(points, visible, Frame(**values["frame"]), values["skeleton"])

@@ -1,0 +1,219 @@
+"""Several sources of a pair: who they are, what is read of them, and what a batch holds."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pgpis.batch import ImageSpec, VectorSpec
+from pgpis.data import DeepFashion, FolderPairs, PairTransform
+from pgpis.data.datamodule import PoseTransferDataModule
+from pgpis.data.samples import PairCollator, PairSamples
+from pgpis.data.transforms import sample_generator
+from pgpis.errors import PgpisError
+from pgpis.pictures.uv_texture import part_table
+
+READS = {"source", "iuv", "texture", "face"}
+SPECS = {
+    "source_clip": ImageSpec("source", 8, 8),
+    "texture_image": ImageSpec("texture", 16, 16),
+    "pose_image": ImageSpec("iuv", 16, 16),
+    "face": VectorSpec("face", 512),
+}
+SHOWN = {"1": 2, "2": 1, "3": 23}
+"""Which part of the body a picture shows."""
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Anna in three pictures, the second without a face, and Ben in one; what was made of them, and a pose."""
+    for person, names in (("anna", "123"), ("ben", "1")):
+        for kind in ("", "_texture", "_face", "_densepose"):
+            (tmp_path / f"people{kind}" / person).mkdir(parents=True)
+        for name in names:
+            place, grey = f"{person}/{name}", 60 * int(name)
+            Image.new("RGB", (20, 30), (grey,) * 3).save(tmp_path / f"people/{place}.png")
+            texture = np.where(part_table()[..., None] == SHOWN[name], np.uint8(grey), np.uint8(0)).repeat(3, axis=2)
+            Image.fromarray(texture).save(tmp_path / f"people_texture/{place}.png")
+            rows, columns = np.mgrid[0:30, 0:20].astype(np.uint8) * 8
+            iuv = np.stack([rows, columns, np.full_like(rows, SHOWN[name])], axis=2)
+            Image.fromarray(iuv).save(tmp_path / f"people_densepose/{place}.png")
+            if name != "2":
+                np.save(tmp_path / f"people_face/{place}.npy", np.full(512, grey, np.float32))
+    (tmp_path / "poses").mkdir()
+    Image.new("RGB", (20, 30), (10, 20, 3)).save(tmp_path / "poses/walk.png")
+    return tmp_path
+
+
+def pairs(folder, sources="people", **options):
+    dataset = FolderPairs(folder / sources, folder / "poses", **{"sources_by": "person", **options})
+    dataset.setup()
+    dataset.require(READS)
+    return dataset
+
+
+def batch_of(dataset, specs=SPECS):
+    samples = PairSamples(dataset, PairTransform(specs, train=False), 0)
+    return PairCollator(specs)([samples[0, index] for index in range(len(dataset))])
+
+
+def test_a_folder_is_a_person(people):
+    dataset = pairs(people)
+    assert [pair.pair_id for pair in dataset.pairs] == ["anna_2_walk", "ben_2_walk"]
+    assert [pair.noise_name for pair in dataset.pairs] == ["anna", "ben"]
+    anna, ben = dataset.pairs
+    assert [source.picture.name for source in anna.further] == ["2.png", "3.png"]
+    assert ben.further == ()
+    assert people / "people_texture/anna/3.png" in anna.files
+    texture = np.asarray(dataset.load(0, READS).conditions["texture"])
+    assert {part: int(texture[part_table() == part].max()) for part in SHOWN.values()} == {2: 60, 1: 120, 23: 180}
+
+
+def test_names_pair_people_with_poses(people):
+    (people / "poses/walk.png").rename(people / "poses/ben.png")
+    assert [pair.pair_id for pair in pairs(people, pairing="stem").pairs] == ["ben_2_ben"]
+
+
+def test_a_table_names_further_sources(people):
+    table = people / "pairs.csv"
+    table.write_text("source,source_2,pose\nanna/3.png,anna/1.png,walk.png\nanna/3.png,,walk.png\n")
+    several, single = pairs(people, pairs_csv=table).pairs
+    assert [source.picture.name for source in several.further] == ["1.png"]
+    assert single.further == ()
+    assert single.noise_name == several.noise_name
+    assert single.pair_id != several.pair_id
+
+
+def test_a_batch_holds_all_sources(people):
+    batch = batch_of(pairs(people))
+    assert batch["source_count"].tolist() == [3, 1]
+    assert batch["further_source_clip"].shape == (2, 2, 3, 8, 8)
+    assert batch["further_source_clip"][0, 1, 0, 0, 0].item() == pytest.approx(180 / 127.5 - 1)
+    assert not batch["further_source_clip"][1].any()
+    # a picture from behind shows no face, which is no mistake
+    assert batch["further_face"][0, :, 0].tolist() == [0, 180]
+    assert "further_texture_image" not in batch
+
+
+def test_one_source_is_what_it_was(people):
+    single = pairs(people, "people/anna", sources_by="picture", folders={"texture": str(people / "people_texture/anna"),
+                   "face": str(people / "people_face/anna")}, on_missing=dropping())  # fmt: skip
+    alone = batch_of(single)
+    assert not [key for key in alone if key.startswith(("further", "source_count"))]
+    (people / "people/anna/2.png").unlink()
+    (people / "people/anna/3.png").unlink()
+    by_person = batch_of(pairs(people))
+    assert set(by_person) == set(alone)
+    for key in SPECS:
+        torch.testing.assert_close(by_person[key][:1], alone[key][:1], rtol=0, atol=0)
+
+
+def dropping():
+    from pgpis.data import OnMissing
+
+    return OnMissing(face="drop")
+
+
+def test_a_further_source_decides_what_is_made_anew(people):
+    before = pairs(people).fingerprint(0, READS)
+    assert before == pairs(people).fingerprint(0, READS) != ""
+    Image.new("RGB", (20, 30), "red").save(people / "people/anna/3.png")
+    assert pairs(people).fingerprint(0, READS) not in ("", before)
+    dataset = pairs(people)
+    files = dataset.provenance(dataset.load(0, READS), READS)["files"]
+    assert {"source_3", "texture_2", "iuv_1", "iuv_3", "face_3"} <= set(files)
+    assert all(files.values())
+
+
+def test_a_missing_map_is_named(people):
+    (people / "people_densepose/anna/2.png").unlink()
+    failed = batch_of(pairs(people))["failures"]
+    assert [failure.pair_id for failure in failed] == ["anna_2_walk"]
+    assert "people_densepose/anna/2.png" in failed[0].reason
+
+
+def test_a_missing_texture_is_named(people):
+    (people / "people_texture/anna/3.png").unlink()
+    assert "people_texture/anna/3.png" in batch_of(pairs(people))["failures"][0].reason
+
+
+def test_more_than_four_are_left_out(people, caplog):
+    for name in "456":
+        Image.new("RGB", (20, 30)).save(people / f"people/anna/{name}.png")
+    dataset = FolderPairs(people / "people", people / "poses", sources_by="person")
+    dataset.setup()
+    assert len(dataset.pairs[0].further) == 3
+    assert "first 4 of 6" in caplog.text
+
+
+def test_without_folders_of_people(people):
+    with pytest.raises(PgpisError, match="holds no folders"):
+        pairs(people, "people/anna")
+
+
+@pytest.fixture
+def garments(toy_root):
+    """Three views of each garment: of a pair, one is neither source nor target."""
+    dataset = DeepFashion(toy_root, "train", most_sources=3, self_pair_probability=0.0)
+    dataset.setup()
+    return dataset
+
+
+def test_other_pictures_of_a_garment(garments):
+    for pair in garments.pairs:
+        others = garments.others_of(pair)
+        assert len(others) == 1
+        assert others[0].parent == pair.source.parent
+        assert others[0] not in (pair.source, pair.target)
+
+
+def test_training_draws_from_the_pairs_own_generator(garments):
+    def drawn(seed):
+        return [
+            tuple(
+                source.picture
+                for source in garments.load(index, {"source"}, sample_generator(seed, index)).pair.further
+            )
+            for index in range(len(garments))
+        ]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert {len(further) for further in drawn(1)} == {0, 1}
+
+
+def test_one_source_draws_what_it_drew(toy_root):
+    states = []
+    for options in ({}, {"most_sources": 1}):
+        dataset = DeepFashion(toy_root, "train", **options)
+        dataset.setup()
+        generator = sample_generator(7)
+        assert dataset.load(3, generator=generator).further == ()
+        states.append(generator.get_state())
+    one_draw = sample_generator(7)
+    torch.rand((), generator=one_draw)
+    assert states[0].equal(states[1])
+    assert states[0].equal(one_draw.get_state())
+
+
+def test_a_test_takes_the_first_others(toy_root):
+    dataset = DeepFashion(toy_root, "test", most_sources=2)
+    dataset.setup()
+    assert [len(pair.further) for pair in dataset.pairs] == [1] * len(dataset)
+    assert dataset.load(0).further == dataset.load(0).further != ()
+
+
+@pytest.mark.parametrize("option", [{"resident": True}, {"cache": "features"}])
+def test_what_keeps_one_source_is_refused(garments, specs, option):
+    from pgpis.data.transforms import Augmentation
+
+    still = Augmentation(flip_probability=0, detour_probability=0)
+    data = PoseTransferDataModule(
+        train=garments, input_specs=specs, frozen_features=dict, num_workers=0, augmentation=still, **option
+    )
+    with pytest.raises(PgpisError, match="one source of a pair"):
+        data.train_dataloader()
+
+
+def test_numbers_of_sources(toy_root):
+    with pytest.raises(PgpisError, match="most_sources"):
+        DeepFashion(toy_root, "train", most_sources=5)

@@ -1,0 +1,313 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pgpis.batch import ImageSpec, VectorSpec
+from pgpis.cli import main, own_words
+from pgpis.data import DeepFashion, FolderPairs, OnMissing, Packed, PoseTransferDataModule, ResumableSampler, check_root
+from pgpis.data.packs import write
+from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
+from pgpis.data.packs.stores import StoreError
+from pgpis.data.samples import PairSamples
+from pgpis.errors import PgpisError
+from pgpis.pictures.keypoints import Frame, Keypoints
+
+SMALL = "--shard-size=0.02"
+CONDITIONS = {
+    "target_image": ImageSpec("target", 32, 24),
+    "iuv": ImageSpec("iuv", 32, 24),
+    "texture": ImageSpec("texture", 32, 32),
+    "face": VectorSpec("face", 512),
+}
+
+
+pytestmark = pytest.mark.usefixtures("packing_here")
+
+
+def epochs(dataset, specs, count=2, num_workers=0):
+    """Return what training sees in some epochs."""
+    data = PoseTransferDataModule(
+        train=dataset, batch_size=5, num_workers=num_workers, input_specs=specs, pose_canvas=(64, 44), seed=3
+    )
+    data.setup("fit")
+    loader = data.train_dataloader()
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)
+        yield from loader
+
+
+def same(one, other):
+    """Whether batches have the same pairs and tensors, and how many there are."""
+    batches = list(zip(one, other, strict=True))
+    for left, right in batches:
+        assert left["pair_id"] == right["pair_id"]
+        assert left["noise_name"] == right["noise_name"]
+        for key, value in left.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, right[key]), key
+    return len(batches)
+
+
+def files(folder):
+    return {
+        path.name: path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.suffix in (".bin", ".json")
+    }
+
+
+def test_batches_are_those_of_the_folder(toy_root, toy_pack, specs):
+    assert len(list((toy_pack / "train").glob("*.bin"))) > 2
+    folder, pack = DeepFashion(toy_root, self_pair_probability=0.5), Packed(toy_pack, self_pair_probability=0.5)
+    assert same(epochs(folder, specs), epochs(pack, specs)) == 10
+    packed = Packed(toy_pack)
+    packed.setup()
+    assert packed.self_pair_probability == DeepFashion(toy_root).self_pair_probability
+
+
+def test_conditions_come_along(textured_root, tmp_path):
+    assert main(["data", "pack", str(textured_root), "--out", str(tmp_path / "pack"), "--splits", "train"]) == 0
+    options = {"on_missing": OnMissing(face="drop"), "self_pair_probability": 0.5}
+    datasets = DeepFashion(textured_root, **options), Packed(tmp_path / "pack", **options)
+    assert same(*(epochs(dataset, CONDITIONS, 1) for dataset in datasets)) > 1
+    kinds = json.loads((tmp_path / "pack/train/pack.json").read_bytes())["kinds"]
+    assert {"pose", "iuv", "texture"} <= set(kinds)
+
+
+def test_validation_reads_the_test_pairs_where_no_others_are_packed(toy_root, toy_pack):
+    pack, folder = Packed(toy_pack, "val"), DeepFashion(toy_root, "val")
+    for dataset in (pack, folder):
+        dataset.setup()
+    assert [pair.pair_id for pair in pack.pairs] == [pair.pair_id for pair in folder.pairs]
+
+
+def test_shards_hold_the_bytes_of_the_files_as_litdata_reads_them(toy_root, toy_pack):
+    from litdata import StreamingDataset
+
+    names = json.loads((toy_pack / "train/list.json").read_bytes())["files"]
+    stream = StreamingDataset(str(toy_pack / "train"), shuffle=False)
+    assert len(stream) == len(names)
+    pictures = [place for place, name in enumerate(names) if name.endswith(".jpg")]
+    own = {hashlib.sha256(path.read_bytes()).digest() for path in toy_root.rglob("*.jpg")}
+    assert {hashlib.sha256(stream[place]).digest() for place in (pictures[0], pictures[-1])} <= own
+
+
+def test_the_same_pairs_make_the_same_bytes(toy_root, toy_pack, tmp_path):
+    copy = shutil.copytree(toy_root, tmp_path / "elsewhere/toy")
+    assert main(["data", "pack", str(copy), "--out", str(tmp_path / "pack"), SMALL]) == 0
+    records = {f"chunk-0-{number}.json" for number in range(1000)}  # they know when the files were changed
+    one, other = (files(folder / "train") for folder in (toy_pack, tmp_path / "pack"))
+    assert {name: value for name, value in one.items() if name not in records} == {
+        name: value for name, value in other.items() if name not in records
+    }
+
+
+def test_an_interrupted_pack_is_refused_and_goes_on(toy_root, toy_pack, tmp_path, monkeypatch, capsys):
+    def interrupted(units, work, workers, doing):
+        for unit in units[:2]:
+            work(unit)
+        raise KeyboardInterrupt
+
+    usual = write.run_units
+    monkeypatch.setattr(write, "run_units", interrupted)
+    command = ["data", "pack", str(toy_root), "--out", str(tmp_path), SMALL, "--splits", "train"]
+    with pytest.raises(KeyboardInterrupt):
+        main(command)
+    with pytest.raises(PgpisError, match="not complete"):
+        Packed(tmp_path).setup()
+    assert check_root(tmp_path).problems
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.bin")}
+    assert len(before) == 2
+    monkeypatch.setattr(write, "run_units", usual)
+    assert main(command) == 0
+    assert {name: (tmp_path / "train" / name).stat().st_mtime_ns for name in before} == before
+    assert {n: v for n, v in files(tmp_path / "train").items() if n.endswith(".bin")} == {
+        n: v for n, v in files(toy_pack / "train").items() if n.endswith(".bin")
+    }
+
+
+def test_bad_pairs_are_left_out_and_listed(toy_root, tmp_path, capsys):
+    root = shutil.copytree(toy_root, tmp_path / "toy")
+    folder = DeepFashion(root)
+    folder.setup()
+    broken, gone = folder.pairs[0].source, folder.pairs[-1].pose
+    broken.write_bytes(b"no picture")
+    gone.unlink()
+    assert main(["data", "pack", str(root), "--out", str(tmp_path / "pack"), SMALL]) == 1
+    said = capsys.readouterr().out
+    assert str(broken) in said
+    assert str(gone) in said
+    pack = Packed(tmp_path / "pack")
+    pack.setup()
+    good = [p for p in folder.pairs if broken not in (p.source, p.target) and p.pose != gone]
+    assert [pair.pair_id for pair in pack.pairs] == [pair.pair_id for pair in good]
+    assert 0 < len(good) < len(folder) - 1
+    for index, pair in enumerate(good):
+        assert np.array_equal(pack.load(index).target, Image.open(pair.target))
+    shutil.copy(folder.pairs[2].source, broken)
+    shutil.copy(folder.pairs[0].pose, gone)
+    assert main(["data", "pack", str(root), "--out", str(tmp_path / "pack"), SMALL]) == 0
+    mended = Packed(tmp_path / "pack")
+    mended.setup()
+    assert len(mended) == len(folder)
+
+
+def test_a_kind_that_was_not_packed_is_named(textured_root, tmp_path):
+    command = [
+        "data",
+        "pack",
+        str(textured_root),
+        "--out",
+        str(tmp_path),
+        "--splits",
+        "train",
+        "--kinds",
+        "pose",
+        "iuv",
+    ]
+    assert main(command) == 0
+    pack = Packed(tmp_path)
+    pack.setup()
+    pack.require({"source", "target", "pose", "iuv"})
+    with pytest.raises(PgpisError, match=r"kind texture was not packed[\s\S]*--kinds pose iuv texture"):
+        pack.require({"source", "texture"})
+    assert main([*command[:-1], "textur"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "flipped"])
+def test_damage_is_found_and_mended(toy_root, toy_pack, tmp_path, damage):
+    pack = shutil.copytree(toy_pack, tmp_path / "pack")
+    assert check_root(pack).problems == []
+    shard = pack / "train/chunk-0-1.bin"
+    content = shard.read_bytes()
+    if damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(content[:-9] if damage == "short" else content[:-9] + bytes(9))
+    assert [problem for problem in check_root(pack).problems if "train/chunk-0-1.bin" in problem]
+    if damage != "flipped":
+        dataset = Packed(pack)
+        dataset.setup()
+        with pytest.raises(StoreError, match=r"chunk-0-1\.bin"):
+            [dataset.load(index) for index in range(len(dataset))]
+    shard.unlink(missing_ok=True)
+    assert main(["data", "pack", str(toy_root), "--out", str(pack), SMALL]) == 0
+    assert shard.read_bytes() == content
+
+
+def test_training_ends_where_a_shard_is_missing(toy_pack, tmp_path, specs):
+    """Another pair in its place would be another training."""
+    pack = shutil.copytree(toy_pack, tmp_path / "pack")
+    (pack / "train/chunk-0-0.bin").unlink()
+    with pytest.raises(StoreError, match=r"chunk-0-0\.bin") as told:
+        list(epochs(Packed(pack), specs, num_workers=1))
+    assert own_words(told.value).startswith(f"cannot read {pack}/train/chunk-0-0.bin: [Errno 2]")
+
+
+def test_pairs_of_a_recipe_are_packed(toy_root, toy_pack, tmp_path):
+    roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
+    command = ["data", "pack", "--config", "smoke/fpdm.yaml", "--out", str(tmp_path), SMALL, "--splits", "test"]
+    assert main([*command, *roots, "--data.test.init_args.pose=keypoints"]) == 0
+    assert (tmp_path / "test/chunk-0-0.bin").read_bytes() == (toy_pack / "test/chunk-0-0.bin").read_bytes()
+
+
+def test_folders_of_your_own_are_packed(toy_root, tmp_path):
+    toy = DeepFashion(toy_root)
+    toy.setup()
+    pairs = FolderPairs(toy.pairs[0].source.parent, toy.pairs[0].pose.parent)
+    pairs.setup()
+    report = write.pack_pairs(pairs, write.Store(str(tmp_path / "predict")), (), 1e4, 1)
+    assert report.failures == []
+    pack = Packed(tmp_path, "predict")
+    pack.setup()
+    one, other = pairs.load(1), pack.load(1)
+    assert one.pair.pair_id == other.pair.pair_id
+    assert np.array_equal(one.source, other.source)
+    assert np.array_equal(one.keypoints.points, other.keypoints.points)
+    assert one.keypoints.frame == other.keypoints.frame
+    assert pack.fingerprint(0, {"source", "pose"}) != pack.fingerprint(1, {"source", "pose"})
+
+
+def test_key_points_survive_exactly():
+    rng = np.random.default_rng(0)
+    points, visible = rng.normal(100, 50, (133, 2)), rng.random((133, 2)) > 0.2
+    one = Keypoints.from_visible(points, visible, Frame(260, 210, left=1 / 3, name="x"), "wholebody133")
+    other = keypoints_from(keypoints_to_json(one))
+    assert np.array_equal(one.points, other.points)
+    assert np.array_equal(one.visible, other.visible)
+    assert (one.frame, one.skeleton) == (other.frame, other.skeleton)
+
+
+def test_another_number_of_processes_shares_the_rest_of_the_epoch(toy_pack, specs):
+    """Each pair once, of 24: ten that one process has seen, and the rest, which two read with workers of their own."""
+    data = PoseTransferDataModule(train=Packed(toy_pack), batch_size=2, input_specs=specs, seed=3, num_workers=0)
+    data.setup("fit")
+    seen = ResumableSampler(range(24), shuffle=True, seed=3).order(0)[:10]
+    rest = []
+    for rank in range(2):
+        sampler = ResumableSampler(
+            range(24), shuffle=True, seed=3, rank=rank, world_size=2, start_epoch=0, start_sample=10
+        )
+        samples = PairSamples(data.train, data._transform(specs, train=True), 3)
+        loader = DataLoader(
+            samples, sampler=sampler, num_workers=1, batch_size=None, collate_fn=lambda item: item.index
+        )
+        rest.append(list(loader))
+    assert len(rest[0]) == len(rest[1]) == 7
+    assert sorted(seen + rest[0] + rest[1]) == list(range(24))
+
+
+def test_packing_needs_litdata(toy_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "litdata", None)
+    assert main(["data", "pack", str(toy_root), "--out", str(tmp_path)]) == 2
+    assert 'pip install "pgpis[scale]"' in capsys.readouterr().err
+
+
+def test_the_cache_of_features_is_refused(toy_pack, specs, tmp_path):
+    data = PoseTransferDataModule(
+        train=Packed(toy_pack), input_specs=specs, cache=str(tmp_path), frozen_features=dict, num_workers=0
+    )
+    data.setup("fit")
+    with pytest.raises(PgpisError, match="no files of its own"):
+        data.train_dataloader()
+
+
+def last(folder):
+    paths = (folder / "checkpoints").glob("last*.ckpt")
+    return torch.load(max(paths, key=lambda path: path.stat().st_mtime_ns), weights_only=True)
+
+
+@pytest.mark.slow
+def test_a_killed_fit_equals_the_undisturbed_one(tiny, toy_pack, tmp_path):
+    """Two processes, with a worker each, from a pack; killed in the middle of the first epoch."""
+    every = "[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
+    packed = ["--data.train=Packed", f"--data.train.init_args.root={toy_pack}", "--data.val=null"]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.num_workers=1", "--trainer.max_steps=8"]
+
+    def command(out, *more):
+        words = tiny("fit", *packed, *two, f"--trainer.callbacks={every}", *more, out=out)
+        return [sys.executable, "-m", "pgpis", *words]
+
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command("whole"), check=True, **quiet)
+    process = subprocess.Popen(command("killed"), start_new_session=True, **quiet)
+    while process.poll() is None and not list((tmp_path / "killed/checkpoints").glob("*step=[2-5].ckpt")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 1 <= last(tmp_path / "killed")["global_step"] < 6, "it was not killed in the first epoch"
+    subprocess.run(command("killed", "--ckpt_path=last"), check=True, **quiet)
+    whole, killed = last(tmp_path / "whole"), last(tmp_path / "killed")
+    assert whole["global_step"] == killed["global_step"] == 8
+    assert whole["state_dict"].keys() == killed["state_dict"].keys()
+    assert all(torch.equal(value, killed["state_dict"][name]) for name, value in whole["state_dict"].items())

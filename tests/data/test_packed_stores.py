@@ -1,0 +1,180 @@
+"""Packs in S3, by moto's server on loopback, and in the memory of fsspec."""
+
+import errno
+import logging
+import threading
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
+
+from pgpis.cli import main
+from pgpis.data import Packed, check_root
+from pgpis.data.packs import stores
+from pgpis.data.packs.stores import Store, StoreError
+from pgpis.errors import PgpisError
+
+pytestmark = [
+    pytest.mark.usefixtures("packing_here"),
+    pytest.mark.enable_socket,
+    pytest.mark.allow_hosts(["127.0.0.1", "localhost"]),
+]
+
+
+def stop(server):
+    server.stop()
+    server._server.server_close()  # else connections wait instead of being refused
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    server._ip_address, server._port = server.get_host_and_port()  # the same after a restart
+    yield server
+    stop(server)
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """The URL of a bucket, which the environment says how to reach."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server._port}",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(stores, "PAUSES", (0.01, 0.01))
+    stores._client_of.cache_clear()
+    boto3.client("s3").create_bucket(Bucket="people")
+    return "s3://people/toy"
+
+
+@pytest.fixture
+def uploaded(bucket, toy_pack):
+    store = Store(f"{bucket}/train")
+    for path in (toy_pack / "train").iterdir():
+        if path.suffix in (".bin", ".json"):
+            store.put(path, path.name)
+    return bucket
+
+
+def pictures(dataset):
+    dataset.setup()
+    return [dataset.load(index, {"source", "target", "pose"}).source.tobytes() for index in range(len(dataset))]
+
+
+@pytest.fixture(scope="module")
+def expected(toy_pack):
+    return pictures(Packed(toy_pack))
+
+
+def bytes_in(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("megabytes", [0, 0.05, 1000])
+def test_s3_is_read_through_a_bounded_cache(uploaded, toy_pack, expected, tmp_path, megabytes):
+    pack = Packed(uploaded, cache_dir=tmp_path / "cache", cache_size=megabytes / 1000)
+    assert pictures(pack) == expected
+    shards = list((tmp_path / "cache").rglob("*.bin"))
+    assert bytes_in(tmp_path / "cache") <= megabytes * 1e6
+    assert bool(shards) == bool(megabytes)
+    assert (len(shards) == len(list((toy_pack / "train").glob("*.bin")))) == (megabytes == 1000)
+
+
+def test_packing_to_s3_makes_the_bytes_of_the_folder_and_goes_on(bucket, toy_root, toy_pack, monkeypatch):
+    command = ["data", "pack", str(toy_root), "--out", f"{bucket}-own", "--shard-size=0.02", "--splits", "train"]
+    assert main(command) == 0
+    store, puts = Store(f"{bucket}-own/train"), []
+    for path in (toy_pack / "train").glob("*.bin"):
+        assert store.read(path.name) == path.read_bytes()
+    monkeypatch.setattr(stores._S3, "put_file", lambda *arguments: puts.append(arguments[-1]))
+    assert main(command) == 0
+    assert not [name for name in puts if name.endswith(".bin")]
+    assert check_root(f"{bucket}-own").problems == []
+
+
+def test_damage_in_s3_is_found(uploaded, tmp_path):
+    store = Store(f"{uploaded}/train")
+    shard = store.read("chunk-0-1.bin")
+    boto3.client("s3").delete_object(Bucket="people", Key="toy/train/chunk-0-0.bin")
+    store.write("chunk-0-1.bin", shard[:-5] + bytes(5))
+    problems = check_root(uploaded).problems
+    assert len(problems) == 2
+    assert "chunk-0-0.bin" in problems[0]
+    assert "damaged" in problems[1]
+    with pytest.raises(StoreError, match=r"chunk-0-0\.bin"):
+        pictures(Packed(uploaded, cache_dir=tmp_path))
+
+
+def test_a_lost_connection_is_waited_for(server, uploaded, expected, tmp_path, monkeypatch, caplog):
+    pack = Packed(uploaded, cache_dir=tmp_path, cache_size=0)
+    pack.setup()
+    monkeypatch.setattr(stores, "PAUSES", (0.2,) * 40)
+    stop(server)
+    starting = threading.Timer(0.5, server.start)
+    starting.start()
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        assert pictures(pack) == expected
+    starting.join()
+    assert "trying again" in caplog.text
+
+
+def test_a_server_that_stays_away_ends_training_by_the_name_of_the_shard(server, uploaded, tmp_path):
+    pack = Packed(uploaded, cache_dir=tmp_path)
+    pack.setup()
+    stop(server)
+    try:
+        with pytest.raises(StoreError, match=r"cannot read s3://people/toy/train/chunk-0-\d+\.bin"):
+            pack.load(0)
+    finally:
+        server.start()
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_a_full_cache_disk_costs_the_cache_alone(uploaded, expected, tmp_path, monkeypatch, caplog):
+    def full(self, name, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stores._S3, "get_file", full)
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        assert pictures(Packed(uploaded, cache_dir=tmp_path)) == expected
+    assert caplog.text.count("No space left on device") == 1
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_a_full_disk_ends_packing_and_is_named(toy_root, tmp_path, monkeypatch, capsys):
+    from litdata.streaming.writer import BinaryWriter
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(BinaryWriter, "write_chunk_to_file", full)
+    assert main(["data", "pack", str(toy_root), "--out", str(tmp_path / "out")]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("chunk*"))
+
+
+def test_wrong_credentials_are_told_at_once(uploaded, monkeypatch, tmp_path):
+    def refuse(self, name, begin, end):
+        error = {"Error": {"Message": "Access Denied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(error, "GetObject")
+
+    monkeypatch.setattr(stores, "PAUSES", (1000.0,))
+    monkeypatch.setattr(stores._S3, "cat_file", refuse)
+    with pytest.raises(StoreError, match="Access Denied"):
+        Packed(uploaded, cache_dir=tmp_path).setup()
+
+
+def test_other_stores_are_those_of_fsspec(toy_root, expected, tmp_path):
+    command = ["data", "pack", str(toy_root), "--out", "memory://toy", "--shard-size=0.02", "--splits", "train"]
+    assert main(command) == 0
+    assert pictures(Packed("memory://toy", cache_dir=tmp_path, cache_size=0.00005)) == expected
+    assert list(tmp_path.rglob("*.bin"))
+    with pytest.raises(PgpisError, match="nowhere"):
+        Packed("nowhere://toy").setup()

@@ -1,0 +1,160 @@
+"""Work on machines that are lost: raylets of a Ray cluster here. What comes out is that of a run on this machine."""
+
+import csv
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pgpis.cli import main
+from pgpis.cluster import ActorPool, Shared
+from pgpis.errors import PgpisError, check_range
+from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.record import NAME, Record
+from pgpis.preprocess.run import prepare, run_here, run_ray
+from pgpis.preprocess.settings import PrepareSettings
+
+pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.enable_socket,
+    pytest.mark.allow_hosts(["127.0.0.1", "localhost"]),
+    pytest.mark.timeout(900),
+]
+
+TINY = Path(__file__).parent / "configs" / "tiny.yaml"
+PATIENCE = 300.0
+"""Seconds for whatever is waited for."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A machine without cores, to which this process is connected."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        head = {"num_cpus": 0, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
+        ray.init(cluster.address, logging_level="warning")
+        try:
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def second(cluster):
+    """The machine that works, of one core; the last test that has it takes it away."""
+    return cluster.add_node(num_cpus=1)
+
+
+def once(is_time, act):
+    """Act beside the test as soon as it is time."""
+
+    def wait():
+        end = time.monotonic() + PATIENCE
+        while not is_time() and time.monotonic() < end:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_what_actors_do_comes_back(second):
+    with ActorPool(3, cpus=0.5) as pool:  # there is room for two
+        assert pool.submit(os.getcwd).result(PATIENCE) == str(Path.cwd())
+        assert pool.submit(os.environ.get, "OMP_NUM_THREADS").result(PATIENCE) == "1"
+        with pytest.raises(PgpisError, match="--steps"):
+            pool.submit(check_range, "--steps", 0, 1).result(PATIENCE)
+        assert pool.submit(Shared.get, Shared([1, 2])).result(PATIENCE) == [1, 2]
+
+
+def test_what_ends_every_actor_is_given_up(second):
+    with ActorPool(1, cpus=0.5) as pool:
+        deadly, harmless = pool.submit(os._exit, 1), pool.submit(os.getpid)
+        assert harmless.result(PATIENCE) != os.getpid()
+        with pytest.raises(BrokenExecutor, match="3 workers ended while doing it"):
+            deadly.result(PATIENCE)
+        assert pool.submit(os.getpid).result(PATIENCE)
+
+
+def test_prepare_makes_the_same_files_though_all_workers_are_killed(second, toy_root, tmp_path):
+    conditions = ("densepose", "texture")
+    settings = PrepareSettings(pose="blazepose", densepose="lifter")
+
+    def run(name, runner):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        for number, path in enumerate(sorted(toy_root.glob("img/**/*.jpg"))[:6]):
+            shutil.copy(path, tmp_path / name / f"photos/{number}.jpg")
+        root = tmp_path / name / "photos"
+        result = prepare(find_pictures(root, conditions), conditions, settings, Record(root / NAME), runner)
+        files = {path.relative_to(tmp_path / name): path for path in (tmp_path / name).rglob("*.*")}
+        assert result.made["texture"] > 3
+        return {str(path): file.read_bytes() for path, file in files.items()}
+
+    def kill_actors():
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if "ray::_Actor" in " ".join(child.cmdline()):
+                    child.kill()
+
+    expected = run("here", run_here)
+    killer = once(lambda: list((tmp_path / "ray").glob("photos_densepose/*.png")), kill_actors)
+    assert run("ray", run_ray) == expected
+    killer.join()
+
+
+def test_predict_draws_the_same_pictures_though_its_machine_is_lost(
+    cluster, second, toy_root, trained_fpdm, tmp_path, capsys
+):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "poses").mkdir()
+    for name, path in zip(("anna", "cleo", "dora", "emil", "fine"), toy_root.glob("img/**/*.jpg"), strict=False):
+        shutil.copy(path, tmp_path / f"sources/{name}.jpg")
+    for name, path in zip(("sit", "walk"), toy_root.glob("pose/**/*.txt"), strict=False):
+        shutil.copy(path, tmp_path / f"poses/{name}.txt")
+    (tmp_path / "sources/bert.png").write_bytes(b"not a picture")
+
+    def predict(out, *more):
+        recipe = ["--config=smoke/fpdm.yaml", f"--config={TINY}", f"--pipeline={trained_fpdm / 'pipeline'}"]
+        folders = [f"--{name}={tmp_path / name}" for name in ("sources", "poses")]
+        return main(["predict", *recipe, *folders, f"--out={tmp_path / out}", "--batch-size=2", "--steps=10", *more])
+
+    def table(out):
+        with (tmp_path / out / "predictions.csv").open(newline="") as file:
+            return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+    def pictures(out):
+        folder = tmp_path / out
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
+    assert predict("here") == 1  # bert is listed
+    shutil.copytree(tmp_path / "here", tmp_path / "ray")
+    for path in (tmp_path / "ray").glob("[!a]*_2_*.png"):  # a run that was interrupted after anna
+        path.unlink()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "ray").glob("anna_2_*.png")}
+    parts = tmp_path / "ray/.parts/rank0.csv"
+
+    def exchange_machines():
+        cluster.remove_node(second, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+
+    killer = once(lambda: parts.exists() and "cleo" in parts.read_text(), exchange_machines)
+    assert predict("ray", "--runner=ray", "--workers=2") == 1  # there is never room for two
+    killer.join()
+    assert "another one does its work" in capsys.readouterr().err
+    assert pictures("ray") == pictures("here")
+    assert len(pictures("ray")) == 20  # with the drawn poses
+    assert table("ray") == table("here")
+    assert {path: path.stat().st_mtime_ns for path in times} == times
