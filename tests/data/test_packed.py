@@ -305,7 +305,7 @@ def test_a_killed_fit_equals_the_undisturbed_one(tiny, toy_pack, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 2 <= last(tmp_path / "killed")["global_step"] < 6, "it was not killed in the first epoch"
+    assert 1 <= last(tmp_path / "killed")["global_step"] < 6, "it was not killed in the first epoch"
     subprocess.run(command("killed", "--ckpt_path=last"), check=True, **quiet)
     whole, killed = last(tmp_path / "whole"), last(tmp_path / "killed")
     assert whole["global_step"] == killed["global_step"] == 8
