@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.cli.predict import recipe_of_pipeline
+from pgpis.cli.models import recipe_of_pipeline
 from pgpis.errors import PgpisError
 from pgpis.pipelines.bundle import pack
 from tiny_fpdm import HEIGHT, WIDTH, tiny_pipeline

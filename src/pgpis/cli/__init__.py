@@ -34,7 +34,7 @@ VERBS = {
     "bench pairs": ("pgpis.cli.bench:photos", "measure models on photographs of people who are shown more than once"),
     "bench model": ("pgpis.cli.speed:model", "time how a model draws pictures, in several settings"),
     "bench train": ("pgpis.cli.speed:train", "time training steps, in several settings"),
-    "bench memory": ("pgpis.cli.speed:memory", "count the memory of a training step, without a GPU"),
+    "bench memory": ("pgpis.cli.memory:memory", "count the memory of a training step, without a GPU"),
     "bench data": ("pgpis.cli.speed:data", "time how training pairs are loaded, by stage and by worker"),
     "data check": ("pgpis.cli.data:check", "say what is in a data set on disk and what is missing"),
     "data link": ("pgpis.cli.data:link", "lay a data set out for another method"),

@@ -1,13 +1,54 @@
-"""A pipeline's task outside of fit, test and predict: for benchmarks, the page and the service."""
+"""The recipe that belongs to a pipeline, and its task for benchmarks, the page and the service."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
-from pgpis.cli.predict import recipe_of_pipeline
+from pgpis.errors import PgpisError
+from pgpis.pipelines.shipped import SHIPPED
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.tasks.predicting import PictureTask
+
+
+OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
+"""By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
+SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
+DRAWING = ("pose_canvas", "stick_width")
+
+log = logging.getLogger(__name__)
+
+
+def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
+    """Return the name of the recipe that belongs to a pipeline, or the recipe itself.
+
+    Args:
+        name: Folder, hub id, bundle, or the name of a model that ships with pgpis.
+
+    Raises:
+        PgpisError: It cannot be read, or is not of a model that pgpis knows.
+    """
+    if name in SHIPPED:
+        return SHIPPED[name].recipe
+    from pgpis.methods import tasks_of_pipelines  # these load torch
+    from pgpis.pipelines.bundle import read_pipeline_index
+
+    index = read_pipeline_index(name)
+    kind = str(index["_class_name"])
+    tasks = tasks_of_pipelines()
+    if kind not in tasks:
+        raise PgpisError(
+            f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
+            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(sorted(tasks)),
+        )
+    task, recipe = tasks[kind], OLDER.get(kind)
+    if "height" not in index and recipe is not None:
+        log.warning("%s does not say how it samples (an older export): size, steps and guidance of %s", name, recipe)
+        return recipe
+    sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
+    drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
+    return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
 
 
 def load_task(pipeline: str) -> PictureTask:

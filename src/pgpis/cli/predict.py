@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pgpis.cli.models import recipe_of_pipeline
 from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
@@ -28,11 +29,6 @@ MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.in
 """Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
 FOLDER = {"metavar": "FOLDER"}
-OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
-"""By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
-SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
-DRAWING = ("pose_canvas", "stick_width")
-
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
 """Lightning's names for --dtype."""
 LARGE_BATCH = 16
@@ -282,37 +278,6 @@ def predict(settings: PredictSettings, *words: str) -> int:
     from pgpis.cli import lightning  # loads torch
 
     return lightning.run("predict", words, [*recipes, *again, settings.recipe()]).exit_code
-
-
-def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
-    """Return the name of the recipe that belongs to a pipeline, or the recipe itself.
-
-    Args:
-        name: Folder, hub id, bundle, or the name of a model that ships with pgpis.
-
-    Raises:
-        PgpisError: It cannot be read, or is not of a model that pgpis knows.
-    """
-    if name in SHIPPED:
-        return SHIPPED[name].recipe
-    from pgpis.methods import tasks_of_pipelines  # these load torch
-    from pgpis.pipelines.bundle import read_pipeline_index
-
-    index = read_pipeline_index(name)
-    kind = str(index["_class_name"])
-    tasks = tasks_of_pipelines()
-    if kind not in tasks:
-        raise PgpisError(
-            f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
-            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(sorted(tasks)),
-        )
-    task, recipe = tasks[kind], OLDER.get(kind)
-    if "height" not in index and recipe is not None:
-        log.warning("%s does not say how it samples (an older export): size, steps and guidance of %s", name, recipe)
-        return recipe
-    sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
-    drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
-    return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
 
 
 def names_model(words: Sequence[str]) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from pgpis.cli.models import load_task
-from pgpis.cli.predict import recipe_of_pipeline
+from pgpis.cli.models import load_task, recipe_of_pipeline
 from pgpis.lazy import optional_module
 from pgpis.service.settings import INSTALL, KEY_VARIABLE, ServiceSettings
 

@@ -1,4 +1,4 @@
-"""``pgpis bench model``, ``train``, ``memory`` and ``data``: how fast, how large, how near the device's limit."""
+"""``pgpis bench model``, ``bench train`` and ``bench data``: how fast, how large, how near the device's limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgpis.cli.predict import recipe_of_pipeline
+from pgpis.cli.models import recipe_of_pipeline
 from pgpis.errors import PgpisError, check_range
 from pgpis.preprocess.settings import usual_device
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # these load torch
     from lightning.pytorch import Trainer
 
     from pgpis.cli.lightning import PGPISCLI
+    from pgpis.cli.memory import MemorySettings
     from pgpis.data import PoseTransferDataModule
     from pgpis.speed.comparison import Bench
     from pgpis.speed.device import Device
@@ -71,7 +72,7 @@ def model(settings: SpeedSettings, *words: str, steps: int | None = None, runs: 
     check_range("--steps", steps, 1, whole=True, optional=True)
     check_range("--runs", runs, 1, whole=True)
     more = {} if steps is None else {"sampling": {"num_inference_steps": steps}}
-    cli = _build(settings, words, more)
+    cli = build(settings, words, more)
     from pgpis.speed.sampling import SamplingBench
     from pgpis.tasks.diffusion import DiffusionTask
 
@@ -98,53 +99,13 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
         steps: Timed steps after two that warm up.
     """
     check_range("--steps", steps, 1, whole=True)
-    cli = _build(settings, words)
+    cli = build(settings, words)
     from pgpis.speed.training import TrainingBench
 
     task = cli.model
     trained = sum(value.numel() for value in task.parameters() if value.requires_grad)
     subject = {"trained weights": f"{trained / 1e6:.1f} M", "steps": steps}
     return _compare("train", settings, cli, subject, lambda device, make: TrainingBench(task, device, make, steps))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemorySettings:
-    """Whose memory is counted."""
-
-    config: tuple[str, ...] = ()
-    """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
-    pipeline: str | None = None
-    """Pipeline folder or bundle, or a model that ships with pgpis."""
-    batch_sizes: str | None = None
-    """Pairs in a batch, numbers between commas [the recipe's]."""
-    out: Path | None = None
-    """JSON file to write."""
-
-
-def memory(settings: MemorySettings, *words: str) -> None:
-    """Count the memory of a training step, without a GPU: no weight is made, no download is needed.
-
-    All other options are keys of the recipe. What the libraries of a GPU take for themselves comes on top, half a
-    gigabyte and more.
-
-    Args:
-        settings: Whose memory.
-        words: Keys of the recipe.
-    """
-    sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
-    from pgpis.files import write_text
-    from pgpis.speed.memory import MemoryReport, step_memory, without_memory
-
-    with without_memory() as mode:
-        cli = _build(settings, words)
-    precision = str(cli.trainer.precision)
-    accumulates = cli.trainer.accumulate_grad_batches > 1
-    rows = step_memory(mode, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
-    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "precision": precision}
-    report = MemoryReport(subject, rows)
-    if settings.out is not None:
-        write_text(settings.out, report.to_json())
-    report.print(sys.stdout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +164,10 @@ def data_of(settings: LoadingSettings, words: Sequence[str]) -> PoseTransferData
     import torch
 
     with torch.device("meta"):
-        return _build(settings, words).datamodule
+        return build(settings, words).datamodule
 
 
-def _build(
+def build(
     settings: SpeedSettings | MemorySettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
 ) -> PGPISCLI:
     """Build the task of a recipe, with random weights where they are not at hand."""

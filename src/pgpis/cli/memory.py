@@ -1,0 +1,49 @@
+"""``pgpis bench memory``: what a training step takes, without a GPU."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgpis.cli.speed import build, numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    """Whose memory is counted."""
+
+    config: tuple[str, ...] = ()
+    """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
+    pipeline: str | None = None
+    """Pipeline folder or bundle, or a model that ships with pgpis."""
+    batch_sizes: str | None = None
+    """Pairs in a batch, numbers between commas [the recipe's]."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def memory(settings: MemorySettings, *words: str) -> None:
+    """Count the memory of a training step, without a GPU: no weight is made, no download is needed.
+
+    All other options are keys of the recipe. What the libraries of a GPU take for themselves comes on top, half a
+    gigabyte and more.
+
+    Args:
+        settings: Whose memory.
+        words: Keys of the recipe.
+    """
+    sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
+    from pgpis.files import write_text
+    from pgpis.speed.memory import MemoryReport, step_memory, without_memory
+
+    with without_memory() as mode:
+        cli = build(settings, words)
+    precision = str(cli.trainer.precision)
+    accumulates = cli.trainer.accumulate_grad_batches > 1
+    rows = step_memory(mode, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
+    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "precision": precision}
+    report = MemoryReport(subject, rows)
+    if settings.out is not None:
+        write_text(settings.out, report.to_json())
+    report.print(sys.stdout)
