@@ -23,6 +23,7 @@ OVERLAYS = {
     "official_mcld.yaml": "mcld.yaml",
     "official_fusion.yaml": "fusion.yaml",
     "paper_fusion.yaml": "fusion.yaml",
+    "flow_loss.yaml": "mcld.yaml",
     "preset_24gb.yaml": "fpdm.yaml",
     "preset_24gb_mcld.yaml": "mcld.yaml",
     "size_256x176.yaml": "fpdm.yaml",

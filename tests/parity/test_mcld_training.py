@@ -85,7 +85,7 @@ def test_the_whole_step(official, task, batch, branch, monkeypatch):
         latents = iter([of("latents")[:, :, 0], of("ref_image_latents")])
         monkeypatch.setattr(task, "latents", lambda *_: next(latents))
     keeps = iter([torch.full((count,), branch != "uncond"), torch.full((count,), branch == "cond")])
-    monkeypatch.setattr("torch.randn", lambda *_, **__: next(draws))
+    monkeypatch.setattr("torch.randn", lambda shape, **__: next(draws).reshape(shape))
     monkeypatch.setattr("pgpis.tasks.options.keep_mask", lambda *_, **__: next(keeps))
     monkeypatch.setattr("pgpis.tasks.diffusion.offset_noise", lambda *_: of("noise")[:, :, 0])
     monkeypatch.setattr("pgpis.tasks.diffusion.sample_timesteps", lambda *_: of("timesteps"))

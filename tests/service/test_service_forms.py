@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -232,7 +233,8 @@ def test_client_that_leaves_is_counted(service):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(service.app(scope, receive, send))
+    with ThreadPoolExecutor(1) as thread:  # this one may have a browser's event loop
+        thread.submit(asyncio.run, service.app(scope, receive, send)).result()
     assert sent[0]["status"] == 499
     assert service.metric("pgpis_requests_total") == {'pgpis_requests_total{status="499"}': 1}
     assert service.app.state.metrics.open == 0
