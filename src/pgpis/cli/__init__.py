@@ -75,6 +75,10 @@ def _listing(verbs: Iterable[str]) -> str:
     return "\n".join(f"  {verb:<{width}}  {VERBS[verb][1]}" for verb in verbs)
 
 
+OF_TORCHAO = ("torch.utils._pytree", "diffusers.quantizers.torchao")
+"""Loggers that say at each start, where it is installed, what is of no use to who trains or predicts."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -191,3 +195,5 @@ def _configure_logging(*, debug: bool) -> None:
     if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         # the page goes on after an error, and logs its traceback for --debug
         logger.setLevel(logging.DEBUG if debug else logging.INFO)
+        for name in OF_TORCHAO:
+            logging.getLogger(name).setLevel(logging.ERROR)
