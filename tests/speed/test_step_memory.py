@@ -1,15 +1,18 @@
 """``pgpis bench memory``: what is counted without memory is what real tensors take."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from pgpis.cli import main
+from pgpis.cli.models import load_task
+from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.options import FPDMStep
 from pgpis.methods.mcld.options import MCLDStep
-from pgpis.speed.memory import LiveBytes, optimizer_bytes, step_memory, without_memory
+from pgpis.speed.memory import GIB, LiveBytes, built_in, count_step, optimizer_bytes, step_memory, without_content
+from pgpis.tasks.options import FlowLoss
 from tiny_tasks import tiny_fpdm_task, tiny_mcld_task
 
 TINY = Path(__file__).parents[1] / "configs/tiny.yaml"
@@ -52,9 +55,7 @@ def test_an_optimiser_of_eight_bits():
 
 
 def counted(make, batch_size=2, precision="32-true", **options):
-    with without_memory() as mode:
-        task = make(**options)
-    (row,) = step_memory(mode, task, [batch_size], precision)
+    (row,) = step_memory(without_content(), make(**options), [batch_size], precision)
     return row
 
 
@@ -83,9 +84,27 @@ def test_the_verb_counts_a_recipe(tmp_path, capsys):
 @pytest.mark.parametrize("make", [tiny_fpdm_task, tiny_mcld_task])
 def test_the_count_is_that_of_tensors_that_exist(make):
     """The same step on real tensors, whose bytes are counted as they come and go."""
-    with without_memory() as mode:
+    empty = without_content()
+    with built_in(empty):
         task = make()
-    (row,) = step_memory(mode, task, [2])
-    (real,) = step_memory(nullcontext(), make(), [2])
-    assert (row.weights, row.gradients, row.optimizer) == (real.weights, real.gradients, real.optimizer)
-    assert row.rest == pytest.approx(real.rest, rel=0.02)
+    (row,) = step_memory(empty, task, [2])
+    _, weights, gradients, rest = count_step(make().train(), 2, None, accumulates=False)
+    assert (row.weights, row.gradients) == (weights, gradients)
+    assert row.rest == pytest.approx(rest, rel=0.02)
+
+
+def test_a_step_that_depends_on_content_is_told():
+    with pytest.raises(PgpisError, match=r"FPDMTask.*content") as caught:
+        counted(tiny_fpdm_task, step=FPDMStep(flow_loss=FlowLoss()))
+    assert "bench train" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_model_that_is_at_hand_is_counted(tmp_path):
+    """Its weights, to the byte."""
+    out = tmp_path / "memory.json"
+    assert main(["bench", "memory", "--pipeline=synth-fpdm", "--batch-sizes=1", f"--out={out}"]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    task = load_task("synth-fpdm")
+    weights = sum(value.nbytes for value in [*task.parameters(), *task.buffers()])
+    assert row["weights"] == pytest.approx(weights / GIB)

@@ -119,8 +119,10 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
 
 def _datasets_of(config: tuple[str, ...], words: tuple[str, ...]) -> dict[str, PairDataset]:
     """Return the data sets of a recipe."""
-    from pgpis.cli.speed import LoadingSettings, data_of
+    import torch
+
+    from pgpis.cli.models import build
     from pgpis.data.packs.check import SPLITS
 
-    data = data_of(LoadingSettings(config=config), words)
+    data = build(config, None, words, sizes_only=torch.device("meta")).datamodule
     return {split: dataset for split in SPLITS if (dataset := getattr(data, split)) is not None}

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgpis.cli.speed import build, numbers
+from pgpis.cli.models import build
+from pgpis.cli.speed import numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class MemorySettings:
 
 
 def memory(settings: MemorySettings, *words: str) -> None:
-    """Count the memory of a training step, without a GPU: no weight is made, no download is needed.
+    """Count the memory of a training step, without a GPU or a download.
 
     All other options are keys of the recipe. What the libraries of a GPU take for themselves comes on top, half a
     gigabyte and more.
@@ -35,13 +36,13 @@ def memory(settings: MemorySettings, *words: str) -> None:
     """
     sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
     from pgpis.files import write_text
-    from pgpis.speed.memory import MemoryReport, step_memory, without_memory
+    from pgpis.speed.memory import MemoryReport, built_in, step_memory, without_content
 
-    with without_memory() as mode:
-        cli = build(settings, words)
+    empty = without_content()
+    cli = build(settings.config, settings.pipeline, words, sizes_only=built_in(empty))
     precision = str(cli.trainer.precision)
     accumulates = cli.trainer.accumulate_grad_batches > 1
-    rows = step_memory(mode, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
+    rows = step_memory(empty, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
     subject = {"recipe": " ".join(settings.config) or settings.pipeline, "precision": precision}
     report = MemoryReport(subject, rows)
     if settings.out is not None:

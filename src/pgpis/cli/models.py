@@ -1,14 +1,18 @@
-"""The recipe that belongs to a pipeline, and its task for benchmarks, the page and the service."""
+"""The recipe that belongs to a pipeline; tasks outside of fit, test and predict: of benchmarks, page and service."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from pgpis.errors import PgpisError
 from pgpis.pipelines.shipped import SHIPPED
 
-if TYPE_CHECKING:  # loads torch
+if TYPE_CHECKING:  # these load torch
+    from pgpis.cli.lightning import PGPISCLI
     from pgpis.tasks.predicting import PictureTask
 
 
@@ -65,3 +69,45 @@ def load_task(pipeline: str) -> PictureTask:
     own = {"model": {"init_args": {"pipeline": pipeline}}, "trainer": {"logger": False}}
     task: Any = lightning.run(None, [], [recipe_of_pipeline(pipeline), own]).model
     return task.eval()
+
+
+def build(
+    config: Sequence[str],
+    pipeline: str | None,
+    words: Sequence[str],
+    more: Mapping[str, Any] | None = None,
+    *,
+    sizes_only: AbstractContextManager[Any] | None = None,
+) -> PGPISCLI:
+    """Build the task, data and trainer of a recipe, with random weights where they are not at hand.
+
+    Args:
+        config: Recipes.
+        pipeline: Takes the place of their model; without a recipe, its own one is taken.
+        words: Keys of the recipe.
+        more: Further options of the task.
+        sizes_only: In which weights get sizes and no content: a model of published size is built in it, unless some of
+            its weights are at hand, which libraries do not read into models without content. None: all get content.
+
+    Raises:
+        PgpisError: Neither is given, or anything is wrong with them.
+    """
+    if pipeline is None and not config:
+        raise PgpisError("--config or --pipeline is missing", hint="--config mcld.yaml; 'pgpis configs' lists them")
+    recipes: list[Any] = [*config] or [recipe_of_pipeline(str(pipeline))]
+    init_args = dict(more or {}) | ({} if pipeline is None else {"pipeline": pipeline})
+    recipes += [{"model": {"init_args": init_args}}] if init_args else []
+    from pgpis.cli import lightning  # loads torch
+    from pgpis.speed.random_weights import names_weights, use_random_weights
+
+    with ExitStack() as stack:
+
+        def adapt(config: Any) -> None:
+            module, _, name = config["model"]["class_path"].rpartition(".")
+            options = config["model"]["init_args"]
+            if replaced := use_random_weights(options, getattr(importlib.import_module(module), name)):
+                log.info("random weights of the size of %s", ", ".join(replaced))
+                if sizes_only is not None and not names_weights(options):
+                    stack.enter_context(sizes_only)
+
+        return lightning.run(None, [*words, "--trainer.logger=false"], recipes, adapt)

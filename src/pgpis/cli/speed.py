@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgpis.cli.models import recipe_of_pipeline
+from pgpis.cli.models import build
 from pgpis.errors import PgpisError, check_range
 from pgpis.preprocess.settings import usual_device
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:  # these load torch
     from lightning.pytorch import Trainer
 
     from pgpis.cli.lightning import PGPISCLI
-    from pgpis.cli.memory import MemorySettings
-    from pgpis.data import PoseTransferDataModule
     from pgpis.speed.comparison import Bench
     from pgpis.speed.device import Device
     from pgpis.speed.settings import Setting
@@ -72,7 +69,7 @@ def model(settings: SpeedSettings, *words: str, steps: int | None = None, runs: 
     check_range("--steps", steps, 1, whole=True, optional=True)
     check_range("--runs", runs, 1, whole=True)
     more = {} if steps is None else {"sampling": {"num_inference_steps": steps}}
-    cli = build(settings, words, more)
+    cli = build(settings.config, settings.pipeline, words, more)
     from pgpis.speed.sampling import SamplingBench
     from pgpis.tasks.diffusion import DiffusionTask
 
@@ -99,7 +96,7 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
         steps: Timed steps after two that warm up.
     """
     check_range("--steps", steps, 1, whole=True)
-    cli = build(settings, words)
+    cli = build(settings.config, settings.pipeline, words)
     from pgpis.speed.training import TrainingBench
 
     task = cli.model
@@ -138,13 +135,13 @@ def data(settings: LoadingSettings, *words: str) -> None:
     workers = numbers("--workers", settings.workers, 0)
     check_range("--pairs", settings.pairs, 1, whole=True)
     check_range("--cores", settings.cores, 1, whole=True)
+    import torch
+
     from pgpis.files import write_text
     from pgpis.speed.device import Device
     from pgpis.speed.loading import LoadingReport, pairs_per_second, time_stages
 
-    loader = data_of(settings, words)
-    import torch
-
+    loader = build(settings.config, settings.pipeline, words, sizes_only=torch.device("meta")).datamodule
     loader.val = None
     loader.resident = False  # what is timed is the loading of files
     loader.setup("fit")
@@ -157,35 +154,6 @@ def data(settings: LoadingSettings, *words: str) -> None:
     if settings.out is not None:
         write_text(settings.out, report.to_json())
     report.print(sys.stdout)
-
-
-def data_of(settings: LoadingSettings, words: Sequence[str]) -> PoseTransferDataModule:
-    """Return the DataModule of a recipe, whose model has sizes and no weights."""
-    import torch
-
-    with torch.device("meta"):
-        return build(settings, words).datamodule
-
-
-def build(
-    settings: SpeedSettings | MemorySettings | LoadingSettings, words: Sequence[str], more: dict[str, Any] | None = None
-) -> PGPISCLI:
-    """Build the task of a recipe, with random weights where they are not at hand."""
-    if settings.pipeline is None and not settings.config:
-        raise PgpisError("--config or --pipeline is missing", hint="--config mcld.yaml; 'pgpis configs' lists them")
-    recipes: list[Any] = [*settings.config] or [recipe_of_pipeline(str(settings.pipeline))]
-    init_args = dict(more or {}) | ({} if settings.pipeline is None else {"pipeline": settings.pipeline})
-    recipes += [{"model": {"init_args": init_args}}] if init_args else []
-    from pgpis.cli import lightning  # loads torch
-    from pgpis.speed.random_weights import use_random_weights
-
-    def adapt(config: Any) -> None:
-        module, _, name = config["model"]["class_path"].rpartition(".")
-        task = getattr(importlib.import_module(module), name)
-        if replaced := use_random_weights(config["model"]["init_args"], task):
-            log.info("random weights of the size of %s", ", ".join(replaced))
-
-    return lightning.run(None, [*words, "--trainer.logger=false"], recipes, adapt)
 
 
 def _compare(

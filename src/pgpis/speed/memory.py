@@ -13,11 +13,12 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
+from pgpis.errors import PgpisError
 from pgpis.speed.batches import RandomData, random_batch
 from pgpis.speed.device import GIB
 from pgpis.tasks.base import PersonImageTask
@@ -106,15 +107,20 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-igno
         return result
 
 
+def without_content() -> FakeTensorMode:
+    """Return a context in which tensors that are made have sizes and no content; it may be entered again."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
 @contextmanager
-def without_memory() -> Iterator[FakeTensorMode]:
-    """Build a task whose weights have sizes, and no memory."""
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, no_init_weights():  # which would look at values
-        yield mode
+def built_in(empty: FakeTensorMode) -> Iterator[None]:
+    """Build a model in the context; what fills weights would look at their content."""
+    with empty, no_init_weights():
+        yield
 
 
 def step_memory(
-    mode: FakeTensorMode,
+    empty: FakeTensorMode,
     task: PersonImageTask,
     batch_sizes: Sequence[int],
     precision: str = "32-true",
@@ -127,19 +133,29 @@ def step_memory(
     and what is particular to kernels of a GPU.
 
     Args:
-        mode: Under which the task was built, see :func:`without_memory`.
-        task: Whose steps.
+        empty: Of :func:`without_content`; in which the task was built, if it has no content.
+        task: Whose steps; its weights lose their content.
         batch_sizes: Pairs in a batch; a row for each.
         precision: The trainer's: ``32-true``, ``bf16-mixed``, ``bf16-true``, ...
         accumulates: Whether gradients of earlier batches are there during a step.
+
+    Raises:
+        PgpisError: What the step does depends on the content of tensors.
     """
     is_half, is_mixed = precision.startswith(("bf16", "16")), precision.endswith("mixed")
     half = (torch.bfloat16 if precision.startswith("bf16") else torch.float16) if is_half else None
-    with mode:
-        if half is not None and not is_mixed:
-            _cast(task, half)
-        task.train().data = RandomData()
-        counted = [_counted(task, size, half if is_mixed else None, accumulates=accumulates) for size in batch_sizes]
+    task.train().data = RandomData()
+    try:
+        with empty:
+            _empty(task, None if is_mixed else half)
+            counted = [
+                count_step(task, size, half if is_mixed else None, accumulates=accumulates) for size in batch_sizes
+            ]
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        message = (
+            f"the step of a {type(task).__name__} depends on the content of tensors ({error}): it cannot be counted"
+        )
+        raise PgpisError(message, hint="pgpis bench train measures it") from error
     trained = sum(value.numel() for value in task.parameters() if value.requires_grad) / GIB
     kept, needed = optimizer_bytes(task.optimizer, torch.float32 if half is None or is_mixed else half)
     return [
@@ -148,17 +164,26 @@ def step_memory(
     ]
 
 
-def _cast(task: PersonImageTask, dtype: torch.dtype) -> None:
-    """Replace weights by those of another type; ``Module.to`` does not do it without memory."""
+def _empty(task: PersonImageTask, dtype: torch.dtype | None) -> None:
+    """Replace a task's weights by some without content, of type ``dtype`` where one is given."""
+
+    def like(value: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(value, dtype=dtype if value.is_floating_point() else None)
+
     for module in task.modules():
         for name, value in list(module.named_parameters(recurse=False)):
-            setattr(module, name, torch.nn.Parameter(value.to(dtype), requires_grad=value.requires_grad))
+            setattr(module, name, torch.nn.Parameter(like(value), requires_grad=value.requires_grad))
+        for name, value in list(module.named_buffers(recurse=False)):
+            setattr(module, name, like(value))
 
 
-def _counted(
+def count_step(
     task: PersonImageTask, size: int, autocast: torch.dtype | None, *, accumulates: bool
 ) -> tuple[int, float, float, float]:
-    """Return batch size, and GiB of weights, of gradients and of what a pass needs at most beside both."""
+    """Return batch size, and GiB of weights, of gradients and of what a pass needs at most beside both.
+
+    Where tensors have content, it is a real step that is counted.
+    """
     task.zero_grad()
     generator = torch.Generator().manual_seed(0)
     batch = random_batch(task.input_specs, size, torch.device("cpu"))

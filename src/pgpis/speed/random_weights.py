@@ -65,6 +65,16 @@ def use_random_weights(options: MutableMapping[str, Any], task: type) -> list[st
     return replaced
 
 
+def names_weights(options: Any) -> bool:
+    """Whether a task's options name weights that are at hand: a pipeline, or a file or folder that is there."""
+    if isinstance(options, str):
+        return Path(options).exists()
+    if not _is_group(options):
+        return False
+    whole = any(options.get(name) is not None for name in ("pipeline", "start_from"))
+    return whole or any(map(names_weights, options.values()))
+
+
 def is_elsewhere(spec: object) -> bool:
     """Whether weights would have to be loaded, and are not in a folder here."""
     return isinstance(spec, str) and not Path(spec).exists()
