@@ -83,3 +83,8 @@ def test_shared_noise_alone_is_in_the_mark(inputs, capsys):
 def test_pairs_without_a_video_are_refused(inputs, capsys):
     assert predict(inputs, "out", ANCHOR) == 2
     assert "sampling.video: no pair is a frame of a video" in capsys.readouterr().err
+
+
+def test_actors_have_no_first_frame(inputs, capsys):
+    assert predict(inputs, "out", FRAMES, ANCHOR, "--runner=ray") == 2
+    assert "sampling.video.anchor draws the first frame along" in capsys.readouterr().err

@@ -136,6 +136,19 @@ def test_sources_are_framed_anew_by_the_draws_of_their_pair_and_nothing_else_is(
     assert torch.equal(evaluated["source_image"], PairTransform(specs, train=False)(loaded)["source_image"])
 
 
+def test_further_sources_are_framed_anew_too(loaded, specs):
+    several = replace(loaded, further=(loaded, loaded))
+    still = replace(REFRAMED, reference_zoom=(1.0, 1.0), reference_cut=(0.0, 0.0))
+    made, plain = (
+        PairTransform(specs, train=True, augmentation=augmentation)(several, sample_generator(3))
+        for augmentation in (REFRAMED, still)
+    )
+    further = made["further_source_image"]
+    assert not torch.equal(further[0], plain["further_source_image"][0])
+    assert not torch.equal(further[0], further[1]), "each by draws of its own"
+    assert torch.equal(made["target_image"], plain["target_image"])
+
+
 def test_frames_that_cannot_be_are_refused(specs):
     """Among them those of sources from which other files were made."""
     specs = {**specs, "texture_image": ImageSpec("texture", 8, 8)}

@@ -199,6 +199,9 @@ class PGPISCLI(LightningCLI):
         video = self.model.sampling.video
         if video.settings and not dataset.sequences():
             raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO")
+        if video.anchor and self._on_ray:
+            message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
+            raise PgpisError(message, hint="leave one of them out")
         dataset.anchored = video.anchor
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.folder = PredictionFolder(self.trainer.default_root_dir, settings, **marking)

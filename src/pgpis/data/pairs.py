@@ -135,6 +135,7 @@ class PairDataset(ABC):
         """Return this data set with other pairs, which are taken as they are: some of its own, for another process."""
         some = copy.copy(self)
         some._pairs = tuple(pairs)  # noqa: SLF001  its own
+        vars(some).pop("_first_frames", None)  # positions among the pairs of this one
         return some
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:

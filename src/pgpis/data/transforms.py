@@ -147,10 +147,7 @@ class PairTransform:
                 keypoints = keypoints.flip() if flip else keypoints
             elif loaded.pose_image is not None:
                 flip = False  # mirroring a drawing would exchange the colours of left and right
-        source = loaded.source
-        if self.train and generator is not None and source is not None and self.augmentation.reframes:
-            source = self.augmentation.reframe(source, generator)
-        read = {"source": source, "target": loaded.target}
+        read = {"source": self._framed(loaded.source, generator), "target": loaded.target}
         pictures = {
             name: ImageOps.mirror(image) if flip else image for name, image in read.items() if image is not None
         }
@@ -165,21 +162,28 @@ class PairTransform:
                 pictures[name] = centre_on_canvas(content, self.pose_canvas) if of_pose else content
         pictures |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
         tensors = fit_images(pictures, self.images, detour=detour) | self._vectors(loaded)
-        tensors |= self._further(loaded, flip=flip, detour=detour)
+        tensors |= self._further(loaded, generator, flip=flip, detour=detour)
         if self.cache is not None:
             for name, origin in self.cached.items():
                 tensors[name] = self.cache.read(name, loaded.pair.file(origin), flip=flip, detour=detour)
         return tensors
 
-    def _further(self, loaded: LoadedPair, *, flip: bool, detour: bool) -> dict[str, torch.Tensor]:
-        """Make the entries of sources after the first, by the same rules and draws."""
+    def _framed(self, source: Image.Image | None, generator: torch.Generator | None) -> Image.Image | None:
+        """Frame a source anew where the augmentation says so."""
+        if source is None or generator is None or not (self.train and self.augmentation.reframes):
+            return source
+        return self.augmentation.reframe(source, generator)
+
+    def _further(
+        self, loaded: LoadedPair, generator: torch.Generator | None, *, flip: bool, detour: bool
+    ) -> dict[str, torch.Tensor]:
+        """Make the entries of sources after the first, by the same rules and draws; each has a frame of its own."""
         images = {key: spec for key, spec in self.images.items() if spec.origin in PER_SOURCE}
         vectors = [key for key, spec in self.vectors.items() if spec.origin in PER_SOURCE]
         rows = []
         for other in loaded.further:
-            pictures = (
-                {} if other.source is None else {"source": ImageOps.mirror(other.source) if flip else other.source}
-            )
+            source = self._framed(other.source, generator)
+            pictures = {} if source is None else {"source": ImageOps.mirror(source) if flip else source}
             values = self._vectors(other)
             rows.append(fit_images(pictures, images, detour=detour) | {key: values[key] for key in vectors})
         return {f"{FURTHER}{key}": torch.stack([row[key] for row in rows]) for key in (rows[0] if rows else ())}
