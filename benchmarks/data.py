@@ -15,10 +15,12 @@ from pathlib import Path
 
 import cv2
 import torch
+from torch import nn
 
-from pgpis.batch import InputSpecs
+from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.data import DeepFashion, PairTransform
-from pgpis.data.cache import CacheWriter, FeatureCache, FeatureKey, feature_key, files_of, variants_of
+from pgpis.data.cache import FeatureCache, FeatureKey, feature_key, files_of, variants_of
+from pgpis.data.cache_writer import CacheWriter, ShardMaker, make_here
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
@@ -45,20 +47,21 @@ def declared() -> dict[str, InputSpecs]:
 
 def write_cache(folder: Path, model: str, specs: InputSpecs, dataset: DeepFashion) -> FeatureCache:
     """Write random features of the published shapes."""
-    writer = CacheWriter(folder, specs, "bfloat16")
+    writer = CacheWriter(folder, "bfloat16")
     keys: dict[str, FeatureKey] = {}
     variants = {}
     for name, (picture, shape) in FEATURES[model].items():
         keys[name] = feature_key(picture, specs, "random")
         variants[name] = variants_of(picture, specs, FPDM_AUGMENTATION)
         files = files_of(dataset, specs[picture].origin)
-        encode = _random(shape)
-        writer.write(name, keys[name], files, variants[name], encode, 8, lambda _: None)
+        shards = writer.begin(name, keys[name], files, variants[name])
+        feature = FrozenFeature(picture, "random", nn.Identity(), _random(shape))
+        make_here(ShardMaker(feature, specs, "bfloat16"), shards, lambda _: None)
     return FeatureCache(folder, keys, variants)
 
 
 def _random(shape: tuple[int, ...]):  # noqa: ANN202
-    return lambda images: torch.randn(len(images), *shape)
+    return lambda _, images: torch.randn(len(images), *shape)
 
 
 def rate(dataset: DeepFashion, transform: PairTransform, pairs: int) -> float:

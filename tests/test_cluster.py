@@ -14,6 +14,7 @@ import pytest
 
 from pgpis.cli import main
 from pgpis.cluster import ActorPool, Shared
+from pgpis.data import cache as cache_module
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import TEMPORARY
 from pgpis.preprocess.listing import find_pictures
@@ -72,6 +73,13 @@ def once(is_time, act):
     return thread
 
 
+def kill_actors():
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ray::_Actor" in " ".join(child.cmdline()):
+                child.kill()
+
+
 def test_what_actors_do_comes_back(second):
     with ActorPool(3, cpus=0.5) as pool:  # there is room for two
         assert pool.submit(os.getcwd).result(PATIENCE) == str(Path.cwd())
@@ -106,16 +114,43 @@ def test_prepare_makes_the_same_files_though_all_workers_are_killed(second, toy_
         assert result.made["texture"] > 3
         return {str(path): file.read_bytes() for path, file in files.items()}
 
-    def kill_actors():
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                if "ray::_Actor" in " ".join(child.cmdline()):
-                    child.kill()
-
     expected = run("here", run_here)
     killer = once(lambda: list((tmp_path / "ray").glob("photos_densepose/*.png")), kill_actors)
     assert run("ray", run_ray) == expected
     killer.join()
+
+
+def test_cache_holds_the_same_bytes_though_its_worker_is_killed(
+    second, tiny_mcld_words, textured_root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cache_module, "SHARD", 2)
+    data = shutil.copytree(textured_root, tmp_path / "data")
+    broken = min((data / "train_texture").glob("*.png"))
+    broken.write_bytes(b"no picture")
+
+    def cache(out, *more):
+        recipe = tiny_mcld_words("fit", f"--data.train.init_args.root={data}")[1:]
+        return main(["cache", f"--out={tmp_path / out}", "--device=cpu", *recipe, *more])
+
+    def content(out):
+        files = {path.relative_to(tmp_path / out): path for path in (tmp_path / out).rglob("[!.]*.*")}
+        return {str(name): path.read_bytes() for name, path in files.items()}
+
+    assert cache("here") == 1  # a texture is listed
+    shutil.copytree(tmp_path / "here", tmp_path / "ray")
+    shards = sorted((tmp_path / "ray").rglob("*.safetensors"))
+    for path in shards[2:]:  # a run that was interrupted after two shards
+        path.unlink()
+    times = [path.stat().st_mtime_ns for path in shards[:2]]
+    killer = once(lambda: sum(path.exists() for path in shards) > 3, kill_actors)
+    assert cache("ray", "--runner=ray", "--workers=2") == 1  # there is never room for two
+    killer.join()
+    said = capsys.readouterr().err
+    assert "another one does its work" in said
+    assert broken.name in said
+    assert content("ray") == content("here")
+    assert len(shards) > 8
+    assert [path.stat().st_mtime_ns for path in shards[:2]] == times
 
 
 def test_predict_draws_the_same_pictures_though_its_machine_is_lost(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
+from torch import nn
 
 from pgpis.errors import PgpisError
 
@@ -58,8 +59,9 @@ class FrozenFeature(NamedTuple):
     """Batch key of the picture."""
     weights: str
     """Hash of the encoder's weights."""
-    encode: Callable[[torch.Tensor], torch.Tensor]
-    """From pictures ``(B, 3, H, W)`` to features ``(B, ...)``."""
+    encoder: nn.Module
+    encode: Callable[[Any, torch.Tensor], torch.Tensor]
+    """From the encoder and pictures ``(B, 3, H, W)`` to features ``(B, ...)``; a function of a module."""
     keeps_picture: bool = False
     """Whether the loss reads the picture beside them."""
 

@@ -7,7 +7,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pgpis.errors import PgpisError
-from pgpis.jobs import THREADS
+from pgpis.interrupts import StopRequest, held
+from pgpis.jobs import THREADS, as_done
 from pgpis.lazy import optional_module
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,11 @@ MOST_TRIES = 3
 MOST_STARTS = 10
 SECONDS_BETWEEN_STARTS = 3.0
 SECONDS_BETWEEN_LOOKS = 0.5
+IN_ORDER_AT_ONCE = 4
+"""Units of each actor that are in hand or wait for an earlier one, where the order counts."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @contextmanager
@@ -144,6 +148,51 @@ class ActorPool(Executor):
             if ray.wait([reference], timeout=SECONDS_BETWEEN_LOOKS)[0]:
                 return True
         return False
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Actors that do units of one kind after the other; see :func:`crew`."""
+
+    pool: Executor
+    actors: int
+    """How many at most."""
+    device: str
+    """Where they compute: ``cpu``, or ``cuda``, a GPU for each."""
+    request: StopRequest
+
+    def done(
+        self, work: Callable[[U], T], units: Iterable[U], *, in_order: bool = False
+    ) -> Iterator[tuple[U, Future[T]]]:
+        """Let actors do units, and yield each of them with its future; see :func:`pgpis.jobs.as_done`."""
+        at_once = self.actors * (IN_ORDER_AT_ONCE if in_order else 1)
+        return as_done(self.pool, work, units, at_once, self.request, in_order=in_order)
+
+
+@contextmanager
+def crew(actors: int | None, units: int, device: str) -> Iterator[Crew]:
+    """Hire actors of the cluster that ``RAY_ADDRESS`` names, or of one that is started on this machine.
+
+    Args:
+        actors: How many at most; None: as many as the cluster has GPUs or, without GPUs, cores.
+        units: So many they have to do at most.
+        device: ``cpu`` leaves GPUs alone, ``cuda`` needs one for each, ``auto`` takes them where there are any.
+
+    Yields:
+        The actors. Ctrl-C waits for the units in hand.
+
+    Raises:
+        PgpisError: Ray is not installed, there is no such cluster, or it has no GPUs.
+        Stopped: By a signal.
+    """
+    with connected() as resources, held() as request:
+        gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
+        if device not in ("cpu", "auto") and not gpus:
+            raise PgpisError(f"--device {device}: the cluster has no GPU", hint="--device cpu")
+        actors = max(1, min(actors or gpus or int(resources.get("CPU", 1)), units))
+        with ActorPool(actors, gpus=1 if gpus else 0) as pool:
+            yield Crew(pool, actors, "cuda" if gpus else "cpu", request)
+        request.obey()
 
 
 @dataclass

@@ -96,7 +96,13 @@ def run_units(
 
 
 def as_done(
-    pool: Executor, work: Callable[[U], T], units: Iterable[U], at_once: int, request: StopRequest
+    pool: Executor,
+    work: Callable[[U], T],
+    units: Iterable[U],
+    at_once: int,
+    request: StopRequest,
+    *,
+    in_order: bool = False,
 ) -> Iterator[tuple[U, Future[T]]]:
     """Let a pool do units, and yield each of them with its future once that is done.
 
@@ -106,6 +112,7 @@ def as_done(
         units: What to do; read as the pool gets on, so that there may be millions.
         at_once: Units that the pool has at a time.
         request: What a signal asked for: no more units are begun then.
+        in_order: Yield in the order of the units; one that is done before its turn is still one of ``at_once``.
 
     Raises:
         Stopped: By a signal, after the units in hand were done.
@@ -118,7 +125,8 @@ def as_done(
             running = {future: unit for future, unit in running.items() if not future.cancel()}
         if not running:
             break
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        next_ones = [next(iter(running))] if in_order else running
+        for future in wait(next_ones, return_when=FIRST_COMPLETED).done:
             yield running.pop(future), future
     request.obey()
 

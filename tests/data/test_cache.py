@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pgpis.batch import FrozenFeature
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data import cache as cache_module
-from pgpis.data.cache import CacheWriter, FeatureCache, feature_key, files_of, variants_of
+from pgpis.data import cache_writer as writer_module
+from pgpis.data.cache import FeatureCache, feature_key, files_of, variants_of
+from pgpis.data.cache_writer import CacheWriter, ShardMaker, make_here, missing_of
 from pgpis.data.picture_store import read_picture
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.errors import PgpisError
@@ -110,11 +113,16 @@ def means(own_toy_root, specs, tmp_path):
     dataset.setup()
     key, variants = feature_key("target_image", specs, "mean"), variants_of("target_image", specs, FPDM_AUGMENTATION)
     files, folder = files_of(dataset, "target"), tmp_path / "cache"
-    written = (files, variants, lambda pictures: pictures.mean((2, 3)), 8, lambda _: None)
+    feature = FrozenFeature("target_image", "mean", torch.nn.Identity(), lambda _, pictures: pictures.mean((2, 3)))
+
+    def write():
+        shards = CacheWriter(folder).begin("means", key, files, variants)
+        return make_here(ShardMaker(feature, specs), missing_of(shards), lambda _: None)
+
     return SimpleNamespace(
         folder=folder / "means",
         files=files,
-        write=lambda: CacheWriter(folder, specs).write("means", key, *written),
+        write=write,
         open=lambda: FeatureCache(folder, {"means": key}, {"means": variants}),
     )
 
@@ -198,7 +206,7 @@ def test_a_picture_that_could_not_be_read_is_not_trained_on(
     broken = min((root / "train_texture").glob("*.png"))
     broken.write_bytes(b"no picture")
     other = max((root / "train_texture").glob("*.png"))
-    monkeypatch.setattr(cache_module, "read_picture", lambda path: 1 / 0 if path == other else read_picture(path))
+    monkeypatch.setattr(writer_module, "read_picture", lambda path: 1 / 0 if path == other else read_picture(path))
     assert main(cache(tiny_mcld_words, tmp_path / "cache", *words)) == 1
     said = capsys.readouterr().err
     assert broken.name in said

@@ -14,12 +14,11 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision, Precision
 
-from pgpis.cluster import ActorPool, Shared, connected
+from pgpis.cluster import Shared, crew
 from pgpis.data import PoseTransferDataModule
 from pgpis.data.pair import Pair
 from pgpis.errors import PgpisError
-from pgpis.interrupts import held
-from pgpis.jobs import as_done, meter
+from pgpis.jobs import meter
 from pgpis.predictions import PredictionFolder, PredictionRecord
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.predicting import PictureTask
@@ -91,26 +90,23 @@ def predict_on_ray(
     per_pair, size = task.sampling.images_per_pair, data.eval_batch_size
     starts = range(0, len(unfinished), size)
     batches: Iterator[list[Pair]] = ([pairs[index] for index in unfinished[s : s + size]] for s in starts)
-    with connected() as resources, meter("drawing", len(unfinished) * per_pair) as advance, held() as request:
-        offloads = task.sampling.offload != "none"
-        gpus = int(resources.get("GPU", 0)) if accelerator != "cpu" or offloads else 0
-        if offloads and not gpus:
+    offloads = task.sampling.offload != "none"
+    device = "cpu" if accelerator == "cpu" and not offloads else "auto"
+    with crew(actors, len(starts), device) as hired, meter("drawing", len(unfinished) * per_pair) as advance:
+        if offloads and hired.device == "cpu":
             raise PgpisError("sampling.offload lends weights to GPUs, and the cluster has none", hint="--offload none")
-        actors = min(actors or gpus or int(resources.get("CPU", 1)), len(starts))
-        drawing = Shared(_drawing(task, data, folder, trainer.precision_plugin, on_gpu=gpus > 0))
-        with ActorPool(actors, gpus=1 if gpus else 0) as pool:
-            work = functools.partial(draw_with, drawing)
-            for batch, future in as_done(pool, work, batches, actors, request):
-                try:
-                    folder.add(future.result())
-                except BrokenExecutor as error:  # this batch ends whoever draws it
-                    folder.add([PredictionRecord.failed(pair.pair_id, str(error)) for pair in batch])
-                advance(len(batch) * per_pair)
+        drawing = Shared(_drawing(task, data, folder, trainer.precision_plugin, hired.device))
+        for batch, future in hired.done(functools.partial(draw_with, drawing), batches):
+            try:
+                folder.add(future.result())
+            except BrokenExecutor as error:  # this batch ends whoever draws it
+                folder.add([PredictionRecord.failed(pair.pair_id, str(error)) for pair in batch])
+            advance(len(batch) * per_pair)
     folder.close()
 
 
 def _drawing(
-    task: PictureTask, data: PoseTransferDataModule, folder: PredictionFolder, precision: Precision, *, on_gpu: bool
+    task: PictureTask, data: PoseTransferDataModule, folder: PredictionFolder, precision: Precision, device: str
 ) -> Drawing:
     sent = copy.copy(task).eval()
     sent.on_denoising_step = None  # shows the steps of a Trainer
@@ -122,5 +118,6 @@ def _drawing(
         pose_canvas=data.pose_canvas,
         stick_width=data.stick_width,
     )
-    device = "cuda" if on_gpu and task.sampling.offload == "none" else "cpu"  # else the pipeline lends its parts
+    if task.sampling.offload != "none":
+        device = "cpu"  # the pipeline lends its parts
     return Drawing(sent, without_pairs, folder, precision, device)

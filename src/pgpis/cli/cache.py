@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
 from pgpis.preprocess.settings import usual_device
 
-if TYPE_CHECKING:  # loads torch
-    from pgpis.data.cache import Encode
+if TYPE_CHECKING:  # these load torch
+    from pgpis.data import PoseTransferDataModule
+    from pgpis.data.cache_writer import MakeShards, Shard, ShardMaker
+    from pgpis.tasks.base import PersonImageTask
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +36,22 @@ class CacheSettings:
     """Folder to write to."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """How features are stored."""
-    device: str = field(default_factory=usual_device)
+    device: str | None = None
     """cpu, cuda, cuda:1 [a GPU if there is one]."""
     batch_size: int = 8
     """Pictures at a time."""
     features: tuple[str, ...] = ()
     """Only these [all that the model takes]."""
+    runner: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster [local]."""
+    workers: int | None = None
+    """Processes that encode on the cluster [one for each GPU or, without GPUs, core]."""
 
     def __post_init__(self) -> None:
         check_range("--batch-size", self.batch_size, 1, whole=True)
+        check_range("--workers", self.workers, 1, whole=True, optional=True)
+        if self.workers and self.runner == "local":
+            raise PgpisError("--workers goes with --runner ray", hint="on this machine, torchrun starts processes")
 
 
 def cache(settings: CacheSettings, *words: str) -> int:
@@ -53,47 +64,72 @@ def cache(settings: CacheSettings, *words: str) -> int:
         settings: What is computed.
         words: Keys of the recipe.
     """
-    import torch
-
-    from pgpis.cli import lightning
-    from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
+    from pgpis.cli import lightning  # loads torch
     from pgpis.jobs import meter
 
-    cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
-    data, model = cli.datamodule, cli.model
-    features = model.frozen_features()
-    unknown = [name for name in settings.features if name not in features]
-    if unknown or not features:
-        known = ", ".join(features) or "none"
-        raise PgpisError(f"{type(model).__name__} has no feature '{' '.join(unknown)}' to cache; it has: {known}")
-    dataset, specs = data.dataset("train"), model.input_specs
-    dataset.setup()
-    dataset.require({spec.origin for spec in specs.values()})
-    model.to(settings.device)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    failures = []
-    with torch.inference_mode(), locked(settings.out) if rank == 0 else nullcontext():
-        writer = CacheWriter(settings.out, specs, settings.dtype, rank, world)
-        for name, feature in features.items():
-            if settings.features and name not in settings.features:
-                continue
-            files = files_of(dataset, specs[feature.picture].origin)
-            variants = variants_of(feature.picture, specs, data.augmentation)
-            with meter(name, max(1, len(files) * len(variants) // world)) as advance:
-                failures += writer.write(
-                    name,
-                    feature_key(feature.picture, specs, feature.weights),
-                    files,
-                    variants,
-                    _on_device(feature.encode, settings.device),
-                    settings.batch_size,
-                    advance,
-                )
-            sys.stdout.write(f"{settings.out / name}: {len(files)} pictures in {len(variants)} variants\n")
-    for path, reason in failures[:SHOWN]:
+    if settings.runner == "ray" and world > 1:
+        raise PgpisError("--runner ray hands out the shards itself", hint="leave torchrun out")
+    cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
+    failures: list[tuple[str, str]] = []
+    with locked(settings.out) if rank == 0 else nullcontext():
+        parts = _begun(settings, cli.model, cli.datamodule, rank, world)
+        with _making(settings, sum(len(part.missing) for part in parts)) as make:
+            for part in parts:
+                with meter(part.name, sum(len(shard.files) for shard in part.missing)) as advance:
+                    failures += make(part.maker, part.missing, advance)
+                sys.stdout.write(part.summary)
+    for path, reason in sorted(set(failures))[:SHOWN]:  # a picture fails in each of its variants
         log.error("left out: %s: %s", path, reason)
     return 1 if failures else 0
 
 
-def _on_device(encode: Encode, device: str) -> Encode:
-    return lambda images: encode(images.to(device))
+class _Part(NamedTuple):
+    """One feature of the cache."""
+
+    name: str
+    maker: ShardMaker
+    missing: list[Shard]
+    summary: str
+    """What is said of it when it is whole."""
+
+
+def _begun(
+    settings: CacheSettings, model: PersonImageTask, data: PoseTransferDataModule, rank: int, world: int
+) -> list[_Part]:
+    """Begin the features that are asked for; return what this process has to make."""
+    from pgpis.data.cache import feature_key, files_of, variants_of
+    from pgpis.data.cache_writer import CacheWriter, ShardMaker, missing_of
+
+    features, specs = model.frozen_features(), model.input_specs
+    unknown = [name for name in settings.features if name not in features]
+    if unknown or not features:
+        known = ", ".join(features) or "none"
+        raise PgpisError(f"{type(model).__name__} has no feature '{' '.join(unknown)}' to cache; it has: {known}")
+    dataset = data.dataset("train")
+    dataset.setup()
+    dataset.require({spec.origin for spec in specs.values()})
+    writer, parts = CacheWriter(settings.out, settings.dtype, rank, world), []
+    for name, feature in features.items():
+        if settings.features and name not in settings.features:
+            continue
+        files = files_of(dataset, specs[feature.picture].origin)
+        variants = variants_of(feature.picture, specs, data.augmentation)
+        shards = writer.begin(name, feature_key(feature.picture, specs, feature.weights), files, variants)
+        maker = ShardMaker(feature, specs, settings.dtype, settings.device or usual_device(), settings.batch_size)
+        summary = f"{settings.out / name}: {len(files)} pictures in {len(variants)} variants\n"
+        parts.append(_Part(name, maker, missing_of(shards), summary))
+    return parts
+
+
+@contextmanager
+def _making(settings: CacheSettings, shards: int) -> Iterator[MakeShards]:
+    """Yield what makes shards: this process, or actors of a cluster."""
+    from pgpis.cluster import crew
+    from pgpis.data.cache_writer import make_here, make_on
+
+    if settings.runner == "local" or not shards:
+        yield make_here
+        return
+    with crew(settings.workers, shards, settings.device or "auto") as actors:
+        yield functools.partial(make_on, actors)

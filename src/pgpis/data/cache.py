@@ -1,37 +1,31 @@
 """Features of frozen encoders, computed once: shards of safetensors with an index, refused where they are stale.
 
-A feature is a folder with an index, and in it a folder with shards for each variant of the pictures.
+A feature is a folder with an index, and in it a folder with shards for each variant of the pictures. They are written
+by :mod:`pgpis.data.cache_writer`.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from PIL import ImageOps
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from pgpis.batch import ImageSpec, InputSpecs
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import picture_stamp, read_picture
+from pgpis.data.picture_store import picture_stamp
 from pgpis.data.transforms import Augmentation, may_flip
 from pgpis.errors import PgpisError
-from pgpis.files import remove_unfinished, replacing, write_text
-from pgpis.jobs import reason_of
-from pgpis.pictures.images import fit_images
 
 SHARD = 512
 INDEX = "cache.json"
 INDEX_ENTRIES = {"key": dict, "dtype": str, "variants": list, "files": list}
 AGAIN = "pgpis cache again, with another --out"
 DtypeName = Literal["float32", "bfloat16"]
-Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Variant(NamedTuple):
@@ -68,10 +62,10 @@ class FeatureKey(NamedTuple):
 
 def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
     """Return the key of a feature."""
-    return FeatureKey(picture, weights, " from ".join(map(repr, _chain(picture, specs).values())))
+    return FeatureKey(picture, weights, " from ".join(map(repr, chain_of(picture, specs).values())))
 
 
-def _chain(picture: str, specs: InputSpecs) -> dict[str, ImageSpec]:
+def chain_of(picture: str, specs: InputSpecs) -> dict[str, ImageSpec]:
     """Return the entries that a picture is made from, its own first."""
     chain: dict[str, ImageSpec] = {}
     key: str | None = picture
@@ -85,7 +79,7 @@ def _chain(picture: str, specs: InputSpecs) -> dict[str, ImageSpec]:
 
 def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> list[Variant]:
     """Return the variants of a picture that training may ask for."""
-    has_detour = any(spec.train_detour is not None for spec in _chain(picture, specs).values())
+    has_detour = any(spec.train_detour is not None for spec in chain_of(picture, specs).values())
     flips = (False, True) if augmentation.flip_probability and may_flip(specs) else (False,)
     detours = (False, True) if augmentation.detour_probability and has_detour else (False,)
     return [Variant(flip, detour) for flip in flips for detour in detours]
@@ -107,97 +101,8 @@ def refuse_packs(dataset: PairDataset) -> None:
         raise PgpisError(message, hint="take the features from the folder that was packed, or train without data.cache")
 
 
-@dataclass(frozen=True)
-class CacheWriter:
-    """Computes the features of a data set, shard by shard; what is there already is not computed again."""
-
-    folder: Path
-    """Where the cache is."""
-    specs: InputSpecs
-    """What the task declares."""
-    dtype: DtypeName = "float32"
-    """How features are stored."""
-    rank: int = 0
-    """Number of this process; shard i is made by process ``i % world_size``."""
-    world_size: int = 1
-    """Number of processes, on one machine or many that share the folder."""
-
-    def write(
-        self,
-        name: str,
-        key: FeatureKey,
-        files: Sequence[Path],
-        variants: Sequence[Variant],
-        encode: Encode,
-        batch_size: int,
-        advance: Callable[[int], None],
-    ) -> list[tuple[str, str]]:
-        """Write one feature; return pictures that could not be read, with the reason.
-
-        Raises:
-            PgpisError: The folder holds this feature with another key.
-        """
-        self._write_index(self.folder / name / INDEX, key, files, variants)
-        failures: list[tuple[str, str]] = []
-        for variant in variants:
-            folder = self.folder / name / variant.name
-            if self.world_size == 1:  # what another process is writing looks like what a killed one has left
-                remove_unfinished(folder)
-            for path, shard in list(_shards(folder, files))[self.rank :: self.world_size]:
-                if not _is_whole(path, len(shard)):
-                    batches = self._batches(key.picture, shard, variant, batch_size, failures)
-                    rows = torch.cat([_encode_readable(encode, batch) for batch in batches])
-                    with replacing(path) as temporary:
-                        save_file({"features": rows.to(getattr(torch, self.dtype)).contiguous()}, temporary)
-                advance(len(shard))
-        return failures
-
-    def _write_index(self, index: Path, key: FeatureKey, files: Sequence[Path], variants: Sequence[Variant]) -> None:
-        entry = {
-            "key": key._asdict(),
-            "dtype": self.dtype,
-            "variants": [variant._asdict() for variant in variants],
-            "files": [[str(path), picture_stamp(path)] for path in files],
-        }
-        if not index.is_file():
-            if self.rank == 0:
-                write_text(index, json.dumps(entry))
-            return
-        stored = _read_index(index)
-        if stored != json.loads(json.dumps(entry)):
-            dtype = None if stored["dtype"] == self.dtype else f"it holds {stored['dtype']}, now {self.dtype}"
-            reason = key.difference(stored) or dtype or "its pictures have changed"
-            raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
-
-    def _batches(
-        self, picture: str, files: Sequence[Path], variant: Variant, batch_size: int, failures: list[tuple[str, str]]
-    ) -> Iterator[torch.Tensor]:
-        """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
-        images = _chain(picture, self.specs)
-        spec = images[picture]
-        for start in range(0, len(files), batch_size):
-            prepared = []
-            for path in files[start : start + batch_size]:
-                try:
-                    image = read_picture(path)
-                    image = ImageOps.mirror(image) if variant.flip else image
-                    prepared.append(fit_images({spec.origin: image}, images, detour=variant.detour)[picture])
-                except Exception as error:  # noqa: BLE001  whatever is wrong with one picture ends no job
-                    failures.append((str(path), reason_of(error)))
-                    prepared.append(torch.full((3, spec.height, spec.width), torch.nan))
-            yield torch.stack(prepared)
-
-
-def _encode_readable(encode: Encode, pictures: torch.Tensor) -> torch.Tensor:
-    """Encode pictures; what could not be read gives features that are not a number."""
-    unreadable = pictures.flatten(1)[:, 0].isnan()
-    features = encode(pictures.nan_to_num()).cpu()
-    features[unreadable] = torch.nan
-    return features
-
-
 class FeatureCache:
-    """Reads what :class:`CacheWriter` wrote.
+    """Reads what :class:`pgpis.data.cache_writer.CacheWriter` wrote.
 
     Args:
         folder: The cache.
@@ -230,7 +135,7 @@ class FeatureCache:
 
     def _open(self, name: str, key: FeatureKey, required: Sequence[Variant]) -> None:
         folder = self.folder / name
-        index = _read_index(folder / INDEX)
+        index = read_index(folder / INDEX)
         changed = (
             f"{path} has changed" for path, stamp in index["files"] if list(picture_stamp(Path(path)) or ()) != stamp
         )
@@ -243,8 +148,8 @@ class FeatureCache:
             if variant not in self.variants[name]:
                 raise PgpisError(f"{folder} was made with another augmentation: no {variant.name}", hint=AGAIN)
         for variant in sorted(self.variants[name], key=lambda variant: variant.name):
-            for path, shard in _shards(folder / variant.name, files):
-                if not _is_whole(path, len(shard)):
+            for path, shard in shards_of(folder / variant.name, files):
+                if not is_whole(path, len(shard)):
                     reason = f"{path} is damaged" if path.is_file() else f"{folder} is not complete: no {path}"
                     raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
         self.rows[name] = {path: number for number, path in enumerate(files)}
@@ -276,13 +181,13 @@ def _shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.safetensors"
 
 
-def _shards(folder: Path, files: Sequence[Any]) -> Iterator[tuple[Path, Sequence[Any]]]:
+def shards_of(folder: Path, files: Sequence[Any]) -> Iterator[tuple[Path, Sequence[Any]]]:
     """Yield the shards of a variant, and whose features they hold."""
     for number, start in enumerate(range(0, len(files), SHARD)):
         yield _shard_path(folder, number), files[start : start + SHARD]
 
 
-def _is_whole(path: Path, count: int) -> bool:
+def is_whole(path: Path, count: int) -> bool:
     """Return whether a shard is there with all its rows."""
     try:
         with safe_open(path, "pt") as file:
@@ -291,7 +196,7 @@ def _is_whole(path: Path, count: int) -> bool:
         return False
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
     """Read what a feature was made of, whatever the file holds."""
     damage: object = None
     try:

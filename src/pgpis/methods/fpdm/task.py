@@ -14,6 +14,7 @@ from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pa
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
+from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
@@ -107,12 +108,9 @@ class FPDMTask(DiffusionTask):
         """
         hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
         return {
-            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments, seen),
+            "target_moments": FrozenFeature("target_image", hashes["vae"], self.vae, encode_moments, seen),
             "source_tokens": FrozenFeature(
-                "source_image",
-                hashes["source_encoder"],
-                lambda images: encode_tokens(self.source_encoder, images),
-                seen,
+                "source_image", hashes["source_encoder"], self.source_encoder, encode_tokens, seen
             ),
         }
 

@@ -19,6 +19,7 @@ from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MC
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
 from pgpis.methods.mcld.resampler import renamed_resampler
+from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
@@ -149,13 +150,15 @@ class MCLDTask(DiffusionTask):
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return the autoencoder's moments of targets and textures, CLIP's embeddings of sources and textures."""
         hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
+        moments = hashes["vae"], self.vae, encode_moments, seen
+        embedding = hashes["image_encoder"], self.image_encoder, encode_pictures
         features = {
-            "target_moments": FrozenFeature("target_image", hashes["vae"], self.moments, seen),
-            "source_embedding": FrozenFeature("source_clip", hashes["image_encoder"], self._embed),
+            "target_moments": FrozenFeature("target_image", *moments),
+            "source_embedding": FrozenFeature("source_clip", *embedding),
         }
         if self.conditioner.config.use_texture:
-            features["texture_moments"] = FrozenFeature("texture_image", hashes["vae"], self.moments, seen)
-            features["texture_embedding"] = FrozenFeature("texture_clip", hashes["image_encoder"], self._embed)
+            features["texture_moments"] = FrozenFeature("texture_image", *moments)
+            features["texture_embedding"] = FrozenFeature("texture_clip", *embedding)
         return features
 
     @property
@@ -164,9 +167,6 @@ class MCLDTask(DiffusionTask):
         if self.reference_net is None:
             return None
         return FlowPort("self", "texture_image", "all", lambda batch: person_region(batch["pose_image"]))
-
-    def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        return encode_pictures(self.image_encoder, images)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check a checkpoint as every task does; the face resampler may have the names of earlier versions."""
@@ -189,7 +189,9 @@ class MCLDTask(DiffusionTask):
         specs = {key: self.input_specs[key] for key in ("source_image", "source_clip")}
         data = self.require_data("clip_std is estimated from training sources")
         batches = data.training_pictures("source_clip", specs, STATISTICS_PICTURES)  # the same ones on every process
-        embeddings = torch.cat([self._embed(pictures.to(self.device)).float() for pictures in batches])
+        embeddings = torch.cat(
+            [encode_pictures(self.image_encoder, pictures.to(self.device)).float() for pictures in batches]
+        )
         log.info("clip_std: estimated from %d training sources", len(embeddings))
         self.clip_std.copy_(embeddings.std(dim=0, correction=0))
 
