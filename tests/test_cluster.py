@@ -11,12 +11,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from PIL import Image
 
+import tiny_models
 from pgpis.cli import main
 from pgpis.cluster import ActorPool, Shared
 from pgpis.data import cache as cache_module
 from pgpis.errors import PgpisError, check_range
+from pgpis.evaluate import features as features_module
+from pgpis.evaluate.reference import Reference
 from pgpis.files import TEMPORARY
+from pgpis.metrics import SSIM
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here, run_ray
@@ -151,6 +157,45 @@ def test_cache_holds_the_same_bytes_though_its_worker_is_killed(
     assert content("ray") == content("here")
     assert len(shards) > 8
     assert [path.stat().st_mtime_ns for path in shards[:2]] == times
+
+
+def test_evaluate_gives_the_same_numbers_though_its_worker_is_killed(
+    second, toy_root, made_once, tmp_path, monkeypatch, capsys
+):
+    judges = made_once("judges", tiny_models.write_judges)
+    (tmp_path / "made").mkdir()
+    pairs = Reference(toy_root).dataset().pairs
+    for pair in pairs:
+        Image.open(pair.target).convert("RGB").rotate(3).save(tmp_path / f"made/{pair.pair_id}.png")
+    (tmp_path / f"made/{pairs[2].pair_id}.png").write_bytes(b"no picture")
+    some = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    SSIM("uniform").pair_values(some, some)  # numba starts threads on all cores, and sets torch's number with them
+    torch.set_num_threads(1)  # as actors have it: sums in another order have other last bits
+    # eigenvalues of 2,048 features take ten seconds
+    monkeypatch.setattr(features_module, "frechet_distance", lambda a, b, c, d: float((a - c).norm() + (b - d).norm()))
+    scored, add = [], features_module.SetDistances.add
+    monkeypatch.setattr(features_module.SetDistances, "add", lambda self, x: scored.append(x) or add(self, x))
+
+    def evaluate(out, *more):
+        words = ["evaluate", "--generated", tmp_path / "made", "--reference", toy_root, "--weights", judges]
+        words += ["--size=64x56", "--batch-size=2", "--device=cpu", "--cache", tmp_path / out / "features"]
+        return main([*map(str, words), f"--out={tmp_path / out}", *more])
+
+    def written(out):
+        files = [*(tmp_path / out).glob("*.[jct]*"), *(tmp_path / out).rglob("*.safetensors")]
+        return {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files}
+
+    assert evaluate("here", "--workers=0") == 1  # a picture is listed
+    scored.clear()
+    killer = once(lambda: scored, kill_actors)
+    assert evaluate("ray", "--runner=ray") == 1
+    killer.join()
+    said = capsys.readouterr().err
+    assert "another one does its work" in said
+    assert f"left out: {pairs[2].pair_id}" in said
+    assert written("ray") == written("here")
+    assert {"metrics.json", "pairs.csv", "metrics.tex"} < written("ray").keys()
+    assert len(list((tmp_path / "ray/features").rglob("*.safetensors"))) == 2
 
 
 def test_predict_draws_the_same_pictures_though_its_machine_is_lost(

@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
+from torchvision.models import alexnet, inception_v3
 
 from pgpis.preprocess.densepose import DensePoseConfig, DensePoseRCNN
 from pgpis.weight_files import CATALOGUE
@@ -151,6 +152,20 @@ def write_insightface(folder, names, boxes=((2.0, 6.0),)):
     ]
     _save(folder / names[1], nodes, [("data", [1, 3, 112, 112])], [("embedding", [1, 512])], [("weights", weights)])
     return folder
+
+
+def write_judges(folder):
+    """What ``pgpis evaluate`` scores with: real classes with random weights."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    net = inception_v3(weights=None, init_weights=True)
+    torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
+    features = alexnet(weights=None, num_classes=1).features.state_dict()
+    features = {f"features.{name}": value for name, value in features.items()}
+    torch.save(features, folder / CATALOGUE["lpips-alexnet"].files[0])
+    write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
+    write_detector(folder / CATALOGUE["pose-detector"].files[0])
+    write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
 
 
 def write_all(folder, pose=("wholebody133",), packs=("antelopev2",)):

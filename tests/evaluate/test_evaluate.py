@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import alexnet, inception_v3
 
 import tiny_models
 from pgpis.cli import main
@@ -21,8 +20,8 @@ from pgpis.data.layouts.base import key_of
 from pgpis.data.names import pair_name
 from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
+from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
-from pgpis.evaluate import score as score_module
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS
 from pgpis.evaluate.published import PUBLISHED
@@ -40,20 +39,7 @@ SIZE = "64x56"
 @pytest.fixture(scope="session")
 def weights(made_once):
     """Real classes with random weights."""
-
-    def make(folder):
-        folder.mkdir()
-        torch.manual_seed(0)
-        net = inception_v3(weights=None, init_weights=True)
-        torch.save(net.state_dict(), folder / CATALOGUE["inception-legacy"].files[0])
-        features = alexnet(weights=None, num_classes=1).features.state_dict()
-        features = {f"features.{name}": value for name, value in features.items()}
-        torch.save(features, folder / CATALOGUE["lpips-alexnet"].files[0])
-        tiny_models.write_insightface(folder, CATALOGUE["face-buffalo_s"].files)
-        tiny_models.write_detector(folder / CATALOGUE["pose-detector"].files[0])
-        tiny_models.write_pose(folder / CATALOGUE["pose-wholebody133"].files[0])
-
-    return made_once("judges", make)
+    return made_once("judges", tiny_models.write_judges)
 
 
 @pytest.fixture
@@ -233,7 +219,7 @@ def test_any_error_of_one_picture_costs_that_picture(words, generated, toy_root,
     (generated / "folder.png").mkdir()
     files[0].unlink()
     files[0].symlink_to("nowhere")
-    read, faces = score_module.read_picture, FaceScores.__call__
+    read, faces = judge_module.read_picture, FaceScores.__call__
 
     def odd(path):
         if path == files[1]:
@@ -245,7 +231,7 @@ def test_any_error_of_one_picture_costs_that_picture(words, generated, toy_root,
             raise ValueError("nothing to see")
         return faces(self, pair, *pictures)
 
-    monkeypatch.setattr(score_module, "read_picture", odd)
+    monkeypatch.setattr(judge_module, "read_picture", odd)
     monkeypatch.setattr(FaceScores, "__call__", odd_faces)
     assert main(words()) == 1
     content, values = results(tmp_path / "out")

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import pickle
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +17,17 @@ from torchvision.models.vgg import cfgs, make_layers
 
 import tiny_models
 from pgpis.cli import main
+from pgpis.cluster import Crew
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
+from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate.columns import METRICS, MODERN_COLUMNS
 from pgpis.evaluate.modern import distance_interval, sample_counts
+from pgpis.evaluate.naming import list_pictures, match_pictures
+from pgpis.evaluate.protocols import EvaluationOptions
+from pgpis.evaluate.reference import Reference
+from pgpis.evaluate.score import evaluate
+from pgpis.interrupts import StopRequest
 from pgpis.metrics.vision import NETS, VisionFeatures
 from pgpis.weight_files import CATALOGUE
 
@@ -177,6 +187,36 @@ def test_one_table_in_four_forms(scored):
     assert content["details"]["detector"] == "BlazePose"
     assert set(MODERN_COLUMNS) <= content["results"].keys()
     assert (scored / "out/noise-modern/report.html").read_text().count("<img") == 3 * 3 * PAIRS
+
+
+def test_judges_elsewhere_say_the_same(toy_root, judges, scored, tmp_path, monkeypatch):
+    """Two, each in a thread, who scored one pair after the other."""
+
+    class Shared:
+        def __init__(self, value):
+            self.content = pickle.dumps(value)
+            self.own = threading.local()
+
+        def get(self):
+            if not hasattr(self.own, "value"):
+                self.own.value = pickle.loads(self.content)
+            return self.own.value
+
+    monkeypatch.setattr(judge_module, "Shared", Shared)
+    options = EvaluationOptions("modern", SIZE, judges, tmp_path, batch_size=1)
+    reference = Reference(toy_root, max_pairs=PAIRS)
+    dataset = reference.dataset()
+    files = match_pictures(list_pictures(scored / "blurred"), dataset.pairs).files
+    with ThreadPoolExecutor(2) as pool:
+        crew = Crew(pool, 2, "cpu", StopRequest())
+        scores = evaluate(files, reference.real_sets(dataset), options, crew=crew)
+    content = json.loads((scored / "out/blurred-modern/metrics.json").read_text())
+    for name, value in scores.summary().items():
+        assert value == pytest.approx(content["results"][name]["value"], rel=1e-4), name
+    with (scored / "out/blurred-modern/pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert scores.pair_ids == tuple(row["pair_id"] for row in rows)
+    assert scores.values["oks"] == pytest.approx([float(row["oks"]) for row in rows], rel=1e-4)
 
 
 def test_missing_weights_are_named_with_the_command(toy_root, scored, tmp_path, capsys):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -19,16 +20,20 @@ from pgpis.files import file_name, locked
 from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
+    from pgpis.cluster import Crew
     from pgpis.data.pairs import PairDataset
     from pgpis.evaluate.features import RealSets
     from pgpis.evaluate.naming import Matches
+    from pgpis.evaluate.protocols import EvaluationOptions
     from pgpis.evaluate.reference import Reference
-    from pgpis.evaluate.score import EvaluationOptions, Scores
+    from pgpis.evaluate.score import Scores
 
 log = logging.getLogger(__name__)
 
 INCOMPLETE = 3
 SHOWN = 10
+READERS = 2
+"""Processes that read pictures on this machine."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ScoringSettings:
     layout: Literal["auto"] | LayoutName = "auto"
     """Whose list."""
     videos: Annotated[tuple[str, ...], {"metavar": "VIDEO"}] = ()
-    """Phoenix: only these videos [all]."""
+    """Only these videos of Phoenix [all]."""
     protocol: tuple[ProtocolName, ...] = ("fpdm",)
     """How it is measured; several give one table."""
     size: tuple[int, int] = (256, 176)
@@ -51,18 +56,21 @@ class ScoringSettings:
     """Folder of the judging nets' weights [where ``pgpis weights`` looks for them]."""
     cache: Path | None = None
     """Folder for features of real pictures [~/.cache/pgpis/features]."""
-    device: str = field(default_factory=usual_device)
+    device: str | None = None
     """Where the nets run: cpu, cuda, cuda:1 [a GPU if there is one]."""
     batch_size: int = 16
     """Pictures at a time."""
-    workers: int = 2
-    """Processes that read pictures."""
+    runner: Literal["local", "ray"] = "local"
+    """Who looks at pictures: this machine, or a Ray cluster [local]."""
+    workers: int | None = None
+    """Processes that read pictures, or that read and score them on the cluster [2, or one for each GPU or, without
+    GPUs, core]."""
     max_pairs: int | None = None
     """Only the first pairs of the list."""
 
     def __post_init__(self) -> None:
         check_range("--batch-size", self.batch_size, 1, whole=True)
-        check_range("--workers", self.workers, 0, whole=True)
+        check_range("--workers", self.workers, 0 if self.runner == "local" else 1, whole=True, optional=True)
         check_range("--max-pairs", self.max_pairs, 1, whole=True, optional=True)
 
 
@@ -173,11 +181,13 @@ def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -
         if not folder.is_dir():
             raise PgpisError(f"folder not found: {folder}")
     from pgpis.evaluate.features import default_cache  # these load torch
+    from pgpis.evaluate.protocols import EvaluationOptions
     from pgpis.evaluate.reference import Reference
-    from pgpis.evaluate.score import EvaluationOptions
 
     shared: dict[str, Any] = {each.name: getattr(settings, each.name) for each in fields(EvaluationOptions)}
     shared["cache"] = settings.cache or default_cache()
+    shared["workers"] = READERS if settings.workers is None else settings.workers
+    shared["device"] = settings.device or usual_device()
     ways = [EvaluationOptions(**shared | {"protocol": each}) for each in dict.fromkeys(settings.protocol)]
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()
@@ -185,11 +195,26 @@ def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -
     matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
     reals = reference.real_sets(dataset)
     with locked(out):
-        yield [
-            _Evaluation(name, folder, _score(folder, matches, reference, dataset, reals, options), matches)
-            for name, folder, matches in matched
-            for options in ways
-        ]
+        most = max(len(matches.files) for _, _, matches in matched) + len(reals.train) + len(reals.targets)
+        with _crew(settings, most) as crew:
+            evaluations = [
+                _Evaluation(name, folder, _score(folder, matches, reference, dataset, reals, options, crew), matches)
+                for name, folder, matches in matched
+                for options in ways
+            ]
+        yield evaluations
+
+
+@contextmanager
+def _crew(settings: ScoringSettings, pictures: int) -> Iterator[Crew | None]:
+    """Hire actors that look at pictures, if that is asked for."""
+    from pgpis.cluster import crew
+
+    if settings.runner == "local":
+        yield None
+        return
+    with crew(settings.workers, math.ceil(pictures / settings.batch_size), settings.device or "auto") as actors:
+        yield actors
 
 
 def _matched(folder: Path, dataset: PairDataset) -> Matches:
@@ -219,6 +244,7 @@ def _score(
     dataset: PairDataset,
     reals: RealSets,
     options: EvaluationOptions,
+    crew: Crew | None,
 ) -> Scores:
     from pgpis.data.phoenix import Phoenix14T
     from pgpis.evaluate.reference import KnuckleFinder
@@ -228,8 +254,8 @@ def _score(
     total = len(matches.files) + real_pictures(options, reals)
     with meter(f"scoring {folder.name}", total) as advance:
         at_phoenix_size = isinstance(dataset, Phoenix14T) and options.size == (260, 210)
-        knuckles = KnuckleFinder(dataset, options.size) if at_phoenix_size else None
-        scores = evaluate(matches.files, reals, options, advance, knuckles)
+        knuckles = KnuckleFinder(dataset.with_pairs(()), options.size) if at_phoenix_size else None
+        scores = evaluate(matches.files, reals, options, advance, knuckles, crew)
     return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches))
 
 

@@ -12,24 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pgpis.data.cache import is_whole
 from pgpis.data.picture_store import picture_stamp, read_picture
-from pgpis.evaluate.protocols import PROTOCOLS, Protocol
+from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import Size
 from pgpis.files import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 from pgpis.metrics.inception import FEATURES
 from pgpis.metrics.weights import NetFile
-
-if TYPE_CHECKING:
-    from pgpis.evaluate.score import EvaluationOptions
 
 SHARD = 1024
 UNREADABLE = "this real picture cannot be read; 'pgpis data check' says why"
@@ -73,70 +69,80 @@ class FeatureNet(typing.Protocol):
         """Return features ``(B, D)`` of uint8 pictures ``(B, 3, H, W)``, float32 on the CPU."""
 
 
+ComputeFeatures = Callable[[str, Sequence[Sequence[Path]]], Iterator[torch.Tensor]]
+"""Gives the features ``(B, D)`` of real pictures, batch by batch in their order, by the net of that name; those of a
+picture that cannot be read are not a number."""
+
+
 class KeptFeatures:
     """Features of real pictures, in shards on disk.
 
     Args:
+        name: What the net is called.
         net: Whose features.
-        width: How many a picture has.
         options: Size of the pictures, and where shards are kept.
+        compute: Computes those that are not there.
     """
 
-    def __init__(self, net: FeatureNet, width: int, options: EvaluationOptions) -> None:
+    def __init__(self, name: str, net: FeatureNet, options: EvaluationOptions, compute: ComputeFeatures) -> None:
+        self.name = name
         self.net = net
-        self.width = width
         self.options = options
-        self.protocol = PROTOCOLS[options.protocol]
+        self.compute = compute
         self.failures: list[tuple[str, str]] = []
         """Pictures that could not be read, and why."""
 
     def __call__(self, files: Sequence[Path], advance: Advance) -> Iterator[torch.Tensor]:
         """Yield the features of the pictures that can be read, shard by shard."""
         folder = self.options.cache / self._key(files)
-        for number, start in enumerate(range(0, len(files), SHARD)):
-            shard = files[start : start + SHARD]
-            values = self._shard(folder / f"{number:05d}.safetensors", shard, advance)
+        shards = {folder / f"{number:05d}.safetensors": shard for number, shard in enumerate(_parts(files, SHARD))}
+        missing = [path for path, shard in shards.items() if not is_whole(path, len(shard))]
+        batches = [batch for path in missing for batch in _parts(shards[path], self.options.batch_size)]
+        computed = self.compute(self.name, batches)
+        for path, shard in shards.items():
+            if path in missing:
+                values = self._computed(shard, computed, advance)
+                with replacing(path) as temporary:
+                    save_file({"features": values}, temporary)
+            else:
+                values = load_file(path)["features"]
+                advance(len(shard))
             good = values.isfinite().all(dim=1)
             self.failures += [(str(file), UNREADABLE) for file, whole in zip(shard, good, strict=True) if not whole]
             yield values[good]
 
+    def _computed(self, shard: Sequence[Path], computed: Iterator[torch.Tensor], advance: Advance) -> torch.Tensor:
+        batches: list[torch.Tensor] = []
+        while sum(map(len, batches)) < len(shard):
+            batches.append(next(computed))
+            advance(len(batches[-1]))
+        return torch.cat(batches)
+
     def _key(self, files: Sequence[Path]) -> str:
         """Return a name that changes with the pictures, how they are prepared, and the net's weights."""
         weights = self.net.file.path.stat()
-        parts: list[object] = [self.net.kind, weights.st_size, weights.st_mtime_ns, self.protocol.opencv]
-        parts += [self.options.size, *((str(path), picture_stamp(path)) for path in files)]
+        parts: list[object] = [self.net.kind, weights.st_size, weights.st_mtime_ns]
+        parts += [PROTOCOLS[self.options.protocol].opencv, self.options.size]
+        parts += [*((str(path), picture_stamp(path)) for path in files)]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
 
-    def _shard(self, path: Path, files: Sequence[Path], advance: Advance) -> torch.Tensor:
-        """Return the features of some pictures, which are computed where they are not kept."""
-        try:
-            values = load_file(path)["features"]
-            if values.shape == (len(files), self.width):
-                advance(len(files))
-                return values
-        except (OSError, KeyError, SafetensorError):
-            pass  # missing, or damaged
-        batches, step = [], self.options.batch_size
-        for chunk in (files[start : start + step] for start in range(0, len(files), step)):
-            batches.append(self._features(chunk))
-            advance(len(chunk))
-        values = torch.cat(batches)
-        with replacing(path) as temporary:
-            save_file({"features": values}, temporary)
-        return values
 
-    def _features(self, files: Sequence[Path]) -> torch.Tensor:
-        """Return features; those of pictures that cannot be read are not a number, and are kept like that."""
-        pictures = torch.zeros(len(files), 3, *self.options.size, dtype=torch.uint8)
-        unreadable = []
-        for row, file in enumerate(files):
-            try:
-                pictures[row] = as_tensor(read_picture(file), self.protocol, self.options.size)
-            except Exception:  # noqa: BLE001  libraries raise anything on odd files, which are listed as UNREADABLE
-                unreadable.append(row)
-        features = self.net(pictures).clone()
-        features[unreadable] = torch.nan
-        return features
+def features_of(files: Sequence[Path], net: FeatureNet, options: EvaluationOptions) -> torch.Tensor:
+    """Return the features of real pictures ``(B, D)``; those of pictures that cannot be read are not a number."""
+    pictures = torch.zeros(len(files), 3, *options.size, dtype=torch.uint8)
+    unreadable = []
+    for row, file in enumerate(files):
+        try:
+            pictures[row] = as_tensor(read_picture(file), PROTOCOLS[options.protocol], options.size)
+        except Exception:  # noqa: BLE001  libraries raise anything on odd files, which are listed as UNREADABLE
+            unreadable.append(row)
+    features = net(pictures).clone()
+    features[unreadable] = torch.nan
+    return features
+
+
+def _parts(files: Sequence[Path], size: int) -> list[Sequence[Path]]:
+    return [files[start : start + size] for start in range(0, len(files), size)]
 
 
 class SetDistances:
@@ -145,41 +151,44 @@ class SetDistances:
     intervals: Mapping[str, tuple[float, float]] = MappingProxyType({})
     """Of the distances, by name: none."""
 
-    def __init__(self, options: EvaluationOptions) -> None:
-        self.protocol = PROTOCOLS[options.protocol]
-        self.net = InceptionFeatures(self.protocol.features, options.weights, options.device)
+    def __init__(self, options: EvaluationOptions, nets: Mapping[str, FeatureNet]) -> None:
+        self.options = options
+        self.net = nets["fid"]
         self.statistics = FeatureStatistics(FEATURES)
-        self.kept = KeptFeatures(self.net, FEATURES, options)
-
-    @property
-    def failures(self) -> list[tuple[str, str]]:
+        self.failures: list[tuple[str, str]] = []
         """Real pictures that could not be read, and why."""
-        return self.kept.failures
+
+    @staticmethod
+    def nets_of(options: EvaluationOptions) -> dict[str, FeatureNet]:
+        """Return the nets whose features are compared, by name."""
+        return {"fid": InceptionFeatures(PROTOCOLS[options.protocol].features, options.weights, options.device)}
 
     @staticmethod
     def count(reals: RealSets) -> int:
         """Return how many real pictures :meth:`distances` goes through."""
         return len(reals.train) + len(reals.targets)
 
-    def add(self, generated: torch.Tensor) -> None:
-        """Add generated pictures, uint8 ``(B, 3, H, W)``."""
-        if self.net.not_computed is None:
-            self.statistics.update(self.net(generated))
+    def add(self, features: Mapping[str, torch.Tensor]) -> None:
+        """Add generated pictures: of each net that computes any, features ``(B, D)``."""
+        if "fid" in features:
+            self.statistics.update(features["fid"])
 
-    def distances(self, reals: RealSets, advance: Advance) -> dict[str, float | str]:
+    def distances(self, reals: RealSets, compute: ComputeFeatures, advance: Advance) -> dict[str, float | str]:
         """Return the FID against both real sets, or why there is none; the protocol's own is also called ``fid``."""
         distances: dict[str, float | str] = {}
+        kept = KeptFeatures("fid", self.net, self.options, compute)
         count = int(self.statistics.count)
         for name, files in (("fid_gt", reals.targets), ("fid_train", reals.train)):
             if self.net.not_computed is None and min(len(files), count) >= 2:
                 real = FeatureStatistics(FEATURES)
-                for features in self.kept(files, advance):
+                for features in kept(files, advance):
                     real.update(features)
                 distances[name] = frechet_distance(*self.statistics.compute(), *real.compute())
             else:
                 distances[name] = self.net.not_computed or too_few(len(files), count)
                 advance(len(files))
-        main = distances["fid_train" if self.protocol.real_set == "train" else "fid_gt"]
+        self.failures += kept.failures
+        main = distances["fid_train" if PROTOCOLS[self.options.protocol].real_set == "train" else "fid_gt"]
         return {"fid": main, **distances}
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
-from pgpis.evaluate.features import Advance, FeatureNet, KeptFeatures, RealSets, too_few
+from pgpis.evaluate.features import Advance, ComputeFeatures, FeatureNet, KeptFeatures, RealSets, too_few
 from pgpis.evaluate.intervals import RESAMPLES, Interval, percentiles
+from pgpis.evaluate.protocols import EvaluationOptions
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 from pgpis.metrics.discrepancy import KERNELS, squared_mmd
-from pgpis.metrics.inception import FEATURES
-from pgpis.metrics.vision import NETS, VisionFeatures
-
-if TYPE_CHECKING:
-    from pgpis.evaluate.score import EvaluationOptions
+from pgpis.metrics.vision import VisionFeatures
 
 SCALE = 1000
 """KID and CMMD are told in thousandths."""
@@ -58,42 +54,44 @@ class ModernDistances:
     has the same expectation; Jayasumana et al. 2024.
     """
 
-    def __init__(self, options: EvaluationOptions) -> None:
-        inception = InceptionFeatures("standard", options.weights, options.device)
-        dinov2, clip = (VisionFeatures(kind, options.weights, options.device) for kind in ("dinov2", "clip"))
-        self.nets: dict[str, tuple[FeatureNet, int]] = {
-            "fd_dinov2": (dinov2, NETS["dinov2"].width),
-            "kid": (inception, FEATURES),
-            "cmmd": (clip, NETS["clip"].width),
-        }
+    def __init__(self, options: EvaluationOptions, nets: Mapping[str, FeatureNet]) -> None:
         self.options = options
-        self.features: dict[str, list[torch.Tensor]] = {name: [] for name in self.nets}
+        self.nets = nets
+        self.features: dict[str, list[torch.Tensor]] = {name: [] for name in nets}
         self.failures: list[tuple[str, str]] = []
         """Real pictures that could not be read, and why."""
         self.intervals: dict[str, Interval] = {}
         """Of the distances, by name; see :func:`distance_interval`."""
 
     @staticmethod
+    def nets_of(options: EvaluationOptions) -> dict[str, FeatureNet]:
+        """Return the nets whose features are compared, by name."""
+        return {
+            "fd_dinov2": VisionFeatures("dinov2", options.weights, options.device),
+            "kid": InceptionFeatures("standard", options.weights, options.device),
+            "cmmd": VisionFeatures("clip", options.weights, options.device),
+        }
+
+    @staticmethod
     def count(reals: RealSets) -> int:
         """Return how many real pictures :meth:`distances` goes through."""
         return len(DISTANCES) * len(reals.targets)
 
-    def add(self, generated: torch.Tensor) -> None:
-        """Add generated pictures, uint8 ``(B, 3, H, W)``."""
-        for name, (net, _) in self.nets.items():
-            if net.not_computed is None:
-                self.features[name].append(net(generated))
+    def add(self, features: Mapping[str, torch.Tensor]) -> None:
+        """Add generated pictures: of each net that computes any, features ``(B, D)``."""
+        for name, values in features.items():
+            self.features[name].append(values)
 
-    def distances(self, reals: RealSets, advance: Advance) -> dict[str, float | str]:
+    def distances(self, reals: RealSets, compute: ComputeFeatures, advance: Advance) -> dict[str, float | str]:
         """Return each distance from the distinct test targets, or why there is none."""
         distances: dict[str, float | str] = {}
-        for name, (net, width) in self.nets.items():
+        for name, net in self.nets.items():
             count = sum(map(len, self.features[name]))
             if net.not_computed is not None or min(len(reals.targets), count) < 2:
                 distances[name] = net.not_computed or too_few(len(reals.targets), count)
                 advance(len(reals.targets))
                 continue
-            kept = KeptFeatures(net, width, self.options)
+            kept = KeptFeatures(name, net, self.options, compute)
             real = torch.cat(list(kept(reals.targets, advance)))
             self.failures += [failure for failure in kept.failures if failure not in self.failures]
             values = DISTANCES[name](torch.cat(self.features[name]), real, sample_counts(count))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +51,22 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = {
     "pcdm": Protocol("pcdm", "train", True, "legacy", False, "field"),
     "standard": Protocol("standard", "train", False, "standard", True, "torchmetrics"),
 }
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How pictures are scored."""
+
+    protocol: ProtocolName = "fpdm"
+    size: Size = (256, 176)
+    weights: Path | None = None
+    """Folder of AlexNet's and Inception's weights; None: torch hub's cache."""
+    cache: Path = field(default_factory=Path)
+    """Folder that the features of real pictures are kept in."""
+    device: str = "cpu"
+    batch_size: int = 16
+    workers: int = 0
+    """Processes that read pictures for this one."""
 
 
 class TorchmetricsSSIM(PairMetric):

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
+from pgpis.cluster import Crew
 from pgpis.data.pairs import Pair
-from pgpis.data.picture_store import read_picture
 from pgpis.errors import PgpisError
 from pgpis.evaluate.bodies import BodyScores
-from pgpis.evaluate.features import Advance, RealSets, SetDistances, as_tensor
+from pgpis.evaluate.features import Advance, RealSets
 from pgpis.evaluate.intervals import Interval, bootstrap_interval
-from pgpis.evaluate.modern import ModernDistances
-from pgpis.evaluate.people import PeopleScores
-from pgpis.evaluate.protocols import PROTOCOLS, Protocol, pair_metrics
+from pgpis.evaluate.judge import Entry, Judge, JudgeHere, JudgesOnRay, Knuckles, distances_by
+from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import ProtocolName, Size
-from pgpis.jobs import leave_interrupts_alone, reason_of
 
 log = logging.getLogger(__name__)
 
 NO_VALUES = "not computed: no pair has it"
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """How pictures are scored."""
-
-    protocol: ProtocolName = "fpdm"
-    size: Size = (256, 176)
-    weights: Path | None = None
-    """Folder of AlexNet's and Inception's weights; None: torch hub's cache."""
-    cache: Path = field(default_factory=Path)
-    """Folder that the features of real pictures are kept in."""
-    device: str = "cpu"
-    batch_size: int = 16
-    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,85 +68,13 @@ class Scores:
         return all(not isinstance(value, str) or value == NO_VALUES for value in self.summary().values())
 
 
-Knuckles = Callable[[Pair], torch.Tensor]
-"""Gives x, y of both middle knuckles in pixels of the compared pictures, ``(2, 2)``; NaN where one is not seen."""
-
-
-@dataclass(frozen=True)
-class _Pairs(Dataset[tuple[int, Any]]):
-    """Reads both pictures of a pair; one that cannot be read gives the reason instead."""
-
-    files: Sequence[tuple[Pair, Path]]
-    protocol: Protocol
-    size: Size
-    knuckles: Knuckles
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[int, Any]:
-        pair, path = self.files[index]
-        try:
-            if pair.target is None:
-                return index, f"{pair.pair_id} has no true picture"
-            picture = read_picture(path)
-            both = (as_tensor(image, self.protocol, self.size) for image in (picture, read_picture(pair.target)))
-            return index, (*both, self.knuckles(pair), (picture.height, picture.width))
-        except Exception as error:  # noqa: BLE001  libraries raise anything on odd files, which cost themselves alone
-            return index, reason_of(error)
-
-
-class _PairTable:
-    """The values of all metrics of pairs, one row a pair."""
-
-    def __init__(self, files: Sequence[tuple[Pair, Path]], options: EvaluationOptions, *, hands: bool) -> None:
-        protocol = PROTOCOLS[options.protocol]
-        metrics = pair_metrics(protocol, options.weights)
-        self.files = files
-        self.device = options.device
-        self.metrics = {name: metric.to(options.device) for name, metric in metrics.items() if not metric.not_computed}
-        faces_and_hands = PeopleScores(
-            options.weights,
-            options.device,
-            lambda path: as_tensor(read_picture(path), protocol, options.size),
-            hands=hands,
-        )
-        self.bodies = BodyScores(options.weights, options.device) if protocol.modern else None
-        self.people: list[PeopleScores | BodyScores] = [faces_and_hands, *([self.bodies] if self.bodies else [])]
-        self.not_computed = {name: metric.not_computed for name, metric in metrics.items() if metric.not_computed}
-        for people in self.people:
-            self.not_computed |= people.not_computed
-        names = [*self.metrics, *(name for people in self.people for name in people.names)]
-        # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
-        self.values = {name: np.full(len(files), np.nan) for name in names}
-
-    @property
-    def failures(self) -> list[tuple[str, str]]:
-        """Pairs of which a score could not be computed, and why."""
-        return [failure for people in self.people for failure in people.failures]
-
-    def fill(self, rows: list[int], generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> None:
-        """Measure pairs of uint8 pictures ``(B, 3, H, W)`` with the places of their hands, ``(B, 2, 2)``."""
-        both = generated.to(self.device), target.to(self.device)
-        for name, metric in self.metrics.items():
-            self.values[name][rows] = metric.pair_values(*both).cpu().numpy()
-        pairs = [self.files[row][0] for row in rows]
-        for people in self.people:
-            for name, column in people(pairs, generated, target, centers).items():
-                self.values[name][rows] = column
-
-
-def set_distances(options: EvaluationOptions) -> SetDistances | ModernDistances:
-    """Return what compares sets of pictures in the way of the protocol."""
-    return ModernDistances(options) if PROTOCOLS[options.protocol].modern else SetDistances(options)
-
-
 def evaluate(
     files: Sequence[tuple[Pair, Path]],
     reals: RealSets,
     options: EvaluationOptions,
     advance: Advance = lambda _: None,
     knuckles: Knuckles | None = None,
+    crew: Crew | None = None,
 ) -> Scores:
     """Score generated pictures against their targets and against the real sets.
 
@@ -176,66 +84,52 @@ def evaluate(
         options: Protocol, size and so on.
         advance: Called with the number of further pictures; in all, the pairs and :func:`real_pictures`.
         knuckles: Where the hands are, for Hand SSIM; None leaves it out.
+        crew: Actors that do what is done picture by picture; None: this process does.
 
     Raises:
         PgpisError: No pair can be read.
     """
-    table, real = _PairTable(files, options, hands=knuckles is not None), set_distances(options)
-    done, failures = _measure(table, real, options, advance, knuckles or _no_hands)
-    distances = real.distances(reals, advance)
-    values = {name: column[done] for name, column in table.values.items()}
+    judge = Judge(options if crew is None else replace(options, device="cpu"), knuckles)
+    judges = JudgeHere(judge) if crew is None else JudgesOnRay(judge, crew)
+    real = distances_by(options)(options, judge.nets)
+    # filled in place: small tensors that are kept between large ones that are not would tear the heap to pieces
+    values = {name: np.full(len(files), np.nan) for name in judge.names}
+    done: list[int] = []
+    sizes: Counter[Size] = Counter()
+    reading_failures: list[tuple[str, str]] = []
+    scoring_failures: list[tuple[str, str]] = []
+    for verdict in judges.verdicts([Entry(row, *both) for row, both in enumerate(files)]):
+        for name, column in verdict.values.items():
+            values[name][verdict.rows] = column
+        real.add(verdict.features)
+        sizes.update(verdict.sizes)
+        done += verdict.rows
+        reading_failures += verdict.reading_failures
+        scoring_failures += verdict.scoring_failures
+        advance(verdict.pairs)
+    if not done:
+        raise PgpisError(
+            f"none of {len(files)} pictures can be scored: {reading_failures[0][1] if reading_failures else 'no pairs'}"
+        )
+    _warn_of_other_sizes(sizes, options.size)
+    distances = real.distances(reals, judges.features, advance)
+    values = {name: column[done] for name, column in values.items()}
     return Scores(
         options.protocol,
         options.size,
         tuple(files[index][0].pair_id for index in done),
         values,
         distances,
-        table.not_computed,
-        (*failures, *table.failures, *real.failures),
-        _details(values, reals, PROTOCOLS[options.protocol], table.bodies),
+        judge.not_computed,
+        (*reading_failures, *scoring_failures, *real.failures),
+        _details(values, reals, PROTOCOLS[options.protocol], judge.bodies),
         set_intervals=real.intervals,
     )
 
 
 def real_pictures(options: EvaluationOptions, reals: RealSets) -> int:
     """Return how many real pictures :func:`evaluate` goes through."""
-    return (ModernDistances if PROTOCOLS[options.protocol].modern else SetDistances).count(reals)
-
-
-def _measure(
-    table: _PairTable,
-    real: SetDistances | ModernDistances,
-    options: EvaluationOptions,
-    advance: Advance,
-    knuckles: Knuckles,
-) -> tuple[list[int], list[tuple[str, str]]]:
-    """Go through all pairs; return which could be read, and why the others could not."""
-    files = table.files
-    done: list[int] = []
-    sizes: Counter[Size] = Counter()
-    failures: list[tuple[str, str]] = []
-    loader: DataLoader[Any] = DataLoader(
-        _Pairs(files, PROTOCOLS[options.protocol], options.size, knuckles),
-        options.batch_size,
-        num_workers=options.workers,
-        collate_fn=list,
-        worker_init_fn=leave_interrupts_alone,
-    )
-    for items in loader:
-        failures += [(files[index][0].pair_id, reason) for index, reason in items if isinstance(reason, str)]
-        good = {index: content for index, content in items if not isinstance(content, str)}
-        if good:
-            *columns, shapes = zip(*good.values(), strict=True)
-            generated, target, centers = map(torch.stack, columns)
-            table.fill(list(good), generated, target, centers)
-            real.add(generated)
-            sizes.update(shapes)
-            done += good
-        advance(len(items))
-    if not done:
-        raise PgpisError(f"none of {len(files)} pictures can be scored: {failures[0][1] if failures else 'no pairs'}")
-    _warn_of_other_sizes(sizes, options.size)
-    return done, failures
+    return distances_by(options).count(reals)
 
 
 def _details(
@@ -267,7 +161,3 @@ def _without_face(values: Mapping[str, NDArray[np.float64]]) -> dict[str, str | 
         for name in ("source", "target")
         if f"face_cosine_{name}" in values
     }
-
-
-def _no_hands(_pair: Pair) -> torch.Tensor:
-    return torch.full((2, 2), torch.nan)
