@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pgpis import cluster
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError, write_bytes
-from pgpis.jobs import run_units
+from pgpis.interrupts import StopRequest
+from pgpis.jobs import as_done, run_units
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,46 @@ def test_a_full_disk_ends_the_job_at_once(tmp_path):
         run_units(units, write, 1)
     assert error.value.hint == "free some space"
     assert len(list(tmp_path.iterdir())) < 50
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_units_come_back_in_their_order_where_it_counts(in_order):
+    """The first one ends last; meanwhile no more than three are begun, or all, as these are done."""
+    begun, last_is_begun = [], threading.Event()
+
+    def work(unit):
+        begun.append(unit)
+        if unit == (2 if in_order else 5):
+            last_is_begun.set()
+        if unit == 0:
+            assert last_is_begun.wait(10)
+            return max(begun)
+        return unit
+
+    with ThreadPoolExecutor(3) as pool:
+        units = [
+            (unit, future.result())
+            for unit, future in as_done(pool, work, range(6), 3, StopRequest(), in_order=in_order)
+        ]
+    if in_order:
+        assert units == [(0, 2), *((unit, unit) for unit in range(1, 6))]
+    else:
+        assert units[0][0] != 0
+        assert sorted(unit for unit, _ in units) == [*range(6)]
+
+
+def test_a_cluster_without_gpus_is_refused_where_one_is_asked_for(monkeypatch):
+    monkeypatch.setattr(cluster, "connected", lambda: nullcontext({"CPU": 2.0}))
+    monkeypatch.setattr(cluster, "ActorPool", lambda actors, gpus: nullcontext((actors, gpus)))
+    with pytest.raises(PgpisError, match="--device cuda: the cluster has no GPU"), cluster.crew(None, 9, "cuda"):
+        pass
+    for actors, units, hired in ((None, 9, 2), (5, 9, 5), (5, 3, 3)):
+        with cluster.crew(actors, units, "auto") as crew:
+            assert (crew.pool, crew.device) == ((hired, 0), "cpu")
+    monkeypatch.setattr(cluster, "connected", lambda: nullcontext({"CPU": 8.0, "GPU": 4.0}))
+    for device, hired in (("cuda:3", ((4, 1), "cuda")), ("auto", ((4, 1), "cuda")), ("cpu", ((8, 0), "cpu"))):
+        with cluster.crew(None, 9, device) as crew:
+            assert (crew.pool, crew.device) == hired
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 7), (signal.SIGKILL, -signal.SIGKILL)])

@@ -174,6 +174,14 @@ def test_another_augmentation_is_refused(tiny, tmp_path, capsys):
     assert "another augmentation" in capsys.readouterr().err
 
 
+def test_who_makes_shards_is_said_once(tiny, tmp_path, monkeypatch, capsys):
+    assert main(cache(tiny, tmp_path / "cache", "--workers", "2")) == 2
+    assert "--workers goes with --runner ray" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(cache(tiny, tmp_path / "cache", "--runner", "ray")) == 2
+    assert "leave torchrun out" in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_named(tiny, tmp_path, capsys):
     assert main(tiny("fit", f"--data.cache={tmp_path}/nothing")) == 2
     assert "pgpis cache" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import re
 import shutil
 from html.parser import HTMLParser
@@ -22,10 +23,11 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
+from pgpis.evaluate.judge import Bench, Judge
 from pgpis.evaluate.people import FaceScores, hand_distance
-from pgpis.evaluate.protocols import PROTOCOLS
+from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
 from pgpis.evaluate.published import PUBLISHED
-from pgpis.evaluate.reference import list_digest
+from pgpis.evaluate.reference import KnuckleFinder, list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops, inception
@@ -265,6 +267,14 @@ def test_other_weights_are_named(words, weights, tmp_path, capsys):
     assert "is not torchvision's Inception v3" in capsys.readouterr().err
 
 
+def test_a_machine_with_other_weights_ends_the_run(tmp_path):
+    options = EvaluationOptions(weights=tmp_path)
+    abilities = Judge(options, None).abilities
+    assert Bench(options, None, abilities).judge.abilities == abilities
+    with pytest.raises(PgpisError, match="only some machines can measure: fid, lpips"):
+        _ = Bench(options, None, (*abilities, "lpips", "fid")).judge
+
+
 def test_bad_and_missing_pictures_are_listed_and_the_rest_is_scored(words, generated, tmp_path, capsys):
     files = sorted(generated.glob("*.png"))
     files[0].write_bytes(b"")
@@ -428,6 +438,10 @@ def test_hands_of_signers(tmp_path, weights, small_inception, monkeypatch):
         for x, y in dataset.read_pose(pair).points[list(KNUCKLES)].round().astype(int):
             image[max(0, y - 20) : y + 20, max(0, x - 20) : x + 20] = 128
         Image.fromarray(image).save(tmp_path / f"bad/{pair.pair_id}.png")
+    knuckles = KnuckleFinder(dataset.with_pairs(()), (260, 210))
+    assert knuckles(dataset.pairs[0]).isfinite().any()
+    elsewhere = pickle.loads(pickle.dumps(knuckles))  # as actors of a cluster have it
+    torch.testing.assert_close(elsewhere(dataset.pairs[0]), knuckles(dataset.pairs[0]), equal_nan=True)
     values = {}
     for folder in ("good", "bad"):
         words = ["evaluate", "--generated", tmp_path / folder, "--reference", root, "--size", "260x210", "--workers", 0]
