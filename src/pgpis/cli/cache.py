@@ -57,8 +57,9 @@ class CacheSettings:
 def cache(settings: CacheSettings, *words: str) -> int:
     """Compute what frozen encoders make of the training pictures, in every variant that the augmentation asks for.
 
-    Run again, it goes on. Under torchrun each process makes its share, on one machine or many. All other options are
-    keys of the recipe. Train with --data.cache FOLDER. The exit code is 1 if a picture could not be read.
+    Run again, it goes on. Under torchrun each process makes its share, on one machine or many; --runner ray hands
+    shards out to a cluster. All other options are keys of the recipe. Train with --data.cache FOLDER. The exit code is
+    1 if a picture could not be read.
 
     Args:
         settings: What is computed.

@@ -50,7 +50,6 @@ class ShardMaker:
     batch_size: int = 8
     """Pictures at a time."""
 
-    @torch.inference_mode()
     def make(self, shard: Shard) -> Unreadable:
         """Write a shard, and return the pictures that could not be read: their features are not a number.
 
@@ -59,7 +58,8 @@ class ShardMaker:
         """
         unreadable: Unreadable = []
         self.feature.encoder.to(self.device)
-        rows = torch.cat([self._encode(batch) for batch in self._batches(shard, unreadable)])
+        with torch.inference_mode():
+            rows = torch.cat([self._encode(batch) for batch in self._batches(shard, unreadable)])
         with replacing(shard.path) as temporary:
             save_file({"features": rows.to(getattr(torch, self.dtype)).contiguous()}, temporary)
         return unreadable

@@ -96,8 +96,8 @@ class KeptFeatures:
         """Yield the features of the pictures that can be read, shard by shard."""
         folder = self.options.cache / self._key(files)
         shards = {folder / f"{number:05d}.safetensors": shard for number, shard in enumerate(_parts(files, SHARD))}
-        missing = [path for path, shard in shards.items() if not is_whole(path, len(shard))]
-        batches = [batch for path in missing for batch in _parts(shards[path], self.options.batch_size)]
+        missing = {path: shard for path, shard in shards.items() if not is_whole(path, len(shard))}
+        batches = [batch for shard in missing.values() for batch in _parts(shard, self.options.batch_size)]
         computed = self.compute(self.name, batches)
         for path, shard in shards.items():
             if path in missing:
