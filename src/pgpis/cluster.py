@@ -46,10 +46,11 @@ def connected() -> Iterator[dict[str, float]]:
     ray = _ray()
     is_ours = not ray.is_initialized()
     if is_ours:
+        # without an address Ray would look for a cluster on this machine, and wait minutes for one that was killed
+        address = os.environ.get("RAY_ADDRESS") or "local"
         try:
-            ray.init(logging_level="warning", include_dashboard=False)
+            ray.init(address, logging_level="warning", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            address = os.environ.get("RAY_ADDRESS", "on this machine")
             raise PgpisError(f"cannot reach the Ray cluster {address}: {error}", hint="ray status") from error
     try:
         yield ray.cluster_resources()
