@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from lightning.pytorch import Callback
 
@@ -20,7 +21,7 @@ class Seen(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         """Add a line to the file of this rank: step, epoch and positions of its pairs."""
         numbers = [trainer.global_step, trainer.current_epoch, *batch["index"].tolist()]
-        with open(f"{trainer.default_root_dir}/seen-{trainer.global_rank}.txt", "a") as file:
+        with (Path(trainer.default_root_dir) / f"seen-{trainer.global_rank}.txt").open("a") as file:
             file.write(" ".join(map(str, numbers)) + "\n")
 
 
@@ -44,7 +45,7 @@ def fit(words, folder, ranks=1, kill_after=None):
         process.start()
     try:
         while any(process.is_alive() for process in processes):
-            if kill_after and list((folder / "checkpoints").glob(f"*step={kill_after}.ckpt")):
+            if kill_after and _steps(folder) >= kill_after:
                 return
             assert not any(process.exitcode for process in processes), (folder / f"{meeting.name}-0.log").read_text()
             time.sleep(0.02)
@@ -55,6 +56,12 @@ def fit(words, folder, ranks=1, kill_after=None):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.join()
+
+
+def _steps(folder):
+    """Return after which step the newest checkpoint was written."""
+    names = [path.stem for path in (folder / "checkpoints").glob("*step=*.ckpt")]
+    return max((int(name.rpartition("step=")[2]) for name in names), default=0)
 
 
 def _rank(rank, ranks, meeting, words):

@@ -7,7 +7,6 @@ import torch
 
 from fits import fit, seen
 
-CHECKPOINTS = "{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true, save_top_k: -1}}"
 PAIRS = 24
 
 
@@ -18,12 +17,14 @@ def last(folder):
 
 @pytest.fixture
 def packed_words(tiny, toy_pack):
-    """Words that train from the pack in ``folder``, noting what is seen."""
+    """Words that train from the pack in ``folder``, noting what is seen, with a checkpoint every few steps."""
 
-    def words(folder, *more):
-        packed = ["--data.train=Packed", f"--data.train.init_args.root={toy_pack}", "--data.val=null"]
-        callbacks = f"--trainer.callbacks=[{CHECKPOINTS}, {{class_path: fits.Seen}}]"
-        return tiny("fit", *packed, "--data.num_workers=1", callbacks, *more, out=folder)
+    def words(folder, *more, every=8):
+        packed = ["--data.train=Packed", f"--data.train.init_args.root={toy_pack}", "--data.num_workers=1"]
+        quick = ["--data.val=null", "--trainer.logger=false"]
+        checkpoints = f"{{class_path: ModelCheckpoint, init_args: {{every_n_train_steps: {every}, save_last: true}}}}"
+        callbacks = f"--trainer.callbacks=[{checkpoints}, {{class_path: fits.Seen}}]"
+        return tiny("fit", *packed, *quick, callbacks, *more, out=folder)
 
     return words
 
@@ -34,7 +35,7 @@ def killed_fit(packed_words, made_once):
 
     def killed(ranks):
         def make(folder):
-            fit(packed_words(folder), folder, ranks, kill_after=3)
+            fit(packed_words(folder, every=1), folder, ranks, kill_after=3)
 
         return made_once(f"killed-{ranks}", make)
 
