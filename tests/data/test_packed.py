@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pgpis.data import DeepFashion, FolderPairs, OnMissing, Packed, PoseTransfer
 from pgpis.data.packs import write
 from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
 from pgpis.data.packs.stores import StoreError
+from pgpis.data.pair import Edit, Source
 from pgpis.data.samples import PairSamples
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -232,6 +234,23 @@ def test_folders_of_your_own_are_packed(toy_root, tmp_path):
     assert np.array_equal(one.keypoints.points, other.keypoints.points)
     assert one.keypoints.frame == other.keypoints.frame
     assert pack.fingerprint(0, {"source", "pose"}) != pack.fingerprint(1, {"source", "pose"})
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "reason"),
+    [
+        ({"most_sources": 2}, {}, "has several sources"),
+        ({}, {"further": (Source(Path("other.jpg")),)}, "has several sources"),
+        ({}, {"edit": Edit(identity={})}, "has an edit"),
+    ],
+)
+def test_what_a_pack_cannot_hold_is_refused(toy_root, tmp_path, options, changes, reason):
+    dataset = DeepFashion(toy_root, **options)
+    dataset.setup()
+    changed = dataset.with_pairs(replace(pair, **changes) for pair in dataset.pairs)
+    with pytest.raises(PgpisError, match=reason):
+        write.pack_pairs(changed, write.Store(str(tmp_path)), (), 1e4, 1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_key_points_survive_exactly():

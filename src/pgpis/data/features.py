@@ -1,4 +1,4 @@
-"""What training takes in place of pictures: features of frozen encoders, refused where they belong to something else."""
+"""Features of frozen encoders, which training takes in place of pictures, unless they belong to something else."""
 
 from __future__ import annotations
 

@@ -97,6 +97,8 @@ class Packed(PairDataset):
             return {kind: file_of[number] for kind, number in zip(kinds, numbers, strict=True)}
 
         source_kinds, target_kinds = (tuple(content[role]) for role in ("source_kinds", "target_kinds"))
+        videos = content.get("videos", [None] * len(pairs))
+        self.frames_per_second = content.get("frames_per_second", self.frames_per_second)
         self._of_sources = {files[row[0]]: made(tuple(row[1:]), source_kinds) for row in content["sources"]}
         return [
             Pair(
@@ -106,8 +108,11 @@ class Packed(PairDataset):
                 file_of[target],
                 JoinedFiles(self._of_sources[files[source]], made(tuple(numbers), target_kinds)),
                 noise_name=noise_name,
+                video=video,
             )
-            for pair_id, noise_name, source, target, pose, *numbers in pairs[: self.max_pairs]
+            for (pair_id, noise_name, source, target, pose, *numbers), video in zip(
+                pairs[: self.max_pairs], videos[: self.max_pairs], strict=True
+            )
         ]
 
     def _open(self) -> tuple[Store, dict[str, Any]]:
@@ -196,6 +201,8 @@ class Packed(PairDataset):
         return self.file_content(path)
 
     def _content(self, path: Path) -> bytes:
+        if path not in self._numbers:
+            raise PgpisError(f"{path} is not in the pack {self.root}")
         return self._shards.read(self._numbers[path])
 
 

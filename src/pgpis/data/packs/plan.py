@@ -115,7 +115,7 @@ class Plan:
 
     def _add(self, pair: Pair) -> None:
         if pair.edit is not None:
-            raise PgpisError(f"{pair.pair_id} has an edit, and edits cannot be packed")
+            raise PgpisError(f"{pair.pair_id} has an edit, and packs hold none", hint="pack the pairs without it")
         if pair.further or self.dataset.most_sources > 1:
             raise PgpisError(f"{pair.pair_id} has several sources, and packs hold one", hint="most_sources: 1")
         numbers = [self._file(PICTURE, pair.source)]

@@ -186,7 +186,17 @@ def _list(plan: Plan, rows: list[list[Any]], reasons: dict[int, str]) -> dict[st
         "target_kinds": [kind.name for kind in plan.of("target")],
         "sources": [[picture, *numbers] for picture, numbers in readable.items()],
         "pairs": rows,
-    } | ({"features": plan.features} if plan.features else {})
+        **({"features": plan.features} if plan.features else {}),
+        **_videos(plan, rows),
+    }
+
+
+def _videos(plan: Plan, rows: Sequence[list[Any]]) -> dict[str, Any]:
+    """Return of which videos pairs are frames, where they are."""
+    videos = {pair.pair_id: pair.video for pair in plan.dataset.pairs if pair.video is not None}
+    if not videos:
+        return {}
+    return {"videos": [videos.get(row[0]) for row in rows], "frames_per_second": plan.dataset.frames_per_second}
 
 
 def _remove_others(store: Store, shards: Sequence[Shard]) -> None:
