@@ -55,6 +55,7 @@ def fit(words, folder, ranks=1, kill_after=None):
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
 
 

@@ -79,7 +79,9 @@ def plan_features(
         variants = [Variant(**variant) for variant in index["variants"]]
         values = read_row(*cache.place(name, 0, variants[0]))
         entries[name] = {
-            **{field: index[field] for field in ("key", "dtype", "variants")},
+            "key": index["key"],
+            "variants": index["variants"],
+            "dtype": str(values.dtype).removeprefix("torch."),
             "shape": list(values.shape),
             "start": start + len(items),
             "files": [numbers[path] for path in files],

@@ -175,7 +175,8 @@ class Plan:
     def shards(self, least_bytes: float) -> Iterator[Shard]:
         """Deal the items out, in their order, to shards of about a size; features begin a new one."""
         number = 0
-        for items in (self.items, self.feature_items):
+        groups: tuple[Sequence[Item | FeatureItem], ...] = (self.items, self.feature_items)
+        for items in groups:
             start, size, stamps = 0, 0, []
             for end, item in enumerate(items, 1):
                 stamps.append([str(item.path), item.kind, *item.stamp])

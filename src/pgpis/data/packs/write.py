@@ -168,8 +168,8 @@ def _whole_pairs(plan: Plan, reasons: dict[int, str]) -> tuple[list[list[Any]], 
         rows += [] if bad else [row]
         told.update(bad)
     # what self-pairs alone would read, and features
-    items = [*plan.items, *plan.feature_items]
-    failures += [Failure(items[number].path.name, reasons[number]) for number in sorted(reasons.keys() - told)]
+    names = [item.path.name for items in (plan.items, plan.feature_items) for item in items]
+    failures += [Failure(names[number], reasons[number]) for number in sorted(reasons.keys() - told)]
     return rows, failures
 
 
