@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -17,9 +17,7 @@ from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.work import Tell, draw
 from pgpis.errors import PgpisError, nearest
 from pgpis.pictures.uv_texture import PART_GROUPS
-
-if TYPE_CHECKING:
-    from pgpis.studio.request import PictureRequest  # loads torch
+from pgpis.studio.request import PictureRequest
 
 OWN = "the photo"
 IDENTITY = "identity"
@@ -80,8 +78,6 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
             offer, groups = desk.offer(model), _groups(parts)
 
             def requests_to(_model: str) -> list[PictureRequest]:
-                from pgpis.studio.request import PictureRequest
-
                 drawing = drawing_of(offer, steps, guidance, seed, pictures, height, width)
                 unedited = PictureRequest(
                     source=source,

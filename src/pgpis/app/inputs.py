@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from pgpis.app.desk import QUIET, Desk
 from pgpis.app.offers import Offer
 from pgpis.app.sessions import Visitor
-from pgpis.app.uploads import PICTURE_TYPES, Upload, Uploads, several_of
-from pgpis.studio.request import check_photos
-
-if TYPE_CHECKING:
-    from pgpis.studio.request import Drawing  # loads torch
+from pgpis.app.uploads import PICTURE_TYPES, Upload, Uploads
+from pgpis.studio.request import MOST_PHOTOS, Drawing, check_photos
 
 
 def photo_of(label: str) -> gr.Image:
@@ -53,18 +50,18 @@ def person_inputs(desk: Desk, page: gr.Blocks) -> PersonInputs:
         elem_classes="thumbnails",
     )
 
-    with gr.Accordion("More photos of the same person (up to 3)", open=False):
+    with gr.Accordion(f"Further photos (up to {MOST_PHOTOS - 1})", open=False):
         further = gr.Gallery(
-            label="More photos",
+            label="Photos of the same person",
             type="filepath",
             file_types=PICTURE_TYPES,
             sources=["upload"],
             columns=3,
-            height=180,
             allow_preview=False,
             object_fit="contain",
             interactive=True,
             buttons=[],
+            elem_classes="thumbnails",
         )
 
     def examples(request: gr.Request) -> list[tuple[str, str]]:
@@ -88,7 +85,7 @@ def person_of(visitor: Visitor, photo: Upload, further: Uploads) -> tuple[Path, 
     Raises:
         PgpisError: One is missing or not taken, or there are too many.
     """
-    uploads = [photo, *several_of(further, "More photos")]
+    uploads = [photo, *(entry.get("image") for entry in further or ())]
     check_photos(len(uploads))
     names = ["Photo", *(f"Photo {number}" for number in range(2, len(uploads) + 1))]
     return tuple(visitor.picture(upload, name) for upload, name in zip(uploads, names, strict=True))
@@ -149,8 +146,6 @@ def drawing_of(
     Raises:
         PgpisError: A number is out of range.
     """
-    from pgpis.studio.request import Drawing  # loads torch
-
     usual = (offer.height, offer.width)
     size = None if height is None or width is None or (height, width) == usual else (height, width)
     return Drawing(steps=steps, guidance_scale=guidance, size=size, seed=seed or 0, pictures=pictures)

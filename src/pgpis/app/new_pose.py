@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -16,9 +16,7 @@ from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.video import video_inputs
 from pgpis.app.work import Tell, draw
 from pgpis.errors import PgpisError
-
-if TYPE_CHECKING:  # loads torch
-    from pgpis.studio.request import PictureRequest
+from pgpis.studio.request import PictureRequest
 
 
 def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
@@ -141,8 +139,6 @@ def _drawn(
             raise PgpisError("no model is chosen")
 
         def requests_to(model: str) -> list[PictureRequest]:
-            from pgpis.studio.request import PictureRequest
-
             drawing = drawing_of(desk.offer(model), *numbers)
             return [
                 PictureRequest(

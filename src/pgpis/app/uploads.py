@@ -18,19 +18,8 @@ VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi"]
 Upload = Mapping[str, Any] | None
 """A file as Gradio describes it: endpoints ask for it as it comes, as Gradio would decode pictures by itself."""
 
-Uploads = Sequence[Any] | None
-"""Several files, each as it comes or as an entry of a gallery."""
-
-
-def several_of(uploads: Any, name: str) -> list[Upload]:
-    """Return the files of a gallery or list, which need not be files yet.
-
-    Raises:
-        PgpisError: It is something else.
-    """
-    if not isinstance(uploads, list | None):
-        raise PgpisError(f"{name}: expected a list of files")
-    return [entry.get("image", entry) if isinstance(entry, Mapping) else None for entry in uploads or []]
+Uploads = Sequence[Mapping[str, Any]] | None
+"""What is in a gallery: of each picture its file as ``image``."""
 
 
 def file_of(upload: Any, name: str) -> Path:
