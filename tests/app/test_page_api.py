@@ -60,9 +60,8 @@ def test_several_photos_make_the_picture_that_predict_makes_of_them(client, peop
     status, _, _, seen, png = make(client, photos[0], further=photos[1:], **usual).result()
     assert "Done, of 3 photos" in status
     shown = {each["caption"]: pixels(each["image"]) for each in seen}
-    assert {"source", "source 2", "source 3", "texture map", *(f"texture map of source {n}" for n in (1, 2, 3))} <= {
-        *shown
-    }
+    textures = {f"texture map of source {number}" for number in (1, 2, 3)}
+    assert shown.keys() >= {"source", "source 2", "source 3", "texture map", *textures}
     assert not np.array_equal(shown["texture map"], shown["texture map of source 1"])
     person = tmp_path / "people" / "photo"
     person.mkdir(parents=True)
