@@ -229,13 +229,13 @@ def _seen(pairs: PhotoPairs, batch: PairBatch, origins: set[str]) -> dict[str, I
 
 
 def _seen_of_each(pair: Pair, origins: set[str]) -> dict[str, Image.Image]:
-    """Return the further sources of a pair, and what was merged of all; nothing where there is one source."""
+    """Return the further sources of a pair, and what was merged of all of them; nothing where there is one source."""
+    if not pair.further:
+        return {}
     shown = {f"source {number}": read_image(own.picture) for number, own in enumerate(pair.further, 2)}
-    for kind in map(kind_of, MERGED if pair.further else ()):
-        files = ((number, own.conditions.get(kind.name)) for number, own in enumerate(pair.sources, 1))
-        shown |= {
-            f"{kind.label} of source {number}": kind.read(path)
-            for number, path in files
-            if kind.name in origins and path is not None and is_file(path)
-        }
+    for kind in (kind_of(name) for name in MERGED if name in origins):
+        for number, own in enumerate(pair.sources, 1):
+            path = own.conditions.get(kind.name)
+            if path is not None and is_file(path):
+                shown[f"{kind.label} of source {number}"] = kind.read(path)
     return shown
