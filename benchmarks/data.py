@@ -19,8 +19,9 @@ from torch import nn
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.data import DeepFashion, PairTransform
-from pgpis.data.cache import FeatureCache, FeatureKey, feature_key, files_of, variants_of
+from pgpis.data.cache import CacheFolder, files_of
 from pgpis.data.cache_writer import CacheWriter, ShardMaker, make_here
+from pgpis.data.features import FeatureCache, FeatureKey, feature_key, variants_of
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
@@ -57,7 +58,7 @@ def write_cache(folder: Path, model: str, specs: InputSpecs, dataset: DeepFashio
         shards = writer.begin(name, keys[name], files, variants[name])
         feature = FrozenFeature(picture, "random", nn.Identity(), _random(shape))
         make_here(ShardMaker(feature, specs, "bfloat16"), shards, lambda _: None)
-    return FeatureCache(folder, keys, variants)
+    return FeatureCache(CacheFolder(folder), keys, variants)
 
 
 def _random(shape: tuple[int, ...]):  # noqa: ANN202

@@ -14,8 +14,9 @@ from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data import cache as cache_module
 from pgpis.data import cache_writer as writer_module
-from pgpis.data.cache import FeatureCache, feature_key, files_of, variants_of
+from pgpis.data.cache import CacheFolder, files_of
 from pgpis.data.cache_writer import CacheWriter, ShardMaker, make_here, missing_of
+from pgpis.data.features import FeatureCache, feature_key, variants_of
 from pgpis.data.picture_store import read_picture
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.errors import PgpisError
@@ -123,7 +124,7 @@ def means(own_toy_root, specs, tmp_path):
         folder=folder / "means",
         files=files,
         write=write,
-        open=lambda: FeatureCache(folder, {"means": key}, {"means": variants}),
+        open=lambda: FeatureCache(CacheFolder(folder), {"means": key}, {"means": variants}),
     )
 
 

@@ -99,8 +99,9 @@ def _begun(
     settings: CacheSettings, model: PersonImageTask, data: PoseTransferDataModule, rank: int, world: int
 ) -> list[_Part]:
     """Begin the features that are asked for; return what this process has to make."""
-    from pgpis.data.cache import feature_key, files_of, variants_of
+    from pgpis.data.cache import files_of
     from pgpis.data.cache_writer import CacheWriter, ShardMaker, missing_of
+    from pgpis.data.features import feature_key, variants_of
 
     features, specs = model.frozen_features(), model.input_specs
     unknown = [name for name in settings.features if name not in features]

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.cluster import Crew, Shared
-from pgpis.data.cache import INDEX, DtypeName, FeatureKey, Variant, chain_of, is_whole, read_index, shards_of
+from pgpis.data.cache import INDEX, DtypeName, is_whole, read_index, shards_of
+from pgpis.data.features import FeatureKey, Variant, image_chain
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
@@ -66,7 +67,7 @@ class ShardMaker:
 
     def _batches(self, shard: Shard, unreadable: Unreadable) -> Iterator[torch.Tensor]:
         """Prepare pictures as training does; one that cannot be read is not a number."""
-        images = chain_of(self.feature.picture, self.specs)
+        images = image_chain(self.feature.picture, self.specs)
         spec = images[self.feature.picture]
         for start in range(0, len(shard.files), self.batch_size):
             prepared = []

@@ -220,8 +220,12 @@ class PredictionFolder:
         with suppress(OSError):  # there is none, or something else lies in it
             (self.out / PARTS).rmdir()
 
-    def summarise(self) -> bool:
-        """Draw the contact sheet, list failures; return whether there are none."""
+    def summarise(self, read_source: Callable[[Path], Image.Image] = read_image) -> bool:
+        """Draw the contact sheet, list failures; return whether there are none.
+
+        Args:
+            read_source: Reads a source, which may be in a pack.
+        """
         records = read_records(self.out)[0]
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
@@ -230,7 +234,7 @@ class PredictionFolder:
             first = [Path(record.source), self.pose_picture(record.pair_id)]
             rows.setdefault(record.pair_id, first).append(self.out / record.image)
         try:
-            draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg")
+            draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg", read_source)
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
         log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
