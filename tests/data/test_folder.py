@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from pgpis.data import FolderPairs, OnMissing, PairTransform
-from pgpis.data import folder as folder_module
+from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
 from pgpis.errors import PgpisError
 
@@ -311,7 +311,7 @@ def test_large_tables_share_what_they_repeat(tmp_path, monkeypatch):
     table = tmp_path / "pairs.csv"
     table.write_text("source,pose\n" + "".join(f"{source},{pose}\n" for source in names for pose in names))
     looked_up = []
-    monkeypatch.setattr(folder_module, "find_file", lambda name, folders: looked_up.append(name) or folders[0] / name)
+    monkeypatch.setattr(listed_module, "find_file", lambda name, folders: looked_up.append(name) or folders[0] / name)
     dataset = FolderPairs(tmp_path / "sources", tmp_path / "poses", pairs_csv=table)
     dataset.setup()
     assert sorted(looked_up) == sorted(names * 2)

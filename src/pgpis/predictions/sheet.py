@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -18,17 +19,18 @@ GAP = 4
 MOST_RESULTS = 16
 
 
-def draw_contact_sheet(rows: Sequence[Sequence[Path]], path: Path) -> None:
+def draw_contact_sheet(rows: Iterable[Sequence[Path]], path: Path) -> None:
     """Draw source | pose | results side by side.
 
     Args:
-        rows: Source, pose and results of each pair; what cannot be read becomes a grey tile.
+        rows: Source, pose and results of each pair, of which the first are taken; what cannot be read becomes a grey
+            tile.
         path: Where the sheet goes.
 
     Raises:
         PgpisError: It cannot be written.
     """
-    strips = [_strip(row[: 2 + MOST_RESULTS]) for row in rows[:ROWS]]
+    strips = [_strip(row[: 2 + MOST_RESULTS]) for row in islice(rows, ROWS)]
     if strips:
         width = max(image.width for image in strips)
         save_image(grid(strips, len(strips), (TILE_HEIGHT + GAP, width)), path)
