@@ -185,7 +185,7 @@ class TrainingStep:
     """``torch.compile`` the denoiser, a minute's wait, then faster steps on a GPU: true, as one graph; ``blocks``, its
     transformer blocks, which share their graphs and take less of a wait; ``graphs``, as one graph that CUDA replays."""
     channels_last: bool = False
-    """Keep channels innermost in memory, with which convolutions are faster on most devices; rounding apart the same."""
+    """Keep channels innermost in memory: faster convolutions on most devices, the same pictures up to rounding."""
     flow_loss: FlowLoss | None = None
     """Further loss on where the attention to the reference looks: weight, temperature, below, from_step; null: none."""
 
