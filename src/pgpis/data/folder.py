@@ -191,7 +191,7 @@ class FolderPairs(PairDataset):
 
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return a pair of each pose."""
-        return {pair.pose: pair for pair in self.pairs}.values()
+        return {id(pair.pose): pair for pair in self.pairs}.values()  # which a million pairs share
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a source or of a pose are: beside its folder, or in a folder of their own.

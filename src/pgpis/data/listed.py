@@ -45,7 +45,7 @@ class Listed:
     ) -> Iterator[tuple[SourceT, PoseT, TargetT, EditT]]:
         """Yield for each pair what was made of its source, pose, target and edit."""
         # as memory, numbers become objects one at a time and not by the million
-        source, pose, target, edit = (memoryview(np.ascontiguousarray(column)) for column in self.pairs.T)
+        source, pose, target, edit = (np.ascontiguousarray(column).data for column in self.pairs.T)
         return zip(
             map(sources.__getitem__, source),
             map(poses.__getitem__, pose),

@@ -138,8 +138,10 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
     seen: set[int] = set()  # by identity, which costs a tenth of comparing paths
     for pair in pairs:
         conditions = pair.conditions
-        groups = (conditions.source, conditions.pose) if isinstance(conditions, JoinedFiles) else (conditions,)
-        paths = (pair.source, pair.pose, pair.target)
+        groups: tuple[Files, ...] = (
+            (conditions.source, conditions.pose) if isinstance(conditions, JoinedFiles) else (conditions,)
+        )
+        paths: tuple[Path | None, ...] = (pair.source, pair.pose, pair.target)
         if pair.edit is not None:
             groups += (pair.edit.identity or {}, *(files for _, files in pair.edit.clothes))
         if pair.further:
@@ -174,9 +176,10 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     twice keeps its name.
     """
     listed = list(pairs)
-    names = (hash(printable(pair.pair_id).casefold()) for pair in listed)
-    if len(np.unique(np.fromiter(names, np.int64, len(listed)))) == len(listed) and all(map(_is_printable, listed)):
-        return listed  # the usual case, for which a million names need not be kept in a second spelling
+    if all(pair.pair_id.isascii() for pair in listed):  # a million names need not be kept in a second spelling
+        hashes = np.fromiter((hash(pair.pair_id.casefold()) for pair in listed), np.int64, len(listed))
+        if len(np.unique(hashes)) == len(listed):
+            return listed
     owners: dict[str, Pair] = {}
     named = []
     for pair in listed:
@@ -187,10 +190,6 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
             name = f"{first}~{number}"
         named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))
     return named
-
-
-def _is_printable(pair: Pair) -> bool:
-    return printable(pair.pair_id) == pair.pair_id
 
 
 def content_of(keypoints: Keypoints) -> str:

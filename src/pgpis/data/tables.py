@@ -129,8 +129,9 @@ class PairTable:
         together = np.zeros((len(self.lines), len(columns)), np.int32)
         for position, column in enumerate(columns):
             together[:, position] = self.codes[column]
-        different, codes = np.unique(together, axis=0, return_inverse=True)
-        return [list(zip(columns, row, strict=True)) for row in different.tolist()], codes.reshape(-1).astype(np.int32)
+        different, positions = np.unique(together, axis=0, return_inverse=True)
+        groups = [list(zip(columns, row, strict=True)) for row in different.tolist()]
+        return groups, positions.reshape(-1).astype(np.int32)
 
 
 def read_table(path: Path) -> PairTable:

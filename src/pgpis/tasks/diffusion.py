@@ -79,7 +79,7 @@ class DiffusionTask(PictureTask):
             if step.gradient_checkpointing and part is not None:
                 part.enable_gradient_checkpointing()
         if step.channels_last:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.to(memory_format=torch.channels_last)
         if step.compile_unet == "blocks":
             self.unet.compile_repeated_blocks(fullgraph=True)
         elif step.compile_unet:
