@@ -175,10 +175,10 @@ class FolderPairs(PairDataset):
         """
         for kind in conditions(origins):
             if kind.of == "source":
-                own = (pair for pair in self.pairs if pair.edit is None or kind.name != "face")
+                own = by_source(pair for pair in self.pairs if pair.edit is None or kind.name != "face")
                 owners = [(source.picture, source.conditions.get(kind.name)) for pair in own for source in pair.sources]
             else:
-                owners = [(pair.pose, pair.file(kind.name)) for pair in self.pairs if pair.pose is not None]
+                owners = [(pair.pose, pair.file(kind.name)) for pair in by_pose(self.pairs) if pair.pose is not None]
             _refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
@@ -191,7 +191,7 @@ class FolderPairs(PairDataset):
 
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return a pair of each pose."""
-        return {id(pair.pose): pair for pair in self.pairs}.values()  # which a million pairs share
+        return by_pose(self.pairs)
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a source or of a pose are: beside its folder, or in a folder of their own.
@@ -252,6 +252,16 @@ class FolderPairs(PairDataset):
         if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
+
+
+def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each source, its further ones included; a million pairs share theirs."""
+    return {(id(pair.source), id(pair.further)): pair for pair in pairs}.values()
+
+
+def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each pose, likewise."""
+    return {id(pair.pose): pair for pair in pairs}.values()
 
 
 def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:
