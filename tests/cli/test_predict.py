@@ -205,6 +205,21 @@ def test_options_that_do_not_fit_together(options, message):
         PredictSettings(out=Path("o"), **options).check()
 
 
+@pytest.mark.parametrize(
+    ("options", "face"),
+    [
+        ({"driving": Path("d.jpg")}, "drop"),
+        ({"prepare": True}, "drop"),
+        ({"driving": Path("d.jpg"), "missing_face": "error"}, "error"),
+        ({"poses": Path("p")}, None),
+        ({"driving": Path("d.jpg"), "pipeline": "outputs/mcld/pipeline"}, None),
+    ],
+)
+def test_of_photographs_the_shipped_mcld_drops_the_face(options, face):
+    settings = PredictSettings(**{"out": Path("o"), "sources": Path("s"), "pipeline": "synth-mcld", **options})
+    assert settings.recipe()["data"]["predict"]["init_args"].get("on_missing", {}).get("face") == face
+
+
 def test_a_call_in_python_does_what_the_command_does(pipeline, inputs, whole):
     settings = PredictSettings(
         config=("smoke/fpdm.yaml", str(TINY)),

@@ -69,8 +69,8 @@ class PredictSettings:
     faces: Path | None = None
     """MCLD: folder of face embeddings, or one [SOURCES_face]."""
     missing_face: Literal["error", "drop", "skip"] | None = None
-    """MCLD: what happens without a face embedding: error, drop (no face) or skip. synth-mcld knows the faces of pgpis
-    synth alone, so for photographs drop [error]."""
+    """MCLD: what happens without a face embedding: error, drop (no face) or skip [error; synth-mcld, which knows the
+    faces of pgpis synth alone, drops those of photographs]."""
     identity: Annotated[Path | None, {"metavar": "PICTURE"}] = None
     """MCLD: whose face and head all results take."""
     clothes: Annotated[tuple[str, ...], {"metavar": "GROUP=PICTURE"}] = ()
@@ -213,12 +213,14 @@ class PredictSettings:
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
+        without_faces = self.face_space == "synth" and self.makes_conditions  # no tool makes those
+        missing_face = self.missing_face or ("drop" if without_faces else None)
         same = ("sources", "sources_by", "textures", "faces", "identity", "pairing", "noise_name")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in same} | {
             "poses": self.poses or self.driving,
             "pairs_csv": self.pairs,
             "clothes": list(self.clothes) or None,
-            "on_missing": {"face": self.missing_face, "face_space": self.face_space},
+            "on_missing": {"face": missing_face, "face_space": self.face_space},
         }
         if not self.makes_conditions:
             return {"class_path": "FolderPairs", "init_args": arguments}
