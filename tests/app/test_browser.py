@@ -212,6 +212,28 @@ def test_edit(visit, people, shots):
     tab.screenshot(path=shots / "edit.png", full_page=True)
 
 
+def test_further_photos_of_the_same_person(visit, people, shots):
+    tab = visit()
+    place = panel(tab, "New pose")
+    upload(place, "Photo of the person", people[0])
+    place.get_by_role("button", name="Further photos").click()
+    tab.wait_for_timeout(700)
+    upload(place, "Photos of the same person", people[1])
+    few_steps(place)
+    place.get_by_role("button", name="Make the picture").click()
+    expect(place.get_by_text("Done, of 2 photos of the person", exact=True)).to_be_visible()
+    place.get_by_role("button", name="What the model saw").click()
+    expect(place.get_by_text("source 2", exact=True)).to_be_visible()
+    for width in (1280, PHONE["width"]):
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.wait_for_timeout(700)
+        tab.screenshot(path=shots / f"further-photos-{width}.png", full_page=True)
+        assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    place.get_by_role("button", name="example 1").click()
+    place.get_by_role("button", name="Make the picture").click()
+    expect(place.get_by_text("Done", exact=True)).to_be_visible()
+
+
 @pytest.mark.usefixtures("predicting_here")
 def test_folder_gives_a_zip(visit, people, shots, tmp_path):
     tab = visit()

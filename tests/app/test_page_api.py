@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pgpis.app.poses import named_poses
+from pgpis.cli import main
+from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
@@ -25,10 +28,11 @@ def client(page, tmp_path):
     return Client(page, verbose=False, download_files=str(tmp_path))
 
 
-def make(client, photo, seed=0, steps=1, size=(128, 96), pose=None, **more):
+def make(client, photo, seed=0, steps=1, size=(128, 96), pose=None, further=(), **more):
     how = ("a photo", NAMED, handle_file(str(pose)), None) if pose else ("a named pose", NAMED, None, None)
     words = [*how, False, more.get("model", "synth-fpdm"), steps, None, seed, more.get("pictures", 1), *size]
-    return client.submit(handle_file(str(photo)), *words, api_name="/make")
+    others = {"further_photos": [{"image": handle_file(str(path))} for path in further]} if further else {}
+    return client.submit(handle_file(str(photo)), *words, **others, api_name="/make")
 
 
 def pixels(path):
@@ -48,6 +52,27 @@ def test_a_photo_and_a_named_pose_make_a_picture(client, people):
     assert np.array_equal(pixels(download), pixels(after))
     alone = make(client, people[0]).result()[4]
     assert np.abs(pixels(download) - pixels(alone)).max() <= 2, "more than the last bits of a larger batch"
+
+
+@pytest.mark.slow
+def test_several_photos_make_the_picture_that_predict_makes_of_them(client, people, tmp_path):
+    photos, usual = [people[0], people[1], people[2]], {"steps": None, "size": (None, None), "model": "synth-mcld"}
+    status, _, _, seen, png = make(client, photos[0], further=photos[1:], **usual).result()
+    assert "Done, of 3 photos" in status
+    shown = {each["caption"]: pixels(each["image"]) for each in seen}
+    textures = {f"texture map of source {number}" for number in (1, 2, 3)}
+    assert shown.keys() >= {"source", "source 2", "source 3", "texture map", *textures}
+    assert not np.array_equal(shown["texture map"], shown["texture map of source 1"])
+    person = tmp_path / "people" / "photo"
+    person.mkdir(parents=True)
+    for number, photo in enumerate(photos, 1):
+        (person / f"{number}.jpg").write_bytes(photo.read_bytes())
+    write_keypoints(tmp_path / "pose.json", named_poses()[NAMED])
+    words = ["--sources", person.parent, "--sources-by", "person", "--poses", tmp_path / "pose.json", "--prepare"]
+    words += ["--missing-face", "drop", "--prepare-inpaint", "fast", "--out", tmp_path / "out"]
+    assert main([str(word) for word in ("predict", "--pipeline", "synth-mcld", *words)]) == 0
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert picture.read_bytes() == Path(png).read_bytes()
 
 
 @pytest.mark.slow
@@ -79,12 +104,15 @@ def test_stop_ends_the_drawing(client, people):
 @pytest.mark.slow
 def test_edit_shows_both_and_compare_shows_all_models(client, people):
     photos = [handle_file(str(path)) for path in (people[0], people[2])]
-    words = (["upper", "identity"], "the photo", NAMED, "synth-mcld", 1, None, 0, 1, None, None)
-    _, pictures, (unedited, edited), seen, _ = client.predict(*photos, *words, api_name="/edit")
+    further = [{"image": handle_file(str(people[1]))}]
+    words = (["upper", "identity"], "the photo", NAMED, "synth-mcld", 1, None, 0, 1, None, None, further)
+    status, pictures, (unedited, edited), seen, _ = client.predict(*photos, *words, api_name="/edit")
+    assert "of 2 photos" in status
     assert [each["caption"] for each in pictures] == ["edited", "unedited"]
     assert np.abs(pixels(unedited) - pixels(edited)).mean() > 1
     assert {each["caption"] for each in seen} == {
-        "pose", "DensePose map", "silhouette", "texture map", "surface", "backdrop", "source",
+        "pose", "DensePose map", "silhouette", "texture map", "surface", "backdrop", "source", "source 2",
+        *(f"{what} of source {number}" for what in ("texture map", "surface") for number in (1, 2)),
     }  # fmt: skip
     how = ("a photo", NAMED, photos[1], None, False, ["synth-fpdm", "synth-mcld"], 0)
     _, pictures, *_ = client.predict(photos[0], *how, api_name="/compare")
@@ -116,8 +144,9 @@ def test_folder_gives_a_zip(client, people):
 def test_a_driving_video_gives_a_film(client, people, tmp_path):
     write_video(tmp_path / "clip.mp4", [FrameFiles((people[2],)), FrameFiles((people[3],))], 5)
     files = handle_file(str(people[0])), {"video": handle_file(str(tmp_path / "clip.mp4"))}["video"]
-    status, film = client.predict(*files, 1, "synth-fpdm", 1, None, 0, api_name="/film")
-    assert "Done" in status
+    further = [{"image": handle_file(str(people[1]))}]
+    status, film = client.predict(*files, 1, "synth-fpdm", 1, None, 0, further, api_name="/film")
+    assert "Done, of 2 photos" in status
     film = film["video"] if isinstance(film, dict) else film
     assert str(film).endswith(".mp4")
 
@@ -146,6 +175,10 @@ def test_stop_ends_a_folder_too(client, people):
         ({9: -1}, "seed"),
         ({10: 99}, "pictures"),
         ({11: 100, 12: 96}, "height"),
+        ({13: [{"image": {"path": "/etc/passwd"}}]}, "Photo 2: upload it again"),
+        ({13: [{"image": {"path": "/etc/passwd"}}] * 4}, "5 pictures of the person, expected at most 4"),
+        ({13: [{"video": handle_file(__file__)}]}, "Photo 2 is missing"),
+        ({13: [{"image": handle_file(__file__)}]}, "Photo 2 is not a PNG, JPEG or WebP picture"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_message(client, people, change, message):
@@ -163,6 +196,7 @@ def test_what_cannot_be_is_told_in_one_message(client, people, change, message):
         1,
         128,
         96,
+        None,
     ]
     for place, value in change.items():
         words[place] = value

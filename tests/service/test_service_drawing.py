@@ -45,9 +45,9 @@ class Easel:
         return [[Prediction(record, Image.new("RGB", (4, 4), read.batch.text))] for read in reads]
 
 
-def job(source, model="a", drawing=SMALL):
+def job(source, model="a", drawing=SMALL, further=0):
     files = {"source": Upload(source.encode(), ".jpg"), "pose": Upload(b"1 2", ".txt")}
-    return Job(model=model, drawing=drawing, files=files)
+    return Job(model=model, drawing=drawing, files=files, further=(files["source"],) * further)
 
 
 def colour(answer):
@@ -56,17 +56,29 @@ def colour(answer):
 
 def test_equal_settings_are_drawn_together(tmp_path):
     easel, other = Easel(), replace(SMALL, seed=5)
-    jobs = [job("red"), job("lime", "b"), job("blue"), job("white", drawing=other), job("black")]
+    several = [job(colour, further=2) for colour in ("navy", "teal")]
+    jobs = [
+        job("red"),
+        job("lime", "b"),
+        several[0],
+        job("blue"),
+        job("white", drawing=other),
+        job("black"),
+        several[1],
+    ]
     answers = draw_jobs(easel, jobs, tmp_path)
-    assert easel.batches == [("a", ["red", "blue", "black"]), ("b", ["lime"]), ("a", ["white"])]
+    groups = [("a", ["red", "blue", "black"]), ("b", ["lime"]), ("a", ["navy", "teal"]), ("a", ["white"])]
+    assert easel.batches == groups, "sources of other numbers cost more together"
     assert [colour(answer) for answer in answers] == [
         (255, 0, 0),
         (0, 255, 0),
+        (0, 0, 128),
         (0, 0, 255),
         (255, 255, 255),
         (0, 0, 0),
+        (0, 128, 128),
     ]
-    assert [answer.drawn_together for answer in answers] == [3, 1, 0, 1, 0], "each drawing is told once"
+    assert [answer.drawn_together for answer in answers] == [3, 1, 2, 0, 1, 0, 0], "each drawing is told once"
     assert not list(tmp_path.iterdir())
 
 
@@ -95,8 +107,11 @@ def test_pictures_are_those_of_the_studio(drawn_people, tmp_path):
         files = {"source": Upload(source, ".jpg"), "driving": Upload(drawn_people[3], ".jpg")}
         return Job(model="FPDM", drawing=SMALL, files=files, **options)
 
+    further = (Upload(drawn_people[1], ".jpg"),) * 2
     jobs = [asked(drawn_people[0]), asked(drawn_people[2], as_json=True, wants_seen=True)]
-    first, second = draw_jobs(studio, jobs, tmp_path)
+    first, second, several = draw_jobs(
+        studio, [*jobs, asked(drawn_people[0], further=further, as_json=True, wants_seen=True)], tmp_path
+    )
     (alone,) = draw_jobs(studio, jobs[:1], tmp_path)
     assert first.drawn_together == 2
 
@@ -109,6 +124,11 @@ def test_pictures_are_those_of_the_studio(drawn_people, tmp_path):
     assert np.abs(pixels(base64.b64decode(content["pictures"][0]["png"])) - pixels(first.body)).mean() > 5
     assert pixels(base64.b64decode(content["seen"]["pose"])).shape == (128, 96, 3)
     assert Image.open(io.BytesIO(first.body)).getexif() == {}
+    seen = json.loads(several.body)["seen"]
+    assert seen.keys() == {*content["seen"], "source 2", "source 3"}
+    assert seen["source 2"] == seen["source 3"] != seen["source"]
+    (own,) = json.loads(several.body)["pictures"]
+    assert not np.array_equal(pixels(base64.b64decode(own["png"])), pixels(alone.body)), "what they show is not used"
 
 
 @pytest.mark.slow

@@ -87,6 +87,41 @@ def test_form_becomes_a_job(service, tmp_path):
     }, "no name of a client is a name on disk"
 
 
+def photos(*contents):
+    """Files of a request about a person of several photographs."""
+    return [*(("source", ("me.jpg", content)) for content in contents), ("pose", ("pose.txt", POINTS))]
+
+
+def test_a_source_that_is_given_again_is_of_the_same_person(service, tmp_path):
+    contents = PICTURE, encoded(Image.new("RGB", (64, 96), "red"), "PNG"), PICTURE, PICTURE
+    assert service.client.post("/v1/pictures", files=photos(*contents)).status_code == 200
+    request = service.jobs[0].lay_out(tmp_path)
+    assert [path.name for path in (request.source, *request.further)] == [
+        "source.jpg",
+        "source_2.png",
+        "source_3.jpg",
+        "source_4.jpg",
+    ]
+    assert tuple(path.read_bytes() for path in (request.source, *request.further)) == contents
+
+
+@pytest.mark.parametrize(
+    ("contents", "status", "message"),
+    [
+        ([PICTURE] * 5, 422, "source: there are 5 pictures of the person, expected at most 4"),
+        ([PICTURE, b""], 422, "source 2 is empty"),
+        ([PICTURE, PICTURE, b"<svg/>"], 415, "source 3 is not a PNG, JPEG or WebP picture"),
+        ([PICTURE, png(400, 400)], 413, "source 2 has 400 x 400 pixels, expected at most 100,000"),
+        ([PICTURE, png(60_000, 60_000)], 413, "pixels"),
+        ([PICTURE, b"\x89PNG\r\n\x1a\n" + bytes(300_000)], 413, "the request has more than 300,000 bytes"),
+    ],
+)
+def test_further_photographs_are_refused_as_the_first(service, contents, status, message):
+    answer = service.client.post("/v1/pictures", files=photos(*contents))
+    assert (answer.status_code, message in answer.json()["error"]["message"]) == (status, True), answer.text
+    assert not service.jobs
+
+
 def test_what_is_left_out_is_as_the_pipeline_says(service):
     assert service.post(steps="", seed="").status_code == 200
     (job,) = service.jobs
@@ -150,6 +185,11 @@ FILES = [
     ({"pose": POINTS}, 422, "source is missing"),
     ({"source": PICTURE}, 422, "both are missing"),
     ({"source": PICTURE, "pose": POINTS, "driving": PICTURE}, 422, "both are given"),
+    (
+        {"source": PICTURE, "pose": POINTS, "source_2": PICTURE},
+        422,
+        "there is no file 'source_2'; did you mean 'source'",
+    ),
     ({"source": PICTURE, "pose": POINTS, "hat": PICTURE}, 422, "there is no file 'hat'"),
     ({"source": PICTURE, "pose": POINTS, "steps": PICTURE}, 422, "steps is a file"),
     ({"source": PICTURE, "pose": POINTS, "clothes_../../x": PICTURE}, 422, "names no group"),
@@ -198,7 +238,7 @@ def test_other_bodies_are_refused(service):
     assert post("/v1/pictures", content=b"garbage", headers=headers).status_code == 400
     many = [("source", (f"{number}.jpg", PICTURE)) for number in range(100)]
     assert post("/v1/pictures", files=many).status_code == 400
-    twice = [("source", ("a.jpg", PICTURE)), ("source", ("b.jpg", PICTURE)), ("pose", ("p.txt", POINTS))]
+    twice = [("source", ("a.jpg", PICTURE)), ("pose", ("p.txt", POINTS)), ("pose", ("q.txt", POINTS))]
     assert "given twice" in post("/v1/pictures", files=twice).json()["error"]["message"]
     assert post("/v1/pictures", files={"source": PICTURE}, data={"model": "m" * 2000}).status_code == 400
     assert not service.jobs
@@ -307,6 +347,8 @@ def test_openapi_names_the_form(service):
     names |= {"width", "retarget", "format", "seen", *(f"clothes_{group}" for group in PART_GROUPS)}
     assert set(form["properties"]) == names
     assert all(field["description"] and field["type"] for field in form["properties"].values())
+    assert form["properties"]["source"]["items"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["source"]["maxItems"] == 4
     assert form["properties"]["steps"]["maximum"] == 20
     assert form["properties"]["model"]["enum"] == ["synth-fpdm", "synth-mcld"]
     assert form["properties"]["format"]["enum"] == ["png", "json"]

@@ -119,7 +119,8 @@ def test_request_that_an_idle_worker_takes_along_is_not_lost(service, requests):
 
 def test_commands_of_the_page_work(service, requests, tmp_path):
     page = ROOT / "docs/service.md"
-    for name, content in (("me", requests[0]["source"]), ("dancer", requests[0]["driving"])):
+    person, other, _, dancer = (request["source"] for request in requests)
+    for name, content in (("me", person), ("me-from-behind", other), ("dancer", dancer)):
         (tmp_path / f"{name}.jpg").write_bytes(content)
     asked = [block for block in blocks(page) if "/v1/pictures" in block.text or "/health" in block.text]
     assert {block.language for block in asked} >= {"bash", "python"}

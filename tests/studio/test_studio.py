@@ -3,6 +3,7 @@
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,43 @@ def test_pictures_are_those_of_predict(studio, people, tmp_path, model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["FPDM", "MCLD"])
+def test_pictures_of_several_photographs_are_those_of_predict(studio, people, tmp_path, model):
+    person = tmp_path / "people" / people[0].stem
+    person.mkdir(parents=True)
+    photos = [person / name for name in ("1.jpg", "2.jpg", "3.jpg")]
+    for photo, picture in zip(photos, (people[0], people[1], people[2]), strict=True):
+        photo.write_bytes(picture.read_bytes())
+    request = PictureRequest(
+        source=people[0], further=(people[1], people[2]), pose=people[3], driving=True, drawing=replace(SMALL, seed=5)
+    )
+    read = studio.read(model, request, tmp_path / "conditions")
+    ((prediction,),) = studio.draw(model, [read])
+    alone = studio.read(model, replace(request, further=()), tmp_path / "conditions")
+    assert [name for name in read.seen if name not in alone.seen][:2] == ["source 2", "source 3"]
+    if model == "MCLD":
+        textures = [np.asarray(read.seen[f"texture map of source {number}"]) for number in (1, 2, 3)]
+        assert np.array_equal(textures[0], np.asarray(alone.seen["texture map"]))
+        merged = np.asarray(read.seen["texture map"])
+        assert not any(np.array_equal(merged, texture) for texture in textures)
+
+    words = ["predict", "--pipeline", studio.pipelines[model], "--sources", tmp_path / "people"]
+    words += ["--sources-by", "person", "--driving", people[3], "--out", tmp_path / "out", "--steps", 1, "--seed", 5]
+    words += ["--prepare-pose", "blazepose", "--prepare-densepose", "lifter", "--prepare-inpaint", "fast"]
+    words += ["--missing-face", "drop"] if model == "MCLD" else []
+    size = ["--model.init_args.sampling.height", 128, "--model.init_args.sampling.width", 96]
+    assert main([str(word) for word in (*words, *size)]) == 0
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert picture.read_bytes() == prediction.png()
+
+    (tmp_path / "taken.png").write_bytes(prediction.png())
+    words = ["predict", "--like", tmp_path / "taken.png", "--sources", tmp_path / "people", "--sources-by", "person"]
+    assert main([str(word) for word in (*words, "--driving", people[3], "--out", tmp_path / "again")]) == 0
+    (again,) = (tmp_path / "again").glob("*.png")
+    assert again.read_bytes() == prediction.png()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["FPDM", "MCLD"])
 def test_a_picture_of_dragged_points_is_made_again_from_its_mark(studio, people, tmp_path, model):
     pose = named_poses()["Waving"]
     write_keypoints(tmp_path / "pose.json", pose)
@@ -125,6 +163,11 @@ def test_what_cannot_be_is_refused(studio, people, tmp_path):
         studio.read("FPDM", PictureRequest(source=people[0], pose=nobody, driving=True, drawing=SMALL), tmp_path)
     with pytest.raises(PgpisError, match="is no model 'FPDN'"):
         studio.task("FPDN")
+    with pytest.raises(PgpisError, match="5 pictures of the person, expected at most 4"):
+        PictureRequest(source=people[0], further=(people[1],) * 4, pose=people[3], driving=True)
+    several = PictureRequest(source=people[0], further=(nobody,), pose=people[3], driving=True, drawing=SMALL)
+    with pytest.raises(PgpisError, match=r"wall\.png"):
+        studio.read("MCLD", several, tmp_path)
     edited = PictureRequest(source=people[0], pose=people[3], driving=True, identity=people[2], drawing=SMALL)
     with pytest.raises(PgpisError, match="cannot exchange"):
         studio.read("FPDM", edited, tmp_path)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
-from pgpis.app.inputs import drawing_of, more_inputs, photo_input, photo_of
+from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of, photo_of
 from pgpis.app.pose_inputs import LIBRARY, Pose, library, pose_of
-from pgpis.app.results import finished, result_components, save, shown
-from pgpis.app.uploads import Upload
+from pgpis.app.results import done, finished, result_components, save, shown
+from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.work import Tell, draw
 from pgpis.errors import PgpisError, nearest
 from pgpis.pictures.uv_texture import PART_GROUPS
-
-if TYPE_CHECKING:
-    from pgpis.studio.request import PictureRequest  # loads torch
+from pgpis.studio.request import PictureRequest
 
 OWN = "the photo"
 IDENTITY = "identity"
@@ -29,7 +28,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
     editors = [name for name, offer in desk.offers.items() if offer.edits is not False]
     with gr.Row():
         with gr.Column():
-            photo = photo_input(desk, page, "Photo of the person")
+            person = person_inputs(desk, page)
             other = photo_of("Photo of somebody else")
             parts = gr.CheckboxGroup([IDENTITY, *PART_GROUPS], value=["upper"], label="Take over from somebody else")
             kind = gr.Radio([OWN, LIBRARY], value=OWN, label="Take the pose from")
@@ -62,6 +61,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
         height: int | None,
         width: int | None,
         request: gr.Request,
+        further_photos: Uploads = None,
     ) -> Iterator[list[Any]]:
         """Give a person clothes by groups of body parts, and the identity, of somebody else.
 
@@ -70,36 +70,36 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
         visitor = desk.visitor(request)
 
         def job(folder: Path, tell: Tell) -> list[Any]:
-            source, lender = visitor.picture(photo, "Photo"), visitor.picture(other_photo, "Photo of somebody else")
+            source, *further = person_of(visitor, photo, further_photos)
+            lender = visitor.picture(other_photo, "Photo of somebody else")
             target = Pose(source, is_driving=True)
             if pose_from != OWN:
                 target = pose_of(visitor, folder, pose_from, named_pose, None, None)
             offer, groups = desk.offer(model), _groups(parts)
 
             def requests_to(_model: str) -> list[PictureRequest]:
-                from pgpis.studio.request import PictureRequest
-
                 drawing = drawing_of(offer, steps, guidance, seed, pictures, height, width)
-                pair: dict[str, Any] = {"source": source, "pose": target.path, "driving": target.is_driving}
-                edited = PictureRequest(
-                    **pair,
-                    identity=lender if IDENTITY in parts else None,
-                    clothes=tuple((group, lender) for group in groups),
+                unedited = PictureRequest(
+                    source=source,
+                    further=tuple(further),
+                    pose=target.path,
+                    driving=target.is_driving,
                     drawing=drawing,
                 )
-                return [edited, PictureRequest(**pair, drawing=drawing)]
+                clothes = tuple((group, lender) for group in groups)
+                return [replace(unedited, identity=lender if IDENTITY in parts else None, clothes=clothes), unedited]
 
             (read, _), (edited, unedited) = draw(desk.opening, model, requests_to, visitor.conditions, tell)
             files = save(edited, folder, "edited"), save(unedited, folder, "unedited")
             captions = ("edited", "unedited")
             both = [each for pair in zip(*files, strict=True) for each in zip(pair, captions, strict=True)]
-            return finished("Done", both, files[1][0], read, folder)
+            return finished(done(1 + len(further)), both, files[1][0], read, folder)
 
         yield from shown(visitor, job, 5)
 
     make.click(
         edit,
-        [photo, other, parts, kind, named, more.model, *more.drawing],
+        [person.photo, other, parts, kind, named, more.model, *more.drawing, person.further],
         results.all,
         api_name="edit",
         show_progress_on=results.status,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from pgpis.app.desk import QUIET, Desk
 from pgpis.app.offers import Offer
-
-if TYPE_CHECKING:
-    from pgpis.studio.request import Drawing  # loads torch
+from pgpis.app.sessions import Visitor
+from pgpis.app.uploads import PICTURE_TYPES, Upload, Uploads
+from pgpis.studio.request import MOST_PHOTOS, Drawing, check_photos
 
 
 def photo_of(label: str) -> gr.Image:
@@ -21,14 +22,23 @@ def photo_of(label: str) -> gr.Image:
     )
 
 
-def photo_input(desk: Desk, page: gr.Blocks, label: str) -> gr.Image:
-    """Lay out the input of a person's photo, with examples below.
+class PersonInputs(NamedTuple):
+    """The photos of a person."""
+
+    photo: gr.Image
+    """The one that a pose is found in, and that results are compared with."""
+    further: gr.Gallery
+    """Others of the same person."""
+
+
+def person_inputs(desk: Desk, page: gr.Blocks) -> PersonInputs:
+    """Lay out the input of a person's photo, with examples and further photos below.
 
     Args:
         desk: Has the examples.
         page: Loads them when it is opened.
-        label: Of the input.
     """
+    label = "Photo of the person"
     photo = photo_of(label)
     gallery = gr.Gallery(
         label=f"{label}: examples",
@@ -40,17 +50,45 @@ def photo_input(desk: Desk, page: gr.Blocks, label: str) -> gr.Image:
         elem_classes="thumbnails",
     )
 
+    with gr.Accordion(f"Further photos (up to {MOST_PHOTOS - 1})", open=False):
+        further = gr.Gallery(
+            label="Photos of the same person",
+            type="filepath",
+            file_types=PICTURE_TYPES,
+            sources=["upload"],
+            columns=3,
+            allow_preview=False,
+            object_fit="contain",
+            interactive=True,
+            buttons=[],
+            elem_classes="thumbnails",
+        )
+
     def examples(request: gr.Request) -> list[tuple[str, str]]:
         visitor = desk.visitor(request)
         paths = [visitor.keep(path, path.name) for path in desk.examples.result()]
         return [(str(path), f"example {number}") for number, path in enumerate(paths, 1)]
 
-    def choose(event: gr.SelectData, request: gr.Request) -> str:
-        return str(examples(request)[int(event.index)][0])
+    def choose(event: gr.SelectData, request: gr.Request) -> tuple[str, None]:
+        return examples(request)[int(event.index)][0], None
 
     page.load(examples, None, gallery, api_visibility="private", show_progress="hidden")
-    gallery.select(choose, None, photo, **QUIET)
-    return photo
+    # the further photos of somebody else would become part of this person
+    gallery.select(choose, None, [photo, further], **QUIET)
+    photo.clear(lambda: None, None, further, **QUIET)
+    return PersonInputs(photo, further)
+
+
+def person_of(visitor: Visitor, photo: Upload, further: Uploads) -> tuple[Path, ...]:
+    """Return the photos of a person, under names of the page's own.
+
+    Raises:
+        PgpisError: One is missing or not taken, or there are too many.
+    """
+    uploads = [photo, *(entry.get("image") for entry in further or ())]
+    check_photos(len(uploads))
+    names = ["Photo", *(f"Photo {number}" for number in range(2, len(uploads) + 1))]
+    return tuple(visitor.picture(upload, name) for upload, name in zip(uploads, names, strict=True))
 
 
 @dataclass(frozen=True)
@@ -108,8 +146,6 @@ def drawing_of(
     Raises:
         PgpisError: A number is out of range.
     """
-    from pgpis.studio.request import Drawing  # loads torch
-
     usual = (offer.height, offer.width)
     size = None if height is None or width is None or (height, width) == usual else (height, width)
     return Drawing(steps=steps, guidance_scale=guidance, size=size, seed=seed or 0, pictures=pictures)

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
-from pgpis.app.inputs import drawing_of, more_inputs, photo_input
+from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of
 from pgpis.app.pose_inputs import LIBRARY, PHOTO, SKELETON, VIDEO, pose_inputs, pose_of
-from pgpis.app.results import finished, result_components, save, save_source, shown, size_of
-from pgpis.app.uploads import Upload
+from pgpis.app.results import done, finished, result_components, save, save_source, shown, size_of
+from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.video import video_inputs
 from pgpis.app.work import Tell, draw
 from pgpis.errors import PgpisError
-
-if TYPE_CHECKING:  # loads torch
-    from pgpis.studio.request import PictureRequest
+from pgpis.studio.request import PictureRequest
 
 
 def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
     """Lay out the tab that puts a person into a pose."""
     with gr.Row():
         with gr.Column():
-            photo = photo_input(desk, page, "Photo of the person")
-            poses = pose_inputs(desk, photo, (LIBRARY, PHOTO, SKELETON, VIDEO))
+            person = person_inputs(desk, page)
+            poses = pose_inputs(desk, person.photo, (LIBRARY, PHOTO, SKELETON, VIDEO))
             more = more_inputs(desk, next(iter(desk.offers)))
             with gr.Row():
                 make = gr.Button("Make the picture", variant="primary", min_width=140)
@@ -55,17 +53,19 @@ def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
         height: int | None,
         width: int | None,
         request: gr.Request,
+        further_photos: Uploads = None,
     ) -> Iterator[list[Any]]:
         """Put a person into a pose.
 
         Returns status, pictures with captions, (photo, first picture), what the model saw, and the first PNG.
         """
         pose = (pose_from, named_pose, pose_photo, skeleton, fit_limbs)
-        yield from _drawn(desk, request, photo, pose, [model], (steps, guidance, seed, pictures, height, width))
+        person = photo, further_photos
+        yield from _drawn(desk, request, person, pose, [model], (steps, guidance, seed, pictures, height, width))
 
     make.click(
         make_pictures,
-        [photo, *poses.all, more.model, *more.drawing],
+        [person.photo, *poses.all, more.model, *more.drawing, person.further],
         results.all,
         api_name="make",
         show_progress_on=results.status,
@@ -73,15 +73,15 @@ def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
     )
     stop.click(desk.stop, None, results.status, api_name="stop", queue=False, show_progress="hidden")
     with poses.video:
-        video_inputs(desk, photo, more)
+        video_inputs(desk, person, more)
 
 
 def compare_tab(desk: Desk, page: gr.Blocks) -> None:
     """Lay out the tab that shows a person in a pose by several models."""
     with gr.Row():
         with gr.Column():
-            photo = photo_input(desk, page, "Photo of the person")
-            poses = pose_inputs(desk, photo, (LIBRARY, PHOTO, SKELETON))
+            person = person_inputs(desk, page)
+            poses = pose_inputs(desk, person.photo, (LIBRARY, PHOTO, SKELETON))
             models = gr.CheckboxGroup(list(desk.offers), value=list(desk.offers), label="Models")
             seed = gr.Number(0, label="Seed", precision=0, minimum=0)
             with gr.Row():
@@ -100,17 +100,19 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
         models: list[str],
         seed: int | None,
         request: gr.Request,
+        further_photos: Uploads = None,
     ) -> Iterator[list[Any]]:
         """Put a person into a pose by several models.
 
         Returns the same as ``/make``, with a picture of each model.
         """
         pose = (pose_from, named_pose, pose_photo, skeleton, fit_limbs)
-        yield from _drawn(desk, request, photo, pose, models, (None, None, seed, 1, None, None))
+        person = photo, further_photos
+        yield from _drawn(desk, request, person, pose, models, (None, None, seed, 1, None, None))
 
     make.click(
         compare,
-        [photo, *poses.all, models, seed],
+        [person.photo, *poses.all, models, seed, person.further],
         results.all,
         api_name="compare",
         show_progress_on=results.status,
@@ -122,7 +124,7 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
 def _drawn(
     desk: Desk,
     request: gr.Request,
-    photo: Upload,
+    person: tuple[Upload, Uploads],
     pose: tuple[str, str, Upload, Any, bool],
     models: Sequence[str],
     numbers: tuple[Any, ...],
@@ -131,18 +133,22 @@ def _drawn(
     visitor = desk.visitor(request)
 
     def job(folder: Path, tell: Tell) -> list[Any]:
-        source, target = visitor.picture(photo, "Photo"), pose_of(visitor, folder, *pose[:4])
+        (source, *further), target = person_of(visitor, *person), pose_of(visitor, folder, *pose[:4])
         fit_limbs = pose[4] and target.is_driving
         if not models:
             raise PgpisError("no model is chosen")
 
         def requests_to(model: str) -> list[PictureRequest]:
-            from pgpis.studio.request import PictureRequest
-
             drawing = drawing_of(desk.offer(model), *numbers)
-            driving = target.is_driving
             return [
-                PictureRequest(source=source, pose=target.path, driving=driving, retarget=fit_limbs, drawing=drawing)
+                PictureRequest(
+                    source=source,
+                    further=tuple(further),
+                    pose=target.path,
+                    driving=target.is_driving,
+                    retarget=fit_limbs,
+                    drawing=drawing,
+                )
             ]
 
         pictures = []
@@ -152,6 +158,6 @@ def _drawn(
             captions = [model if len(made) == 1 else f"{model}, {count}" for count, _ in enumerate(made, 1)]
             pictures += list(zip(paths, captions, strict=True))
             before = save_source(read, size_of(made[0]), folder)
-        return finished("Done", pictures, before, read, folder)
+        return finished(done(1 + len(further)), pictures, before, read, folder)
 
     yield from shown(visitor, job, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -86,6 +87,17 @@ def _reason(folder: Path, code: int) -> str:
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line.removeprefix("pgpis: error: ") for line in lines if line.startswith("pgpis: error: ")]
     return told[-1] if told else f"pgpis predict ended with code {code}"
+
+
+def source_words(photos: Sequence[Path], folder: Path) -> list[str]:
+    """Return what ``pgpis predict`` is told of the photos of a person; several are copied into a folder of theirs."""
+    if len(photos) == 1:
+        return ["--sources", str(photos[0])]
+    person = folder / "people" / photos[0].stem
+    person.mkdir(parents=True)
+    for number, photo in enumerate(photos, 1):
+        shutil.copyfile(photo, person / f"{number}{photo.suffix}")
+    return ["--sources", "people", "--sources-by", "person"]
 
 
 def zipped(folder: Path, files: Sequence[Path]) -> Path:

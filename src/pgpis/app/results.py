@@ -100,6 +100,11 @@ def _preview(news: News, folder: Path) -> Any:
     return [(str(path), news.text)]
 
 
+def done(photos: int) -> str:
+    """Return the status of what is made of so many photos of a person."""
+    return "Done" if photos == 1 else f"Done, of {photos} photos of the person"
+
+
 def finished(text: str, pictures: Sequence[tuple[Path, str]], before: Path, read: Read, folder: Path) -> list[Any]:
     """Return what the components of ``Results`` show in the end.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi"]
 
 Upload = Mapping[str, Any] | None
 """A file as Gradio describes it: endpoints ask for it as it comes, as Gradio would decode pictures by itself."""
+
+Uploads = Sequence[Mapping[str, Any]] | None
+"""What is in a gallery: of each picture its file as ``image``."""
 
 
 def file_of(upload: Any, name: str) -> Path:

@@ -9,20 +9,20 @@ from typing import Any
 import gradio as gr
 
 from pgpis.app.desk import BATCHES, QUIET, Desk
-from pgpis.app.inputs import More
-from pgpis.app.predicting import OUT
-from pgpis.app.results import shown, status_line
-from pgpis.app.uploads import VIDEO_TYPES, Upload
+from pgpis.app.inputs import More, PersonInputs, person_of
+from pgpis.app.predicting import OUT, source_words
+from pgpis.app.results import done, shown, status_line
+from pgpis.app.uploads import VIDEO_TYPES, Upload, Uploads
 from pgpis.app.work import Tell
 from pgpis.errors import PgpisError
 
 
-def video_inputs(desk: Desk, photo: gr.Image, more: More) -> None:
+def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
     """Lay out the driving video, its button and the film.
 
     Args:
         desk: As for all tabs.
-        photo: Of the person.
+        person: Their photos.
         more: Model, steps, guidance and seed.
     """
     video_file = gr.File(label="Driving video", file_types=VIDEO_TYPES)
@@ -42,6 +42,7 @@ def video_inputs(desk: Desk, photo: gr.Image, more: More) -> None:
         guidance: float | None,
         seed: int | None,
         request: gr.Request,
+        further_photos: Uploads = None,
     ) -> Iterator[list[Any]]:
         """Let a person do what somebody does in a video.
 
@@ -50,24 +51,24 @@ def video_inputs(desk: Desk, photo: gr.Image, more: More) -> None:
         visitor = desk.visitor(request)
 
         def job(folder: Path, tell: Tell) -> list[Any]:
-            source = visitor.picture(photo, "Photo")
+            sources = person_of(visitor, photo, further_photos)
             clip = visitor.own(video, "Video")
             if clip.suffix.lower() not in VIDEO_TYPES:
                 raise PgpisError(f"Video: expected one of {', '.join(VIDEO_TYPES)}")
             driving = visitor.keep(clip, f"clip{clip.suffix.lower()}")
-            words = ["--sources", str(source), "--driving", str(driving), "--every", str(int(every))]
+            words = [*source_words(sources, folder), "--driving", str(driving), "--every", str(int(every))]
             words += desk.words(model, steps, guidance, seed)
             desk.batches.predict(words, folder, None, tell)
             films = list((folder / OUT / "videos").glob("*.mp4"))
             if not films:
                 raise PgpisError("no film could be made of the pictures")
-            return ["<p>Done</p>", str(films[0])]
+            return [f"<p>{done(len(sources))}</p>", str(films[0])]
 
         yield from shown(visitor, job, 2)
 
     make.click(
         make_film,
-        [photo, video_file, every, more.model, more.steps, more.guidance, more.seed],
+        [person.photo, video_file, every, more.model, more.steps, more.guidance, more.seed, person.further],
         [status, film],
         api_name="film",
         show_progress_on=status,

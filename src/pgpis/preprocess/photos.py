@@ -195,7 +195,9 @@ class PhotoPairs(FolderPairs):
         """Say why a file could not be made."""
         path = pair.file(origin)
         if path in self._reasons and self.on_missing.of(origin) != "drop":
-            raise PgpisError(f"no {kind_of(origin).what}: {self._reasons[path]}")
+            kind = kind_of(origin)
+            of_which = f" of {pair.source}" if kind.of == "source" else ""  # there may be several
+            raise PgpisError(f"no {kind.what}{of_which}: {self._reasons[path]}")
         return super()._existing(pair, origin)
 
     def _make(self, pictures: Iterable[Path], condition: str) -> None:

@@ -28,22 +28,22 @@ def draw_jobs(studio: Studio, jobs: Sequence[Job], folder: Path) -> list[Answer]
 
     Args:
         studio: The models.
-        jobs: Of any settings; those of one model and equal drawings become one batch.
+        jobs: Of any settings; those of one model, equal drawings and as many sources become one batch.
         folder: Holds the files of a job while they are read, and what is made of them.
 
     Returns:
         An answer to each; none of them depends on the others.
     """
     answers: dict[int, Answer] = {}
-    groups: dict[tuple[str, Drawing], list[tuple[int, Read]]] = {}
+    groups: dict[tuple[str, Drawing, int], list[tuple[int, Read]]] = {}
     for number, job in enumerate(jobs):
         try:
             read = _read(studio, job, folder)
         except Exception as error:  # noqa: BLE001  a stranger's files, and other jobs are to go on
             answers[number] = failure(error, job)
         else:
-            groups.setdefault((job.model, job.drawing), []).append((number, read))
-    for (model, _), members in groups.items():
+            groups.setdefault((job.model, job.drawing, len(job.further)), []).append((number, read))
+    for (model, *_), members in groups.items():
         answers |= _draw(studio, model, jobs, members)
     return [answers[number] for number in range(len(jobs))]
 

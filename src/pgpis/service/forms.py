@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
@@ -17,10 +17,21 @@ from pgpis.pictures.uv_texture import PART_GROUPS, parts_of
 from pgpis.service.body import read_form
 from pgpis.service.jobs import CLOTHES, Job, RefusedError, Upload
 from pgpis.service.settings import Limits
-from pgpis.studio.request import LEAST_SIDE, MOST_GUIDANCE, MOST_SEED, MOST_SIDE, SIDE_STEP, Drawing
+from pgpis.studio.request import (
+    LEAST_SIDE,
+    MOST_GUIDANCE,
+    MOST_PHOTOS,
+    MOST_SEED,
+    MOST_SIDE,
+    SIDE_STEP,
+    Drawing,
+    check_photos,
+)
 from pgpis.studio.uploads import OtherKindError, TooManyPixelsError, picture_suffix
 
-PICTURES = ("source", "driving", "identity")
+SOURCE = "source"
+"""The one field that may be given again: for other pictures of the same person."""
+PICTURES = (SOURCE, "driving", "identity")
 
 
 class PictureForm(BaseModel):
@@ -72,24 +83,34 @@ async def read_job(request: Request, models: Mapping[str, str], limits: Limits) 
         )
     form = await read_form(request, limits.max_bytes)
     try:
-        files = {name: await value.read() for name, value in form.items() if isinstance(value, UploadFile)}
         _refuse_repeated(form)
+        uploads = [(name, await value.read()) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     finally:
         await form.close()
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     # headers of pictures are a stranger's, and parsing one must not hold up the others
-    return await asyncio.to_thread(_job, texts, files, models, limits)
+    return await asyncio.to_thread(_job, texts, uploads, models, limits)
 
 
 def _refuse_repeated(form: FormData) -> None:
     names = [name for name, _ in form.multi_items()]
     for name in names:
-        if names.count(name) > 1:
+        if names.count(name) > 1 and name != SOURCE:
             raise RefusedError(422, f"'{_shown(name)}' is given twice")
+    try:
+        check_photos(names.count(SOURCE))
+    except PgpisError as error:
+        raise RefusedError(422, f"{SOURCE}: {error.message}") from error
 
 
-def _job(texts: Mapping[str, str], files: Mapping[str, bytes], models: Mapping[str, str], limits: Limits) -> Job:
+def _job(
+    texts: Mapping[str, str], uploads: Sequence[tuple[str, bytes]], models: Mapping[str, str], limits: Limits
+) -> Job:
     """Check a form, its texts first."""
+    further = [content for name, content in uploads if name == SOURCE][1:]
+    files: dict[str, bytes] = {}
+    for name, content in uploads:
+        files.setdefault(name, content)
     form = _read_texts(texts, files)
     model = next(iter(models)) if form.model is None else form.model
     if model not in models:
@@ -115,6 +136,7 @@ def _job(texts: Mapping[str, str], files: Mapping[str, bytes], models: Mapping[s
         model=model,
         drawing=drawing,
         files=_read_files(files, limits),
+        further=tuple(_picture(content, f"{SOURCE} {number}", limits) for number, content in enumerate(further, 2)),
         retarget=form.retarget,
         as_json=form.format == "json" or form.pictures > 1 or form.seen,
         wants_seen=form.seen,
@@ -208,7 +230,7 @@ def form_schema(models: Mapping[str, str], limits: Limits) -> dict[str, Any]:
     """Return the JSON schema of the form, for OpenAPI."""
     schema = PictureForm.model_json_schema()
     properties: dict[str, Any] = {
-        "source": "Picture of the person: PNG, JPEG or WebP.",
+        SOURCE: "Picture of the person: PNG, JPEG or WebP; given again, other pictures of the same person.",
         "pose": "Key points (OpenPose's JSON, or 18 lines 'x y'), or a drawn skeleton or map; this or driving.",
         "driving": "Photograph of somebody in the pose; this or pose.",
         "identity": "Photograph whose face and head the result takes; for models that read textures and faces.",
@@ -217,8 +239,10 @@ def form_schema(models: Mapping[str, str], limits: Limits) -> dict[str, Any]:
             for group in PART_GROUPS
         },
     }
+    file = {"type": "string", "format": "binary"}
+    several = {"type": "array", "items": file, "minItems": 1, "maxItems": MOST_PHOTOS}
     properties = {
-        name: {"type": "string", "format": "binary", "description": text} for name, text in properties.items()
+        name: {**(several if name == SOURCE else file), "description": text} for name, text in properties.items()
     }
     for name, field in schema["properties"].items():
         (kind,) = [each for each in field.pop("anyOf", [{}]) if each.get("type") != "null"]

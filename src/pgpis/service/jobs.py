@@ -48,6 +48,8 @@ class Job:
     drawing: Drawing
     files: Mapping[str, Upload]
     """By form field: ``source``, ``pose`` or ``driving``, ``identity``, ``clothes_GROUP``."""
+    further: tuple[Upload, ...] = ()
+    """Other pictures of the person."""
     retarget: bool = False
     as_json: bool = False
     wants_seen: bool = False
@@ -59,9 +61,13 @@ class Job:
             stem = f"clothes{number}" if name.startswith(CLOTHES) else name
             paths[name] = folder / f"{stem}{upload.suffix}"
             paths[name].write_bytes(upload.content)
+        further = [folder / f"source_{number}{upload.suffix}" for number, upload in enumerate(self.further, 2)]
+        for path, upload in zip(further, self.further, strict=True):
+            path.write_bytes(upload.content)
         clothes = tuple((name[len(CLOTHES) :], path) for name, path in paths.items() if name.startswith(CLOTHES))
         return PictureRequest(
             source=paths["source"],
+            further=tuple(further),
             pose=paths["driving"] if "driving" in paths else paths["pose"],
             driving="driving" in paths,
             retarget=self.retarget,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range
 
 MOST_STEPS = 200
 MOST_PICTURES = 8
+MOST_PHOTOS = MOST_SOURCES
+"""Of one person."""
 MOST_GUIDANCE = 30.0
 MOST_SEED = 2**32 - 1
 """That of ``pgpis.tasks.base``, which loads torch: a web server does without."""
@@ -43,12 +46,24 @@ class Drawing:
                 raise PgpisError(f"{name} is {side}, expected a multiple of {SIDE_STEP}")
 
 
+def check_photos(number: int) -> None:
+    """Refuse more pictures of a person than a pair has sources.
+
+    Raises:
+        PgpisError: There are too many.
+    """
+    if number > MOST_PHOTOS:
+        raise PgpisError(f"there are {number} pictures of the person, expected at most {MOST_PHOTOS}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PictureRequest:
     """One person, one pose. Files may be a stranger's: they are read as data, within the limits of every reader."""
 
     source: Path
     """Picture of the person."""
+    further: tuple[Path, ...] = ()
+    """Other pictures of the same person, up to three: what one of them does not show, another may."""
     pose: Path
     """Key points or a drawn skeleton, or with ``driving`` a photograph of somebody in the pose."""
     driving: bool = False
@@ -61,6 +76,9 @@ class PictureRequest:
     """(group of body parts, picture that they are taken from), likewise."""
     drawing: Drawing = Drawing()
     """How it is drawn."""
+
+    def __post_init__(self) -> None:
+        check_photos(1 + len(self.further))
 
     @property
     def is_edited(self) -> bool:

@@ -17,11 +17,13 @@ from PIL import Image
 
 from pgpis.batch import PairBatch, joined
 from pgpis.data import OnMissing, PoseTransferDataModule
+from pgpis.data.further import MERGED
+from pgpis.data.pair import Pair
 from pgpis.errors import PgpisError, nearest
-from pgpis.files import file_name
+from pgpis.files import file_name, is_file
 from pgpis.pictures.images import read_image, tensor_to_images
 from pgpis.pictures.iuv import part_u_v
-from pgpis.pictures.kinds import conditions
+from pgpis.pictures.kinds import conditions, kind_of
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.predictions import DONE, Prediction
 from pgpis.predictions.marks import WEIGHTS
@@ -123,6 +125,7 @@ class Studio:
     def _read(self, task: PictureTask, model: str, request: PictureRequest, folder: Path) -> Read:
         pairs = self._pairs(model, request, folder)
         pairs.setup()
+        pairs = pairs.with_pairs(pairs.with_sources(pair, request.further) for pair in pairs.pairs)
         drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
         data = PoseTransferDataModule(predict=pairs, num_workers=0, input_specs=task.input_specs, **drawn)
         data.setup("predict")
@@ -147,7 +150,7 @@ class Studio:
         )
 
     def draw(self, model: str, requests: Sequence[Read], on_step: OnStep | None = None) -> list[list[Prediction]]:
-        """Draw the pictures of requests of equal drawings in one batch.
+        """Draw the pictures of requests of equal drawings, about persons of as many pictures each, in one batch.
 
         What a picture shows does not depend on the others of its batch; its last bits do, and so marks name the place.
 
@@ -222,4 +225,17 @@ def _seen(pairs: PhotoPairs, batch: PairBatch, origins: set[str]) -> dict[str, I
     if isinstance(iuv := loaded.conditions.get("iuv"), Image.Image):
         shown["silhouette"] = Image.fromarray(part_u_v(iuv)[..., 0] > 0)
     shown["source"] = loaded.source or read_image(pairs.pairs[0].source)
+    return shown | _seen_of_each(pairs.pairs[0], origins)
+
+
+def _seen_of_each(pair: Pair, origins: set[str]) -> dict[str, Image.Image]:
+    """Return the further sources of a pair, and what was merged of all of them; nothing where there is one source."""
+    if not pair.further:
+        return {}
+    shown = {f"source {number}": read_image(own.picture) for number, own in enumerate(pair.further, 2)}
+    for kind in (kind_of(name) for name in MERGED if name in origins):
+        for number, own in enumerate(pair.sources, 1):
+            path = own.conditions.get(kind.name)
+            if path is not None and is_file(path):
+                shown[f"{kind.label} of source {number}"] = kind.read(path)
     return shown
