@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from packed_features import pack, write_cache
 
 from pgpis.batch import ImageSpec
 from pgpis.cli import main
@@ -45,13 +46,40 @@ def specs():
     return dict(SPECS)
 
 
+def write_here(shards, work, *_):
+    """Write shards in this process."""
+    return [each for each in map(work, shards) if each]
+
+
 @pytest.fixture(scope="session")
 def toy_pack(toy_root, made_once):
     """``toy_root`` in several shards."""
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(write, "run_units", lambda shards, work, *_: [each for each in map(work, shards) if each])
+            patch.setattr(write, "run_units", write_here)
             assert main(["data", "pack", str(toy_root), "--out", str(folder), "--shard-size=0.02"]) == 0
 
     return made_once("toy-pack", make)
+
+
+@pytest.fixture(scope="session")
+def cached(toy_root, made_once):
+    """Features of the training pictures of ``toy_root``."""
+    return made_once("rows", lambda folder: write_cache(folder, toy_root))
+
+
+@pytest.fixture(scope="session")
+def feature_pack(toy_root, cached, made_once):
+    """``toy_root`` with its features, which are packed later than the pictures."""
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(write, "run_units", write_here)
+            assert pack(toy_root, folder) == 0
+            shards = {path: path.stat().st_mtime_ns for path in folder.rglob("*.bin")}
+            assert pack(toy_root, folder, "--cache", cached) == 0
+            assert shards == {path: path.stat().st_mtime_ns for path in shards}
+            assert len([*folder.rglob("*.bin")]) > len(shards)
+
+    return made_once("feature-pack", make)

@@ -12,7 +12,8 @@ import torch
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data import cache as cache_module
-from pgpis.data.cache import CacheWriter, FeatureCache, feature_key, files_of, variants_of
+from pgpis.data.cache import CacheFolder, CacheWriter, files_of
+from pgpis.data.features import FeatureCache, feature_key, variants_of
 from pgpis.data.picture_store import read_picture
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.errors import PgpisError
@@ -115,7 +116,7 @@ def means(own_toy_root, specs, tmp_path):
         folder=folder / "means",
         files=files,
         write=lambda: CacheWriter(folder, specs).write("means", key, *written),
-        open=lambda: FeatureCache(folder, {"means": key}, {"means": variants}),
+        open=lambda: FeatureCache(CacheFolder(folder), {"means": key}, {"means": variants}),
     )
 
 

@@ -1,11 +1,8 @@
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from pgpis.data import DeepFashion, FolderPairs, OnMissing, Packed, PoseTransfer
 from pgpis.data.packs import write
 from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
 from pgpis.data.packs.stores import StoreError
+from pgpis.data.pair import Edit, Source
 from pgpis.data.samples import PairSamples
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -238,6 +236,23 @@ def test_folders_of_your_own_are_packed(toy_root, tmp_path):
     assert pack.fingerprint(0, {"source", "pose"}) != pack.fingerprint(1, {"source", "pose"})
 
 
+@pytest.mark.parametrize(
+    ("options", "changes", "reason"),
+    [
+        ({"most_sources": 2}, {}, "has several sources"),
+        ({}, {"further": (Source(Path("other.jpg")),)}, "has several sources"),
+        ({}, {"edit": Edit(identity={})}, "has an edit"),
+    ],
+)
+def test_what_a_pack_cannot_hold_is_refused(toy_root, tmp_path, options, changes, reason):
+    dataset = DeepFashion(toy_root, **options)
+    dataset.setup()
+    changed = dataset.with_pairs(replace(pair, **changes) for pair in dataset.pairs)
+    with pytest.raises(PgpisError, match=reason):
+        write.pack_pairs(changed, write.Store(str(tmp_path)), (), 1e4, 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_key_points_survive_exactly():
     rng = np.random.default_rng(0)
     points, visible = rng.normal(100, 50, (133, 2)), rng.random((133, 2)) > 0.2
@@ -271,43 +286,3 @@ def test_packing_needs_litdata(toy_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "litdata", None)
     assert main(["data", "pack", str(toy_root), "--out", str(tmp_path)]) == 2
     assert 'pip install "pgpis[scale]"' in capsys.readouterr().err
-
-
-def test_the_cache_of_features_is_refused(toy_pack, specs, tmp_path):
-    data = PoseTransferDataModule(
-        train=Packed(toy_pack), input_specs=specs, cache=str(tmp_path), frozen_features=dict, num_workers=0
-    )
-    data.setup("fit")
-    with pytest.raises(PgpisError, match="no files of its own"):
-        data.train_dataloader()
-
-
-def last(folder):
-    paths = (folder / "checkpoints").glob("last*.ckpt")
-    return torch.load(max(paths, key=lambda path: path.stat().st_mtime_ns), weights_only=True)
-
-
-@pytest.mark.slow
-def test_a_killed_fit_equals_the_undisturbed_one(tiny, toy_pack, tmp_path):
-    """Two processes, with a worker each, from a pack; killed in the middle of the first epoch."""
-    every = "[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
-    packed = ["--data.train=Packed", f"--data.train.init_args.root={toy_pack}", "--data.val=null"]
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.num_workers=1", "--trainer.max_steps=8"]
-
-    def command(out, *more):
-        words = tiny("fit", *packed, *two, f"--trainer.callbacks={every}", *more, out=out)
-        return [sys.executable, "-m", "pgpis", *words]
-
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command("whole"), check=True, **quiet)
-    process = subprocess.Popen(command("killed"), start_new_session=True, **quiet)
-    while process.poll() is None and not list((tmp_path / "killed/checkpoints").glob("*step=[2-5].ckpt")):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert 1 <= last(tmp_path / "killed")["global_step"] < 6, "it was not killed in the first epoch"
-    subprocess.run(command("killed", "--ckpt_path=last"), check=True, **quiet)
-    whole, killed = last(tmp_path / "whole"), last(tmp_path / "killed")
-    assert whole["global_step"] == killed["global_step"] == 8
-    assert whole["state_dict"].keys() == killed["state_dict"].keys()
-    assert all(torch.equal(value, killed["state_dict"][name]) for name, value in whole["state_dict"].items())

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
+from packed_features import assert_same, batches, packed
 
 from pgpis.cli import main
 from pgpis.data import Packed, check_root
@@ -84,6 +85,19 @@ def test_s3_is_read_through_a_bounded_cache(uploaded, toy_pack, expected, tmp_pa
     assert bytes_in(tmp_path / "cache") <= megabytes * 1e6
     assert bool(shards) == bool(megabytes)
     assert (len(shards) == len(list((toy_pack / "train").glob("*.bin")))) == (megabytes == 1000)
+
+
+def test_features_in_s3_are_cached_before_pictures(bucket, toy_root, toy_pack, cached, feature_pack, tmp_path):
+    command = ["data", "pack", str(toy_root), "--out", bucket, "--shard-size=0.02", "--cache", str(cached)]
+    assert main([*command, "--splits", "train"]) == 0
+    shards = {path.name: path.stat().st_size for path in (feature_pack / "train").glob("*.bin")}
+    for name in shards:
+        assert Store(f"{bucket}/train").read(name) == (feature_pack / "train" / name).read_bytes()
+    features = shards.keys() - {path.name for path in (toy_pack / "train").glob("*.bin")}
+    size = sum(shards[name] for name in features) / 1e9
+    pack = packed(bucket, cache_dir=tmp_path, cache_size=size)
+    assert_same(batches(pack, bucket), batches(packed(feature_pack), feature_pack))
+    assert {path.name for path in tmp_path.rglob("*.bin")} == features
 
 
 def test_packing_to_s3_makes_the_bytes_of_the_folder_and_goes_on(bucket, toy_root, toy_pack, monkeypatch):

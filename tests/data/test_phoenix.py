@@ -4,6 +4,7 @@ import csv
 import pickle
 import random
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,9 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from pgpis.cli import main
-from pgpis.data import Phoenix14T
+from pgpis.data import Packed, Phoenix14T
 from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.packs.stores import Store
+from pgpis.data.packs.write import pack_pairs
 from pgpis.errors import PgpisError
+from pgpis.pictures.kinds import kind_of
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
 
 FRAMES = 5
@@ -25,6 +29,16 @@ def release(draw_people, made_once):
     """Three signers, one in each split."""
     options = {"layout": "phoenix", "frames": FRAMES, "seed": 1, "share": 0.2, "textures": "exact"}
     return made_once("phoenix", lambda root: draw_people(root, people=3, views=2, **options))
+
+
+@pytest.fixture(scope="module")
+def release_pack(release, made_once):
+    """The test pairs in shards."""
+
+    def make(folder):
+        pack_pairs(dataset(release, "test"), Store(f"{folder}/test"), (), 1e5, 1)
+
+    return made_once("phoenix-pack", make)
 
 
 def dataset(root, *args, **options):
@@ -230,8 +244,8 @@ def test_missing_parts_are_named(tmp_path, release):
 
 
 @pytest.mark.slow
-def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
-    """Train, test at 260 x 210, predict the first frames of a video."""
+def test_fpdm_on_phoenix_writes_a_video(release, release_pack, tmp_path):
+    """Train, test at 260 x 210, predict the first frames of a video, and the same from a pack."""
     tiny = ["--config=smoke/fpdm.yaml", f"--config={__file__.rsplit('/tests/', 1)[0]}/tests/configs/tiny.yaml"]
     sets = [
         f"--data.{split}={{class_path: Phoenix14T, init_args: {{root: {release}, split: {split}, max_pairs: 2}}}}"
@@ -257,6 +271,23 @@ def test_fpdm_on_phoenix_writes_a_video(release, tmp_path):
         frames += 1
         assert frame.shape == (66, 208, 3)
     assert frames == 3
+    options = f"{{root: {release_pack}, split: test, max_pairs: 3}}"
+    packed = ["--data.predict={class_path: Packed, init_args: " + options + "}", f"--out={tmp_path}/packed"]
+    assert main(["predict", *tiny, *shape, *packed, f"--pipeline={tmp_path}/run/pipeline"]) == 0
+    for name in ("contact_sheet.jpg", f"videos/{video.name}"):
+        assert (tmp_path / "packed" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_pack_keeps_the_videos_of_its_frames(release, release_pack):
+    folder, pack = dataset(release, "test"), Packed(release_pack, "test", max_pairs=3)
+    pack.setup()
+    ((name, frames),) = folder.sequences().items()
+    assert {video: [pair.pair_id for pair in pairs] for video, pairs in pack.sequences().items()} == {
+        name: [pair.pair_id for pair in frames[:3]]
+    }
+    assert pack.frames_per_second == folder.frames_per_second
+    with pytest.raises(PgpisError, match=r"elsewhere\.png is not in the pack"):
+        pack.read_file(kind_of("picture"), Path("elsewhere.png"))
 
 
 def test_the_check_knows_the_release(release, tmp_path, capsys):

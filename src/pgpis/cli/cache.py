@@ -56,7 +56,8 @@ def cache(settings: CacheSettings, *words: str) -> int:
     import torch
 
     from pgpis.cli import lightning
-    from pgpis.data.cache import CacheWriter, feature_key, files_of, variants_of
+    from pgpis.data.cache import CacheWriter, files_of
+    from pgpis.data.features import feature_key, variants_of
     from pgpis.jobs import meter
 
     cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])

@@ -70,6 +70,8 @@ class PackSettings:
     """Only these of train, val, test and predict [all that there are]."""
     kinds: tuple[str, ...] = ()
     """Only these beside the pictures: pose, iuv, texture, face, ... [all that there are]."""
+    cache: Path | None = None
+    """Folder of 'pgpis cache', whose features of the training pictures are packed too."""
     shard_size: float = 64.0
     """Megabytes of a shard."""
     workers: int | None = None
@@ -102,17 +104,22 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
 
     datasets = datasets_in(root) if root is not None else _datasets_of(settings.config, words)
     failures: list[Failure] = []
+    if settings.cache is not None and "train" not in (settings.splits or datasets):
+        raise PgpisError("--cache holds features of training pictures, and those are not packed", hint="--splits train")
     for split in settings.splits or datasets:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
         datasets[split].setup()
         store = Store(settings.out).below(split)
         workers = settings.workers or os.cpu_count() or 1
-        report = pack_pairs(datasets[split], store, settings.kinds, settings.shard_size * 1e6, workers)
+        cache = settings.cache if split == "train" else None
+        report = pack_pairs(datasets[split], store, settings.kinds, settings.shard_size * 1e6, workers, cache)
         numbers, failures = report.pack, failures + report.failures
         size = f"{numbers['shards']:,} shards, {numbers['bytes'] / 1e6:,.1f} MB"
         kinds = ", ".join(numbers["kinds"])
-        sys.stdout.write(f"{store}: {numbers['pairs']:,} pairs, {numbers['files']:,} files in {size}; {kinds}\n")
+        features = f", {numbers['features']:,} features" if "features" in numbers else ""
+        files = f"{numbers['files']:,} files{features} in {size}"
+        sys.stdout.write(f"{store}: {numbers['pairs']:,} pairs, {files}; {kinds}\n")
     sys.stdout.write(render_failures(failures))
     return 1 if failures else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
 from pgpis.data import PoseTransferDataModule
 from pgpis.data.pair import distinct_files
+from pgpis.data.pairs import PICTURE
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
@@ -233,7 +235,7 @@ class PGPISCLI(LightningCLI):
             return
         dataset = self.datamodule.dataset("test")
         images = Path(self.trainer.default_root_dir) / "test" / "images"
-        if hasattr(dataset, "root") and images.is_dir():
+        if hasattr(dataset, "root") and dataset.has_files and images.is_dir():
             command = evaluate_command(images, dataset, self.model.sampling.result_size)
             log.info("the same scores with FID and faces: %s", command)
 
@@ -245,8 +247,10 @@ class PGPISCLI(LightningCLI):
                 name: [(pair.pair_id, pair.source, pair.target) for pair in pairs]
                 for name, pairs in dataset.sequences().items()
             }
-            is_whole = self.folder.summarise()
-            self.exit_code = 0 if write_videos(self.folder, sequences, dataset.frames_per_second) and is_whole else 1
+            read = partial(dataset.read_file, PICTURE)
+            is_whole = self.folder.summarise(read)
+            has_videos = write_videos(self.folder, sequences, dataset.frames_per_second, read)
+            self.exit_code = 0 if has_videos and is_whole else 1
 
     def test(self, verbose: bool = True, **options: Any) -> None:
         """Score the test pairs; the report shows the table, Lightning need not."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from PIL import ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pgpis.batch import ImageSpec, InputSpecs
+from pgpis.batch import InputSpecs
+from pgpis.data.features import FeatureKey, Variant, image_chain
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_stamp, read_picture
-from pgpis.data.transforms import Augmentation, may_flip
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
 from pgpis.jobs import reason_of
@@ -29,82 +29,29 @@ from pgpis.pictures.images import fit_images
 SHARD = 512
 INDEX = "cache.json"
 INDEX_ENTRIES = {"key": dict, "dtype": str, "variants": list, "files": list}
-AGAIN = "pgpis cache again, with another --out"
 DtypeName = Literal["float32", "bfloat16"]
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Variant(NamedTuple):
-    """How the picture was varied before it was encoded."""
-
-    flip: bool
-    detour: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the variant's folder."""
-        return f"flip{int(self.flip)}-detour{int(self.detour)}"
-
-
-class FeatureKey(NamedTuple):
-    """What a feature depends on beside the picture; a cache with another key is stale."""
-
-    picture: str
-    """Batch key of the picture it is made from."""
-    weights: str
-    """Hash of the encoder's weights."""
-    spec: str
-    """How the picture is prepared."""
-
-    def difference(self, index: Mapping[str, Any]) -> str | None:
-        """Say in what the key of an index differs; None: in nothing."""
-        what = {"weights": "the encoder's weights", "spec": "how pictures are prepared", "picture": "the picture"}
-        for field, text in what.items():
-            stored, now = index["key"].get(field), getattr(self, field)
-            if stored != now:
-                return f"it was made with another value of {text} ({stored}, now {now})"
-        return None
-
-
-def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
-    """Return the key of a feature."""
-    return FeatureKey(picture, weights, " from ".join(map(repr, _chain(picture, specs).values())))
-
-
-def _chain(picture: str, specs: InputSpecs) -> dict[str, ImageSpec]:
-    """Return the entries that a picture is made from, its own first."""
-    chain: dict[str, ImageSpec] = {}
-    key: str | None = picture
-    while key is not None:
-        spec = specs[key]
-        assert isinstance(spec, ImageSpec)
-        chain[key] = spec
-        key = spec.base
-    return chain
-
-
-def variants_of(picture: str, specs: InputSpecs, augmentation: Augmentation) -> list[Variant]:
-    """Return the variants of a picture that training may ask for."""
-    has_detour = any(spec.train_detour is not None for spec in _chain(picture, specs).values())
-    flips = (False, True) if augmentation.flip_probability and may_flip(specs) else (False,)
-    detours = (False, True) if augmentation.detour_probability and has_detour else (False,)
-    return [Variant(flip, detour) for flip in flips for detour in detours]
-
-
 def files_of(dataset: PairDataset, origin: str) -> list[Path]:
-    """Return the distinct files of an origin, those of self-pairs included; see :func:`refuse_packs`."""
-    refuse_packs(dataset)
-    files = {pair.file(origin) for pair in dataset.pairs}
-    if dataset.self_pair_probability:
-        files |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
-    return sorted(path for path in files if path is not None and picture_stamp(path) is not None)
+    """Return the distinct files of an origin that are there, those of self-pairs included.
 
-
-def refuse_packs(dataset: PairDataset) -> None:
-    """Refuse a data set whose pictures are not files, by whose change a stale feature is told."""
+    Raises:
+        PgpisError: The pictures are in a pack, and not in files by whose change a stale feature is told.
+    """
     if not dataset.has_files:
         message = f"{type(dataset).__name__} has no files of its own, to which cached features could belong"
-        raise PgpisError(message, hint="take the features from the folder that was packed, or train without data.cache")
+        hint = "run pgpis cache on what was packed; pgpis data pack ROOT --cache FOLDER packs its features"
+        raise PgpisError(message, hint=hint)
+    return [path for path in paths_of(dataset, origin) if picture_stamp(path) is not None]
+
+
+def paths_of(dataset: PairDataset, origin: str) -> list[Path]:
+    """Return the distinct paths of an origin, those of self-pairs included."""
+    paths = {pair.file(origin) for pair in dataset.pairs}
+    if dataset.self_pair_probability:
+        paths |= {dataset.as_self_pair(pair).file(origin) for pair in dataset.pairs if pair.target is not None}
+    return sorted(path for path in paths if path is not None)
 
 
 @dataclass(frozen=True)
@@ -173,7 +120,7 @@ class CacheWriter:
         self, picture: str, files: Sequence[Path], variant: Variant, batch_size: int, failures: list[tuple[str, str]]
     ) -> Iterator[torch.Tensor]:
         """Prepare pictures as training does; one that cannot be read is not a number, and so is its feature."""
-        images = _chain(picture, self.specs)
+        images = image_chain(picture, self.specs)
         spec = images[picture]
         for start in range(0, len(files), batch_size):
             prepared = []
@@ -196,78 +143,72 @@ def _encode_readable(encode: Encode, pictures: torch.Tensor) -> torch.Tensor:
     return features
 
 
-class FeatureCache:
-    """Reads what :class:`CacheWriter` wrote.
+class CacheFolder:
+    """A folder that :class:`CacheWriter` wrote, see ``FeatureFiles``.
 
     Args:
         folder: The cache.
-        keys: Features that the task can take, by name; those that are not in the folder are computed in training.
-        variants: What the augmentation may ask for, by name.
-        kept: Batch keys of pictures that are read beside their features.
-
-    Raises:
-        PgpisError: A feature is stale or not complete.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        keys: Mapping[str, FeatureKey],
-        variants: Mapping[str, Sequence[Variant]],
-        kept: Collection[str] = (),
-    ) -> None:
-        self.folder = folder
-        self.kept = kept
-        self.variants: dict[str, set[Variant]] = {}
-        self.rows: dict[str, dict[str, int]] = {}
-        self.pictures: dict[str, str] = {}
-        for name, key in keys.items():
-            if (folder / name / INDEX).is_file():
-                self._open(name, key, variants[name])
-        if not self.rows:
-            message = f"no features in {folder} that this model can take ({', '.join(keys) or 'it takes none'})"
-            raise PgpisError(message, hint="pgpis cache --config RECIPE --out FOLDER")
+    hint = "pgpis cache --config RECIPE --out NEW"
 
-    def _open(self, name: str, key: FeatureKey, required: Sequence[Variant]) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[str, dict[str, int]] = {}
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def names(self) -> list[str]:
+        """Return the features that are there."""
+        return sorted(path.parent.name for path in self.folder.glob(f"*/{INDEX}"))
+
+    def index(self, name: str) -> dict[str, Any] | None:
+        """Return what a feature was made of.
+
+        Raises:
+            PgpisError: It is damaged.
+        """
+        path = self.folder / name / INDEX
+        return _read_index(path) if path.is_file() else None
+
+    def check(self, name: str) -> None:
+        """Look for changed pictures, and for all shards.
+
+        Raises:
+            PgpisError: A picture has changed since, or a shard is missing or damaged.
+        """
         folder = self.folder / name
         index = _read_index(folder / INDEX)
-        changed = (
-            f"{path} has changed" for path, stamp in index["files"] if list(picture_stamp(Path(path)) or ()) != stamp
-        )
-        reason = key.difference(index) or next(changed, None)
-        if reason is not None:
-            raise PgpisError(f"{folder} is stale: {reason}", hint=AGAIN)
-        files = [path for path, _ in index["files"]]
-        self.variants[name] = {Variant(**variant) for variant in index["variants"]}
-        for variant in required:
-            if variant not in self.variants[name]:
-                raise PgpisError(f"{folder} was made with another augmentation: no {variant.name}", hint=AGAIN)
-        for variant in sorted(self.variants[name], key=lambda variant: variant.name):
-            for path, shard in _shards(folder / variant.name, files):
+        for path, stamp in index["files"]:
+            if list(picture_stamp(Path(path)) or ()) != stamp:
+                raise PgpisError(f"{name} in {self} is stale: {path} has changed", hint=self.hint)
+        for variant in sorted({Variant(**variant).name for variant in index["variants"]}):
+            for path, shard in _shards(folder / variant, index["files"]):
                 if not _is_whole(path, len(shard)):
                     reason = f"{path} is damaged" if path.is_file() else f"{folder} is not complete: no {path}"
                     raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
-        self.rows[name] = {path: number for number, path in enumerate(files)}
-        self.pictures[name] = key.picture
+        self._rows[name] = {path: number for number, (path, _) in enumerate(index["files"])}
 
-    def read(self, name: str, path: Path | None, *, flip: bool, detour: bool) -> torch.Tensor:
-        """Return a picture's feature in float32; one that is not there or not finite is refused."""
-        row = self.rows[name].get(str(path))
-        if row is None:
-            hint = "pgpis cache again: the list has changed"
-            raise PgpisError(f"{self.folder / name} has no features of {path}", hint=hint)
-        asked = Variant(flip, detour)
-        variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
-        values: torch.Tensor = _slices(_shard_path(self.folder / name / variant.name, row // SHARD))[row % SHARD]
-        if not values.isfinite().all():
-            message = f"{path} could not be read when the cache was made, or gave numbers that are not finite"
-            raise PgpisError(message, hint="repair or remove it, and run pgpis cache again")
-        return values.float()
+    def read(self, name: str, path: Path | None, variant: Variant) -> torch.Tensor | None:
+        """Return a picture's feature; None: it has none."""
+        row = self._rows[name].get(str(path))
+        return None if row is None else read_row(*self.place(name, row, variant))
+
+    def place(self, name: str, row: int, variant: Variant) -> tuple[Path, int]:
+        """Return the shard of a feature, and its row there."""
+        return _shard_path(self.folder / name / variant.name, row // SHARD), row % SHARD
+
+
+def read_row(shard: Path, row: int) -> torch.Tensor:
+    """Read one row of a shard, and no other."""
+    values: torch.Tensor = _slices(shard)[row]
+    return values
 
 
 @functools.lru_cache(maxsize=256)
 def _slices(path: Path) -> Any:
-    """Open a shard once per process; only the rows that are asked for are read."""
+    """Open a shard once per process."""
     file: Any = safe_open(path, "pt")
     return file.get_slice("features")
 

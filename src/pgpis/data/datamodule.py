@@ -14,10 +14,11 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
-from pgpis.data.cache import FeatureCache, feature_key, refuse_packs, variants_of
+from pgpis.data.cache import CacheFolder
 from pgpis.data.deepfashion import DeepFashion  # noqa: F401  class names in recipes are found once they are imported
+from pgpis.data.features import FeatureCache, feature_key, variants_of
 from pgpis.data.folder import FolderPairs  # noqa: F401
-from pgpis.data.packs.packed import Packed  # noqa: F401
+from pgpis.data.packs.packed import Packed
 from pgpis.data.pairs import PairDataset
 from pgpis.data.phoenix import Phoenix14T  # noqa: F401
 from pgpis.data.resident import ResidentLoader, refuse_other_versions
@@ -48,7 +49,8 @@ class PoseTransferDataModule(LightningDataModule):
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
         augmentation: What varies in training.
-        cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders.
+        cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders; for a pack that
+            has features, the pack itself.
         resident: Keep all training pictures, decoded, in the memory of the device that trains, see ``ResidentLoader``.
 
     Raises:
@@ -250,12 +252,12 @@ class PoseTransferDataModule(LightningDataModule):
         if self.frozen_features is None:
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
-        refuse_packs(self.dataset("train"))
-        if self.dataset("train").most_sources > 1:
+        train, place = self.dataset("train"), str(self.cache)
+        if train.most_sources > 1:
             message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
             raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")
         features, specs = self.frozen_features(), self._specs()
-        if self.dataset("train").on_missing.texture == "drop" and "texture_moments" in features:
+        if train.on_missing.texture == "drop" and "texture_moments" in features:
             raise PgpisError(
                 "data.cache holds no features of missing textures, and on_missing.texture is 'drop'",
                 hint="on_missing.texture 'error' or 'skip', or train without a cache",
@@ -263,7 +265,8 @@ class PoseTransferDataModule(LightningDataModule):
         keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
         variants = {name: variants_of(key.picture, specs, self.augmentation) for name, key in keys.items()}
         kept = {feature.picture for feature in features.values() if feature.keeps_picture}
-        return FeatureCache(Path(str(self.cache)), keys, variants, kept)
+        files = train.features(place) if isinstance(train, Packed) else CacheFolder(Path(place))
+        return FeatureCache(files, keys, variants, kept)
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         return PairTransform(

@@ -21,7 +21,7 @@ from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
 
 if TYPE_CHECKING:  # it imports this module
-    from pgpis.data.cache import FeatureCache
+    from pgpis.data.features import FeatureCache
 
 
 @dataclass(frozen=True)

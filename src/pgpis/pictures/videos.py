@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,8 +37,19 @@ class FrameFiles:
     pictures: tuple[Path, ...]
 
 
-def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: float = FRAMES_PER_SECOND) -> None:
+def write_video(
+    path: Path,
+    frames: Sequence[FrameFiles],
+    frames_per_second: float = FRAMES_PER_SECOND,
+    read: Callable[[Path], Image.Image] = read_image,
+) -> None:
     """Write an mp4 in which each frame shows its pictures side by side; nobody ever sees half of it.
+
+    Args:
+        path: The file.
+        frames: Their pictures.
+        frames_per_second: Of the video.
+        read: Reads a picture.
 
     Raises:
         PgpisError: There are no frames, a picture cannot be read, or the video cannot be written.
@@ -47,7 +58,7 @@ def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: flo
 
     if not frames:
         raise PgpisError(f"{path}: no frames")
-    size = read_image(frames[0].pictures[-1]).size
+    size = read(frames[0].pictures[-1]).size
     width = size[0] * len(frames[0].pictures)
     with replacing(path) as temporary:
         try:
@@ -59,7 +70,7 @@ def write_video(path: Path, frames: Sequence[FrameFiles], frames_per_second: flo
                 stream.width, stream.height = width + width % 2, size[1] + size[1] % 2
                 for frame in frames:
                     row = np.zeros((stream.height, stream.width, 3), np.uint8)
-                    pictures = [np.asarray(read_image(picture).resize(size)) for picture in frame.pictures]
+                    pictures = [np.asarray(read(picture).resize(size)) for picture in frame.pictures]
                     row[: size[1], :width] = np.concatenate(pictures, axis=1)
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(row, format="rgb24")))
                 container.mux(stream.encode())

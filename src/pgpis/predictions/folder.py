@@ -18,7 +18,7 @@ from PIL import Image
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, meets_every_file, remove_unfinished, write_text
-from pgpis.pictures.images import save_image, tensor_to_images
+from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
 from pgpis.predictions.marks import Mark, save_marked
 from pgpis.predictions.records import (
@@ -223,15 +223,19 @@ class PredictionFolder:
         with suppress(OSError):  # there is none, or something else lies in it
             (self.out / PARTS).rmdir()
 
-    def summarise(self) -> bool:
-        """Draw the contact sheet, list failures; return whether there are none."""
+    def summarise(self, read_source: Callable[[Path], Image.Image] = read_image) -> bool:
+        """Draw the contact sheet, list failures; return whether there are none.
+
+        Args:
+            read_source: Reads a source, which may be in a pack.
+        """
         records = read_records(self.out)[0]
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
         pairs = groupby(sorted(done, key=attrgetter("pair_id")), attrgetter("pair_id"))
         rows = (self._sheet_row(pair_id, list(group)) for pair_id, group in pairs)  # the sheet takes the first ones
         try:
-            draw_contact_sheet(rows, self.out / "contact_sheet.jpg")
+            draw_contact_sheet(rows, self.out / "contact_sheet.jpg", read_source)
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
         log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)

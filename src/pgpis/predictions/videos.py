@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from PIL import Image
 
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
+from pgpis.pictures.images import read_image
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions.folder import PredictionFolder
 from pgpis.predictions.records import DONE, read_records
@@ -17,8 +20,9 @@ log = logging.getLogger(__name__)
 
 def write_videos(
     folder: PredictionFolder,
-    sequences: Mapping[str, Iterable[tuple[str, Path, Path | None]]],
+    sequences: Mapping[str, Collection[tuple[str, Path, Path | None]]],
     frames_per_second: float,
+    read_input: Callable[[Path], Image.Image] = read_image,
 ) -> bool:
     """Write a video of each sequence whose frames were predicted.
 
@@ -26,11 +30,17 @@ def write_videos(
         folder: Holds the pictures.
         sequences: By the name of the video, its frames: pair, source and, where there is one, the truth.
         frames_per_second: Of the videos.
+        read_input: Reads a source or a truth, which may be in a pack.
 
     Returns:
         Whether all could be written.
     """
     images = {record.pair_id: record.image for record in read_records(folder.out)[0] if record.status == DONE}
+    inputs = {path for sequence in sequences.values() for _, *paths in sequence for path in paths}
+
+    def read(path: Path) -> Image.Image:
+        return read_input(path) if path in inputs else read_image(path)
+
     is_whole = True
     for name, sequence in sequences.items():
         frames = [
@@ -42,7 +52,7 @@ def write_videos(
             continue
         path = folder.out / "videos" / file_name(name, ".mp4")
         try:
-            write_video(path, frames, frames_per_second)
+            write_video(path, frames, frames_per_second, read)
         except (PgpisError, OSError) as error:  # its pictures are there, and so are the other videos
             log.error("%s", error)  # noqa: TRY400  its traceback is of no use
             is_whole = False

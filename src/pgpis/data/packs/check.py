@@ -24,18 +24,22 @@ def packs_in(place: str) -> dict[str, bytes]:
     return {split: content for split, content in packs.items() if content is not None}
 
 
-def check_pack(report: CheckReport, store: Store, content: bytes, split: str) -> None:
+def check_pack(report: CheckReport, store: Store, said: bytes, split: str) -> None:
     """Compare the list and each shard of a split with the hashes that were written."""
     try:
-        pack = read_pack(store, content)
-        _, files, pairs = read_list(store, pack)
+        pack = read_pack(store, said)
+        content, files, pairs = read_list(store, pack)
         chunks = read_index(store)
+        features = content.get("features", {})
     except Exception as error:  # noqa: BLE001  whatever a damaged file makes of it
         report.problems.append(reason_of(error))
         return
     report.counts |= {f"pairs in {split}/": len(pairs), f"files in {split}/": len(files)}
     report.counts[f"shards in {split}/"] = len(chunks)
     report.notes.append(f"{split}/ holds {', '.join(pack['kinds'])} beside pictures")
+    for name, entry in features.items():
+        variants, dtype = len(entry["variants"]), entry["dtype"]
+        report.notes.append(f"{split}/ holds {name} of {len(entry['files']):,} files in {variants} variants of {dtype}")
     for chunk in track(chunks, f"checking {split}", console=Console(stderr=True), transient=True):
         try:
             if store.digest(chunk["filename"]) != chunk["sha256"]:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pgpis.data.missing import OnMissing
+from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.shards import Shards
 from pgpis.data.packs.stores import Store
 from pgpis.data.pair import JoinedFiles, Pair
@@ -87,6 +88,7 @@ class Packed(PairDataset):
             self.self_pair_probability = pack["self_pair_probability"]
         own = hashlib.sha256(f"{store} {pack['list_sha256']}".encode()).hexdigest()[:16]
         self._shards = Shards(store, read_index(store), self.cache_dir / own, int(self.cache_size * 1e9))
+        self._files, self._features = files, content.get("features", {})
         self._numbers = {path: number for number, path in enumerate(files)}
         file_of: list[Path | None] = [*files, None]  # -1: none
 
@@ -95,6 +97,8 @@ class Packed(PairDataset):
             return {kind: file_of[number] for kind, number in zip(kinds, numbers, strict=True)}
 
         source_kinds, target_kinds = (tuple(content[role]) for role in ("source_kinds", "target_kinds"))
+        videos = content.get("videos", [None] * len(pairs))
+        self.frames_per_second = content.get("frames_per_second", self.frames_per_second)
         self._of_sources = {files[row[0]]: made(tuple(row[1:]), source_kinds) for row in content["sources"]}
         return [
             Pair(
@@ -104,8 +108,11 @@ class Packed(PairDataset):
                 file_of[target],
                 JoinedFiles(self._of_sources[files[source]], made(tuple(numbers), target_kinds)),
                 noise_name=noise_name,
+                video=video,
             )
-            for pair_id, noise_name, source, target, pose, *numbers in pairs[: self.max_pairs]
+            for (pair_id, noise_name, source, target, pose, *numbers), video in zip(
+                pairs[: self.max_pairs], videos[: self.max_pairs], strict=True
+            )
         ]
 
     def _open(self) -> tuple[Store, dict[str, Any]]:
@@ -131,6 +138,23 @@ class Packed(PairDataset):
         for kind in conditions(origins):
             if missing := [pair for pair in self.pairs if pair.file(kind.name) is None]:
                 self._treat(kind, missing)
+
+    def features(self, place: str) -> PackedFeatures:
+        """Return the features that were packed, for training that takes them in place of pictures.
+
+        Args:
+            place: What ``data.cache`` says, which must be this pack.
+
+        Raises:
+            PgpisError: It is another place.
+        """
+        if not self.root.is_at(place):
+            message = f"the pack {self.root} has features of its own, and data.cache is {place}"
+            hint = f"pgpis data pack ROOT --out {self.root} --cache {place}, and --data.cache={self.root}"
+            raise PgpisError(message, hint=hint)
+        if self._features:
+            self._shards.keep_from(len(self._files))  # training reads them rather than pictures
+        return PackedFeatures(self, str(self.root), self._features, self._files, self._shards)
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return what was made of a source; of targets their pairs say it."""
@@ -177,6 +201,8 @@ class Packed(PairDataset):
         return self.file_content(path)
 
     def _content(self, path: Path) -> bytes:
+        if path not in self._numbers:
+            raise PgpisError(f"{path} is not in the pack {self.root}")
         return self._shards.read(self._numbers[path])
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.layouts import Split, layouts_in
+from pgpis.data.packs.features import FeatureItem, plan_features
 from pgpis.data.packs.packed import POSE, keypoints_to_json
 from pgpis.data.pair import Pair, without_garbage_collection
 from pgpis.data.pairs import PICTURE, PairDataset
@@ -60,7 +61,7 @@ class Shard:
     """What one process writes in one go."""
 
     number: int
-    items: tuple[Item, ...]
+    items: tuple[Item | FeatureItem, ...]
     stamp: str
     """What changes with the content of its items."""
 
@@ -86,11 +87,17 @@ class Plan:
     kinds: Sequence[Kind]
     """Conditions to look for."""
     with_pose: bool
+    cache: Path | None = None
+    """Whose features are packed too."""
     items: list[Item] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
     """Of each pair: id, name of its noise, numbers of source, target, pose and the conditions of the target."""
     sources: dict[int, list[int]] = field(default_factory=dict)
     """By the number of a picture the numbers of the conditions of sources."""
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is said of each feature, by name."""
+    feature_items: list[FeatureItem] = field(default_factory=list)
+    """Features, which are numbered behind ``items``."""
     failures: list[Failure] = field(default_factory=list)
     _numbers: dict[Any, int | str] = field(default_factory=dict)
 
@@ -98,6 +105,9 @@ class Plan:
         with without_garbage_collection():
             for pair in self.dataset.pairs:
                 self._add(pair)
+        if self.cache is not None:
+            planned = plan_features(self.cache, self.dataset, self._numbers, len(self.items))
+            self.features, self.feature_items = planned
 
     def of(self, role: Role) -> list[Kind]:
         """Return the kinds that are made of a source or of a target."""
@@ -105,7 +115,7 @@ class Plan:
 
     def _add(self, pair: Pair) -> None:
         if pair.edit is not None:
-            raise PgpisError(f"{pair.pair_id} has an edit, and edits cannot be packed")
+            raise PgpisError(f"{pair.pair_id} has an edit, and packs hold none", hint="pack the pairs without it")
         if pair.further or self.dataset.most_sources > 1:
             raise PgpisError(f"{pair.pair_id} has several sources, and packs hold one", hint="most_sources: 1")
         numbers = [self._file(PICTURE, pair.source)]
@@ -163,15 +173,18 @@ class Plan:
         return [name for name, numbers in zip(names, columns, strict=True) if any(n != NONE for n in numbers)]
 
     def shards(self, least_bytes: float) -> Iterator[Shard]:
-        """Deal the items out, in their order, to shards of about a size."""
-        number, start, size, stamps = 0, 0, 0, []
-        for end, item in enumerate(self.items, 1):
-            stamps.append([str(item.path), item.kind, *item.stamp])
-            size += stamps[-1][-1]
-            if size >= least_bytes or end == len(self.items):
-                stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
-                yield Shard(number, tuple(self.items[start:end]), stamp)
-                number, start, size, stamps = number + 1, end, 0, []
+        """Deal the items out, in their order, to shards of about a size; features begin a new one."""
+        number = 0
+        groups: tuple[Sequence[Item | FeatureItem], ...] = (self.items, self.feature_items)
+        for items in groups:
+            start, size, stamps = 0, 0, []
+            for end, item in enumerate(items, 1):
+                stamps.append([str(item.path), item.kind, *item.stamp])
+                size += stamps[-1][-1]
+                if size >= least_bytes or end == len(items):
+                    stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+                    yield Shard(number, tuple(items[start:end]), stamp)
+                    number, start, size, stamps = number + 1, end, 0, []
 
 
 def datasets_in(root: Path) -> dict[str, PairDataset]:

@@ -42,10 +42,17 @@ class Shards:
         self.store = store
         self.chunks = chunks
         self.cache = cache
+        self.cache_bytes = cache_bytes
         self.starts = [0, *accumulate(chunk["chunk_size"] for chunk in chunks)]
-        ends = list(accumulate(chunk["chunk_bytes"] for chunk in chunks))
-        self.kept = bisect_right(ends, cache_bytes)
+        self.keep_from(0)
         self._offsets: dict[int, NDArray[np.int64]] = {}
+
+    def keep_from(self, number: int) -> None:
+        """Keep first the shards from that of a file on, and the others where room is left."""
+        first = bisect_right(self.starts, number) - 1
+        order = [*range(first, len(self.chunks)), *range(first)]
+        ends = list(accumulate(self.chunks[shard]["chunk_bytes"] for shard in order))
+        self.kept = frozenset(order[: bisect_right(ends, self.cache_bytes)])
 
     def shard_of(self, number: int) -> str:
         """Return the name of the shard that holds a file."""
@@ -68,7 +75,7 @@ class Shards:
 
     def _nearest(self, shard: int) -> Store:
         """Return where to read a shard: where it is, or in the cache, into which it is copied first."""
-        if self.store.folder is not None or shard >= self.kept:
+        if self.store.folder is not None or shard not in self.kept:
             return self.store
         name = self.chunks[shard]["filename"]
         path = self.cache / name
@@ -79,7 +86,7 @@ class Shards:
                 raise
             except PgpisError as error:
                 log.warning("%s; training goes on without more shards in the cache", error.message)
-                self.kept = 0
+                self.kept = frozenset()
                 return self.store
         return Store(str(self.cache))
 

@@ -46,6 +46,13 @@ class Store:
         """The folder on this machine; None: it is elsewhere."""
         return None if "://" in self.place else Path(self.place)
 
+    def is_at(self, place: str) -> bool:
+        """Whether a folder or URL is this place, however it is spelt."""
+        other = Store(place)
+        if self.folder and other.folder:
+            return self.folder.resolve() == other.folder.resolve()
+        return self.place.rstrip("/") == place.rstrip("/")
+
     def below(self, name: str) -> Store:
         """Return the store in a folder of this one."""
         return Store(f"{self.place.rstrip('/')}/{name}")

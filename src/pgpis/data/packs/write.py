@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
 from os.path import commonpath
+from pathlib import Path
 from typing import Any
 
 from pgpis import __version__
@@ -37,7 +38,12 @@ class PackReport:
 
 
 def pack_pairs(
-    dataset: PairDataset, store: Store, kinds: Collection[str], shard_bytes: float, workers: int
+    dataset: PairDataset,
+    store: Store,
+    kinds: Collection[str],
+    shard_bytes: float,
+    workers: int,
+    cache: Path | None = None,
 ) -> PackReport:
     """Write the pairs of a data set as shards; run again, it goes on.
 
@@ -47,12 +53,14 @@ def pack_pairs(
         kinds: Conditions, and ``pose``, to pack; empty: all that there are.
         shard_bytes: Where a shard ends.
         workers: Processes that read and write; the shards do not depend on it.
+        cache: Folder of ``pgpis cache``, whose features are packed behind the files.
 
     Raises:
-        PgpisError: No pair is whole, a kind has no files, or the store cannot be written to.
+        PgpisError: No pair is whole, a kind has no files, the cache is not that of the pairs, or the store cannot be
+            written to.
     """
     optional_module("litdata", NEED, INSTALL)
-    plan = _plan(dataset, kinds)
+    plan = _plan(dataset, kinds, cache)
     with locked(store.folder) if store.folder else nullcontext():
         if store.folder:
             remove_unfinished(store.folder)
@@ -80,20 +88,20 @@ def pack_pairs(
             "self_pair_probability": dataset.self_pair_probability,
             "list_sha256": hashlib.sha256(content).hexdigest(),
             "versions": {"pgpis": __version__, "litdata": version("litdata")},
-        }
+        } | ({"features": len(plan.feature_items)} if plan.features else {})
         store.write(PACK, _json(pack))
         _remove_others(store, shards)
     return PackReport(pack, failures)
 
 
-def _plan(dataset: PairDataset, kinds: Collection[str]) -> Plan:
+def _plan(dataset: PairDataset, kinds: Collection[str], cache: Path | None) -> Plan:
     """List the files; a data set without poses, as models with DensePose maps do with, is packed without them."""
     wanted = [kind for kind in conditions() if not kinds or kind.name in kinds or kind.option in kinds]
     for name in {*kinds} - {POSE, *(word for kind in wanted for word in (kind.name, kind.option))}:
         raise PgpisError(f"--kinds: '{name}' is no condition{nearest(name, [POSE, *(k.name for k in conditions())])}")
-    plan = Plan(dataset, wanted, with_pose=not kinds or POSE in kinds)
+    plan = Plan(dataset, wanted, with_pose=not kinds or POSE in kinds, cache=cache)
     if not plan.rows and not kinds:
-        plan = Plan(dataset, wanted, with_pose=False)
+        plan = Plan(dataset, wanted, with_pose=False, cache=cache)
     if not plan.rows:
         first = plan.failures[0]
         raise PgpisError(f"no pair can be packed; the first one: {first.unit}: {first.reason}")
@@ -159,8 +167,9 @@ def _whole_pairs(plan: Plan, reasons: dict[int, str]) -> tuple[list[list[Any]], 
         failures += [Failure(row[0], reasons[bad[0]])] if bad else []
         rows += [] if bad else [row]
         told.update(bad)
-    # what self-pairs alone would read
-    failures += [Failure(plan.items[number].path.name, reasons[number]) for number in sorted(reasons.keys() - told)]
+    # what self-pairs alone would read, and features
+    names = [item.path.name for items in (plan.items, plan.feature_items) for item in items]
+    failures += [Failure(names[number], reasons[number]) for number in sorted(reasons.keys() - told)]
     return rows, failures
 
 
@@ -177,7 +186,17 @@ def _list(plan: Plan, rows: list[list[Any]], reasons: dict[int, str]) -> dict[st
         "target_kinds": [kind.name for kind in plan.of("target")],
         "sources": [[picture, *numbers] for picture, numbers in readable.items()],
         "pairs": rows,
+        **({"features": plan.features} if plan.features else {}),
+        **_videos(plan, rows),
     }
+
+
+def _videos(plan: Plan, rows: Sequence[list[Any]]) -> dict[str, Any]:
+    """Return of which videos pairs are frames, where they are."""
+    videos = {pair.pair_id: pair.video for pair in plan.dataset.pairs if pair.video is not None}
+    if not videos:
+        return {}
+    return {"videos": [videos.get(row[0]) for row in rows], "frames_per_second": plan.dataset.frames_per_second}
 
 
 def _remove_others(store: Store, shards: Sequence[Shard]) -> None:
