@@ -67,6 +67,7 @@ bench: setup ## print the speed ratios (minutes)
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/pairs.py --done 10000
 	$(BIN)/python benchmarks/synth.py
 	$(BIN)/python benchmarks/video.py --films 1 --frames 8
 	$(BIN)/python benchmarks/service.py --size 128x96 --steps 1

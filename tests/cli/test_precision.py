@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
+from lightning.pytorch import Trainer
 from PIL import Image
 
 from pgpis.cli import main
+from pgpis.cli.precision import adapt_precision
 
 HALF = ["bf16-true", "16-true"]
 
@@ -21,6 +24,27 @@ def results(folder):
 def pictures(folder):
     paths = sorted(folder.glob("*_2_*.png"))
     return np.stack([np.asarray(Image.open(path), dtype=np.float32) for path in paths])
+
+
+def test_a_fused_optimiser_is_clipped_in_bfloat16():
+    trainer = Trainer(accelerator="cpu", precision="bf16-mixed", logger=False, enable_checkpointing=False)
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    weight.grad = torch.full((4,), 10.0)
+    adapt_precision(trainer)
+    trainer.precision_plugin.clip_gradients(optimizer, 1.0)
+    torch.testing.assert_close(weight.grad.norm(), torch.tensor(1.0))
+
+
+def test_what_is_only_faster_is_a_key_of_the_recipe(capsys):
+    fast = ["step.compile_unet=blocks", "step.channels_last=true", "optimizer.init_args.fused=true"]
+    with pytest.raises(SystemExit):
+        main(["fit", "--config=fpdm.yaml", *(f"--model.init_args.{word}" for word in fast), "--print_config"])
+    options = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert (options["step"]["compile_unet"], options["step"]["channels_last"]) == ("blocks", True)
+    assert options["optimizer"]["init_args"]["fused"] is True
+    assert main(["fit", "--config=fpdm.yaml", "--model.init_args.step.compile_unet=block", "--print_config"]) == 2
+    assert "compile_unet" in capsys.readouterr().err
 
 
 @pytest.mark.slow

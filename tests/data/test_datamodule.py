@@ -42,6 +42,13 @@ def test_evaluation_neither_pads_nor_doubles(count, world_size):
     assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
 
 
+def test_a_first_run_makes_nothing_of_each_pair():
+    """A million pairs that are drawn in their order are no list of a million numbers."""
+    sampler = ResumableSampler(range(10**6), shuffle=False, rank=1, world_size=2)
+    assert sampler.order(0) == range(1, 10**6, 2)
+    assert next(iter(sampler)) == (0, 1)
+
+
 def test_order_depends_on_seed_and_epoch_only():
     def order(seed, epoch):
         sampler = ResumableSampler(range(50), shuffle=True, seed=seed)

@@ -1,5 +1,7 @@
 import json
 import os
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import torch
 from PIL import Image
 
 from pgpis.data import FolderPairs, OnMissing, PairTransform
-from pgpis.data import folder as folder_module
+from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
+from pgpis.data.user_files import list_files
 from pgpis.errors import PgpisError
 
 BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
@@ -311,7 +314,7 @@ def test_large_tables_share_what_they_repeat(tmp_path, monkeypatch):
     table = tmp_path / "pairs.csv"
     table.write_text("source,pose\n" + "".join(f"{source},{pose}\n" for source in names for pose in names))
     looked_up = []
-    monkeypatch.setattr(folder_module, "find_file", lambda name, folders: looked_up.append(name) or folders[0] / name)
+    monkeypatch.setattr(listed_module, "find_file", lambda name, folders: looked_up.append(name) or folders[0] / name)
     dataset = FolderPairs(tmp_path / "sources", tmp_path / "poses", pairs_csv=table)
     dataset.setup()
     assert sorted(looked_up) == sorted(names * 2)
@@ -323,3 +326,56 @@ def test_large_tables_share_what_they_repeat(tmp_path, monkeypatch):
     first = dataset.pairs[0]
     assert dict(first.conditions) == dataset.made_of(first.source, "source") | dataset.made_of(first.pose, "target")
     assert len(first.conditions) == len(list(first.conditions))
+
+
+def test_a_row_of_a_large_table_costs_little(tmp_path):
+    """Of 10,000 pairs of 100 pictures, each keeps its name, its two objects and nothing else."""
+    names = [f"{number}.png" for number in range(100)]
+    for folder in ("sources", "poses"):
+        (tmp_path / folder).mkdir()
+    for name in names[:1]:
+        Image.new("RGB", (8, 8)).save(tmp_path / "sources" / name)
+        Image.new("RGB", (8, 8)).save(tmp_path / "poses" / name)
+    table = tmp_path / "pairs.csv"
+    table.write_text("source,pose\n" + "".join(f"{source},{pose}\n" for source in names for pose in names))
+    dataset = FolderPairs(tmp_path / "sources", tmp_path / "poses", pairs_csv=table)
+    tracemalloc.start()
+    dataset.setup()
+    kept, most = (value / len(dataset) for value in tracemalloc.get_traced_memory())
+    tracemalloc.stop()
+    assert kept < 300
+    assert most < 500
+
+
+def test_what_many_rows_exchange_is_looked_up_once(folders, monkeypatch):
+    sources, poses = folders
+    textures = sources.with_name("sources_texture")
+    textures.mkdir()
+    for name in ("anna.png", "ben.png"):
+        Image.new("RGB", (8, 8)).save(textures / name)
+    rows = [
+        f"{source},{pose},upper=anna.jpg" for source in ("anna.jpg", "ben.png") for pose in ("anna.txt", "whole.npy")
+    ]
+    (sources / "pairs.csv").write_text("\n".join(["source,pose,clothes", *rows]))
+    dataset = FolderPairs(sources, poses, pairs_csv=sources / "pairs.csv")
+    looked_up = []
+    monkeypatch.setattr(dataset, "_picture", lambda name: looked_up.append(name) or sources / name)
+    names = [f"{source}_2_{pose}_upper-anna" for source in ("anna", "ben") for pose in ("anna", "whole")]
+    assert ids(dataset) == names
+    assert looked_up == ["anna.jpg"]
+    assert len({id(pair.edit) for pair in dataset.pairs}) == 1
+
+
+def test_a_folder_is_listed_without_a_look_at_each_of_its_files(folders, monkeypatch):
+    sources, _ = folders
+    for number in range(20):
+        Image.new("RGB", (4, 4)).save(sources / f"{number}.png")
+    (sources / "below").mkdir()
+    (sources / "loop.png").symlink_to("loop.png")
+    stats, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: stats.append(path) or stat(path, **options))
+    files = list_files(sources, (".png", ".jpg"), "pictures")
+    assert [file.name for file in files] == sorted(
+        [*(f"{n}.png" for n in range(20)), "anna.jpg", "ben.png", "loop.png"]
+    )
+    assert len(stats) < 10

@@ -13,15 +13,22 @@ TABLE = "source;pose\nanna.jpg;walk.txt\n\nzoë.jpg;run.txt\n"
 ROWS = [(2, {"source": "anna.jpg", "pose": "walk.txt"}), (4, {"source": "zoë.jpg", "pose": "run.txt"})]
 
 
+def rows_of(table):
+    """Return the lines of a table with their numbers."""
+    columns = {column: [table.names[column][code] for code in codes] for column, codes in table.codes.items()}
+    fields = zip(*columns.values(), strict=True)
+    return [(line, dict(zip(columns, row, strict=True))) for line, row in zip(table.lines, fields, strict=True)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings_of_other_programs(tmp_path, encoding):
     (tmp_path / "pairs.csv").write_bytes(TABLE.replace("\n", "\r\n").encode(encoding))
-    assert list(read_table(tmp_path / "pairs.csv")) == ROWS
+    assert rows_of(read_table(tmp_path / "pairs.csv")) == ROWS
 
 
 def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
     (tmp_path / "pairs.csv").write_bytes(TABLE.encode("latin-1"))
-    (_, first), (_, second) = list(read_table(tmp_path / "pairs.csv"))
+    (_, first), (_, second) = rows_of(read_table(tmp_path / "pairs.csv"))
     assert first == ROWS[0][1]
     assert os.fsencode(second["source"]) == "zoë.jpg".encode("latin-1")
 
@@ -39,7 +46,7 @@ def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
 def test_what_is_no_table_is_named(tmp_path, content, message):
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(PgpisError, match=message) as error:
-        list(read_table(tmp_path / "pairs.csv"))
+        read_table(tmp_path / "pairs.csv")
     assert "pairs.csv" in error.value.message
 
 
@@ -76,3 +83,17 @@ def test_lists_of_data_sets_are_read_by_the_same_rules(tmp_path, name, content, 
         DeepFashion(tmp_path, "test").setup()
     assert main(["data", "check", str(tmp_path), f"--report={tmp_path / 'problems.txt'}"]) == 1
     assert message in capsys.readouterr().out
+
+
+def test_columns_that_are_read_together_are_each_combination_once(tmp_path):
+    """The names of a column are kept once, also where lines leave the last columns out."""
+    lines = ["source,pose,source_2", "a,x,b", "a,y,b", '"a\r\n",x', "c,x,b", "a,z"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    table = read_table(tmp_path / "pairs.csv")
+    assert table.names == {"source": ["a", "c"], "pose": ["x", "y", "z"], "source_2": ["b", ""]}
+    groups, codes = table.groups(["source", "source_2"])
+    named = [tuple(table.names[column][position] for column, position in groups[code]) for code in codes]
+    assert named == [("a", "b"), ("a", "b"), ("a", ""), ("c", "b"), ("a", "")]
+    assert len(groups) == 3
+    assert list(table.lines) == [2, 3, 5, 6, 7]
+    assert [list(codes) for _, codes in map(table.groups, ([], ["pose"]))] == [[0] * 5, [0, 1, 0, 0, 2]]

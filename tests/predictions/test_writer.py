@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from pgpis.predictions import DONE, Prediction, PredictionFolder, PredictionRecord
-from pgpis.predictions.records import read_records
+from pgpis.predictions.records import read_records, write_table
 
 FILES = {"anna_2_walk": "files of anna", "bert_2_walk": "files of bert"}
 
@@ -76,6 +76,39 @@ def test_damaged_tables_are_set_aside(predict, name, content, again, caplog):
     assert f"{name} is damaged" in caplog.text
     assert path.with_name(f"{path.name}.damaged").is_file()
     assert statuses() == dict.fromkeys(FILES, DONE)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "other"])
+def test_a_picture_that_is_not_whole_is_made_again(predict, damage):
+    predict()
+    picture = Path("out/anna_2_walk.png")
+    content = picture.read_bytes()
+    middle = content.index(b"IDAT") + 6
+    contents = {"cut": content[:-12], "flipped": content[:middle] + b"\xff" + content[middle + 1 :], "empty": b""}
+    contents["other"] = content.replace(b"IDAT", b"IDAS")
+    picture.unlink() if damage == "gone" else picture.write_bytes(contents[damage])
+    assert predict() == {"anna_2_walk"}
+    assert picture.read_bytes() == content
+
+
+def test_the_later_line_of_a_picture_counts(predict):
+    """Lines beside the table replace all of a pair's in it, later ones of a picture the earlier."""
+    predict()
+    head, anna, bert = Path("out/predictions.csv").read_text().splitlines(keepends=True)
+    second = anna.replace("anna_2_walk.png", "anna_2_walk_1.png")
+    Path("out/predictions.csv").write_text(head + anna + second + bert + "\n")
+    Path("out/.parts").mkdir()
+    Path("out/.parts/rank0.csv").write_text(head + bert.replace(",0.5,", ",1.5,") + bert.replace(",0.5,", ",2.5,"))
+    records, damaged = read_records(Path("out"))
+    assert not damaged
+    assert [(record.image, record.seconds) for record in records] == [
+        ("anna_2_walk.png", 0.5),
+        ("anna_2_walk_1.png", 0.5),
+        ("bert_2_walk.png", 2.5),
+    ]
+    again = Path("again.csv")
+    write_table(again, reversed(records))
+    assert again.read_text() == (head + anna + second + bert.replace(",0.5,", ",2.5,"))
 
 
 def test_a_hostile_table_removes_nothing_elsewhere(predict):

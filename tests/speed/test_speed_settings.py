@@ -29,7 +29,7 @@ def task():
 def test_words_are_combined():
     eager, both = read_settings("eager, bf16+compile+channels-last")
     assert eager == EAGER
-    assert both == Setting("bf16+compile+channels-last", "bf16-true", compiled="whole", channels_last=True)
+    assert both == Setting("bf16+compile+channels-last", "bf16-true", compiled=True, channels_last=True)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import torch
 from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
+from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.task import MCLDTask
+from pgpis.models.weights import weights_hash
 from pgpis.tasks.options import Schedule
 from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
 from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
@@ -71,21 +73,31 @@ def test_mclds_loss_is_weighted_as_asked(face_loss, gamma):
 
 
 @pytest.mark.slow
-def test_a_compiled_denoiser_keeps_its_names_and_its_loss():
+@pytest.mark.parametrize("step", [{"compile_unet": True}, {"compile_unet": "blocks"}, {"channels_last": True}], ids=str)
+def test_what_is_only_faster_keeps_names_loss_and_export(step, tmp_path):
     torch.compiler.set_stance("force_eager")  # what is tested is what surrounds the compiler
     try:
-        plain, compiled = tiny_fpdm_task(), tiny_fpdm_task(step=FPDMStep(compile_unet=True))
-        assert plain.state_dict().keys() == compiled.state_dict().keys()
+        plain, fast = tiny_fpdm_task(), tiny_fpdm_task(step=FPDMStep(**step))
+        assert plain.state_dict().keys() == fast.state_dict().keys()
         generator = torch.Generator().manual_seed(0)
         batch = {
             key: torch.rand(2, 3, spec.height, spec.width, generator=generator) * 2 - 1
             for key, spec in plain.input_specs.items()
         }
-        losses = [
-            task.eval().loss(batch, torch.Generator().manual_seed(1), train=False)["loss"] for task in (plain, compiled)
-        ]
-        assert torch.equal(*losses)
-        assert compiled.unet._compiled_call_impl is not None
+        losses = []
+        for task in (plain, fast):
+            loss = task.eval().loss(batch, torch.Generator().manual_seed(1), train=True)["loss"]
+            loss.backward()
+            losses.append([loss.detach(), task.unet.conv_in.weight.grad])
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-6)
+        layers = [name for name, layer in fast.unet.named_modules() if layer._compiled_call_impl is not None]
+        is_blocks = bool(layers) and all("transformer_blocks" in name for name in layers)
+        assert (layers == [""], is_blocks) == (step == {"compile_unet": True}, step == {"compile_unet": "blocks"})
+        weight = fast.unet.conv_in.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == ("channels_last" in step)
+        assert weights_hash(plain.unet) == weights_hash(fast.unet)
+        exported = FPDMPipeline.from_pretrained(fast.export(str(tmp_path)))
+        assert weights_hash(exported.unet) == weights_hash(plain.unet)
     finally:
         torch.compiler.set_stance("default")
 

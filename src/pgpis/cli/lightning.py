@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from pgpis.cli.actors import predict_on_ray
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
-from pgpis.cli.precision import use_half_weights
+from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
@@ -139,7 +139,7 @@ class PGPISCLI(LightningCLI):
         if self._on_ray:
             kwargs |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "enable_progress_bar": False}
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-        use_half_weights(trainer)
+        adapt_precision(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

@@ -1,4 +1,4 @@
-"""``trainer.precision: bf16-true`` and ``16-true``: weights in half precision, everything else as it is."""
+"""``trainer.precision``: of ``bf16-true`` and ``16-true`` the weights alone, with ``bf16-mixed`` any optimiser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins import HalfPrecision
+from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import nn
 from torch.optim import Optimizer
 
@@ -55,8 +56,23 @@ class HalfWeights(HalfPrecision):
         return super().connect(model, optimizers, lr_schedulers)
 
 
-def use_half_weights(trainer: Trainer) -> None:
-    """Put :class:`HalfWeights` in the place of Lightning's own half precision, where that was asked for."""
+class Bfloat16Mixed(MixedPrecision):
+    """Lightning's mixed precision in bfloat16, which scales no gradients: those of fused optimisers are clipped too."""
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        clip_val: float = 0.0,
+        gradient_clip_algorithm: GradClipAlgorithmType = GradClipAlgorithmType.NORM,
+    ) -> None:
+        """Clip; Lightning's own refuses an optimiser that unscales gradients, though there is nothing to unscale."""
+        Precision.clip_gradients(self, optimizer, clip_val, gradient_clip_algorithm)
+
+
+def adapt_precision(trainer: Trainer) -> None:
+    """Put :class:`HalfWeights` or :class:`Bfloat16Mixed` in the place of Lightning's own, where it was asked for."""
     plugin = trainer.strategy.precision_plugin
     if type(plugin) is HalfPrecision:
         trainer.strategy.precision_plugin = HalfWeights(plugin.precision)
+    elif type(plugin) is MixedPrecision and plugin.precision == "bf16-mixed":
+        trainer.strategy.precision_plugin = Bfloat16Mixed(plugin.precision, plugin.device)

@@ -202,7 +202,7 @@ def _trainers(cli: PGPISCLI, device: Device) -> Callable[..., Trainer]:
     def make(setting: Setting, **options: Any) -> Trainer:
         from lightning.pytorch import Trainer
 
-        from pgpis.cli.precision import use_half_weights
+        from pgpis.cli.precision import adapt_precision
 
         trainer = Trainer(
             accelerator="gpu" if device.is_gpu else "cpu",
@@ -217,7 +217,7 @@ def _trainers(cli: PGPISCLI, device: Device) -> Callable[..., Trainer]:
             enable_model_summary=False,
             **options,
         )
-        use_half_weights(trainer)
+        adapt_precision(trainer)
         return trainer
 
     return make

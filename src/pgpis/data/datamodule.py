@@ -169,19 +169,23 @@ class PoseTransferDataModule(LightningDataModule):
         """Return the batches to make pictures for, of the pairs that :meth:`unfinished` names."""
         return self._evaluation_loader("predict", self.unfinished())
 
-    def unfinished(self) -> list[int]:
+    def unfinished(self) -> Sequence[int]:
         """Return the positions of the pairs to make pictures for: all but those that ``find_finished`` returns."""
         dataset = self.dataset("predict")
         origins = {spec.origin for spec in self._specs().values()}
-        places = {pair.pair_id: index for index, pair in enumerate(dataset.pairs)}
+        places: dict[str, int] = {}
 
         def fingerprint_of(pair_id: str) -> str | None:
+            if not places:  # a first run asks for none
+                places.update((pair.pair_id, index) for index, pair in enumerate(dataset.pairs))
             try:
                 return dataset.fingerprint(places[pair_id], origins) if pair_id in places else None
             except Exception:  # noqa: BLE001  the pair is read again, and fails with this reason
                 return ""
 
         finished = set() if self.find_finished is None else self.find_finished(fingerprint_of)
+        if not finished:
+            return range(len(dataset))
         return [index for index, pair in enumerate(dataset.pairs) if pair.pair_id not in finished]
 
     def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
-from functools import cache
-from itertools import product
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, JoinedFiles, Pair, Source
+from pgpis.data.pair import Edit, Files, JoinedFiles, Pair, Source
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import content_hash, picture_exists
-from pgpis.data.tables import EDIT_SEPARATOR, SOURCES, read_table
-from pgpis.data.user_files import beside, find_file, list_files, pair_by_stem, people_in, short_names
+from pgpis.data.user_files import beside, find_file, folders_of, list_files, pair_by_stem, people_in, short_names
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -23,16 +21,16 @@ from pgpis.pictures.keypoints import Frame
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
 
-POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
 
+class _Shared(NamedTuple):
+    """What all pairs of a source share."""
 
-class Row(NamedTuple):
-    """What is listed of one pair."""
-
-    sources: tuple[Path, ...]
-    pose: Path
-    target: Path | None = None
-    edit: EditRequest | None = None
+    name: str
+    picture: Path
+    conditions: Files
+    further: tuple[Source, ...]
+    noise_name: str
+    video: str | None
 
 
 class FolderPairs(PairDataset):
@@ -112,31 +110,50 @@ class FolderPairs(PairDataset):
                 named twice, or an edit names a picture that does not exist.
         """
         everywhere = EditRequest.parse(self.identity, self.clothes)
-        if self.pairs_csv is not None:
-            rows = self._rows_of_table(self.pairs_csv)
-        else:
-            people = self._people()
-            poses = list_files(self.poses, POSE_SUFFIXES, "poses")
-            combined = pair_by_stem(list(people), poses) if self.pairing == "stem" else product(people, poses)
-            rows = [Row(people[person], pose) for person, pose in combined]
-        source_names, pose_names = self._names(row.sources[0] for row in rows), short_names(row.pose for row in rows)
-        made_of = cache(self.made_of)
+        listed = self._listed()
+        source_names = self._names([first for first, *_ in listed.sources])
+        pose_names = short_names(listed.poses)
+        sources = [
+            _Shared(
+                source_names[first],
+                first,
+                self.made_of(first, "source"),
+                tuple(Source(picture, self.made_of(picture, "source")) for picture in further),
+                # a person moves through the poses of a video without flicker
+                self.noise_name or printable(source_names[first]),
+                f"{source_names[first]}_2_{self.video_name}" if self.frames else None,
+            )
+            for first, *further in listed.sources
+        ]
+        poses = [(f"_2_{pose_names[pose]}", pose, self.made_of(pose, "target")) for pose in listed.poses]
+        edits = [(edit_name(edit), self._edit(edit)) for edit in (own or everywhere for own in listed.edits)]
         return [
             Pair(
-                f"{source_names[source]}_2_{pose_names[pose]}{edit_name(edit)}",
-                source,
+                f"{shared.name}{pose_name}{name_of_edit}",
+                shared.picture,
                 pose,
                 target,
-                JoinedFiles(made_of(source, "source"), made_of(pose, "target")),
-                self._edit(edit),
-                # a person moves through the poses of a video without flicker
-                self.noise_name or printable(source_names[source]),
-                tuple(Source(picture, made_of(picture, "source")) for picture in further),
-                f"{source_names[source]}_2_{self.video_name}" if self.frames else None,
+                JoinedFiles(shared.conditions, conditions_of_pose),
+                edit,
+                shared.noise_name,
+                shared.further,
+                shared.video,
             )
-            for (source, *further), pose, target, own in rows
-            for edit in [own or everywhere]
+            for shared, (pose_name, pose, conditions_of_pose), target, (name_of_edit, edit) in listed.zipped(
+                sources, poses, listed.targets, edits
+            )
         ]
+
+    def _listed(self) -> Listed:
+        """Read the table, or pair the files of the folders."""
+        if self.pairs_csv is not None:
+            return listed_in_table(self.pairs_csv, self.sources, self.poses)
+        people = self._people()
+        poses = list_files(self.poses, POSE_SUFFIXES, "poses")
+        if self.pairing == "stem":
+            pairs = pair_by_stem(list(people), poses)
+            return one_by_one([people[person] for person, _ in pairs], [pose for _, pose in pairs])
+        return every_combination(list(people.values()), poses)
 
     def _people(self) -> dict[Path, tuple[Path, ...]]:
         """Return the pictures of each source, or of each person by their folder."""
@@ -144,9 +161,8 @@ class FolderPairs(PairDataset):
             return people_in(self.sources)
         return {picture: (picture,) for picture in list_files(self.sources, IMAGE_SUFFIXES, "source pictures")}
 
-    def _names(self, sources: Iterable[Path]) -> dict[Path, str]:
+    def _names(self, pictures: Sequence[Path]) -> dict[Path, str]:
         """Return the names of first sources: of people, those of their folders."""
-        pictures = list(sources)
         if self.sources_by == "person" and self.pairs_csv is None:
             return {picture: picture.parent.name for picture in pictures}
         return short_names(pictures)
@@ -159,10 +175,10 @@ class FolderPairs(PairDataset):
         """
         for kind in conditions(origins):
             if kind.of == "source":
-                own = (pair for pair in self.pairs if pair.edit is None or kind.name != "face")
+                own = by_source(pair for pair in self.pairs if pair.edit is None or kind.name != "face")
                 owners = [(source.picture, source.conditions.get(kind.name)) for pair in own for source in pair.sources]
             else:
-                owners = [(pair.pose, pair.file(kind.name)) for pair in self.pairs if pair.pose is not None]
+                owners = [(pair.pose, pair.file(kind.name)) for pair in by_pose(self.pairs) if pair.pose is not None]
             _refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
@@ -175,7 +191,7 @@ class FolderPairs(PairDataset):
 
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return a pair of each pose."""
-        return {pair.pose: pair for pair in self.pairs}.values()
+        return by_pose(self.pairs)
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a source or of a pose are: beside its folder, or in a folder of their own.
@@ -232,43 +248,20 @@ class FolderPairs(PairDataset):
 
     def _picture(self, name: str) -> Path:
         beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
-        path = find_file(name, [self.sources, Path(), *beside_table])
+        path = find_file(name, folders_of([self.sources, Path(), *beside_table]))
         if not picture_exists(path):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
 
-    def _rows_of_table(self, path: Path) -> list[Row]:
-        rows: list[Row] = []
-        lines: dict[tuple[str, ...], int] = {}
-        usual = {**dict.fromkeys((*SOURCES, "target"), IMAGE_SUFFIXES), "pose": POSE_SUFFIXES}
 
-        @cache
-        def found(name: str, column: str) -> tuple[Path, bool]:
-            """Return the file of a name, and whether its suffix is right."""
-            file = find_file(name, (self.poses if column == "pose" else self.sources, path.parent))
-            return file, file.suffix.lower() in usual[column]
+def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each source, its further ones included; a million pairs share theirs."""
+    return {(id(pair.source), id(pair.further)): pair for pair in pairs}.values()
 
-        for number, line in read_table(path):
-            key = tuple(line.get(column, "") for column in (*SOURCES, "pose", "identity", "clothes"))
-            if lines.setdefault(key, number) != number:
-                named = f"{line['source']}, {line['pose']}"
-                raise PgpisError(f"{path}: lines {lines[key]} and {number} name the same pair {named}")
-            files = []
-            for column in (*(column for column in SOURCES if line.get(column)), "pose"):
-                file, is_right = found(line[column], column)
-                files.append(file)
-                if not is_right:
-                    suffixes = ", ".join(usual[column])
-                    raise PgpisError(f"{path} line {number}: '{file.name}' must end in one of {suffixes}")
-            target = found(line["target"], "target")[0] if line.get("target") else None
-            clothes = [word for word in line.get("clothes", "").split(EDIT_SEPARATOR) if word.strip()]
-            *sources, pose = files
-            rows.append(Row(tuple(sources), pose, target, EditRequest.parse(line.get("identity"), clothes)))
-        if not any(picture_exists(row.sources[0]) and picture_exists(row.pose) for row in rows):
-            source, pose = rows[0].sources[0], rows[0].pose
-            message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
-            raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
-        return rows
+
+def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each pose, likewise."""
+    return {id(pair.pose): pair for pair in pairs}.values()
 
 
 def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:

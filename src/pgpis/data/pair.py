@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from pgpis.files import printable
@@ -21,7 +22,7 @@ Files = Mapping[str, "Path | None"]
 """Files that were made of a picture, by kind; None: nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, a million of them would take four times as long
 class JoinedFiles(Mapping[str, "Path | None"]):
     """The files of a source and of a pose: a million pairs of a thousand pictures share them."""
 
@@ -62,9 +63,9 @@ class Edit:
         return (*self.clothes, *([(PART_GROUPS["head"], self.identity)] if self.identity is not None else []))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as above
 class Pair:
-    """The files of one pair."""
+    """The files of one pair; nobody changes it."""
 
     pair_id: str
     """``SOURCE_2_POSE``: names the result."""
@@ -136,15 +137,21 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
     """Yield what :attr:`Pair.files` of some pairs names, and what they share once."""
     seen: set[int] = set()  # by identity, which costs a tenth of comparing paths
     for pair in pairs:
-        conditions, edit = pair.conditions, pair.edit or Edit()
-        groups = [conditions.source, conditions.pose] if isinstance(conditions, JoinedFiles) else [conditions]
-        groups += [edit.identity or {}, *(files for _, files in edit.clothes)] if pair.edit is not None else []
-        groups += [source.conditions for source in pair.further]
+        conditions = pair.conditions
+        groups: tuple[Files, ...] = (
+            (conditions.source, conditions.pose) if isinstance(conditions, JoinedFiles) else (conditions,)
+        )
+        paths: tuple[Path | None, ...] = (pair.source, pair.pose, pair.target)
+        if pair.edit is not None:
+            groups += (pair.edit.identity or {}, *(files for _, files in pair.edit.clothes))
+        if pair.further:
+            groups += tuple(source.conditions for source in pair.further)
+            paths += tuple(source.picture for source in pair.further)
         for group in groups:
             if id(group) not in seen:
                 seen.add(id(group))
                 yield from (path for path in group.values() if path is not None)
-        for path in (pair.source, pair.pose, pair.target, *(source.picture for source in pair.further)):
+        for path in paths:
             if path is not None and id(path) not in seen:
                 seen.add(id(path))
                 yield path
@@ -168,9 +175,14 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
     twice keeps its name.
     """
+    listed = list(pairs)
+    if all(pair.pair_id.isascii() for pair in listed):  # a million names need not be kept in a second spelling
+        hashes = np.fromiter((hash(pair.pair_id.casefold()) for pair in listed), np.int64, len(listed))
+        if len(np.unique(hashes)) == len(listed):
+            return listed
     owners: dict[str, Pair] = {}
     named = []
-    for pair in pairs:
+    for pair in listed:
         first = name = printable(pair.pair_id)
         number = 1
         while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:

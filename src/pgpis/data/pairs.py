@@ -101,8 +101,12 @@ class PairDataset(ABC):
             raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
         names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
         for kind in conditions(origins):
-            files = ((pair, pair.file(kind.name)) for pair in self.pairs)  # each folder is listed once
-            missing = [pair for pair, path in files if path is None or path.name not in names(path.parent)]
+            files = [pair.file(kind.name) for pair in self.pairs]
+            different = {id(path): path for path in files}  # which a million pairs share; each folder is listed once
+            lacking = {key for key, path in different.items() if path is None or path.name not in names(path.parent)}
+            missing = (
+                [pair for pair, path in zip(self.pairs, files, strict=True) if id(path) in lacking] if lacking else []
+            )
             if missing:
                 self._treat(kind, missing)
 

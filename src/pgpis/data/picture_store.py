@@ -70,9 +70,9 @@ def content_hash(path: Path | None) -> str:
         return ""
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 16)
 def _content_hash(path: Path, *_stamp: int) -> str:
-    """Hash a file once, also where it takes part in many pairs."""
+    """Hash a file once, also where it takes part in many pairs; half a kilobyte is kept of each."""
     return sha256_of(path)
 
 

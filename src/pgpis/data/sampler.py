@@ -53,15 +53,15 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         start_sample: int = 0,
     ) -> None:
         super().__init__(range(len(indices)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
-        self.indices = tuple(indices)
+        self.indices = indices
         self.start_epoch = start_epoch
         self.start_sample = start_sample
         self.set_epoch(start_epoch)
 
-    def order(self, epoch: int) -> list[int]:
+    def order(self, epoch: int) -> Sequence[int]:
         """Return the samples of this process in one epoch."""
         if not self.shuffle:
-            return list(self.indices[self.rank :: self.num_replicas]) or [NOTHING]
+            return self.indices[self.rank :: self.num_replicas] or [NOTHING]
         start = self.start_sample if epoch == self.start_epoch else 0
         permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
         total = start + remaining(len(self.indices), start, self.num_replicas) * self.num_replicas
@@ -70,7 +70,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch = self.epoch if self.shuffle else 0
-        return iter([(epoch, index) for index in self.order(epoch)])
+        return ((epoch, index) for index in self.order(epoch))
 
     def __len__(self) -> int:
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""

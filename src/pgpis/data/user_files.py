@@ -33,9 +33,7 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
         return [folder]
     if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
         raise PgpisError(f"folder not found: {folder}; {expected}")
-    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    folders = [path for path in shown if path.is_dir()]
-    named = [path for path in shown if not path.is_dir()]
+    folders, named = _shown(folder)
     files = [path for path in named if path.suffix.lower() in suffixes]
     others = [path for path in named if path.suffix.lower() not in suffixes]
     if any(is_file(path) for path in files):
@@ -61,12 +59,11 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
     expected = "expected a folder of pictures for each person"
     if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
         raise PgpisError(f"folder not found: {folder}; {expected}")
-    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    folders = [path for path in shown if path.is_dir()]
+    folders, files = _shown(folder)
     if not folders:
         raise PgpisError(f"{folder} holds no folders; {expected}", hint="--sources-by picture: each picture for itself")
-    if len(folders) < len(shown):
-        log.warning("%s: %d files are left out; %s", folder, len(shown) - len(folders), expected)
+    if files:
+        log.warning("%s: %d files are left out; %s", folder, len(files), expected)
     people = {}
     for person in folders:
         pictures = list_files(person, IMAGE_SUFFIXES, "pictures of a person")
@@ -75,6 +72,16 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
             log.warning("%s: the first %d of %d pictures are taken: %s", person, MOST_SOURCES, len(pictures), names)
         people[person] = tuple(pictures[:MOST_SOURCES])
     return people
+
+
+def _shown(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return what a folder shows by name, its folders and its files; its own list says which is which."""
+    with os.scandir(folder) as entries:
+        shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        kinds = [
+            (path := folder / entry.name, path.is_dir() if entry.is_symlink() else entry.is_dir()) for entry in shown
+        ]
+    return [path for path, is_folder in kinds if is_folder], [path for path, is_folder in kinds if not is_folder]
 
 
 def _first_names(paths: Sequence[Path]) -> str:
@@ -127,9 +134,14 @@ def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
     return folder / f"{stem_of(path)}{kind.photo_suffix}"
 
 
+def folders_of(places: Iterable[Path]) -> list[Path]:
+    """Return folders, and of single files those that they lie in."""
+    return [place if place.is_dir() else place.parent for place in places]
+
+
 def find_file(name: str, folders: Sequence[Path]) -> Path:
     """Look a name up in folders; where it is in none, return where it was expected first."""
-    candidates = [folder / name if folder.is_dir() else folder.parent / name for folder in folders]
+    candidates = [folder / name for folder in folders]
     return next((path for path in candidates if picture_exists(path)), candidates[0])
 
 

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ from pgpis.predictions.records import (
     append_records,
     read_records,
     set_aside,
-    table_of,
+    write_table,
 )
 from pgpis.predictions.sheet import draw_contact_sheet
 
 log = logging.getLogger(__name__)
 
 SETTINGS = "settings.json"
+MANY = 10_000
+"""Pictures that take some seconds to look at."""
 INFORMATION = ("pipeline", "ckpt_path")
 """Settings that are noted and not compared: what the weights hold decides, not where they lie."""
 
@@ -130,19 +134,18 @@ class PredictionFolder:
         records, damaged = read_records(self.out)
         for path in damaged:
             set_aside(path, "some of its lines cannot be read, and their pictures are made again")
-        pairs: dict[str, list[PredictionRecord]] = {}
-        for record in records:
-            pairs.setdefault(record.pair_id, []).append(record)
+        if len(records) > MANY:
+            log.info("%s: looking at the %d pictures of earlier runs", self.out, len(records))
         finished, again = set[str](), set[str]()
         changed = 0
-        for pair_id, rows in pairs.items():
-            fingerprint = fingerprint_of(pair_id)
+        for pair_id, group in groupby(records, attrgetter("pair_id")):
+            rows, fingerprint = list(group), fingerprint_of(pair_id)
             if fingerprint is None or any(row.status != DONE for row in rows):
                 continue
             made_of_these = all(row.fingerprint == self._combined(fingerprint) for row in rows)
             changed += not made_of_these
             is_complete = len(rows) >= int(self.settings["images_per_pair"])
-            if made_of_these and is_complete and all(_readable(self.out / row.image) for row in rows):
+            if made_of_these and is_complete and all(_is_whole(self.out / row.image) for row in rows):
                 finished.add(pair_id)
                 continue
             again.add(pair_id)
@@ -214,7 +217,7 @@ class PredictionFolder:
     def _write_table(self, records: Sequence[PredictionRecord]) -> None:
         """Write ``predictions.csv``, then drop the parts."""
         if records or (self.out / TABLE).exists():
-            write_text(self.out / TABLE, table_of(sorted(records, key=lambda record: (record.pair_id, record.image))))
+            write_table(self.out / TABLE, records)
         for part in (self.out / PARTS).glob("*.csv"):
             part.unlink()
         with suppress(OSError):  # there is none, or something else lies in it
@@ -229,12 +232,10 @@ class PredictionFolder:
         records = read_records(self.out)[0]
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
-        rows: dict[str, list[Path]] = {}
-        for record in done:
-            first = [Path(record.source), self.pose_picture(record.pair_id)]
-            rows.setdefault(record.pair_id, first).append(self.out / record.image)
+        pairs = groupby(sorted(done, key=attrgetter("pair_id")), attrgetter("pair_id"))
+        rows = (self._sheet_row(pair_id, list(group)) for pair_id, group in pairs)  # the sheet takes the first ones
         try:
-            draw_contact_sheet([row for _, row in sorted(rows.items())], self.out / "contact_sheet.jpg", read_source)
+            draw_contact_sheet(rows, self.out / "contact_sheet.jpg", read_source)
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
         log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)
@@ -244,10 +245,16 @@ class PredictionFolder:
             log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
         return not failed
 
+    def _sheet_row(self, pair_id: str, records: Sequence[PredictionRecord]) -> list[Path]:
+        results = [self.out / record.image for record in records]
+        return [Path(records[0].source), self.pose_picture(pair_id), *results]
 
-def _readable(path: Path) -> bool:
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture is there with all its bytes, by their checksums: to decode it takes ten times as long."""
     try:
-        read_image(path)
-    except (PgpisError, OSError):
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()
+    except Exception:  # noqa: BLE001  libraries raise anything on odd files, and this one is made again
         return False
     return True

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from PIL import Image
 
-from pgpis.files import append_bytes, printable
+from pgpis.files import append_bytes, printable, writing
 from pgpis.predictions.marks import Mark, png_bytes
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,7 @@ TABLE = "predictions.csv"
 PARTS = ".parts"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PredictionRecord:
     """One line of ``predictions.csv``."""
 
@@ -75,31 +78,42 @@ def read_records(folder: Path) -> tuple[list[PredictionRecord], list[Path]]:
     """Read the table and what a stopped job left beside it.
 
     Returns:
-        The latest records of each pair, and the files of which a part cannot be read.
+        The latest records, those of a pair together, and the files of which a part cannot be read.
     """
-    latest: dict[str, dict[str, PredictionRecord]] = {}
+    latest: dict[str, list[PredictionRecord]] = {}
     damaged = []
     for path in (folder / TABLE, *sorted((folder / PARTS).glob("*.csv"))):
         if not path.exists():
             continue
         records, is_whole = _read_table(path, may_be_cut=path.parent.name == PARTS)
-        rows: dict[str, dict[str, PredictionRecord]] = {}
+        own: dict[str, list[PredictionRecord]] = {}
         for record in records:
-            rows.setdefault(record.pair_id, {})[record.image] = record
-        latest |= rows
+            rows = own.setdefault(record.pair_id, [])
+            rows[:] = [row for row in rows if row.image != record.image]
+            rows.append(record)
+        latest |= own
         damaged += [] if is_whole else [path]
-    return [record for pair in latest.values() for record in pair.values()], damaged
+    return [record for rows in latest.values() for record in rows], damaged
 
 
-def table_of(records: Iterable[PredictionRecord], *, header: bool = True) -> str:
-    """Return lines of the table."""
-    text = io.StringIO()
-    writer = csv.writer(text)
+def write_table(path: Path, records: Iterable[PredictionRecord]) -> None:
+    """Write a whole table, in the order of pairs and pictures.
+
+    Raises:
+        PgpisError: It cannot be written.
+    """
+    with writing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")  # of names that are not UTF-8
+        _write_lines(text, sorted(records, key=attrgetter("pair_id", "image")), header=True)
+        text.detach()
+
+
+def _write_lines(file: TextIO, records: Iterable[PredictionRecord], *, header: bool) -> None:
+    writer = csv.writer(file)
     if header:
         writer.writerow(COLUMNS)
-    for record in records:
-        writer.writerow(["" if cell is None else printable(str(cell)) for cell in asdict(record).values()])
-    return text.getvalue()
+    for cells in map(attrgetter(*COLUMNS), records):
+        writer.writerow(["" if cell is None else printable(str(cell)) for cell in cells])
 
 
 def append_records(path: Path, records: Iterable[PredictionRecord]) -> None:
@@ -108,7 +122,9 @@ def append_records(path: Path, records: Iterable[PredictionRecord]) -> None:
     Raises:
         PgpisError: It cannot be written.
     """
-    append_bytes(path, table_of(records, header=not (path.exists() and path.stat().st_size)).encode())
+    text = io.StringIO()
+    _write_lines(text, records, header=not (path.exists() and path.stat().st_size))
+    append_bytes(path, text.getvalue().encode())
 
 
 def set_aside(path: Path, what: str) -> None:
@@ -126,12 +142,12 @@ def _read_table(path: Path, *, may_be_cut: bool) -> tuple[list[PredictionRecord]
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return [], False
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""))
     records: list[PredictionRecord | None] = []
     try:
-        if reader.fieldnames != COLUMNS:
+        if next(reader, None) != COLUMNS:
             return [], may_be_cut and text.count("\n") < 2
-        records.extend(_record(row) for row in reader)
+        records.extend(map(_record, filter(None, reader)))
     except csv.Error:
         records += [None, None]
     lacking = [position for position, record in enumerate(records) if record is None]
@@ -139,15 +155,21 @@ def _read_table(path: Path, *, may_be_cut: bool) -> tuple[list[PredictionRecord]
     return [record for record in records if record is not None], is_whole
 
 
-def _record(row: Mapping[Any, Any]) -> PredictionRecord | None:
+def _record(cells: Sequence[str]) -> PredictionRecord | None:
     """Read one line; None: it is damaged."""
-    cells = list(row.values())
-    if row.keys() != set(COLUMNS) or None in cells or any(printable(cell) != cell or "\0" in cell for cell in cells):
+    if len(cells) != len(COLUMNS) or not all(map(_is_whole, cells)):
         return None
-    if Path(row["image"]).name != row["image"] or (row["status"] == DONE) != bool(row["image"]):
-        return None  # a picture lies in the folder itself
+    pair_id, image, source, pose, seed, status, seconds, fingerprint = cells
+    lies_elsewhere = image in (".", "..") or os.path.basename(image) != image  # noqa: PTH119  there are a million
+    if lies_elsewhere or (status == DONE) != bool(image):
+        return None
     try:
-        seed, seconds = int(row["seed"]) if row["seed"] else None, float(row["seconds"])
+        numbers = int(seed) if seed else None, float(seconds)
     except ValueError:
         return None
-    return PredictionRecord(**{**row, "seed": seed, "seconds": seconds})
+    source, pose, status, fingerprint = map(sys.intern, (source, pose, status, fingerprint))  # many pairs have the same
+    return PredictionRecord(pair_id, image, source, pose, numbers[0], status, numbers[1], fingerprint)
+
+
+def _is_whole(cell: str) -> bool:
+    return "\0" not in cell and printable(cell) == cell

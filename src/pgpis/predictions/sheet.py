@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -21,18 +22,19 @@ MOST_RESULTS = 16
 Read = Callable[[Path], Image.Image]
 
 
-def draw_contact_sheet(rows: Sequence[Sequence[Path]], path: Path, read_source: Read = read_image) -> None:
+def draw_contact_sheet(rows: Iterable[Sequence[Path]], path: Path, read_source: Read = read_image) -> None:
     """Draw source | pose | results side by side.
 
     Args:
-        rows: Source, pose and results of each pair; what cannot be read becomes a grey tile.
+        rows: Source, pose and results of each pair, of which the first are taken; what cannot be read becomes a grey
+            tile.
         path: Where the sheet goes.
         read_source: Reads a source, which may be in a pack.
 
     Raises:
         PgpisError: It cannot be written.
     """
-    strips = [_strip(row[: 2 + MOST_RESULTS], read_source) for row in rows[:ROWS]]
+    strips = [_strip(row[: 2 + MOST_RESULTS], read_source) for row in islice(rows, ROWS)]
     if strips:
         width = max(image.width for image in strips)
         save_image(grid(strips, len(strips), (TILE_HEIGHT + GAP, width)), path)

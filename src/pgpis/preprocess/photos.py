@@ -17,7 +17,7 @@ from PIL import Image
 
 from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
-from pgpis.data.folder import FolderPairs
+from pgpis.data.folder import FolderPairs, by_pose, by_source
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
@@ -110,16 +110,17 @@ class PhotoPairs(FolderPairs):
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
         lacking: list[tuple[str, list[Path]]] = []
-        poses = [Path(str(pair.pose)) for pair in self.pairs] if self.driving else []
+        poses = [Path(str(pair.pose)) for pair in by_pose(self.pairs)] if self.driving else []
+        pairs = by_source(self.pairs)
         if "pose" in origins:
-            lacking.append(("pose", poses + [pair.source for pair in self.pairs if self.retarget]))
+            lacking.append(("pose", poses + [pair.source for pair in pairs if self.retarget]))
         for kind in filter(self._makes, conditions(origins)):
-            every = (own for pair in self.pairs for own in pair.sources)
+            every = (own for pair in pairs for own in pair.sources)
             sources = [own.picture for own in every if not _exists(own.conditions.get(kind.name))]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
         if {"texture", "surface"} & {*origins}:
-            several = [own.picture for pair in self.pairs if pair.further for own in pair.sources]
+            several = [own.picture for pair in pairs if pair.further for own in pair.sources]
             lacking.append(("densepose", [path for path in several if not _exists(self.map_of(path))]))
         chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)

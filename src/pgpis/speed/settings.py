@@ -8,27 +8,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from pgpis.errors import PgpisError, nearest
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
-from pgpis.tasks.options import TrainingStep
+from pgpis.tasks.options import Compilation, TrainingStep
 
 TaskT = TypeVar("TaskT", bound=PersonImageTask)
 
 WORDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "eager": {"compiled": "not"},
+        "eager": {"compiled": False},
         "fp32": {"precision": "32-true", "tf32": False},
         "tf32": {"precision": "32-true", "tf32": True},
         "bf16": {"precision": "bf16-true"},
         "fp16": {"precision": "16-true"},
         "bf16-mixed": {"precision": "bf16-mixed"},
         "fp16-mixed": {"precision": "16-mixed"},
-        "compile": {"compiled": "whole"},
+        "compile": {"compiled": True},
         "compile-blocks": {"compiled": "blocks"},
         "cuda-graphs": {"compiled": "graphs"},
         "channels-last": {"channels_last": True},
@@ -49,10 +49,10 @@ class Setting:
     """As ``trainer.precision``."""
     tf32: bool | None = None
     """Whether a GPU may round the factors of float32's products to TF32; None: as PyTorch does, in convolutions."""
-    compiled: Literal["not", "whole", "blocks", "graphs"] | None = None
-    """The denoiser not, as one graph (``step.compile_unet``), block by block, or as one graph that CUDA replays."""
+    compiled: Compilation | None = None
+    """As ``step.compile_unet``."""
     channels_last: bool = False
-    """Channels innermost in memory."""
+    """As ``step.channels_last``, of tasks without a denoiser too."""
     checkpointing: bool = False
     """As ``step.gradient_checkpointing``."""
     fused: bool = False
@@ -70,14 +70,9 @@ class Setting:
         own = copy.deepcopy(task).to(device)
         if self.channels_last:
             own.to(memory_format=torch.channels_last)
-        is_special = self.checkpointing or self.compiled not in (None, "not")
         if isinstance(own, DiffusionTask):
             own.save_memory_or_time(self._step_of(own.step))  # a copy is not compiled any more
-            if self.compiled == "blocks":
-                own.unet.compile_repeated_blocks(fullgraph=True)
-            elif self.compiled == "graphs":
-                own.unet.compile(mode="reduce-overhead")
-        elif is_special:
+        elif self.checkpointing or self.compiled:
             raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
         if self.fused:
             make = own.optimizer
@@ -85,9 +80,9 @@ class Setting:
         return own
 
     def _step_of(self, step: TrainingStep) -> TrainingStep:
-        whole = step.compile_unet if self.compiled is None else self.compiled == "whole"
+        compiled = step.compile_unet if self.compiled is None else self.compiled
         checkpointing = self.checkpointing or step.gradient_checkpointing
-        return replace(step, compile_unet=whole, gradient_checkpointing=checkpointing)
+        return replace(step, compile_unet=compiled, gradient_checkpointing=checkpointing)
 
     @contextmanager
     def products(self) -> Iterator[None]:
@@ -111,7 +106,7 @@ class Setting:
         return "tf32" if is_gpu and may_round else "fp32"
 
 
-EAGER = Setting("eager", compiled="not")
+EAGER = Setting("eager", compiled=False)
 
 
 def read_settings(text: str) -> list[Setting]:

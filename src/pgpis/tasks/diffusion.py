@@ -73,13 +73,17 @@ class DiffusionTask(PictureTask):
         self.save_memory_or_time(self.step)
 
     def save_memory_or_time(self, step: TrainingStep) -> None:
-        """Recompute in the backward pass what takes much memory, and compile the denoiser, as ``step`` says."""
+        """Recompute in the backward pass what takes much memory, lay weights out and compile, as ``step`` says."""
         for name in {"unet", "reference_net"}.intersection(self.parts):
             part = getattr(self, name)
             if step.gradient_checkpointing and part is not None:
                 part.enable_gradient_checkpointing()
-        if step.compile_unet:
-            self.unet.compile()
+        if step.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if step.compile_unet == "blocks":
+            self.unet.compile_repeated_blocks(fullgraph=True)
+        elif step.compile_unet:
+            self.unet.compile(mode="reduce-overhead" if step.compile_unet == "graphs" else None)
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
         """Add noise to the targets' latents, and compute the error of what the denoiser says about it."""
