@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -25,16 +24,15 @@ from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import with_current_options
+from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
-from pgpis.data.pair import distinct_files
-from pgpis.data.pairs import PICTURE
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
-from pgpis.predictions import PredictionFolder, write_videos
+from pgpis.predictions import PredictionFolder
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
-from pgpis.tasks.callbacks import PredictionWriter, ProgressBar, StopOnSignal, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -188,32 +186,14 @@ class PGPISCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
-        settings = self.model.prediction_settings() | {
-            "ckpt_path": self._get(self.config, "ckpt_path"),
-            "precision": self.trainer.precision,
-            "pose_canvas": self.datamodule.pose_canvas,
-            "stick_width": self.datamodule.stick_width,
-        }
         if self._untrained():
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
-        dataset = self.datamodule.dataset("predict")
-        dataset.setup()
-        video = self.model.sampling.video
-        if video.settings and not dataset.sequences():
-            raise PgpisError("sampling.video: no pair is a frame of a video", hint="--driving VIDEO")
-        if video.anchor and self._on_ray:
+        if self.model.sampling.video.anchor and self._on_ray:
             message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
             raise PgpisError(message, hint="leave one of them out")
-        dataset.anchored = video.anchor
+        checkpoint = self._get(self.config, "ckpt_path")
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
-        self.folder = PredictionFolder(self.trainer.default_root_dir, settings, **marking)
-        self.model.place_in_batch = self.folder.like and self.folder.like.mark.batch
-        self.folder.refuse_inputs_among_results(distinct_files(dataset.pairs))
-        writer = PredictionWriter(self.folder)
-        self.datamodule.find_finished = lambda fingerprint_of: writer.begin(
-            self.trainer, self.model.prediction_weights, fingerprint_of
-        )
-        self.trainer.callbacks.append(writer)
+        self.folder = open_folder(self.model, self.datamodule, self.trainer, checkpoint, marking)
 
     def predict(self, **options: Any) -> None:
         """Draw the pairs, here or on a cluster."""
@@ -242,15 +222,7 @@ class PGPISCLI(LightningCLI):
     def after_predict(self) -> None:
         """Sum up; the exit code is 1 if a pair failed. Frames of a video also become one."""
         if self.trainer.is_global_zero:
-            dataset = self.datamodule.dataset("predict")
-            sequences = {
-                name: [(pair.pair_id, pair.source, pair.target) for pair in pairs]
-                for name, pairs in dataset.sequences().items()
-            }
-            read = partial(dataset.read_file, PICTURE)
-            is_whole = self.folder.summarise(read)
-            has_videos = write_videos(self.folder, sequences, dataset.frames_per_second, read)
-            self.exit_code = 0 if has_videos and is_whole else 1
+            self.exit_code = 0 if sum_up(self.folder, self.datamodule.dataset("predict")) else 1
 
     def test(self, verbose: bool = True, **options: Any) -> None:
         """Score the test pairs; the report shows the table, Lightning need not."""
