@@ -41,6 +41,12 @@ PATIENCE = 300.0
 """Seconds for whatever is waited for."""
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As actors have it, whatever numba has set: sums in another order have other last bits."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A machine without cores, to which this process is connected."""
@@ -170,7 +176,6 @@ def test_evaluate_gives_the_same_numbers_though_its_worker_is_killed(
     (tmp_path / f"made/{pairs[2].pair_id}.png").write_bytes(b"no picture")
     some = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     SSIM("uniform").pair_values(some, some)  # numba starts threads on all cores, and sets torch's number with them
-    torch.set_num_threads(1)  # as actors have it: sums in another order have other last bits
     # eigenvalues of 2,048 features take ten seconds
     monkeypatch.setattr(features_module, "frechet_distance", lambda a, b, c, d: float((a - c).norm() + (b - d).norm()))
     scored, add = [], features_module.SetDistances.add

@@ -6,7 +6,8 @@ import pytest
 
 from pgpis.cli import main
 from pgpis.data.deepfashion import DeepFashion
-from pgpis.data.tables import read_json, read_rows, read_table
+from pgpis.data.pair_table import read_table
+from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
 
 TABLE = "source;pose\nanna.jpg;walk.txt\n\nzoë.jpg;run.txt\n"

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.data.edits import EditRequest
+from pgpis.data.pair_table import PairTable, read_table
 from pgpis.data.picture_store import picture_exists
-from pgpis.data.tables import EDIT_SEPARATOR, SOURCES, PairTable, read_table
+from pgpis.data.tables import EDIT_SEPARATOR, SOURCES
 from pgpis.data.user_files import find_file, folders_of
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import IMAGE_SUFFIXES

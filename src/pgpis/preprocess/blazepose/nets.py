@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -54,13 +55,15 @@ class Net:
         self._input = int(entry["index"])
         self.side = int(entry["shape"][1])
         """Rows and columns of its picture."""
+        self._lock = threading.Lock()
         self._outputs = {out["name"]: int(out["index"]) for out in self._interpreter.get_output_details()}
 
     def __call__(self, picture: Array) -> dict[str, Array]:
         """Run it on one picture ``(side, side, 3)``, in the range that the net was trained with."""
-        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
-        self._interpreter.invoke()
-        return {name: np.array(self._interpreter.get_tensor(index)[0]) for name, index in self._outputs.items()}
+        with self._lock:  # threads share its tensors
+            self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
+            self._interpreter.invoke()
+            return {name: np.array(self._interpreter.get_tensor(index)[0]) for name, index in self._outputs.items()}
 
 
 @functools.cache
