@@ -22,7 +22,6 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate.reference import Reference
 from pgpis.files import TEMPORARY
-from pgpis.metrics import SSIM
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here, run_ray
@@ -43,7 +42,7 @@ PATIENCE = 300.0
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As actors have it, whatever numba has set: sums in another order have other last bits."""
+    """As actors have it: sums in another order have other last bits."""
     torch.set_num_threads(1)
 
 
@@ -174,8 +173,6 @@ def test_evaluate_gives_the_same_numbers_though_its_worker_is_killed(
     for pair in pairs:
         Image.open(pair.target).convert("RGB").rotate(3).save(tmp_path / f"made/{pair.pair_id}.png")
     (tmp_path / f"made/{pairs[2].pair_id}.png").write_bytes(b"no picture")
-    some = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-    SSIM("uniform").pair_values(some, some)  # numba starts threads on all cores, and sets torch's number with them
     # eigenvalues of 2,048 features take ten seconds
     monkeypatch.setattr(features_module, "frechet_distance", lambda a, b, c, d: float((a - c).norm() + (b - d).norm()))
     scored, add = [], features_module.SetDistances.add

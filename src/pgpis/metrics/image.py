@@ -217,7 +217,10 @@ class SSIM(PairMetric):
         _check_window(generated, self.window_size)
         # numba compiles once more for every other layout in memory
         maps = [images.cpu().flatten(0, 1).contiguous().numpy() for images in (generated, target)]
-        return torch.from_numpy(box_similarity(*maps, self.window_size, scale)).view(-1, 3).mean(1)
+        threads = torch.get_num_threads()
+        similarity = box_similarity(*maps, self.window_size, scale)
+        torch.set_num_threads(threads)  # with its first threads numba sets torch's number to all cores
+        return torch.from_numpy(similarity).view(-1, 3).mean(1)
 
 
 def _check_window(images: torch.Tensor, size: int) -> None:
