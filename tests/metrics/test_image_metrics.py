@@ -125,3 +125,11 @@ def test_quantised_as_the_pictures_on_disk():
     images = torch.linspace(-1.2, 1.2, 3 * 40 * 40).reshape(1, 3, 40, 40)
     on_disk = torch.from_numpy(np.asarray(tensor_to_images(images)[0]).copy()).permute(2, 0, 1)
     assert torch.equal(to_uint8(images)[0], on_disk)
+
+
+def test_torch_keeps_its_number_of_threads():
+    """With its first threads numba sets it to all cores, and sums of features get other last bits."""
+    torch.set_num_threads(1)
+    pictures = torch.zeros(8, 3, 256, 176, dtype=torch.uint8)
+    SSIM("uniform").pair_values(pictures, pictures)
+    assert torch.get_num_threads() == 1
