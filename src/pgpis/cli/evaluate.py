@@ -166,7 +166,7 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
     paths = [folder.resolve().parts[::-1] for folder in folders]
     own = [path[0] for path in paths]
     if len(set(own)) < len(own):
-        # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end
+        # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end; paths may differ in depth
         own = next(([*parts] for parts in zip(*paths, strict=False) if len(set(parts)) > 1), own)
     names = names or own
     if len({name.casefold() for name in names}) < len(names):

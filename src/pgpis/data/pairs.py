@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,16 +15,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.batch import Provenance
-from pgpis.data.further import drawn_sources, files_of_further, with_further
+from pgpis.data.contents import EDITED, PairContents
+from pgpis.data.further import drawn_sources, with_further
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
-from pgpis.data.picture_store import content_hash, read_picture
+from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
-from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
+from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import replace_parts
@@ -37,11 +35,9 @@ log = logging.getLogger(__name__)
 
 ORIGINS = ("source", "target", "pose")
 PICTURE = kind_of("picture")
-EDITED = ("texture", "surface")
-"""Kinds in which parts of the body have their places."""
 
 
-class PairDataset(ABC):
+class PairDataset(PairContents):
     """A list of pairs on disk; ``setup`` reads it, so that a configuration can be built without the files.
 
     Args:
@@ -54,8 +50,6 @@ class PairDataset(ABC):
 
     frames_per_second = 25.0
     """Of the videos whose frames :meth:`sequences` gives."""
-    anchored = False
-    """Whether the results of a video's frames also depend on its first one."""
     complete = True
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
     has_files = True
@@ -142,64 +136,6 @@ class PairDataset(ABC):
         vars(some).pop("_first_frames", None)  # positions among the pairs of this one
         return some
 
-    def fingerprint(self, index: int, origins: Collection[str]) -> str:
-        """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
-        pair = self.pairs[index]
-        content: dict[str, Any] = {}
-        first = self._first_frames.get(pair.video or "", index) if self.anchored else index
-        if first != index:
-            content["first frame"] = self.fingerprint(first, origins)
-        for origin in sorted({*origins} - {"target"}):
-            parts = [self.pose_content(pair)] if origin == "pose" else [self.file_content(pair.file(origin))]
-            if parts == [""] and self.on_missing.of(origin) == "drop":
-                parts = ["dropped"]
-            if origin in EDITED and pair.edit is not None:
-                parts += [f"{numbers} {self.file_content(files[origin])}" for numbers, files in pair.edit.clothes]
-                parts += [] if pair.edit.identity is None else [self.file_content(pair.edit.identity[origin])]
-            if "" in parts:
-                return ""
-            content[origin] = parts
-        for name, path in files_of_further(pair, origins, self.map_of).items():
-            content[name] = [self.file_content(path)]
-            if content[name] == [""] and self.on_missing.of(name.rpartition("_")[0]) != "drop":
-                return ""
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-    def file_content(self, path: Path | None) -> str:
-        """Identify the content of a file; empty where there is none."""
-        return content_hash(path)
-
-    def pose_content(self, pair: Pair) -> str:
-        """Identify what :meth:`read_pose` reads; empty where there is nothing."""
-        content = content_hash(pair.pose)
-        return content and f"{content} {self.pose_frame}"
-
-    def provenance(self, loaded: LoadedPair, origins: Collection[str]) -> Provenance:
-        """Say what the results of a pair are made of.
-
-        Args:
-            loaded: What :meth:`load` returned for it.
-            origins: What it was asked for.
-        """
-        pair, keypoints = loaded.pair, loaded.keypoints
-        files = {origin: pair.file(origin) for origin in {*origins} - {"target", "pose"} - {*loaded.dropped}}
-        if "pose" in origins and keypoints is None:
-            files["pose"] = pair.pose
-        files |= files_of_further(pair, origins, self.map_of)
-        kinds = [kind for kind in EDITED if kind in origins]
-        swaps = () if pair.edit is None else pair.edit.swaps
-        return {
-            "files": {origin: self.digest(path) for origin, path in sorted(files.items())},
-            "pose": None if keypoints is None else exact_openpose(keypoints),
-            "dropped": sorted(loaded.dropped),
-            "edit": [[list(parts), {kind: self.digest(made.get(kind)) for kind in kinds}] for parts, made in swaps],
-            "tools": {},
-        }
-
-    def digest(self, path: Path | None) -> str:
-        """Identify a file by its content alone, whatever it is called."""
-        return content_hash(path)
-
     def sequences(self) -> dict[str, list[Pair]]:
         """Return the pairs that are frames of a video, by its name, in order."""
         videos: dict[str, list[Pair]] = {}
@@ -207,11 +143,6 @@ class PairDataset(ABC):
             if pair.video is not None:
                 videos.setdefault(pair.video, []).append(pair)
         return videos
-
-    @cached_property
-    def _first_frames(self) -> dict[str, int]:
-        """Position of the first frame by video."""
-        return {pair.video: index for index, pair in reversed([*enumerate(self.pairs)]) if pair.video is not None}
 
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with what was made of it."""

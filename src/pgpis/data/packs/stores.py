@@ -145,7 +145,7 @@ class Store:
                 return attempt()
             except PgpisError:
                 raise
-            except Exception as error:
+            except Exception as error:  # each kind of store raises its own; none is dropped
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise  # of this machine's disk
                 status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
