@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -53,6 +53,8 @@ from pgpis.synth.files.formats import write_image
 from pgpis.tasks.lifter import disturbed
 
 PEOPLE, VIEWS, SEED = 1600, 5, 7
+UNSEEN_PEOPLE, UNSEEN_SEED = 320, 77
+"""People whom the models have not seen, on whose pictures the refiner is trained."""
 FIRST_PEOPLE = 300
 """The autoencoder starts on these where time is short."""
 LIFTER_PEOPLE = 700
@@ -61,9 +63,17 @@ LIFTED = 0.4
 """Share of people whose maps are the lifter's: what photographs come with."""
 EPOCHS, FPDM_STEPS, MCLD_STEPS = 5, 150, 100
 """Budget of an ablation, and steps of an epoch."""
-SHARES = {"autoencoder": 0.2, "source_encoder": 0.1, "clip": 0.08, "fusion": 0.05, "lifter": 0.25, "mcld_base": 0.2}
-"""Of the minutes, without the reading of pictures; ``fpdm`` and ``mcld`` take what is left."""
-RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3}
+SHARES = {
+    "autoencoder": 0.2,
+    "source_encoder": 0.1,
+    "clip": 0.08,
+    "fusion": 0.05,
+    "lifter": 0.25,
+    "mcld_base": 0.2,
+    "mcld": 0.5,
+}
+"""Of the minutes, without the reading of pictures; ``fpdm`` and ``refiner`` take what is left."""
+RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3, "refiner": 2e-3}
 DIFFUSION_RATE = 8e-4
 """Learning rates for the batches of ``configs/parts/timed.yaml``."""
 
@@ -72,8 +82,8 @@ DIFFUSION_RATE = 8e-4
 class Stage:
     """One step of the training.
 
-    ``words`` are those of a pgpis command; ``recipe``, with ``overlay``, is fitted with them where it is given.
-    ``done`` is a file that says that it is.
+    ``words`` are those of a pgpis command; ``recipe``, with ``overlay``, is fitted with them where it is given;
+    ``function`` is called in place of a command. ``done`` is a file that says that it is.
     """
 
     name: str
@@ -82,11 +92,12 @@ class Stage:
     words: tuple[object, ...] = ()
     recipe: str | None = None
     overlay: str | None = None
+    function: Callable[[], None] | None = None
 
 
-def drawn(data: Path, people: int) -> tuple[object, ...]:
+def drawn(data: Path, people: int, seed: int = SEED) -> tuple[object, ...]:
     """Spell the command that draws people; more of them extend a data set."""
-    kept = f"--views {VIEWS} --seed {SEED} --test-share 0.02 --look mixed --textures seen --inpaint fast"
+    kept = f"--views {VIEWS} --seed {seed} --test-share 0.02 --look mixed --textures seen --inpaint fast"
     return ("synth", "--out", data, "--people", people, *kept.split())
 
 
@@ -107,8 +118,25 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
 
     encoders = [fit("source_encoder"), fit("clip"), fit("fusion", ("clip",), fusion)]
     # the encoders learn of exact maps
-    lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted")
-    bundles = Stage("bundles", ("fpdm", "mcld"), out / "bundles/.done")
+    lift = functools.partial(lift_maps, data)
+    lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted", function=lift)
+    unseen = data.with_name(f"{data.name}_unseen")
+    roots = [f"--data.{split}.init_args.root={unseen}" for split in ("train", "val")]
+    refined = (
+        Stage("unseen", (), unseen / ".done", drawn(unseen, UNSEEN_PEOPLE, UNSEEN_SEED)),
+        Stage("unseen_lifted", ("unseen",), unseen / ".lifted", function=functools.partial(lift_maps, unseen)),
+        fit(
+            "refiner",
+            ("mcld", "unseen_lifted"),
+            (
+                f"--model.init_args.pipeline={out}/mcld/pipeline",
+                f"--model.init_args.drafts={out}/refiner/drafts",
+                *roots,
+            ),
+        ),
+    )
+    write = functools.partial(write_bundles, data, out)
+    bundles = Stage("bundles", ("fpdm", "refiner"), out / "bundles/.done", function=write)
     if timed:
         first = Stage("first", (), data / ".first", drawn(data, min(people, FIRST_PEOPLE)))
         autoencoder = Stage("autoencoder", ("first",), out / "autoencoder/.done", (), "autoencoder")
@@ -122,6 +150,7 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
             fit("mcld", ("mcld_base",), (*mcld, base)),
             fit("fpdm", ("autoencoder", "source_encoder", "fusion"), (*fpdm, prior)),
             fit("lifter", (), (f"--data.train.init_args.people={LIFTER_PEOPLE}",)),
+            *refined,
             bundles,
         ]
     return [
@@ -136,6 +165,7 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
         fit("mcld_base", ("cache_mcld",), cached, "mcld", "synth/mcld_base.yaml"),
         fit("mcld", ("mcld_base",), (*cached, base, *TWO)),
         fit("lifter"),
+        *refined,
         bundles,
     ]
 
@@ -198,10 +228,8 @@ def run(stage: Stage, data: Path, out: Path, threads: int, clock: Clock | None =
         PgpisError: It failed; names the file with its output.
     """
     start = time.monotonic()
-    if stage.name == "lifted":
-        lift_maps(data)
-    elif stage.name == "bundles":
-        write_bundles(data, out)
+    if stage.function is not None:
+        stage.function()
     else:
         words = [str(word) for word in (stage.words if stage.recipe is None else fit_words(stage, data, out, clock))]
         line = f"pgpis {' '.join(words)}"
@@ -313,6 +341,7 @@ def write_bundles(data: Path, out: Path) -> None:
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     for shipped in SHIPPED.values():
         name = Path(shipped.recipe).stem
+        last = "refiner" if name == "mcld" else name  # whose pipeline is whole
         card = {
             "recipe": shipped.recipe,
             "settings": find_recipe(shipped.recipe).read_text(encoding="utf-8"),
@@ -320,7 +349,9 @@ def write_bundles(data: Path, out: Path) -> None:
             "commit": git.stdout.strip() or "unknown: not a clone",
             "torch": torch.__version__,
         }
-        pack(out / name / "pipeline", out / "bundles" / shipped.file, card)
+        if last != name:
+            card["refiner"] = find_recipe(f"synth/{last}.yaml").read_text(encoding="utf-8")
+        pack(out / last / "pipeline", out / "bundles" / shipped.file, card)
         note(out, f"# {shipped.file}: {(out / 'bundles' / shipped.file).stat().st_size / 1e6:.1f} MB")
 
 

@@ -20,6 +20,8 @@ from pgpis.pipelines.bundle import load_bundle, pack
 
 EARLIER = Path(__file__).parents[1] / "fixtures/earlier"
 PIPELINES = {"fpdm": FPDMPipeline, "mcld": MCLDPipeline}
+TOLERANCE = 1e-4
+"""Of pictures in [0, 1]: other processors add numbers in another order."""
 SCALES = {"fpdm": {"guidance_scale": 2.0, "pose_guidance_scale": 1.5}, "mcld": {"guidance_scale": 2.0}}
 
 
@@ -42,7 +44,7 @@ def pictures(pipeline, name):
 def test_an_earlier_folder_gives_the_same_pictures(name):
     pipeline = PIPELINES[name].from_pretrained(EARLIER / name)
     images, expected = pictures(pipeline, name)
-    np.testing.assert_allclose(images, expected, atol=2e-5)
+    np.testing.assert_allclose(images, expected, atol=TOLERANCE)
 
 
 def test_an_earlier_folder_is_written_anew_under_the_names_of_today(name, tmp_path):
@@ -52,7 +54,7 @@ def test_an_earlier_folder_is_written_anew_under_the_names_of_today(name, tmp_pa
     named = {tuple(value) for value in index.values() if isinstance(value, list) and isinstance(value[0], str)}
     assert all(current_class(*value) == value for value in named)
     images, expected = pictures(PIPELINES[name].from_pretrained(tmp_path), name)
-    np.testing.assert_allclose(images, expected, atol=2e-5)
+    np.testing.assert_allclose(images, expected, atol=TOLERANCE)
 
 
 def test_an_earlier_folder_is_a_bundle(name, tmp_path):

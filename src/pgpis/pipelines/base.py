@@ -76,6 +76,10 @@ class SamplingPipeline(CheckedPipeline):
         unconditional, conditional = predictions
         return guide_two_branches(unconditional, conditional, scales["guidance_scale"])
 
+    def finish(self, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """Return the results of what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again."""
+        return images
+
     @property
     def vae_scale_factor(self) -> int:
         """Pixels that one latent stands for in each direction."""
@@ -161,8 +165,7 @@ class SamplingPipeline(CheckedPipeline):
             )
 
     def _is_within(self, band: tuple[float, float], timestep: torch.Tensor) -> bool:
-        low, high = band
-        return low <= float(timestep) / self.scheduler.config.num_train_timesteps <= high
+        return band[0] <= float(timestep) / self.scheduler.config.num_train_timesteps <= band[1]
 
     def _start(self, latents: torch.Tensor | None, shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
         if latents is None:
@@ -215,11 +218,10 @@ class SamplingPipeline(CheckedPipeline):
             conditions = prepare(*branches)
             unguided = conditions if guidance_band is None or len(branches) == 1 else prepare(branches[-1])
             self.scheduler.set_timesteps(steps, device=device)
-            size = conditions.pose_features.shape[-2:]
-            shape = (pairs * num_images_per_pair, int(self.vae.config.latent_channels), *size)
-            sample = self._start(latents, shape, generators)
-            accepts_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-            extra = {"generator": generators} if accepts_generator else {}
+            rows, size = pairs * num_images_per_pair, conditions.pose_features.shape[-2:]
+            sample = self._start(latents, (rows, int(self.vae.config.latent_channels), *size), generators)
+            accepted = inspect.signature(self.scheduler.step).parameters
+            extra = {"generator": generators} if "generator" in accepted else {}
             bar = self.progress_bar(total=len(self.scheduler.timesteps))
             with bar as progress, deep_features(self.unet, deep_cache) as features:
                 for step, timestep in enumerate(self.scheduler.timesteps):
@@ -236,7 +238,7 @@ class SamplingPipeline(CheckedPipeline):
                         shown = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
                         sample = callback_on_step_end(self, step, int(timestep), shown).get("latents", sample)
                     progress.update()
-            images = self._finish(sample, output_type)
+            images = self._finish(sample, tensors, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     @shows_options_of(sample)
@@ -257,11 +259,11 @@ class SamplingPipeline(CheckedPipeline):
         """
         return self.sample(batch, {"guidance_scale": self._default("guidance_scale", guidance_scale)}, **options)
 
-    def _finish(self, latents: torch.Tensor, output_type: OutputType) -> Images:
+    def _finish(self, latents: torch.Tensor, batch: PairBatch, output_type: OutputType) -> Images:
         images = latents
         if output_type != "latent":
             scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-            decoded = self.vae.decode(scaled, return_dict=False)[0].float()
+            decoded = self.finish(self.vae.decode(scaled, return_dict=False)[0].float(), batch)
             images = torch.where(decoded.isfinite(), decoded.clamp(-1, 1), torch.nan)  # an overflow is not white
         self.maybe_free_model_hooks()
         if rows := rows_not_finite(images):
@@ -288,8 +290,7 @@ class SamplingPipeline(CheckedPipeline):
 @contextmanager
 def evaluation_mode(components: Any) -> Iterator[None]:
     """Switch dropout off while sampling, and leave the modules as they were: a task samples with what it trains."""
-    modules = (module for part in components if isinstance(part, nn.Module) for module in part.modules())
-    training = [module for module in modules if module.training]
+    training = [m for part in components if isinstance(part, nn.Module) for m in part.modules() if m.training]
     for module in training:
         module.training = False
     try:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pgpis.methods.mcld.convert import convert_mcld
     from pgpis.methods.mcld.pipeline import MCLDPipeline
     from pgpis.methods.mcld.reference import ReferenceNet
+    from pgpis.methods.mcld.refiner import Refiner
+    from pgpis.methods.mcld.refiner_task import RefinerTask
     from pgpis.methods.mcld.task import MCLDTask
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "MCLDPipeline",
     "MCLDTask",
     "ReferenceNet",
+    "Refiner",
+    "RefinerTask",
     "convert_mcld",
 ]
 

@@ -19,6 +19,7 @@ from pgpis.denoiser import ConditionedUNet, Ports
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
+from pgpis.methods.mcld.refiner import Refiner
 from pgpis.methods.mcld.rendering import surface_of_texture
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.encoders import encode_pictures
@@ -44,6 +45,7 @@ class MCLDPipeline(SamplingPipeline):
         scheduler: Any diffusers scheduler; officially DDIM with zero terminal SNR and trailing steps.
         image_encoder: CLIP for the source and the texture.
         conditioner: Trained projections.
+        refiner: Puts details of the source back into the finished picture (ours); None: the latents decode to it.
         height: Rows of a result where a call does not say; with the other defaults, it is kept by ``save_pretrained``.
         width: Columns of it.
         num_inference_steps: Denoising steps of a call that does not say.
@@ -60,9 +62,9 @@ class MCLDPipeline(SamplingPipeline):
         conditional rows alone: the others do not read them.
     """
 
-    _optional_components: ClassVar[list[str]] = ["reference_net"]
+    _optional_components: ClassVar[list[str]] = ["reference_net", "refiner"]
     _unread: ClassVar[tuple[str, ...]] = ("source_image",)  # CLIP's picture is made of it
-    model_cpu_offload_seq = "image_encoder->conditioner->reference_net->unet->vae"
+    model_cpu_offload_seq = "image_encoder->conditioner->reference_net->unet->vae->refiner"
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class MCLDPipeline(SamplingPipeline):
         image_encoder: CLIPVisionModelWithProjection,
         conditioner: MCLDConditioner,
         reference_net: ReferenceNet | None = None,
+        refiner: Refiner | None = None,
         height: int = 512,
         width: int = 512,
         num_inference_steps: int = 20,
@@ -89,6 +92,7 @@ class MCLDPipeline(SamplingPipeline):
             scheduler=scheduler,
             image_encoder=image_encoder,
             conditioner=conditioner,
+            refiner=refiner,
         )
         self._check_components()
         self.set_defaults(
@@ -103,6 +107,12 @@ class MCLDPipeline(SamplingPipeline):
 
     def _check_components(self) -> None:
         self._check_reference()
+        if self.refiner is not None and not self.conditioner.config.rendered_texture:
+            raise PgpisError(
+                "the components do not fit together: a refiner reads the texture seen through the map, and this model "
+                "was trained without",
+                hint="conditioner.rendered_texture: true",
+            )
         config, unet = self.conditioner.config, self.unet.config
         lent = unet if self.reference_net is None else self.reference_net.config
         pairs = (
@@ -232,6 +242,16 @@ class MCLDPipeline(SamplingPipeline):
             bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, side_by_side(source, present))
             ports = replace(ports, reference=bank)
         return [replace(ports, tokens=None), ports] if scales["guidance_scale"] > 1 else [ports]
+
+    def finish(self, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """Refine what the latents decode to, where there is a refiner."""
+        rendered = None if self.refiner is None else self.conditioner.render(batch)
+        if rendered is None:
+            return images
+        number = len(images) // len(batch["pose_image"])
+        conditions = [value.repeat(number, 1, 1, 1) for value in (*rendered, batch["pose_image"])]
+        refined: torch.Tensor = self.refiner(images.clamp(-1, 1), *conditions)
+        return refined
 
     def _rendered(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return scaled latents and marks of the texture seen through the map."""

@@ -18,6 +18,7 @@ from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights, 
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.pipeline import MCLDPipeline
 from pgpis.methods.mcld.reference import build_reference_net
+from pgpis.methods.mcld.refiner import Refiner
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import embedding_width, encode_pictures
@@ -25,6 +26,7 @@ from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vi
 from pgpis.models.loading import take_over
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
+from pgpis.pipelines.base import SamplingPipeline
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -75,9 +77,10 @@ class MCLDTask(DiffusionTask):
         attention to the face start as copies of the layer's own, see ``ConditionedUNet``.
     """
 
+    sampling: MCLDSampling
     step: MCLDStep
     pipeline_class = MCLDPipeline
-    parts = ("vae", "unet", "reference_net", "scheduler", "image_encoder", "conditioner")
+    parts = ("vae", "unet", "reference_net", "scheduler", "image_encoder", "conditioner", "refiner")
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class MCLDTask(DiffusionTask):
         super().__init__(sampling, dropping, step, optimizer, schedule, seed, pipeline)
         noise = {**NOISE, **(scheduler or {})}
         self.noise_schedule = build_scheduler(noise)
+        self.refiner: Refiner | None = None  # trained by a task of its own
         if pipeline is None:
             self.unet = build_unet(unet or base, fusion=False, extra_tokens=True)
             self.reference_net = build_reference_net(reference_net or unet or base) if conditioner.use_texture else None
@@ -127,7 +131,7 @@ class MCLDTask(DiffusionTask):
                     log.info("%s is %s, as the pipeline was trained with", name, trained)
             if sampling.scheduler is not None:
                 self.scheduler = build_scheduler({**NOISE, **sampling.scheduler})
-        self.parts_are_complete("vae", "image_encoder")
+        self.parts_are_complete("vae", "image_encoder", *(["refiner"] if self.refiner is not None else []))
         if self.reference_net is not None and step.freeze_reference_tail:
             self.freeze(f"reference_net.up_blocks.{len(self.reference_net.up_blocks) - 1}")
         self.register_buffer("clip_std", read_clip_std(step.clip_std, embedding_width(self.image_encoder)))
@@ -139,6 +143,13 @@ class MCLDTask(DiffusionTask):
                 log.info("start_from has no %s: this one starts anew", name)
             elif own is not None:
                 take_over(name, own, start)
+
+    def build_pipeline(self) -> SamplingPipeline:
+        """Assemble the pipeline, without the refiner where ``sampling.refine`` says so."""
+        pipeline = super().build_pipeline()
+        if not self.sampling.refine:
+            pipeline.register_modules(refiner=None)
+        return pipeline
 
     @property
     def input_specs(self) -> InputSpecs:

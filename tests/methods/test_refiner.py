@@ -1,0 +1,187 @@
+"""The net that puts details of the source back into MCLD's pictures: its training, and the pipeline with it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.methods.mcld import MCLDPipeline, MCLDTask, Refiner, RefinerTask
+from pgpis.methods.mcld.options import MCLDSampling
+from pgpis.pipelines.bundle import load_bundle, pack
+from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
+
+CHANNELS = (8, 16, 16)
+SIZE = {"height": HEIGHT, "width": WIDTH}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pipeline that reads the texture seen through the map, without a refiner."""
+    path = tmp_path_factory.mktemp("mcld")
+    tiny_mcld(rendered_texture=True, backdrop=True, latent_channels=4).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def with_refiner(folder):
+    torch.manual_seed(1)
+    refiner = Refiner(CHANNELS)
+    torch.nn.init.normal_(refiner.last.weight, std=0.1)
+    pipeline = MCLDPipeline.from_pretrained(folder, refiner=refiner)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def inputs(count, height=HEIGHT, width=WIDTH):
+    generator = torch.Generator().manual_seed(0)
+    draft, rendered, iuv = torch.rand(3, count, 3, height, width, generator=generator) * 2 - 1
+    return draft, rendered, (rendered > 0).float(), iuv
+
+
+def pictures(pipeline, count=2, **options):
+    random = np.random.default_rng(0)
+
+    def draw(most, *size):
+        return [Image.fromarray(random.integers(0, most, (*size, 3), dtype=np.uint8)) for _ in range(count)]
+
+    return pipeline(
+        draw(256, 30, 26),
+        draw(256, 64, 64),
+        draw(25, 30, 26),
+        list(random.normal(size=(count, 512))),
+        surface=draw(256, 512, 1024),
+        backdrop=draw(256, 30, 26),
+        **SIZE,
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(0),
+        **{"output_type": "pt", **options},
+    ).images
+
+
+def test_it_starts_as_the_identity():
+    draft, *others = inputs(2)
+
+    assert torch.equal(Refiner(CHANNELS)(draft, *others), draft)
+
+
+@pytest.mark.parametrize("size", [(2, 6), (30, 22), (64, 48), (34, 50)])
+def test_any_even_size(size):
+    refiner = Refiner(CHANNELS)
+    torch.nn.init.normal_(refiner.last.weight, std=0.1)
+
+    assert refiner(*inputs(1, *size)).shape == (1, 3, *size)
+
+
+def test_pictures_do_not_see_each_other():
+    refiner = Refiner(CHANNELS)
+    torch.nn.init.normal_(refiner.last.weight, std=0.1)
+    both = inputs(2)
+
+    assert torch.allclose(refiner(*both)[:1], refiner(*(value[:1] for value in both)), atol=1e-5)
+
+
+def test_it_learns_to_show_what_the_source_shows():
+    """The draft is grey, and the texture seen through the map is right in its upper half."""
+    torch.manual_seed(0)
+    refiner = Refiner(CHANNELS)
+    optimizer = torch.optim.Adam(refiner.parameters(), lr=1e-2)
+    truth, _, _, iuv = inputs(2)
+    marks, draft = torch.zeros_like(truth), torch.zeros_like(truth)
+    marks[:, 0, : HEIGHT // 2] = 1
+    rendered = torch.where(marks[:, :1] > 0, truth, torch.rand_like(truth))
+    for _ in range(60):
+        optimizer.zero_grad()
+        (refiner(draft, rendered, marks, iuv) - truth).abs().mean().backward()
+        optimizer.step()
+    error = (refiner(draft, rendered, marks, iuv) - truth).abs()
+
+    assert error[:, :, : HEIGHT // 2 - 2].mean() < 0.6 * truth.abs().mean()
+    assert error[:, :, : HEIGHT // 2 - 2].mean() < 0.8 * error[:, :, HEIGHT // 2 + 2 :].mean()
+
+
+def test_the_pipeline_refines_each_result_by_its_own_pair(with_refiner):
+    refiner = with_refiner.refiner
+    refined = pictures(with_refiner)
+    with_refiner.register_modules(refiner=None)
+    plain, latents = pictures(with_refiner), pictures(with_refiner, output_type="latent")
+    with_refiner.register_modules(refiner=refiner)
+
+    assert not torch.allclose(refined, plain, atol=0.05)
+    assert torch.equal(pictures(with_refiner, output_type="latent"), latents)
+    noise = torch.randn(2, *latents.shape[1:], generator=torch.Generator().manual_seed(0))
+    rows = pictures(with_refiner, latents=noise.repeat(2, 1, 1, 1), num_images_per_pair=2)
+    assert torch.allclose(rows, pictures(with_refiner, latents=noise).repeat(2, 1, 1, 1), atol=1e-3)
+    assert not torch.allclose(rows[0], rows[1], atol=0.05)
+
+
+def test_it_is_saved_loaded_and_bundled_with_the_pipeline(with_refiner, tmp_path):
+    with_refiner.save_pretrained(tmp_path / "pipeline")
+    pack(tmp_path / "pipeline", tmp_path / "bundle.safetensors", {})
+    expected = pictures(with_refiner)
+
+    for loaded in (
+        MCLDPipeline.from_pretrained(tmp_path / "pipeline"),
+        load_bundle(MCLDPipeline, tmp_path / "bundle.safetensors"),
+    ):
+        loaded.set_progress_bar_config(disable=True)
+        assert loaded.refiner.config.channels == list(CHANNELS)
+        assert torch.allclose(pictures(loaded), expected, atol=0.02)  # a bundle has half precision
+    assert MCLDPipeline.from_pretrained(tmp_path / "pipeline", refiner=None).refiner is None
+
+
+def test_half_precision_reaches_it(with_refiner):
+    half = MCLDPipeline(**with_refiner.components).to(torch.bfloat16)
+    half.set_progress_bar_config(disable=True)
+
+    assert half.refiner.dtype == torch.bfloat16
+    assert pictures(half).isfinite().all()
+    with_refiner.to(torch.float32)
+
+
+def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, tmp_path):
+    with_refiner.save_pretrained(tmp_path)
+    plain = MCLDSampling(**SIZE, refine=False)
+
+    assert MCLDTask(pipeline=str(tmp_path), sampling=MCLDSampling(**SIZE)).build_pipeline().refiner is not None
+    task = MCLDTask(pipeline=str(tmp_path), sampling=plain)
+    assert task.build_pipeline().refiner is None
+    assert not any(parameter.requires_grad for parameter in task.refiner.parameters())
+
+
+def test_a_model_that_does_not_see_the_texture_has_no_use_for_it(tmp_path):
+    tiny_mcld().save_pretrained(tmp_path)
+
+    with pytest.raises(PgpisError, match="trained without rendered_texture") as raised:
+        RefinerTask(str(tmp_path), sampling=MCLDSampling(**SIZE))
+    assert "conditioner.rendered_texture: true" in str(raised.value.hint)
+    with pytest.raises(PgpisError, match="a refiner reads the texture seen through the map"):
+        MCLDPipeline(**{**tiny_mcld().components, "refiner": Refiner(CHANNELS)})
+
+
+def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_path):
+    people, run, drafts = tmp_path / "people", tmp_path / "run", tmp_path / "drafts"
+    drawing = "--people 2 --views 2 --seed 3 --textures seen --inpaint fast --test-share 0.5 --size 256x176"
+    assert main(["synth", "--out", str(people), *drawing.split()]) == 0
+    settings = {"pipeline": folder, "drafts": drafts, "channels": "[8, 16]"}
+    settings |= {"sampling.height": 64, "sampling.width": 56, "sampling.num_inference_steps": 2}
+    words = [f"--model.init_args.{key}={value}" for key, value in settings.items()]
+    words += [f"--data.{split}.init_args.root={people}" for split in ("train", "val", "test")]
+    words += [f"--trainer.default_root_dir={run}", "--trainer.val_check_interval=1"]
+
+    assert main(["fit", "--config", "synth/refiner.yaml", *words, "--trainer.max_steps=2"]) == 0
+    before = {file: file.stat().st_mtime_ns for file in drafts.rglob("*.png")}
+    assert len(before) == 4
+    again = ["--trainer.max_steps=4", "--ckpt_path=last"]
+    assert main(["fit", "--config", "synth/refiner.yaml", *words, *again]) == 0
+    assert {file: file.stat().st_mtime_ns for file in drafts.rglob("*.png")} == before
+
+    trained = MCLDPipeline.from_pretrained(run / "pipeline")
+    start = MCLDPipeline.from_pretrained(folder)
+    for name in ("unet", "vae", "conditioner", "reference_net"):
+        for one, other in zip(getattr(start, name).parameters(), getattr(trained, name).parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert trained.refiner.last.weight.any()
+    assert main(["test", "--config", "synth/refiner.yaml", *words]) == 0
+    assert (run / "test/metrics.json").is_file()
