@@ -144,9 +144,12 @@ def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, tmp_path):
     with_refiner.save_pretrained(tmp_path)
     plain = MCLDSampling(**SIZE, refine=False)
 
-    assert MCLDTask(pipeline=str(tmp_path), sampling=MCLDSampling(**SIZE)).build_pipeline().refiner is not None
+    usual = MCLDTask(pipeline=str(tmp_path), sampling=MCLDSampling(**SIZE))
+    assert usual.build_pipeline().refiner is not None
     task = MCLDTask(pipeline=str(tmp_path), sampling=plain)
     assert task.build_pipeline().refiner is None
+    assert task.prediction_settings() == usual.prediction_settings() | {"refine": False}
+    assert usual.prediction_weights().keys() - task.prediction_weights().keys() == {"refiner"}
     assert not any(parameter.requires_grad for parameter in task.refiner.parameters())
 
 

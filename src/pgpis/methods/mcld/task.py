@@ -151,6 +151,10 @@ class MCLDTask(DiffusionTask):
             pipeline.register_modules(refiner=None)
         return pipeline
 
+    def prediction_settings(self) -> dict[str, Any]:
+        """Return what determines a picture beside its pair."""
+        return super().prediction_settings() | ({} if self.sampling.refine else {"refine": False})
+
     @property
     def input_specs(self) -> InputSpecs:
         """Source, texture, face, DensePose's map and target as the components take them."""
