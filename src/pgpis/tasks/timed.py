@@ -14,8 +14,8 @@ from pgpis.errors import check_range
 class CosineUntil(LambdaLR):
     """Half a cosine over a time, after a linear warm-up; give ``trainer.max_time`` the same time.
 
-    How many steps fit into the time depends on the machine, so a run cannot be repeated to the bit; one that goes on
-    from a checkpoint has all the time again.
+    How many steps fit into the time depends on the machine, so a run cannot be repeated to the bit. One that goes on
+    from a checkpoint has all the time again; ``trainer.max_time`` counts what it took before as well, so add that.
 
     Args:
         optimizer: Whose learning rate changes.
