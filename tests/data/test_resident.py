@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from lightning.fabric.utilities.types import _Stateful
 
 from pgpis.data import Augmentation, DeepFashion, PoseTransferDataModule
 from pgpis.data.resident import ResidentLoader
@@ -43,6 +44,12 @@ def test_each_picture_lies_there_once(toy_root, specs):
     pictures = {pair.source for pair in loader.dataset.pairs}
     assert len(loader._rows["source_image"]) == len(pictures) < len(loader.dataset.pairs)
     assert all(rows.dtype == torch.uint8 for rows in loader._rows.values())
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_lightning_knows_that_it_goes_on_in_the_middle_of_an_epoch(toy_root, specs, resident):
+    """It warns of loaders that are not stateful."""
+    assert isinstance(module(toy_root, specs, resident=resident).train_dataloader(), _Stateful)
 
 
 def test_training_goes_on_with_another_pair(toy_root, tmp_path, specs, caplog):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.data.pair import Pair
 from pgpis.data.pairs import PairDataset
-from pgpis.data.sampler import ResumableSampler
+from pgpis.data.sampler import Resumable, ResumableSampler
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 from pgpis.errors import PgpisError
@@ -63,7 +63,7 @@ class _Versions(Dataset["tuple[int, Arrays | str]"]):
 
 
 @dataclass(eq=False)
-class ResidentLoader:
+class ResidentLoader(Resumable):
     """Batches of pairs whose pictures all lie in memory, as bytes, each once.
 
     Where decoding is the limit, as for small models on a GPU, this trains many times faster; it takes 3 bytes a pixel

@@ -174,8 +174,8 @@ class EpochPosition:
         return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size)
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader with the methods without which Lightning warns about resuming in the middle of an epoch.
+class Resumable:
+    """The methods without which Lightning warns of a loader that cannot go on in the middle of an epoch.
 
     The DataModule keeps the position.
     """
@@ -186,3 +186,7 @@ class ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Accept it."""
+
+
+class ResumableLoader(Resumable, DataLoader[Any]):
+    """A DataLoader that goes on in the middle of an epoch."""
