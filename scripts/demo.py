@@ -261,6 +261,21 @@ def sheet(out: Path, rows: Sequence[Row]) -> None:
     save_image(grid(strips, people, (height, width), across=2, gap=24), out / "sheet.jpg")
 
 
+def photograph_sheet(out: Path, poses: Sequence[str]) -> None:
+    """Write ``photographs.jpg``: each photograph, and for each pose who drives it, FPDM, MCLD."""
+    height, strips = 256, []
+    for name in PHOTOGRAPHS:
+        (photograph,) = (out / "photographs").glob(f"{name}.*")
+        tiles = [tile(read_image(photograph), height, height)]
+        for pose in poses:
+            results = [out / f"photographs_{model}/{name}_2_{pose}.png" for model in ("fpdm", "mcld")]
+            tiles += [tile(read_image(path), height, height) for path in (out / f"dancers/{pose}.jpg", *results)]
+        strips.append(strip(tiles))
+    save_image(
+        grid(strips, len(strips), (height, max(image.width for image in strips)), across=1), out / "photographs.jpg"
+    )
+
+
 def _result(out: Path, folder: str, stem: str) -> str:
     files = sorted((out / folder).glob(f"{stem}*.png"))
     assert len(files) == 1, f"{out / folder} has {len(files)} results of {stem}"
@@ -323,6 +338,7 @@ def main() -> int:
     tables = evaluate(out, data, rows)
     poses = photographs(out, rows)
     sheet(out, rows)
+    photograph_sheet(out, poses)
     index = page(out, rows, tables, poses, time.monotonic() - start)
     for title, table in tables.items():
         print(f"\n{title}: {', '.join(COLUMNS)}")

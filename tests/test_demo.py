@@ -29,7 +29,7 @@ def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
     of_photographs = 1 + PEOPLE + 2 * len(demo.PHOTOGRAPHS) * PEOPLE
     assert len(pictures) == PEOPLE * (1 + 4 * POSES) + PEOPLE * 6 + of_photographs
     assert not [name for name in pictures if not (out / name).is_file()]
-    assert (out / "sheet.jpg").is_file()
+    assert all((out / name).is_file() for name in ("sheet.jpg", "photographs.jpg"))
     first = text[text.index(f"{PEOPLE * POSES} pairs:") :].splitlines()[1:5]
     psnr = {line.rsplit(maxsplit=6)[0].strip(): float(line.rsplit(maxsplit=6)[2]) for line in first}
     assert min(psnr["FPDM"], psnr["MCLD"]) > psnr["the source as it is"] + 2
