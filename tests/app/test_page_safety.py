@@ -194,6 +194,21 @@ def test_a_visitor_leaves_nothing_behind(tmp_path):
     assert not upload.exists()
 
 
+def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_path):
+    """The server keeps equal files once; the second visitor has not asked for anything yet."""
+    visitors, upload = Visitors(tmp_path), tmp_path / "equal/photo.jpg"
+    upload.parent.mkdir()
+    for session in ("first", "second"):
+        Image.new("RGB", (8, 8)).save(upload)
+        os.utime(upload, ns=(time.time_ns(), time.time_ns()))
+        if session == "first":
+            visitors.of(session).picture({"path": str(upload)}, "Photo")
+    visitors.leave("first")
+    assert visitors.of("second").picture({"path": str(upload)}, "Photo").is_file()
+    visitors.leave("second")
+    assert not upload.exists()
+
+
 def test_results_of_a_visitor_do_not_pile_up(tmp_path):
     visitor = Visitors(tmp_path).of("one")
     folders = [visitor.begin()[0] for _ in range(20)]

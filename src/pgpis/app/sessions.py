@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import shutil
@@ -34,8 +35,8 @@ class Visitor:
     stop: threading.Event = field(default_factory=threading.Event)
     """Ends what is being made."""
     seen: float = field(default_factory=time.monotonic)
-    uploads: set[Path] = field(default_factory=set)
-    """Where the server keeps what was uploaded."""
+    uploads: dict[Path, int] = field(default_factory=dict)
+    """Where the server keeps what was uploaded, and when it came, in nanoseconds."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def begin(self) -> tuple[Path, threading.Event]:
@@ -69,7 +70,7 @@ class Visitor:
         source = file_of(upload, name).resolve()
         if not source.is_relative_to(self.home) or not source.is_file():
             raise PgpisError(f"{name}: upload it again")
-        self.uploads.add(source)
+        self.uploads[source] = source.stat().st_mtime_ns
         return source
 
     def keep(self, source: Path, name: str) -> Path:
@@ -129,6 +130,9 @@ class Visitors:
         visitor = self._visitors.pop(key)
         visitor.stop.set()
         shutil.rmtree(visitor.folder, ignore_errors=True)
+        # the server keeps equal files of two visitors once, and the other one need not have asked for anything yet
         others = {upload for other in self._visitors.values() for upload in other.uploads}
-        for upload in visitor.uploads - others:  # the server keeps equal files of two visitors once
-            upload.unlink(missing_ok=True)
+        for upload in visitor.uploads.keys() - others:
+            with contextlib.suppress(OSError):
+                if upload.stat().st_mtime_ns == visitor.uploads[upload]:
+                    upload.unlink()
