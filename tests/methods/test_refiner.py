@@ -9,7 +9,13 @@ from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask, Refiner, RefinerTask
 from pgpis.methods.mcld.options import MCLDSampling
-from pgpis.pipelines.bundle import load_bundle, pack
+from pgpis.pictures.backdrop import backdrop_of
+from pgpis.pictures.surface import surface_of
+from pgpis.pictures.uv_texture import TextureMapper
+from pgpis.pipelines.bundle import SHIPPED, load_bundle, pack
+from pgpis.synth.figure.identity import face_code
+from pgpis.synth.scene.render import draw
+from pgpis.synth.scene.sampling import views_of
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 CHANNELS = (8, 16, 16)
@@ -188,3 +194,32 @@ def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_pa
     assert trained.refiner.last.weight.any()
     assert main(["test", "--config", "synth/refiner.yaml", *words]) == 0
     assert (run / "test/metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_shipped_one_brings_pictures_nearer_to_the_truth():
+    """Three people whom nobody has trained on, each from the front and in another pose."""
+    pipeline = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    pipeline.set_progress_bar_config(disable=True)
+    scenes = [views_of(99, person, 5)[::4] for person in range(3)]
+    sources, targets = ([draw(views[view], 256, 176) for views in scenes] for view in (0, 1))
+    mapper = TextureMapper(inpaint="fast")
+    inputs = (
+        [Image.fromarray(source.rgb) for source in sources],
+        [Image.fromarray(mapper(source.rgb, source.iuv)) for source in sources],
+        [Image.fromarray(np.ascontiguousarray(target.iuv[..., ::-1])) for target in targets],
+        [face_code(views[0].identity) for views in scenes],
+    )
+    others = {
+        "surface": [Image.fromarray(surface_of(source.rgb, source.iuv)) for source in sources],
+        "backdrop": [Image.fromarray(backdrop_of(source.rgb, source.layer >= 0)) for source in sources],
+    }
+    truth = np.stack([target.rgb for target in targets]) / 255
+
+    def error():
+        options = {"generator": torch.Generator().manual_seed(0), "output_type": "np"}
+        return np.square(pipeline(*inputs, **others, **options).images - truth).mean()
+
+    refined = error()
+    pipeline.register_modules(refiner=None)
+    assert refined < 0.8 * error()
