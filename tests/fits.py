@@ -1,17 +1,15 @@
-"""``pgpis fit`` on one or two ranks that can be killed: forked from a process that has loaded torch once for all."""
+"""``pgpis fit`` on one or two ranks that can be killed."""
 
 import contextlib
-import multiprocessing
-import os
-import signal
 import sys
 import time
 from pathlib import Path
 
 from lightning.pytorch import Callback
 
-FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["pgpis.cli.lightning", "pgpis.tasks"])
+from forked import kill, process
+from ranks import join
+
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
@@ -40,23 +38,25 @@ def fit(words, folder, ranks=1, kill_after=None):
     folder.mkdir(exist_ok=True)
     meeting = folder / f"meeting-{time.monotonic_ns()}"
     words = [*words, *(TWO if ranks == 2 else ["--trainer.devices=1"])]
-    processes = [FORKING.Process(target=_rank, args=(rank, ranks, meeting, words)) for rank in range(ranks)]
-    for process in processes:
-        process.start()
+    logs = [folder / f"{meeting.name}-{rank}.log" for rank in range(ranks)]
+    processes = [
+        process(_rank, rank, ranks, meeting, words, log=log, **({"LOCAL_RANK": str(rank)} if ranks == 2 else {}))
+        for rank, log in enumerate(logs)
+    ]
     try:
-        while any(process.is_alive() for process in processes):
+        while any(each.is_alive() for each in processes):
             if kill_after and _steps(folder) >= kill_after:
                 return
-            assert not any(process.exitcode for process in processes), (folder / f"{meeting.name}-0.log").read_text()
+            assert not any(each.exitcode for each in processes), logs[0].read_text()
             time.sleep(0.02)
-        assert not any(process.exitcode for process in processes), (folder / f"{meeting.name}-0.log").read_text()
+        assert not any(each.exitcode for each in processes), logs[0].read_text()
         assert not kill_after, "it was not killed"
     finally:
-        for process in processes:
+        for each in processes:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            process.join()
+                kill(each)  # and its workers
+            each.kill()
+            each.join()
 
 
 def _steps(folder):
@@ -67,15 +67,8 @@ def _steps(folder):
 
 def _rank(rank, ranks, meeting, words):
     """Be one of the ranks, with the environment that Lightning gives to those it starts."""
-    import torch.distributed as dist
-
     from pgpis.cli import main
 
-    os.setsid()  # workers die with it
-    log = os.open(f"{meeting}-{rank}.log", os.O_CREAT | os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     if ranks > 1:
-        os.environ["LOCAL_RANK"] = str(rank)
-        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=ranks)
+        join(rank, meeting)
     sys.exit(main(words))

@@ -1,12 +1,12 @@
-"""Two processes of one group that do what tests ask: started once, because each start loads torch anew."""
+"""Two processes of one group that do what tests ask: started once for all tests that need two."""
 
 import contextlib
 import os
-import pickle
-import subprocess
 import sys
 import traceback
 from pathlib import Path
+
+from forked import FORKING, process
 
 
 class Ranks:
@@ -14,20 +14,19 @@ class Ranks:
 
     def __init__(self, folder):
         self.folder = folder
-        self.processes = []
+        self.processes, self.pipes = [], []
         for rank in range(2):
-            environment = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": os.pathsep.join(sys.path)}
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            with (folder / f"{rank}.log").open("w") as log:
-                words = [sys.executable, __file__, str(rank), str(folder)]
-                self.processes.append(subprocess.Popen(words, env=environment, stderr=log, **pipes))
+            pipe, other = FORKING.Pipe()
+            words = rank, folder / "rendezvous", other
+            self.processes.append(process(_serve, *words, log=folder / f"{rank}.log", LOCAL_RANK=str(rank)))
+            self.pipes.append(pipe)
+            other.close()
 
     def __call__(self, work, *arguments):
         """Call a function of a module in both, in the working directory; return what each returns."""
-        for process in self.processes:
-            pickle.dump((work, arguments, Path.cwd()), process.stdin)
-            process.stdin.flush()
-        answers = [pickle.load(process.stdout) for process in self.processes]
+        for pipe in self.pipes:
+            pipe.send((work, arguments, Path.cwd()))
+        answers = [pipe.recv() for pipe in self.pipes]
         failed = [answer for answer, is_value in answers if not is_value]
         assert not failed, "\n".join(failed)
         return [answer for answer, _ in answers]
@@ -37,34 +36,36 @@ class Ranks:
         return (self.folder / "0.log").read_text()
 
     def close(self):
-        for process in self.processes:
-            process.stdin.close()
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            process.kill()
-            process.wait()
+        for pipe in self.pipes:
+            pipe.close()
+        for each in self.processes:
+            each.join(30)
+            each.kill()
+            each.join()
 
 
-def serve(rank, folder):
+def join(rank, meeting):
+    """Be one of two, which meet at a file that only they know."""
+    import torch.distributed as dist
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    rank_zero_only.rank = rank  # it was read from the environment of the process that loaded Lightning
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+
+
+def _serve(rank, meeting, pipe):
     """Do what is asked until nobody can ask any more."""
     import torch.distributed as dist
 
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed goes to the log
-    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    join(rank, meeting)
     with contextlib.suppress(EOFError):
         while True:
-            work, arguments, place = pickle.load(requests)
+            work, arguments, place = pipe.recv()
             os.chdir(place)
             try:
                 answer = work(*arguments), True
             except BaseException:  # noqa: BLE001  the test tells it
                 answer = traceback.format_exc(), False
-            pickle.dump(answer, answers)
-            answers.flush()
+            sys.stdout.flush()
+            pipe.send(answer)
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])

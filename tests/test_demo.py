@@ -12,7 +12,7 @@ PEOPLE, POSES = 2, 2
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawing_here")
+@pytest.mark.usefixtures("drawing_here", "fast_inpainting")
 def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
     """In this process: those that draw and that look at photographs have tests of their own."""
     out = tmp_path / "demo"

@@ -138,7 +138,7 @@ PROGRAM = ("pgpis --help", "pgpis --version")
 
 
 @pytest.fixture
-def run_page(tmp_path, monkeypatch, drawing_here, packing_here):
+def run_page(tmp_path, monkeypatch, drawing_here, packing_here, fast_inpainting):
     """Run the blocks of a page that are not marked, in order, in a folder like a fresh clone.
 
     Smoke recipes train for an epoch of two steps, all sample in two: commands are tested, not what models learn.

@@ -102,7 +102,7 @@ def test_predict_from_an_empty_directory_names_what_is_missing(pgpis):
 def people(draw_people, tmp_path_factory):
     """Two people whom the shipped models have not seen."""
     root = tmp_path_factory.mktemp("people")
-    draw_people(root, people=2, views=2, seed=99, textures="seen", share=0.5)
+    draw_people(root, people=2, views=2, seed=99, textures="seen", share=0.5, inpaint="fast")
     return root
 
 

@@ -124,6 +124,7 @@ class Here(contextlib.nullcontext):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fast_inpainting")
 def test_a_share_of_the_people_has_the_maps_of_photographs(draw_people, tmp_path, monkeypatch):
     monkeypatch.setattr(train_demo, "ProcessPoolExecutor", Here)
     root = tmp_path / "data"

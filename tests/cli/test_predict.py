@@ -4,7 +4,6 @@ import csv
 import functools
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from forked import command, kill
 from pgpis.cli import main
 from pgpis.cli.predict import PredictSettings
 from pgpis.cli.predict import predict as predict_pictures
@@ -149,13 +149,11 @@ def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
 
 @pytest.mark.slow
 def test_a_killed_run_is_continued(predict, inputs, whole):
-    command = [sys.executable, "-m", "pgpis", *predict("killed", "--batch-size", 1)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list((inputs / "killed").glob("[!.]*_2_*.png")) and time.monotonic() < deadline:
+    process = command(*predict("killed", "--batch-size", 1), log=inputs / "log.txt")
+    while process.is_alive() and not list((inputs / "killed").glob("[!.]*_2_*.png")):
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
+    process.join()
     assert pictures(inputs / "killed")
     assert main(predict("killed", "--batch-size", 1)) == 0
     expected, killed = pictures(whole), pictures(inputs / "killed")
@@ -169,8 +167,8 @@ def test_a_killed_run_is_continued(predict, inputs, whole):
 def test_two_processes_lose_and_double_nothing(predict, inputs, whole):
     (inputs / "sources/bad.png").write_bytes(b"")
     options = predict("two", "--batch-size", 1, "--trainer.devices=2", "--trainer.strategy=ddp")
-    command = [sys.executable, "-m", "pgpis", *options]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    words = [sys.executable, "-m", "pgpis", *options]
+    result = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1, result.stderr
     assert "3 of 9 pairs failed" in result.stderr
     one, two = pictures(whole), pictures(inputs / "two")

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from forked import command
 from pgpis.batch import FrozenFeature
 from pgpis.cli import main
 from pgpis.data import DeepFashion
@@ -194,13 +193,13 @@ def test_an_empty_folder_is_named(tiny, tmp_path, capsys):
 def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path, monkeypatch):
     """A process as torchrun starts it, and this one as the other."""
     words = cache(tiny_mcld_words, tmp_path / "cache", "--features", "source_embedding")
-    environment = os.environ | {"RANK": "1", "WORLD_SIZE": "2"}
-    other = subprocess.Popen([sys.executable, "-m", "pgpis", *words], env=environment, stderr=subprocess.PIPE)
+    log = tmp_path / "log.txt"
+    other = command(*words, log=log, RANK="1", WORLD_SIZE="2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*words, "--trainer.strategy=auto"]) == 0
-    _, said = other.communicate(timeout=240)
-    assert other.returncode == 0, said
+    other.join(240)
+    assert other.exitcode == 0, log.read_text()
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
 
 

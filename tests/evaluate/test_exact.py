@@ -189,7 +189,7 @@ def test_the_benchmark_takes_a_model_that_reads_the_rendered_texture(draw_people
 
     monkeypatch.setattr(bench, "load_task", load_small)
     root = tmp_path / "seen"
-    draw_people(root, people=4, views=2, seed=11, size=(128, 88), share=0.5, textures="seen")
+    draw_people(root, people=4, views=2, seed=11, size=(128, 88), share=0.5, textures="seen", inpaint="fast")
     tiny_mcld(rendered_texture=True, backdrop=True).save_pretrained(tmp_path / "pipeline")
     words = ["--root", root, "--out", tmp_path / "out", "--candidates", 2, "--pairs", 2]
     assert main(["bench", "synth", *map(str, words), "--models", f"tiny={tmp_path / 'pipeline'}"]) == 0

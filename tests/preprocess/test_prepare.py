@@ -54,7 +54,7 @@ def outputs(root):
 
 
 @pytest.fixture
-def photos(pictures, tmp_path):
+def photos(pictures, tmp_path, fast_inpainting):
     """Two pictures, one of them in a folder of its own."""
     (tmp_path / "photos/sub").mkdir(parents=True)
     pictures[0].save(tmp_path / "photos/anna.png")

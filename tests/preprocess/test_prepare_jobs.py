@@ -1,9 +1,5 @@
 """Many processes: killed at any moment and resumed, the same files come out."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import psutil
@@ -11,6 +7,7 @@ import pytest
 import torch
 from PIL import ImageOps
 
+from forked import command, kill
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
@@ -66,33 +63,25 @@ def reference(pictures, settings, tmp_path_factory):
 @pytest.fixture(scope="module")
 def start(weights, tmp_path_factory):
     """Start ``pgpis prepare`` as a process group of its own; at the end nothing of it is left."""
-    path = tmp_path_factory.mktemp("log") / "log.txt"
+    log = tmp_path_factory.mktemp("log") / "log.txt"
     started = []
 
     def start(root, *words):
-        words = [sys.executable, "-m", "pgpis", "prepare", root, "--weights", weights, *words]
-        with path.open("w") as log:
-            job = subprocess.Popen(
-                list(map(str, words)),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        started.append(job)
-        return job
+        started.append(command("prepare", root, "--weights", weights, *words, log=log))
+        return started[-1]
 
-    start.log = path.read_text
+    start.log = log.read_text
     yield start
     for job in started:
-        if job.poll() is None:
-            kill(job)
+        if job.is_alive():
+            kill_all(job)
 
 
-def kill(job):
+def kill_all(job):
     """Kill all processes of a job at once, as when a machine loses power."""
     members = psutil.Process(job.pid).children(recursive=True)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
+    job.join()
     for member in members:
         if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
             member.kill()
@@ -103,26 +92,29 @@ def wait_for(condition, job, log):
     """Poll until something is true; the job must not end before."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert job.poll() is None, f"the job ended early:\n{log()}"
+        assert job.is_alive(), f"the job ended early:\n{log()}"
         assert time.monotonic() < end, f"nothing happened:\n{log()}"
         time.sleep(0.002)
 
 
-@pytest.fixture(scope="module")
-def interrupted(pictures, start, tmp_path_factory):
-    """A folder that was prepared in spite of kills; what is half done is checked after each."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    root = photographs(folder / "photos", pictures)
+def ended(job):
+    job.join(PATIENCE)
+    return job.exitcode
+
+
+def test_kills_change_no_file_and_lose_no_outcome(pictures, reference, start, tmp_path):
+    """A folder is prepared in spite of kills; what is half done is checked after each."""
+    root = photographs(tmp_path / "photos", pictures)
     all_files = find_pictures(root, CONDITIONS)
     before = {}
     for maps in KILLS:
         job = start(root, "--workers", 2)
         wait_for(lambda maps=maps: len(results(root, "densepose")) >= maps, job, start.log)
-        kill(job)
+        kill_all(job)
         there = results(root)
         assert maps <= len(results(root, "densepose")) < PICTURES, "it was killed too late to prove anything"
         valid = {
-            path.relative_to(folder).as_posix()
+            path.relative_to(tmp_path).as_posix()
             for files in all_files
             for condition, path in files.outputs
             if is_valid(condition, files)
@@ -134,25 +126,19 @@ def interrupted(pictures, start, tmp_path_factory):
         assert all(outcome.reason is None for outcome in Record(root / NAME).outcomes.values())
     # what a kill may leave at any moment
     for condition, suffix in (("densepose", ".png"), ("face", ".npy"), ("pose", ".json")):
-        (folder / f"photos_{condition}").mkdir(exist_ok=True)
-        (folder / f"photos_{condition}/.03-x1y2z3{suffix}").write_bytes(b"half")
+        (tmp_path / f"photos_{condition}").mkdir(exist_ok=True)
+        (tmp_path / f"photos_{condition}/.03-x1y2z3{suffix}").write_bytes(b"half")
     (root / ".prepare-x1y2z3.jsonl").write_text('{"name": "03.p')
     with (root / NAME).open("a") as file:
         file.write('{"name": "03.png", "condi')
     job = start(root, "--workers", 2)
-    assert job.wait(PATIENCE) == 0, start.log()
+    assert ended(job) == 0, start.log()
     assert before.items() <= {name: path.stat().st_mtime_ns for name, path in results(root).items()}.items()
     assert find_pictures(root, CONDITIONS) == all_files
-    return root
 
-
-def test_kills_change_no_file(interrupted, reference):
-    assert contents(interrupted) == reference[0]
-
-
-def test_kills_lose_no_outcome(interrupted, reference):
-    """But for one that falls between a file and its line, which is there already when the job goes on."""
-    lines, expected = ((text or "").splitlines() for text in ((interrupted / NAME).read_text(), reference[1]))
+    assert contents(root) == reference[0]
+    # but for an outcome that falls between a file and its line, which is there already when the job goes on
+    lines, expected = ((text or "").splitlines() for text in ((root / NAME).read_text(), reference[1]))
     assert lines == [line for line in expected if line in set(lines)]
     assert len(lines) >= len(expected) - len(KILLS)
 
@@ -162,12 +148,9 @@ def test_a_worker_that_is_killed_is_told(pictures, reference, start, tmp_path):
     root = photographs(tmp_path / "photos", pictures)
     job = start(root, "--workers", 2, "--conditions", "densepose")
     wait_for(lambda: len(results(root, "densepose")) >= 3, job, start.log)
-    workers = [
-        child for child in psutil.Process(job.pid).children() if any("spawn_main" in word for word in child.cmdline())
-    ]
-    assert len(workers) == 1
-    workers[0].kill()
-    assert job.wait(PATIENCE) == 2
+    (worker,) = psutil.Process(job.pid).children()
+    worker.kill()
+    assert ended(job) == 2
     assert "a worker process ended while making densepose" in start.log()
     assert "it goes on where it was" in start.log()
     made = {name: path.read_bytes() for name, path in results(root).items()}

@@ -14,6 +14,7 @@ from pgpis.errors import PgpisError
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.surface import SEEN
+from pgpis.preprocess import run as jobs
 from pgpis.preprocess.blazepose import estimator
 from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator, see
 from pgpis.preprocess.lifter import lifted_map
@@ -29,13 +30,15 @@ TORSO, HEAD = (1, 2), (23, 24)
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder with a photograph and one of nobody, after ``pgpis prepare`` without weights."""
+    """A folder with a photograph and one of nobody, after ``pgpis prepare`` without weights, in this process."""
     folder = tmp_path_factory.mktemp("own") / "photos"
     folder.mkdir()
     Image.fromarray(astronaut()).save(folder / "collins.png")
     Image.new("RGB", (60, 80), "white").save(folder / "nobody.png")
     words = ["prepare", str(folder), "--weights", str(folder), "--workers", "1"]
-    assert main([*words, "--conditions", "pose,densepose,texture,surface,backdrop"]) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "run_local", run_here)
+        assert main([*words, "--conditions", "pose,densepose,texture,surface,backdrop"]) == 1
     return folder
 
 

@@ -59,6 +59,7 @@ def counted(make, batch_size=2, precision="32-true", **options):
     return row
 
 
+@pytest.mark.slow
 def test_a_larger_batch_takes_more_and_halves_and_checkpoints_take_less():
     row, larger = counted(tiny_mcld_task), counted(tiny_mcld_task, batch_size=4)
     assert (larger.weights, larger.gradients) == (row.weights, row.gradients)

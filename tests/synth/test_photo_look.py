@@ -92,7 +92,8 @@ def test_a_data_set_serves_all_readers_and_is_drawn_again_to_the_byte(root):
 
 @pytest.mark.slow
 def test_textures_may_be_what_the_photographs_show(draw_people, tmp_path):
-    draw_people(tmp_path / "data", people=2, views=2, seed=SEED, size=SIZE, textures="seen", share=0.5, look="photo")
+    options = {"textures": "seen", "share": 0.5, "look": "photo", "inpaint": "fast"}
+    draw_people(tmp_path / "data", people=2, views=2, seed=SEED, size=SIZE, **options)
     pictures = sorted(path.stem for path in (tmp_path / "data/train").glob("*.jpg"))
     for kind in ("texture", "surface", "backdrop"):
         assert sorted(path.stem for path in (tmp_path / f"data/train_{kind}").glob("*.png")) == pictures

@@ -9,8 +9,6 @@ import os
 import pickle
 import shlex
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from forked import command, kill
 from pgpis.cli import main
 from pgpis.data import DeepFashion, FolderPairs
 from pgpis.data.check import check_root
@@ -312,23 +311,20 @@ def test_other_options_in_the_same_folder_are_refused(root, change, expected):
     assert contents(root) == before
 
 
-def interrupted_run(out, until, signum=signal.SIGINT):
+def interrupted_run(out, until, signum=signal.SIGINT, workers="fork"):
     """Draw 9 people, and do what a terminal does on Ctrl-C once ``until()`` holds: interrupt all processes at once."""
     words = ["synth", "--out", str(out), "--people", "9", "--views", "2", "--textures=none", "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pgpis", *words],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        # a suite that runs in the background ignores Ctrl-C, and what it starts would inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
-    )
-    deadline = time.monotonic() + 120
-    while not until() and time.monotonic() < deadline:
+    log = out.with_name("log.txt")
+    process = command(*words, log=log, workers=workers)
+    while process.is_alive() and not until():
         time.sleep(0.05)
-    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)  # a terminal asks the whole group
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum, told
+    if signum == signal.SIGINT:
+        kill(process, signum)  # a terminal asks the whole group
+    else:
+        os.kill(process.pid, signum)
+    process.join(60)
+    told = log.read_text()
+    assert process.exitcode == 128 + signum, told
     assert told.splitlines()[-1].endswith(f"this command goes on with it: {shlex.join(['pgpis', *words])}")
     assert "Traceback" not in told
     assert [path.name for path in out.rglob(".*") if path.is_file()] == [LOCK]
@@ -345,7 +341,7 @@ def test_interrupted_while_processes_start_it_stops_cleanly(tmp_path):
             begun = min(begun, time.monotonic())
         return time.monotonic() - begun > 0.1
 
-    interrupted_run(tmp_path / "data", soon_after_the_start)
+    interrupted_run(tmp_path / "data", soon_after_the_start, workers="spawn")
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Several nodes train as one does: two of them, of a process each, on this machine."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fits import fit
+
 BIN = Path(sys.executable).parent
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def started(*command):
     command = [str(BIN / command[0]), *map(str, command[1:])]
-    return subprocess.Popen(
-        command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process):
@@ -45,6 +43,6 @@ def test_two_nodes_train_as_one_with_two_processes(toy_root, tmp_path):
     ]  # fmt: skip
     for node in nodes:
         ended(node)
-    ended(started("pgpis", *words, "--trainer.devices=2", f"--trainer.default_root_dir={tmp_path}/one"))
+    fit([*words, f"--trainer.default_root_dir={tmp_path}/one"], tmp_path / "one", ranks=2)
     one, two = (tmp_path / f"{run}/fusion_embedder/diffusion_pytorch_model.safetensors" for run in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()

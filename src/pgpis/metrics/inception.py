@@ -79,12 +79,12 @@ class InceptionFeatures:
 def _torchvision_inception(file: NetFile) -> nn.Module:
     from torchvision.models import inception_v3
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the initialisation, which is overwritten
+    with warnings.catch_warnings(), torch.device("meta"):  # no weights are drawn that the file's replace
+        warnings.simplefilter("ignore")  # about the initialisation
         net = inception_v3(weights=None, aux_logits=True, transform_input=False, init_weights=False)
     weights = file.read()
     try:
-        net.load_state_dict(weights)
+        net.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise file.misfit(error) from error
     net.fc = nn.Identity()
