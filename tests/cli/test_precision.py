@@ -86,9 +86,9 @@ def spoilt(monkeypatch):
 
     finish = SamplingPipeline._finish
 
-    def spoil(self, latents, output_type):
+    def spoil(self, latents, *others):
         latents[1] = math.nan
-        return finish(self, latents, output_type)
+        return finish(self, latents, *others)
 
     monkeypatch.setattr(SamplingPipeline, "_finish", spoil)
 
