@@ -39,7 +39,6 @@ class Refiner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         self.down = nn.ModuleList(
             _Block(previous, channel) for previous, channel in zip((channels[0], *channels), channels, strict=False)
         )
-        self.middle = _Block(channels[-1], channels[-1])
         self.up = nn.ModuleList(
             _Block(low + high, high) for low, high in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
@@ -77,7 +76,6 @@ class Refiner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         for level, block in enumerate(self.down):
             features = block(F.avg_pool2d(features, 2, ceil_mode=True) if level else features)
             skips.append(features)
-        features = self.middle(features)
         for block, skip in zip(self.up, skips[-2::-1], strict=True):
             larger = F.interpolate(features, scale_factor=2.0, mode="nearest")
             larger = larger[..., : skip.shape[-2], : skip.shape[-1]]
