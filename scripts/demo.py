@@ -41,6 +41,8 @@ from pgpis.synth.scene.render import Picture, draw
 
 VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""
+BACK = 2
+"""View from behind."""
 CLOTHES = "upper={0}|lower={0}|feet={0}"
 EDITS = {"identity": with_identity, "clothes": with_outfit}
 PHOTOGRAPHS = {
@@ -159,7 +161,9 @@ def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
         assert spec is not None, f"{package} is not installed"
         path = Path(str(spec.origin)).parent / file
         _copy(path, out / "photographs" / f"{name}{path.suffix}")
-    views = {1 + person % (VIEWS - 1): person for person in range(min(3, count(rows)))}
+    # of a back, a photograph from the front shows nothing
+    chosen = sorted(range(count(rows)), key=lambda person: 1 + person % (VIEWS - 1) == BACK)[:3]
+    views = {1 + person % (VIEWS - 1): person for person in chosen}
     for row in rows:
         if views.get(row.view) == row.person:
             _copy(_known(row.pair.target), out / "dancers" / f"person{row.person}.jpg")
