@@ -169,6 +169,31 @@ def test_a_model_that_does_not_see_the_texture_has_no_use_for_it(tmp_path):
         MCLDPipeline(**{**tiny_mcld().components, "refiner": Refiner(CHANNELS)})
 
 
+def test_its_loss_is_one_of_full_precision(folder):
+    """Flat pictures with a faint pattern: their variance is lost in half precision."""
+    task = RefinerTask(str(folder), channels=CHANNELS, sampling=MCLDSampling(**SIZE))
+    pattern = 0.9 + 0.02 * torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    batch = {
+        "target_image": pattern,
+        "pose_image": torch.full_like(pattern, -1),
+        "surface": torch.zeros(1, 3, 512, 1024),
+    }
+    task.draft = lambda batch: batch["target_image"] + 0.002
+    exact, mixed = (
+        _loss_in(task, {**batch, "backdrop_image": torch.zeros_like(pattern)}, enabled=enabled)
+        for enabled in (False, True)
+    )
+
+    assert exact["ssim"] > 0.95
+    assert abs(mixed["ssim"] - exact["ssim"]) < 1e-3
+    assert abs(mixed["l1"] - exact["l1"]) < 1e-3
+
+
+def _loss_in(task, batch, *, enabled):
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        return task.loss(batch, torch.Generator(), train=True)
+
+
 def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_path):
     people, run, drafts = tmp_path / "people", tmp_path / "run", tmp_path / "drafts"
     drawing = "--people 2 --views 2 --seed 3 --textures seen --inpaint fast --test-share 0.5 --size 256x176"
