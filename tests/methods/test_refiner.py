@@ -80,6 +80,12 @@ def test_any_even_size(size):
     assert refiner(*inputs(1, *size)).shape == (1, 3, *size)
 
 
+@pytest.mark.parametrize("channels", [(), (8, 12), (-8,)])
+def test_other_widths_are_refused(channels):
+    with pytest.raises(PgpisError, match="expected multiples of 8"):
+        Refiner(channels)
+
+
 def test_pictures_do_not_see_each_other():
     refiner = Refiner(CHANNELS)
     torch.nn.init.normal_(refiner.last.weight, std=0.1)

@@ -8,6 +8,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from pgpis.errors import PgpisError
 from pgpis.methods.mcld.rendering import MARKS
 from pgpis.pictures.iuv import PART_CHANNEL, PARTS, U_CHANNEL, V_CHANNEL
 
@@ -17,6 +18,8 @@ CELL = 2
 """Pixels a side of a cell of the trunk."""
 PART_WIDTH = 8
 """Numbers that stand for a part of the body."""
+GROUPS = 8
+"""Of channels that are normalised together."""
 
 
 class Refiner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
@@ -28,11 +31,16 @@ class Refiner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
     Args:
         channels: Widths of its levels, multiples of 8; the first has cells of 2 x 2 pixels, each further one of twice
             the side.
+
+    Raises:
+        PgpisError: Other widths.
     """
 
     @register_to_config  # type: ignore[untyped-decorator, unused-ignore]
     def __init__(self, channels: tuple[int, ...] = (24, 48, 96, 128)) -> None:
         super().__init__()
+        if not channels or any(width < 1 or width % GROUPS for width in channels):
+            raise PgpisError(f"channels are {tuple(channels)}, expected multiples of {GROUPS}")
         pictures = 2 * 3 * CELL**2
         self.part = nn.Embedding(PARTS + 1, PART_WIDTH)
         self.first = nn.Conv2d(pictures + MARKS + 2 + PART_WIDTH, channels[0], 3, padding=1)
@@ -90,10 +98,10 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.GroupNorm(8, inputs),
+            nn.GroupNorm(GROUPS, inputs),
             nn.SiLU(),
             nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.GroupNorm(8, outputs),
+            nn.GroupNorm(GROUPS, outputs),
             nn.SiLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1),
         )
