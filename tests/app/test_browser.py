@@ -254,6 +254,7 @@ def test_folder_gives_a_zip(visit, people, shots, tmp_path):
 
 def test_by_keyboard_alone(visit):
     tab = visit()
+    tab.get_by_role("button", name="example 1").first.wait_for()
     tab.keyboard.press("Tab")
 
     def reach(name, most=60):

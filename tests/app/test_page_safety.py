@@ -209,6 +209,18 @@ def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_p
     assert not upload.exists()
 
 
+def test_a_visitor_who_leaves_takes_no_example(tmp_path):
+    """The server keeps the copy of an example that Gradio made once for all visitors."""
+    visitors, example, cached = Visitors(tmp_path), tmp_path / "example-1.jpg", tmp_path / "cache/example-1.jpg"
+    Image.new("RGB", (8, 8)).save(example)
+    cached.parent.mkdir()
+    cached.write_bytes(example.read_bytes())
+    assert visitors.of("one").lend(example).read_bytes() == example.read_bytes()
+    visitors.of("two").picture({"path": str(cached)}, "Photo")
+    visitors.leave("two")
+    assert cached.is_file()
+
+
 def test_results_of_a_visitor_do_not_pile_up(tmp_path):
     visitor = Visitors(tmp_path).of("one")
     folders = [visitor.begin()[0] for _ in range(20)]

@@ -66,7 +66,7 @@ def person_inputs(desk: Desk, page: gr.Blocks) -> PersonInputs:
 
     def examples(request: gr.Request) -> list[tuple[str, str]]:
         visitor = desk.visitor(request)
-        paths = [visitor.keep(path, path.name) for path in desk.examples.result()]
+        paths = [visitor.lend(path) for path in desk.examples.result()]
         return [(str(path), f"example {number}") for number, path in enumerate(paths, 1)]
 
     def choose(event: gr.SelectData, request: gr.Request) -> tuple[str, None]:

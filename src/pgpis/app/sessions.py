@@ -32,6 +32,8 @@ class Visitor:
     home: Path
     """Where uploads lie, and the folders of all visitors."""
     folder: Path
+    lent: set[str]
+    """Hashes of the page's own examples: files that the server keeps once for everybody."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Ends what is being made."""
     seen: float = field(default_factory=time.monotonic)
@@ -70,8 +72,14 @@ class Visitor:
         source = file_of(upload, name).resolve()
         if not source.is_relative_to(self.home) or not source.is_file():
             raise PgpisError(f"{name}: upload it again")
-        self.uploads[source] = source.stat().st_mtime_ns
+        if sha256_of(source) not in self.lent:
+            self.uploads[source] = source.stat().st_mtime_ns
         return source
+
+    def lend(self, example: Path) -> Path:
+        """Return a copy of one of the page's own pictures, which is no visitor's to remove."""
+        self.lent.add(sha256_of(example))
+        return self.keep(example, example.name)
 
     def keep(self, source: Path, name: str) -> Path:
         """Return a copy of a file under another name."""
@@ -97,6 +105,7 @@ class Visitors:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._visitors: dict[str, Visitor] = {}
+        self._lent: set[str] = set()
         self._lock = threading.Lock()
 
     def of(self, session: str | None) -> Visitor:
@@ -110,7 +119,7 @@ class Visitors:
             if key not in self._visitors:
                 folder = self.home / "visitors" / secrets.token_urlsafe(24)
                 folder.mkdir(parents=True)
-                self._visitors[key] = Visitor(self.home, folder)
+                self._visitors[key] = Visitor(self.home, folder, self._lent)
             self._visitors[key].seen = now
             return self._visitors[key]
 
