@@ -1,9 +1,11 @@
 """The net that puts details of the source back into MCLD's pictures: its training, and the pipeline with it."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
@@ -165,6 +167,11 @@ def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, tmp_path):
     assert not any(parameter.requires_grad for parameter in task.refiner.parameters())
 
 
+def test_what_is_trained_is_exported(folder):
+    with pytest.raises(PgpisError, match="exported without what is trained"):
+        RefinerTask(str(folder), sampling=MCLDSampling(**SIZE, refine=False))
+
+
 def test_a_model_that_does_not_see_the_texture_has_no_use_for_it(tmp_path):
     tiny_mcld().save_pretrained(tmp_path)
 
@@ -216,6 +223,16 @@ def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_pa
     again = ["--trainer.max_steps=4", "--ckpt_path=last"]
     assert main(["fit", "--config", "synth/refiner.yaml", *words, *again]) == 0
     assert {file: file.stat().st_mtime_ns for file in drafts.rglob("*.png")} == before
+    # other people of the same names have drafts of their own
+    others = tmp_path / "others"
+    shutil.copytree(people, others)
+    for path in [*others.glob("train/*.jpg"), *others.glob("test/*.jpg"), *others.glob("img/**/*.jpg")]:
+        ImageOps.invert(Image.open(path)).save(path)
+    roots = [f"--data.{split}.init_args.root={others}" for split in ("train", "val")]
+    words_of_others = [*words, *roots, f"--trainer.default_root_dir={tmp_path / 'other_run'}"]
+    assert main(["fit", "--config", "synth/refiner.yaml", *words_of_others, "--trainer.max_steps=1"]) == 0
+    assert len(list(drafts.rglob("*.png"))) == 8
+    assert {file: file.stat().st_mtime_ns for file in before} == before
 
     trained = MCLDPipeline.from_pretrained(run / "pipeline")
     start = MCLDPipeline.from_pretrained(folder)

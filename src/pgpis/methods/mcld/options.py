@@ -15,7 +15,8 @@ class MCLDSampling(Sampling):
 
     guidance_scale: float = 3.5
     refine: bool = True
-    """Put details of the source back into finished pictures, where the pipeline has a refiner."""
+    """Put details of the source back into finished pictures, where the pipeline has a refiner; false leaves it out of
+    what is exported as well."""
 
 
 @dataclass(frozen=True)

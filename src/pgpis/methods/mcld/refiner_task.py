@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from pgpis.batch import FrozenFeature, PairBatch
+from pgpis.batch import FrozenFeature, ImageSpec, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.methods.mcld.losses import face_region
 from pgpis.methods.mcld.options import MCLDSampling, MCLDStep
 from pgpis.methods.mcld.refiner import Refiner
 from pgpis.methods.mcld.task import MCLDTask
+from pgpis.metrics.image import to_uint8
 from pgpis.pictures.images import image_to_tensor, read_image, save_image
 from pgpis.tasks.base import stable_seed
 from pgpis.tasks.options import Schedule
@@ -34,13 +36,16 @@ class RefinerTask(MCLDTask):
     Args:
         pipeline: Pipeline folder, hub id, bundle or shipped model, with ``rendered_texture``; a refiner of its own is
             trained on.
-        drafts: Folder in which drafts are kept, so that each pair is drawn once; null: in each epoch. Drafts of other
-            weights or settings are not touched.
+        drafts: Folder in which drafts are kept, so that each pair is drawn once; null: in each epoch. A draft is of a
+            pair's content, the weights and the settings.
         channels: See the net; of a new refiner.
         sampling: How drafts are drawn, and pictures in ``test`` and ``predict``.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
         seed: Seed of training, validation and sampling.
+
+    Raises:
+        PgpisError: A pipeline or settings with which there is nothing to refine.
     """
 
     def __init__(
@@ -60,6 +65,9 @@ class RefinerTask(MCLDTask):
                 f"pipeline: '{pipeline}' was trained without rendered_texture, and a refiner has nothing to put back",
                 hint="model.init_args.conditioner.rendered_texture: true in the recipe of MCLD",
             )
+        if not sampling.refine:
+            message = "sampling.refine is false, and the pipeline would be exported without what is trained here"
+            raise PgpisError(message, hint="leave it out")
         if self.refiner is None:
             self.refiner = Refiner(tuple(channels))
         self.refiner.requires_grad_(True).to(memory_format=torch.channels_last)
@@ -91,7 +99,7 @@ class RefinerTask(MCLDTask):
         """Return what the pipeline makes of B pairs without the refiner, as on disk, ``(B, 3, H, W)`` in [-1, 1]."""
         names = batch["pair_id"]
         drafts: dict[str, torch.Tensor] = {}
-        files = {} if self.drafts is None else {name: self._folder() / file_name(name, ".png") for name in names}
+        files = {} if self.drafts is None else {name: self._file(batch, row) for row, name in enumerate(names)}
         for name, file in files.items():
             if file.is_file():
                 drafts[name] = image_to_tensor(read_image(file)).to(self.device)
@@ -114,6 +122,17 @@ class RefinerTask(MCLDTask):
                 if names[row] in files:
                     save_image(image, files[names[row]])
         return torch.stack([drafts[name] for name in names])
+
+    def _file(self, batch: PairBatch, row: int) -> Path:
+        """Return where the draft of a pair is kept: another data set may have pairs of the same names."""
+        entries: dict[str, Any] = dict(batch)
+        digest = hashlib.sha256()
+        for key, spec in sorted(self.input_specs.items()):
+            if spec.origin != "target":
+                value = entries[key][[row]]
+                value = to_uint8(value) if isinstance(spec, ImageSpec) else value
+                digest.update(value.cpu().contiguous().numpy().data)
+        return self._folder() / file_name(f"{batch['pair_id'][row]}-{digest.hexdigest()[:16]}", ".png")
 
     def _folder(self) -> Path:
         """Return the folder of these drafts, by what determines them."""
