@@ -2,9 +2,10 @@
 
 import contextlib
 import shutil
-import socket
 
 import pytest
+
+from ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -38,14 +39,13 @@ def page(people):
     from pgpis.app import server
     from pgpis.cli.app import offers_of, studio_of
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     offers = offers_of(())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # is set, and shall be as before in the end
         patch.setattr(server, "example_pictures", lambda: people)
-        with server.serving(lambda: studio_of(offers), offers, server.Address(port=port, most_upload=8)) as local:
+        with server.serving(
+            lambda: studio_of(offers), offers, server.Address(port=free_port(), most_upload=8)
+        ) as local:
             yield local
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from pgpis.app.poses import named_poses
 from pgpis.app.sessions import Visitors
 from pgpis.cli import main
+from ports import free_port
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
 NAMED = next(iter(named_poses()))
@@ -242,13 +243,13 @@ def test_wrong_options_are_told(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_serves_without_torch_until_it_is_told_to_stop(page, tmp_path):
+def test_the_command_serves_without_torch_until_it_is_told_to_stop(tmp_path):
     """The page is there before torch is loaded."""
     code = (
         "import sys, pgpis.app.server, pgpis.app.page; from pgpis.cli import console\n"
         "sys.exit('torch is loaded') if 'torch' in sys.modules else console()"
     )
-    port = int(page.rstrip("/").rpartition(":")[2]) + 1
+    port = free_port()
     environment = os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
     environment.pop("GRADIO_TEMP_DIR", None)
     command = [sys.executable, "-c", code, "app", "--port", str(port), "--auth", "anna:horse"]

@@ -15,6 +15,7 @@ from pgpis.data import Packed, check_root
 from pgpis.data.packs import stores
 from pgpis.data.packs.stores import Store, StoreError
 from pgpis.errors import PgpisError
+from ports import free_port
 
 pytestmark = [
     pytest.mark.usefixtures("packing_here"),
@@ -30,9 +31,8 @@ def stop(server):
 
 @pytest.fixture(scope="module")
 def server():
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", free_port(), verbose=False)
     server.start()
-    server._ip_address, server._port = server.get_host_and_port()  # the same after a restart
     yield server
     stop(server)
 

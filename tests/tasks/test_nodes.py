@@ -1,6 +1,5 @@
 """Several nodes train as one does: two of them, of a process each, on this machine."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fits import fit
+from ports import free_port
 
 BIN = Path(sys.executable).parent
 
@@ -20,12 +20,6 @@ def started(*command):
 def ended(process):
     _, said = process.communicate(timeout=400)
     assert process.returncode == 0, said[-2000:]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.slow
