@@ -91,6 +91,7 @@ def test_a_cluster_without_gpus_is_refused_where_one_is_asked_for(monkeypatch):
             assert (crew.pool, crew.device) == hired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 7), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_worker_outlives_its_parent(signum, code, tmp_path):
     script = tmp_path / "job.py"

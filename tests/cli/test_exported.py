@@ -61,6 +61,7 @@ def test_fit_exports_how_it_samples(tiny, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
     assert predict(f"--pipeline={exported}") == 0
     assert settings(tmp_path / "out") == [HEIGHT, WIDTH, 2, 1.5]

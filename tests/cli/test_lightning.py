@@ -117,6 +117,7 @@ def test_checkpoint_on_other_frozen_weights_is_refused(trained_fpdm, tiny, capsy
     assert "trained with another 'fusion_embedder'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_average_weights_are_kept_and_resumed(tiny, tmp_path):
     average = "--trainer.callbacks+={class_path: EMAWeightAveraging, init_args: {decay: 0.5}}"
     assert main(tiny("fit", average, "--trainer.max_steps=2")) == 0

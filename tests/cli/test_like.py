@@ -48,6 +48,7 @@ def inputs(shared, tmp_path):
     return tmp_path / "inputs"
 
 
+@pytest.mark.slow
 def test_the_same_file_also_from_a_renamed_source(inputs, capsys):
     """It was one of two pairs in a batch, and the second of the pair's pictures."""
     first = inputs / "whole/bert_2_walk_1.png"

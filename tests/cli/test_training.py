@@ -37,6 +37,7 @@ def change(trained, tmp_path, **entries):
     return f"--ckpt_path={tmp_path / 'changed.ckpt'}"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_changes_no_option(trained, tiny, tmp_path, monkeypatch, capsys):
     """Lightning would import the module, and take the scale."""
     (tmp_path / "attack.py").write_text("raise SystemExit('imported')")

@@ -39,6 +39,7 @@ def pictures(folder):
     return np.stack([np.asarray(Image.open(path), np.int16) for path in sorted(folder.glob("anna_2_*.png"))])
 
 
+@pytest.mark.slow
 def test_frames_look_at_the_first_one_in_any_batch(inputs, capsys):
     assert predict(inputs, "plain") == 0
     assert predict(inputs, "anchored", FRAMES, ANCHOR) == 0
@@ -71,6 +72,7 @@ def test_a_frame_cannot_be_made_again_alone(inputs, capsys):
     assert not Path(inputs / "again").exists()
 
 
+@pytest.mark.slow
 def test_shared_noise_alone_is_in_the_mark(inputs, capsys):
     """It has the name of the noise; a video's noise is one anyway where poses lie in a folder."""
     assert predict(inputs, "shared", FRAMES, SHARED) == 0

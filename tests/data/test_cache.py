@@ -58,6 +58,7 @@ def test_the_loss_is_the_same(words, tmp_path):
         assert losses(tmp_path / f"with {dtype}") == pytest.approx(without, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_encoders_are_not_run_and_pictures_not_read(words, tmp_path, monkeypatch):
     from pgpis.tasks import DiffusionTask
 

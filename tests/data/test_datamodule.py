@@ -194,6 +194,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("options", RUNS)
 def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(toy_root, specs, tmp_path, num_workers, options):

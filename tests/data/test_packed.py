@@ -212,6 +212,7 @@ def test_training_ends_where_a_shard_is_missing(toy_pack, tmp_path, specs):
     assert own_words(told.value).startswith(f"cannot read {pack}/train/chunk-0-0.bin: [Errno 2]")
 
 
+@pytest.mark.slow
 def test_pairs_of_a_recipe_are_packed(toy_root, toy_pack, tmp_path):
     roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
     command = ["data", "pack", "--config", "smoke/fpdm.yaml", "--out", str(tmp_path), SMALL, "--splits", "test"]
@@ -219,6 +220,7 @@ def test_pairs_of_a_recipe_are_packed(toy_root, toy_pack, tmp_path):
     assert (tmp_path / "test/chunk-0-0.bin").read_bytes() == (toy_pack / "test/chunk-0-0.bin").read_bytes()
 
 
+@pytest.mark.slow
 def test_folders_of_your_own_are_packed(toy_root, tmp_path):
     toy = DeepFashion(toy_root)
     toy.setup()

@@ -151,6 +151,7 @@ def numbers(scored):
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", MODERN_COLUMNS)
 def test_truth_wins_every_column(numbers, metric):
     sign = 1 if METRICS[metric].lower_is_better else -1
@@ -161,6 +162,7 @@ def test_truth_wins_every_column(numbers, metric):
     assert truth <= blurred
 
 
+@pytest.mark.slow
 def test_of_the_truth_the_values_are_known(numbers):
     """Where a picture is compared with itself."""
     for metric, value in {"dists": 0, "face_cosine_target": 1, "pck": 1, "pckh": 1, "oks": 1, "nobody": 0}.items():
@@ -169,12 +171,14 @@ def test_of_the_truth_the_values_are_known(numbers):
     assert numbers["pck", "noise"][0] == numbers["oks", "noise"][0] == 0
 
 
+@pytest.mark.slow
 def test_every_number_has_an_interval(numbers):
     for (metric, method), (value, ends) in numbers.items():
         low, high = ends
         assert low - 1e-9 <= value <= high + 1e-9, (metric, method)
 
 
+@pytest.mark.slow
 def test_one_table_in_four_forms(scored):
     tables = {end: (scored / f"out/table.{end}").read_text() for end in ("md", "tex", "csv", "html")}
     for text in tables.values():
@@ -189,6 +193,7 @@ def test_one_table_in_four_forms(scored):
     assert (scored / "out/noise-modern/report.html").read_text().count("<img") == 3 * 3 * PAIRS
 
 
+@pytest.mark.slow
 def test_judges_elsewhere_say_the_same(toy_root, judges, scored, tmp_path, monkeypatch):
     """Two, each in a thread, who scored one pair after the other."""
 
@@ -219,6 +224,7 @@ def test_judges_elsewhere_say_the_same(toy_root, judges, scored, tmp_path, monke
     assert scores.values["oks"] == pytest.approx([float(row["oks"]) for row in rows], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_missing_weights_are_named_with_the_command(toy_root, scored, tmp_path, capsys):
     line = words(toy_root, tmp_path, tmp_path, scored / "truth", more=("--protocol", "modern", "--max-pairs", "1"))
     assert main(["evaluate", *line]) == 3
@@ -228,6 +234,7 @@ def test_missing_weights_are_named_with_the_command(toy_root, scored, tmp_path, 
     assert "| pck | 1.0000 |" in output
 
 
+@pytest.mark.slow
 def test_comparison_by_key_points_alone(toy_root, scored, tmp_path):
     """Without DISTS pairs are ranked by what there is; LaTeX too."""
     more = ("--protocol", "modern", "--max-pairs", "2")
@@ -238,6 +245,7 @@ def test_comparison_by_key_points_alone(toy_root, scored, tmp_path):
     assert r"PCK@0.1$\uparrow$ & 0.0000 & 1.0000 & +1.0000 & +1.0000 to +1.0000 & B is better \\" in text
 
 
+@pytest.mark.slow
 def test_several_protocols_share_the_table(toy_root, scored, tmp_path, capsys):
     more = ("--protocol", "fpdm", "modern", "--max-pairs", "1", "--name", "ours", "noise")
     line = words(toy_root, tmp_path, tmp_path, scored / "truth", scored / "noise", more=more)
@@ -253,6 +261,7 @@ def test_several_protocols_share_the_table(toy_root, scored, tmp_path, capsys):
     assert folders == {"ours-fpdm", "ours-modern", "noise-fpdm", "noise-modern"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folders", "names", "message"),
     [

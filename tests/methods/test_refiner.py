@@ -207,6 +207,7 @@ def _loss_in(task, batch, *, enabled):
         return task.loss(batch, torch.Generator(), train=True)
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_path):
     people, run, drafts = tmp_path / "people", tmp_path / "run", tmp_path / "drafts"
     drawing = "--people 2 --views 2 --seed 3 --textures seen --inpaint fast --test-share 0.5 --size 256x176"

@@ -88,6 +88,7 @@ def test_pictures_that_skip_the_reference_are_masked_one_by_one(mcld, ports, rec
 BRANCHES = ("cond", "clipzero", "uncond")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_training_prediction(mcld, branch):
     """The three kinds of training step, from recorded draws to the prediction."""

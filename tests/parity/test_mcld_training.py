@@ -70,6 +70,7 @@ def test_face_region_and_weighted_loss(official, task, batch, branch):
         assert float(loss) == pytest.approx(official.meta["scalars"]["train_cond"]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_the_whole_step(official, task, batch, branch, monkeypatch):
     """From pictures to the loss, with every draw replaced by the recorded one."""

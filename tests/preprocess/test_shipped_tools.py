@@ -100,6 +100,7 @@ def test_uncertain_poses_are_said_with_their_picture(tmp_path, monkeypatch, caps
     assert any("collins.png: pose is uncertain: " in line for line in caplog.messages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prepare", "predict"])
 def test_one_line_says_so(tmp_path, caplog, verb):
     folder = tmp_path / "photos"

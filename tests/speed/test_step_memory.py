@@ -47,6 +47,7 @@ def test_what_an_optimiser_keeps_and_needs(make, kept, needed):
     assert optimizer_bytes(make) == pytest.approx((kept, needed), abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_optimiser_of_eight_bits():
     torchao = pytest.importorskip("torchao.optim")
     kept, needed = optimizer_bytes(torchao.AdamW8bit)

@@ -153,6 +153,7 @@ def test_steps_are_told_and_can_end_it(studio, people, tmp_path):
     assert studio.task("FPDM").on_denoising_step is None
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused(studio, people, tmp_path):
     for wrong in ({"steps": 0}, {"pictures": 99}, {"size": (100, 96)}, {"size": (4096, 96)}, {"seed": -1}):
         with pytest.raises(PgpisError, match=next(iter(wrong)).replace("size", "height")):
