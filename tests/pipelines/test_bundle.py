@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from pgpis.cli.recipes import PACKAGED
 from pgpis.errors import PgpisError
@@ -43,8 +44,45 @@ def test_a_bundle_is_its_folder(folder, tmp_path):
             assert expected.keys() == found.keys()
             assert all(torch.equal(expected[key], found[key]) for key in expected)
             assert all(value.dtype == torch.float32 for value in found.values() if value.is_floating_point())
-        else:
+        elif part is not None:
             assert loaded.config == part.config
+
+
+def test_what_another_bundle_holds_is_read_from_there(folder, tmp_path):
+    other, file = tmp_path / "other.safetensors", tmp_path / "model.safetensors"
+    changed = FPDMPipeline.from_pretrained(folder)
+    with torch.no_grad():
+        next(changed.unet.parameters()).add_(1)
+    changed.save_pretrained(tmp_path / "changed")
+    pack(tmp_path / "changed", other, {})
+    pack(folder, tmp_path / "whole.safetensors", {})
+    pack(folder, file, {}, beside=other)
+
+    assert {key.partition("/")[0] for key in load_file(file)} == {"unet"}  # all else is the same in both
+    whole, ours = load_bundle(FPDMPipeline, tmp_path / "whole.safetensors"), load_bundle(FPDMPipeline, file)
+    for name, part in whole.components.items():
+        if isinstance(part, torch.nn.Module):
+            expected, found = part.state_dict(), ours.components[name].state_dict()
+            assert all(torch.equal(expected[key], found[key]) for key in expected)
+    other.rename(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(PgpisError, match=r"a part of its weights in other\.safetensors, which is not beside it"):
+        load_bundle(FPDMPipeline, file)
+
+
+@pytest.mark.parametrize("names", ["[]", '{"vae/x.safetensors": 1}', '{"vae/x.safetensors": "../x.safetensors"}',
+                                   '{"vae/x.safetensors": "a/x.safetensors"}', "no"])  # fmt: skip
+def test_weights_are_looked_for_nowhere_else(folder, tmp_path, names):
+    file = tmp_path / "model.safetensors"
+    pack(folder, file, {})
+    (tmp_path / "a").mkdir()
+    for other in (tmp_path / "a/x.safetensors", tmp_path.parent / "x.safetensors"):
+        save_file({}, other)
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    save_file(load_file(file), file, metadata=metadata | {"beside": names})
+
+    with pytest.raises(PgpisError, match=r"beside it|holds a file with the name"):
+        load_bundle(FPDMPipeline, file)
 
 
 def test_other_files_are_refused(folder, tmp_path):

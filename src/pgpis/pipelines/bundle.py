@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,9 @@ PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
 INDEX = "model_index.json"
 MARK = "pgpis_bundle"
 VERSION = "1"
+BESIDE = "beside"
+"""In a bundle's metadata: its files of weights that another bundle beside it holds, by name. Those that ship have one
+autoencoder."""
 SEPARATOR = "::"
 NAME = re.compile(r"(\w[\w-]*/)?\w[\w.-]*", re.ASCII)
 """Of a file in a bundle: no step out of its folder on any system."""
@@ -36,13 +40,15 @@ UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, LookupError, Attr
 """What safetensors raises for a damaged file, or for types of numbers that torch does not have."""
 
 
-def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
+def pack(folder: Path, file: Path, card: dict[str, Any], beside: Path | None = None) -> None:
     """Write a pipeline's folder, as ``save_pretrained`` leaves it, into one file, which is replaced as a whole.
 
     Args:
         folder: The pipeline's folder.
         file: Where to write.
         card: What should be known of the model: data, recipe, seed, commit; any JSON.
+        beside: A bundle in the folder of ``file``: files of weights that it holds as well are left out, and loading
+            looks for them there.
 
     Raises:
         PgpisError: The folder is not a pipeline's, or holds other files than JSON and safetensors.
@@ -63,8 +69,23 @@ def pack(folder: Path, file: Path, card: dict[str, Any]) -> None:
         else:
             raise PgpisError(f"{path}: a bundle holds JSON and safetensors only")
     metadata = {MARK: VERSION, "files": json.dumps(texts), "card": json.dumps(card)}
+    if beside is not None:
+        names = _equal_files(tensors, load_file(beside))
+        tensors = {key: value for key, value in tensors.items() if _file_of(key) not in names}
+        metadata[BESIDE] = json.dumps(dict.fromkeys(sorted(names), beside.name))
     with replacing(file) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def _file_of(key: str) -> str:
+    return key.partition(SEPARATOR)[0]
+
+
+def _equal_files(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the files of weights that are the same in both."""
+    equal = {key for key, value in ours.items() if key in theirs and torch.equal(value, theirs[key])}
+    differing = {_file_of(key) for key in (ours.keys() | theirs.keys()) - equal}
+    return {_file_of(key) for key in equal} - differing
 
 
 def read_card(file: Path) -> Any:
@@ -121,14 +142,33 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
 def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Return the tensors by file and name."""
     parts: dict[str, dict[str, torch.Tensor]] = {}
-    try:
-        for key, value in load_file(file).items():
-            name, _, weight = key.partition(SEPARATOR)
-            _check_name(file, name, ".safetensors")
-            parts.setdefault(name, {})[weight] = value.float() if value.is_floating_point() else value
-    except UNREADABLE as error:
-        raise PgpisError(f"{file} cannot be read: {error}") from error
+    beside = _beside(file)
+    for path in (file, *dict.fromkeys(beside.values())):
+        try:
+            with safe_open(path, "pt") as opened:
+                for key in opened.keys():  # noqa: SIM118  it is not a mapping
+                    name, _, weight = key.partition(SEPARATOR)
+                    if path == beside.get(name, file):
+                        _check_name(path, name, ".safetensors")
+                        value = opened.get_tensor(key)
+                        parts.setdefault(name, {})[weight] = value.float() if value.is_floating_point() else value
+        except UNREADABLE as error:
+            raise PgpisError(f"{path} cannot be read: {error}") from error
     return parts
+
+
+def _beside(file: Path) -> dict[str, Path]:
+    """Return where files of weights are that another bundle holds."""
+    names = parse_json(_metadata(file).get(BESIDE, "{}"), f"{file}: what lies beside it")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise PgpisError(f"{file}: expected names of bundles beside it in its metadata")
+    for name in names.values():
+        _check_name(file, name, ".safetensors")
+        if "/" in name or not (file.parent / name).is_file():
+            raise PgpisError(
+                f"{file} has a part of its weights in {name}, which is not beside it", hint="copy both into one folder"
+            )
+    return {part: file.parent / name for part, name in names.items()}
 
 
 def _texts(file: Path) -> dict[str, str]:
