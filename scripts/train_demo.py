@@ -71,9 +71,18 @@ SHARES = {
     "lifter": 0.25,
     "mcld_base": 0.2,
     "mcld": 0.5,
+    "fpdm": 0.5,
 }
-"""Of the minutes, without the reading of pictures; ``fpdm`` and ``refiner`` take what is left."""
-RATES = {"autoencoder": 1.5e-3, "source_encoder": 1e-3, "clip": 1e-3, "fusion": 5e-4, "lifter": 2e-3, "refiner": 2e-3}
+"""Of the minutes, without the reading of pictures; the refiners take what is left."""
+RATES = {
+    "autoencoder": 1.5e-3,
+    "source_encoder": 1e-3,
+    "clip": 1e-3,
+    "fusion": 5e-4,
+    "lifter": 2e-3,
+    "refiner": 2e-3,
+    "fpdm_refiner": 2e-3,
+}
 DIFFUSION_RATE = 8e-4
 """Learning rates for the batches of ``configs/parts/timed.yaml``."""
 
@@ -122,21 +131,23 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
     lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted", function=lift)
     unseen = data.with_name(f"{data.name}_unseen")
     roots = [f"--data.{split}.init_args.root={unseen}" for split in ("train", "val")]
+
+    def refiner(name: str, method: str, needed: str) -> Stage:
+        words = (
+            f"--model.init_args.pipeline={out}/{method}/pipeline",
+            f"--model.init_args.drafts={out}/{name}/drafts",
+            *roots,
+        )
+        return fit(name, (method, needed), words)
+
     refined = (
         Stage("unseen", (), unseen / ".done", drawn(unseen, UNSEEN_PEOPLE, UNSEEN_SEED)),
         Stage("unseen_lifted", ("unseen",), unseen / ".lifted", function=functools.partial(lift_maps, unseen)),
-        fit(
-            "refiner",
-            ("mcld", "unseen_lifted"),
-            (
-                f"--model.init_args.pipeline={out}/mcld/pipeline",
-                f"--model.init_args.drafts={out}/refiner/drafts",
-                *roots,
-            ),
-        ),
+        refiner("refiner", "mcld", "unseen_lifted"),
+        refiner("fpdm_refiner", "fpdm", "unseen"),
     )
     write = functools.partial(write_bundles, data, out)
-    bundles = Stage("bundles", ("fpdm", "refiner"), out / "bundles/.done", function=write)
+    bundles = Stage("bundles", ("fpdm_refiner", "refiner"), out / "bundles/.done", function=write)
     if timed:
         first = Stage("first", (), data / ".first", drawn(data, min(people, FIRST_PEOPLE)))
         autoencoder = Stage("autoencoder", ("first",), out / "autoencoder/.done", (), "autoencoder")
@@ -339,20 +350,19 @@ def _mapper() -> TextureMapper:
 def write_bundles(data: Path, out: Path) -> None:
     """Pack both pipelines into the files that ship; copy them to ``src/pgpis/bundles`` to ship them."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    for shipped in SHIPPED.values():
-        name = Path(shipped.recipe).stem
-        last = "refiner" if name == "mcld" else name  # whose pipeline is whole
+    mcld, fpdm = SHIPPED["synth-mcld"], SHIPPED["synth-fpdm"]
+    for shipped, last, beside in ((mcld, "refiner", None), (fpdm, "fpdm_refiner", mcld.file)):
         card = {
             "recipe": shipped.recipe,
             "settings": find_recipe(shipped.recipe).read_text(encoding="utf-8"),
+            "refiner": find_recipe(f"synth/{last}.yaml").read_text(encoding="utf-8"),
             "data": json.loads((data / "job.json").read_text(encoding="utf-8")),
             "commit": git.stdout.strip() or "unknown: not a clone",
             "torch": torch.__version__,
         }
-        if last != name:
-            card["refiner"] = find_recipe(f"synth/{last}.yaml").read_text(encoding="utf-8")
-        pack(out / last / "pipeline", out / "bundles" / shipped.file, card)
-        note(out, f"# {shipped.file}: {(out / 'bundles' / shipped.file).stat().st_size / 1e6:.1f} MB")
+        folder = out / "bundles"
+        pack(out / last / "pipeline", folder / shipped.file, card, None if beside is None else folder / beside)
+        note(out, f"# {shipped.file}: {(folder / shipped.file).stat().st_size / 1e6:.1f} MB")
 
 
 def main() -> int:

@@ -1,14 +1,17 @@
-"""The net that puts details of the source back into MCLD's pictures: its training, and the pipeline with it."""
+"""The nets that put details of the source back into pictures: their training, and both pipelines with them."""
 
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image, ImageOps
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm import FPDMPipeline, FPDMTask, SourceRefiner, SourceRefinerTask
+from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask, Refiner, RefinerTask
 from pgpis.methods.mcld.options import MCLDSampling
 from pgpis.pictures.backdrop import backdrop_of
@@ -18,34 +21,56 @@ from pgpis.pipelines.bundle import SHIPPED, load_bundle, pack
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import views_of
+from tiny_fpdm import tiny_pipeline
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 CHANNELS = (8, 16, 16)
 SIZE = {"height": HEIGHT, "width": WIDTH}
+NETS = {"fpdm": SourceRefiner, "mcld": Refiner}
+PIPELINES = {"fpdm": FPDMPipeline, "mcld": MCLDPipeline}
+SAMPLING = {"fpdm": FPDMSampling, "mcld": MCLDSampling}
+TASKS = {"fpdm": FPDMTask, "mcld": MCLDTask}
+TRAINING = {"fpdm": SourceRefinerTask, "mcld": RefinerTask}
+RECIPES = {"fpdm": "synth/fpdm_refiner.yaml", "mcld": "synth/refiner.yaml"}
+
+
+@pytest.fixture(scope="module", params=["fpdm", "mcld"])
+def method(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A pipeline that reads the texture seen through the map, without a refiner."""
-    path = tmp_path_factory.mktemp("mcld")
-    tiny_mcld(rendered_texture=True, backdrop=True, latent_channels=4).save_pretrained(path)
+def folder(tmp_path_factory, method):
+    """A pipeline without a refiner; MCLD's reads the texture seen through the map."""
+    path = tmp_path_factory.mktemp(method)
+    if method == "mcld":
+        tiny_mcld(rendered_texture=True, backdrop=True, latent_channels=4).save_pretrained(path)
+    else:
+        tiny_pipeline().save_pretrained(path)
     return path
 
 
-@pytest.fixture(scope="module")
-def with_refiner(folder):
+def net_of(method):
+    """A refiner that changes something."""
     torch.manual_seed(1)
-    refiner = Refiner(CHANNELS)
+    refiner = NETS[method](CHANNELS)
     torch.nn.init.normal_(refiner.last.weight, std=0.1)
-    pipeline = MCLDPipeline.from_pretrained(folder, refiner=refiner)
+    return refiner.eval()
+
+
+@pytest.fixture(scope="module")
+def with_refiner(folder, method):
+    pipeline = PIPELINES[method].from_pretrained(folder, refiner=net_of(method))
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)  # no noise but the first
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def inputs(count, height=HEIGHT, width=WIDTH):
+def inputs(method, count, height=HEIGHT, width=WIDTH):
+    """A draft, and what a refiner looks at beside it."""
     generator = torch.Generator().manual_seed(0)
     draft, rendered, iuv = torch.rand(3, count, 3, height, width, generator=generator) * 2 - 1
-    return draft, rendered, (rendered > 0).float(), iuv
+    return (draft, iuv, rendered[:, None]) if method == "fpdm" else (draft, rendered, (rendered > 0).float(), iuv)
 
 
 def pictures(pipeline, count=2, **options):
@@ -54,13 +79,14 @@ def pictures(pipeline, count=2, **options):
     def draw(most, *size):
         return [Image.fromarray(random.integers(0, most, (*size, 3), dtype=np.uint8)) for _ in range(count)]
 
+    inputs = [draw(256, 30, 26), draw(256, 64, 64)]
+    others = {}
+    if isinstance(pipeline, MCLDPipeline):
+        inputs += [draw(25, 30, 26), list(random.normal(size=(count, 512)))]
+        others = {"surface": draw(256, 512, 1024), "backdrop": draw(256, 30, 26)}
     return pipeline(
-        draw(256, 30, 26),
-        draw(256, 64, 64),
-        draw(25, 30, 26),
-        list(random.normal(size=(count, 512))),
-        surface=draw(256, 512, 1024),
-        backdrop=draw(256, 30, 26),
+        *inputs,
+        **others,
         **SIZE,
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
@@ -68,32 +94,71 @@ def pictures(pipeline, count=2, **options):
     ).images
 
 
-def test_it_starts_as_the_identity():
-    draft, *others = inputs(2)
+def test_it_starts_as_the_identity(method):
+    draft, *others = inputs(method, 2)
 
-    assert torch.equal(Refiner(CHANNELS)(draft, *others), draft)
+    assert torch.equal(NETS[method](CHANNELS)(draft, *others), draft)
 
 
 @pytest.mark.parametrize("size", [(2, 6), (30, 22), (64, 48), (34, 50)])
-def test_any_even_size(size):
-    refiner = Refiner(CHANNELS)
-    torch.nn.init.normal_(refiner.last.weight, std=0.1)
-
-    assert refiner(*inputs(1, *size)).shape == (1, 3, *size)
+def test_any_even_size(method, size):
+    assert net_of(method)(*inputs(method, 1, *size)).shape == (1, 3, *size)
 
 
 @pytest.mark.parametrize("channels", [(), (8, 12), (-8,)])
-def test_other_widths_are_refused(channels):
+def test_other_widths_are_refused(method, channels):
     with pytest.raises(PgpisError, match="expected multiples of 8"):
-        Refiner(channels)
+        NETS[method](channels)
 
 
-def test_pictures_do_not_see_each_other():
-    refiner = Refiner(CHANNELS)
-    torch.nn.init.normal_(refiner.last.weight, std=0.1)
-    both = inputs(2)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": (8, 8)}, "at least 3"),
+        ({"source_channels": (8, 8)}, "exactly 3"),
+        ({"source_channels": (8, 8, 4)}, "source_channels are .* multiples of 8"),
+        ({"heads": 0}, "heads is 0"),
+        ({"head_dim": 0}, "head_dim is 0"),
+    ],
+)
+def test_other_shapes_of_the_attention_are_refused(options, message):
+    with pytest.raises(PgpisError, match=message):
+        SourceRefiner(**{"channels": CHANNELS, **options})
+
+
+def test_pictures_do_not_see_each_other(method):
+    refiner, both = net_of(method), inputs(method, 2)
 
     assert torch.allclose(refiner(*both)[:1], refiner(*(value[:1] for value in both)), atol=1e-5)
+
+
+def test_a_source_that_is_shown_twice_says_nothing_new():
+    refiner = net_of("fpdm")
+    draft, pose, sources = inputs("fpdm", 2)
+
+    once = refiner(draft, pose, sources)
+    assert torch.allclose(refiner(draft, pose, sources.repeat(1, 2, 1, 1, 1)), once, atol=1e-5)
+    assert not torch.allclose(refiner(draft, pose, torch.cat([sources, -sources], dim=1)), once, atol=1e-3)
+
+
+def test_it_learns_to_find_a_colour():
+    """Clothes of a colour that only the source tells, elsewhere in it."""
+    torch.manual_seed(0)
+    refiner = SourceRefiner(CHANNELS, (8, 8, 16))
+    optimizer = torch.optim.Adam(refiner.parameters(), lr=5e-3)
+    first = None
+    for _ in range(150):
+        colours = torch.rand(16, 3, 1, 1) * 2 - 1
+        draft, truth = torch.zeros(2, 16, 3, 32, 32)
+        truth[..., 16:] = colours
+        sources = torch.zeros(16, 1, 3, 32, 32)
+        sources[:, 0, :, :, :16] = colours
+        error = (refiner(draft, draft, sources) - truth).abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        first = first or error.item()
+    assert error < 0.4 * first
 
 
 def test_it_learns_to_show_what_the_source_shows():
@@ -101,7 +166,7 @@ def test_it_learns_to_show_what_the_source_shows():
     torch.manual_seed(0)
     refiner = Refiner(CHANNELS)
     optimizer = torch.optim.Adam(refiner.parameters(), lr=1e-2)
-    truth, _, _, iuv = inputs(2)
+    truth, _, _, iuv = inputs("mcld", 2)
     marks, draft = torch.zeros_like(truth), torch.zeros_like(truth)
     marks[:, 0, : HEIGHT // 2] = 1
     rendered = torch.where(marks[:, :1] > 0, truth, torch.rand_like(truth))
@@ -130,23 +195,23 @@ def test_the_pipeline_refines_each_result_by_its_own_pair(with_refiner):
     assert not torch.allclose(rows[0], rows[1], atol=0.05)
 
 
-def test_it_is_saved_loaded_and_bundled_with_the_pipeline(with_refiner, tmp_path):
+def test_it_is_saved_loaded_and_bundled_with_the_pipeline(with_refiner, method, tmp_path):
     with_refiner.save_pretrained(tmp_path / "pipeline")
     pack(tmp_path / "pipeline", tmp_path / "bundle.safetensors", {})
     expected = pictures(with_refiner)
 
     for loaded in (
-        MCLDPipeline.from_pretrained(tmp_path / "pipeline"),
-        load_bundle(MCLDPipeline, tmp_path / "bundle.safetensors"),
+        PIPELINES[method].from_pretrained(tmp_path / "pipeline"),
+        load_bundle(PIPELINES[method], tmp_path / "bundle.safetensors"),
     ):
         loaded.set_progress_bar_config(disable=True)
         assert loaded.refiner.config.channels == list(CHANNELS)
         assert torch.allclose(pictures(loaded), expected, atol=0.02)  # a bundle has half precision
-    assert MCLDPipeline.from_pretrained(tmp_path / "pipeline", refiner=None).refiner is None
+    assert PIPELINES[method].from_pretrained(tmp_path / "pipeline", refiner=None).refiner is None
 
 
-def test_half_precision_reaches_it(with_refiner):
-    half = MCLDPipeline(**with_refiner.components).to(torch.bfloat16)
+def test_half_precision_reaches_it(with_refiner, method):
+    half = PIPELINES[method](**with_refiner.components).to(torch.bfloat16)
     half.set_progress_bar_config(disable=True)
 
     assert half.refiner.dtype == torch.bfloat16
@@ -154,22 +219,24 @@ def test_half_precision_reaches_it(with_refiner):
     with_refiner.to(torch.float32)
 
 
-def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, tmp_path):
+def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, method, tmp_path):
     with_refiner.save_pretrained(tmp_path)
-    plain = MCLDSampling(**SIZE, refine=False)
+    plain = SAMPLING[method](**SIZE, refine=False)
 
-    usual = MCLDTask(pipeline=str(tmp_path), sampling=MCLDSampling(**SIZE))
+    usual = TASKS[method](pipeline=str(tmp_path), sampling=SAMPLING[method](**SIZE))
     assert usual.build_pipeline().refiner is not None
-    task = MCLDTask(pipeline=str(tmp_path), sampling=plain)
+    task = TASKS[method](pipeline=str(tmp_path), sampling=plain)
     assert task.build_pipeline().refiner is None
-    assert task.prediction_settings() == usual.prediction_settings() | {"refine": False}
+    read = {key: spec for key, spec in usual.prediction_settings()["inputs"].items() if key != "source_picture"}
+    assert task.prediction_settings() == usual.prediction_settings() | {"refine": False, "inputs": read}
+    assert ("source_picture" in usual.input_specs) == (method == "fpdm")
     assert usual.prediction_weights().keys() - task.prediction_weights().keys() == {"refiner"}
     assert not any(parameter.requires_grad for parameter in task.refiner.parameters())
 
 
-def test_what_is_trained_is_exported(folder):
+def test_what_is_trained_is_exported(folder, method):
     with pytest.raises(PgpisError, match="exported without what is trained"):
-        RefinerTask(str(folder), sampling=MCLDSampling(**SIZE, refine=False))
+        TRAINING[method](str(folder), sampling=SAMPLING[method](**SIZE, refine=False))
 
 
 def test_a_model_that_does_not_see_the_texture_has_no_use_for_it(tmp_path):
@@ -182,13 +249,14 @@ def test_a_model_that_does_not_see_the_texture_has_no_use_for_it(tmp_path):
         MCLDPipeline(**{**tiny_mcld().components, "refiner": Refiner(CHANNELS)})
 
 
-def test_its_loss_is_one_of_full_precision(folder):
+def test_its_loss_is_one_of_full_precision(folder, method):
     """Flat pictures with a faint pattern: their variance is lost in half precision."""
-    task = RefinerTask(str(folder), channels=CHANNELS, sampling=MCLDSampling(**SIZE))
+    task = TRAINING[method](str(folder), channels=CHANNELS, sampling=SAMPLING[method](**SIZE))
     pattern = 0.9 + 0.02 * torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     batch = {
         "target_image": pattern,
         "pose_image": torch.full_like(pattern, -1),
+        "source_picture": torch.zeros_like(pattern),
         "surface": torch.zeros(1, 3, 512, 1024),
     }
     task.draft = lambda batch: batch["target_image"] + 0.002
@@ -208,21 +276,22 @@ def _loss_in(task, batch, *, enabled):
 
 
 @pytest.mark.slow
-def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_path):
+def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, method, tmp_path):
+    recipe = RECIPES[method]
     people, run, drafts = tmp_path / "people", tmp_path / "run", tmp_path / "drafts"
     drawing = "--people 2 --views 2 --seed 3 --textures seen --inpaint fast --test-share 0.5 --size 256x176"
     assert main(["synth", "--out", str(people), *drawing.split()]) == 0
-    settings = {"pipeline": folder, "drafts": drafts, "channels": "[8, 16]"}
+    settings = {"pipeline": folder, "drafts": drafts, "channels": "[8, 16, 16]"}
     settings |= {"sampling.height": 64, "sampling.width": 56, "sampling.num_inference_steps": 2}
     words = [f"--model.init_args.{key}={value}" for key, value in settings.items()]
     words += [f"--data.{split}.init_args.root={people}" for split in ("train", "val", "test")]
     words += [f"--trainer.default_root_dir={run}", "--trainer.val_check_interval=1"]
 
-    assert main(["fit", "--config", "synth/refiner.yaml", *words, "--trainer.max_steps=2"]) == 0
+    assert main(["fit", "--config", recipe, *words, "--trainer.max_steps=2"]) == 0
     before = {file: file.stat().st_mtime_ns for file in drafts.rglob("*.png")}
     assert len(before) == 4
     again = ["--trainer.max_steps=4", "--ckpt_path=last"]
-    assert main(["fit", "--config", "synth/refiner.yaml", *words, *again]) == 0
+    assert main(["fit", "--config", recipe, *words, *again]) == 0
     assert {file: file.stat().st_mtime_ns for file in drafts.rglob("*.png")} == before
     # other people of the same names have drafts of their own
     others = tmp_path / "others"
@@ -231,17 +300,17 @@ def test_the_recipe_trains_it_alone_on_drafts_that_are_drawn_once(folder, tmp_pa
         ImageOps.invert(Image.open(path)).save(path)
     roots = [f"--data.{split}.init_args.root={others}" for split in ("train", "val")]
     words_of_others = [*words, *roots, f"--trainer.default_root_dir={tmp_path / 'other_run'}"]
-    assert main(["fit", "--config", "synth/refiner.yaml", *words_of_others, "--trainer.max_steps=1"]) == 0
+    assert main(["fit", "--config", recipe, *words_of_others, "--trainer.max_steps=1"]) == 0
     assert len(list(drafts.rglob("*.png"))) == 8
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
-    trained = MCLDPipeline.from_pretrained(run / "pipeline")
-    start = MCLDPipeline.from_pretrained(folder)
-    for name in ("unet", "vae", "conditioner", "reference_net"):
+    trained = PIPELINES[method].from_pretrained(run / "pipeline")
+    start = PIPELINES[method].from_pretrained(folder)
+    for name in ("unet", "vae", "conditioner", "reference_net" if method == "mcld" else "fusion_embedder"):
         for one, other in zip(getattr(start, name).parameters(), getattr(trained, name).parameters(), strict=True):
             assert torch.equal(one, other)
     assert trained.refiner.last.weight.any()
-    assert main(["test", "--config", "synth/refiner.yaml", *words]) == 0
+    assert main(["test", "--config", recipe, *words]) == 0
     assert (run / "test/metrics.json").is_file()
 
 

@@ -26,7 +26,8 @@ def test_defaults_are_the_methods_own():
     assert dataclasses.asdict(FPDMSampling(num_inference_steps=3)) == {
         "height": 512, "width": 352, "output_size": None, "num_inference_steps": 3, "guidance_scale": 2.0,
         "guidance_band": None, "deep_cache": None, "images_per_pair": 1, "vae_tiling": False, "offload": "none",
-        "scheduler": None, "video": {"shared_noise": False, "anchor": False}, "pose_guidance_scale": None,
+        "scheduler": None, "video": {"shared_noise": False, "anchor": False}, "refine": True,
+        "pose_guidance_scale": None,
     }  # fmt: skip
     assert (MCLDSampling().width, MCLDSampling().guidance_scale, MCLDStep().noise_offset) == (512, 3.5, 0.05)
     assert (FPDMStep(compile_unet=True).noise_offset, FPDMDropping().draw(0, torch.Generator()).keys()) == (

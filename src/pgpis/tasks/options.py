@@ -94,6 +94,9 @@ class Sampling:
     """Sampler, as configuration; null: the pipeline's, or the noise schedule of training."""
     video: Video = Video()
     """What the frames of a video share."""
+    refine: bool = True
+    """Put details of the source back into finished pictures, where the pipeline has a refiner; false leaves it out of
+    what is exported as well."""
 
     def __post_init__(self) -> None:
         sides = [("height", self.height), ("width", self.width)]

@@ -79,6 +79,8 @@ class PictureTask(PersonImageTask):
             **drawing,
         )
         pipeline.set_progress_bar_config(disable=True)
+        if "refiner" in self.parts and not self.sampling.refine:
+            pipeline.register_modules(refiner=None)
         return pipeline
 
     def exported(self) -> tuple[str, Any]:
@@ -285,6 +287,7 @@ class PictureTask(PersonImageTask):
                 for name, value in self.sampling.shortcuts.items()
             },
             **({"vae_tiling": True} if self.sampling.vae_tiling else {}),
+            **({} if self.sampling.refine else {"refine": False}),
             **self.sampling.video.settings,
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": settings_of(self.scheduler),

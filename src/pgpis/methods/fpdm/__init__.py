@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pgpis.methods.fpdm.pipeline import FPDMPipeline
     from pgpis.methods.fpdm.prior import Combiner, FusionEmbedder, TripletEmbeddings
     from pgpis.methods.fpdm.prior_task import FusionPriorTask
+    from pgpis.methods.fpdm.refiner import SourceRefiner
+    from pgpis.methods.fpdm.refiner_task import SourceRefinerTask
     from pgpis.methods.fpdm.task import FPDMTask
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "FusionEmbedder",
     "FusionPriorTask",
     "KeepMasks",
+    "SourceRefiner",
+    "SourceRefinerTask",
     "TripletEmbeddings",
     "convert_fpdm",
     "encode_pair",

@@ -16,6 +16,7 @@ from pgpis.denoiser.diffusion import guidance_branches, guide_three_branches
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.conditioner import FPDMConditioner, encode_pair
 from pgpis.methods.fpdm.prior import FusionEmbedder
+from pgpis.methods.fpdm.refiner import SourceRefiner, refine, refiner_specs
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.pipelines.base import SamplingPipeline
@@ -33,6 +34,7 @@ class FPDMPipeline(SamplingPipeline):
         source_encoder: Vision encoder that gives the tokens.
         conditioner: Trained projections.
         fusion_embedder: The prior; None for models without one (B1-B3).
+        refiner: Puts details of the sources back into the finished picture (ours); None: the latents decode to it.
         height: Rows of a result where a call does not say; with the other defaults, it is kept by ``save_pretrained``.
         width: Columns of it.
         num_inference_steps: Denoising steps of a call that does not say.
@@ -51,8 +53,8 @@ class FPDMPipeline(SamplingPipeline):
         same picture in every precision.
     """
 
-    model_cpu_offload_seq = "source_encoder->fusion_embedder->conditioner->unet->vae"
-    _optional_components: ClassVar[list[str]] = ["fusion_embedder"]
+    model_cpu_offload_seq = "source_encoder->fusion_embedder->conditioner->unet->vae->refiner"
+    _optional_components: ClassVar[list[str]] = ["fusion_embedder", "refiner"]
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class FPDMPipeline(SamplingPipeline):
         source_encoder: VisionEncoder,
         conditioner: FPDMConditioner,
         fusion_embedder: FusionEmbedder | None = None,
+        refiner: SourceRefiner | None = None,
         height: int = 512,
         width: int = 352,
         num_inference_steps: int = 20,
@@ -80,6 +83,7 @@ class FPDMPipeline(SamplingPipeline):
             source_encoder=source_encoder,
             conditioner=conditioner,
             fusion_embedder=fusion_embedder,
+            refiner=refiner,
         )
         self._check_components()
         set_position_interpolation(source_encoder, conditioner.config.position_interpolation)
@@ -120,7 +124,8 @@ class FPDMPipeline(SamplingPipeline):
 
     def input_specs(self, height: int = 512, width: int = 352) -> ImageSpecs:
         """Return the pictures that FPDM reads of a pair."""
-        return self.conditioner.input_specs(height, width, self.fusion_embedder)
+        specs = self.conditioner.input_specs(height, width, self.fusion_embedder)
+        return specs if self.refiner is None else {**specs, **refiner_specs(height, width)}
 
     @shows_options_of(SamplingPipeline.sample)
     def generate(
@@ -190,6 +195,10 @@ class FPDMPipeline(SamplingPipeline):
         has_prior = self.fusion_embedder is not None
         number = guidance_branches(scales["guidance_scale"], scales["pose_guidance_scale"], fusion=has_prior)
         return {1: [everything], 2: [nothing, everything], 3: [nothing, source_and_pose, everything]}[number]
+
+    def finish(self, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """Refine what the latents decode to, where there is a refiner."""
+        return images if self.refiner is None else refine(self.refiner, images, batch)
 
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
         """Combine the predictions of the branches that ran."""

@@ -14,6 +14,7 @@ from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pa
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
+from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_specs
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
@@ -53,7 +54,7 @@ class FPDMTask(DiffusionTask):
     """
 
     pipeline_class = FPDMPipeline
-    parts = ("vae", "unet", "scheduler", "source_encoder", "conditioner", "fusion_embedder")
+    parts = ("vae", "unet", "scheduler", "source_encoder", "conditioner", "fusion_embedder", "refiner")
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class FPDMTask(DiffusionTask):
     ) -> None:
         super().__init__(sampling, dropping, step, optimizer, schedule, seed, pipeline)
         self.source_detour = source_detour
+        self.refiner: SourceRefiner | None = None  # trained by a task of its own
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
             self.unet = build_unet(unet or base, fusion=prior is not None)
@@ -92,14 +94,16 @@ class FPDMTask(DiffusionTask):
         if sampling.scheduler is not None:
             noise = {key: value for key, value in self.scheduler.config.items() if key in NOISE_LEVELS and value}
             self.scheduler = build_scheduler({**noise, **sampling.scheduler})
-        self.parts_are_complete("vae", "source_encoder", *(["fusion_embedder"] if self.fusion_embedder else []))
+        optional = [name for name in ("fusion_embedder", "refiner") if getattr(self, name) is not None]
+        self.parts_are_complete("vae", "source_encoder", *optional)
 
     @property
     def input_specs(self) -> InputSpecs:
         """Source, pose and target as the components take them."""
         size = (self.sampling.height, self.sampling.width)
         specs = self.conditioner.input_specs(*size, self.fusion_embedder, source_detour=self.source_detour)
-        return {**specs, **self.truth_specs}
+        refined = refiner_specs(*size) if self.refiner is not None and self.sampling.refine else {}
+        return {**specs, **refined, **self.truth_specs}
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return the autoencoder's moments of targets and the encoder's tokens of sources.

@@ -14,9 +14,6 @@ class MCLDSampling(Sampling):
     """How pictures are drawn, in ``test``, ``predict`` and validation grids; officially square, all is squashed."""
 
     guidance_scale: float = 3.5
-    refine: bool = True
-    """Put details of the source back into finished pictures, where the pipeline has a refiner; false leaves it out of
-    what is exported as well."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vi
 from pgpis.models.loading import take_over
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
-from pgpis.pipelines.base import SamplingPipeline
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -143,17 +142,6 @@ class MCLDTask(DiffusionTask):
                 log.info("start_from has no %s: this one starts anew", name)
             elif own is not None:
                 take_over(name, own, start)
-
-    def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline, without the refiner where ``sampling.refine`` says so."""
-        pipeline = super().build_pipeline()
-        if not self.sampling.refine:
-            pipeline.register_modules(refiner=None)
-        return pipeline
-
-    def prediction_settings(self) -> dict[str, Any]:
-        """Return what determines a picture beside its pair."""
-        return super().prediction_settings() | ({} if self.sampling.refine else {"refine": False})
 
     @property
     def input_specs(self) -> InputSpecs:
