@@ -64,14 +64,24 @@ def test_what_another_bundle_holds_is_read_from_there(folder, tmp_path):
         if isinstance(part, torch.nn.Module):
             expected, found = part.state_dict(), ours.components[name].state_dict()
             assert all(torch.equal(expected[key], found[key]) for key in expected)
+    weights = load_file(other)
+    next(value for key, value in weights.items() if key.startswith("vae/")).add_(1)
+    with safe_open(other, "pt") as opened:
+        save_file(weights, tmp_path / "newer.safetensors", metadata=opened.metadata())
+    (tmp_path / "newer.safetensors").replace(other)
+    with pytest.raises(PgpisError, match=r"needs another other\.safetensors: of this one vae/.* differs"):
+        load_bundle(FPDMPipeline, file)
     other.rename(tmp_path / "elsewhere.safetensors")
     with pytest.raises(PgpisError, match=r"a part of its weights in other\.safetensors, which is not beside it"):
         load_bundle(FPDMPipeline, file)
 
 
-@pytest.mark.parametrize("names", ["[]", '{"vae/x.safetensors": 1}', '{"vae/x.safetensors": "../x.safetensors"}',
-                                   '{"vae/x.safetensors": "a/x.safetensors"}', "no"])  # fmt: skip
-def test_weights_are_looked_for_nowhere_else(folder, tmp_path, names):
+@pytest.mark.parametrize(
+    "beside",
+    ["[]", "no", "{}", '{"bundle": "x.safetensors"}', '{"bundle": 1, "files": {}}',
+     '{"bundle": "../x.safetensors", "files": {}}', '{"bundle": "a/x.safetensors", "files": {}}'],
+)  # fmt: skip
+def test_weights_are_looked_for_nowhere_else(folder, tmp_path, beside):
     file = tmp_path / "model.safetensors"
     pack(folder, file, {})
     (tmp_path / "a").mkdir()
@@ -79,9 +89,9 @@ def test_weights_are_looked_for_nowhere_else(folder, tmp_path, names):
         save_file({}, other)
     with safe_open(file, "pt") as opened:
         metadata = opened.metadata()
-    save_file(load_file(file), file, metadata=metadata | {"beside": names})
+    save_file(load_file(file), file, metadata=metadata | {"beside": beside})
 
-    with pytest.raises(PgpisError, match=r"beside it|holds a file with the name"):
+    with pytest.raises(PgpisError, match=r"beside it|expected a bundle and hashes|holds a file with the name"):
         load_bundle(FPDMPipeline, file)
 
 

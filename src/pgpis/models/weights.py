@@ -14,8 +14,13 @@ from torch import nn
 
 def weights_hash(module: nn.Module) -> str:
     """Return the sha256 over names, dtypes, shapes and bytes of a module's weights."""
+    return tensors_hash(module.state_dict())
+
+
+def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the sha256 over names, dtypes, shapes and bytes of tensors."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         tensor = value.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -18,6 +18,7 @@ from pgpis.errors import PgpisError, first_line
 from pgpis.files import replacing
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
+from pgpis.models.weights import tensors_hash
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.shipped import SHIPPED
 
@@ -29,8 +30,8 @@ INDEX = "model_index.json"
 MARK = "pgpis_bundle"
 VERSION = "1"
 BESIDE = "beside"
-"""In a bundle's metadata: its files of weights that another bundle beside it holds, by name. Those that ship have one
-autoencoder."""
+"""In a bundle's metadata: another bundle beside it, and the hash of each file of weights that is to be read from there.
+Those that ship have one autoencoder."""
 SEPARATOR = "::"
 NAME = re.compile(r"(\w[\w-]*/)?\w[\w.-]*", re.ASCII)
 """Of a file in a bundle: no step out of its folder on any system."""
@@ -70,22 +71,24 @@ def pack(folder: Path, file: Path, card: dict[str, Any], beside: Path | None = N
             raise PgpisError(f"{path}: a bundle holds JSON and safetensors only")
     metadata = {MARK: VERSION, "files": json.dumps(texts), "card": json.dumps(card)}
     if beside is not None:
-        names = _equal_files(tensors, load_file(beside))
-        tensors = {key: value for key, value in tensors.items() if _file_of(key) not in names}
-        metadata[BESIDE] = json.dumps(dict.fromkeys(sorted(names), beside.name))
+        ours, theirs = _by_file(tensors), _by_file(load_file(beside))
+        hashes = {name: tensors_hash(weights) for name, weights in ours.items()}
+        shared = {
+            name: value for name, value in hashes.items() if name in theirs and tensors_hash(theirs[name]) == value
+        }
+        tensors = {key: value for key, value in tensors.items() if key.partition(SEPARATOR)[0] not in shared}
+        metadata[BESIDE] = json.dumps({"bundle": beside.name, "files": shared})
     with replacing(file) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def _file_of(key: str) -> str:
-    return key.partition(SEPARATOR)[0]
-
-
-def _equal_files(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> set[str]:
-    """Return the files of weights that are the same in both."""
-    equal = {key for key, value in ours.items() if key in theirs and torch.equal(value, theirs[key])}
-    differing = {_file_of(key) for key in (ours.keys() | theirs.keys()) - equal}
-    return {_file_of(key) for key in equal} - differing
+def _by_file(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return a bundle's tensors by file and name."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, weight = key.partition(SEPARATOR)
+        parts.setdefault(name, {})[weight] = value
+    return parts
 
 
 def read_card(file: Path) -> Any:
@@ -140,35 +143,42 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
 
 
 def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the tensors by file and name."""
-    parts: dict[str, dict[str, torch.Tensor]] = {}
-    beside = _beside(file)
-    for path in (file, *dict.fromkeys(beside.values())):
-        try:
-            with safe_open(path, "pt") as opened:
-                for key in opened.keys():  # noqa: SIM118  it is not a mapping
-                    name, _, weight = key.partition(SEPARATOR)
-                    if path == beside.get(name, file):
-                        _check_name(path, name, ".safetensors")
-                        value = opened.get_tensor(key)
-                        parts.setdefault(name, {})[weight] = value.float() if value.is_floating_point() else value
-        except UNREADABLE as error:
-            raise PgpisError(f"{path} cannot be read: {error}") from error
+    """Return the weights by file and name, in float32."""
+    parts = _read(file)
+    if (other := _metadata(file).get(BESIDE)) is not None:
+        parts |= _read_beside(file, parse_json(other, f"{file}: what lies beside it"))
+    return {
+        name: {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+        for name, weights in parts.items()
+    }
+
+
+def _read(file: Path) -> dict[str, dict[str, torch.Tensor]]:
+    try:
+        parts = _by_file(load_file(file))
+    except UNREADABLE as error:
+        raise PgpisError(f"{file} cannot be read: {error}") from error
+    for name in parts:
+        _check_name(file, name, ".safetensors")
     return parts
 
 
-def _beside(file: Path) -> dict[str, Path]:
-    """Return where files of weights are that another bundle holds."""
-    names = parse_json(_metadata(file).get(BESIDE, "{}"), f"{file}: what lies beside it")
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise PgpisError(f"{file}: expected names of bundles beside it in its metadata")
-    for name in names.values():
-        _check_name(file, name, ".safetensors")
-        if "/" in name or not (file.parent / name).is_file():
-            raise PgpisError(
-                f"{file} has a part of its weights in {name}, which is not beside it", hint="copy both into one folder"
-            )
-    return {part: file.parent / name for part, name in names.items()}
+def _read_beside(file: Path, other: Any) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the files of weights that another bundle holds for this one."""
+    if not isinstance(other, dict) or not isinstance(other.get("files"), dict):
+        raise PgpisError(f"{file}: expected a bundle and hashes of its files in its metadata")
+    bundle = str(other.get("bundle"))
+    _check_name(file, bundle, ".safetensors")
+    path = file.parent / bundle
+    if "/" in bundle or not path.is_file():
+        raise PgpisError(
+            f"{file} has a part of its weights in {bundle}, which is not beside it", hint="copy both into one folder"
+        )
+    parts = _read(path)
+    for name, expected in other["files"].items():
+        if name not in parts or tensors_hash(parts[name]) != expected:
+            raise PgpisError(f"{file} needs another {path.name}: of this one {name} differs")
+    return {name: parts[name] for name in other["files"]}
 
 
 def _texts(file: Path) -> dict[str, str]:
