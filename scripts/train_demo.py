@@ -1,9 +1,10 @@
 """Train the models that ship with pgpis, from nothing: draws the data, then runs each recipe of ``configs/synth``.
 
-    python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--ablations] [--jobs 2]
+    python scripts/train_demo.py --data data/synth --out outputs/synth [--only STAGE ...] [--jobs 2]
+    python scripts/train_demo.py --data data/synth --out outputs/synth --ablations [--seeds 0 1 2] [--epochs 5]
     python scripts/train_demo.py --data data/synth --out outputs/synth --minutes 12 --jobs 6
 
-The first takes most of a day on two cores. The second is for a GPU, and takes the minutes that it is told and those of
+The first takes most of a day on two cores. The third is for a GPU, and takes the minutes that it is told and those of
 reading: stages side by side, with ``configs/parts/timed.yaml``; the pictures lie in the GPU's memory, and the learning
 rates come to zero when the time is up.
 
@@ -12,7 +13,8 @@ stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands a
 own output is beside it. With ``--jobs 2`` stages that do not need each other run side by side, a core each.
 
 ``--ablations`` trains those of ``docs/benchmark.md`` as well: the recipes of the shipped models with the overlays of
-``configs/ablation``, an equal and small number of steps each.
+``configs/ablation``, an equal and small number of steps each, of 150 (FPDM) or 100 (MCLD) an epoch. With several seeds,
+``pgpis bench synth --models B6=out/b6/pipeline B6=out/b6_seed1/pipeline ...`` takes the runs of a method as one row.
 """
 
 from __future__ import annotations
@@ -181,44 +183,63 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
     ]
 
 
-def ablations(data: Path, out: Path) -> list[Stage]:
-    """Return the ablations of both papers, of one budget; they need stages of :func:`stages`."""
+def ablations(data: Path, out: Path, seeds: Sequence[int] = (0,), epochs: int = EPOCHS) -> list[Stage]:
+    """Return the ablations of both papers, of one budget; they need stages of :func:`stages`.
+
+    Those of seed 0 have no mark. What is frozen is cached once for all seeds.
+    """
     vae = f"--model.init_args.vae={out}/autoencoder/vae"
-    clip, dino, prior = out / "clip/encoder", out / "source_encoder/encoder", "--model.init_args.fusion_embedder"
+    clip, prior = out / "clip/encoder", "--model.init_args.fusion_embedder"
+    fpdm = f"--model.init_args.source_encoder={out / 'source_encoder/encoder'}"
+    mcld = (f"--model.init_args.image_encoder={clip}", NO_START)
+    # both at CLIP's own size, so that they read as many tokens
+    size = "--model.init_args.conditioner.source_size=128"
+    small = {"b1": ("clip", f"--model.init_args.source_encoder={clip}", size), "b2": ("source_encoder", fpdm, size)}
 
-    def short(name: str, recipe: str, cache: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> Stage:
-        steps = FPDM_STEPS if recipe == "fpdm" else MCLD_STEPS
-        budget = (
-            f"--trainer.max_steps={EPOCHS * steps}",
-            f"--trainer.limit_train_batches={steps}",
-            f"--trainer.check_val_every_n_epoch={EPOCHS}",
-            "--model.init_args.schedule.warmup_epochs=0.5",
-            f"--model.init_args.schedule.decay_epochs=[{EPOCHS - 2}, {EPOCHS - 1}]",
-        )
-        options = (vae, *words, f"--data.cache={out}/{cache}", *budget)
-        overlay = None if name in ("b6", "mcld_short") else f"ablation/{name}.yaml"  # these are the recipes themselves
-        return Stage(name, (cache, *needs), out / name / ".done", options, recipe, overlay)
+    def of_seed(seed: int) -> Iterator[Stage]:
+        mark = f"_seed{seed}" if seed else ""
+        chosen = (f"--seed_everything={seed}", f"--model.init_args.seed={seed}")
 
-    a2 = (f"{prior}.encoder={clip}",)
-    ablation_stages = [Stage("a2", ("data", "clip"), out / "a2/.done", a2, "fusion", "ablation/a2.yaml")]
-    for name, needed, encoder in (("b1", "clip", clip), ("b2", "source_encoder", dino)):
-        # both at CLIP's own size, so that they read as many tokens
-        read = (f"--model.init_args.source_encoder={encoder}", "--model.init_args.conditioner.source_size=128")
-        ablation_stages.append(_cache(name, "fpdm", ("autoencoder", needed), (vae, *read, NO_PRIOR), data, out))
-        ablation_stages.append(short(name, "fpdm", f"cache_{name}", read))
-    read = (f"--model.init_args.source_encoder={dino}",)
-    ablation_stages += [
-        short("b3", "fpdm", "cache_fpdm", read),
-        short("b4", "fpdm", "cache_fpdm", (*read, f"{prior}.encoder={clip}"), ("clip",)),
-        short("b5", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/a2/fusion_embedder"), ("a2",)),
-        short("b6", "fpdm", "cache_fpdm", (*read, f"{prior}={out}/fusion/fusion_embedder"), ("fusion",)),
+        def short(name: str, recipe: str, cache: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> Stage:
+            options = (vae, *words, f"--data.cache={out}/{cache}", *_budget(recipe, epochs), *chosen)
+            folder, overlay = f"{name}{mark}", OVERLAYS.get(name, f"ablation/{name}.yaml")
+            return Stage(folder, (cache, *needs), out / folder / ".done", options, recipe, overlay)
+
+        a2, a3, encoder = f"a2{mark}", f"fusion{mark}", f"{prior}.encoder={clip}"
+        yield Stage(a2, ("data", "clip"), out / a2 / ".done", (encoder, *chosen), "fusion", "ablation/a2.yaml")
+        if mark:  # the other is a stage of the shipped models
+            yield Stage(a3, ("data", "clip"), out / a3 / ".done", (encoder, *chosen), "fusion")
+        for name, (_, *words) in small.items():
+            yield short(name, "fpdm", f"cache_{name}", words)
+        yield short("b3", "fpdm", "cache_fpdm", (fpdm,))
+        yield short("b4", "fpdm", "cache_fpdm", (fpdm, encoder), ("clip",))
+        for name, trained in (("b5", a2), ("b6", a3)):
+            yield short(name, "fpdm", "cache_fpdm", (fpdm, f"{prior}={out}/{trained}/fusion_embedder"), (trained,))
+        plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention", "flow_loss")
+        for name in ("short", "no_rendered_texture", *plain):
+            yield short(f"mcld_{name}", "mcld", "cache_mcld", mcld)
+
+    caches = [
+        _cache(name, "fpdm", ("autoencoder", needed), (vae, *words, NO_PRIOR), data, out)
+        for name, (needed, *words) in small.items()
     ]
-    read = (f"--model.init_args.image_encoder={clip}", NO_START)
-    plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention")
-    variants = ("short", "no_rendered_texture", *plain)
-    return ablation_stages + [short(f"mcld_{name}", "mcld", "cache_mcld", read) for name in variants]
+    return [*caches, *(stage for seed in seeds for stage in of_seed(seed))]
 
 
+def _budget(recipe: str, epochs: int) -> tuple[str, ...]:
+    """Spell how long an ablation is trained, and how its learning rate changes."""
+    steps = FPDM_STEPS if recipe == "fpdm" else MCLD_STEPS
+    return (
+        f"--trainer.max_steps={epochs * steps}",
+        f"--trainer.limit_train_batches={steps}",
+        f"--trainer.check_val_every_n_epoch={epochs}",
+        "--model.init_args.schedule.warmup_epochs=0.5",
+        f"--model.init_args.schedule.decay_epochs=[{epochs - 2}, {epochs - 1}]",
+    )
+
+
+OVERLAYS = {"b6": None, "mcld_short": None, "mcld_flow_loss": "flow_loss.yaml"}
+"""Of ablations whose overlay has another name; None: they are the recipes themselves."""
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
 """A process on each of two cores, half of the recipe's pairs in each."""
 NO_START = "--model.init_args.start_from=null"
@@ -372,6 +393,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("outputs/synth"))
     parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
     parser.add_argument("--ablations", action="store_true", help="train the ablations as well")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the ablations")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the ablations")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="stages side by side")
     parser.add_argument("--minutes", type=float, help="for all stages, on a GPU [the recipes' steps]")
     parser.add_argument("--people", type=int, default=PEOPLE, help="people to draw")
@@ -381,7 +404,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     selection = stages(options.data, options.out, options.people, timed=timed)
     if options.ablations:
-        selection += ablations(options.data, options.out)
+        selection += ablations(options.data, options.out, options.seeds, options.epochs)
     left = [stage for stage in selection if not stage.done.is_file()]
     known = {stage.name for stage in selection}
     if options.only is not None:

@@ -51,7 +51,7 @@ def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablati
 
 def test_ablations_have_one_budget(ablations, tmp_path):
     trained = [stage for stage in ablations if stage.recipe in ("fpdm", "mcld")]
-    assert len(trained) == 13
+    assert len(trained) == 14
     for stage in trained:
         words = list(map(str, train_demo.fit_words(stage, tmp_path / "data", tmp_path / "out")))
         budget = {"fpdm": (750, 150), "mcld": (500, 100)}[stage.recipe]
@@ -60,6 +60,21 @@ def test_ablations_have_one_budget(ablations, tmp_path):
         # what is given word by word goes over the overlay, so it comes later
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1) == (stage.name in ("b6", "mcld_short"))
+
+
+def test_ablations_of_further_seeds_have_priors_of_their_own(stages, tmp_path):
+    both = train_demo.ablations(tmp_path / "data", tmp_path / "out", (0, 3), 10)
+    done = {stage.name for stage in stages}
+    for stage in both:
+        assert set(stage.needs) <= done, stage.name
+        assert stage.name not in done
+        done.add(stage.name)
+    b6, again = (next(stage for stage in both if stage.name == name) for name in ("b6", "b6_seed3"))
+    prior = "--model.init_args.fusion_embedder"
+    differing = {f"{prior}={tmp_path}/out/fusion/fusion_embedder", "--seed_everything=0", "--model.init_args.seed=0"}
+    assert set(b6.words) - set(again.words) == differing
+    assert f"{prior}={tmp_path}/out/fusion_seed3/fusion_embedder" in again.words
+    assert "--trainer.max_steps=1500" in again.words
 
 
 def test_two_processes_share_the_batch_of_the_recipe():

@@ -1,12 +1,16 @@
-"""Pictures of a benchmark's rows stay as long as they are of the same folder and model."""
+"""Pictures of a benchmark stay as long as they are of the same folder and model; runs of a method are one row."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pgpis.cli.bench import _rows
 from pgpis.data import Pair
-from pgpis.evaluate.benchmark import MADE_OF, TRUTH, BenchmarkSettings, make_pictures
+from pgpis.errors import PgpisError
+from pgpis.evaluate.benchmark import MADE_OF, TRUTH, BenchmarkSettings, RowScores, make_pictures, with_runs
+from pgpis.evaluate.intervals import bootstrap_interval
 
 
 class TwoPairs:
@@ -67,3 +71,39 @@ def test_what_nobody_knows_of_is_drawn_again(make, tmp_path, content):
         record.write_bytes(content)
     assert TRUTH in make()
     assert make() == set()
+
+
+def test_models_of_one_name_are_runs_of_it(tmp_path):
+    rows = _rows(["A=a0", "B=b0", "A=a1", "B=b1", "C=c"], [], ["A-B", "A-C"])
+    assert rows["models"] == {"A run 1": "a0", "A run 2": "a1", "B run 1": "b0", "B run 2": "b1", "C": "c"}
+    settings = BenchmarkSettings(root=tmp_path, out=tmp_path, **rows)
+    scores = {
+        name: RowScores({"psnr": np.array([1.0, np.nan]) * number}, float(number))
+        for number, name in enumerate(("truth", *rows["models"]))
+    }
+
+    shown = with_runs(settings, scores)
+    assert list(shown) == ["truth", "A", "B", "C"]
+    assert shown["A"].frechet == 1.5
+    np.testing.assert_equal(shown["B"].values["psnr"], [[3, np.nan], [4, np.nan]])
+    np.testing.assert_equal((shown["B"] - shown["A"]).values["psnr"], [[2, np.nan], [2, np.nan]])
+    np.testing.assert_equal((shown["A"] - shown["C"]).values["psnr"], [[-4, np.nan], [-3, np.nan]])
+
+
+@pytest.mark.parametrize(("words", "message"), [(["A=a", "A=b", "B=c", "B=d", "B=e"], "different numbers of runs"),
+                                                (["A=a", "C=b"], "no row 'B'; one of A, C, copy")])  # fmt: skip
+def test_what_cannot_be_compared_is_named(tmp_path, words, message):
+    with pytest.raises(PgpisError, match=message):
+        BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(words, [], ["A-B"]))
+
+
+def test_the_interval_counts_runs_as_well_as_pairs():
+    rng = np.random.default_rng(0)
+    pairs, runs = rng.normal(size=(1, 400)), rng.normal(size=(8, 1))
+    both = pairs + runs
+    lengths = [np.diff(bootstrap_interval(values))[0] for values in (pairs[0], runs[:, 0], both)]
+    assert lengths[2] == pytest.approx(np.hypot(lengths[0], lengths[1]), rel=0.15)
+    assert bootstrap_interval(both[:1]) == bootstrap_interval(both[0])
+    with_gaps = np.concatenate([both, np.full((8, 3), np.nan)], axis=1)
+    assert bootstrap_interval(with_gaps) == pytest.approx(bootstrap_interval(both), abs=0.1)
+    assert np.isnan(bootstrap_interval(np.full((3, 4), np.nan))).all()

@@ -50,7 +50,7 @@ def synth(
         out: Folder to write to.
         pairs: Test pairs, spread over the list.
         candidates: Drawings to choose from in recognition.
-        models: Models to score.
+        models: Models to score; several of one name are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
     """
@@ -86,7 +86,7 @@ def photos(
         pairs: CSV with the columns source and pose [all ordered pairs of each person].
         size: Height x width at which pictures are compared.
         candidates: Photographs of different people to choose from in recognition.
-        models: Models to score.
+        models: Models to score; several of one name are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
         pose: Pose model.
@@ -103,9 +103,23 @@ def photos(
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:
     """Return the settings that say which rows there are."""
     folders = (_halves("--generated", word, "=", "NAME=FOLDER") for word in generated)
-    pipelines = dict(_halves("--models", word, "=", "NAME=PIPELINE") for word in models)
+    by_row: dict[str, list[str]] = {}
+    for word in models:
+        name, pipeline = _halves("--models", word, "=", "NAME=PIPELINE")
+        by_row.setdefault(name, []).append(pipeline)
+    runs = {
+        name: tuple(f"{name} run {number}" for number in range(1, len(several) + 1))
+        for name, several in by_row.items()
+        if len(several) > 1
+    }
+    pipelines = {
+        row: pipeline
+        for name, several in by_row.items()
+        for row, pipeline in zip(runs.get(name, (name,)), several, strict=True)
+    }
     return {
         "models": pipelines,
+        "runs": runs,
         "identities": {name: _identity(pipeline) for name, pipeline in pipelines.items()},
         "generated": {name: Path(folder) for name, folder in folders},
         "differences": tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences),

@@ -72,6 +72,8 @@ class BenchmarkSettings:
     """Folder to write to; pictures that are there are not made again, unless of another ``root`` or model."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Pipelines by the names of their rows."""
+    runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Models' rows that are runs of one method, as of several seeds, by the name of the one row that they become."""
     identities: Mapping[str, str] = field(default_factory=dict)
     """By the names of models' rows, what tells a pipeline from another of the same name."""
     generated: Mapping[str, Path] = field(default_factory=dict)
@@ -80,12 +82,14 @@ class BenchmarkSettings:
     """Rows to compare pair by pair."""
 
     def __post_init__(self) -> None:
-        rows = {*self.baselines, *self.models, *self.generated}
+        rows = {*self.baselines, *self.models, *self.generated, *self.runs}
         for pair in self.differences:
             if unknown := set(pair) - rows:
                 raise PgpisError(
                     f"--differences {'-'.join(pair)}: no row '{unknown.pop()}'; one of {', '.join(sorted(rows))}"
                 )
+            if len({len(self.runs[name]) for name in pair if name in self.runs}) > 1:
+                raise PgpisError(f"--differences {'-'.join(pair)}: the rows have different numbers of runs")
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,28 @@ class RowScores:
     """The scores of one row of the table."""
 
     values: Mapping[str, NDArray[np.float64]]
-    """By column, one value a pair."""
+    """By column, one value a pair; of several runs ``(R, N)``."""
     frechet: float | None
 
     def __sub__(self, other: RowScores) -> RowScores:
         differences = {column: values - other.values[column] for column, values in self.values.items()}
         both = None if self.frechet is None or other.frechet is None else self.frechet - other.frechet
         return RowScores(differences, both)
+
+
+def with_runs(settings: BenchmarkSettings, rows: Mapping[str, RowScores]) -> dict[str, RowScores]:
+    """Return the rows of the table: the runs of a method, in the order of their seeds, are one."""
+    first_of = {names[0]: row for row, names in settings.runs.items()}
+    result = {}
+    for name, scores in rows.items():
+        if name in first_of:
+            runs = [rows[run] for run in settings.runs[first_of[name]]]
+            values = {column: np.stack([run.values[column] for run in runs]) for column in scores.values}
+            distances = [run.frechet for run in runs if run.frechet is not None]
+            result[first_of[name]] = RowScores(values, float(np.mean(distances)) if distances else None)
+        elif not any(name in names for names in settings.runs.values()):
+            result[name] = scores
+    return result
 
 
 def usual_baselines(dataset: PairDataset, size: tuple[int, int] | None = None) -> Baselines:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.data import Pair
-from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores
+from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, with_runs
 from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.page import ImageCell, Section, Table, embedded, render_page
 from pgpis.files import write_text
@@ -36,15 +36,16 @@ def write_report(
     Returns:
         The text of ``benchmark.md``.
     """
-    tables = [rows]
+    shown = with_runs(settings, rows)
+    tables = [shown]
     if settings.differences:
-        tables.append({f"{ours} - {other}": rows[ours] - rows[other] for ours, other in settings.differences})
+        tables.append({f"{ours} - {other}": shown[ours] - shown[other] for ours, other in settings.differences})
     text = "\n".join(map(table, tables))
     write_text(settings.out / "benchmark.md", text)
     for name, row in rows.items():
         cells = [[pair.pair_id for pair in pairs], *([f"{v:.6g}" for v in values] for values in row.values.values())]
         write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *row.values], zip(*cells, strict=True))
-    write_text(settings.out / "benchmark.json", json.dumps(_means(rows), indent=2) + "\n")
+    write_text(settings.out / "benchmark.json", json.dumps(_means(shown), indent=2) + "\n")
     write_text(settings.out / "benchmark.html", _page(tables, files, pairs))
     return text
 
@@ -53,16 +54,16 @@ def _means(rows: Mapping[str, RowScores]) -> dict[str, dict[str, object]]:
     """Return for each row the means of its columns, and under ``intervals`` the ends of 95 % of each."""
     means: dict[str, dict[str, object]] = {}
     for name, row in rows.items():
-        known = {column: values[np.isfinite(values)] for column, values in row.values.items()}
         means[name] = {column: float(np.nanmean(values)) for column, values in row.values.items()}
         if row.frechet is not None:
             means[name]["frechet_distance"] = row.frechet
-        means[name]["intervals"] = {c: bootstrap_interval(values) for c, values in known.items() if len(values) > 1}
+        known = {column: values for column, values in row.values.items() if np.isfinite(values).sum() > 1}
+        means[name]["intervals"] = {column: bootstrap_interval(values) for column, values in known.items()}
     return means
 
 
 def table(rows: Mapping[str, RowScores]) -> str:
-    """Return the table in Markdown: means and 95 % intervals over pairs."""
+    """Return the table in Markdown: means and 95 % intervals over pairs, and over runs where there are several."""
     head, cells = _cells(rows)
     return "\n".join(markdown_table(head, cells)) + "\n"
 
