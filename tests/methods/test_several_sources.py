@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm import SourceRefiner
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
-from tiny_fpdm import random_batch, tiny_pipeline
+from tiny_fpdm import random_batch, randomize, tiny_pipeline
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
-OPTIONS = {"num_inference_steps": 2, "output_type": "latent", "guidance_scale": 2.0}
+OPTIONS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 
 
 def mcld_batch(pipeline, pairs):
@@ -19,11 +20,14 @@ def mcld_batch(pipeline, pairs):
     return {**batch, "face": torch.randn(pairs, 512, generator=generator)}
 
 
-@pytest.fixture(scope="module", params=["fpdm", "mcld", "mcld-all"])
+@pytest.fixture(scope="module", params=["fpdm", "fpdm-refined", "mcld", "mcld-all"])
 def case(request):
     """A pipeline, and a batch of four pairs of 2, 1, 4 and 3 sources."""
-    if request.param == "fpdm":
-        pipeline, keys = tiny_pipeline(), ("source_image", "prior_source")
+    if request.param.startswith("fpdm"):
+        pipeline, keys = tiny_pipeline(), ["source_image", "prior_source"]
+        if request.param == "fpdm-refined":
+            pipeline.register_modules(refiner=randomize(SourceRefiner((8, 8, 16), (8, 8, 8), head_dim=8)))
+            keys.append("source_picture")
         batch = random_batch(pipeline, 4)
     else:
         pipeline = tiny_mcld(aggregation="all" if request.param.endswith("all") else "stage")
@@ -39,7 +43,8 @@ def rows(batch, *places):
 
 def latents(pipeline, batch, *places):
     generators = [torch.Generator().manual_seed(place) for place in places]  # noise is a pair's own
-    return pipeline.generate(rows(batch, *places), generator=generators, **OPTIONS).images
+    kind = "latent" if getattr(pipeline, "refiner", None) is None else "pt"
+    return pipeline.generate(rows(batch, *places), generator=generators, output_type=kind, **OPTIONS).images
 
 
 def test_a_pair_alone_is_the_pair_in_a_mixed_batch(case):
