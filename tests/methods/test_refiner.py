@@ -141,6 +141,16 @@ def test_a_source_that_is_shown_twice_says_nothing_new():
     assert not torch.allclose(refiner(draft, pose, torch.cat([sources, -sources], dim=1)), once, atol=1e-3)
 
 
+def test_what_is_found_is_of_the_sources():
+    draft, pose, sources = inputs("fpdm", 2, 20, 36)
+    _, found = net_of("fpdm").find(draft, pose, sources)
+    assert found.shape == draft.shape
+    assert found.abs().max() <= sources.abs().max()
+    colour = torch.tensor([0.5, -0.25, 1.0]).view(3, 1, 1)
+    _, found = net_of("fpdm").find(draft, pose, colour.expand_as(sources))
+    torch.testing.assert_close(found, colour.expand_as(found))
+
+
 def test_it_learns_to_find_a_colour():
     """Clothes of a colour that only the source tells, elsewhere in it."""
     torch.manual_seed(0)
@@ -266,6 +276,7 @@ def test_its_loss_is_one_of_full_precision(folder, method):
     )
 
     assert exact["ssim"] > 0.95
+    assert ("found" in exact) == (method == "fpdm")
     assert abs(mixed["ssim"] - exact["ssim"]) < 1e-3
     assert abs(mixed["l1"] - exact["l1"]) < 1e-3
 

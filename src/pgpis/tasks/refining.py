@@ -20,6 +20,8 @@ from pgpis.tasks.diffusion import DiffusionTask
 
 STRUCTURE = 0.15
 """Weight of the structural dissimilarity."""
+FOUND = 0.3
+"""Weight of the error of what was found in the source: without it, a net learns late where to look."""
 
 
 class RefinerTraining(DiffusionTask):
@@ -51,8 +53,8 @@ class RefinerTraining(DiffusionTask):
         self.freeze(*whole)
         self.drafts = None if drafts is None else Path(drafts)
 
-    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-        """Return refined drafts, ``(B, 3, H, W)``."""
+    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return refined drafts and, of nets that look the source up, pictures of what was found; ``(B, 3, H, W)``."""
         raise NotImplementedError
 
     def weights(self, batch: PairBatch) -> torch.Tensor | None:
@@ -64,14 +66,18 @@ class RefinerTraining(DiffusionTask):
         return {}
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:
-        """Compare refined drafts with the targets: weighted absolute error, and structure."""
+        """Compare refined drafts with the targets: weighted absolute error, structure, and what was found."""
         target, weights = batch["target_image"], self.weights(batch)
-        refined = self.refined(self.draft(batch), batch)
+        refined, found = self.refined(self.draft(batch), batch)
         error = (refined - target).abs()
         l1 = (error if weights is None else error * weights).mean()
         with torch.autocast(refined.device.type, enabled=False):  # variances are small differences of large numbers
             similarity: Any = structural_similarity_index_measure(refined.float(), target.float(), data_range=2.0)
-        return {"loss": l1 + STRUCTURE * (1 - similarity), "l1": l1, "ssim": similarity}
+        losses = {"loss": l1 + STRUCTURE * (1 - similarity), "l1": l1, "ssim": similarity}
+        if found is not None:
+            losses["found"] = (found - target).abs().mean()
+            losses["loss"] = losses["loss"] + FOUND * losses["found"]
+        return losses
 
     @torch.no_grad()
     def draft(self, batch: PairBatch) -> torch.Tensor:

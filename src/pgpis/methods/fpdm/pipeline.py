@@ -198,7 +198,7 @@ class FPDMPipeline(SamplingPipeline):
 
     def finish(self, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """Refine what the latents decode to, where there is a refiner."""
-        return images if self.refiner is None else refine(self.refiner, images, batch)
+        return images if self.refiner is None else refine(self.refiner, images, batch)[0]
 
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
         """Combine the predictions of the branches that ran."""

@@ -79,6 +79,10 @@ class SourceRefiner(PixelUNet, ModelMixin, ConfigMixin):  # type: ignore[misc, u
         Returns:
             RGB, ``(B, 3, H, W)``, which may leave [-1, 1].
         """
+        return self.find(draft, pose, sources)[0]
+
+    def find(self, draft: torch.Tensor, pose: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what ``forward`` returns, and the picture of the patches that were found, ``(B, 3, H, W)`` each."""
         size, dtype = draft.shape[-2:], self.first.weight.dtype
         padding = (0, -size[1] % PATCH, 0, -size[0] % PATCH)
         pictures = [
@@ -98,7 +102,8 @@ class SourceRefiner(PixelUNet, ModelMixin, ConfigMixin):  # type: ignore[misc, u
         change = self.run_trunk(_placed(torch.cat(cells, dim=1)), look)
         add, in_place, looked_up = change[:, :3], change[:, 3:4], change[:, 4:]
         refined = draft + in_place * (source - draft) + looked_up * (patches[0] - draft) + add
-        return refined[..., : size[0], : size[1]].to(pictures[0].dtype)
+        refined, found = (each[..., : size[0], : size[1]].to(pictures[0].dtype) for each in (refined, patches[0]))
+        return refined, found
 
     def _look(self, features: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend to patches of all sources.
@@ -136,14 +141,13 @@ def refiner_specs(height: int, width: int) -> ImageSpecs:
     return {"source_picture": ImageSpec("source", height, width)}
 
 
-def refine(refiner: SourceRefiner, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-    """Refine what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again."""
+def refine(refiner: SourceRefiner, images: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Refine what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again. See ``find``."""
     each = encode_sources(batch, "source_picture", lambda pictures, _: pictures)
     sources = side_by_side(each, present_sources(batch, len(each)))
     number = len(images) // len(sources)
     conditions = batch["pose_image"].repeat(number, 1, 1, 1), sources.repeat(number, 1, 1, 1, 1)
-    refined: torch.Tensor = refiner(images.clamp(-1, 1), *conditions)
-    return refined
+    return refiner.find(images.clamp(-1, 1), *conditions)
 
 
 def _placed(features: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ class SourceRefinerTask(RefinerTraining, FPDMTask):
         )
         self.train_refiner(SourceRefiner(tuple(channels), tuple(source_channels)), drafts)
 
-    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-        """Return refined drafts."""
+    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return refined drafts, and the patches that were found."""
         assert self.refiner is not None
         return refine(self.refiner, drafts, batch)

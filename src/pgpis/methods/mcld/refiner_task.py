@@ -60,13 +60,13 @@ class RefinerTask(RefinerTraining, MCLDTask):
             )
         self.train_refiner(Refiner(tuple(channels)), drafts)
 
-    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    def refined(self, drafts: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, None]:
         """Return refined drafts."""
         rendered = self.conditioner.render(batch)
         assert rendered is not None
         assert self.refiner is not None
         refined: torch.Tensor = self.refiner(drafts, *rendered, batch["pose_image"])
-        return refined
+        return refined, None
 
     def weights(self, batch: PairBatch) -> torch.Tensor:
         """Count the head's errors more."""
