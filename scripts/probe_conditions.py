@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ DRAWS = 4
 
 def probe(task: DiffusionTask, test: DeepFashion) -> dict[str, float]:
     """Return the mean loss with all inputs right, then with each of another pair."""
+    task.sampling = replace(task.sampling, refine=False)  # what a refiner reads is not the denoiser's
     losses: dict[str, list[float]] = {}
     with meter(type(task).__name__, len(test)) as advance, torch.inference_mode():
         for number, batch in enumerate(batches(test, task)):
