@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -125,9 +126,28 @@ class SourceRefiner(PixelUNet, ModelMixin, ConfigMixin):  # type: ignore[misc, u
         colours = _heads(F.avg_pool2d(sources, PATCH), batch, 1).expand(-1, heads, -1, -1)
         values = torch.cat([_heads(self.value(seen), batch, heads), colours], dim=3)
         found = (weights @ values).transpose(2, 3).reshape(batch, -1, rows, columns)
-        patches = weights[:, :1] @ _heads(F.pixel_unshuffle(sources, PATCH), batch, 1)
-        picture = patches[:, 0].transpose(1, 2).reshape(batch, -1, rows, columns)
-        return self.found(found), F.pixel_shuffle(picture, PATCH)
+        return self.found(found), _patchwork(weights[:, 0], sources)
+
+
+def _patchwork(weights: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+    """Return pictures ``(B, 3, H, W)`` of mean patches: they reach over half of their neighbours, and fade out there.
+
+    Args:
+        weights: Of the patches of all sources, for each place, ``(B, h * w, L * h * w)``.
+        sources: ``(B * L, 3, H, W)``.
+    """
+    margin = PATCH // 2
+    place: dict[str, Any] = {"kernel_size": 2 * PATCH, "stride": PATCH}
+    cut = F.unfold(F.pad(sources, (margin,) * 4, mode="replicate"), **place)  # (B * L, 3 * 16 * 16, h * w)
+    every = cut.transpose(1, 2).reshape(len(weights), -1, cut.shape[1])
+    patches = (weights @ every).transpose(1, 2)
+    ramp = 1 - (torch.arange(2 * PATCH, device=sources.device) + 0.5 - PATCH).abs() / PATCH
+    window = torch.outer(ramp, ramp).flatten().repeat(3)[None, :, None].to(sources.dtype).expand_as(patches)
+    size = (sources.shape[-2] + 2 * margin, sources.shape[-1] + 2 * margin)
+    sums, shares = (
+        F.fold(each, size, **place)[..., margin:-margin, margin:-margin] for each in (patches * window, window)
+    )
+    return sums / shares
 
 
 def _heads(values: torch.Tensor, batch: int, heads: int) -> torch.Tensor:
