@@ -12,6 +12,7 @@ from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMPipeline, FPDMTask, SourceRefiner, SourceRefinerTask
 from pgpis.methods.fpdm.options import FPDMSampling
+from pgpis.methods.fpdm.refiner import _patchwork
 from pgpis.methods.mcld import MCLDPipeline, MCLDTask, Refiner, RefinerTask
 from pgpis.methods.mcld.options import MCLDSampling
 from pgpis.pictures.backdrop import backdrop_of
@@ -149,6 +150,13 @@ def test_what_is_found_is_of_the_sources():
     colour = torch.tensor([0.5, -0.25, 1.0]).view(3, 1, 1)
     _, found = net_of("fpdm").find(draft, pose, colour.expand_as(sources))
     torch.testing.assert_close(found, colour.expand_as(found))
+
+
+def test_patches_of_their_own_places_are_the_picture():
+    sources = torch.rand(4, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    own = torch.eye(15).expand(2, 15, 15) / 2
+    means = sources.view(2, 2, 3, 24, 40).mean(dim=1)  # both sources of a pair, in the same places
+    torch.testing.assert_close(_patchwork(own.repeat(1, 1, 2), sources), means)
 
 
 def test_it_learns_to_find_a_colour():
