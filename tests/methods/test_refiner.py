@@ -289,6 +289,25 @@ def test_its_loss_is_one_of_full_precision(folder, method):
     assert abs(mixed["l1"] - exact["l1"]) < 1e-3
 
 
+def test_a_draft_is_of_all_sources(folder, method, tmp_path):
+    """Where training takes another number of them in another epoch; what fills a batch up does not count."""
+    task = TRAINING[method](str(folder), str(tmp_path), CHANNELS, sampling=SAMPLING[method](**SIZE))
+    specs = {key: spec for key, spec in task.input_specs.items() if spec.origin != "target"}
+    shapes = {key: (spec.size,) if key == "face" else (3, spec.height, spec.width) for key, spec in specs.items()}
+    batch = {"pair_id": ["a", "a"]} | {key: torch.zeros(2, *shape) for key, shape in shapes.items()}
+    one = task._file(batch, 0)
+    key = "source_picture" if method == "fpdm" else "source_image"
+    further = torch.zeros(2, 2, *shapes[key])
+    several = batch | {f"further_{key}": further, "source_count": torch.tensor([1, 2])}
+    assert task._file(several, 0) == one
+    two = task._file(several, 1)
+    assert two != one
+    further[1, 1] = 1  # no source of this pair
+    assert task._file(several, 1) == two
+    further[1, 0] = 1
+    assert task._file(several, 1) != two
+
+
 def _loss_in(task, batch, *, enabled):
     with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
         return task.loss(batch, torch.Generator(), train=True)

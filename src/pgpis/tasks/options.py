@@ -120,6 +120,12 @@ class Sampling:
         return {name: value for name, value in chosen.items() if value is not None}
 
     @property
+    def switches(self) -> dict[str, bool]:
+        """What is switched otherwise than usual, by name."""
+        own = ({"vae_tiling": True} if self.vae_tiling else {}) | ({} if self.refine else {"refine": False})
+        return own | self.video.settings
+
+    @property
     def result_size(self) -> tuple[int, int]:
         """(height, width) of a result in pixels."""
         return self.output_size or (self.height, self.width)

@@ -286,9 +286,7 @@ class PictureTask(PersonImageTask):
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in self.sampling.shortcuts.items()
             },
-            **({"vae_tiling": True} if self.sampling.vae_tiling else {}),
-            **({} if self.sampling.refine else {"refine": False}),
-            **self.sampling.video.settings,
+            **self.sampling.switches,
             "scheduler": type(self.scheduler).__name__,
             "scheduler_config": settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},

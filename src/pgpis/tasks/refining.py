@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from pgpis.batch import FrozenFeature, ImageSpec, PairBatch
+from pgpis.batch import FURTHER, FrozenFeature, ImageSpec, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.metrics.image import to_uint8
@@ -111,12 +111,15 @@ class RefinerTraining(DiffusionTask):
     def _file(self, batch: PairBatch, row: int) -> Path:
         """Return where the draft of a pair is kept: another data set may have pairs of the same names."""
         entries: dict[str, Any] = dict(batch)
+        further = int(entries["source_count"][row]) - 1 if "source_count" in entries else 0
         digest = hashlib.sha256()
         for key, spec in sorted(self.input_specs.items()):
-            if spec.origin != "target":
-                value = entries[key][[row]]
-                value = to_uint8(value) if isinstance(spec, ImageSpec) else value
-                digest.update(value.cpu().contiguous().numpy().data)
+            values = [] if spec.origin == "target" else [entries[key][[row]]]
+            if further and FURTHER + key in entries:
+                values.append(entries[FURTHER + key][row, :further])
+            for value in values:
+                content = to_uint8(value) if isinstance(spec, ImageSpec) else value
+                digest.update(content.cpu().contiguous().numpy().data)
         return self._folder() / file_name(f"{batch['pair_id'][row]}-{digest.hexdigest()[:16]}", ".png")
 
     def _folder(self) -> Path:
