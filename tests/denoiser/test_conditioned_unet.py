@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -101,6 +101,25 @@ def test_cache_changes_nothing(unet, zero, shown, repeats, dtype):
         cached, expected = (denoise(unet, latents, torch.tensor(7), shown) for shown in conditions)
     tolerance = {"atol": 1e-5, "rtol": 0} if dtype == torch.float32 else {"atol": 0.1, "rtol": 0}
     torch.testing.assert_close(cached, expected, **tolerance)
+
+
+@pytest.mark.parametrize("how", ["not cached", "cached", "reference", "anchors"])
+@pytest.mark.parametrize(("zero", "shown", "repeats"), [(0, 1, 2), (1, 1, 1), (1, 2, 3)])
+def test_the_last_branch_alone_is_what_it_would_be_prepared_as(unet, zero, shown, repeats, how):
+    ports = ports_for(unet, draw(PICTURES, TOKENS, 12))
+    if how == "anchors":
+        ports = replace(ports, anchors=torch.tensor([[1], [1]]))
+    if how == "reference":
+        layers = [name for name, _ in unet.named_modules() if name.endswith("transformer_blocks.0")]
+        widths = {name: unet.get_submodule(name).attn1.to_q.in_features for name in layers}
+        reference = {name: draw(PICTURES, 6, width, seed=3) for name, width in widths.items()}
+        ports = replace(ports, reference=reference, keep_reference=torch.tensor([True, False]))
+    branches, cache = branches_of(ports, zero, shown), how != "not cached"
+    with torch.no_grad():
+        ours = unet.prepare(*branches, repeats=repeats, cache=cache).last_branch(PICTURES, repeats)
+        alone = unet.prepare(branches[-1], repeats=repeats, cache=cache)
+    assert ours.layers.keys() == alone.layers.keys()
+    torch.testing.assert_close(asdict(ours), asdict(alone), rtol=0, atol=0)
 
 
 def test_cache_is_used_and_raises_no_warning(unet, caplog):

@@ -86,3 +86,24 @@ class Conditions:
     """``(R, N, D)`` for stock attention; where ``layers`` are filled, any tokens, which nobody reads."""
     layers: Mapping[str, tuple[LayerConditions | None, ...]]
     """By transformer, for its attention layers in order; None: the layer reads nothing. Empty: all are stock."""
+
+    def last_branch(self, pictures: int, repeats: int = 1) -> Conditions:
+        """Return what the last branch alone receives, computing nothing anew.
+
+        Args:
+            pictures: P, of the branch.
+            repeats: How often they follow each other.
+        """
+        rows = repeats * pictures
+
+        def alone(own: LayerConditions | None) -> LayerConditions | None:
+            if own is None:
+                return None
+            return replace(own, mask=None if own.mask is None else own.mask[-rows:], zero_rows=0, repeats=repeats)
+
+        return Conditions(
+            self.pose_features[-rows:],
+            None if self.time_embedding is None else self.time_embedding[-rows:],
+            self.tokens if self.layers else self.tokens[-rows:],
+            {name: tuple(map(alone, layers)) for name, layers in self.layers.items()},
+        )

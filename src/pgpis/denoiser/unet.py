@@ -183,7 +183,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                     tokens = keys_values(attn, by_stage[name.split("_")[0]])  # of down_blocks, mid_block or up_blocks
                     own.append(LayerConditions(tokens, extra, ports.extra_weight, **rows))
                 elif ports.reference is None:
-                    own.append(None if ports.anchors is None else LayerConditions(anchors=ports.anchors))
+                    own.append(None if ports.anchors is None else LayerConditions(anchors=ports.anchors, **rows))
                 elif block not in ports.reference:
                     raise PgpisError(f"the ReferenceNet has no '{block}': it must have the denoiser's blocks")
                 else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -214,9 +213,8 @@ class SamplingPipeline(CheckedPipeline):
             branches = [ports.to(self.unet.dtype) for ports in self.condition(tensors, scales)]
             if anchors is not None:
                 branches[-1] = replace(branches[-1], anchors=anchors.to(device))
-            prepare = functools.partial(self.unet.prepare, repeats=num_images_per_pair, cache=cache_keys_values)
-            conditions = prepare(*branches)
-            unguided = conditions if guidance_band is None or len(branches) == 1 else prepare(branches[-1])
+            conditions = self.unet.prepare(*branches, repeats=num_images_per_pair, cache=cache_keys_values)
+            unguided = conditions.last_branch(pairs, num_images_per_pair)
             self.scheduler.set_timesteps(steps, device=device)
             rows, size = pairs * num_images_per_pair, conditions.pose_features.shape[-2:]
             sample = self._start(latents, (rows, int(self.vae.config.latent_channels), *size), generators)
