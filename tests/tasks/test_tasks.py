@@ -13,6 +13,7 @@ from pgpis.methods.fpdm import FPDMTask, FusionPriorTask
 from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.models.weights import weights_hash
 from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.options import Schedule
 from tiny_fpdm import tiny_pipeline
 
@@ -166,6 +167,26 @@ def test_a_task_without_data_draws_poses_as_its_pipeline_did(tmp_path):
     task.export(str(tmp_path / "out"))
     index = json.loads((tmp_path / "out/pipeline/model_index.json").read_text())
     assert (index["pose_canvas"], index["stick_width"]) == ([64, 44], 3)
+
+
+@pytest.mark.parametrize("method", ["fpdm", "mcld"])
+def test_what_goes_on_from_a_pipeline_is_in_training_mode(method, request, monkeypatch):
+    """Weights that were loaded come in evaluation mode, in which nothing drops out."""
+    trained = request.getfixturevalue(f"trained_{method}")
+    words = request.getfixturevalue("tiny" if method == "fpdm" else "tiny_mcld_words")
+    modes = []
+    loss = DiffusionTask.loss
+
+    def noted(task, *args, train):
+        if train:
+            modes.append({module.training for name, module in task.named_children() if name in task.frozen})
+            modes.append({module.training for module in (task.unet, *task.conditioner.modules())})
+        return loss(task, *args, train=train)
+
+    monkeypatch.setattr(DiffusionTask, "loss", noted)
+    use = f"--model.init_args.pipeline={trained}/pipeline"
+    assert main(words("fit", use, "--trainer.max_steps=1", "--trainer.limit_val_batches=1", out="more")) == 0
+    assert modes == [{False}, {True}]
 
 
 def test_source_size_overrides_a_pipeline(trained_fpdm, tiny, tmp_path):

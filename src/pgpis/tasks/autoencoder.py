@@ -65,7 +65,7 @@ class AutoencoderTask(PersonImageTask):
         check_range("latent_noise", latent_noise, 0)
         if crop is not None and crop > min(height, width):
             raise PgpisError(f"crop is {crop}, but pictures have {height} x {width} pixels", hint="a smaller crop")
-        self.vae = build_vae(vae).train()
+        self.vae = build_vae(vae)
         self.height = height
         self.width = width
         self.crop = crop

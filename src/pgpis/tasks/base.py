@@ -146,6 +146,10 @@ class PersonImageTask(LightningModule, ABC):
             self.get_submodule(name).eval()
         return self
 
+    def on_train_start(self) -> None:
+        """Let trained parts drop out what they should: weights that were loaded come in evaluation mode."""
+        self.train()
+
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of one batch and log it."""
         self.may_begin("train", batch)
@@ -224,7 +228,7 @@ class PersonImageTask(LightningModule, ABC):
 
     def frozen_hashes(self) -> dict[str, str]:
         """Return the sha256 of each frozen part's weights, by name; computed once per run."""
-        if self._frozen_hashes is None:
+        if not self._frozen_hashes:
             self._frozen_hashes = {name: weights_hash(self.get_submodule(name)) for name in self.frozen}
         return self._frozen_hashes
 
@@ -251,10 +255,9 @@ class PersonImageTask(LightningModule, ABC):
         self._refuse_other_weights(weights)
         # a buffer may be anything before training has set it
         check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
-        if self.trainer.training:
-            key = misfit(checkpoint["loops"].get("fit_loop"), self.trainer.fit_loop.state_dict())
-            if key is not None:
-                raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
+        fit_loop, loops = self.trainer.fit_loop, checkpoint["loops"]
+        if self.trainer.training and (key := misfit(loops.get("fit_loop"), fit_loop.state_dict())) is not None:
+            raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
 
     def _refuse_other_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         own = self.state_dict()
@@ -276,8 +279,7 @@ def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
 
 def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     for name in task.frozen:
-        foreign = next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)
-        if foreign is not None:
+        if (foreign := next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)) is not None:
             raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are fixed")
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict[f"{prefix}{name}.{key}"] = value

@@ -57,7 +57,7 @@ class VisionEncoderTask(PersonImageTask):
         super().__init__(optimizer, schedule, seed)
         check_range("temperature", temperature, LEAST_TEMPERATURE)
         check_range("image_size", image_size, 1, whole=True, optional=True)
-        self.encoder = build_vision_encoder(encoder).train()
+        self.encoder = build_vision_encoder(encoder)
         self.size = int(image_size or self.encoder.config.image_size)
         self.side = self.size // int(self.encoder.config.patch_size)
         self.temperature = temperature
