@@ -7,6 +7,7 @@ result, their mean distance in pixels from those in the truth. Rows of a model: 
 each frame.
 
     python benchmarks/video.py [--films 4] [--frames 16] [--models synth-fpdm synth-mcld] [--out outputs/video]
+    python benchmarks/video.py --size 256x208 --points 133 --models outputs/fpdm_phoenix/pipeline
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from pgpis.cli.bench import batches
 from pgpis.cli.models import load_task
+from pgpis.cli.options import size
 from pgpis.data import OnMissing
 from pgpis.data.folder import FolderPairs
 from pgpis.files import write_text
@@ -39,6 +41,7 @@ from pgpis.pictures.backdrop import backdrop_of
 from pgpis.pictures.images import tensor_to_images
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.pictures.keypoints import MISSING, POINT_COUNTS, Frame, Keypoints
 from pgpis.pictures.surface import surface_of
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.preprocess.blazepose.estimator import see
@@ -55,7 +58,6 @@ from pgpis.synth.scene.sampling import Setting, person_of, photograph
 from pgpis.synth.scene.scene import Scene
 from pgpis.tasks.options import Video
 
-SIZE = (256, 176)
 HANDS = (260, 210)
 """Size of the pictures that hands are cut out of."""
 HAND_POINTS = slice(15, 23)
@@ -74,23 +76,25 @@ class DrawnFilm:
     """A film, and what is known of it."""
 
     name: str
+    size: tuple[int, int]
+    """(height, width)"""
     pictures: list[Picture]
     flows: list[NDArray[np.float32]]
     """From each frame to the next."""
 
     @classmethod
-    def of(cls, seed: int, number: int, frames: int) -> DrawnFilm:
+    def of(cls, seed: int, number: int, frames: int, size: tuple[int, int]) -> DrawnFilm:
         """Draw a dressed person who signs before a fixed camera."""
         rng = np.random.default_rng([seed, number])
         person = dress(*person_of(seed, number))
         poses = sign_sequence(rng, frames)
-        first = photograph(person, poses[0], Setting(sample_studio(rng)), "signer", rng, SIZE[1] / SIZE[0])
+        first = photograph(person, poses[0], Setting(sample_studio(rng)), "signer", rng, size[1] / size[0])
         scenes: list[Scene] = [replace(first, pose=pose) for pose in poses]
-        flows = [exact_flow(*pair, *SIZE) for pair in itertools.pairwise(scenes)]
-        return cls(f"signer{number}", [draw(scene, *SIZE) for scene in scenes], flows)
+        flows = [exact_flow(*pair, *size) for pair in itertools.pairwise(scenes)]
+        return cls(f"signer{number}", size, [draw(scene, *size) for scene in scenes], flows)
 
-    def write(self, root: Path, face: NDArray[np.float32]) -> FolderPairs:
-        """Write what a user has: the first frame with what is made of it, poses and maps; return the pairs."""
+    def write(self, root: Path, face: NDArray[np.float32], points: int) -> FolderPairs:
+        """Write what a user has: the first frame with what is made of it, poses of 18 or 133 points, and maps."""
         first = self.pictures[0]
         made = {
             "": first.rgb,
@@ -104,12 +108,21 @@ class DrawnFilm:
             write_image(root / f"source{kind}/{self.name}.png", values)
         write_array(root / f"source_face/{self.name}.npy", face)
         for number, picture in enumerate(self.pictures):
-            write_keypoints(root / self.name / f"{number:04d}.txt", openpose_keypoints(picture, "limbs"))
+            write_keypoints(root / self.name / f"{number:04d}.json", keypoints_of(picture, points))
             write_image(root / f"{self.name}_densepose/{number:04d}.png", iuv_pixels(picture.iuv))
         source = root / f"source/{self.name}.png"
         pairs = FolderPairs(source, root / self.name, on_missing=OnMissing(face_space="synth"), frames=True)
         pairs.setup()
         return pairs
+
+
+def keypoints_of(picture: Picture, points: int) -> Keypoints:
+    """Return the 18 or 133 points of a picture; of 133 all within the picture, as MSKA guesses those of Phoenix."""
+    if points == POINT_COUNTS["body18"]:
+        return openpose_keypoints(picture, "limbs")
+    seen = np.repeat(picture.whole133[:, 2:] > 0, 2, axis=1)
+    places = np.where(seen, picture.whole133[:, :2], MISSING).astype(np.float64)
+    return Keypoints(places, seen, Frame(*picture.rgb.shape[:2]), "wholebody133")
 
 
 def draw_frames(task: Any, pairs: FolderPairs, video: Video) -> list[NDArray[np.uint8]]:
@@ -138,7 +151,9 @@ def score(frames: list[NDArray[np.uint8]], film: DrawnFilm) -> list[float]:
     )
     truth = [picture.rgb for picture in film.pictures]
     knuckles = np.stack([picture.whole133[list(KNUCKLES)] for picture in film.pictures])
-    centers = np.where(knuckles[..., 2:] > 0, knuckles[..., :2] * [HANDS[1] / SIZE[1], HANDS[0] / SIZE[0]], np.nan)
+    centers = np.where(
+        knuckles[..., 2:] > 0, knuckles[..., :2] * [HANDS[1] / film.size[1], HANDS[0] / film.size[0]], np.nan
+    )
     both = [
         torch.from_numpy(np.stack([cv2.resize(picture, HANDS[::-1]) for picture in pictures])).permute(0, 3, 1, 2)
         for pictures in (frames, truth)
@@ -191,17 +206,23 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=4, help="people who sign")
     parser.add_argument("--frames", type=int, default=16, help="of each film")
     parser.add_argument("--models", nargs="+", default=["synth-fpdm", "synth-mcld"], help="pipelines")
+    parser.add_argument("--size", type=size, default=(256, 176), help="HEIGHTxWIDTH of films and results")
+    parser.add_argument("--points", type=int, default=18, choices=sorted(POINT_COUNTS.values()), help="of a pose")
     parser.add_argument("--seed", type=int, default=4321, help="of the people")
     parser.add_argument("--out", type=Path, help="folder for frames, strips and films [none is kept]")
     arguments = parser.parse_args()
-    films = [DrawnFilm.of(arguments.seed, number, arguments.frames) for number in range(arguments.films)]
+    people = range(arguments.films)
+    films = [DrawnFilm.of(arguments.seed, number, arguments.frames, arguments.size) for number in people]
     table = [f"| | {' | '.join(COLUMNS)} |", "| --- |" + " --- |" * len(COLUMNS)]
     table.append(line("truth", np.mean([score([p.rgb for p in film.pictures], film) for film in films], 0).tolist()))
     with tempfile.TemporaryDirectory() as folder:
         make = partial(DrawnFilm.write, root=Path(folder))
-        pairs = [make(film, face=face_code(person_of(arguments.seed, n)[0])) for n, film in enumerate(films)]
+        faces = [face_code(person_of(arguments.seed, number)[0]) for number in people]
+        pairs = [make(film, face=face, points=arguments.points) for film, face in zip(films, faces, strict=True)]
         for model in arguments.models:
             task = load_task(model)
+            height, width = arguments.size
+            task.sampling = replace(task.sampling, height=height, width=width, output_size=None)
             for name, video in ROWS.items():
                 start = time.perf_counter()
                 drawn = [draw_frames(task, each, video) for each in pairs]
@@ -209,9 +230,10 @@ def main() -> int:
                 means = np.mean([score(frames, film) for frames, film in zip(drawn, films, strict=True)], axis=0)
                 table.append(line(f"{model}, {name}", [*means.tolist(), seconds]))
                 sys.stderr.write(table[-1] + "\n")
+                row = f"{model.strip('/').replace('/', '_')}/{name.replace(', ', '_').replace(' ', '_')}"
                 for frames, film in zip(drawn, films, strict=True):
                     if arguments.out:
-                        keep(frames, film, arguments.out / model / name.replace(", ", "_") / film.name)
+                        keep(frames, film, arguments.out / row / film.name)
     text = "\n".join(table) + "\n"
     sys.stdout.write(text)
     if arguments.out:
