@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch.distributed.nn.functional import all_gather
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,24 @@ def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
     sizes = [int(count) for count in counts]
     longest = max(sizes)
     padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
-    gathered = all_gather(torch.cat([rows, padding]))  # type: ignore[no-untyped-call]
+    gathered = _Gathered.apply(torch.cat([rows, padding]))
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+
+
+class _Gathered(torch.autograd.Function):
+    """Stacks the equally long rows of all ranks; each rank's get the sum of the gradients that all ranks have.
+
+    torch's own are deprecated (``torch.distributed.nn``) or private (``_functional_collectives``).
+    """
+
+    @staticmethod
+    def forward(_context: Any, rows: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(_context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
