@@ -1,6 +1,7 @@
 """Work on machines that are lost: raylets of a Ray cluster here. What comes out is that of a run on this machine."""
 
 import csv
+import gc
 import os
 import shutil
 import threading
@@ -95,6 +96,7 @@ def test_what_actors_do_comes_back(second):
     with ActorPool(3, cpus=0.5) as pool:  # there is room for two
         assert pool.submit(os.getcwd).result(PATIENCE) == str(Path.cwd())
         assert pool.submit(os.environ.get, "OMP_NUM_THREADS").result(PATIENCE) == "1"
+        assert pool.submit(gc.get_threshold).result(PATIENCE)[0] > gc.get_threshold()[0]  # before they import torch
         with pytest.raises(PgpisError, match="--steps"):
             pool.submit(check_range, "--steps", 0, 1).result(PATIENCE)
         assert pool.submit(Shared.get, Shared([1, 2])).result(PATIENCE) == [1, 2]

@@ -1,6 +1,7 @@
 """Work of many processes: what ends a job, and what a killed one leaves behind."""
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -15,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgpis import cluster
+from pgpis import cli, cluster
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError, write_bytes
 from pgpis.interrupts import StopRequest
-from pgpis.jobs import as_done, run_units
+from pgpis.jobs import as_done, run_units, worker_pool
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,21 @@ def test_a_cluster_without_gpus_is_refused_where_one_is_asked_for(monkeypatch):
     for device, hired in (("cuda:3", ((4, 1), "cuda")), ("auto", ((4, 1), "cuda")), ("cpu", ((8, 0), "cpu"))):
         with cluster.crew(None, 9, device) as crew:
             assert (crew.pool, crew.device) == hired
+
+
+def test_workers_look_for_garbage_as_rarely_as_the_command(monkeypatch):
+    """From before they import what their units need."""
+    usual = gc.get_threshold()
+    monkeypatch.setattr(cli, "main", lambda: 0)
+    try:
+        with pytest.raises(SystemExit):
+            cli.console()
+        of_command = gc.get_threshold()
+    finally:
+        gc.set_threshold(*usual)
+    assert of_command[0] > usual[0]
+    with worker_pool(1) as pool:
+        assert pool.submit(gc.get_threshold).result(60) == of_command
 
 
 @pytest.mark.slow

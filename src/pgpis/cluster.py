@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from pgpis.errors import PgpisError
 from pgpis.interrupts import StopRequest, held
 from pgpis.jobs import THREADS, as_done
-from pgpis.lazy import optional_module
+from pgpis.lazy import collect_rarely, optional_module
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +209,7 @@ class _Actor:
     """Lives in a process of its own, on some machine of the cluster."""
 
     def __init__(self, folder: str) -> None:
+        collect_rarely()
         os.environ.update(dict.fromkeys(THREADS, "1"))
         self.folder = folder
 

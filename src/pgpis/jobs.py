@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError
 from pgpis.interrupts import StopRequest
+from pgpis.lazy import collect_rarely
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     Submit inside :func:`born_deaf`, and everything inside :func:`one_thread_each`.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_depend_on_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
         yield pool
     finally:
@@ -178,8 +179,12 @@ def leave_interrupts_alone(_worker: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _depend_on_parent() -> None:
-    """End with the parent: one that was killed leaves its folder to the next job, to which no worker may write."""
+def _begin() -> None:
+    """Begin as a worker, before what its units need is imported.
+
+    It ends with its parent: one that was killed leaves its folder to the next job, to which no worker may write.
+    """
+    collect_rarely()
     leave_interrupts_alone()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

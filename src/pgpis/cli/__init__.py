@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import importlib
 import io
 import logging
@@ -20,6 +19,7 @@ from pgpis import __version__
 from pgpis.cli.synonyms import suggestion
 from pgpis.errors import PgpisError
 from pgpis.interrupts import Stopped, ended_at_once
+from pgpis.lazy import collect_rarely
 
 USAGE_ERROR = 2
 
@@ -167,12 +167,8 @@ def own_words(error: PgpisError) -> str:
 
 
 def console() -> None:
-    """Entry point of the installed ``pgpis`` script.
-
-    Importing torch and what builds on it makes half a million objects, all of which stay: as often as Python looks for
-    garbage by itself, that is a fifth of the time of a start.
-    """
-    gc.set_threshold(50_000, 20, 20)
+    """Entry point of the installed ``pgpis`` script."""
+    collect_rarely()
     sys.exit(main())
 
 

@@ -21,6 +21,7 @@ from litserve import LitAPI  # type: ignore[import-untyped]
 from litserve.loops.simple_loops import BatchedLoop  # type: ignore[import-untyped]
 from litserve.utils import LitAPIStatus, LoopResponseType  # type: ignore[import-untyped]
 
+from pgpis.lazy import collect_rarely
 from pgpis.service.jobs import Answer, Job
 
 PATH = "/v1/pictures"
@@ -103,6 +104,7 @@ class PictureAPI(LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the models."""
+        collect_rarely()
         from pgpis.preprocess.settings import PrepareSettings
         from pgpis.studio.studio import Studio
 
