@@ -1,5 +1,8 @@
 """Several sources of a pair: who they are, what is read of them, and what a batch holds."""
 
+from collections import defaultdict
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,9 @@ from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import sample_generator
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import part_table
+from pgpis.preprocess import photos
+from pgpis.preprocess.photos import PhotoPairs
+from pgpis.preprocess.run import PrepareResult
 
 READS = {"source", "iuv", "texture", "face"}
 SPECS = {
@@ -67,6 +73,30 @@ def test_a_folder_is_a_person(people):
     assert people / "people_texture/anna/3.png" in anna.files
     texture = np.asarray(dataset.load(0, READS).conditions["texture"])
     assert {part: int(texture[part_table() == part].max()) for part in SHOWN.values()} == {2: 60, 1: 120, 23: 180}
+
+
+@pytest.mark.parametrize("identity", [None, "anna/3.png"])
+def test_what_nobody_reads_is_not_made(people, monkeypatch, identity):
+    """A backdrop is that of the first source; a face that is exchanged is nobody's."""
+    made = defaultdict(list)
+
+    def noted(files, conditions, *_):
+        for condition, each in product(conditions, files):
+            made[condition].append(each.name.removeprefix(f"{people}/people/"))
+            each.path(condition).parent.mkdir(parents=True, exist_ok=True)
+            each.path(condition).touch()
+        return PrepareResult()
+
+    monkeypatch.setattr(photos, "prepare", noted)
+    monkeypatch.setattr(photos, "require_weights", lambda *_: None)
+    dataset = PhotoPairs(people / "people", people / "poses", sources_by="person", driving=False, identity=identity,
+                         faces=people / "none", save_conditions=people / "kept")  # fmt: skip
+    dataset.setup()
+    dataset.require(READS | {"surface", "backdrop"})
+    every = ["anna/1.png", "anna/2.png", "anna/3.png", "ben/1.png"]
+    assert made["surface"] == every
+    assert made["backdrop"] == ["anna/1.png", "ben/1.png"]
+    assert made["face"] == (every if identity is None else ["anna/3.png"])
 
 
 def test_names_pair_people_with_poses(people):

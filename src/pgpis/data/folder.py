@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Edit, Files, JoinedFiles, Pair, Source
@@ -175,14 +176,19 @@ class FolderPairs(PairDataset):
         """
         for kind in conditions(origins):
             if kind.of == "source":
-                own = by_source(pair for pair in self.pairs if pair.edit is None or kind.name != "face")
-                owners = [(source.picture, source.conditions.get(kind.name)) for pair in own for source in pair.sources]
+                owners = [(source.picture, source.conditions.get(kind.name)) for source in self.sources_read(kind)]
             else:
                 owners = [(pair.pose, pair.file(kind.name)) for pair in by_pose(self.pairs) if pair.pose is not None]
             _refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
+
+    def sources_read(self, kind: Kind) -> list[Source]:
+        """Return the pictures of people of which a kind of file is read; no face of one that is exchanged."""
+        needs_own = kind.name != "face"
+        pairs = by_source(pair for pair in self.pairs if needs_own or pair.edit is None or pair.edit.identity is None)
+        return [source for pair in pairs for source in sources_read(kind.name, pair.sources)]
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target, and of a noise that was asked for by name."""

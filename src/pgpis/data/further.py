@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +27,14 @@ MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.
 PER_SOURCE = ("source", "face")
 """What each source has for itself; everything else is that of the first."""
 
+SourceT = TypeVar("SourceT")
 FindMap = Callable[[Path], "Path | None"]
 """From a source's picture to its DensePose map."""
+
+
+def sources_read(kind: str, sources: Sequence[SourceT]) -> Sequence[SourceT]:
+    """Return of which of a pair's sources a kind of file is read: of all, or of the first alone."""
+    return sources if kind in (*PER_SOURCE, *MERGED) else sources[:1]
 
 
 def _as_first(pair: Pair, source: Source) -> Pair:

@@ -18,6 +18,7 @@ from PIL import Image
 from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs, by_pose, by_source
+from pgpis.data.further import sources_read
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
@@ -115,8 +116,7 @@ class PhotoPairs(FolderPairs):
         if "pose" in origins:
             lacking.append(("pose", poses + [pair.source for pair in pairs if self.retarget]))
         for kind in filter(self._makes, conditions(origins)):
-            every = (own for pair in pairs for own in pair.sources)
-            sources = [own.picture for own in every if not _exists(own.conditions.get(kind.name))]
+            sources = [own.picture for own in self.sources_read(kind) if not _exists(own.conditions.get(kind.name))]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
         if {"texture", "surface"} & {*origins}:
@@ -263,7 +263,11 @@ class PhotoPairs(FolderPairs):
         provenance = super().provenance(loaded, origins)
         files = provenance["files"]
         sources = [loaded.pair, *(other.pair for other in loaded.further)]
-        made = [kind.option for kind in conditions(files) if any(self._is_made(own.file(kind.name)) for own in sources)]
+        made = [
+            kind.option
+            for kind in conditions(files)
+            if any(self._is_made(own.file(kind.name)) for own in sources_read(kind.name, sources))
+        ]
         if self.driving and "pose" in origins:
             made.append("pose")
         drawn = self._key_points.get(loaded.pair.file("iuv") or Path())
