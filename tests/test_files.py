@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, locked, remove_unfinished, replacing, replacing_folder, write_bytes, write_text
+from pgpis.files import (
+    file_name,
+    files_below,
+    locked,
+    remove_unfinished,
+    replacing,
+    replacing_folder,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
@@ -19,6 +28,26 @@ def test_a_file_is_replaced_when_the_block_succeeds(tmp_path):
         assert path.read_text() == "first"
     assert path.read_text() == "second"
     assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_folders_that_are_links_are_listed_once_a_link(tmp_path):
+    """A link to a folder around it leads nowhere, one that leads nowhere is listed as the file that it may be."""
+    for name in ("root/b/2", "root/a", "elsewhere/deep/1"):
+        write_text(tmp_path / name, name)
+    for link, target in {
+        "root/anna": "../elsewhere",
+        "root/berta": "../elsewhere/deep",
+        "root/b/root": "..",
+        "root/b/all": "../..",
+        "root/c": "nowhere",
+        "root/self": "self",
+        "elsewhere/back": "../elsewhere",
+    }.items():
+        (tmp_path / link).symlink_to(target)
+    listed = files_below(tmp_path / "root")
+    assert listed == sorted(listed)
+    names = [path.relative_to(tmp_path / "root").as_posix() for path in listed]
+    assert names == ["a", "anna/deep/1", "b/2", "b/all/elsewhere/deep/1", "berta/1", "c", "self"]
 
 
 def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path, monkeypatch):

@@ -112,6 +112,18 @@ def test_check_of_a_whole_folder(toy_root):
     assert "nothing is missing" in report.render()
 
 
+def test_check_counts_pictures_in_linked_folders(toy_root, tmp_path):
+    for path in toy_root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "img").unlink()
+    (tmp_path / "img").mkdir()
+    for path in (toy_root / "img").iterdir():
+        (tmp_path / "img" / path.name).symlink_to(path)
+    report = check_root(tmp_path)
+    assert not report.problems
+    assert report.counts["pictures in img/"] == 18
+
+
 def test_check_lists_what_is_missing_or_unreadable(own_toy_root, tmp_path):
     pictures = sorted((own_toy_root / "img").rglob("*.jpg"))
     pictures[0].unlink()

@@ -96,6 +96,14 @@ def test_own_pairs_match_by_their_name():
     assert match_pictures([Path("out/anna_2_walk.png")], [own]).files == ((own, Path("out/anna_2_walk.png")),)
 
 
+def test_pictures_in_linked_folders_are_listed(tmp_path):
+    for folder in ("results", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "elsewhere/a.png").touch()
+    (tmp_path / "results/part").symlink_to("../elsewhere")
+    assert list_pictures(tmp_path / "results") == [tmp_path / "results/part/a.png"]
+
+
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(PgpisError, match="no pictures"):
         list_pictures(tmp_path)

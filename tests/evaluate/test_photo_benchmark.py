@@ -49,6 +49,14 @@ def test_pairs_are_all_ordered_ones_of_a_person(tmp_path, names, pairs):
     assert len({source.split("_")[0] for pair in listed if "eva_3.png" in pair for source in pair}) == 0
 
 
+def test_people_whose_folders_are_links_are_paired(tmp_path):
+    pictures_in(tmp_path / "all", "x/1.png", "x/2.png", "eva/1.png", "eva/2.png")
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some/anna").symlink_to(tmp_path / "all/x")
+    (tmp_path / "some/anna/everybody").symlink_to(tmp_path / "some")
+    assert list_pairs(tmp_path / "some") == [("anna/1.png", "anna/2.png"), ("anna/2.png", "anna/1.png")]
+
+
 def test_what_pairs_connect_is_one_person():
     pairs = [Pair(f"{a}_2_{b}", Path(a), None, Path(b)) for a, b in ("ab", "bc", "xy")]
     people = people_of(pairs)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from pgpis.cli.recipes import PACKAGED
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
 from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.pipelines.bundle import MARK, SHIPPED, VERSION, load_bundle, pack, read_card, read_index
 from tiny_fpdm import tiny_pipeline
@@ -46,6 +47,14 @@ def test_a_bundle_is_its_folder(folder, tmp_path):
             assert all(value.dtype == torch.float32 for value in found.values() if value.is_floating_point())
         elif part is not None:
             assert loaded.config == part.config
+
+
+def test_a_bundle_holds_parts_whose_folders_are_links(folder, tmp_path):
+    pack(folder, tmp_path / "model.safetensors", {})
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere")
+    pack(folder, tmp_path / "linked.safetensors", {})
+    assert sha256_of(tmp_path / "linked.safetensors") == sha256_of(tmp_path / "model.safetensors")
 
 
 def test_what_another_bundle_holds_is_read_from_there(folder, tmp_path):

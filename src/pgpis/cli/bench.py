@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
-from pgpis.files import sha256_of
+from pgpis.files import files_below, sha256_of
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
 
@@ -129,7 +129,7 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
 def _identity(pipeline: str) -> str:
     """Return a hash of a pipeline's files; of one that does not exist, which fails later, its name."""
     place = SHIPPED[pipeline].path if pipeline in SHIPPED else Path(pipeline)
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    files = files_below(place) if place.is_dir() else [place]
     hashes = [sha256_of(path) for path in files if path.is_file()]
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest() if hashes else pipeline
 

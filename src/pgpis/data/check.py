@@ -27,7 +27,7 @@ from pgpis.data.phoenix import (
 )
 from pgpis.data.picture_store import picture_exists, read_picture
 from pgpis.errors import PgpisError
-from pgpis.files import write_text
+from pgpis.files import files_below, write_text
 from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds, conditions, kind_of
@@ -184,7 +184,7 @@ def _lengths(path: Path) -> dict[str, int]:
 
 
 def _count(folder: Path, suffixes: Collection[str]) -> int:
-    return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in folder.rglob("*"))
+    return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in files_below(folder))
 
 
 def _check_files(report: CheckReport, files: Iterable[Path], kind: Kind) -> None:

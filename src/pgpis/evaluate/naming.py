@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
-from pgpis.files import file_name
+from pgpis.files import file_name, files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
 
 PICTURE = re.compile(
@@ -48,7 +48,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir())
+    files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     files = [path for path in files if path.name[0] != "." and path.parent.name != "poses"]
     if not files:
         raise PgpisError(f"no pictures in {folder}")

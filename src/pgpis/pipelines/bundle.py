@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import replacing
+from pgpis.files import files_below, replacing
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
 from pgpis.models.weights import tensors_hash
@@ -58,7 +58,7 @@ def pack(folder: Path, file: Path, card: dict[str, Any], beside: Path | None = N
         raise PgpisError(f"{folder} is not a pipeline: no model_index.json", hint="'pgpis fit' exports one")
     tensors: dict[str, torch.Tensor] = {}
     texts: dict[str, str] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".safetensors":
             for key, value in load_file(path).items():

@@ -11,6 +11,7 @@ from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.picture_store import DATABASE
 from pgpis.data.user_files import beside
 from pgpis.errors import PgpisError
+from pgpis.files import files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, conditions, kind_of
 from pgpis.preprocess.settings import PictureFiles
@@ -47,11 +48,11 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
 
 def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
-    candidates = root.rglob("*") if root.is_dir() else [root]
+    candidates = files_below(root) if root.is_dir() else [root]
     files: dict[Path, PictureFiles] = {}
-    for picture in sorted(path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES):
+    for picture in (path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES):
         name = picture.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts) or picture.is_dir():
+        if any(part.startswith(".") for part in name.parts):
             continue
         stem = name.with_suffix("")
         if stem in files:
@@ -72,7 +73,7 @@ def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[Pictur
             raise PgpisError(f"Phoenix has no place for '{kind.option}'; its key points are MSKA's", hint=hint)
     frames = frames_of(release, kind_of("picture"))
     files = []
-    for picture in sorted(frames.rglob("*.png")):
+    for picture in (path for path in files_below(frames) if path.suffix == ".png"):
         name = picture.relative_to(frames)
         outputs = [(kind.option, (frames_of(release, kind) / name).with_suffix(str(kind.suffix))) for kind in kinds]
         files.append(PictureFiles(picture.relative_to(root).as_posix(), picture, tuple(outputs)))
