@@ -1,5 +1,6 @@
 """Features in packs: the batches and losses of folder and cache, and refused for the same reasons."""
 
+import json
 import os
 import shutil
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from packed_features import SELF_PAIRS, assert_same, batches, encode, frozen, module, pack, packed, write_cache
 
+from pgpis.batch import ImageSpec
 from pgpis.cli import main
 from pgpis.data import DeepFashion, Packed, check_root
 from pgpis.data.cache import files_of
@@ -108,6 +110,26 @@ def test_a_cache_of_other_pairs_is_not_packed(own, toy_root, tmp_path, capsys):
     assert "those are not packed" in refused(own.root, own.out, *own.words[:2], "--splits", "test")
     assert f"no features in {tmp_path / 'none'}" in refused(own.root, own.out, "--cache", tmp_path / "none")
     assert not (own.out / "train/pack.json").exists()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_origins_are_read_from_no_words_about_specs(own, monkeypatch, earlier):
+    """An earlier version's cache names them nowhere else; it is gone on with, packed, and trained from."""
+    if earlier:
+        for path in own.cache.glob("*/cache.json"):
+            index = json.loads(path.read_text())
+            del index["key"]["origin"]
+            path.write_text(json.dumps(index))
+        content = {path: path.read_bytes() for path in own.cache.rglob("*.*")}
+        write_cache(own.cache, own.root)
+        assert content == {path: path.read_bytes() for path in own.cache.rglob("*.*")}
+    else:
+        shutil.rmtree(own.cache)
+        monkeypatch.setattr(ImageSpec, "__repr__", lambda spec: f"{spec.width} by {spec.height}")
+        write_cache(own.cache, own.root)
+    assert pack(own.root, own.out, *own.words) == 0
+    folder = DeepFashion(own.root, self_pair_probability=SELF_PAIRS)
+    assert_same(batches(folder, own.cache), batches(packed(own.out), own.out))
 
 
 def test_self_pairs_that_have_no_features_are_told(own, tmp_path):

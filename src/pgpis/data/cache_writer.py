@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.cluster import Crew, Shared
 from pgpis.data.cache import INDEX, DtypeName, is_whole, read_index, shards_of
-from pgpis.data.features import FeatureKey, Variant, image_chain
+from pgpis.data.features import FeatureKey, Variant, image_chain, origin_of
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, replacing, write_text
@@ -131,6 +131,7 @@ class CacheWriter:
                 write_text(index, json.dumps(entry))
             return
         stored = read_index(index)
+        stored["key"].setdefault("origin", origin_of(stored))  # earlier versions had it in ``spec`` alone
         if stored != json.loads(json.dumps(entry)):
             dtype = None if stored["dtype"] == self.dtype else f"it holds {stored['dtype']}, now {self.dtype}"
             reason = key.difference(stored) or dtype or "its pictures have changed"

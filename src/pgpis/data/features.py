@@ -35,6 +35,8 @@ class FeatureKey(NamedTuple):
     """Hash of the encoder's weights."""
     spec: str
     """How the picture is prepared."""
+    origin: str
+    """What it is made from: ``source``, ``texture``, ..."""
 
     def difference(self, index: Mapping[str, Any]) -> str | None:
         """Say in what the key of an index differs; None: in nothing."""
@@ -48,12 +50,20 @@ class FeatureKey(NamedTuple):
 
 def feature_key(picture: str, specs: InputSpecs, weights: str) -> FeatureKey:
     """Return the key of a feature."""
-    return FeatureKey(picture, weights, " from ".join(map(repr, image_chain(picture, specs).values())))
+    chain = image_chain(picture, specs)
+    return FeatureKey(picture, weights, " from ".join(map(repr, chain.values())), chain[picture].origin)
+
+
+EARLIER_SPEC = re.compile(r"ImageSpec\(origin='(\w+)'")
+"""How ``spec`` begins where ``origin`` is not beside it: in caches and packs of earlier versions."""
 
 
 def origin_of(index: Mapping[str, Any]) -> str | None:
-    """Return the origin of the pictures of an index, with which its ``spec`` begins; None: it says none."""
-    spec = re.match(r"ImageSpec\(origin='(\w+)'", str(index["key"].get("spec")))
+    """Return the origin of the pictures of an index; None: it says none."""
+    key = index["key"]
+    if isinstance(key.get("origin"), str):
+        return str(key["origin"])
+    spec = EARLIER_SPEC.match(str(key.get("spec")))
     return spec and spec[1]
 
 
