@@ -118,7 +118,7 @@ def test_origins_are_read_from_no_words_about_specs(own, monkeypatch, earlier):
     if earlier:
         for path in own.cache.glob("*/cache.json"):
             index = json.loads(path.read_text())
-            del index["key"]["origin"]
+            del index["key"]["origin"], index["folder"]
             path.write_text(json.dumps(index))
         content = {path: path.read_bytes() for path in own.cache.rglob("*.*")}
         write_cache(own.cache, own.root)
@@ -130,6 +130,33 @@ def test_origins_are_read_from_no_words_about_specs(own, monkeypatch, earlier):
     assert pack(own.root, own.out, *own.words) == 0
     folder = DeepFashion(own.root, self_pair_probability=SELF_PAIRS)
     assert_same(batches(folder, own.cache), batches(packed(own.out), own.out))
+
+
+SPELLINGS = ("toy", "elsewhere/../toy/", "link", "elsewhere/link", "{}/toy", "{}/elsewhere/../link")
+"""Of one root, from the folder that it lies in."""
+
+
+@pytest.mark.parametrize("made", SPELLINGS)
+def test_features_are_found_however_the_root_is_spelt(own, tmp_path, monkeypatch, made):
+    """In training, where a cache is gone on with, and in packing; also from another working directory."""
+    assert own.root == tmp_path / "toy"
+    (tmp_path / "elsewhere").mkdir()
+    for link in ("link", "elsewhere/link"):
+        (tmp_path / link).symlink_to(own.root)
+    monkeypatch.chdir(tmp_path)
+    expected = list(batches(DeepFashion(own.root, self_pair_probability=SELF_PAIRS), own.cache))
+    cache = tmp_path / "spelt"
+    write_cache(cache, made.format(tmp_path))
+    content = {path: path.read_bytes() for path in cache.rglob("*.*")}
+    for number, used in enumerate(SPELLINGS):
+        folder = DeepFashion(used.format(tmp_path), self_pair_probability=SELF_PAIRS)
+        assert_same(batches(folder, cache), expected)
+        write_cache(cache, used.format(tmp_path))
+        assert content == {path: path.read_bytes() for path in cache.rglob("*.*")}
+        assert pack(used.format(tmp_path), tmp_path / f"pack-{number}", "--cache", cache, "--splits", "train") == 0
+    assert_same(batches(packed(tmp_path / "pack-0"), tmp_path / "pack-0"), expected)
+    monkeypatch.chdir("elsewhere")
+    assert_same(batches(DeepFashion("link", self_pair_probability=SELF_PAIRS), "../spelt"), expected)
 
 
 def test_self_pairs_that_have_no_features_are_told(own, tmp_path):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from pgpis.data.features import Variant
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import picture_stamp
+from pgpis.data.picture_store import DATABASE, picture_stamp
 from pgpis.errors import PgpisError
 
 SHARD = 512
@@ -47,6 +48,29 @@ def paths_of(dataset: PairDataset, origin: str) -> list[Path]:
     return sorted(path for path in paths if path is not None)
 
 
+def files_in(index: Mapping[str, Any]) -> list[tuple[Path, list[Any]]]:
+    """Return the files of an index, by the names that :func:`whole_name` gives them, and their stamps.
+
+    Relative names are of the working directory or, where another file or none is there by the first of them, of the
+    one in which the cache was made.
+    """
+    files, folder = [(Path(file), list(stamp)) for file, stamp in index["files"]], index.get("folder")
+    if files and isinstance(folder, str) and list(picture_stamp(files[0][0]) or ()) != files[0][1]:
+        files = [(folder / file, stamp) for file, stamp in files]
+    return [(whole_name(file), stamp) for file, stamp in files]
+
+
+def whole_name(path: Path) -> Path:
+    """Return the one name of a file, however its folder is spelt: relative, with ``..``, through links."""
+    depth = path.parts.index(DATABASE) if DATABASE in path.parts else len(path.parts) - 1
+    return _real_folder(Path.cwd().joinpath(*path.parts[:depth])).joinpath(*path.parts[depth:])
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _real_folder(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))
+
+
 class CacheFolder:
     """A folder that :class:`pgpis.data.cache_writer.CacheWriter` wrote, see ``FeatureFiles``.
 
@@ -58,7 +82,7 @@ class CacheFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows: dict[str, dict[str, int]] = {}
+        self._rows: dict[str, dict[Path, int]] = {}
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -84,20 +108,25 @@ class CacheFolder:
         """
         folder = self.folder / name
         index = read_index(folder / INDEX)
-        for path, stamp in index["files"]:
-            if list(picture_stamp(Path(path)) or ()) != stamp:
+        files = files_in(index)
+        for (path, _), (file, stamp) in zip(index["files"], files, strict=True):
+            if list(picture_stamp(file) or ()) != stamp:
                 raise PgpisError(f"{name} in {self} is stale: {path} has changed", hint=self.hint)
         for variant in sorted({Variant(**variant).name for variant in index["variants"]}):
             for path, shard in shards_of(folder / variant, index["files"]):
                 if not is_whole(path, len(shard)):
                     reason = f"{path} is damaged" if path.is_file() else f"{folder} is not complete: no {path}"
                     raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
-        self._rows[name] = {path: number for number, (path, _) in enumerate(index["files"])}
+        self._rows[name] = {file: number for number, (file, _) in enumerate(files)}
 
     def read(self, name: str, path: Path | None, variant: Variant) -> torch.Tensor | None:
         """Return a picture's feature; None: it has none."""
-        row = self._rows[name].get(str(path))
+        row = None if path is None else self.row(name, path)
         return None if row is None else read_row(*self.place(name, row, variant))
+
+    def row(self, name: str, path: Path) -> int | None:
+        """Return the row of a picture in a feature that was looked through; None: it has none."""
+        return self._rows[name].get(whole_name(path))
 
     def place(self, name: str, row: int, variant: Variant) -> tuple[Path, int]:
         """Return the shard of a feature, and its row there."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import ImageOps
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.cluster import Crew, Shared
-from pgpis.data.cache import INDEX, DtypeName, is_whole, read_index, shards_of
+from pgpis.data.cache import INDEX, DtypeName, files_in, is_whole, read_index, shards_of
 from pgpis.data.features import FeatureKey, Variant, image_chain, origin_of
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
@@ -125,6 +126,7 @@ class CacheWriter:
             "dtype": self.dtype,
             "variants": [variant._asdict() for variant in variants],
             "files": [[str(path), picture_stamp(path)] for path in files],
+            "folder": str(Path.cwd()),
         }
         if not index.is_file():
             if self.rank == 0:
@@ -132,10 +134,15 @@ class CacheWriter:
             return
         stored = read_index(index)
         stored["key"].setdefault("origin", origin_of(stored))  # earlier versions had it in ``spec`` alone
-        if stored != json.loads(json.dumps(entry)):
+        if _content(stored) != _content(json.loads(json.dumps(entry))):
             dtype = None if stored["dtype"] == self.dtype else f"it holds {stored['dtype']}, now {self.dtype}"
             reason = key.difference(stored) or dtype or "its pictures have changed"
             raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
+
+
+def _content(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an index without the spelling of its files."""
+    return {**index, "folder": None, "files": files_in(index)}
 
 
 MakeShards = Callable[[ShardMaker, Sequence[Shard], Callable[[int], None]], Unreadable]

@@ -72,9 +72,9 @@ def plan_features(
         index = cache.index(name)
         assert index is not None
         cache.check(name)
-        rows = {Path(file).absolute(): row for row, (file, _) in enumerate(index["files"])}
         # an entry that an LMDB does not have is -1, and its pairs are not packed
         files = [path for path in files_of(dataset, origin_of(index) or "") if numbers.get(path) != -1]
+        rows = {path: row for path in files if (row := cache.row(name, path)) is not None}
         _refuse_others(f"{name} in {cache}", files, rows, numbers)
         variants = [Variant(**variant) for variant in index["variants"]]
         values = read_row(*cache.place(name, 0, variants[0]))
@@ -87,7 +87,7 @@ def plan_features(
             "files": [numbers[path] for path in files],
         }
         items += [
-            FeatureItem(*cache.place(name, rows[path.absolute()], variant), values.nbytes)
+            FeatureItem(*cache.place(name, rows[path], variant), values.nbytes)
             for variant in variants
             for path in files
         ]
@@ -101,7 +101,7 @@ def _refuse_others(what: str, files: Sequence[Path], rows: Collection[Path], num
     hint = "pack the pairs of the recipe that the cache was made with: --config RECIPE"
     if not files:
         raise PgpisError(f"--cache: no pair has files that {what} was made of", hint=hint)
-    missing = [path for path in files if path.absolute() not in rows]
+    missing = [path for path in files if path not in rows]
     if missing:
         message = f"--cache: {what} lacks {len(missing)} of {len(files)} files that are packed, e.g. {missing[0]}"
         raise PgpisError(message, hint=hint)
