@@ -252,6 +252,36 @@ def test_a_task_draws_with_it_unless_it_is_told_not_to(with_refiner, method, tmp
     assert not any(parameter.requires_grad for parameter in task.refiner.parameters())
 
 
+def test_training_batches_hold_what_the_loss_reads(with_refiner, method, tiny, tmp_path, monkeypatch):
+    """Grids are drawn of validation batches, with what pictures are finished with; what scores them is for ``test``."""
+    with_refiner.save_pretrained(tmp_path / "start")
+    size = {**SIZE, "output_size": (20, 16)}
+    finishing = {"truth_image", "source_picture"} if method == "fpdm" else {"truth_image"}
+    task = TASKS[method](pipeline=str(tmp_path / "start"), sampling=SAMPLING[method](**size))
+    assert task.input_specs.keys() - task.loss_specs.keys() == finishing
+    training = TRAINING[method](str(tmp_path / "start"), sampling=SAMPLING[method](**size))
+    assert training.input_specs.keys() - training.loss_specs.keys() == {"truth_image"}
+    if method == "mcld":
+        return
+    read = {}
+
+    def noting(function, stage):
+        def call(self, batch, *arguments, **options):
+            read[stage or options["train"]] = {*batch}
+            return function(self, batch, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(FPDMTask, "loss", noting(FPDMTask.loss, None))
+    monkeypatch.setattr(FPDMTask, "sample_grid", noting(FPDMTask.sample_grid, "grid"))
+    sampling = {"height": HEIGHT, "width": WIDTH, "output_size": [20, 16], "num_inference_steps": 2}
+    words = [f"--model.init_args.sampling.{key}={value}" for key, value in sampling.items()]
+    words += [f"--model.init_args.pipeline={tmp_path}/start", "--trainer.max_steps=1", "--trainer.val_check_interval=1"]
+    assert main(tiny("fit", *words)) == 0
+    assert read["grid"] - read[True] == finishing
+    assert {"source_image", "target_image", "pose_image"} < read[True]
+
+
 def test_what_is_trained_is_exported(folder, method):
     with pytest.raises(PgpisError, match="exported without what is trained"):
         TRAINING[method](str(folder), sampling=SAMPLING[method](**SIZE, refine=False))

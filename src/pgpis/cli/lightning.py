@@ -85,7 +85,7 @@ class PGPISCLI(LightningCLI):
             parser.add_argument("--no_mark", type=bool, default=False, help="Leave the marks of pictures out")
             parser.add_argument("--runner", type=Literal["local", "ray"], default="local", help="Who draws")
             parser.add_argument("--workers", type=int | None, help="Actors of --runner ray")
-        for name in ("input_specs", "frozen_features"):
+        for name in ("input_specs", "loss_specs", "frozen_features"):
             parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
         for name in ("data.seed", "model.init_args.seed"):
             parser.link_arguments("seed_everything", name, compute_fn=_seed)

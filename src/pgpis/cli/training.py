@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pgpis.cli import VERBS
 from pgpis.cli.options import documentation
 
-LINKED = ("seed", "input_specs", "frozen_features")
+LINKED = ("seed", "input_specs", "loss_specs", "frozen_features")
 """What the DataModule takes from the seed and the model."""
 TRAINER = {
     "default_root_dir": "folder of the run: checkpoints, curves, exported model, results",

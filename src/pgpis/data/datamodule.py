@@ -45,6 +45,7 @@ class PoseTransferDataModule(LightningDataModule):
         num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
         seed: Seed of the order of pairs and of the augmentation.
         input_specs: What the model declares; linked from the model on the command line.
+        loss_specs: What of it training batches hold; linked likewise. All by default.
         frozen_features: Returns what of it may be taken from ``cache``; linked likewise.
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
@@ -69,6 +70,7 @@ class PoseTransferDataModule(LightningDataModule):
         num_workers: int = 4,
         seed: int = 0,
         input_specs: InputSpecs | None = None,
+        loss_specs: InputSpecs | None = None,
         frozen_features: Callable[[], dict[str, FrozenFeature]] | None = None,
         pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
@@ -90,6 +92,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.input_specs = input_specs
+        self.loss_specs = loss_specs
         self.frozen_features = frozen_features
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
@@ -133,7 +136,7 @@ class PoseTransferDataModule(LightningDataModule):
         if not self.resident:
             return self._loader(dataset, sampler, train=True)
         refuse_other_versions(self.augmentation, dataset, self.cache)
-        transform = self._transform(self._specs(), train=True)
+        transform = self._transform(self._specs(train=True), train=True)
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         loader = ResidentLoader(dataset, transform, sampler, self.batch_size, device, self.num_workers, self.seed)
         loader.read()  # now, so that it takes nothing of trainer.max_time
@@ -234,13 +237,14 @@ class PoseTransferDataModule(LightningDataModule):
         self, dataset: PairDataset, sampler: ResumableSampler, *, train: bool = False, fingerprints: bool = False
     ) -> DataLoader[Any]:
         cache = self._feature_cache if train and self.cache is not None else None
-        transform = self._transform(self._specs(), train=train, cache=cache)
+        specs = self._specs(train=train)
+        transform = self._transform(specs, train=train, cache=cache)
         return (ResumableLoader if train else DataLoader)(
             PairSamples(dataset, transform, self.seed, fingerprints=fingerprints),
             batch_size=self.batch_size if train else self.eval_batch_size,  # by name, as Lightning builds it anew
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=PairCollator(self._specs()),
+            collate_fn=PairCollator(specs),
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_start_worker,
             persistent_workers=train and self.num_workers > 0,
@@ -278,11 +282,11 @@ class PoseTransferDataModule(LightningDataModule):
             augmentation=self.augmentation,
         )
 
-    def _specs(self) -> InputSpecs:
+    def _specs(self, *, train: bool = False) -> InputSpecs:
         if self.input_specs is None:
             hint = "pass input_specs=model.input_specs; the command line links it by itself"
             raise PgpisError("the DataModule does not know which pictures the model needs", hint=hint)
-        return self.input_specs
+        return self.loss_specs if train and self.loss_specs is not None else self.input_specs
 
     @property
     def _share(self) -> dict[str, int]:

@@ -186,7 +186,7 @@ def count_step(
     """
     task.zero_grad()
     generator = torch.Generator().manual_seed(0)
-    batch = random_batch(task.input_specs, size, torch.device("cpu"))
+    batch = random_batch(task.loss_specs, size, torch.device("cpu"))
     live = LiveBytes()
     weights = live.watch([*task.parameters(), *task.buffers()])
     live.watch(value for value in batch.values() if isinstance(value, torch.Tensor))

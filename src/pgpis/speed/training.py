@@ -65,7 +65,7 @@ class TrainingBench:
         task = EAGER.apply_to(self.task, self.device.torch).train()
         generator = torch.Generator(device=self.device.torch).manual_seed(0)
         _know_data(task)
-        batch = random_batch(task.input_specs, 1, self.device.torch)
+        batch = random_batch(task.loss_specs, 1, self.device.torch)
         half = torch.autocast(self.device.torch.type, torch.bfloat16, enabled=self.device.is_gpu)  # to spare memory
         with half, FlopCounterMode(display=False) as counter:
             loss: Any = task.loss(batch, generator, train=True)["loss"]
@@ -76,7 +76,7 @@ class TrainingBench:
         """Fill a row: time, memory, and how far the losses are from those of the first setting."""
         task = setting.apply_to(self.task, self.device.torch)
         _know_data(task)
-        batch = random_batch(task.input_specs, batch_size, self.device.torch)
+        batch = random_batch(task.loss_specs, batch_size, self.device.torch)
         clock = StepClock(self.device)
         count = self.steps + 2
         trainer = self.make_trainer(setting, callbacks=[clock], max_steps=count, max_epochs=1)

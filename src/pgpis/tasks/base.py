@@ -6,9 +6,9 @@ import hashlib
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,25 +26,13 @@ from pgpis.models.weights import weights_hash
 from pgpis.tasks.checkpoints import misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.tasks.options import Schedule
+from pgpis.tasks.training_data import TrainingData
 
 log = logging.getLogger(__name__)
 
 RowT = TypeVar("RowT")
 LARGEST_SEED = 2**32 - 1
 """Largest seed that NumPy, and therefore Lightning, takes."""
-
-
-class TrainingData(Protocol):
-    """What a task may ask of the data that it is trained on; see ``PoseTransferDataModule``."""
-
-    pose_canvas: tuple[int, int]
-    stick_width: int | None
-
-    def batches_per_epoch(self) -> int:
-        """Return how many batches each process trains on in an epoch."""
-
-    def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
-        """Yield one entry of ``count`` training pairs, made by ``specs``."""
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -82,6 +70,11 @@ class PersonImageTask(LightningModule, ABC):
     @abstractmethod
     def input_specs(self) -> InputSpecs:
         """What this task needs in each batch; the DataModule loads nothing else."""
+
+    @property
+    def loss_specs(self) -> InputSpecs:
+        """What of it ``loss`` reads: training batches hold nothing else."""
+        return self.input_specs
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return what may be cached: features by the batch key under which ``loss`` takes them."""
@@ -171,10 +164,11 @@ class PersonImageTask(LightningModule, ABC):
             self.log_dict(logged, sync_dist=True, batch_size=len(batch["index"]), prog_bar=True)
 
     def may_begin(self, stage: str, batch: PairBatch) -> bool:
-        """Return whether a batch holds pairs; the first one of a stage is checked against ``input_specs``."""
+        """Return whether a batch holds pairs; the first one of a stage is checked against what is declared."""
         has_pairs = len(batch["index"]) > 0
         if has_pairs and stage not in self._checked_stages:
-            specs = {key: s for key, s in self.input_specs.items() if stage != "predict" or s.origin != "target"}
+            declared = self.loss_specs if stage == "train" else self.input_specs
+            specs = {key: s for key, s in declared.items() if stage != "predict" or s.origin != "target"}
             if not specs.keys() <= batch.keys():  # hashing the frozen weights takes seconds: only where it is needed
                 cached = {feature.picture for name, feature in self.frozen_features().items() if name in batch}
                 specs = {key: spec for key, spec in specs.items() if key not in cached}

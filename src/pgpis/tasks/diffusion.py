@@ -185,6 +185,16 @@ class DiffusionTask(PictureTask):
         return (mean + deviation * noise).float() * self.vae.config.scaling_factor
 
     @property
+    def loss_specs(self) -> InputSpecs:
+        """All but what is read to finish and to score pictures."""
+        return {key: spec for key, spec in self.input_specs.items() if key not in self.finishing_specs}
+
+    @property
+    def finishing_specs(self) -> InputSpecs:
+        """What pictures are finished and scored with, and no loss of the denoiser reads."""
+        return self.truth_specs
+
+    @property
     def truth_specs(self) -> InputSpecs:
         """The target at the size that results are scored at, where it is not the denoiser's."""
         size = self.sampling.output_size

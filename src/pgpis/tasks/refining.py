@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from pgpis.batch import FURTHER, FrozenFeature, ImageSpec, PairBatch
+from pgpis.batch import FURTHER, FrozenFeature, ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.metrics.image import to_uint8
@@ -60,6 +60,11 @@ class RefinerTraining(DiffusionTask):
     def weights(self, batch: PairBatch) -> torch.Tensor | None:
         """Return by how much the errors of pixels count, ``(B, 1, H, W)``; None: all the same."""
         return None
+
+    @property
+    def loss_specs(self) -> InputSpecs:
+        """All but what is read to score pictures: the net that finishes them is trained."""
+        return {key: spec for key, spec in self.input_specs.items() if key not in self.truth_specs}
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Nothing is cached but ``drafts``."""

@@ -102,8 +102,14 @@ class FPDMTask(DiffusionTask):
         """Source, pose and target as the components take them."""
         size = (self.sampling.height, self.sampling.width)
         specs = self.conditioner.input_specs(*size, self.fusion_embedder, source_detour=self.source_detour)
-        refined = refiner_specs(*size) if self.refiner is not None and self.sampling.refine else {}
-        return {**specs, **refined, **self.truth_specs}
+        return {**specs, **self.finishing_specs}
+
+    @property
+    def finishing_specs(self) -> InputSpecs:
+        """What the refiner reads of the sources, where there is one, and what scores pictures."""
+        refines = self.refiner is not None and self.sampling.refine
+        refined = refiner_specs(self.sampling.height, self.sampling.width) if refines else {}
+        return {**refined, **self.truth_specs}
 
     def frozen_features(self) -> dict[str, FrozenFeature]:
         """Return the autoencoder's moments of targets and the encoder's tokens of sources.

@@ -1,0 +1,23 @@
+"""What a task asks of the data that it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from pgpis.batch import InputSpecs
+
+
+class TrainingData(Protocol):
+    """What a task may ask of the data that it is trained on; see ``PoseTransferDataModule``."""
+
+    pose_canvas: tuple[int, int]
+    stick_width: int | None
+
+    def batches_per_epoch(self) -> int:
+        """Return how many batches each process trains on in an epoch."""
+
+    def training_pictures(self, key: str, specs: InputSpecs, count: int) -> Iterator[torch.Tensor]:
+        """Yield one entry of ``count`` training pairs, made by ``specs``."""
