@@ -27,6 +27,13 @@ def test_encodings_of_other_programs(tmp_path, encoding):
     assert rows_of(read_table(tmp_path / "pairs.csv")) == ROWS
 
 
+def test_the_first_line_says_what_parts_the_columns_whatever_ends_it(tmp_path):
+    table = TABLE.replace("anna.jpg", '"anna,b,c,d.jpg"')
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "pairs.csv").write_bytes(table.replace("\n", end).encode())
+        assert rows_of(read_table(tmp_path / "pairs.csv"))[0] == (2, ROWS[0][1] | {"source": "anna,b,c,d.jpg"})
+
+
 def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
     (tmp_path / "pairs.csv").write_bytes(TABLE.encode("latin-1"))
     (_, first), (_, second) = rows_of(read_table(tmp_path / "pairs.csv"))

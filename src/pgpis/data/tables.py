@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
     Raises:
         PgpisError: The file is missing, too large, or no text; names the line.
     """
+    return _open_text(path, what, hint, names_files=names_files).read()
+
+
+def _open_text(path: Path, what: str, hint: str | None, *, names_files: bool) -> io.TextIOWrapper:
+    """Read and check a text file, see :func:`read_text`; its lines are then decoded as they are asked for."""
     refused = f"cannot read the {what} {path}"
     try:
         if path.stat().st_size > LARGEST_LIST:
@@ -42,9 +48,10 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
         raise PgpisError(f"{what} not found: {path}", hint=hint) from None
     except (OSError, ValueError) as error:
         raise PgpisError(f"{refused}: {error}", hint=hint) from error
+    encoding = "utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig"
+    errors = "surrogateescape" if names_files and encoding == "utf-8-sig" else "strict"
     try:
-        encoding = "utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig"
-        text = content.decode(encoding, "surrogateescape" if names_files and encoding == "utf-8-sig" else "strict")
+        text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         hint = "save it as UTF-8 in the program that wrote it"
@@ -52,7 +59,7 @@ def read_text(path: Path, what: str, hint: str | None = None, *, names_files: bo
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise PgpisError(f"{refused}: line {line} holds a NUL character, which text never does", hint=hint)
-    return text
+    return io.TextIOWrapper(io.BytesIO(content), encoding, errors, newline="")
 
 
 def read_json(path: Path, what: str, hint: str | None = None) -> Any:
@@ -80,11 +87,9 @@ def iterate_rows(
     path: Path, what: str, hint: str | None = None, delimiter: str | None = ",", *, names_files: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     """Read the lines of a table one by one, see :func:`read_rows`."""
-    text = read_text(path, what, hint, names_files=names_files)
-    delimiter = delimiter or max(",;\t", key=text.partition("\n")[0].count)
-    content = io.BytesIO(text.encode(errors="surrogateescape"))  # io.StringIO would take four bytes a character
-    lines = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="")
-    reader = csv.reader(lines, delimiter=delimiter)
+    lines = _open_text(path, what, hint, names_files=names_files)
+    first = lines.readline()
+    reader = csv.reader(chain([first], lines), delimiter=delimiter or max(",;\t", key=first.count))
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]
