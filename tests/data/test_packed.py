@@ -17,7 +17,7 @@ from pgpis.data import DeepFashion, FolderPairs, OnMissing, Packed, PoseTransfer
 from pgpis.data.packs import write
 from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
 from pgpis.data.packs.stores import StoreError
-from pgpis.data.pair import Edit, Source
+from pgpis.data.pair import Edit, Person, Source
 from pgpis.data.samples import PairSamples
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -242,7 +242,7 @@ def test_folders_of_your_own_are_packed(toy_root, tmp_path):
     ("options", "changes", "reason"),
     [
         ({"most_sources": 2}, {}, "has several sources"),
-        ({}, {"further": (Source(Path("other.jpg")),)}, "has several sources"),
+        ({}, {"person": Person(Path("one.jpg"), further=(Source(Path("other.jpg")),))}, "has several sources"),
         ({}, {"edit": Edit(identity={})}, "has an edit"),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 
 from pgpis.batch import PairFailure
 from pgpis.data import FolderPairs
-from pgpis.data.pair import Pair, with_names_of_their_own
+from pgpis.data.pair import Aim, Pair, Person, with_names_of_their_own
 from pgpis.data.sampler import NOTHING
 from pgpis.data.samples import PairCollator, PairSamples, Sample
 from pgpis.data.transforms import PairTransform
@@ -29,7 +29,7 @@ class Pairs(FolderPairs):
     error: Exception
 
     def read_pairs(self):
-        return [Pair(f"pair{number}", self.sources / f"{number}.jpg", None) for number in range(3)]
+        return [Pair(f"pair{number}", Person(self.sources / f"{number}.jpg"), Aim()) for number in range(3)]
 
     def load(self, index, origins=(), generator=None):
         if index == 0:
@@ -76,7 +76,7 @@ def test_a_process_without_pairs_gets_an_empty_batch(dataset):
 
 def test_each_pair_has_a_name_of_its_own(tmp_path):
     def pair(name, source):
-        return Pair(name, tmp_path / source, None)
+        return Pair(name, Person(tmp_path / source), Aim())
 
     twice = pair("p112_2_x", "p1/12")
     pairs = [

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from PIL import Image
 
 from pgpis.batch import ImageSpec
-from pgpis.data import Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, sample_generator
+from pgpis.data import Aim, Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, Person, sample_generator
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import image_to_tensor, resize
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -48,7 +49,7 @@ def test_flip_mirrors_pictures_and_pose_together():
     mirrored_points = np.full((18, 2), -1.0)
     mirrored_points[5], mirrored_points[6] = (275, 100), (275, 300)
     pictures = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 30, 3), np.uint8)) for seed in (0, 1)]
-    pair = Pair("a_2_b", "a", "b")
+    pair = Pair("a_2_b", Person(Path("a")), Aim(Path("b")))
     frame = Frame(550, 375)
     specs = {key: ImageSpec(key, 40, 30) for key in ("source", "target", "pose")}
     always = Augmentation(jitter=0.0, flip_probability=1.0, detour_probability=0.0)
@@ -97,7 +98,7 @@ def test_drawn_poses_are_neither_moved_nor_mirrored(toy_root, specs):
 
 def test_drawn_poses_of_another_shape_are_centred_on_black():
     drawing = Image.new("RGB", (300, 100), "red")
-    loaded = LoadedPair(Pair("a_2_b", "a", "b"), None, None, None, drawing)
+    loaded = LoadedPair(Pair("a_2_b", Person(Path("a")), Aim(Path("b"))), None, None, None, drawing)
     image = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=False)(loaded)["pose"]
     rows = (image[0] > 0.9).nonzero()[:, 0]
     assert rows.float().mean() == pytest.approx(54.5, abs=0.5)

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from pgpis.cli.bench import _rows
-from pgpis.data import Pair
+from pgpis.data import Aim, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate.benchmark import MADE_OF, TRUTH, BenchmarkSettings, RowScores, make_pictures, with_runs
 from pgpis.evaluate.intervals import bootstrap_interval
 
 
 class TwoPairs:
-    pairs = (Pair("a_2_b", Path("a"), None), Pair("b_2_a", Path("b"), None))
+    pairs = tuple(Pair(name, Person(Path(name[0])), Aim()) for name in ("a_2_b", "b_2_a"))
 
     def __len__(self):
         return len(self.pairs)

@@ -16,7 +16,7 @@ from PIL import Image
 
 import tiny_models
 from pgpis.cli import main
-from pgpis.data import DeepFashion, Pair
+from pgpis.data import Aim, DeepFashion, Pair, Person
 from pgpis.data.layouts.base import key_of
 from pgpis.data.names import pair_name
 from pgpis.errors import PgpisError
@@ -196,7 +196,7 @@ def test_the_published_list_is_known_in_any_spelling():
         pytest.skip(f"NOT CHECKED: {samples} is absent; set PGPIS_SAMPLES")
     with (samples / "lists/test.csv").open(newline="") as file:
         rows = [(key_of(row["from"]), key_of(row["to"])) for row in csv.DictReader(file)]
-    pairs = [Pair(pair_name(source, target), Path(), None) for source, target in reversed(rows)]
+    pairs = [Pair(pair_name(source, target), Person(Path()), Aim()) for source, target in reversed(rows)]
     assert list_digest(pairs) == reference_module.PUBLISHED_LIST
     assert list_digest(pairs[1:]) != reference_module.PUBLISHED_LIST
 

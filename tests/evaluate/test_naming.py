@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgpis.data import Pair
+from pgpis.data import Aim, Pair, Person
 from pgpis.data.names import flat_to_tree, pair_name, tree_to_flat, tree_to_result
 from pgpis.errors import PgpisError
 from pgpis.evaluate.naming import identities, list_pictures, match_pictures
@@ -19,7 +19,7 @@ TREES = [
 
 
 def pair(source, target):
-    return Pair(pair_name(source, target), Path(source), None, Path(target))
+    return Pair(pair_name(source, target), Person(Path(source)), Aim(target=Path(target)))
 
 
 PAIRS = [pair(TREES[0], TREES[1]), pair(TREES[1], TREES[0]), pair(TREES[2], TREES[3])]
@@ -92,7 +92,7 @@ def test_what_fits_nothing_is_listed():
 
 
 def test_own_pairs_match_by_their_name():
-    own = Pair("anna_2_walk", Path("anna.jpg"), None)
+    own = Pair("anna_2_walk", Person(Path("anna.jpg")), Aim())
     assert match_pictures([Path("out/anna_2_walk.png")], [own]).files == ((own, Path("out/anna_2_walk.png")),)
 
 

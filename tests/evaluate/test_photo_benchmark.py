@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pgpis.cli import main
-from pgpis.data import Pair
+from pgpis.data import Aim, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate import photo_benchmark
 from pgpis.evaluate.photo_benchmark import PhotoScores, list_pairs, people_of
@@ -58,7 +58,7 @@ def test_people_whose_folders_are_links_are_paired(tmp_path):
 
 
 def test_what_pairs_connect_is_one_person():
-    pairs = [Pair(f"{a}_2_{b}", Path(a), None, Path(b)) for a, b in ("ab", "bc", "xy")]
+    pairs = [Pair(f"{a}_2_{b}", Person(Path(a)), Aim(target=Path(b))) for a, b in ("ab", "bc", "xy")]
     people = people_of(pairs)
     assert len({people[Path(name)] for name in "abc"}) == len({people[Path(name)] for name in "xy"}) == 1
     assert people[Path("a")] != people[Path("x")]

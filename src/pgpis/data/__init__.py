@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pgpis.data.folder import FolderPairs
     from pgpis.data.missing import OnMissing
     from pgpis.data.packs.packed import Packed
-    from pgpis.data.pair import Edit, LoadedPair, Pair
+    from pgpis.data.pair import Aim, Edit, LoadedPair, Pair, Person, Source
     from pgpis.data.pairs import PairDataset
     from pgpis.data.phoenix import Phoenix14T
     from pgpis.data.sampler import ResumableSampler
     from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 
 __all__ = [
+    "Aim",
     "Augmentation",
     "CheckReport",
     "DeepFashion",
@@ -29,9 +30,11 @@ __all__ = [
     "Pair",
     "PairDataset",
     "PairTransform",
+    "Person",
     "Phoenix14T",
     "PoseTransferDataModule",
     "ResumableSampler",
+    "Source",
     "check_root",
     "sample_generator",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from PIL import Image
 from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import garment_of, pair_name
-from pgpis.data.pair import Pair, content_of
+from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
@@ -73,13 +74,12 @@ class DeepFashion(PairDataset):
         self._holders = {
             kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
         }
-        pairs = [self._pair(source, target) for source, target in keys]
+        person, aim = cache(self._person), cache(self._aim)
+        pairs = [Pair(pair_name(source, target), person(source), aim(target)) for source, target in keys]
         if self.most_sources == 1:
             return pairs
         for key in sorted({key for pair in listed for key in pair}):
-            picture = self._layouts[0].path(key, "picture")
-            self._keys[picture] = key
-            self._of_garment.setdefault(garment_of(key), []).append(picture)
+            self._of_garment.setdefault(garment_of(key), []).append(self._picture(key))
         if self.split == "train":
             return pairs  # drawn anew for each step
         return [self.with_sources(pair, self.others_of(pair)[: self.most_sources - 1]) for pair in pairs]
@@ -89,16 +89,19 @@ class DeepFashion(PairDataset):
         own = self._of_garment[garment_of(self._keys[pair.source])]
         return [picture for picture in own if picture not in (pair.source, pair.target)]
 
-    def _pair(self, source: str, target: str) -> Pair:
-        picture, target_picture = (self._layouts[0].path(key, "picture") for key in (source, target))
-        self._keys |= {picture: source, target_picture: target}
-        return Pair(
-            pair_name(source, target),
-            picture,
-            self._file(target, "drawn" if self.pose == "drawn" else "keypoints"),
-            target_picture,
-            self.made_of(picture, "source") | self.made_of(target_picture, "target"),
-        )
+    def _person(self, key: str) -> Person:
+        picture = self._picture(key)
+        return Person(picture, self.made_of(picture, "source"))
+
+    def _aim(self, key: str) -> Aim:
+        picture = self._picture(key)
+        pose = self._file(key, "drawn" if self.pose == "drawn" else "keypoints")
+        return Aim(pose, picture, self.made_of(picture, "target"))
+
+    def _picture(self, key: str) -> Path:
+        picture = self._layouts[0].path(key, "picture")
+        self._keys[picture] = key
+        return picture
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a picture are."""

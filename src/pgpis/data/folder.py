@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pgpis.data.edits import EditRequest, edit_name
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, Files, JoinedFiles, Pair, Source
+from pgpis.data.pair import Aim, Edit, Pair, Person, Source
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.user_files import beside, find_file, folders_of, list_files, pair_by_stem, people_in, short_names
@@ -21,17 +21,6 @@ from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoints import Frame
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.uv_texture import parts_of
-
-
-class _Shared(NamedTuple):
-    """What all pairs of a source share."""
-
-    name: str
-    picture: Path
-    conditions: Files
-    further: tuple[Source, ...]
-    noise_name: str
-    video: str | None
 
 
 class FolderPairs(PairDataset):
@@ -113,36 +102,27 @@ class FolderPairs(PairDataset):
         everywhere = EditRequest.parse(self.identity, self.clothes)
         listed = self._listed()
         source_names = self._names([first for first, *_ in listed.sources])
-        pose_names = short_names(listed.poses)
-        sources = [
-            _Shared(
+        pose_names = short_names(pose for pose, _ in listed.aims)
+        people = [
+            (
                 source_names[first],
-                first,
-                self.made_of(first, "source"),
-                tuple(Source(picture, self.made_of(picture, "source")) for picture in further),
-                # a person moves through the poses of a video without flicker
-                self.noise_name or printable(source_names[first]),
-                f"{source_names[first]}_2_{self.video_name}" if self.frames else None,
+                Person(
+                    first,
+                    self.made_of(first, "source"),
+                    tuple(Source(picture, self.made_of(picture, "source")) for picture in further),
+                    # a person moves through the poses of a video without flicker
+                    self.noise_name or printable(source_names[first]),
+                    f"{source_names[first]}_2_{self.video_name}" if self.frames else None,
+                ),
             )
             for first, *further in listed.sources
         ]
-        poses = [(f"_2_{pose_names[pose]}", pose, self.made_of(pose, "target")) for pose in listed.poses]
+        of_poses = {pose: self.made_of(pose, "target") for pose in pose_names}
+        aims = [(f"_2_{pose_names[pose]}", Aim(pose, target, of_poses[pose])) for pose, target in listed.aims]
         edits = [(edit_name(edit), self._edit(edit)) for edit in (own or everywhere for own in listed.edits)]
         return [
-            Pair(
-                f"{shared.name}{pose_name}{name_of_edit}",
-                shared.picture,
-                pose,
-                target,
-                JoinedFiles(shared.conditions, conditions_of_pose),
-                edit,
-                shared.noise_name,
-                shared.further,
-                shared.video,
-            )
-            for shared, (pose_name, pose, conditions_of_pose), target, (name_of_edit, edit) in listed.zipped(
-                sources, poses, listed.targets, edits
-            )
+            Pair(f"{name}{name_of_pose}{name_of_edit}", person, aim, edit)
+            for (name, person), (name_of_pose, aim), (name_of_edit, edit) in listed.zipped(people, aims, edits)
         ]
 
     def _listed(self) -> Listed:
@@ -261,8 +241,8 @@ class FolderPairs(PairDataset):
 
 
 def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
-    """Return a pair of each source, its further ones included; a million pairs share theirs."""
-    return {(id(pair.source), id(pair.further)): pair for pair in pairs}.values()
+    """Return a pair of each person; a million pairs share theirs."""
+    return {id(pair.person): pair for pair in pairs}.values()
 
 
 def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:

@@ -39,7 +39,8 @@ def sources_read(kind: str, sources: Sequence[SourceT]) -> Sequence[SourceT]:
 
 def _as_first(pair: Pair, source: Source) -> Pair:
     """Return a pair with one of its further sources as its only one."""
-    return replace(pair, source=source.picture, conditions=source.conditions, further=(), edit=None)
+    person = replace(pair.person, picture=source.picture, conditions=source.conditions, further=())
+    return replace(pair, person=person, edit=None)
 
 
 def _origins_of(pair: Pair, single: Pair, origins: Collection[str]) -> list[str]:

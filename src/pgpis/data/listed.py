@@ -24,8 +24,7 @@ POSE_SUFFIXES = (".txt", ".json", ".npy", *IMAGE_SUFFIXES)
 FILES = (*SOURCES, "pose", "target")
 """Columns that name files of a pair."""
 SourceT = TypeVar("SourceT")
-PoseT = TypeVar("PoseT")
-TargetT = TypeVar("TargetT")
+AimT = TypeVar("AimT")
 EditT = TypeVar("EditT")
 
 
@@ -35,22 +34,21 @@ class Listed:
 
     sources: Sequence[tuple[Path, ...]]
     """Pictures of each person, the first one first."""
-    poses: Sequence[Path]
-    pairs: NDArray[np.int32]
-    """For each pair the positions of its source, pose, target and edit, ``(N, 4)``."""
-    targets: Sequence[Path | None] = (None,)
+    aims: Sequence[tuple[Path, Path | None]]
+    """Poses, each with a target picture or with none."""
+    pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+    """For each pair the positions of its sources, aim and edit, each ``(N,)``."""
     edits: Sequence[EditRequest | None] = (None,)
 
     def zipped(
-        self, sources: Sequence[SourceT], poses: Sequence[PoseT], targets: Sequence[TargetT], edits: Sequence[EditT]
-    ) -> Iterator[tuple[SourceT, PoseT, TargetT, EditT]]:
-        """Yield for each pair what was made of its source, pose, target and edit."""
+        self, sources: Sequence[SourceT], aims: Sequence[AimT], edits: Sequence[EditT]
+    ) -> Iterator[tuple[SourceT, AimT, EditT]]:
+        """Yield for each pair what was made of its sources, aim and edit."""
         # as memory, numbers become objects one at a time and not by the million
-        source, pose, target, edit = (np.ascontiguousarray(column).data for column in self.pairs.T)
+        source, aim, edit = (np.ascontiguousarray(numbers).data for numbers in self.pairs)
         return zip(
             map(sources.__getitem__, source),
-            map(poses.__getitem__, pose),
-            map(targets.__getitem__, target),
+            map(aims.__getitem__, aim),
             map(edits.__getitem__, edit),
             strict=True,
         )
@@ -58,17 +56,18 @@ class Listed:
 
 def every_combination(sources: Sequence[tuple[Path, ...]], poses: Sequence[Path]) -> Listed:
     """Pair every source with every pose."""
-    return Listed(sources, poses, _numbered(np.indices((len(sources), len(poses))).reshape(2, -1)))
+    return _listed(sources, poses, np.indices((len(sources), len(poses))).reshape(2, -1))
 
 
 def one_by_one(sources: Sequence[tuple[Path, ...]], poses: Sequence[Path]) -> Listed:
     """Pair sources and poses as they stand beside each other."""
-    return Listed(sources, poses, _numbered(np.tile(np.arange(len(sources)), (2, 1))))
+    return _listed(sources, poses, np.tile(np.arange(len(sources)), (2, 1)))
 
 
-def _numbered(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return pairs of the numbers of sources and poses, ``(2, N)``, without target and edit."""
-    return np.pad(numbers, ((0, 2), (0, 0))).T.astype(np.int32)
+def _listed(sources: Sequence[tuple[Path, ...]], poses: Sequence[Path], numbers: NDArray[np.int64]) -> Listed:
+    """Return pairs by the numbers of their sources and poses, ``(2, N)``, without targets and edits."""
+    source, pose = numbers.astype(np.int32)
+    return Listed(sources, [(pose, None) for pose in poses], (source, pose, np.zeros_like(source)))
 
 
 def listed_in_table(path: Path, sources: Path, poses: Path) -> Listed:
@@ -86,20 +85,23 @@ def listed_in_table(path: Path, sources: Path, poses: Path) -> Listed:
     }
     _refuse_suffixes(table, files)
     people, person = table.groups([column for column in SOURCES if column in files])
+    aims, aim = table.groups([column for column in ("pose", "target") if column in files])
     requests, request = table.groups([column for column in ("identity", "clothes") if column in table.names])
-    none = np.zeros_like(person)
-    pairs = np.stack([person, table.codes["pose"], table.codes.get("target", none), request], axis=1)
-    _refuse_repeated(table, pairs[:, [0, 1, 3]])
+    _refuse_repeated(table, (person, table.codes["pose"], request))
     return _with_existing(
         path,
         Listed(
             [tuple(file for column, code in group if (file := files[column][code]) is not None) for group in people],
-            [file for file in files["pose"] if file is not None],
-            pairs,
-            files.get("target", [None]),
+            [_aim(*(files[column][code] for column, code in group)) for group in aims],
+            (person, aim, request),
             [_request({column: table.names[column][code] for column, code in group}) for group in requests],
         ),
     )
+
+
+def _aim(pose: Path | None, target: Path | None = None) -> tuple[Path, Path | None]:
+    assert pose is not None  # a line without is refused
+    return pose, target
 
 
 def _request(fields: dict[str, str]) -> EditRequest | None:
@@ -122,9 +124,12 @@ def _refuse_suffixes(table: PairTable, files: dict[str, list[Path | None]]) -> N
         raise PgpisError(f"{table.path} line {line}: {what}")
 
 
-def _refuse_repeated(table: PairTable, pairs: NDArray[np.int32]) -> None:
-    order = np.lexsort(pairs.T)  # rows that are the same stay in their order
-    is_same = (pairs[order[1:]] == pairs[order[:-1]]).all(axis=1)
+def _refuse_repeated(table: PairTable, columns: tuple[NDArray[np.int32], ...]) -> None:
+    order = np.lexsort(columns)  # rows that are the same stay in their order
+    is_same = np.ones(len(order) - 1, bool)
+    for column in columns:
+        ordered = column[order]
+        is_same &= ordered[1:] == ordered[:-1]
     if is_same.any():
         again, before = min(zip(order[1:][is_same].tolist(), order[:-1][is_same].tolist(), strict=True))
         named = ", ".join(table.names[column][table.codes[column][again]] for column in ("source", "pose"))
@@ -135,9 +140,9 @@ def _refuse_repeated(table: PairTable, pairs: NDArray[np.int32]) -> None:
 def _with_existing(path: Path, listed: Listed) -> Listed:
     """Return what is listed, of which at least one pair must be there."""
     exists = cache(picture_exists)
-    rows = listed.zipped(listed.sources, listed.poses, listed.targets, listed.edits)
-    if not any(exists(sources[0]) and exists(pose) for sources, pose, _, _ in rows):
-        (source, *_), pose = listed.sources[0], listed.poses[0]
+    rows = listed.zipped(listed.sources, listed.aims, listed.edits)
+    if not any(exists(sources[0]) and exists(pose) for sources, (pose, _), _ in rows):
+        (source, *_), (pose, _) = listed.sources[0], listed.aims[0]
         message = f"{path}: none of its pairs exists; the first one would be {source} and {pose}"
         raise PgpisError(message, hint="names are relative to the folders of sources and poses, or to the table")
     return listed

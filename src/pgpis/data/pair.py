@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,6 @@ Files = Mapping[str, "Path | None"]
 """Files that were made of a picture, by kind; None: nowhere."""
 
 
-@dataclass(slots=True)  # frozen, a million of them would take four times as long
-class JoinedFiles(Mapping[str, "Path | None"]):
-    """The files of a source and of a pose: a million pairs of a thousand pictures share them."""
-
-    source: Files
-    pose: Files
-
-    def __getitem__(self, kind: str) -> Path | None:
-        return self.source[kind] if kind in self.source else self.pose[kind]
-
-    def __iter__(self) -> Iterator[str]:
-        return chain(self.source, self.pose)
-
-    def __len__(self) -> int:
-        return len(self.source) + len(self.pose)
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A further picture of a pair's person."""
@@ -46,6 +28,50 @@ class Source:
     picture: Path
     conditions: Files = field(default_factory=dict)
     """What was made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What pairs of the same sources share."""
+
+    picture: Path
+    """The first source."""
+    conditions: Files = field(default_factory=dict)
+    """What was made of it: ``texture``, ``face``."""
+    further: tuple[Source, ...] = ()
+    """Other pictures of the person, which are sources too."""
+    noise_name: str | None = None
+    """What the noise of the results depends on beside the seed; None: the pair's own name."""
+    video: str | None = None
+    """The video that the results are frames of; the frames of a video are in order."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All pictures of the person, the first one first."""
+        return (Source(self.picture, self.conditions), *self.further)
+
+    @property
+    def files(self) -> Iterator[Path | None]:
+        """All that it names."""
+        for source in self.sources:
+            yield from (source.picture, *source.conditions.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What pairs of the same pose and target picture share."""
+
+    pose: Path | None = None
+    """File that the target pose is read from: key points or a drawn skeleton; None: there is none."""
+    target: Path | None = None
+    """Picture of the person in the target pose, where there is one."""
+    conditions: Files = field(default_factory=dict)
+    """What was made of the target: ``iuv``."""
+
+    @property
+    def files(self) -> Iterator[Path | None]:
+        """All that it names."""
+        yield from (self.pose, self.target, *self.conditions.values())
 
 
 @dataclass(frozen=True)
@@ -62,58 +88,80 @@ class Edit:
         """All parts that are another's: the clothes, and last the head."""
         return (*self.clothes, *([(PART_GROUPS["head"], self.identity)] if self.identity is not None else []))
 
+    @property
+    def files(self) -> Iterator[Path | None]:
+        """All that it names."""
+        for _, files in self.swaps:
+            yield from files.values()
 
-@dataclass(slots=True)  # as above
+
+@dataclass(slots=True)  # frozen, a million of them would take four times as long
 class Pair:
-    """The files of one pair; nobody changes it."""
+    """The files of one pair; nobody changes it.
+
+    A million pairs of a thousand sources and poses share these, so that each holds little more than its name.
+    """
 
     pair_id: str
     """``SOURCE_2_POSE``: names the result."""
-    source: Path
-    """Picture of the person."""
-    pose: Path | None
-    """File that the target pose is read from: key points or a drawn skeleton; None: there is none."""
-    target: Path | None = None
-    """Picture of the person in the target pose, where there is one."""
-    conditions: Files = field(default_factory=dict)
-    """What was made of the source (``texture``, ``face``) or of the target (``iuv``); see :meth:`file`."""
+    person: Person
+    aim: Aim
     edit: Edit | None = None
     """What is to be another's."""
-    noise_name: str | None = None
-    """What the noise of its results depends on beside the seed; None: ``pair_id``."""
-    further: tuple[Source, ...] = ()
-    """Other pictures of the person, which are sources too."""
-    video: str | None = None
-    """The video that it is a frame of; the frames of a video are in order."""
+
+    @property
+    def source(self) -> Path:
+        """Picture of the person, the first one."""
+        return self.person.picture
+
+    @property
+    def further(self) -> tuple[Source, ...]:
+        """See :attr:`Person.further`."""
+        return self.person.further
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """See :attr:`Person.sources`."""
+        return self.person.sources
+
+    @property
+    def noise_name(self) -> str | None:
+        """See :attr:`Person.noise_name`."""
+        return self.person.noise_name
+
+    @property
+    def video(self) -> str | None:
+        """See :attr:`Person.video`."""
+        return self.person.video
+
+    @property
+    def pose(self) -> Path | None:
+        """See :attr:`Aim.pose`."""
+        return self.aim.pose
+
+    @property
+    def target(self) -> Path | None:
+        """See :attr:`Aim.target`."""
+        return self.aim.target
+
+    @property
+    def conditions(self) -> Files:
+        """What was made of the source or of the target; see :meth:`file`."""
+        return {**self.person.conditions, **self.aim.conditions}
 
     @property
     def pose_file(self) -> Path | None:
         """The file that names the target pose."""
-        return self.pose or self.conditions.get("iuv")
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """All pictures of the person, the first one first."""
-        return (Source(self.source, self.conditions), *self.further)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that the pair names, whatever a model reads of them."""
-        edit = self.edit or Edit()
-        made = [
-            *self.conditions.values(),
-            *(edit.identity or {}).values(),
-            *(path for _, files in edit.clothes for path in files.values()),
-            *(path for source in self.further for path in (source.picture, *source.conditions.values())),
-        ]
-        return tuple(path for path in (self.source, self.pose, self.target, *made) if path is not None)
+        return self.aim.pose or self.aim.conditions.get("iuv")
 
     def file(self, origin: str) -> Path | None:
         """Return the file of ``source``, ``target`` or a kind of condition, as edited."""
         if origin in ("source", "target"):
             return self.source if origin == "source" else self.target
-        identity = self.edit.identity if self.edit is not None and origin == "face" else None
-        return (self.conditions if identity is None else identity).get(origin)
+        if origin == "face" and self.edit is not None and self.edit.identity is not None:
+            return self.edit.identity.get(origin)
+        of_source = self.person.conditions
+        return of_source[origin] if origin in of_source else self.aim.conditions.get(origin)
 
 
 @dataclass(frozen=True)
@@ -134,27 +182,16 @@ class LoadedPair:
 
 
 def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
-    """Yield what :attr:`Pair.files` of some pairs names, and what they share once."""
-    seen: set[int] = set()  # by identity, which costs a tenth of comparing paths
+    """Yield all files that some pairs name, whatever a model reads of them, and what they share once."""
+    seen = {id(None)}  # by identity, which costs a tenth of comparing paths
     for pair in pairs:
-        conditions = pair.conditions
-        groups: tuple[Files, ...] = (
-            (conditions.source, conditions.pose) if isinstance(conditions, JoinedFiles) else (conditions,)
-        )
-        paths: tuple[Path | None, ...] = (pair.source, pair.pose, pair.target)
-        if pair.edit is not None:
-            groups += (pair.edit.identity or {}, *(files for _, files in pair.edit.clothes))
-        if pair.further:
-            groups += tuple(source.conditions for source in pair.further)
-            paths += tuple(source.picture for source in pair.further)
-        for group in groups:
-            if id(group) not in seen:
-                seen.add(id(group))
-                yield from (path for path in group.values() if path is not None)
-        for path in paths:
-            if path is not None and id(path) not in seen:
-                seen.add(id(path))
-                yield path
+        for part in (pair.person, pair.aim, pair.edit):
+            if part is not None and id(part) not in seen:
+                seen.add(id(part))
+                for path in part.files:
+                    if path is not None and id(path) not in seen:
+                        seen.add(id(path))
+                        yield path
 
 
 @contextmanager
@@ -178,7 +215,8 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     listed = list(pairs)
     if all(pair.pair_id.isascii() for pair in listed):  # a million names need not be kept in a second spelling
         hashes = np.fromiter((hash(pair.pair_id.casefold()) for pair in listed), np.int64, len(listed))
-        if len(np.unique(hashes)) == len(listed):
+        hashes.sort()  # where it is
+        if (hashes[1:] != hashes[:-1]).all():
             return listed
     owners: dict[str, Pair] = {}
     named = []

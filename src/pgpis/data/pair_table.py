@@ -28,7 +28,7 @@ class PairTable:
     """By column its different fields, in the order in which they come; an empty one where a line has none."""
     codes: Mapping[str, NDArray[np.int32]]
     """By column, for each pair the position of its field in ``names``, ``(N,)``."""
-    lines: NDArray[np.int64]
+    lines: NDArray[np.int32]
     """The line of each pair, ``(N,)``."""
 
     def groups(self, columns: Sequence[str]) -> tuple[list[list[tuple[str, int]]], NDArray[np.int32]]:
@@ -41,14 +41,13 @@ class PairTable:
             Combinations as (column, position in its ``names``), and positions among these, ``(N,)``.
         """
         if len(columns) == 1:
-            codes = self.codes[columns[0]]
-            return [[(columns[0], code)] for code in range(len(self.names[columns[0]]))], codes
-        together = np.zeros((len(self.lines), len(columns)), np.int32)
-        for position, column in enumerate(columns):
-            together[:, position] = self.codes[column]
-        different, positions = np.unique(together, axis=0, return_inverse=True)
-        groups = [list(zip(columns, row, strict=True)) for row in different.tolist()]
-        return groups, positions.reshape(-1).astype(np.int32)
+            return [[(columns[0], code)] for code in range(len(self.names[columns[0]]))], self.codes[columns[0]]
+        rows, positions = np.zeros(1, np.int64), np.zeros(len(self.lines), np.int64)
+        for column in columns:  # one after the other: what two of them hold is one number, which sorts fast
+            together = positions * len(self.names[column]) + self.codes[column]
+            _, rows, positions = np.unique(together, return_index=True, return_inverse=True)
+        groups = [[(column, int(self.codes[column][row])) for column in columns] for row in rows]
+        return groups, positions.astype(np.int32)
 
 
 def read_table(path: Path) -> PairTable:
@@ -62,7 +61,7 @@ def read_table(path: Path) -> PairTable:
     source, pose = columns.index("source"), columns.index("pose")
     positions = [defaultdict[str, int](count().__next__) for _ in columns]
     codes = [array("i") for _ in columns]
-    lines = array("q")
+    lines = array("i")  # no table that is read has more than fit
     while some := list(islice(rows, LINES_AT_ONCE)):  # by columns they are read in half of the time
         for number, fields in some:
             fields.extend([""] * (len(columns) - len(fields)))  # the last columns may be left out
@@ -79,7 +78,7 @@ def read_table(path: Path) -> PairTable:
         path,
         dict(zip(columns, map(list, positions), strict=True)),
         dict(zip(columns, (np.frombuffer(column, np.intc) for column in codes), strict=True)),
-        np.frombuffer(lines, np.int64),
+        np.frombuffer(lines, np.intc),
     )
 
 

@@ -147,8 +147,8 @@ class PairDataset(PairContents):
     def as_self_pair(self, pair: Pair) -> Pair:
         """Let the target also be the source, with what was made of it."""
         assert pair.target is not None
-        of_target = {name: path for name, path in pair.conditions.items() if kind_of(name).of == "target"}
-        return replace(pair, source=pair.target, conditions=of_target | self.made_of(pair.target, "source"))
+        of_target = self.made_of(pair.target, "source")
+        return replace(pair, person=replace(pair.person, picture=pair.target, conditions=of_target))
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a pair's source or target are; by default there are none."""
@@ -164,7 +164,8 @@ class PairDataset(PairContents):
 
     def with_sources(self, pair: Pair, pictures: Iterable[Path]) -> Pair:
         """Add further sources to a pair."""
-        return replace(pair, further=tuple(Source(path, self.made_of(path, "source")) for path in pictures))
+        further = tuple(Source(path, self.made_of(path, "source")) for path in pictures)
+        return replace(pair, person=replace(pair.person, further=further))
 
     def load(
         self, index: int, origins: Collection[str] = ORIGINS, generator: torch.Generator | None = None

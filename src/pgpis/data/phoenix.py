@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from bisect import bisect_right
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from PIL import Image
 from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
-from pgpis.data.pair import Pair, content_of
+from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.tables import read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.kinds import Kind, conditions, kind_of
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import person_of
 
 Frames = tuple[str, int]
@@ -94,7 +95,11 @@ class Phoenix14T(PairDataset):
             pairs = self._training_pairs(lengths)
         else:
             pairs = [((name, 1), (name, number)) for name, length in lengths.items() for number in range(1, length + 1)]
-        return [self._pair(source, target) for source, target in pairs[: self.max_pairs]]
+        person, aim = cache(self._person), cache(self._aim)
+        return [
+            Pair(f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}", person(source), aim(target))
+            for source, target in pairs[: self.max_pairs]
+        ]
 
     def keypoints_path(self, release: Path) -> Path:
         """Return where MSKA's key points are, in the root, in the release or beside it."""
@@ -121,15 +126,15 @@ class Phoenix14T(PairDataset):
             pairs.append(((name, source), (name, target)))
         return pairs
 
-    def _pair(self, source: Frames, target: Frames) -> Pair:
-        return Pair(
-            f"{source[0]}_{source[1]:04d}_2_{target[1]:04d}",
-            self._file(kind_of("picture"), source),
-            self.keypoints.path,
-            self._file(kind_of("picture"), target),
-            {kind.name: self._file(kind, source if kind.of == "source" else target) for kind in conditions()},
-            video=None if self.split == "train" else target[0],
-        )
+    def _person(self, frame: Frames) -> Person:
+        video = None if self.split == "train" else frame[0]
+        return Person(self._file(kind_of("picture"), frame), self._made_of(frame, "source"), video=video)
+
+    def _aim(self, frame: Frames) -> Aim:
+        return Aim(self.keypoints.path, self._file(kind_of("picture"), frame), self._made_of(frame, "target"))
+
+    def _made_of(self, frame: Frames, role: Role) -> dict[str, Path | None]:
+        return {kind.name: self._file(kind, frame) for kind in conditions() if kind.of == role}
 
     def _file(self, kind: Kind, frame: Frames) -> Path:
         return frame_file(frames_of(self.release, kind) / SPLITS[self.split], *frame, kind.suffix)

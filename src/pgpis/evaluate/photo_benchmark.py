@@ -84,7 +84,7 @@ class TruePhotos(PhotoPairs):
 
     def read_pairs(self) -> list[Pair]:
         """Read the pairs; see ``PhotoPairs.read_pairs``."""
-        return [replace(pair, target=pair.pose) for pair in super().read_pairs()]
+        return [replace(pair, aim=replace(pair.aim, target=pair.pose)) for pair in super().read_pairs()]
 
     def require(self, origins: Collection[str]) -> None:
         """Make what is missing, and the sources' own maps; see ``PhotoPairs.require``."""

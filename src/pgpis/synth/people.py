@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.data.pair import LoadedPair, Pair
+from pgpis.data.pair import Aim, LoadedPair, Pair, Person
 from pgpis.data.pairs import ORIGINS, PairDataset
 from pgpis.errors import check_range
 from pgpis.pictures.arrays import read_face
@@ -67,7 +67,7 @@ class DrawnPeople(PairDataset):
     def read_pairs(self) -> list[Pair]:
         """Name the pictures."""
         names = (f"{person}_{view}" for person in range(self.people) for view in range(self.views))
-        return [Pair(name, Path(name), None) for name in names]
+        return [Pair(name, Person(Path(name)), Aim()) for name in names]
 
     def require(self, origins: Collection[str]) -> None:
         """Everything can be drawn."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.shards import Shards
 from pgpis.data.packs.stores import Store
-from pgpis.data.pair import JoinedFiles, Pair
+from pgpis.data.pair import Aim, Pair, Person
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range, first_line
 from pgpis.files import writing_at
@@ -92,24 +92,23 @@ class Packed(PairDataset):
         self._numbers = {path: number for number, path in enumerate(files)}
         file_of: list[Path | None] = [*files, None]  # -1: none
 
-        @cache
-        def made(numbers: tuple[int, ...], kinds: tuple[str, ...]) -> dict[str, Path | None]:
-            return {kind: file_of[number] for kind, number in zip(kinds, numbers, strict=True)}
+        def made(role: Role, numbers: Iterable[int]) -> dict[str, Path | None]:
+            return {kind: file_of[number] for kind, number in zip(content[f"{role}_kinds"], numbers, strict=True)}
 
-        source_kinds, target_kinds = (tuple(content[role]) for role in ("source_kinds", "target_kinds"))
+        @cache
+        def person(source: int, noise_name: str | None, video: str | None) -> Person:
+            picture = files[source]
+            return Person(picture, self._of_sources[picture], noise_name=noise_name, video=video)
+
+        @cache
+        def aim(pose: int, target: int, *numbers: int) -> Aim:
+            return Aim(file_of[pose], file_of[target], made("target", numbers))
+
         videos = content.get("videos", [None] * len(pairs))
         self.frames_per_second = content.get("frames_per_second", self.frames_per_second)
-        self._of_sources = {files[row[0]]: made(tuple(row[1:]), source_kinds) for row in content["sources"]}
+        self._of_sources = {files[row[0]]: made("source", row[1:]) for row in content["sources"]}
         return [
-            Pair(
-                pair_id,
-                files[source],
-                file_of[pose],
-                file_of[target],
-                JoinedFiles(self._of_sources[files[source]], made(tuple(numbers), target_kinds)),
-                noise_name=noise_name,
-                video=video,
-            )
+            Pair(pair_id, person(source, noise_name, video), aim(pose, target, *numbers))
             for (pair_id, noise_name, source, target, pose, *numbers), video in zip(
                 pairs[: self.max_pairs], videos[: self.max_pairs], strict=True
             )
