@@ -249,8 +249,8 @@ class PersonImageTask(LightningModule, ABC):
         self._refuse_other_weights(weights)
         # a buffer may be anything before training has set it
         check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
-        fit_loop, loops = self.trainer.fit_loop, checkpoint["loops"]
-        if self.trainer.training and (key := misfit(loops.get("fit_loop"), fit_loop.state_dict())) is not None:
+        own = self.trainer.fit_loop.state_dict() if self.trainer.training else None
+        if own is not None and (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
 
     def _refuse_other_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
