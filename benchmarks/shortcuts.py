@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=22, help="columns of the latents")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--minimum-deep", type=float, default=1.9, help="least ratio of deep features")
-    parser.add_argument("--minimum-band", type=float, default=1.15, help="least ratio of guidance in half of the steps")
+    parser.add_argument("--minimum-band", type=float, default=1.3, help="least ratio of guidance in half of the steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     unet = stable_diffusion_unet()
