@@ -58,6 +58,7 @@ from pgpis.synth.scene.sampling import Setting, person_of, photograph
 from pgpis.synth.scene.scene import Scene
 from pgpis.tasks.options import Video
 
+POINTS = (POINT_COUNTS["body18"], POINT_COUNTS["wholebody133"])
 HANDS = (260, 210)
 """Size of the pictures that hands are cut out of."""
 HAND_POINTS = slice(15, 23)
@@ -118,7 +119,7 @@ class DrawnFilm:
 
 def keypoints_of(picture: Picture, points: int) -> Keypoints:
     """Return the 18 or 133 points of a picture; of 133 all within the picture, as MSKA guesses those of Phoenix."""
-    if points == POINT_COUNTS["body18"]:
+    if points == POINTS[0]:
         return openpose_keypoints(picture, "limbs")
     seen = np.repeat(picture.whole133[:, 2:] > 0, 2, axis=1)
     places = np.where(seen, picture.whole133[:, :2], MISSING).astype(np.float64)
@@ -207,7 +208,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=16, help="of each film")
     parser.add_argument("--models", nargs="+", default=["synth-fpdm", "synth-mcld"], help="pipelines")
     parser.add_argument("--size", type=size, default=(256, 176), help="HEIGHTxWIDTH of films and results")
-    parser.add_argument("--points", type=int, default=18, choices=sorted(POINT_COUNTS.values()), help="of a pose")
+    parser.add_argument("--points", type=int, default=18, choices=POINTS, help="of a pose")
     parser.add_argument("--seed", type=int, default=4321, help="of the people")
     parser.add_argument("--out", type=Path, help="folder for frames, strips and films [none is kept]")
     arguments = parser.parse_args()

@@ -139,6 +139,22 @@ def test_prior_is_trained_exported_and_measured(source_enhanced, toy_root, tmp_p
     assert report["samples"] == len(json.loads((toy_root / "test_pairs_data.json").read_text()))
 
 
+def test_a_prior_that_is_trained_on_is_in_training_mode(toy_root, tmp_path, monkeypatch):
+    FusionPriorTask(fusion_embedder={"encoder": tiny_clip()}).fusion_embedder.save_pretrained(tmp_path / "start")
+    modes, loss = [], FusionPriorTask.loss
+
+    def noted(task, *args, train):
+        modes.append((train, task.fusion_embedder.fusion_head.dropout.training))
+        return loss(task, *args, train=train)
+
+    monkeypatch.setattr(FusionPriorTask, "loss", noted)
+    words = ["--config=smoke/fusion.yaml", f"--model.init_args.fusion_embedder={tmp_path}/start"]
+    words += [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val")]
+    words += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1", "--trainer.val_check_interval=1"]
+    assert main(["fit", *words]) == 0
+    assert set(modes) == {(True, True), (False, False)}
+
+
 def test_a1_is_measured_but_not_trained(toy_root, tmp_path, capsys):
     roots = [f"--data.{split}.init_args.root={toy_root}" for split in ("train", "val", "test")]
     words = ["--config=smoke/fusion.yaml", TINY_CLIP, "--config=ablation/a1.yaml", *roots]

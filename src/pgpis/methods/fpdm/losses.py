@@ -89,7 +89,8 @@ def _gather_rows(rows: torch.Tensor) -> torch.Tensor:
 class _Gathered(torch.autograd.Function):
     """Stacks the equally long rows of all ranks; each rank's get the sum of the gradients that all ranks have.
 
-    torch's own are deprecated (``torch.distributed.nn``) or private (``_functional_collectives``).
+    torch's own are deprecated (``torch.distributed.nn``, which Lightning's ``all_gather`` calls) or private
+    (``_functional_collectives``).
     """
 
     @staticmethod
