@@ -1,6 +1,6 @@
 """Time metrics against scipy and scikit-image; same results, one core.
 
-python benchmarks/metrics.py [--dim 2048] [--pairs 8] [--minimum-frechet 5] [--minimum-ssim 10]
+python benchmarks/metrics.py [--dim 2048] [--pairs 128] [--minimum-frechet 5] [--minimum-ssim 10]
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> int:
     """Print ratios; return 1 if one is too small or results differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dim", type=int, default=2048, help="width of the features")
-    parser.add_argument("--pairs", type=int, default=16, help="pairs of 256x176")
+    parser.add_argument("--pairs", type=int, default=128, help="pairs of 256x176")
     parser.add_argument("--minimum-frechet", type=float, default=5.0, help="fail below this ratio")
     parser.add_argument("--minimum-ssim", type=float, default=10.0, help="fail below this ratio")
     arguments = parser.parse_args()
