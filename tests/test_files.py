@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 
@@ -48,6 +49,23 @@ def test_folders_that_are_links_are_listed_once_a_link(tmp_path):
     assert listed == sorted(listed)
     names = [path.relative_to(tmp_path / "root").as_posix() for path in listed]
     assert names == ["a", "anna/deep/1", "b/2", "b/all/elsewhere/deep/1", "berta/1", "c", "self"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file_or_of_the_one_that_is_replaced(mask, tmp_path):
+    code = f"""
+from pathlib import Path
+from pgpis.files import replacing_folder, write_text
+home = Path({str(tmp_path)!r})
+write_text(home / "new", "")
+(home / "old").touch(mode=0o640)
+write_text(home / "old", "")
+with replacing_folder(home / "folder"):
+    pass
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, umask=mask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"new": 0o666 & ~mask, "old": 0o640 & ~mask, "folder": 0o777 & ~mask}
 
 
 def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path, monkeypatch):

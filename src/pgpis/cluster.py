@@ -183,9 +183,11 @@ def crew(actors: int | None, units: int, device: str) -> Iterator[Crew]:
         The actors. Ctrl-C waits for the units in hand.
 
     Raises:
-        PgpisError: Ray is not installed, there is no such cluster, or it has no GPUs.
+        PgpisError: Ray is not installed, there is no such cluster, it has no GPUs, or one of them is named.
         Stopped: By a signal.
     """
+    if ":" in device:
+        raise PgpisError(f"--device {device}: the cluster chooses the GPU", hint="--device cuda")
     with connected() as resources, held() as request:
         gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
         if device not in ("cpu", "auto") and not gpus:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,9 @@ _REMEDIES = {
     errno.EISDIR: "a folder is in the place of the file: move it, or choose another name",
     errno.ENOTEMPTY: "choose another folder, or remove this one",
 }
+_UMASK = os.umask(0o077)
+"""Of this process; it can only be read by setting it."""
+os.umask(_UMASK)
 _ENDING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _FOLDER_ERRORS = (*_ENDING, errno.ENOTDIR, errno.EEXIST)
 
@@ -78,7 +82,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(name)
         cleaning.callback(temporary.unlink, missing_ok=True)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(_mode(target, 0o666))
         _flush(temporary)
         temporary.replace(target)
 
@@ -103,13 +107,21 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush(file)
-        temporary.chmod(0o755)
+        temporary.chmod(_mode(target, 0o777))
         if overwrite and target.is_dir():
             former = target.rename(temporary.with_name(f"{temporary.name}-former"))
             temporary.rename(target)
             shutil.rmtree(former, ignore_errors=True)
         else:
             temporary.replace(target)
+
+
+def _mode(target: Path, usual: int) -> int:
+    """Return the permissions of what is replaced, else those that the system gives new ones."""
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except OSError:
+        return usual & ~_UMASK
 
 
 @contextmanager

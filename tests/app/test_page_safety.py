@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,15 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from pgpis.app.desk import Desk
+from pgpis.app.inputs import drawing_of
+from pgpis.app.offers import Offer
 from pgpis.app.poses import named_poses
-from pgpis.app.sessions import Visitors
+from pgpis.app.predicting import Batches
+from pgpis.app.sessions import SECONDS_KEPT, Visitors
 from pgpis.cli import main
+from pgpis.errors import PgpisError
+from pgpis.pictures.images import save_image
 from ports import free_port
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
@@ -220,6 +227,56 @@ def test_a_visitor_who_leaves_takes_no_example(tmp_path):
     visitors.of("two").picture({"path": str(cached)}, "Photo")
     visitors.leave("two")
     assert cached.is_file()
+
+
+def test_a_visitor_who_waits_for_long_is_there(tmp_path):
+    visitors = Visitors(tmp_path)
+    visitor = visitors.of("one")
+    with visitor.at_work():
+        folder, stop = visitor.begin()
+        visitor.seen -= SECONDS_KEPT + 1
+        visitors.of("two")
+        assert folder.is_dir()
+        assert not stop.is_set()
+    visitors.of("two")
+    assert folder.is_dir(), "there is an hour to look at the result"
+    visitor.seen -= SECONDS_KEPT + 1
+    visitors.of("two")
+    assert stop.is_set()
+    assert not visitor.folder.exists()
+
+
+def test_what_is_made_for_a_visitor_who_has_left_is_removed(tmp_path):
+    visitors = Visitors(tmp_path)
+    visitor = visitors.of("one")
+    with visitor.at_work(), visitor.at_work():
+        with visitor.at_work():
+            visitors.leave("one")
+            assert not visitor.folder.exists()
+            save_image(Image.new("RGB", (8, 8)), visitor.conditions / "texture/photo.png")  # the thread is not through
+        assert not visitor.folder.exists()
+        save_image(Image.new("RGB", (8, 8)), visitor.conditions / "texture/photo.png")
+    assert not visitor.folder.exists()
+    assert not list((tmp_path / "visitors").iterdir())
+
+
+def test_what_is_made_of_a_visitors_photos_stays_in_their_folder():
+    """``pgpis predict`` may be killed, and would leave a folder of its own behind."""
+    desk = Desk(
+        Future(), Visitors(Path()), {"FPDM": Offer("synth-fpdm", 5, 1.0, 256, 176)}, Future(), Batches(), Path()
+    )
+    words = desk.words("FPDM", None, None, None)
+    assert Path(words[words.index("--save-conditions") + 1]).parts == ("conditions",)
+
+
+def test_an_empty_side_is_the_pipelines_own():
+    offer = Offer("synth-fpdm", 5, 1.0, 256, 176)
+    for height, width, size in ((None, None, None), (256, 176, None), (512, None, (512, 176)), (None, 96, (256, 96))):
+        assert drawing_of(offer, None, None, 0, 1, height, width).size == size
+    with pytest.raises(PgpisError, match="height is 0"):
+        drawing_of(offer, None, None, 0, 1, 0, None)
+    with pytest.raises(PgpisError, match="go together"):
+        drawing_of(Offer("hub/id"), None, None, 0, 1, 512, None)
 
 
 def test_results_of_a_visitor_do_not_pile_up(tmp_path):

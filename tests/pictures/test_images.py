@@ -135,3 +135,9 @@ def test_files_are_replaced_whole(tmp_path):
     assert target.read_bytes() == before
     assert sorted(path.name for path in target.parent.iterdir()) == ["a.png", "a.txt"]
     assert (tmp_path / "deep" / "a.txt").read_text(encoding="utf-8") == "ä"
+
+
+def test_transparency_of_sixteen_bits_is_laid_on_the_background(tmp_path):
+    values = np.array([[300, 301], [65535, 300]], dtype=np.uint16)  # one grey value of 256
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=300)
+    assert np.asarray(read_image(tmp_path / "a.png"))[..., 0].tolist() == [[255, 1], [255, 255]]

@@ -59,3 +59,17 @@ def test_without_densepose_weights_the_command_that_gets_them_is_told(photograph
     message = capsys.readouterr().err
     assert "weights 'densepose-r101-dl'" in message
     assert "pgpis weights fetch densepose-r101-dl" in message
+
+
+@pytest.mark.parametrize(
+    "words", [("--conditions", "pose"), ("--again",), ("--preview",), ("--runner", "ray"), ("--workers", "2")]
+)
+def test_options_that_would_do_nothing_are_refused(words, photographs, capsys):
+    assert main(["prepare", str(photographs), "--compare", *words]) == 2
+    assert f"so that {words[0]} would do nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["-1", "0"])
+def test_a_preview_shows_pictures(count, photographs, capsys):
+    assert main(["prepare", str(photographs), "--preview", count]) == 2
+    assert "--preview" in capsys.readouterr().err

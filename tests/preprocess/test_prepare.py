@@ -146,6 +146,37 @@ def test_what_was_made_of_another_picture_is_made_again(photos, pictures, run):
         assert not any(output(photos, condition, "anna").exists() for condition in SUFFIXES)
 
 
+def test_what_was_made_of_another_map_is_made_again(photos, run):
+    run(photos)
+    places = [output(photos, condition, "anna") for condition in ("densepose", "texture")]
+    of_first = places[1].read_bytes()
+    iuv = np.asarray(Image.open(places[0]))
+    Image.fromarray(np.ascontiguousarray(iuv[::-1])).save(places[0])  # as another tool might have made it
+    assert run(photos, "densepose", "texture").made == {"texture": 1}
+    assert places[1].read_bytes() != of_first
+    places[0].unlink()
+    assert run(photos, "densepose", "texture").made == {"densepose": 1, "texture": 1}
+    assert places[1].read_bytes() == of_first
+    places[0].unlink()
+    result = run(photos, "densepose", "texture", person=7)  # there are not so many people
+    assert {failure.condition for failure in result.failures} == {"densepose", "texture"}
+    assert not any(place.exists() for place in places)
+
+
+def test_a_texture_of_ones_own_stays_whatever_the_map(photos, run):
+    run(photos)
+    (photos / "prepare.jsonl").unlink()
+    output(photos, "densepose", "anna").unlink()
+    assert run(photos, "densepose", "texture").made == {"densepose": 1}
+
+
+def test_what_one_tool_did_not_find_another_may(photos, run):
+    strict = run(photos, "pose", pose_threshold=1e9)
+    assert len(strict.failures) == 2
+    assert run(photos, "pose", pose_threshold=1e9).failures == strict.failures
+    assert run(photos, "pose").made == {"pose": 2}
+
+
 def test_damaged_files_are_made_anew(photos, run):
     run(photos)
     good = outputs(photos)
@@ -156,8 +187,8 @@ def test_damaged_files_are_made_anew(photos, run):
     pose = output(photos, "pose", "sub/bert")
     pose.write_text(pose.read_text()[:200])
     result = run(photos)
-    assert result.made == dict.fromkeys(SUFFIXES, 1)
-    assert result.already == dict.fromkeys(SUFFIXES, 1)
+    assert result.made == dict.fromkeys(SUFFIXES, 1) | {"texture": 2}  # that of the map that is made anew too
+    assert result.already == {"pose": 1, "densepose": 1, "face": 1}
     assert outputs(photos) == good
 
 
@@ -220,7 +251,7 @@ class TestNobody:
     def test_no_model_is_loaded_where_nothing_is_to_do(self, photos, run, blind, monkeypatch):
         run(photos, weights=blind)
         monkeypatch.setattr("pgpis.preprocess.run.build_stage", pytest.fail)
-        assert run(photos, weights=photos / "nowhere").made == {}
+        assert run(photos, weights=photos / "nowhere", pose="wholebody133", densepose="r101-dl").made == {}
 
     def test_a_texture_follows_its_map(self, photos, run, blind):
         """With --again a texture that lacked its map is made as soon as there is one."""

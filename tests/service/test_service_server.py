@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from PIL import Image
 from benchmarks.service import load, running_service
 from documentation import ROOT, blocks
 from pgpis.cli import main
+from pgpis.service.worker import _gather
 
 SMALL = {"steps": 1, "height": 128, "width": 96}
 
@@ -143,3 +145,19 @@ def test_missing_extra_is_told(monkeypatch, capsys):
     monkeypatch.setitem(os.sys.modules, "litserve", None)
     assert main(shlex.split("serve --port 0")) == 2
     assert 'pip install "pgpis[serve]"' in capsys.readouterr().err
+
+
+def test_a_job_is_known_to_be_taken_before_its_batch_is_full():
+    """What is neither in the queue nor taken counts as lost, and is put there again."""
+    taken, arriving = [], ["a", "b"]
+
+    class Arriving:
+        def get(self, timeout):
+            if not arriving:
+                assert taken == ["a", "b"]
+                raise Empty
+            assert len(taken) == 2 - len(arriving)
+            return arriving.pop(0)
+
+    assert _gather(Arriving(), 4, 0.0, taken.append) == ["a", "b"]
+    assert taken == ["a", "b"]

@@ -215,9 +215,10 @@ def test_pictures_of_strangers_are_looked_at_before_they_are_decoded(content, er
 
 
 def test_the_suffix_is_that_of_the_content():
-    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP")):
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP"), (".jpg", "MPO")):
         file = io.BytesIO()
-        Image.new("RGB", (10, 10)).save(file, kind)
+        picture, more = Image.new("RGB", (10, 10)), {"save_all": True, "append_images": [Image.new("RGB", (10, 10))]}
+        picture.save(file, kind, **(more if kind == "MPO" else {}))
         assert picture_suffix(io.BytesIO(file.getvalue()), "photo", 100) == suffix
 
 

@@ -63,6 +63,7 @@ class Desk:
         numbers = {"--steps": steps, "--guidance-scale": guidance, "--seed": seed}
         given = [str(word) for pair in numbers.items() if pair[1] is not None for word in pair]
         tools = ["--missing-face", "drop", "--prepare-inpaint", "fast"]
+        tools += ["--save-conditions", "conditions"]  # beside the results: what is made of photos goes with the visitor
         return ["--pipeline", self.offer(model).pipeline, *tools, *given]
 
     def stop(self, request: gr.Request) -> str:

@@ -12,6 +12,7 @@ from pgpis.app.desk import QUIET, Desk
 from pgpis.app.offers import Offer
 from pgpis.app.sessions import Visitor
 from pgpis.app.uploads import PICTURE_TYPES, Upload, Uploads
+from pgpis.errors import PgpisError
 from pgpis.studio.request import MOST_PHOTOS, Drawing, check_photos
 
 
@@ -146,6 +147,10 @@ def drawing_of(
     Raises:
         PgpisError: A number is out of range.
     """
-    usual = (offer.height, offer.width)
-    size = None if height is None or width is None or (height, width) == usual else (height, width)
+    size = None
+    if (height, width) not in ((None, None), (offer.height, offer.width)):
+        height, width = offer.height if height is None else height, offer.width if width is None else width
+        if height is None or width is None:
+            raise PgpisError("height and width go together: this pipeline does not say its own before it is loaded")
+        size = (height, width)
     return Drawing(steps=steps, guidance_scale=guidance, size=size, seed=seed or 0, pictures=pictures)

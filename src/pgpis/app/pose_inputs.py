@@ -104,7 +104,7 @@ def pose_inputs(desk: Desk, person: gr.Image, kinds: tuple[str, ...]) -> PoseInp
         from pgpis.pictures.images import read_image  # loads torch
 
         visitor = desk.visitor(request)
-        with one_message(visitor.folder):
+        with visitor.at_work(), one_message(visitor.folder):
             picture = visitor.picture(photo, "Photo")
             return value_of(found_pose(picture, visitor.conditions), read_image(picture))
 
@@ -113,7 +113,7 @@ def pose_inputs(desk: Desk, person: gr.Image, kinds: tuple[str, ...]) -> PoseInp
         from pgpis.pictures.images import read_image  # loads torch
 
         visitor = desk.visitor(request)
-        with one_message(visitor.folder):
+        with visitor.at_work(), one_message(visitor.folder):
             pose = named_pose(name)
             if not photo:
                 return value_of(pose)

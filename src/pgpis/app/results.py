@@ -83,10 +83,15 @@ def shown(visitor: Visitor, job: Callable[[Path, Tell], list[Any]], outputs: int
         outputs: Number of components; the second one shows previews.
     """
     folder, stop = visitor.begin()
+
+    def work(tell: Tell) -> list[Any]:
+        with visitor.at_work():
+            return job(folder, tell)
+
     rest = [gr.skip()] * (outputs - 2)
     try:
         with one_message(visitor.folder):
-            for item in told(lambda tell: job(folder, tell), stop):
+            for item in told(work, stop):
                 yield [item.html, _preview(item, folder), *rest] if isinstance(item, News) else item
     except StoppedError:
         yield ["<p>Stopped</p>", None, *rest]

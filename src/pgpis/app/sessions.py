@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,37 @@ class Visitor:
     seen: float = field(default_factory=time.monotonic)
     uploads: dict[Path, int] = field(default_factory=dict)
     """Where the server keeps what was uploaded, and when it came, in nanoseconds."""
+    has_left: bool = False
+    _jobs: int = 0
+    """That are at work."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Do something for the visitor: who waits is there, and what is made for one who has left is removed."""
+        with self._lock:
+            self._jobs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._jobs -= 1
+                self.seen = time.monotonic()
+                if self.has_left:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+
+    def is_late(self, now: float) -> bool:
+        """Whether the visitor has not asked for anything for long, and nothing is being made."""
+        with self._lock:
+            return not self._jobs and now - self.seen > SECONDS_KEPT
+
+    def leave(self) -> None:
+        """Stop what is being made, and remove the folder."""
+        self.stop.set()
+        with self._lock:
+            self.has_left = True
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def begin(self) -> tuple[Path, threading.Event]:
         """Return a new folder for results and what stops the work on them; what was being made before is stopped."""
@@ -112,7 +143,7 @@ class Visitors:
         """Return the visitor of a session, and forget those who have not asked for anything for long."""
         with self._lock:
             now = time.monotonic()
-            late = [key for key, visitor in self._visitors.items() if now - visitor.seen > SECONDS_KEPT]
+            late = [key for key, visitor in self._visitors.items() if visitor.is_late(now)]
             for key in late:
                 self._remove(key)
             key = session or ""
@@ -137,8 +168,7 @@ class Visitors:
 
     def _remove(self, key: str) -> None:
         visitor = self._visitors.pop(key)
-        visitor.stop.set()
-        shutil.rmtree(visitor.folder, ignore_errors=True)
+        visitor.leave()
         # the server keeps equal files of two visitors once, and the other one need not have asked for anything yet
         others = {upload for other in self._visitors.values() for upload in other.uploads}
         for upload in visitor.uploads.keys() - others:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
-from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.data import PoseTransferDataModule
@@ -48,6 +48,7 @@ class CacheSettings:
     """Processes that encode on the cluster [one for each GPU or, without GPUs, core]."""
 
     def __post_init__(self) -> None:
+        check_device_name(self.device)
         check_range("--batch-size", self.batch_size, 1, whole=True)
         check_range("--workers", self.workers, 1, whole=True, optional=True)
         if self.workers and self.runner == "local":
@@ -71,10 +72,11 @@ def cache(settings: CacheSettings, *words: str) -> int:
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if settings.runner == "ray" and world > 1:
         raise PgpisError("--runner ray hands out the shards itself", hint="leave torchrun out")
+    device = device_here(settings.device) if settings.runner == "local" else "cpu"
     cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
     failures: list[tuple[str, str]] = []
     with locked(settings.out) if rank == 0 else nullcontext():
-        parts = _begun(settings, cli.model, cli.datamodule, rank, world)
+        parts = _begun(settings, device, cli.model, cli.datamodule, rank, world)
         with _making(settings, sum(len(part.missing) for part in parts)) as make:
             for part in parts:
                 with meter(part.name, sum(len(shard.files) for shard in part.missing)) as advance:
@@ -96,7 +98,12 @@ class _Part(NamedTuple):
 
 
 def _begun(
-    settings: CacheSettings, model: PersonImageTask, data: PoseTransferDataModule, rank: int, world: int
+    settings: CacheSettings,
+    device: str,
+    model: PersonImageTask,
+    data: PoseTransferDataModule,
+    rank: int,
+    world: int,
 ) -> list[_Part]:
     """Begin the features that are asked for; return what this process has to make."""
     from pgpis.data.cache import files_of
@@ -118,7 +125,7 @@ def _begun(
         files = files_of(dataset, specs[feature.picture].origin)
         variants = variants_of(feature.picture, specs, data.augmentation)
         shards = writer.begin(name, feature_key(feature.picture, specs, feature.weights), files, variants)
-        maker = ShardMaker(feature, specs, settings.dtype, settings.device or usual_device(), settings.batch_size)
+        maker = ShardMaker(feature, specs, settings.dtype, device, settings.batch_size)
         summary = f"{settings.out / name}: {len(files)} pictures in {len(variants)} variants\n"
         parts.append(_Part(name, maker, missing_of(shards), summary))
     return parts

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pgpis.cli.options import spelt
 from pgpis.data.names import LayoutName
+from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import ProtocolName
 from pgpis.files import file_name, locked
-from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.cluster import Crew
@@ -69,6 +69,7 @@ class ScoringSettings:
     """Only the first pairs of the list."""
 
     def __post_init__(self) -> None:
+        check_device_name(self.device)
         check_range("--batch-size", self.batch_size, 1, whole=True)
         check_range("--workers", self.workers, 0 if self.runner == "local" else 1, whole=True, optional=True)
         check_range("--max-pairs", self.max_pairs, 1, whole=True, optional=True)
@@ -187,7 +188,7 @@ def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -
     shared: dict[str, Any] = {each.name: getattr(settings, each.name) for each in fields(EvaluationOptions)}
     shared["cache"] = settings.cache or default_cache()
     shared["workers"] = READERS if settings.workers is None else settings.workers
-    shared["device"] = settings.device or usual_device()
+    shared["device"] = device_here(settings.device if settings.device == "cpu" or settings.runner == "local" else None)
     ways = [EvaluationOptions(**shared | {"protocol": each}) for each in dict.fromkeys(settings.protocol)]
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()

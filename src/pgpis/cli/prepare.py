@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import fmean
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from pgpis.preprocess.run import PrepareResult
 
 
+USUAL = "pose,densepose,texture,face"
+
+
 def prepare(
     root: Path,
     *,
-    conditions: str = "pose,densepose,texture,face",
+    conditions: str = USUAL,
     layout: Literal["auto", "photos"] | LayoutName = "auto",
     workers: int | None = None,
     runner: Literal["local", "ray"] = "local",
@@ -49,7 +52,17 @@ def prepare(
         settings: The tools.
     """
     check_range("--workers", workers, 1, whole=True, optional=True)
+    check_range("--preview", preview, 1, whole=True, optional=True)
     if compare:
+        _refuse_with_compare(
+            {
+                "--conditions": conditions != USUAL,
+                "--workers": workers is not None,
+                "--runner": runner != "local",
+                "--again": again,
+                "--preview": preview is not None,
+            }
+        )
         return _compare(root, layout, settings)
     chosen = conditions_of(conditions)
     # these load torch
@@ -75,6 +88,13 @@ def prepare(
         sheets = write_previews(files, chosen, record, place, preview)
         sys.stdout.write(f"{len(sheets)} preview sheets in {place}\n")
     return 1 if result.failures else 0
+
+
+def _refuse_with_compare(others: Mapping[str, bool]) -> None:
+    given = [option for option, is_given in others.items() if is_given]
+    if given:
+        message = f"--compare makes no files, so that {' and '.join(given)} would do nothing"
+        raise PgpisError(message, hint="leave one of them out")
 
 
 def _compare(root: Path, layout: str, settings: PrepareSettings) -> int:

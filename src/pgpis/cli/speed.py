@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgpis.cli.models import build
+from pgpis.devices import device_here, usual_device
 from pgpis.errors import PgpisError, check_range
-from pgpis.preprocess.settings import usual_device
 
 if TYPE_CHECKING:  # these load torch
     from lightning.pytorch import Trainer
@@ -47,6 +47,9 @@ class SpeedSettings:
     """cpu, cuda, cuda:1 [a GPU if there is one]."""
     out: Path | None = None
     """JSON file to write, row by row."""
+
+    def __post_init__(self) -> None:
+        device_here(self.device)
 
     @property
     def sizes(self) -> list[int]:
@@ -170,7 +173,7 @@ def _compare(
     from pgpis.speed.settings import read_settings
 
     compared, sizes = read_settings(settings.compare), settings.sizes
-    device = Device(settings.device)
+    device = Device(device_here(settings.device))
     weights = sum(value.numel() for value in cli.model.parameters())
     about = {"recipe": " ".join(settings.config) or settings.pipeline, "weights": f"{weights / 1e6:.1f} M", **subject}
     report = Report(kind, device.describe(), about)

@@ -104,10 +104,16 @@ def _to_rgb(
 def _band_to_rgb(
     band: Image.Image, colours: Callable[[Image.Image], Image.Image] | None, background: str
 ) -> Image.Image:
+    alone = band.info.get("transparency")
+    opacity = None
     if band.mode.startswith(("I", "F")):
         values = np.asarray(band, dtype=np.float64)
         band = Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8))
+        if isinstance(alone, int):  # one of 65,536 values, not of those that are left
+            opacity = Image.fromarray(np.where(values == alone, 0, 255).astype(np.uint8))
     opaque = band.convert("RGB") if colours is None else colours(band)
+    if opacity is not None:
+        band = Image.merge("LA", (band, opacity))
     if not band.has_transparency_data:
         return opaque
     layer = band.convert("RGBA")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pgpis.cluster import ActorPool, connected
 from pgpis.data.picture_store import content_hash
+from pgpis.devices import device_here
 from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.record import Record, append
@@ -54,7 +55,7 @@ def prepare(
     *,
     again: bool = False,
 ) -> PrepareResult:
-    """Make what is missing or damaged, or was made of another picture of the same name.
+    """Make what is missing or damaged, or was made of another picture of the same name, or of another map of it.
 
     Args:
         files: The pictures.
@@ -63,14 +64,15 @@ def prepare(
         record: Where outcomes are kept.
         runner: :func:`run_here`, :func:`run_local` or :func:`run_ray`.
         workers: Processes of each stage.
-        again: Also look again at pictures in which an earlier run found nothing.
+        again: Also look again at pictures in which an earlier run with the same tools found nothing.
 
     Raises:
-        PgpisError: Weights or packages are missing, or a worker was ended from outside.
+        PgpisError: Weights, packages or the device are missing, or a worker was ended from outside.
     """
     result = PrepareResult()
-    todo, made_with = _look(files, conditions, record, result, again=again)
-    _say_what_is_mixed(made_with, {condition: settings.own(condition) for condition in conditions})
+    options = {condition: settings.own(condition) for condition in order_of(conditions)}
+    todo, made_with = _look(files, options, record, result, again=again)
+    _say_what_is_mixed(made_with, options)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     require_weights(counts, settings)
@@ -93,19 +95,23 @@ def prepare(
 
 
 def _look(
-    files: Sequence[PictureFiles], conditions: Sequence[str], record: Record, result: PrepareResult, *, again: bool
+    files: Sequence[PictureFiles], options: Mapping[str, str], record: Record, result: PrepareResult, *, again: bool
 ) -> tuple[dict[str, list[PictureFiles]], Counter[tuple[str, str]]]:
     """Return what is to be made, by kind, and how many of what is there were made with which options."""
     made_with: Counter[tuple[str, str]] = Counter()
-    todo: dict[str, list[PictureFiles]] = {condition: [] for condition in conditions}
+    todo: dict[str, list[PictureFiles]] = {condition: [] for condition in options}
     with meter("looking at what is there", len(files)) as looked:
         for file in (replace(file, content=content_hash(file.picture)) for file in files):
             looked(1)
             changed = {condition for condition, _ in file.outputs if record.is_of_another_picture(file, condition)}
             for condition in changed:
                 file.path(condition).unlink(missing_ok=True)
-            for condition in conditions:
+            for condition in options:
                 outcome, needed = record.outcomes.get((file.name, condition)), kind_of(condition).needs
+                is_map_due = any(due is file for due in todo.get(needed or "", ())[-1:])
+                if outcome is not None and outcome.map and (is_map_due or outcome.map != _map_hash(condition, file)):
+                    file.path(condition).unlink(missing_ok=True)
+                    changed.add(condition)
                 if is_valid(condition, file):
                     result.already[condition] += 1
                     made_with[condition, "" if outcome is None else outcome.options] += 1
@@ -114,12 +120,20 @@ def _look(
                     or outcome.found
                     or again
                     or condition in changed
+                    or outcome.options not in ("", options[condition])  # others may find it
+                    or is_map_due
                     or (needed is not None and is_valid(needed, file))  # it has been found since
                 ):
                     todo[condition].append(file)
                 else:
                     result.failures.append(outcome)
     return todo, made_with
+
+
+def _map_hash(condition: str, file: PictureFiles) -> str:
+    """Return the hash of the map that a condition is made of; empty where it needs none."""
+    needed = kind_of(condition).needs
+    return "" if needed is None else content_hash(file.path(needed))
 
 
 def _say_what_is_mixed(made_with: Mapping[tuple[str, str], int], options: Mapping[str, str]) -> None:
@@ -144,7 +158,7 @@ def work(
     outcomes: list[Outcome] = []
     for part in _parts(files, settings.batch_size):
         made = [
-            replace(outcome, content=file.content, options=options)
+            replace(outcome, content=file.content, options=options, map=_map_hash(condition, file))
             for file, outcome in zip(part, stage(part), strict=True)
         ]
         if record is not None:
@@ -155,6 +169,7 @@ def work(
 
 def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in this process, one stage after the other."""
+    settings = replace(settings, device=device_here(settings.device))
     failed: dict[tuple[str, str | None], Outcome] = {}
     for condition in order_of(todo):
         needed = kind_of(condition).needs
@@ -178,6 +193,7 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
     Raises:
         PgpisError: A worker was ended from outside.
     """
+    settings = replace(settings, device=device_here(settings.device))
     with one_thread_each(), ExitStack() as stack:
         yield from _run_pools(todo, settings, _pools(todo, settings, workers, stack), path)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pgpis.devices import check_device_name, usual_device
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import sha256_of
 from pgpis.pictures.kinds import Inpainting, kind_of
@@ -35,13 +36,6 @@ def box_of(numbers: Iterable[Any]) -> Box:
     """Return the first four numbers, of a net's array say, as a box."""
     left, top, right, bottom = (float(number) for number in itertools.islice(numbers, 4))
     return left, top, right, bottom
-
-
-def usual_device() -> str:
-    """Return ``cuda`` where there is a GPU, else ``cpu``."""
-    import torch  # plain settings and ``--help`` do without
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class NothingFoundError(PgpisError):
@@ -105,6 +99,7 @@ class PrepareSettings:
             raise PgpisError(f"--skeleton wholebody133 needs --pose wholebody133 or blazepose, not {self.pose}")
         if self.densepose == "detectron2" and (self.densepose_weights is None or self.densepose_config is None):
             raise PgpisError("--densepose detectron2 needs --densepose-weights FILE and --densepose-config FILE")
+        check_device_name(self.device)
         check_range("--person", self.person, 0, whole=True, optional=True)
         check_range("--batch-size", self.batch_size, 1, whole=True)
         check_range("--pose-threshold", self.pose_threshold, 0)
@@ -200,6 +195,8 @@ class Outcome:
     """Why what was made is uncertain; empty where it is not."""
     options: str = ""
     """What it was made with, see :meth:`PrepareSettings.own`; empty in records of earlier versions."""
+    map: str = ""
+    """Hash of the map that it was made of; empty where it needs none, and in records of earlier versions."""
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Outcome:
@@ -214,6 +211,7 @@ class Outcome:
             str(content.get("content", "")),
             str(content.get("doubt", "")),
             str(content.get("options", "")),
+            str(content.get("map", "")),
         )
 
     def blocks(self, condition: str) -> Outcome:

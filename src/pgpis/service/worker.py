@@ -39,10 +39,14 @@ class PatientLoop(BatchedLoop):
         self, lit_api: LitAPI, request_queue: Queue[Any], transport: Any
     ) -> tuple[list[tuple[int, str, Job]], list[tuple[int, str]]]:
         """Take the first job, and those that arrive shortly after; those too old are told apart."""
-        entries = _gather(request_queue, lit_api.max_batch_size, lit_api.batch_timeout)
+
+        def taken(entry: tuple[int, str, float, Job]) -> None:
+            """Say at once who has a job: what is neither in the queue nor started counts as lost."""
+            self.put_response(transport, *entry[:2], (), LitAPIStatus.START, LoopResponseType.REGULAR)
+
+        entries = _gather(request_queue, lit_api.max_batch_size, lit_api.batch_timeout, taken)
         batch, late = [], []
         for consumer, uid, created, job in entries:
-            self.put_response(transport, consumer, uid, (), LitAPIStatus.START, LoopResponseType.REGULAR)
             if time.monotonic() - created > lit_api.request_timeout:
                 late.append((consumer, uid))
             else:
@@ -50,8 +54,8 @@ class PatientLoop(BatchedLoop):
         return batch, late
 
 
-def _gather(queue: Queue[Any], most: int, seconds: float) -> list[Any]:
-    """Wait for an entry, then so many seconds for more; end with the service."""
+def _gather(queue: Queue[Any], most: int, seconds: float, taken: Callable[[Any], None]) -> list[Any]:
+    """Wait for an entry, then so many seconds for more; end with the service. Tell of each entry at once."""
     while True:
         try:
             entries = [queue.get(timeout=POLL_SECONDS)]
@@ -61,12 +65,14 @@ def _gather(queue: Queue[Any], most: int, seconds: float) -> list[Any]:
             if parent is not None and not parent.is_alive():
                 raise SystemExit from None
     deadline = time.monotonic() + seconds
-    while len(entries) < most:
+    while True:
+        taken(entries[-1])
+        if len(entries) >= most:
+            return entries
         try:
             entries.append(queue.get(timeout=max(0.0, deadline - time.monotonic())))
         except Empty:
-            break
-    return entries
+            return entries
 
 
 class PictureAPI(LitAPI):

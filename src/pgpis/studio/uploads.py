@@ -10,8 +10,13 @@ from PIL import Image, UnidentifiedImageError
 from pgpis.errors import PgpisError
 from pgpis.pictures.decoding import errors_named
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-"""Formats that are taken, by Pillow's name, and the suffix that such a file gets here, whatever its sender calls it."""
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""That are taken, by Pillow's name."""
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+"""What such a file is called here, whatever its sender calls it.
+
+An MPO is a JPEG with further pictures behind it, as telephones write them; the first one counts.
+"""
 
 
 class OtherKindError(PgpisError):
@@ -34,7 +39,7 @@ def picture_suffix(file: BinaryIO, name: str, most_pixels: int) -> str:
         PgpisError: It is of another kind, damaged or too large, see the two classes above.
     """
     try:
-        with errors_named(name), Image.open(file, formats=tuple(SUFFIXES)) as image:
+        with errors_named(name), Image.open(file, formats=FORMATS) as image:
             (width, height), suffix = image.size, SUFFIXES[str(image.format)]
     except PgpisError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from pgpis.devices import device_here
 from pgpis.errors import PgpisError
 from pgpis.pipelines.base import SamplingPipeline
 
@@ -45,6 +46,7 @@ def lend_parts(pipeline: SamplingPipeline, offload: Literal["model", "group"]) -
     device = torch.accelerator.current_accelerator(check_available=True)
     if device is None:
         raise PgpisError("sampling.offload lends weights to a GPU, and there is none", hint="--offload none")
+    device = torch.device(device_here(device.type))
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:
