@@ -1,6 +1,6 @@
 """Pictures of a benchmark stay as long as they are of the same folder and model; runs of a method are one row."""
 
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
@@ -8,16 +8,29 @@ from PIL import Image
 
 from pgpis.cli.bench import _rows
 from pgpis.data import Aim, Pair, Person
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.evaluate.benchmark import MADE_OF, TRUTH, BenchmarkSettings, RowScores, make_pictures, with_runs
 from pgpis.evaluate.intervals import bootstrap_interval
+from pgpis.evaluate.photo_benchmark import PhotoSettings
 
 
 class TwoPairs:
-    pairs = tuple(Pair(name, Person(Path(name[0])), Aim()) for name in ("a_2_b", "b_2_a"))
+    def __init__(self, folder):
+        pictures = {name: folder / name for name in "ab"}
+        for path in pictures.values():
+            if not path.exists():
+                path.write_text("first")
+        self.pairs = tuple(Pair(f"{a}_2_{b}", Person(pictures[a]), Aim(target=pictures[b])) for a, b in ("ab", "ba"))
 
     def __len__(self):
         return len(self.pairs)
+
+    def made_of(self, picture, role):
+        return {}
+
+    def file_content(self, path):
+        return content_hash(path)
 
 
 @pytest.fixture
@@ -39,7 +52,7 @@ def make(tmp_path):
             root=tmp_path / root, out=out, models={"a model": "folder"}, identities={"a model": identity}
         )
         baselines = {name: lambda _pair, name=name: picture(name) for name in settings.baselines}
-        rows = make_pictures(settings, TwoPairs(), baselines, sample)
+        rows = make_pictures(settings, TwoPairs(tmp_path), baselines, sample)
         assert all(path.is_file() for files in rows.values() for path in files)
         return made
 
@@ -60,6 +73,40 @@ def test_another_model_of_the_same_name_is_drawn_again(make):
 def test_another_folder_is_drawn_again(make):
     make()
     assert make(root="others") == {*BenchmarkSettings.baselines, "folder"}
+
+
+def test_a_picture_of_other_files_is_drawn_again(make, tmp_path):
+    make()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    (tmp_path / "a").write_text("second")
+    assert make() == {*BenchmarkSettings.baselines, "folder"}
+    assert len(files) == 8
+    assert make() == set()
+
+
+def test_another_size_of_the_comparison_is_drawn_again(tmp_path):
+    wide, usual = (PhotoSettings(root=tmp_path, out=tmp_path, size=size) for size in ((256, 256), (256, 176)))
+    assert all(wide.made_of(row) != usual.made_of(row) for row in PhotoSettings.baselines)
+    assert wide.made_of("a model") == usual.made_of("a model")
+
+
+@pytest.mark.parametrize(
+    ("models", "generated", "message"),
+    [
+        (["FPDM=a"], ["FPDM=b"], "two rows are called 'FPDM'"),
+        (["truth=a"], [], "two rows are called 'truth'"),
+        (["A=a", "a=b"], [], "two rows are called 'A' and 'a'"),
+        (["a b=a", "a_b=b"], [], "two rows are called 'a b' and 'a_b'"),
+        (["A=a", "A=b", "A run 1=c"], [], "two rows are called 'A run 1'"),
+        ([], ["A=a", "A=b"], "--generated: 2 folders are called 'A'"),
+        (["../A=a"], [], "'../A', which cannot be"),
+        (["..=a"], [], "'..', which cannot be"),
+        (["a\x00=a"], [], "cannot be"),
+    ],
+)
+def test_rows_have_names_and_folders_of_their_own(models, generated, message, tmp_path):
+    with pytest.raises(PgpisError, match=re.escape(message)):
+        BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(models, generated, []))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"[1]", b'{"truth": 3}'])

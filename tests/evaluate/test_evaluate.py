@@ -362,9 +362,16 @@ def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path
     content = json.loads((tmp_path / "out/comparison.json").read_text())
     assert content["pairs"] == 6
     assert content["metrics"]["psnr"]["interval"][0] > 0
-    assert (tmp_path / "out/comparison.html").read_text().count("<img") == 2 * 6 * 4
+    page = (tmp_path / "out/comparison.html").read_text()
+    assert page.count("<img") == 6 * 4
+    assert "A is ahead" not in page
     assert main(words(better, better, verb="compare")) == 0
     assert "no difference" in capsys.readouterr().out
+    next(better.glob("*.png")).unlink()
+    assert main(words(generated, better, verb="compare")) == 1
+    output = capsys.readouterr().out
+    assert "5 pairs that both have" in output
+    assert output.count("protocol `fpdm`, 5 pairs") == 2, "distances of sets are of the same pairs too"
 
 
 @pytest.mark.parametrize(

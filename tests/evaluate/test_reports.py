@@ -1,13 +1,24 @@
 """Names of folders and reasons of failures inside reports: text, never markup."""
 
+import json
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
+from pgpis.data import Aim, Pair, Person
+from pgpis.evaluate import compare
+from pgpis.evaluate.benchmark import RowScores
+from pgpis.evaluate.benchmark_report import _means
+from pgpis.evaluate.features import too_few
 from pgpis.evaluate.methods import Methods, to_latex
+from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, ImageCell, Section, Table, render_page
-from pgpis.evaluate.results import to_markdown
-from pgpis.evaluate.score import Scores
+from pgpis.evaluate.results import _ranked, to_json, to_markdown
+from pgpis.evaluate.score import NO_VALUES, Scores
 from pgpis.metrics import MetricReport
 
 HOSTILE = "a|b`c`<img src=x>[d](e)\\input{f}\n| g | h_i"
@@ -45,3 +56,85 @@ def test_a_name_is_text_on_a_page():
     parser.feed(render_page(name, [section]))
     assert images == [name, name]
     assert texts.count(name) == 8
+
+
+@pytest.mark.parametrize("name", ["[ours]", "*mine"])
+def test_no_row_is_an_argument_of_the_one_above(name):
+    lines = to_latex(Methods([(name, scores())])).splitlines()
+    [row] = [line for line in lines if "measured here" in line]
+    assert row.startswith("{}" + name)
+
+
+def test_equal_pictures_are_left_out_of_the_mean_and_counted():
+    some = replace(scores(), pair_ids=tuple("abcd"), values={"psnr": np.array([20.0, 21.0, 22.0, np.inf])})
+    assert some.summary()["psnr"] == 21
+    low, high = some.interval("psnr")
+    assert low <= 21 <= high
+    assert "psnr is infinite for 1 of 4 pairs, which its mean leaves out." in to_markdown(some, "ours")
+    every = replace(some, values={"psnr": np.full(4, np.inf)})
+    assert every.summary()["psnr"] == np.inf
+    assert json.loads(to_json(every, Matches((), (), (), ()), Path()))["results"]["psnr"]["value"] == "inf"
+
+
+def test_only_weights_that_one_can_get_make_a_result_incomplete():
+    whole = replace(scores(), sets={"fid": too_few(0, 7)}, not_computed={"hand_ssim": NO_VALUES})
+    assert whole.complete
+    assert not replace(whole, sets={"fid": "not computed: x.pth is missing: pgpis weights fetch x"}).complete
+
+
+def test_the_file_of_a_benchmark_is_json():
+    rows = {"truth": RowScores({"psnr": np.full(3, np.inf), "print_sharpness": np.array([0.5, np.nan, 0.7])}, None)}
+    means = json.loads(json.dumps(_means(rows), allow_nan=False))
+    assert means["truth"]["psnr"] is None
+    assert means["truth"]["print_sharpness"] == pytest.approx(0.6)
+
+
+@pytest.fixture
+def matched(tmp_path):
+    """Pictures of eight pairs."""
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    pairs = [Pair(name, Person(picture), Aim(picture, picture)) for name in "abcdefgh"]
+    return Matches(tuple((pair, picture) for pair in pairs), (), (), ())
+
+
+def of_pairs(values, **more):
+    pair_ids = tuple("abcdefgh"[: len(values)])
+    return Scores("fpdm", (512, 352), pair_ids, {"lpips": -np.array(values)}, {}, {}, (), {"real": 3}, **more)
+
+
+def test_pairs_without_a_value_have_no_rank(matched):
+    best, _, worst = _ranked(of_pairs([5.0, np.nan, 1.0, 2.0, 3.0, np.nan, np.nan, 4.0]), compare.pairs_by_id(matched))
+    assert [figure.caption[0] for figure in best.figures] == list("ahedc")
+    assert [figure.caption[0] for figure in worst.figures] == list("cdeha")
+
+
+def test_a_folder_is_ahead_only_where_it_is(matched, tmp_path):
+    ours, theirs = of_pairs([1.0, np.nan, 3.0, 4.0]), of_pairs([2.0, 2.0, np.nan, 4.5])
+    sides = ((Path("A"), ours), (Path("B"), theirs))
+    page = compare.write_comparison(tmp_path / "out", compare.compare(ours, theirs), sides, (matched, matched))
+    text = page.read_text()
+    assert (
+        text.index("B is ahead by lpips")
+        < text.index("a: A -1.0000, B -2.0000")
+        < text.index("d: A -4.0000, B -4.5000")
+    )
+    assert "A is ahead" not in text
+    assert "nan" not in text
+
+
+def test_a_comparison_says_what_it_is_of_and_what_it_lacks(matched, tmp_path):
+    ours = of_pairs([1.0, 2.0], set_intervals={})
+    ours = replace(ours, sets={"fid": 3.0, "kid": np.inf}, not_computed={"dists": "not computed: alexnet is missing"})
+    theirs = replace(of_pairs([2.0, 3.0, 4.0]), sets={"fid": 5.0, "kid": 1.0}, not_computed=ours.not_computed)
+    sides = ((Path("runs/first"), ours), (Path("runs/second"), theirs))
+    compare.write_comparison(tmp_path, compare.compare(ours, theirs), sides, (matched, matched))
+    for suffix in ("md", "tex", "html"):
+        text = (tmp_path / f"comparison.{suffix}").read_text()
+        for word in ("alexnet is missing", "runs/first", "runs/second", "512x352", "2 pairs that both have"):
+            assert word in text
+        assert "different numbers of pictures" in text
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["sets"] == {"fid": {"a": 3.0, "b": 5.0}, "kid": {"a": "inf", "b": 1.0}}
+    assert content["not_computed"]["dists"]["b"] == "not computed: alexnet is missing"
+    assert (content["protocol"], content["a"]["samples"], content["b"]["generated"]) == ("fpdm", 2, "runs/second")

@@ -12,6 +12,7 @@ from pgpis.denoiser import denoise
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.speed.device import Clock, Device
 from pgpis.speed.report import Report, Row
+from pgpis.speed.sampling import SamplingBench
 from pgpis.tasks.diffusion import DiffusionTask
 
 RECIPES = {"fpdm": "tiny.yaml", "mcld": "tiny_mcld.yaml"}
@@ -50,6 +51,20 @@ def test_times_how_a_model_draws(method, tmp_path, capsys):
         assert row["difference"] < 1e-4
     assert report["rows"][2]["tflop_per_step"] == pytest.approx(2 * report["rows"][0]["tflop_per_step"])
     assert "| channels-last | 2     | fp32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_as_many_steps_are_timed_as_are_asked_for(method, tmp_path, monkeypatch):
+    taken, run = [], SamplingBench._run
+
+    def counted(self, *arguments):
+        result = run(self, *arguments)
+        taken.append(len(result[0]) - 1)  # the last one decodes
+        return result
+
+    monkeypatch.setattr(SamplingBench, "_run", counted)
+    assert bench("model", method, tmp_path / "speed.json", "--steps=5", "--runs=2", "--device=cpu") == 0
+    assert taken == [2, 5, 5]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +103,10 @@ def photos(
 
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:
     """Return the settings that say which rows there are."""
-    folders = (_halves("--generated", word, "=", "NAME=FOLDER") for word in generated)
+    folders = [_halves("--generated", word, "=", "NAME=FOLDER") for word in generated]
+    for name, count in Counter(name for name, _ in folders).items():
+        if count > 1:
+            raise PgpisError(f"--generated: {count} folders are called '{name}'")
     by_row: dict[str, list[str]] = {}
     for word in models:
         name, pipeline = _halves("--models", word, "=", "NAME=PIPELINE")
@@ -117,6 +121,8 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
         for name, several in by_row.items()
         for row, pipeline in zip(runs.get(name, (name,)), several, strict=True)
     }
+    for name in (name for several in runs.values() for name in several if name in by_row):
+        raise PgpisError(f"--models: two rows are called '{name}', one of them as a run")
     return {
         "models": pipelines,
         "runs": runs,

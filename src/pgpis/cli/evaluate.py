@@ -127,14 +127,15 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
     """
     if len(set(settings.protocol)) > 1:
         raise PgpisError("compare takes one --protocol; 'pgpis evaluate' takes several")
-    out = out or Path(f"{first.resolve()}-against-{second.resolve().name}")
-    with _scored({"A": first, "B": second}, settings, out) as [ours, theirs]:
+    out = out or Path(f"{first.resolve()}-against-{_last_different([first, second])[1]}")
+    with _scored({"A": first, "B": second}, settings, out, only_common=True) as [ours, theirs]:
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
 
         comparison = compare_scores(ours.scores, theirs.scores)
-        page = write_comparison(out, comparison, (ours.scores, theirs.scores), (ours.matches, theirs.matches))
-    sys.stdout.write(f"{to_markdown(comparison)}\n{page}\n")
+        sides = ((first, ours.scores), (second, theirs.scores))
+        page = write_comparison(out, comparison, sides, (ours.matches, theirs.matches))
+    sys.stdout.write(f"{to_markdown(comparison, sides)}\n{page}\n")
     return max(_code(each.scores, each.matches) for each in (ours, theirs))
 
 
@@ -164,19 +165,26 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
     """Return what the rows of folders are called: as asked for, else by the last part of their paths that differs."""
     if names and len(names) != len(folders):
         raise PgpisError(f"--name gives {len(names)} names for {len(folders)} folders")
-    paths = [folder.resolve().parts[::-1] for folder in folders]
-    own = [path[0] for path in paths]
-    if len(set(own)) < len(own):
-        # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end; paths may differ in depth
-        own = next(([*parts] for parts in zip(*paths, strict=False) if len(set(parts)) > 1), own)
-    names = names or own
+    names = names or _last_different(folders)
     if len({name.casefold() for name in names}) < len(names):
         raise PgpisError(f"folders need different names: {', '.join(names)}", hint="--name A B ...")
     return names
 
 
+def _last_different(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of paths, counted from the end, that are not all the same."""
+    paths = [folder.resolve().parts[::-1] for folder in folders]
+    own = [path[0] for path in paths]
+    if len(set(own)) == len(own):
+        return own
+    # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end; paths may differ in depth
+    return next(([*parts] for parts in zip(*paths, strict=False) if len(set(parts)) > 1), own)
+
+
 @contextmanager
-def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -> Iterator[list[_Evaluation]]:
+def _scored(
+    folders: Mapping[str, Path], settings: ScoringSettings, out: Path, *, only_common: bool = False
+) -> Iterator[list[_Evaluation]]:
     """Score folders by every protocol, and keep others from writing to ``out`` meanwhile."""
     for folder in folders.values():
         if not folder.is_dir():
@@ -195,6 +203,11 @@ def _scored(folders: Mapping[str, Path], settings: ScoringSettings, out: Path) -
     # a folder with wrong names ends the run before hours of scoring the others
     matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
     reals = reference.real_sets(dataset)
+    if only_common:
+        both = set.intersection(*({pair.pair_id for pair, _ in matches.files} for _, _, matches in matched))
+        if not both:
+            raise PgpisError("the two folders have no pair in common")
+        matched = [(name, folder, matches.only(both)) for name, folder, matches in matched]
     with locked(out):
         most = max(len(matches.files) for _, _, matches in matched) + len(reals.train) + len(reals.targets)
         with _crew(settings, most) as crew:
@@ -257,7 +270,7 @@ def _score(
         at_phoenix_size = isinstance(dataset, Phoenix14T) and options.size == (260, 210)
         knuckles = KnuckleFinder(dataset.with_pairs(()), options.size) if at_phoenix_size else None
         scores = evaluate(matches.files, reals, options, advance, knuckles, crew)
-    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches))
+    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches, len(scores.pair_ids)))
 
 
 def _code(scores: Scores, matches: Matches) -> int:

@@ -8,6 +8,7 @@ embeddings of all pictures, in the manner of FID.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.naming import list_pictures, match_pictures
-from pgpis.files import write_text
+from pgpis.files import file_name, write_text
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
@@ -82,6 +83,15 @@ class BenchmarkSettings:
     """Rows to compare pair by pair."""
 
     def __post_init__(self) -> None:
+        named: dict[str, str] = {}
+        for name in (*self.baselines, *self.models, *self.generated, *self.runs):
+            place = row_file(name)
+            if "/" in place or place[:1] == "." or not place.isprintable() or place != file_name(place, ""):
+                raise PgpisError(f"a row is called '{name}', which cannot be the name of a folder")
+            if (other := named.get(place.casefold())) is not None:
+                both = f"'{name}'" if other == name else f"'{other}' and '{name}'"
+                raise PgpisError(f"two rows are called {both}", hint="choose other names in --models and --generated")
+            named[place.casefold()] = name
         rows = {*self.baselines, *self.models, *self.generated, *self.runs}
         for pair in self.differences:
             if unknown := set(pair) - rows:
@@ -90,6 +100,15 @@ class BenchmarkSettings:
                 )
             if len({len(self.runs[name]) for name in pair if name in self.runs}) > 1:
                 raise PgpisError(f"--differences {'-'.join(pair)}: the rows have different numbers of runs")
+
+    def made_of(self, row: str) -> str:
+        """Say what all pictures of a row depend on, beside the files of the pair."""
+        return f"{self.root.resolve()} {self.identities.get(row, '')}".strip()
+
+
+def row_file(name: str) -> str:
+    """Return what the files of a row are called."""
+    return name.replace(" ", "_")
 
 
 @dataclass(frozen=True)
@@ -153,10 +172,10 @@ def make_pictures(
         PgpisError: A folder of pictures lacks pairs.
     """
     rows = {
-        name: [settings.out / name.replace(" ", "_") / f"{pair.pair_id}.png" for pair in dataset.pairs]
+        name: [settings.out / row_file(name) / f"{pair.pair_id}.png" for pair in dataset.pairs]
         for name in (*settings.baselines, *settings.models)
     }
-    _remove_others(settings, rows)
+    _remove_others(settings, rows, {pair.pair_id: _files_hash(dataset, pair) for pair in dataset.pairs})
     for name in settings.baselines:
         for pair, path in zip(dataset.pairs, rows[name], strict=True):
             if not path.is_file():
@@ -175,19 +194,30 @@ def make_pictures(
     return rows
 
 
-def _remove_others(settings: BenchmarkSettings, rows: Mapping[str, Sequence[Path]]) -> None:
-    """Remove pictures that an earlier run made of another folder, or by another model."""
+def _files_hash(dataset: PairDataset, pair: Pair) -> str:
+    """Identify the content of all files of a pair, and of its source's own map."""
+    of_source = dataset.made_of(pair.source, "target").get("iuv")
+    paths = [*pair.person.files, *pair.aim.files, of_source]
+    return hashlib.sha256(" ".join(map(dataset.file_content, paths)).encode()).hexdigest()
+
+
+def _remove_others(
+    settings: BenchmarkSettings, rows: Mapping[str, Sequence[Path]], contents: Mapping[str, str]
+) -> None:
+    """Remove pictures that an earlier run made of another folder, of other files or by another model."""
     record = settings.out / MADE_OF
     try:
-        earlier = {**json.loads(record.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):  # none, or damaged: nobody knows what they were made of
-        earlier = {}
-    made_of = {name: f"{settings.root.resolve()} {settings.identities.get(name, '')}".strip() for name in rows}
+        earlier = json.loads(record.read_text(encoding="utf-8"))
+        earlier = {part: {**earlier[part]} for part in ("rows", "pairs")}
+    except (OSError, ValueError, TypeError, KeyError):  # none, or damaged: nobody knows what they were made of
+        earlier = {"rows": {}, "pairs": {}}
+    made_of = {"rows": {name: settings.made_of(name) for name in rows}, "pairs": dict(contents)}
     for name, files in rows.items():
-        if earlier.get(name) != made_of[name]:
-            for path in files:
+        is_same = earlier["rows"].get(name) == made_of["rows"][name]
+        for path, (pair_id, content) in zip(files, contents.items(), strict=True):
+            if not is_same or earlier["pairs"].get(pair_id) != content:
                 path.unlink(missing_ok=True)
-    write_text(record, json.dumps(earlier | made_of, indent=2) + "\n")
+    write_text(record, json.dumps({part: earlier[part] | made_of[part] for part in made_of}, indent=2) + "\n")
 
 
 def required(path: Path | None) -> Path:

@@ -45,7 +45,7 @@ def write_report(
     for name, row in rows.items():
         cells = [[pair.pair_id for pair in pairs], *([f"{v:.6g}" for v in values] for values in row.values.values())]
         write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *row.values], zip(*cells, strict=True))
-    write_text(settings.out / "benchmark.json", json.dumps(_means(shown), indent=2) + "\n")
+    write_text(settings.out / "benchmark.json", json.dumps(_means(shown), indent=2, allow_nan=False) + "\n")
     write_text(settings.out / "benchmark.html", _page(tables, files, pairs))
     return text
 
@@ -54,12 +54,18 @@ def _means(rows: Mapping[str, RowScores]) -> dict[str, dict[str, object]]:
     """Return for each row the means of its columns, and under ``intervals`` the ends of 95 % of each."""
     means: dict[str, dict[str, object]] = {}
     for name, row in rows.items():
-        means[name] = {column: float(np.nanmean(values)) for column, values in row.values.items()}
+        means[name] = {column: _mean(values) for column, values in row.values.items()}
         if row.frechet is not None:
             means[name]["frechet_distance"] = row.frechet
         known = {column: values for column, values in row.values.items() if np.isfinite(values).sum() > 1}
         means[name]["intervals"] = {column: bootstrap_interval(values) for column, values in known.items()}
     return means
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Return the mean of what is finite, as the table shows it."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
 
 
 def table(rows: Mapping[str, RowScores]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy as np
 from pgpis.errors import PgpisError
 from pgpis.evaluate.columns import METRICS, column, ranking, shown
 from pgpis.evaluate.intervals import bootstrap_interval
+from pgpis.evaluate.methods import ABSENT, about, noted
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, Section, Table, embedded, render_page
-from pgpis.evaluate.results import SHOWN, pairs_by_id
+from pgpis.evaluate.results import SHOWN, finite_or_text, pairs_by_id
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.metrics.markup import latex, markdown_table
+from pgpis.metrics.markup import latex, latex_row, markdown, markdown_table
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Comparison:
     pair_ids: tuple[str, ...]
     differences: Mapping[str, Difference]
     sets: Mapping[str, tuple[float | str, float | str]]
+    not_computed: Mapping[str, tuple[float | str, float | str]] = field(default_factory=dict)
+    """Of pair metrics one of them lacks, the means, or why there is none."""
 
 
 def compare(first: Scores, second: Scores) -> Comparison:
@@ -68,7 +71,10 @@ def compare(first: Scores, second: Scores) -> Comparison:
                 mean_a, mean_b, difference = (float(each.mean()) for each in (a, b, b - a))
                 differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
-    return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets)
+    means = [scores.summary() for scores in (first, second)]
+    others = [name for name in {**means[0], **means[1]} if name not in differences and name not in sets]
+    rest = {name: (means[0].get(name, ABSENT), means[1].get(name, ABSENT)) for name in others}
+    return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets, rest)
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
@@ -77,23 +83,42 @@ def _rows(comparison: Comparison) -> list[list[str]]:
         low, high = row.interval
         cells = [name, shown(name, row.first), shown(name, row.second), f"{row.difference:+.4f}"]
         rows.append([*cells, "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}", row.verdict(name)])
-    rows += [[name, shown(name, a), shown(name, b), "", "", ""] for name, (a, b) in comparison.sets.items()]
+    unpaired = {**comparison.sets, **comparison.not_computed}
+    rows += [[name, shown(name, a), shown(name, b), "", "", ""] for name, (a, b) in unpaired.items()]
     return rows
+
+
+Side = tuple[Path, Scores]
+"""A folder and its scores."""
+
+
+def _notes(comparison: Comparison, sides: tuple[Side, Side], escape: Callable[[str], str]) -> list[str]:
+    """Say what is compared, and of which pictures the distances of sets are."""
+    notes = [
+        f"{letter}: {escape(str(folder))}: {about(scores, escape)}"
+        for letter, (folder, scores) in zip("AB", sides, strict=True)
+    ]
+    notes.append(f"{len(comparison.pair_ids)} pairs that both have")
+    for letter, (_, scores) in zip("AB", sides, strict=True):
+        notes += [escape(f"{letter}: {note}") for note in noted(scores)]
+    if len({len(scores.pair_ids) for _, scores in sides}) > 1:
+        notes.append("Distances of sets do not compare: A and B have different numbers of pictures that can be read.")
+    return notes
 
 
 HEAD = ["metric", "A", "B", "B - A", "95 % interval", "verdict"]
 
 
-def to_markdown(comparison: Comparison) -> str:
+def to_markdown(comparison: Comparison, sides: tuple[Side, Side]) -> str:
     """Return the table of differences."""
-    lines = [f"{len(comparison.pair_ids)} pairs that both have", "", *markdown_table(HEAD, _rows(comparison))]
-    return "\n".join(lines) + "\n"
+    notes = [f"- {note}" for note in _notes(comparison, sides, markdown)]
+    return "\n".join([*notes, "", *markdown_table(HEAD, _rows(comparison))]) + "\n"
 
 
-def to_latex(comparison: Comparison) -> str:
+def to_latex(comparison: Comparison, sides: tuple[Side, Side]) -> str:
     """Return the table of differences for a paper."""
     lines = [
-        f"% {len(comparison.pair_ids)} pairs that both have",
+        *(f"% {note}" for note in _notes(comparison, sides, latex)),
         r"\begin{tabular}{lrrrll}",
         r"\toprule",
         r"Metric & A & B & B $-$ A & 95\,\% interval & Verdict \\",
@@ -101,24 +126,53 @@ def to_latex(comparison: Comparison) -> str:
     ]
     for metric, *cells in _rows(comparison):
         head = METRICS[metric].head if metric in METRICS else latex(metric)
-        lines.append(f"{' & '.join([head, *map(latex, cells)])} \\\\")
+        lines.append(latex_row([head, *map(latex, cells)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
+def to_json(comparison: Comparison, sides: tuple[Side, Side]) -> str:
+    """Return the comparison, and what it is of."""
+    first = sides[0][1]
+    content = {
+        "protocol": first.protocol,
+        "size": {"height": first.size[0], "width": first.size[1]},
+        **{
+            letter: {"generated": str(folder), "samples": len(scores.pair_ids), "details": dict(scores.details)}
+            for letter, (folder, scores) in zip("ab", sides, strict=True)
+        },
+        "pairs": len(comparison.pair_ids),
+        "metrics": {
+            name: {
+                "a": d.first,
+                "b": d.second,
+                "difference": d.difference,
+                "interval": list(d.interval) if all(map(math.isfinite, d.interval)) else None,
+            }
+            for name, d in comparison.differences.items()
+        },
+        "sets": {
+            name: dict(zip("ab", map(finite_or_text, both), strict=True)) for name, both in comparison.sets.items()
+        },
+        "not_computed": {
+            name: dict(zip("ab", map(finite_or_text, both), strict=True))
+            for name, both in comparison.not_computed.items()
+        },
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
 def write_comparison(
-    out: Path, comparison: Comparison, scores: tuple[Scores, Scores], matches: tuple[Matches, Matches]
+    out: Path, comparison: Comparison, sides: tuple[Side, Side], matches: tuple[Matches, Matches]
 ) -> Path:
     """Write ``comparison.json``, ``.md``, ``.tex`` and ``.html``; return the page."""
-    content = {
-        name: {"a": d.first, "b": d.second, "difference": d.difference, "interval": list(d.interval)}
-        for name, d in comparison.differences.items()
-        if all(map(math.isfinite, d.interval))
-    }
-    everything = {"pairs": len(comparison.pair_ids), "metrics": content}
-    write_text(out / "comparison.json", json.dumps(everything, indent=1) + "\n")
-    write_text(out / "comparison.md", to_markdown(comparison))
-    write_text(out / "comparison.tex", to_latex(comparison))
-    sections = [Section(tables=[Table(HEAD, _rows(comparison))]), *_farthest(comparison, scores, matches)]
+    write_text(out / "comparison.json", to_json(comparison, sides))
+    write_text(out / "comparison.md", to_markdown(comparison, sides))
+    write_text(out / "comparison.tex", to_latex(comparison, sides))
+    scores = (sides[0][1], sides[1][1])
+    sections = [
+        Section(tables=[Table(HEAD, _rows(comparison))], items=_notes(comparison, sides, str)),
+        *_farthest(comparison, scores, matches),
+    ]
     write_text(out / "comparison.html", render_page("A against B", sections))
     return out / "comparison.html"
 
@@ -131,13 +185,16 @@ def _farthest(comparison: Comparison, scores: tuple[Scores, Scores], matches: tu
     ours, theirs = (dict(zip(score.pair_ids, score.values[metric], strict=True)) for score in scores)
     files, others = map(pairs_by_id, matches)
     gains = np.array([theirs[name] - ours[name] for name in comparison.pair_ids])
-    order = np.argsort(-gains if column(metric).lower_is_better else gains)
+    gains = -gains if column(metric).lower_is_better else gains
     sections = []
-    for title, indices in (("B is ahead", order[::-1][:SHOWN]), ("A is ahead", order[:SHOWN])):
+    for title, ahead in (("B is ahead", gains), ("A is ahead", -gains)):
+        indices = [index for index in np.argsort(-ahead)[:SHOWN] if ahead[index] > 0]
         figures = []
         for name in (comparison.pair_ids[index] for index in indices):
             pair, path = files[name]
             pictures = [embedded(file) for file in (pair.source, pair.target or path, path, others[name][1])]
             figures.append(Figure(f"{name}: A {ours[name]:.4f}, B {theirs[name]:.4f}", pictures))
+        if not figures:
+            continue
         sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
     return sections

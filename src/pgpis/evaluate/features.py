@@ -28,6 +28,8 @@ from pgpis.metrics.inception import FEATURES
 from pgpis.metrics.weights import NetFile
 
 SHARD = 1024
+NEEDED = "2 are needed"
+"""How the reason ends why there is no distance of so few pictures."""
 UNREADABLE = "this real picture cannot be read; 'pgpis data check' says why"
 Advance = Callable[[int], None]
 
@@ -194,4 +196,4 @@ class SetDistances:
 
 def too_few(real: int, generated: int) -> str:
     """Say that there are not enough pictures for a distance."""
-    return f"not computed: {real} real and {generated} generated pictures, 2 are needed"
+    return f"not computed: {real} real and {generated} generated pictures, {NEEDED}"

@@ -14,7 +14,7 @@ from pgpis.evaluate.page import Section, Table, render_page
 from pgpis.evaluate.published import PAPERS, PUBLISHED, ProtocolName
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.metrics.markup import latex, markdown, markdown_table
+from pgpis.metrics.markup import latex, latex_row, markdown, markdown_table
 
 ABSENT = "-"
 Measure = tuple[ProtocolName, str]
@@ -123,12 +123,15 @@ def about(scores: Scores, escape: Callable[[str], str]) -> str:
     return f"protocol `{scores.protocol}`, {len(scores.pair_ids)} pairs, {height}x{width} (height x width), {real}"
 
 
-def too_few(scores: Scores) -> list[str]:
-    """Say that a Fréchet distance is of too few pictures, if it is."""
+def noted(scores: Scores) -> list[str]:
+    """Say that a Fréchet distance is of too few pictures, and which means leave out pairs, if it is so."""
     metric = columns_of(scores.protocol)[0]
     count, label = len(scores.pair_ids), column(metric).label.partition("$")[0]
     note = f"{label} of {count} pictures is too high: it compares with {label} of as many only."
-    return [note] if count < ENOUGH[metric] else []
+    notes = [note] if count < ENOUGH[metric] else []
+    for name, infinite in scores.left_out.items():
+        notes.append(f"{name} is infinite for {infinite} of {count} pairs, which its mean leaves out.")
+    return notes
 
 
 def to_latex(methods: Methods, *, intervals: bool = False) -> str:
@@ -143,7 +146,7 @@ def to_latex(methods: Methods, *, intervals: bool = False) -> str:
         r"\toprule",
         " & ".join(["Method", *heads, "Paper"]) + r" \\",
         r"\midrule",
-        *(" & ".join(map(latex, row)) + r" \\" for row in rows),
+        *(latex_row(map(latex, row)) for row in rows),
     ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -152,7 +155,7 @@ def to_markdown(methods: Methods) -> str:
     """Return the table with intervals, and how each row was measured."""
     head, rows = methods.table(str, intervals=True)
     lines = [f"{markdown(name)}: {about(scores, markdown)}" for name, scores in methods.scores]
-    few = dict.fromkeys(note for _, scores in methods.scores for note in too_few(scores))
+    few = dict.fromkeys(note for _, scores in methods.scores for note in noted(scores))
     notes = [f"\n{markdown(note)}" for note in (*few, *methods.notes())]
     return "\n".join([*(f"- {line}" for line in lines), "", *markdown_table(head, rows), *notes]) + "\n"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pgpis.data.pairs import Pair
@@ -33,6 +33,10 @@ class Matches:
     """Pairs without a picture."""
     doubled: tuple[Path, ...]
     """Further pictures of a pair that has one."""
+
+    def only(self, pair_ids: Collection[str]) -> Matches:
+        """Leave out the pictures of other pairs."""
+        return replace(self, files=tuple(entry for entry in self.files if entry[0].pair_id in pair_ids))
 
 
 def identities(name: str) -> list[Identity]:

@@ -78,6 +78,10 @@ class PhotoSettings(BenchmarkSettings):
         check_range("--candidates", self.candidates, 2, whole=True)
         super().__post_init__()
 
+    def made_of(self, row: str) -> str:
+        """See ``BenchmarkSettings.made_of``; what needs no model is made in the size of the comparison."""
+        return super().made_of(row) + (f" {self.size[0]}x{self.size[1]}" if row in self.baselines else "")
+
 
 class TruePhotos(PhotoPairs):
     """Pairs of photographs of one person, whose driving picture is the truth."""

@@ -67,7 +67,7 @@ class Reference:
                 log.warning("no training pictures: %s", error.message)
         return RealSets(tuple(sorted(train - targets)), tuple(sorted(targets)))
 
-    def why_not_comparable(self, dataset: PairDataset, matches: Matches) -> str:
+    def why_not_comparable(self, dataset: PairDataset, matches: Matches, scored: int) -> str:
         """Return why scores do not stand beside published numbers, which are of DeepFashion's whole test list."""
         if (self.root / MANIFEST).is_file():
             return "these are synthetic people, published numbers are of DeepFashion"
@@ -77,6 +77,8 @@ class Reference:
             return f"published numbers are of DeepFashion's 8,570 test pairs, not of these {len(dataset.pairs):,}"
         if matches.missing:
             return f"published numbers are of 8,570 test pairs, {len(matches.missing):,} of which have no picture here"
+        if scored < len(dataset):
+            return f"published numbers are of 8,570 test pairs, {len(dataset) - scored:,} of which could not be read"
         return ""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pgpis.data.pairs import Pair
 from pgpis.evaluate.columns import column, ranking, shown
-from pgpis.evaluate.methods import Methods, about, to_latex, too_few
+from pgpis.evaluate.methods import Methods, about, noted, to_latex
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, Section, Table, embedded, histogram, render_page
 from pgpis.evaluate.score import Scores
@@ -40,7 +40,7 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     """Return everything but the values of pairs."""
     results = {
         name: {
-            "value": value if isinstance(value, str) or math.isfinite(value) else str(value),
+            "value": finite_or_text(value),
             "interval": scores.interval(name),
         }
         for name, value in scores.summary().items()
@@ -60,6 +60,11 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
+def finite_or_text(value: float | str) -> float | str:
+    """Return what JSON can hold of a number or the reason why there is none."""
+    return value if isinstance(value, str) or math.isfinite(value) else str(value)
+
+
 def _measured(scores: Scores) -> list[list[str]]:
     """Return metric, mean and interval as a table shows them."""
     return [
@@ -73,7 +78,7 @@ def to_markdown(scores: Scores, name: str) -> str:
     methods = Methods([(name, scores)])
     lines = [about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
     lines += markdown_table(*methods.table(str, intervals=False))
-    return "\n".join([*lines, *(f"\n{note}" for note in (*too_few(scores), *methods.notes()))]) + "\n"
+    return "\n".join([*lines, *(f"\n{note}" for note in (*noted(scores), *methods.notes()))]) + "\n"
 
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
@@ -83,6 +88,7 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
         for metric, values in scores.values.items()
     ]
     methods = Methods([(name, scores)])
+    notes = (*noted(scores), *methods.notes())
     lists = {
         "Pairs without a picture": list(matches.missing),
         "Pictures of no pair": [str(path) for path in matches.unmapped],
@@ -90,7 +96,7 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
     }
     sections = [
         Section(text=about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
-        Section("Beside published numbers", " ".join(methods.notes()), [Table(*methods.table(str, intervals=False))]),
+        Section("Beside published numbers", " ".join(notes), [Table(*methods.table(str, intervals=False))]),
         Section("Distribution over pairs", figures=distributions),
         *_ranked(scores, pairs_by_id(matches)),
         *(Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items),
@@ -105,6 +111,7 @@ def _ranked(scores: Scores, files: Mapping[str, tuple[Pair, Path]]) -> list[Sect
         return []
     values = scores.values[metric]
     order = np.argsort(values if column(metric).lower_is_better else -values)
+    order = order[~np.isnan(values[order])]
     middle = max(0, len(order) // 2 - SHOWN // 2)
     parts = {"Best": order[:SHOWN], "Median": order[middle : middle + SHOWN], "Worst": order[::-1][:SHOWN]}
 

@@ -15,7 +15,7 @@ from pgpis.cluster import Crew
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.evaluate.bodies import BodyScores
-from pgpis.evaluate.features import Advance, RealSets
+from pgpis.evaluate.features import NEEDED, Advance, RealSets
 from pgpis.evaluate.intervals import Interval, bootstrap_interval
 from pgpis.evaluate.judge import Entry, Judge, JudgeHere, JudgesOnRay, Knuckles, distances_by
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
@@ -48,12 +48,21 @@ class Scores:
     """Of distances of sets that have any."""
 
     def summary(self) -> dict[str, float | str]:
-        """Return the mean of each metric, or why there is none."""
+        """Return the mean of each metric over pairs with finite values, or why there is none.
+
+        The PSNR of equal pictures is infinite, and so is the mean where all are equal.
+        """
         means: dict[str, float | str] = {}
         for name, values in self.values.items():
-            measured = values[~np.isnan(values)]
+            measured = values[np.isfinite(values)] if np.isfinite(values).any() else values[~np.isnan(values)]
             means[name] = float(measured.mean()) if len(measured) else NO_VALUES
         return {**self.sets, **means, **self.not_computed}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many pairs a mean leaves out as their values are infinite, by metric."""
+        counts = {name: int(np.isinf(values).sum()) for name, values in self.values.items()}
+        return {name: count for name, count in counts.items() if 0 < count < len(self.pair_ids)}
 
     def interval(self, name: str) -> Interval | None:
         """Return a metric's 95 % confidence interval by bootstrap over generated pictures; None where there is none."""
@@ -64,8 +73,9 @@ class Scores:
 
     @property
     def complete(self) -> bool:
-        """Whether every metric was computed whose weights a user can get."""
-        return all(not isinstance(value, str) or value == NO_VALUES for value in self.summary().values())
+        """Whether every metric was computed that lacked nothing but weights, which a user can get."""
+        reasons = [value for value in self.summary().values() if isinstance(value, str)]
+        return all(reason == NO_VALUES or reason.endswith(NEEDED) for reason in reasons)
 
 
 def evaluate(

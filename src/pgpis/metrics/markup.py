@@ -29,6 +29,13 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in _UNPRINTABLE.sub(" ", text))
 
 
+def latex_row(cells: Iterable[str]) -> str:
+    """Return a row of a table in LaTeX of cells that are markup already."""
+    row = " & ".join(cells)
+    # what ends the row before looks for arguments of its own
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"
+
+
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table in Markdown, its cells escaped."""
     lines = ["|" + "|".join(f" {markdown(cell)} " if cell else " " for cell in head) + "|", f"|{' --- |' * len(head)}"]
