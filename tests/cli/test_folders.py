@@ -1,6 +1,7 @@
 """Verbs that write a folder: a second run is refused, and what cannot be written is one line."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,27 @@ def test_links_on_a_full_disk(words, monkeypatch, capsys):
     monkeypatch.setattr("pathlib.Path.symlink_to", full)
     assert main(words["data link"]) == 2
     assert "No space left on device\n  hint: free some space" in capsys.readouterr().err
+
+
+def test_links_to_what_has_been_moved_are_made_anew(toy_root, tmp_path, capsys):
+    first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    shutil.copytree(toy_root, first)
+    command = ["data", "link", str(first), "--to", "pcdm", "--out", str(out)]
+    assert main(command) == 0
+    links = [path for path in out.rglob("*") if path.is_symlink()]
+    assert main(command) == 0
+    assert f"0 links made, {len(links)} there already" in capsys.readouterr().out
+    first.rename(second)
+    assert not any(path.exists() for path in links)
+    command[2] = str(second)
+    assert main(command) == 0
+    assert f"{len(links)} links made, 0 there already" in capsys.readouterr().out
+    assert all(path.resolve().is_relative_to(second) for path in links)
+    links[0].unlink()
+    links[0].write_bytes(b"somebody's own")
+    assert main(command) == 2
+    assert f"{links[0]} is there already, and no link" in capsys.readouterr().err
+    assert links[0].read_bytes() == b"somebody's own"
 
 
 def test_a_name_that_cannot_be_linked_costs_itself(words, toy_root, monkeypatch, capsys):

@@ -90,3 +90,9 @@ def test_pairs_without_a_video_are_refused(inputs, capsys):
 def test_actors_have_no_first_frame(inputs, capsys):
     assert predict(inputs, "out", FRAMES, ANCHOR, "--runner=ray") == 2
     assert "sampling.video.anchor draws the first frame along" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["devices=2", "strategy=ddp", "limit_predict_batches=1", "num_nodes=2"])
+def test_actors_have_no_trainer(option, inputs, capsys):
+    assert predict(inputs, "out", f"--trainer.{option}", "--runner=ray") == 2
+    assert f"--trainer.{option.replace('=', ' ')} would do nothing with --runner ray" in capsys.readouterr().err

@@ -224,6 +224,12 @@ def test_a_picture_that_could_not_be_read_is_not_trained_on(
     said = capsys.readouterr().err
     assert f"training goes on with another pair: {broken}" in said
     assert all(torch.isfinite(torch.tensor(losses(tmp_path / "run"))))
+    # the next run tries again: what was wrong may have passed
+    monkeypatch.setattr(writer_module, "read_picture", read_picture)
+    assert main(cache(tiny_mcld_words, tmp_path / "cache", *words)) == 1
+    said = capsys.readouterr().err
+    assert broken.name in said
+    assert other.name not in said
 
 
 def test_missing_textures_do_not_go_with_a_cache(tiny_mcld_words, tmp_path, capsys):

@@ -80,12 +80,60 @@ def test_a_table_edits_pair_by_pair(folders):
     assert made.load(1, READS).conditions["face"].max() == 200
 
 
+def test_what_a_line_does_not_ask_for_is_as_for_all(folders):
+    table = folders / "pairs.csv"
+    table.write_text("source,pose,identity,clothes\nanna.jpg,walk.png,,feet=ben.jpg\nanna.jpg,walk.png,,\n")
+    own, plain = pairs(folders, pairs_csv=table, identity="ben.jpg", clothes=("upper=ben.jpg",)).pairs
+    assert own.pair_id == "anna_2_walk_identity-ben_feet-ben"
+    assert plain.pair_id == "anna_2_walk_identity-ben_upper-ben"
+    assert own.edit.identity == plain.edit.identity
+    assert [parts for parts, _ in own.edit.clothes] == [PART_GROUPS["feet"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("anna.jpg,walk.png,", "./anna.jpg,walk.png,"),
+        ("anna.jpg,walk.png,", "anna.jpg,.//walk.png,"),
+        ("anna.jpg,walk.png,upper=ben.jpg", "anna.jpg,walk.png,upper=./ben.jpg"),
+    ],
+)
+def test_a_pair_spelt_in_two_ways_is_named_twice(one, same, folders):
+    table = folders / "pairs.csv"
+    table.write_text(f"source,pose,clothes\n{one}\n{same}\n")
+    with pytest.raises(PgpisError, match="lines 2 and 3 name the same pair"):
+        pairs(folders, pairs_csv=table)
+
+
+def test_each_edit_has_a_film_of_its_own(folders):
+    shutil.copy(folders / "poses/walk.png", folders / "poses/walk2.png")
+    (folders / "photos/other").mkdir()
+    shutil.copy(folders / "photos/anna.jpg", folders / "photos/other/ben.jpg")
+    (folders / "photos_texture/other").mkdir()
+    shutil.copy(folders / "photos_texture/anna.png", folders / "photos_texture/other/ben.png")
+    edits = ("upper=ben.jpg", "upper=other/ben.jpg", "lower=ben.jpg", "")
+    lines = [f"anna.jpg,{pose},,{edit}" for edit in edits for pose in ("walk.png", "walk2.png")]
+    lines += [f"anna.jpg,{pose},ben.jpg," for pose in ("walk.png", "walk2.png")]
+    (folders / "pairs.csv").write_text("\n".join(["source,pose,source_2,clothes", *lines, ""]))
+    films = pairs(folders, pairs_csv=folders / "pairs.csv", frames=True).sequences()
+    assert list(films) == [
+        "anna_2_poses_upper-ben",
+        "anna_2_poses_upper-ben~2",
+        "anna_2_poses_lower-ben",
+        "anna_2_poses",
+        "anna_2_poses~2",
+    ]
+    assert {tuple(pair.pose.stem for pair in film) for film in films.values()} == {("walk", "walk2")}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"clothes": ("uper=ben.jpg",)}, "did you mean 'upper'"),
         ({"clothes": ("upper",)}, "GROUP=PICTURE"),
         ({"clothes": ("25=ben.jpg",)}, "not a group of body parts"),
+        ({"clothes": ("upper=ben.jpg", "upper=anna.jpg")}, "'upper=ben.jpg' and 'upper=anna.jpg' are of the same part"),
+        ({"clothes": ("1+lower=ben.jpg", "9=ben.jpg")}, "same part of the body"),
         ({"clothes": ("upper=carla.jpg",)}, r"picture not found: carla\.jpg"),
         ({"identity": "carla.jpg"}, r"picture not found: carla\.jpg"),
     ],

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pgpis.batch import ImageSpec, VectorSpec
+from pgpis.cli import main
 from pgpis.data import DeepFashion, FolderPairs, PairTransform
 from pgpis.data.datamodule import PoseTransferDataModule
 from pgpis.data.pair import distinct_files
@@ -108,11 +109,26 @@ def test_names_pair_people_with_poses(people):
 def test_a_table_names_further_sources(people):
     table = people / "pairs.csv"
     table.write_text("source,source_2,pose\nanna/3.png,anna/1.png,walk.png\nanna/3.png,,walk.png\n")
-    several, single = pairs(people, pairs_csv=table).pairs
+    several, single = pairs(people, sources_by="picture", pairs_csv=table).pairs
     assert [source.picture.name for source in several.further] == ["1.png"]
     assert single.further == ()
     assert single.noise_name == several.noise_name
     assert single.pair_id != several.pair_id
+    # where pgpis prepare puts what it makes of people/anna/3.png
+    assert single.file("texture") == people / "people_texture/anna/3.png"
+    (people / "people/anna_texture").mkdir()
+    (people / "people_texture/anna/3.png").rename(people / "people/anna_texture/3.png")
+    single = pairs(people, sources_by="picture", pairs_csv=table).pairs[1]
+    assert single.file("texture") == people / "people/anna_texture/3.png"
+
+
+def test_a_table_says_by_itself_who_is_who(people, capsys):
+    with pytest.raises(PgpisError, match="sources_by 'person' would do nothing"):
+        FolderPairs(people, people, people / "pairs.csv", sources_by="person")
+    for option in (("--sources-by", "person"), ("--pairing", "stem")):
+        words = ["--sources", str(people), "--poses", str(people), "--pairs", "pairs.csv", "--out", str(people / "out")]
+        assert main(["predict", "--pipeline", "synth-mcld", *words, *option]) == 2
+        assert f"{' '.join(option)} would do nothing" in capsys.readouterr().err
 
 
 def test_a_batch_holds_all_sources(people):

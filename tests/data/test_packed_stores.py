@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import shutil
 import threading
 
 import boto3
@@ -9,9 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from packed_features import assert_same, batches, packed
+from PIL import Image, ImageOps
 
 from pgpis.cli import main
-from pgpis.data import Packed, check_root
+from pgpis.data import DeepFashion, Packed, check_root
 from pgpis.data.packs import stores
 from pgpis.data.packs.stores import Store, StoreError
 from pgpis.errors import PgpisError
@@ -183,6 +185,35 @@ def test_wrong_credentials_are_told_at_once(uploaded, monkeypatch, tmp_path):
     monkeypatch.setattr(stores._S3, "cat_file", refuse)
     with pytest.raises(StoreError, match="Access Denied"):
         Packed(uploaded, cache_dir=tmp_path).setup()
+
+
+@pytest.mark.parametrize("same_length", [True, False])
+def test_what_is_packed_anew_is_read_anew(same_length, toy_root, tmp_path, monkeypatch):
+    root, store = tmp_path / "data", f"file://{tmp_path}/pack"
+    shutil.copytree(toy_root, root)
+    command = ["data", "pack", str(root), "--out", store, "--shard-size=0.02", "--splits", "train"]
+    assert main(command) == 0
+    before = pictures(Packed(store, cache_dir=tmp_path / "cache"))
+    [folder] = (tmp_path / "cache").iterdir()
+    shards = len(list(folder.rglob("*.bin")))
+    kept = next(folder.rglob("*.bin"))
+    kept.rename(kept.parent / ".pgpis-killed.bin")
+    dataset = DeepFashion(root, "train")
+    dataset.setup()
+    picture = dataset.pairs[0].source
+    content = picture.read_bytes()
+    with Image.open(picture) as image:
+        ImageOps.mirror(image).save(picture, quality=50)
+    changed = picture.read_bytes()
+    if same_length:
+        assert len(changed) < len(content)
+        picture.write_bytes(changed + bytes(len(content) - len(changed)))
+    assert main(command) == 0
+    after = pictures(Packed(store, cache_dir=tmp_path / "cache"))
+    direct = Packed(tmp_path / "pack")
+    assert after == pictures(direct) != before
+    assert len(list(folder.rglob("*.bin"))) == shards, "the former ones are gone"
+    assert check_root(store).problems == []
 
 
 def test_other_stores_are_those_of_fsspec(toy_root, expected, tmp_path):

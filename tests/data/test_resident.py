@@ -67,6 +67,25 @@ def test_training_goes_on_with_another_pair(toy_root, tmp_path, specs, caplog):
     assert broken.name in caplog.text
 
 
+def test_a_broken_file_costs_its_own_pairs_only(toy_root, tmp_path, specs):
+    """The pair that first names it also names good pictures, which other pairs show."""
+    for name in ("img", "pose"):
+        shutil.copytree(toy_root / name, tmp_path / name)
+    shutil.copy(toy_root / "train_pairs_data.json", tmp_path)
+    pairs = module(tmp_path, specs).train.pairs
+    first = pairs[0]
+    assert [pair for pair in pairs if pair.source == first.source and pair.pose != first.pose]
+    first.pose.write_text("no key points")
+    shown = {}
+    for resident in (False, True):
+        data = module(tmp_path, specs, resident=resident)
+        batches = list(data.train_dataloader())
+        shown[resident] = [data.train.pairs[index].pair_id for batch in batches for index in batch["index"].tolist()]
+    assert shown[True] == shown[False]
+    good = {pair.pair_id for pair in data.train.pairs if pair.pose != first.pose}
+    assert {*shown[True]} == good
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -327,6 +327,31 @@ def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path)
         assert values["fid_train"] > 0
 
 
+@pytest.mark.slow
+def test_what_was_wrong_with_a_real_picture_may_pass(words, toy_root, tmp_path, monkeypatch):
+    """A folder of another machine that was away for a moment, say."""
+    assert main(words()) == 0
+    _, expected = results(tmp_path / "out")
+    shutil.rmtree(tmp_path / "cache")
+    read, away = features_module.read_picture, []
+    gone = {*sorted((toy_root / "img").rglob("*.jpg"))[1:]}
+
+    def read_some(path):
+        if path in gone:
+            away.append(path)
+            raise OSError("stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(features_module, "read_picture", read_some)
+    assert main(words()) == 1
+    assert away
+    seen = []
+    monkeypatch.setattr(features_module, "read_picture", lambda path: seen.append(path) or read(path))
+    assert main(words()) == 0
+    assert {*seen} == {*away}
+    assert results(tmp_path / "out")[1] == expected
+
+
 def test_a_source_that_cannot_be_read_costs_its_face_scores_only(words, toy_root, generated, tmp_path, capsys):
     root = tmp_path / "data"
     shutil.copytree(toy_root, root)

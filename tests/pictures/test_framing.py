@@ -1,5 +1,7 @@
 """A picture that is framed anew: what stays where it was, and what comes into the margin."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,3 +46,14 @@ def test_what_is_farther_away_stands_on_the_colour_of_the_upper_edge():
     assert place_of(Image.fromarray(result), 40, 60) == pytest.approx((40, 60), abs=2)
     cut = np.asarray(reframed(PICTURE, 0.8, 0.1))
     assert cut.shape == result.shape
+
+
+@pytest.mark.parametrize("zoom", [0.3, 0.5, 0.7, 0.99, 1, 1.8])
+@pytest.mark.parametrize("cut", [0.1, 0.3, 0.5, 0.9])
+def test_what_was_cut_off_never_comes_back(zoom, cut):
+    pixels = np.full((120, 80, 3), 128, np.uint8)
+    pixels[math.ceil(120 * (1 - cut)) :] = 255, 0, 0
+    side = math.floor(80 * cut / 2)
+    pixels[:, :side] = pixels[:, 80 - side :] = 255, 0, 0
+    result = np.asarray(reframed(Image.fromarray(pixels), zoom, cut)).astype(int)
+    assert (result[..., 0] - result[..., 1] < 40).all()

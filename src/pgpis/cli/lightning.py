@@ -188,12 +188,23 @@ class PGPISCLI(LightningCLI):
         """Write pictures while they are made, and leave out the pairs that an earlier run finished."""
         if self._untrained():
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
-        if self.model.sampling.video.anchor and self._on_ray:
-            message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
-            raise PgpisError(message, hint="leave one of them out")
+        if self._on_ray:
+            self._refuse_for_ray()
         checkpoint = self._get(self.config, "ckpt_path")
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.folder = open_folder(self.model, self.datamodule, self.trainer, checkpoint, marking)
+
+    def _refuse_for_ray(self) -> None:
+        """Refuse what a trainer would do and actors do not."""
+        if self.model.sampling.video.anchor:
+            message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
+            raise PgpisError(message, hint="leave one of them out")
+        trainer = self._get(self.config, "trainer")
+        usual = {"devices": "auto 1", "num_nodes": "1", "strategy": "auto", "limit_predict_batches": "None 1.0"}
+        for name, values in usual.items():
+            if str(getattr(trainer, name)) not in values.split():
+                message = f"--trainer.{name} {getattr(trainer, name)} would do nothing with --runner ray"
+                raise PgpisError(message, hint="leave it out; --workers says how many actors there are")
 
     def predict(self, **options: Any) -> None:
         """Draw the pairs, here or on a cluster."""

@@ -166,6 +166,10 @@ class PredictSettings:
         if not self.sources and any(getattr(self, name) for name in FOLDER_OPTIONS):
             flags = ", ".join("--" + name.replace("_", "-") for name in FOLDER_OPTIONS)
             raise PgpisError(f"{flags} need --sources and --poses")
+        if self.pairs and (self.sources_by == "person" or self.pairing == "stem"):
+            option = "--sources-by person" if self.sources_by == "person" else "--pairing stem"
+            message = f"{option} would do nothing: the table of --pairs says itself what goes together"
+            raise PgpisError(message, hint="columns source, source_2, ... hold several pictures of a person")
         if (self.retarget or self.save_conditions) and not self.makes_conditions:
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
         check_range("--workers", self.workers, 1, whole=True, optional=True)

@@ -15,12 +15,15 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from pgpis.data.features import Variant
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import DATABASE, picture_stamp
 from pgpis.errors import PgpisError
+from pgpis.files import replacing
 
+UNREAD = "unread"
 SHARD = 512
 INDEX = "cache.json"
 INDEX_ENTRIES = {"key": dict, "dtype": str, "variants": list, "files": list}
@@ -156,13 +159,26 @@ def shards_of(folder: Path, files: Sequence[Any]) -> Iterator[tuple[Path, Sequen
         yield _shard_path(folder, number), files[start : start + SHARD]
 
 
+def write_shard(path: Path, rows: torch.Tensor) -> None:
+    """Write a shard whole; it says of how many pictures, which could not be read, the rows are not a number."""
+    unread = int(rows.flatten(1).isnan().any(dim=1).sum())
+    with replacing(path) as temporary:
+        save_file({"features": rows.contiguous()}, temporary, {UNREAD: str(unread)})
+
+
 def is_whole(path: Path, count: int) -> bool:
-    """Return whether a shard is there with all its rows."""
+    """Return whether a shard is there with all its rows; those of pictures that could not be read count too."""
     try:
         with safe_open(path, "pt") as file:
             return bool(file.get_slice("features").get_shape()[0] == count)
     except (OSError, SafetensorError, IndexError):
         return False
+
+
+def has_unread(path: Path) -> bool:
+    """Return whether a picture of a whole shard could not be read: the next time it may be."""
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get(UNREAD, "0") != "0"
 
 
 def read_index(path: Path) -> dict[str, Any]:

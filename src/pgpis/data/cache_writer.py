@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 from PIL import ImageOps
-from safetensors.torch import save_file
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.cluster import Crew, Shared
-from pgpis.data.cache import INDEX, DtypeName, files_in, is_whole, read_index, shards_of
+from pgpis.data.cache import INDEX, DtypeName, files_in, has_unread, is_whole, read_index, shards_of, write_shard
 from pgpis.data.features import FeatureKey, Variant, image_chain, origin_of
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
-from pgpis.files import remove_unfinished, replacing, write_text
+from pgpis.files import remove_unfinished, write_text
 from pgpis.jobs import reason_of
 from pgpis.pictures.images import fit_images
 
@@ -62,8 +61,7 @@ class ShardMaker:
         self.feature.encoder.to(self.device)
         with torch.inference_mode():
             rows = torch.cat([self._encode(batch) for batch in self._batches(shard, unreadable)])
-        with replacing(shard.path) as temporary:
-            save_file({"features": rows.to(getattr(torch, self.dtype)).contiguous()}, temporary)
+        write_shard(shard.path, rows.to(getattr(torch, self.dtype)))
         return unreadable
 
     def _batches(self, shard: Shard, unreadable: Unreadable) -> Iterator[torch.Tensor]:
@@ -150,8 +148,8 @@ MakeShards = Callable[[ShardMaker, Sequence[Shard], Callable[[int], None]], Unre
 
 
 def missing_of(parts: Sequence[Shard]) -> list[Shard]:
-    """Return the shards that are not there, or damaged."""
-    return [shard for shard in parts if not is_whole(shard.path, len(shard.files))]
+    """Return the shards that are not there, damaged, or lack pictures that could not be read."""
+    return [shard for shard in parts if not is_whole(shard.path, len(shard.files)) or has_unread(shard.path)]
 
 
 def make_here(maker: ShardMaker, parts: Sequence[Shard], advance: Callable[[int], None]) -> Unreadable:

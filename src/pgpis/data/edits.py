@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,11 @@ class EditRequest:
     clothes: tuple[tuple[str, str], ...] = ()
     """(group of body parts, name of a picture)."""
 
+    @property
+    def of_files(self) -> tuple[Hashable, ...]:
+        """What it asks for, however the names of pictures are spelt."""
+        return (self.identity and Path(self.identity), *((group, Path(name)) for group, name in self.clothes))
+
     @classmethod
     def parse(cls, identity: str | None, clothes: Sequence[str]) -> EditRequest | None:
         """Read ``GROUP=PICTURE`` words; None where nothing is asked.
@@ -25,14 +31,25 @@ class EditRequest:
         Raises:
             PgpisError: A word is spelt otherwise, or names no group.
         """
-        swaps = []
+        swaps: list[tuple[str, str]] = []
+        taken: dict[int, str] = {}
         for word in clothes:
             group, picture = (part.strip() for part in word.partition("=")[::2])
             if not (group and picture):
                 raise PgpisError(f"clothes: '{word}' is not of the form GROUP=PICTURE", hint="e.g. upper=anna.jpg")
-            parts_of(group)
+            for part in parts_of(group):
+                if part in taken:
+                    raise PgpisError(f"clothes: '{taken[part]}' and '{word}' are of the same part of the body")
+                taken[part] = word
             swaps.append((group, picture))
         return cls(identity or None, tuple(swaps)) if identity or swaps else None
+
+
+def merged(own: EditRequest | None, everywhere: EditRequest | None) -> EditRequest | None:
+    """Return what a pair asks for by itself and, where it says nothing of it, what is asked of all."""
+    if own is None or everywhere is None:
+        return own or everywhere
+    return EditRequest(own.identity or everywhere.identity, own.clothes or everywhere.clothes)
 
 
 def edit_name(edit: EditRequest | None) -> str:
@@ -41,3 +58,14 @@ def edit_name(edit: EditRequest | None) -> str:
         return ""
     identity = [("identity", edit.identity)] if edit.identity else []
     return "".join(f"_{what}-{Path(name).stem}" for what, name in [*identity, *edit.clothes])
+
+
+def distinct(names: Iterable[tuple[Hashable, str]]) -> dict[Hashable, str]:
+    """Return names by what they are of; a name of several things gets a number from the second one on."""
+    numbers: Counter[str] = Counter()
+    result: dict[Hashable, str] = {}
+    for owner, name in names:
+        if owner not in result:
+            numbers[name] += 1
+            result[owner] = name if numbers[name] == 1 else f"{name}~{numbers[name]}"
+    return result

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pgpis.data.edits import EditRequest, edit_name
+from pgpis.data.edits import EditRequest, distinct, edit_name, merged
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
@@ -54,7 +55,7 @@ class FolderPairs(PairDataset):
         folders: Folders of further kinds of files by the kind's name, ``iuv`` of the poses say; or the one file.
         noise_name: What the noise of all results depends on beside the seed; None: the source's name.
         sources_by: ``person``: the pictures of a folder in ``sources`` are one person's, up to four by name; else each
-            picture stands for itself.
+            picture stands for itself. A table says by itself which pictures are of one person.
         frames: Whether the poses are frames of a video, in the order of their names.
     """
 
@@ -77,6 +78,11 @@ class FolderPairs(PairDataset):
         sources_by: Literal["picture", "person"] = "picture",
         frames: bool = False,
     ) -> None:
+        if pairs_csv is not None and sources_by == "person":
+            message = (
+                f"{pairs_csv} says itself which pictures are of one person, and sources_by 'person' would do nothing"
+            )
+            raise PgpisError(message, hint="columns source, source_2, ... instead")
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
         super().__init__(pose_frame=frame, on_missing=on_missing)
         self.sources = Path(sources)
@@ -103,6 +109,7 @@ class FolderPairs(PairDataset):
         listed = self._listed()
         source_names = self._names([first for first, *_ in listed.sources])
         pose_names = short_names(pose for pose, _ in listed.aims)
+        videos = distinct((all_of, f"{source_names[all_of[0]]}_2_{self.video_name}") for all_of in listed.sources)
         people = [
             (
                 source_names[first],
@@ -112,18 +119,25 @@ class FolderPairs(PairDataset):
                     tuple(Source(picture, self.made_of(picture, "source")) for picture in further),
                     # a person moves through the poses of a video without flicker
                     self.noise_name or printable(source_names[first]),
-                    f"{source_names[first]}_2_{self.video_name}" if self.frames else None,
+                    videos[first, *further] if self.frames else None,
                 ),
             )
             for first, *further in listed.sources
         ]
         of_poses = {pose: self.made_of(pose, "target") for pose in pose_names}
         aims = [(f"_2_{pose_names[pose]}", Aim(pose, target, of_poses[pose])) for pose, target in listed.aims]
-        edits = [(edit_name(edit), self._edit(edit)) for edit in (own or everywhere for own in listed.edits)]
+        requests = [merged(own, everywhere) for own in listed.edits]
+        names = distinct((request and request.of_files, edit_name(request)) for request in requests)
+        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in requests]
         return [
             Pair(f"{name}{name_of_pose}{name_of_edit}", person, aim, edit)
             for (name, person), (name_of_pose, aim), (name_of_edit, edit) in listed.zipped(people, aims, edits)
         ]
+
+    @staticmethod
+    def _named(name: str, edit: Edit | None) -> tuple[str, Edit | None]:
+        """Return how an edit ends the names of results, and the edit, which knows it."""
+        return name, edit and replace(edit, name=name)
 
     def _listed(self) -> Listed:
         """Read the table, or pair the files of the folders."""
@@ -144,7 +158,7 @@ class FolderPairs(PairDataset):
 
     def _names(self, pictures: Sequence[Path]) -> dict[Path, str]:
         """Return the names of first sources: of people, those of their folders."""
-        if self.sources_by == "person" and self.pairs_csv is None:
+        if self.sources_by == "person":
             return {picture: picture.parent.name for picture in pictures}
         return short_names(pictures)
 
@@ -193,12 +207,15 @@ class FolderPairs(PairDataset):
         }
 
     def _beside(self, picture: Path, kind: Kind, role: Role) -> Path:
-        """Return where a condition is; those of a person's pictures are in a folder that is called after the person."""
+        """Return where a condition is: for pictures in folders below the one that was named, in such folders too."""
         place = self.folders.get(kind.name) if kind.of == role else None
-        if role == "target" or self.sources_by == "picture" or picture.parent.parent != self.sources:
-            return beside(picture, kind, place)
-        whole = beside(self.sources / picture.name, kind, place)
-        return whole.parent / picture.parent.name / whole.name
+        root, usual = self.sources if role == "source" else self.poses, beside(picture, kind, place)
+        is_one = place is not None and place.suffix.lower() == kind.photo_suffix
+        if is_one or picture.parent == root or root not in picture.parents:
+            return usual
+        whole = beside(root / picture.name, kind, place)  # where pgpis prepare puts it, of all folders below
+        below = whole.parent / picture.parent.relative_to(root) / whole.name
+        return usual if is_file(usual) and not is_file(below) else below
 
     def map_of(self, picture: Path) -> Path | None:
         """Return where the DensePose map of a source is: as its texture, beside its folder."""

@@ -85,9 +85,12 @@ def _link_picture(key: str, origins: Sequence[Layout], target: Layout, report: L
             report.missing += [] if kind.is_optional else [str(there)]
             continue
         here = target.new_path(key, kind.name, there.suffix)
-        if here.is_symlink() or here.exists():
+        if here.resolve() == there.resolve():
             report.already += 1
             continue
+        if here.exists() and not here.is_symlink():
+            raise PgpisError(f"{here} is there already, and no link", hint="choose another --out, or remove it")
+        here.unlink(missing_ok=True)  # a link to what has been moved, or to another data set
         here.parent.mkdir(parents=True, exist_ok=True)
         here.symlink_to(os.path.relpath(there.resolve(), here.parent.resolve()))
         report.links += 1

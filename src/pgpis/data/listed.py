@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
@@ -87,16 +87,31 @@ def listed_in_table(path: Path, sources: Path, poses: Path) -> Listed:
     people, person = table.groups([column for column in SOURCES if column in files])
     aims, aim = table.groups([column for column in ("pose", "target") if column in files])
     requests, request = table.groups([column for column in ("identity", "clothes") if column in table.names])
-    _refuse_repeated(table, (person, table.codes["pose"], request))
+    pictures = [tuple(file for column, code in group if (file := files[column][code]) is not None) for group in people]
+    edits = [_request({column: table.names[column][code] for column, code in group}) for group in requests]
+    _refuse_repeated(
+        table,
+        (
+            _by_value(pictures)[person],
+            _by_value(files["pose"])[table.codes["pose"]],
+            _by_value([edit and edit.of_files for edit in edits])[request],
+        ),
+    )
     return _with_existing(
         path,
         Listed(
-            [tuple(file for column, code in group if (file := files[column][code]) is not None) for group in people],
+            pictures,
             [_aim(*(files[column][code] for column, code in group)) for group in aims],
             (person, aim, request),
-            [_request({column: table.names[column][code] for column, code in group}) for group in requests],
+            edits,
         ),
     )
+
+
+def _by_value(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each value, equal ones for equal values: a file may be spelt in several ways."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
 def _aim(pose: Path | None, target: Path | None = None) -> tuple[Path, Path | None]:
@@ -124,7 +139,7 @@ def _refuse_suffixes(table: PairTable, files: dict[str, list[Path | None]]) -> N
         raise PgpisError(f"{table.path} line {line}: {what}")
 
 
-def _refuse_repeated(table: PairTable, columns: tuple[NDArray[np.int32], ...]) -> None:
+def _refuse_repeated(table: PairTable, columns: tuple[NDArray[np.int64], ...]) -> None:
     order = np.lexsort(columns)  # rows that are the same stay in their order
     is_same = np.ones(len(order) - 1, bool)
     for column in columns:

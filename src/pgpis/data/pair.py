@@ -82,6 +82,8 @@ class Edit:
     """Whose face embedding and head, of the texture, are taken."""
     clothes: tuple[tuple[tuple[int, ...], Files], ...] = ()
     """Parts of the body, and the files of the picture that they are taken from."""
+    name: str = ""
+    """How it ends the names of results."""
 
     @property
     def swaps(self) -> tuple[tuple[tuple[int, ...], Files], ...]:
@@ -131,8 +133,9 @@ class Pair:
 
     @property
     def video(self) -> str | None:
-        """See :attr:`Person.video`."""
-        return self.person.video
+        """The video that the result is a frame of: that of the person, by edit; None: of none."""
+        video = self.person.video
+        return video if video is None or self.edit is None else f"{video}{self.edit.name}"
 
     @property
     def pose(self) -> Path | None:

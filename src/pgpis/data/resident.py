@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -125,22 +126,10 @@ class ResidentLoader(Resumable):
             places = [numbers[key][_file(pair, spec.origin)] for pair in pairs]
             self._places[key] = torch.tensor(places)
         self._rows = _allocated(specs, {key: len(rows) for key, rows in numbers.items()})
-        versions = _Versions(PairSamples(self.dataset, self.transform, self.seed), plan)
-        # neighbours go to one process: they share what takes long, as drawn people do
-        loader: DataLoader[Any] = DataLoader(versions, CHUNK, num_workers=self.num_workers, collate_fn=list)
         unread = {key: torch.zeros(len(rows), dtype=torch.bool) for key, rows in self._rows.items()}
-        with meter("reading training pictures", len(plan)) as advance:
-            for number, arrays in itertools.chain.from_iterable(loader):
-                index, keys = plan[number]
-                if isinstance(arrays, str):
-                    log.warning("training goes on with another pair: %s", arrays)
-                for key in keys:
-                    row = int(self._places[key][index])
-                    if isinstance(arrays, str):
-                        unread[key][row] = True
-                    else:
-                        self._rows[key][row] = torch.from_numpy(arrays[key])
-                advance(1)
+        failed = self._read(plan, unread)
+        # what else a pair shows may be good, and other pairs may show it
+        self._read([part for index, keys in failed for part in self._by_file(index, keys)], unread, again=True)
         broken = torch.stack([unread[key][places] for key, places in self._places.items()]).any(dim=0).tolist()
         if all(broken):
             raise PgpisError("no training pair can be read", hint="pgpis data check ROOT")
@@ -152,6 +141,38 @@ class ResidentLoader(Resumable):
             self._instead.append(current % len(pairs))
         for held in (self._rows, self._places):
             held |= {key: tensor.to(self.device) for key, tensor in held.items()}
+
+    def _by_file(self, index: int, keys: list[str]) -> list[tuple[int, list[str]]]:
+        """Plan the files of a pair one by one; none where there is but one."""
+        files: dict[Key, list[str]] = {}
+        for key in keys:
+            files.setdefault(_file(self.dataset.pairs[index], self.transform.specs[key].origin), []).append(key)
+        return [(index, own) for own in files.values()] if len(files) > 1 else []
+
+    def _read(
+        self, plan: list[tuple[int, list[str]]], unread: dict[str, torch.Tensor], *, again: bool = False
+    ) -> list[tuple[int, list[str]]]:
+        """Read batch keys of pairs into their rows; return those that fail, which are marked as unread."""
+        versions = _Versions(PairSamples(self.dataset, self.transform, self.seed), plan)
+        # neighbours go to one process: they share what takes long, as drawn people do
+        workers = 0 if again else self.num_workers
+        loader: DataLoader[Any] = DataLoader(versions, CHUNK, num_workers=workers, collate_fn=list)
+        failed = []
+        with nullcontext(lambda _: None) if again else meter("reading training pictures", len(plan)) as advance:
+            for number, arrays in itertools.chain.from_iterable(loader):
+                index, keys = plan[number]
+                is_bad = isinstance(arrays, str)
+                if is_bad:
+                    failed.append(plan[number])
+                    if not again:
+                        log.warning("training goes on with another pair: %s", arrays)
+                for key in keys:
+                    row = int(self._places[key][index])
+                    unread[key][row] = is_bad
+                    if not is_bad:
+                        self._rows[key][row] = torch.from_numpy(arrays[key])
+                advance(1)
+        return failed
 
 
 def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cache: str | None) -> None:

@@ -16,13 +16,12 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from pgpis.data.cache import is_whole
+from pgpis.data.cache import is_whole, write_shard
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import Size
-from pgpis.files import replacing
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 from pgpis.metrics.inception import FEATURES
 from pgpis.metrics.weights import NetFile
@@ -76,6 +75,14 @@ ComputeFeatures = Callable[[str, Sequence[Sequence[Path]]], Iterator[torch.Tenso
 picture that cannot be read are not a number."""
 
 
+def _unread_rows(path: Path, count: int) -> list[int]:
+    """Return the rows of a shard that are to be computed: all, or those of pictures that could not be read."""
+    if not is_whole(path, count):
+        return list(range(count))
+    unread: list[int] = load_file(path)["features"].isnan().any(dim=1).nonzero().flatten().tolist()
+    return unread
+
+
 class KeptFeatures:
     """Features of real pictures, in shards on disk.
 
@@ -98,24 +105,29 @@ class KeptFeatures:
         """Yield the features of the pictures that can be read, shard by shard."""
         folder = self.options.cache / self._key(files)
         shards = {folder / f"{number:05d}.safetensors": shard for number, shard in enumerate(_parts(files, SHARD))}
-        missing = {path: shard for path, shard in shards.items() if not is_whole(path, len(shard))}
-        batches = [batch for shard in missing.values() for batch in _parts(shard, self.options.batch_size)]
+        rows = {path: _unread_rows(path, len(shard)) for path, shard in shards.items()}
+        wanted = {path: [shards[path][row] for row in numbers] for path, numbers in rows.items()}
+        batches = [batch for unread in wanted.values() for batch in _parts(unread, self.options.batch_size)]
         computed = self.compute(self.name, batches)
         for path, shard in shards.items():
-            if path in missing:
+            numbers = rows[path]
+            advance(len(shard) - len(numbers))
+            if not numbers:
+                values = load_file(path)["features"]
+            elif len(numbers) == len(shard):
                 values = self._computed(shard, computed, advance)
-                with replacing(path) as temporary:
-                    save_file({"features": values}, temporary)
+                write_shard(path, values)
             else:
                 values = load_file(path)["features"]
-                advance(len(shard))
+                values[numbers] = self._computed(wanted[path], computed, advance)
+                write_shard(path, values)
             good = values.isfinite().all(dim=1)
             self.failures += [(str(file), UNREADABLE) for file, whole in zip(shard, good, strict=True) if not whole]
             yield values[good]
 
-    def _computed(self, shard: Sequence[Path], computed: Iterator[torch.Tensor], advance: Advance) -> torch.Tensor:
+    def _computed(self, files: Sequence[Path], computed: Iterator[torch.Tensor], advance: Advance) -> torch.Tensor:
         batches: list[torch.Tensor] = []
-        while sum(map(len, batches)) < len(shard):
+        while sum(map(len, batches)) < len(files):
             batches.append(next(computed))
             advance(len(batches[-1]))
         return torch.cat(batches)
@@ -185,7 +197,12 @@ class SetDistances:
                 real = FeatureStatistics(FEATURES)
                 for features in kept(files, advance):
                     real.update(features)
-                distances[name] = frechet_distance(*self.statistics.compute(), *real.compute())
+                can_read = int(real.count)
+                distances[name] = (
+                    frechet_distance(*self.statistics.compute(), *real.compute())
+                    if can_read >= 2
+                    else too_few(can_read, count)
+                )
             else:
                 distances[name] = self.net.not_computed or too_few(len(files), count)
                 advance(len(files))

@@ -94,6 +94,9 @@ class ModernDistances:
             kept = KeptFeatures(name, net, self.options, compute)
             real = torch.cat(list(kept(reals.targets, advance)))
             self.failures += [failure for failure in kept.failures if failure not in self.failures]
+            if len(real) < 2:
+                distances[name] = too_few(len(real), count)
+                continue
             values = DISTANCES[name](torch.cat(self.features[name]), real, sample_counts(count))
             distances[name] = float(values[0])
             self.intervals[name] = distance_interval(values)

@@ -86,7 +86,7 @@ class Packed(PairDataset):
         self.kinds: list[str] = pack["kinds"]
         if self.as_packed:
             self.self_pair_probability = pack["self_pair_probability"]
-        own = hashlib.sha256(f"{store} {pack['list_sha256']}".encode()).hexdigest()[:16]
+        own = hashlib.sha256(str(store).encode()).hexdigest()[:16]
         self._shards = Shards(store, read_index(store), self.cache_dir / own, int(self.cache_size * 1e9))
         self._files, self._features = files, content.get("features", {})
         self._numbers = {path: number for number, path in enumerate(files)}

@@ -7,6 +7,7 @@ whole shard for each picture in the order of ``ResumableSampler``, which is that
 from __future__ import annotations
 
 import logging
+import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from pgpis.data.packs.stores import Store, StoreError
 from pgpis.errors import PgpisError
-from pgpis.files import is_file, sha256_of, writing_at
+from pgpis.files import is_file, remove_unfinished, sha256_of, writing_at
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +78,18 @@ class Shards:
         """Return where to read a shard: where it is, or in the cache, into which it is copied first."""
         if self.store.folder is not None or shard not in self.kept:
             return self.store
-        name = self.chunks[shard]["filename"]
-        path = self.cache / name
+        name, digest = self.chunks[shard]["filename"], self.chunks[shard]["sha256"]
+        path = self.cache / digest[:16] / name  # another content is another file
         if not is_file(path):
             try:
-                self._fetch(name, path, self.chunks[shard]["sha256"])
+                self._fetch(name, path, digest)
             except StoreError:
                 raise
             except PgpisError as error:
                 log.warning("%s; training goes on without more shards in the cache", error.message)
                 self.kept = frozenset()
                 return self.store
-        return Store(str(self.cache))
+        return Store(str(path.parent))
 
     def _fetch(self, name: str, path: Path, digest: str) -> None:
         """Copy a shard into the cache, once for all processes of this machine."""
@@ -97,10 +98,19 @@ class Shards:
         with FileLock(path.with_suffix(".lock")):
             if is_file(path):
                 return
+            remove_unfinished(path.parent)  # of a process that was killed
+            self._remove_former()
             self.store.fetch(name, path)
             if sha256_of(path) != digest:
                 path.unlink()
                 raise StoreError(f"{self.store}/{name} is damaged", hint=f"pgpis data check {self.store}")
+
+    def _remove_former(self) -> None:
+        """Remove shards of the same store that have been packed anew since."""
+        digests = {chunk["sha256"][:16] for chunk in self.chunks}
+        for folder in self.cache.iterdir():
+            if folder.name not in digests:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(head: NDArray[np.int64], chunk: dict[str, Any], store: Store) -> NDArray[np.int64]:
