@@ -11,8 +11,10 @@ import yaml
 from PIL import Image
 
 import train_demo
+from pgpis.cli import main
 from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
+from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.pictures.iuv import PART_CHANNEL
 
 
@@ -60,6 +62,19 @@ def test_ablations_have_one_budget(ablations, tmp_path):
         # what is given word by word goes over the overlay, so it comes later
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1) == (stage.name in ("b6", "mcld_short"))
+
+
+def test_every_ablation_of_mcld_is_a_model(ablations, tmp_path, capsys):
+    """What an overlay turns off, nothing else of the recipe may need."""
+    names = []
+    for stage in ablations:
+        if stage.recipe == "mcld":
+            with pytest.raises(SystemExit):
+                main([*map(str, train_demo.fit_words(stage, tmp_path / "data", tmp_path / "out")), "--print_config"])
+            options = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["conditioner"]
+            MCLDConditioner(**{name: value for name, value in options.items() if name != "pose_encoder"})
+            names.append(stage.name)
+    assert "mcld_no_texture" in names
 
 
 def test_ablations_of_further_seeds_have_priors_of_their_own(stages, tmp_path):
