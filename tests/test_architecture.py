@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    *("aliases", "batch", "cluster", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle"),
+    *("aliases", "batch", "cluster", "devices", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle"),
     "weight_files",
 }
 ALLOWED = {
