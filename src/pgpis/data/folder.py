@@ -106,7 +106,7 @@ class FolderPairs(PairDataset):
                 named twice, or an edit names a picture that does not exist.
         """
         everywhere = EditRequest.parse(self.identity, self.clothes)
-        listed = self._listed()
+        listed = self._listed(everywhere)
         source_names = self._names([first for first, *_ in listed.sources])
         pose_names = short_names(pose for pose, _ in listed.aims)
         videos = distinct((all_of, f"{source_names[all_of[0]]}_2_{self.video_name}") for all_of in listed.sources)
@@ -126,9 +126,8 @@ class FolderPairs(PairDataset):
         ]
         of_poses = {pose: self.made_of(pose, "target") for pose in pose_names}
         aims = [(f"_2_{pose_names[pose]}", Aim(pose, target, of_poses[pose])) for pose, target in listed.aims]
-        requests = [merged(own, everywhere) for own in listed.edits]
-        names = distinct((request and request.of_files, edit_name(request)) for request in requests)
-        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in requests]
+        names = distinct((request and request.of_files, edit_name(request)) for request in listed.edits)
+        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in listed.edits]
         return [
             Pair(f"{name}{name_of_pose}{name_of_edit}", person, aim, edit)
             for (name, person), (name_of_pose, aim), (name_of_edit, edit) in listed.zipped(people, aims, edits)
@@ -139,10 +138,10 @@ class FolderPairs(PairDataset):
         """Return how an edit ends the names of results, and the edit, which knows it."""
         return name, edit and replace(edit, name=name)
 
-    def _listed(self) -> Listed:
-        """Read the table, or pair the files of the folders."""
+    def _listed(self, everywhere: EditRequest | None) -> Listed:
+        """Read the table, or pair the files of the folders, with what is exchanged in each pair."""
         if self.pairs_csv is not None:
-            return listed_in_table(self.pairs_csv, self.sources, self.poses)
+            return listed_in_table(self.pairs_csv, self.sources, self.poses, everywhere)
         people = self._people()
         poses = list_files(self.poses, POSE_SUFFIXES, "poses")
         if self.pairing == "stem":

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pgpis.data.edits import EditRequest
+from pgpis.data.edits import EditRequest, merged
 from pgpis.data.pair_table import PairTable, read_table
 from pgpis.data.picture_store import picture_exists
 from pgpis.data.tables import EDIT_SEPARATOR, SOURCES
@@ -70,8 +70,14 @@ def _listed(sources: Sequence[tuple[Path, ...]], poses: Sequence[Path], numbers:
     return Listed(sources, [(pose, None) for pose in poses], (source, pose, np.zeros_like(source)))
 
 
-def listed_in_table(path: Path, sources: Path, poses: Path) -> Listed:
+def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequest | None = None) -> Listed:
     """Read a table of pairs; its names are looked up in the folders, then beside the table.
+
+    Args:
+        path: The table.
+        sources: Folder of pictures of people.
+        poses: Folder of poses.
+        everywhere: What is exchanged in all pairs that do not say otherwise.
 
     Raises:
         PgpisError: A pair is named twice, a file has another suffix than it must have, or no pair exists.
@@ -88,7 +94,8 @@ def listed_in_table(path: Path, sources: Path, poses: Path) -> Listed:
     aims, aim = table.groups([column for column in ("pose", "target") if column in files])
     requests, request = table.groups([column for column in ("identity", "clothes") if column in table.names])
     pictures = [tuple(file for column, code in group if (file := files[column][code]) is not None) for group in people]
-    edits = [_request({column: table.names[column][code] for column, code in group}) for group in requests]
+    own = [_request({column: table.names[column][code] for column, code in group}) for group in requests]
+    edits = [merged(request, everywhere) for request in own]
     _refuse_repeated(
         table,
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Collection, Iterable
 from functools import cache
@@ -245,7 +246,8 @@ def read_index(store: Store) -> list[dict[str, Any]]:
     chunks: list[dict[str, Any]] = json.loads(store.read(INDEX))["chunks"]
     for chunk in chunks:
         name, numbers = str(chunk["filename"]), (chunk["chunk_size"], chunk["chunk_bytes"])
-        if Path(name).name != name or not all(type(number) is int and number > 0 for number in numbers):
+        has_hash = re.fullmatch("[0-9a-f]{64}", str(chunk["sha256"])) is not None
+        if Path(name).name != name or not has_hash or not all(type(number) is int and number > 0 for number in numbers):
             raise PgpisError(f"{store}/{INDEX}: '{name}' is not a shard", hint=AGAIN)
     return chunks
 
