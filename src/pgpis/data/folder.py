@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pgpis.data.edits import EditRequest, distinct, edit_name, merged
+from pgpis.data.edits import EditRequest, distinct, edit_name
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
