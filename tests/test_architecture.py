@@ -11,7 +11,19 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "pgpis"
 
 LEAVES = {
-    *("aliases", "batch", "cluster", "devices", "errors", "files", "interrupts", "jobs", "lazy", "pictures", "unpickle"),
+    *(
+        "aliases",
+        "batch",
+        "cluster",
+        "devices",
+        "errors",
+        "files",
+        "interrupts",
+        "jobs",
+        "lazy",
+        "pictures",
+        "unpickle",
+    ),
     "weight_files",
 }
 ALLOWED = {

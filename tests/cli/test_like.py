@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,28 @@ def test_what_a_stranger_asks_for_is_checked(changes, message, inputs, capsys):
     assert message in said
     assert "Traceback" not in said
     assert "--debug for the traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"_class_name": "EulerDiscreteScheduler", "sub": "class_path: foreign_module.Foo"},
+        {"_class_name": "EulerDiscreteScheduler", "beta_end": ["class_path: foreign_module.Foo"]},
+        {"_class_name": "class_path: foreign_module.Foo"},
+        {"class_path": "foreign_module.Foo"},
+        {"class_path": "foreign_module", "init_args": 1},
+    ],
+)
+def test_a_mark_imports_nothing(sampler, inputs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/foreign_module.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\nclass Foo: pass\n")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    first = inputs / "whole/anna_2_walk_0.png"
+    content = json.loads(read_mark(first).text()) | {"sampler": sampler}
+    save_marked(Image.open(first), inputs / "hostile.png", SimpleNamespace(text=lambda: json.dumps(content)))
+    assert again(inputs / "hostile.png", inputs / "sources/anna.jpg", inputs / "again")[0] == 2
+    assert not (tmp_path / "imported").exists()
+    assert "hostile.png" in capsys.readouterr().err
 
 
 def test_a_picture_is_not_replaced_by_its_like(shared, capsys):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from forked import command, kill
@@ -186,6 +187,38 @@ def test_other_settings_in_the_same_folder_are_refused(predict, inputs, whole, c
     shutil.copytree(whole, inputs / "out")
     assert main(predict("out", "--seed", 5)) == 2
     assert "made with seed=0, now seed=5" in capsys.readouterr().err
+
+
+def configured(capsys, *words):
+    """Return the configuration of a prediction."""
+    with pytest.raises(SystemExit):
+        main(["predict", "--sources=a.png", "--poses=b.txt", "--out=out", *map(str, words), "--print_config"])
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("spelling", ["init_args.pipeline={}", "init_args.pipeline {}", "pipeline={}"])
+def test_a_pipeline_is_taken_as_exported_however_it_is_named(spelling, pipeline, capsys):
+    expected = configured(capsys, "--pipeline", pipeline)
+    assert expected["model"]["init_args"]["pipeline"] == str(pipeline)
+    assert configured(capsys, *f"--model.{spelling}".format(pipeline).split(" ")) == expected
+
+
+def test_two_pipelines_are_refused(pipeline, capsys):
+    words = ["--sources=a.png", "--poses=b.txt", "--out=out", "--pipeline=synth-fpdm"]
+    assert main(["predict", *words, f"--model.pipeline={pipeline}"]) == 2
+    assert "name two models" in capsys.readouterr().err
+
+
+def test_keys_of_the_recipe_win(pipeline, capsys):
+    sampler = "--model.init_args.sampling.scheduler={_class_name: DDIMScheduler}"
+    for words in (
+        ["--pipeline", pipeline, "--dtype=bf16", "--trainer.precision=32-true", sampler],
+        ["--pipeline", "synth-mcld", "--dtype", "bf16", "--trainer.precision", "32-true", sampler],
+    ):
+        config = configured(capsys, *words)
+        assert config["trainer"]["precision"] == "32-true"
+        assert config["model"]["init_args"]["sampling"]["scheduler"] == {"_class_name": "DDIMScheduler"}
+    assert configured(capsys, "--pipeline", pipeline, "--dtype=bf16")["trainer"]["precision"] == "bf16-true"
 
 
 @pytest.mark.parametrize(

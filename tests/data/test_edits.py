@@ -80,6 +80,12 @@ def test_a_table_edits_pair_by_pair(folders):
     assert made.load(1, READS).conditions["face"].max() == 200
 
 
+def test_what_is_asked_of_all_is_in_every_name(folders):
+    made = pairs(folders, identity="ben.jpg", clothes=("upper=ben.jpg",))
+    assert [pair.pair_id for pair in made.pairs] == [f"{who}_2_walk_identity-ben_upper-ben" for who in ("anna", "ben")]
+    assert {pair.edit.name for pair in made.pairs} == {"_identity-ben_upper-ben"}
+
+
 def test_what_a_line_does_not_ask_for_is_as_for_all(folders):
     table = folders / "pairs.csv"
     table.write_text("source,pose,identity,clothes\nanna.jpg,walk.png,,feet=ben.jpg\nanna.jpg,walk.png,,\n")

@@ -10,7 +10,9 @@ from transformers import CLIPConfig, CLIPModel
 
 from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
+from pgpis.methods.mcld.task import NOISE
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder, load_vision_encoder, vision_encoder_config
+from pgpis.models.factory import NOISE_LEVELS, build_sampler
 from tiny_fpdm import CLIP, DINO, UNET, VAE, randomize
 
 
@@ -115,3 +117,29 @@ def test_scheduler_of_another_class_and_from_folder(tmp_path):
     assert euler.config.use_karras_sigmas
     build_scheduler({"num_train_timesteps": 50}).save_pretrained(tmp_path / "scheduler")
     assert build_scheduler(str(tmp_path)).config.num_train_timesteps == 50
+
+
+@pytest.mark.parametrize("kind", ["EulerDiscrete", "UniPCMultistep", "DPMSolverMultistep", "DDPM", "LCM"])
+@pytest.mark.parametrize("levels", [{}, {"beta_schedule": "linear", "prediction_type": "epsilon"}])
+def test_another_sampler_has_the_noise_levels_of_training(kind, levels):
+    name = f"{kind}Scheduler"
+    trained = build_scheduler({**NOISE, **levels})
+    sampler = build_sampler(trained, {"_class_name": name}, NOISE)
+    assert type(sampler).__name__ == name
+    for key in NOISE_LEVELS:
+        assert sampler.config[key] == trained.config[key], key
+    assert sampler.config.timestep_spacing == "trailing"
+    own = build_sampler(trained, {"_class_name": name, "beta_end": 0.02}, NOISE)
+    assert own.config.beta_end == 0.02
+
+
+def test_a_sampler_without_the_noise_levels_of_training_is_refused():
+    trained = build_scheduler(NOISE)
+    with pytest.raises(PgpisError, match="PNDMScheduler has no rescale_betas_zero_snr, with which this model was"):
+        build_sampler(trained, {"_class_name": "PNDMScheduler"})
+    assert type(build_sampler(trained, {"timestep_spacing": "leading"}, NOISE)).__name__ == "DDIMScheduler"
+    with pytest.raises(PgpisError, match="did you mean 'beta_start'"):
+        build_sampler(trained, {"beta_strat": 1})
+    with pytest.raises(PgpisError, match="diffusers has no 'os"):
+        build_sampler(trained, {"_class_name": "os.system"})
+    assert build_sampler(trained, {"timestep_spacing": "leading"}, NOISE).config.timestep_spacing == "leading"

@@ -24,6 +24,22 @@ from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.predicting import PictureTask
 
 
+def refuse_for_actors(task: DiffusionTask, trainer: Any) -> None:
+    """Refuse what a trainer would do, by its settings, and actors do not.
+
+    Raises:
+        PgpisError: Names the option.
+    """
+    if task.sampling.video.anchor:
+        message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
+        raise PgpisError(message, hint="leave one of them out")
+    usual = {"devices": "auto 1", "num_nodes": "1", "strategy": "auto", "limit_predict_batches": "None 1.0"}
+    for name, values in usual.items():
+        if str(getattr(trainer, name)) not in values.split():
+            message = f"--trainer.{name} {getattr(trainer, name)} would do nothing with --runner ray"
+            raise PgpisError(message, hint="leave it out; --workers says how many actors there are")
+
+
 @dataclass(frozen=True)
 class Drawing:
     """Everything that draws pairs, as a Trainer of one process would."""

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from pgpis.cli.actors import predict_on_ray
+from pgpis.cli.actors import predict_on_ray, refuse_for_actors
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained
 from pgpis.cli.precision import adapt_precision
@@ -69,11 +69,17 @@ class PGPISCLI(LightningCLI):
         super().__init__(*classes, **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, then put back the texts of recipes that are at hand: jsonargparse has read them as YAML once more."""
+        """Parse, then put back the texts of recipes that are at hand: jsonargparse has read them as YAML once more.
+
+        What the command line says itself stays.
+        """
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
+        words = {_short(word.removeprefix("--").partition("=")[0]) for word in self.command if word[:2] == "--"}
         for recipe in self.recipes:
             for key, value in () if isinstance(recipe, str) else leaves_of(recipe):
+                if any(_short(key) == word or _short(key).startswith(f"{word}.") for word in words):
+                    continue
                 is_text = isinstance(value, str | list) and not key.endswith("class_path")
                 if is_text and isinstance(config.get(key), str | list | None):
                     config[key] = value
@@ -189,22 +195,10 @@ class PGPISCLI(LightningCLI):
         if self._untrained():
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         if self._on_ray:
-            self._refuse_for_ray()
+            refuse_for_actors(self.model, self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "ckpt_path")
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.folder = open_folder(self.model, self.datamodule, self.trainer, checkpoint, marking)
-
-    def _refuse_for_ray(self) -> None:
-        """Refuse what a trainer would do and actors do not."""
-        if self.model.sampling.video.anchor:
-            message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
-            raise PgpisError(message, hint="leave one of them out")
-        trainer = self._get(self.config, "trainer")
-        usual = {"devices": "auto 1", "num_nodes": "1", "strategy": "auto", "limit_predict_batches": "None 1.0"}
-        for name, values in usual.items():
-            if str(getattr(trainer, name)) not in values.split():
-                message = f"--trainer.{name} {getattr(trainer, name)} would do nothing with --runner ray"
-                raise PgpisError(message, hint="leave it out; --workers says how many actors there are")
 
     def predict(self, **options: Any) -> None:
         """Draw the pairs, here or on a cluster."""
@@ -243,6 +237,11 @@ class PGPISCLI(LightningCLI):
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _short(key: str) -> str:
+    """Return a key as it may be given too, without ``init_args``."""
+    return key.replace(".init_args.", ".")
 
 
 def _seed(value: bool | int) -> int:

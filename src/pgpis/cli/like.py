@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from pgpis.cli.predict import PredictSettings, names_model
+from pgpis.cli.models import names_model
+from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, write_text
 from pgpis.models.foreign import check_config

@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pgpis.errors import PgpisError
@@ -21,7 +22,26 @@ OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
 DRAWING = ("pose_canvas", "stick_width")
 
+PIPELINE_WORDS = ("--model.init_args.pipeline", "--model.pipeline")
+MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", *PIPELINE_WORDS)
+"""Keys of a recipe that say which model is meant."""
+
 log = logging.getLogger(__name__)
+
+
+def pipeline_in(words: Sequence[str]) -> str | None:
+    """Return the pipeline that keys of a recipe name, as ``KEY=VALUE`` or ``KEY VALUE``; the last one counts."""
+    pipeline = None
+    for word, following in pairwise([*words, None]):
+        key, has_value, value = str(word).partition("=")
+        if key in PIPELINE_WORDS:
+            pipeline = value if has_value else following
+    return pipeline
+
+
+def names_model(words: Sequence[str]) -> bool:
+    """Whether keys of a recipe say which model is meant."""
+    return any(word.split("=")[0] in MODEL_WORDS for word in words)
 
 
 def recipe_of_pipeline(name: str) -> str | dict[str, Any]:

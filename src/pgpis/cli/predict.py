@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pgpis.cli.models import recipe_of_pipeline
+from pgpis.cli.models import names_model, pipeline_in, recipe_of_pipeline
 from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
@@ -25,8 +24,6 @@ FOLDER_OPTIONS = (
     "every",
     "noise_name",
 )
-MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", "--model.init_args.pipeline")
-"""Keys of a recipe that say which model is meant."""
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
 FOLDER = {"metavar": "FOLDER"}
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
@@ -271,9 +268,12 @@ def predict(settings: PredictSettings, *words: str) -> int:
 
         settings, recipe = laid_under(settings, settings.like, words)
         again = [recipe]
+    named = pipeline_in(words)
+    if settings.pipeline is not None and named not in (None, settings.pipeline):
+        message = f"--pipeline {settings.pipeline} and --model.init_args.pipeline {named} name two models"
+        raise PgpisError(message, hint="leave one of them out")
     if settings.pipeline is None and not settings.config:
-        key = "--model.init_args.pipeline="
-        pipeline = next((word.removeprefix(key) for word in words if word.startswith(key)), None)
+        pipeline = named
         if pipeline is None and not names_model(words):
             pipeline = settings.shipped_model
             log.info("no --config: %s, which ships with pgpis and knows drawn people only", pipeline)
@@ -284,11 +284,6 @@ def predict(settings: PredictSettings, *words: str) -> int:
     from pgpis.cli import lightning  # loads torch
 
     return lightning.run("predict", words, [*recipes, *again, settings.recipe()]).exit_code
-
-
-def names_model(words: Sequence[str]) -> bool:
-    """Whether keys of a recipe say which model is meant."""
-    return any(word.split("=")[0] in MODEL_WORDS for word in words)
 
 
 def _without_none(recipe: Any) -> Any:

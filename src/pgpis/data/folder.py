@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pgpis.data.edits import EditRequest, distinct, edit_name
+from pgpis.data.edits import EditRequest, distinct, edit_name, merged
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
@@ -126,8 +126,9 @@ class FolderPairs(PairDataset):
         ]
         of_poses = {pose: self.made_of(pose, "target") for pose in pose_names}
         aims = [(f"_2_{pose_names[pose]}", Aim(pose, target, of_poses[pose])) for pose, target in listed.aims]
-        names = distinct((request and request.of_files, edit_name(request)) for request in listed.edits)
-        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in listed.edits]
+        requests = [merged(own, everywhere) for own in listed.edits]
+        names = distinct((request and request.of_files, edit_name(request)) for request in requests)
+        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in requests]
         return [
             Pair(f"{name}{name_of_pose}{name_of_edit}", person, aim, edit)
             for (name, person), (name_of_pose, aim), (name_of_edit, edit) in listed.zipped(people, aims, edits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -145,6 +145,31 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
     return scheduler_class(**{key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields))
 
 
+def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collection[str] = ()) -> SchedulerMixin:
+    """Build another sampler on the noise levels of a scheduler.
+
+    Args:
+        trained: The scheduler.
+        spec: What is otherwise; without ``_class_name`` the class is the same.
+        also: Further keys that it takes over, where its class has them.
+
+    Raises:
+        PgpisError: No such scheduler, a key that it does not have, or its class cannot have these noise levels.
+    """
+    name = str(spec.get("_class_name", type(trained).__name__))
+    keys = init_keys(getattr(diffusers, name)) if inspect.isclass(getattr(diffusers, name, None)) else ()
+    levels = {key: value for key in NOISE_LEVELS if (value := trained.config.get(key))}
+    if keys and (lacking := [key for key in levels if key not in keys]):
+        message = f"scheduler: {name} has no {lacking[0]}, with which this model was trained"
+        raise PgpisError(message, hint="a sampler that has it, such as DDIMScheduler")
+    more = {key: trained.config[key] for key in also if key in keys and key in trained.config}
+    return build_scheduler({**levels, **more, **spec, "_class_name": name})
+
+
+NOISE_LEVELS = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr", "prediction_type",
+)  # fmt: skip
+"""What a sampler must have in common with the noise schedule of training."""
 _SD21_NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,

@@ -54,6 +54,10 @@ RANGES = {
 LABEL = re.compile(r"[\w-]{1,64}", re.ASCII)
 WORD = re.compile(r"[\w .:+-]{0,256}", re.ASCII)
 """Of what keys and texts are; neither can be a path."""
+PLAIN = re.compile(r"[\w.+-]{0,64}", re.ASCII)
+"""Of the texts of a sampler, which a recipe takes up: no YAML, which could name a class."""
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+"""By which a recipe names a class."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,13 @@ def _is_provenance(value: Any) -> bool:
     )  # fmt: skip
 
 
+def _is_sampler(value: Any) -> bool:
+    if not _is_table(value) or any(key in CLASS_KEYS for key in value):
+        return False
+    entries = [entry for each in value.values() for entry in (each if isinstance(each, list) else [each])]
+    return all(PLAIN.fullmatch(entry) for entry in entries if isinstance(entry, str))
+
+
 def _is_swap(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and _is_plain(value[0]) and _is_table(value[1], _is_word)
 
@@ -267,7 +278,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "number": lambda value: _is_whole(value, 0, 999),
     "batch": _is_batch,
     "provenance": _is_provenance,
-    "sampler": lambda value: value is None or _is_table(value),
+    "sampler": lambda value: value is None or _is_sampler(value),
     "pipeline": lambda value: value is None or _is_name(value),
     "weights": lambda value: _is_table(value, _is_word),
     "settings": _are_settings,

