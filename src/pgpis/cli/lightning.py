@@ -69,10 +69,7 @@ class PGPISCLI(LightningCLI):
         super().__init__(*classes, **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, then put back the texts of recipes that are at hand: jsonargparse has read them as YAML once more.
-
-        What the command line says itself stays.
-        """
+        """Parse, then put back the texts of recipes at hand, which were read as YAML once more; given words stay."""
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
         words = {_short(word.removeprefix("--").partition("=")[0]) for word in self.command if word[:2] == "--"}
