@@ -3,6 +3,7 @@
 import csv
 import pickle
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pgpis.data import Packed, Phoenix14T
 from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.data.packs.stores import Store
 from pgpis.data.packs.write import pack_pairs
+from pgpis.data.phoenix import draw_pairs
 from pgpis.errors import PgpisError
 from pgpis.pictures.kinds import kind_of
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
@@ -82,7 +84,7 @@ def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
     assert len(made) == 500
     assert all(pair.source.parent == pair.target.parent and pair.source != pair.target for pair in made.pairs)
     assert len({(pair.source.name, pair.target.name) for pair in made.pairs}) == FRAMES * (FRAMES - 1)
-    stored = root / "pgpis-pairs-train-500-0.csv"
+    (stored,) = root.glob("pgpis-pairs-train-500-0-*.csv")
     before = stored.read_text()
     again = dataset(root, "train", train_pairs=500)
     assert [pair.pair_id for pair in again.pairs] == [pair.pair_id for pair in made.pairs]
@@ -210,9 +212,50 @@ def test_other_shapes_in_safetensors_are_named(release, tmp_path):
 @pytest.mark.parametrize("content", [b"name,source,target\n\xe9,1,2\n", b"name,source,target\n" + b"a" * 200_000])
 def test_a_damaged_draw_of_pairs_is_named(release, tmp_path, content):
     copy_of(release, tmp_path)
-    (tmp_path / "pgpis-pairs-train-5-0.csv").write_bytes(content)
-    with pytest.raises(PgpisError, match=r"pgpis-pairs-train-5-0\.csv"):
+    dataset(tmp_path, "train", train_pairs=5)
+    (stored,) = tmp_path.glob("pgpis-pairs-train-5-0-*.csv")
+    stored.write_bytes(content)
+    with pytest.raises(PgpisError, match=re.escape(stored.name)):
         Phoenix14T(tmp_path, "train", train_pairs=5).setup()
+
+
+@pytest.fixture
+def two_videos(release, tmp_path):
+    """A release whose training list has one video more than the generator drew: the same frames, one less."""
+    root = tmp_path / "two"
+    shutil.copytree(release, root)
+    table = root / RELEASE / "annotations/manual/PHOENIX-2014-T.train.corpus.csv"
+    header, line = table.read_text().splitlines()
+    table.write_text(f"{header}\n{line}\nmore|more|1\n")
+    (points,) = read_mska(root / "Phoenix-2014T.train").values()
+    one = line.split("|")[0]
+    save_file({one: points, "more": points[:-1].clone()}, root / "Phoenix-2014T.train.safetensors")
+    return root, table, one
+
+
+def videos_of(made):
+    return {pair.target.parent.name for pair in made.pairs}
+
+
+def test_a_draw_from_some_videos_is_not_that_of_all(two_videos):
+    root, _, one = two_videos
+    some = dataset(root, "train", train_pairs=50, videos=(one,))
+    assert (len(some), videos_of(some)) == (50, {one})
+    whole = dataset(root, "train", train_pairs=50)
+    assert (len(whole), videos_of(whole)) == (50, {one, "more"})
+    drawn = csv.DictReader(draw_pairs({one: FRAMES, "more": FRAMES - 1}, 50, 0).splitlines())
+    expected = [f"{row['name']}_{int(row['source']):04d}_2_{int(row['target']):04d}" for row in drawn]
+    assert [pair.pair_id for pair in whole.pairs] == expected
+    assert len(dataset(root, "train", train_pairs=50, videos=("more",))) == 50
+
+
+def test_a_draw_from_fewer_videos_is_not_that_of_those_that_came_later(two_videos):
+    root, table, one = two_videos
+    both = table.read_text()
+    table.write_text("\n".join(both.splitlines()[:2]))
+    assert videos_of(dataset(root, "train", train_pairs=50)) == {one}
+    table.write_text(both)
+    assert videos_of(dataset(root, "train", train_pairs=50)) == {one, "more"}
 
 
 @pytest.mark.parametrize(
