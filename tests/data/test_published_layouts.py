@@ -79,6 +79,41 @@ def test_and_back_to_fpdm(start, fpdm, tmp_path):
     assert names == [pair.pair_id for pair in dataset(fpdm, "test").pairs]
 
 
+@pytest.fixture(scope="module")
+def pngs(fpdm, tmp_path_factory):
+    """The same pictures as PNG files, in each layout."""
+    roots = tmp_path_factory.mktemp("pngs")
+    shutil.copytree(fpdm, roots / "fpdm")
+    for path in [*roots.glob("fpdm/img/**/*.jpg"), *roots.glob("fpdm/pose_img/**/*.jpg")]:
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    for layout in OTHERS:
+        link_layout(roots / "fpdm", roots / layout, layout)
+    return roots
+
+
+@pytest.mark.parametrize("to", ["fpdm", *OTHERS])
+@pytest.mark.parametrize("start", ["fpdm", *OTHERS])
+def test_png_files_are_found_in_every_layout(start, to, pngs, tmp_path):
+    out = pngs / to
+    if start != to:
+        out = tmp_path / "out"
+        assert not link_layout(pngs / start, out, to).missing
+    problems = check_root(out).problems
+    assert not [problem for problem in problems if start != "mcld" or "key points" not in problem]  # it has none
+    made = dataset(out, "test", layout=to)
+    assert {pair.source.suffix for pair in made.pairs} == {".png"}
+    assert all(pair.source.is_file() and pair.target.is_file() for pair in made.pairs)
+
+
+def test_a_list_that_names_png_files_of_mcld_finds_them(pngs, tmp_path):
+    shutil.copytree(pngs / "mcld", tmp_path / "mcld")
+    table = tmp_path / "mcld/test.csv"
+    table.write_text(table.read_text().replace(".jpg", ".png"))
+    assert ".png" in table.read_text()
+    assert not check_root(tmp_path / "mcld").problems
+
+
 def test_pictures_in_an_lmdb(fpdm, tmp_path, capsys):
     link_layout(fpdm, tmp_path, "nted")
     environment = lmdb.open(str(tmp_path / "256-176"), map_size=2**26)
