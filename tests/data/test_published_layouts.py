@@ -238,6 +238,19 @@ def test_unreadable_key_points_are_listed(fpdm, tmp_path, capsys):
         assert broken.name in capsys.readouterr().out
 
 
+def test_a_missing_table_of_key_points_is_a_problem(fpdm, tmp_path, capsys):
+    link_layout(fpdm, tmp_path / "patn", "patn")
+    (tmp_path / "patn/fasion-resize-annotation-test.csv").unlink()
+    assert check_root(tmp_path / "patn").problems == ["fasion-resize-annotation-test.csv: key points missing"]
+    report = link_layout(tmp_path / "patn", tmp_path / "nted", "nted")
+    assert report.missing == [f"{tmp_path}/patn/fasion-resize-annotation-test.csv: key points missing"]
+    assert not link_layout(tmp_path / "patn", tmp_path / "mcld", "mcld").missing  # which has none
+    link_layout(fpdm, tmp_path / "pcdm", "pcdm")
+    shutil.rmtree(tmp_path / "pcdm/normalized_pose_txt")
+    assert main(["data", "link", str(tmp_path / "pcdm"), "--to", "nted", "--out", str(tmp_path / "out")]) == 1
+    assert f"e.g. {tmp_path}/pcdm/normalized_pose_txt: key points missing" in capsys.readouterr().out
+
+
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")

@@ -130,6 +130,8 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
             if place is None and kind in present:  # in a table
                 reasons = (_why_no_points(layout, key) for key in sorted(keys))
                 report.problems += dict.fromkeys(filter(None, reasons))
+            elif place is None and kind.name in layout.published:
+                report.problems.append(f"{layout.place_of(kind.name).relative_to(root)}: {kind.label} missing")
             elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
                 files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
             elif place is not None and kind.name in layout.published:

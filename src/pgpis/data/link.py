@@ -49,6 +49,7 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
     with locked(out):
         for split in get_args(Split):
             _link_split([layout(source, split) for layout in origins], layout_named(to)(out, split), split, report)
+    report.missing = list(dict.fromkeys(report.missing))  # both splits may lack the same
     return report
 
 
@@ -99,8 +100,11 @@ def _link_picture(key: str, origins: Sequence[Layout], target: Layout, report: L
 def _write_points(keys: Sequence[str], origins: Sequence[Layout], target: Layout) -> list[str]:
     """Write key points as the target's readers expect them; return why pictures have none."""
     origin = next((layout for layout in origins if layout.has("keypoints")), None)
-    if origin is None or target.points_frame is None:
+    if target.points_frame is None:
         return []
+    if origin is None:
+        where = origins[0].place_of("keypoints")
+        return [f"{where}: key points missing"] if "keypoints" in origins[0].published else []
     points: dict[str, Keypoints] = {}
     reasons = []
     for key in keys:

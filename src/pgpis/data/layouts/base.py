@@ -89,6 +89,10 @@ class Layout(ABC):
         places = [name.format(split=self.split, option=kind_of(kind).option) for name in names]
         return next((place for place in places[:-1] if (self.root / place).is_dir()), places[-1] if places else None)
 
+    def place_of(self, kind: str) -> Path:
+        """Return the folder that holds the files of a kind, or the table that holds them."""
+        return self.root / str(self.folder(kind))
+
     def path(self, key: str, kind: str) -> Path:
         """Return where a picture's file of a kind is, or would be; a picture may have another suffix than its key."""
         path = self._below(str(self.folder(kind)), key)
