@@ -1,6 +1,7 @@
 """Phoenix: the synthetic release read back, a pickle that is never run, videos of predictions."""
 
 import csv
+import os
 import pickle
 import random
 import re
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from pgpis.cli import main
-from pgpis.data import Packed, Phoenix14T
+from pgpis.data import Packed, Phoenix14T, check_root
 from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.data.packs.stores import Store
 from pgpis.data.packs.write import pack_pairs
@@ -108,6 +109,48 @@ def test_the_pickle_becomes_safetensors_once(release, tmp_path):
     (name,) = file.lengths
     assert file.lengths == again.lengths == {name: FRAMES}
     np.testing.assert_array_equal(file.read(name), read_mska(release / "Phoenix-2014T.test")[name].numpy())
+
+
+def write_pickle(path, **videos):
+    path.write_bytes(pickle.dumps({name: {"keypoint": points} for name, points in videos.items()}))
+
+
+def test_another_pickle_is_converted_again(tmp_path):
+    path, made = tmp_path / "points", tmp_path / "points.safetensors"
+    write_pickle(path, a=torch.zeros(2, 133, 3))
+    assert KeypointFile(path).read("a").shape == (2, 133, 3)
+    written = made.stat().st_mtime_ns
+    os.utime(path, ns=(written + 10**12,) * 2)  # a copy of the same
+    KeypointFile(path)
+    assert made.stat().st_mtime_ns == written
+    write_pickle(path, a=torch.ones(3, 133, 3), b=torch.ones(1, 133, 3))
+    os.utime(path, ns=(written - 10**12,) * 2)  # unpacked with the time of its making
+    again = KeypointFile(path)
+    assert again.lengths == {"a": 3, "b": 1}
+    assert again.read("a").min() == 1
+    write_pickle(path, a=torch.full((3, 133, 3), 2.0), b=torch.ones(1, 133, 3))  # of the same size
+    assert KeypointFile(path).read("a").min() == 2
+    path.unlink()
+    assert KeypointFile(path).lengths == {"a": 3, "b": 1}
+
+
+@pytest.mark.parametrize(("age", "length"), [(-1, 1), (1, 2)])
+def test_safetensors_of_earlier_versions_are_as_old_as_they_say(tmp_path, age, length):
+    path, made = tmp_path / "points", tmp_path / "points.safetensors"
+    save_file({"a": torch.zeros(1, 133, 3)}, made)
+    write_pickle(path, a=torch.zeros(2, 133, 3))
+    os.utime(path, ns=(made.stat().st_mtime_ns + age * 10**9,) * 2)
+    assert KeypointFile(path).lengths == {"a": length}
+
+
+def test_the_check_reads_a_newer_pickle_and_writes_nothing(release, tmp_path):
+    shutil.copytree(release, tmp_path / "data")
+    path, made = tmp_path / "data/Phoenix-2014T.test", tmp_path / "data/Phoenix-2014T.test.safetensors"
+    save_file({"other": torch.zeros(1, 133, 3)}, made)
+    os.utime(made, ns=(path.stat().st_mtime_ns - 10**9,) * 2)
+    before = made.read_bytes()
+    assert not check_root(tmp_path / "data").problems
+    assert made.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -272,8 +315,10 @@ def test_bad_tables_of_videos_are_named(release, tmp_path, text, message):
     folder.mkdir(parents=True)
     (folder / "PHOENIX-2014-T.test.corpus.csv").write_text(text)
     shutil.copy(release / "Phoenix-2014T.test", tmp_path)
-    with pytest.raises(PgpisError, match=message):
+    with pytest.raises(PgpisError, match=message) as caught:
         dataset(tmp_path, "test")
+    if "other" in text:
+        assert f"Phoenix-2014T.test of this release; pgpis data check {tmp_path}" in caught.value.hint
 
 
 def test_missing_parts_are_named(tmp_path, release):

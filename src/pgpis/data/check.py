@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
-from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.mska import KeypointFile, is_converted, read_mska
 from pgpis.data.packs.check import check_pack, packs_in
 from pgpis.data.packs.stores import Store
 from pgpis.data.phoenix import (
@@ -180,7 +180,7 @@ def _check_phoenix(report: CheckReport, release: Path) -> None:
 
 def _lengths(path: Path) -> dict[str, int]:
     """Return the number of frames of each video; nothing is written."""
-    if path.with_name(f"{path.name}.safetensors").is_file() or not path.is_file():
+    if is_converted(path) or not path.is_file():
         return KeypointFile(path).lengths
     return {name: len(points) for name, points in read_mska(path).items()}
 
