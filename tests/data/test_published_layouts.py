@@ -251,6 +251,42 @@ def test_a_missing_table_of_key_points_is_a_problem(fpdm, tmp_path, capsys):
     assert f"e.g. {tmp_path}/pcdm/normalized_pose_txt: key points missing" in capsys.readouterr().out
 
 
+def test_lists_of_another_data_set_stay(fpdm, tmp_path, capsys):
+    shutil.copytree(fpdm, tmp_path / "mine", ignore=shutil.ignore_patterns("*.jpg"))  # so that only lists collide
+    lists = [tmp_path / f"mine/{split}_pairs_data.json" for split in ("train", "test")]
+    lists[1].write_text(json.dumps(json.loads(lists[1].read_text())[:1]))
+    link_layout(fpdm, tmp_path / "other", "nted")
+    before = {path: path.read_bytes() for path in lists}
+    words = ["data", "link", str(tmp_path / "other"), "--to", "fpdm", "--out"]
+    assert main([*words, str(tmp_path / "mine")]) == 2
+    told = capsys.readouterr().err
+    assert f"_pairs_data.json is there already; expected none, or the pairs of {tmp_path}/other" in told
+    assert "choose another --out" in told
+    assert {path: path.read_bytes() for path in lists} == before
+    assert not any(path.is_symlink() for path in (tmp_path / "mine").rglob("*"))
+    assert main([*words, str(tmp_path / "theirs")]) == 0
+
+
+def test_a_source_that_has_gained_pairs_is_linked_again(fpdm, tmp_path):
+    shutil.copytree(fpdm, tmp_path / "mine")
+    table = tmp_path / "mine/train_pairs_data.json"
+    pairs = json.loads(table.read_text())
+    for number in (1, 2, len(pairs)):
+        table.write_text(json.dumps(pairs[:number]))
+        link_layout(tmp_path / "mine", tmp_path / "out", "mcld")
+        assert len(dataset(tmp_path / "out", "train").pairs) == number
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "mine", copy)
+    link_layout(copy, tmp_path / "out", "mcld")  # of the same pairs
+    (copy / table.name).write_text(json.dumps(pairs[:1]))
+    link_layout(copy, tmp_path / "out", "mcld")
+    with pytest.raises(PgpisError, match=r"out/train\.csv is there already"):
+        link_layout(tmp_path / "mine", tmp_path / "out", "mcld")
+    (tmp_path / "out/train.csv").write_text("from,to\nown.jpg,own.jpg\n")
+    with pytest.raises(PgpisError, match=r"out/train\.csv is there already"):
+        link_layout(copy, tmp_path / "out", "mcld")
+
+
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")
