@@ -259,6 +259,23 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def waiting_for(lock: Path) -> Iterator[None]:
+    """Run a block when no other job that names the same lock does; the lock's file stays, a killed job's hold ends.
+
+    Raises:
+        PgpisError: The lock cannot be written.
+    """
+    with writing_at(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:

@@ -1,8 +1,10 @@
 """Phoenix: the synthetic release read back, a pickle that is never run, videos of predictions."""
 
 import csv
+import os
 import pickle
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from pgpis.cli import main
-from pgpis.data import Packed, Phoenix14T
+from pgpis.data import Packed, Phoenix14T, check_root
 from pgpis.data.mska import KeypointFile, read_mska
 from pgpis.data.packs.stores import Store
 from pgpis.data.packs.write import pack_pairs
+from pgpis.data.phoenix import draw_pairs
 from pgpis.errors import PgpisError
 from pgpis.pictures.kinds import kind_of
 from pgpis.synth.files.phoenix import DENSEPOSE, RELEASE
@@ -82,7 +85,7 @@ def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
     assert len(made) == 500
     assert all(pair.source.parent == pair.target.parent and pair.source != pair.target for pair in made.pairs)
     assert len({(pair.source.name, pair.target.name) for pair in made.pairs}) == FRAMES * (FRAMES - 1)
-    stored = root / "pgpis-pairs-train-500-0.csv"
+    (stored,) = root.glob("pgpis-pairs-train-500-0-*.csv")
     before = stored.read_text()
     again = dataset(root, "train", train_pairs=500)
     assert [pair.pair_id for pair in again.pairs] == [pair.pair_id for pair in made.pairs]
@@ -106,6 +109,48 @@ def test_the_pickle_becomes_safetensors_once(release, tmp_path):
     (name,) = file.lengths
     assert file.lengths == again.lengths == {name: FRAMES}
     np.testing.assert_array_equal(file.read(name), read_mska(release / "Phoenix-2014T.test")[name].numpy())
+
+
+def write_pickle(path, **videos):
+    path.write_bytes(pickle.dumps({name: {"keypoint": points} for name, points in videos.items()}))
+
+
+def test_another_pickle_is_converted_again(tmp_path):
+    path, made = tmp_path / "points", tmp_path / "points.safetensors"
+    write_pickle(path, a=torch.zeros(2, 133, 3))
+    assert KeypointFile(path).read("a").shape == (2, 133, 3)
+    written = made.stat().st_mtime_ns
+    os.utime(path, ns=(written + 10**12,) * 2)  # a copy of the same
+    KeypointFile(path)
+    assert made.stat().st_mtime_ns == written
+    write_pickle(path, a=torch.ones(3, 133, 3), b=torch.ones(1, 133, 3))
+    os.utime(path, ns=(written - 10**12,) * 2)  # unpacked with the time of its making
+    again = KeypointFile(path)
+    assert again.lengths == {"a": 3, "b": 1}
+    assert again.read("a").min() == 1
+    write_pickle(path, a=torch.full((3, 133, 3), 2.0), b=torch.ones(1, 133, 3))  # of the same size
+    assert KeypointFile(path).read("a").min() == 2
+    path.unlink()
+    assert KeypointFile(path).lengths == {"a": 3, "b": 1}
+
+
+@pytest.mark.parametrize(("age", "length"), [(-1, 1), (1, 2)])
+def test_safetensors_of_earlier_versions_are_as_old_as_they_say(tmp_path, age, length):
+    path, made = tmp_path / "points", tmp_path / "points.safetensors"
+    save_file({"a": torch.zeros(1, 133, 3)}, made)
+    write_pickle(path, a=torch.zeros(2, 133, 3))
+    os.utime(path, ns=(made.stat().st_mtime_ns + age * 10**9,) * 2)
+    assert KeypointFile(path).lengths == {"a": length}
+
+
+def test_the_check_reads_a_newer_pickle_and_writes_nothing(release, tmp_path):
+    shutil.copytree(release, tmp_path / "data")
+    path, made = tmp_path / "data/Phoenix-2014T.test", tmp_path / "data/Phoenix-2014T.test.safetensors"
+    save_file({"other": torch.zeros(1, 133, 3)}, made)
+    os.utime(made, ns=(path.stat().st_mtime_ns - 10**9,) * 2)
+    before = made.read_bytes()
+    assert not check_root(tmp_path / "data").problems
+    assert made.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -210,9 +255,50 @@ def test_other_shapes_in_safetensors_are_named(release, tmp_path):
 @pytest.mark.parametrize("content", [b"name,source,target\n\xe9,1,2\n", b"name,source,target\n" + b"a" * 200_000])
 def test_a_damaged_draw_of_pairs_is_named(release, tmp_path, content):
     copy_of(release, tmp_path)
-    (tmp_path / "pgpis-pairs-train-5-0.csv").write_bytes(content)
-    with pytest.raises(PgpisError, match=r"pgpis-pairs-train-5-0\.csv"):
+    dataset(tmp_path, "train", train_pairs=5)
+    (stored,) = tmp_path.glob("pgpis-pairs-train-5-0-*.csv")
+    stored.write_bytes(content)
+    with pytest.raises(PgpisError, match=re.escape(stored.name)):
         Phoenix14T(tmp_path, "train", train_pairs=5).setup()
+
+
+@pytest.fixture
+def two_videos(release, tmp_path):
+    """A release whose training list has one video more than the generator drew: the same frames, one less."""
+    root = tmp_path / "two"
+    shutil.copytree(release, root)
+    table = root / RELEASE / "annotations/manual/PHOENIX-2014-T.train.corpus.csv"
+    header, line = table.read_text().splitlines()
+    table.write_text(f"{header}\n{line}\nmore|more|1\n")
+    (points,) = read_mska(root / "Phoenix-2014T.train").values()
+    one = line.split("|")[0]
+    save_file({one: points, "more": points[:-1].clone()}, root / "Phoenix-2014T.train.safetensors")
+    return root, table, one
+
+
+def videos_of(made):
+    return {pair.target.parent.name for pair in made.pairs}
+
+
+def test_a_draw_from_some_videos_is_not_that_of_all(two_videos):
+    root, _, one = two_videos
+    some = dataset(root, "train", train_pairs=50, videos=(one,))
+    assert (len(some), videos_of(some)) == (50, {one})
+    whole = dataset(root, "train", train_pairs=50)
+    assert (len(whole), videos_of(whole)) == (50, {one, "more"})
+    drawn = csv.DictReader(draw_pairs({one: FRAMES, "more": FRAMES - 1}, 50, 0).splitlines())
+    expected = [f"{row['name']}_{int(row['source']):04d}_2_{int(row['target']):04d}" for row in drawn]
+    assert [pair.pair_id for pair in whole.pairs] == expected
+    assert len(dataset(root, "train", train_pairs=50, videos=("more",))) == 50
+
+
+def test_a_draw_from_fewer_videos_is_not_that_of_those_that_came_later(two_videos):
+    root, table, one = two_videos
+    both = table.read_text()
+    table.write_text("\n".join(both.splitlines()[:2]))
+    assert videos_of(dataset(root, "train", train_pairs=50)) == {one}
+    table.write_text(both)
+    assert videos_of(dataset(root, "train", train_pairs=50)) == {one, "more"}
 
 
 @pytest.mark.parametrize(
@@ -229,8 +315,10 @@ def test_bad_tables_of_videos_are_named(release, tmp_path, text, message):
     folder.mkdir(parents=True)
     (folder / "PHOENIX-2014-T.test.corpus.csv").write_text(text)
     shutil.copy(release / "Phoenix-2014T.test", tmp_path)
-    with pytest.raises(PgpisError, match=message):
+    with pytest.raises(PgpisError, match=message) as caught:
         dataset(tmp_path, "test")
+    if "other" in text:
+        assert f"Phoenix-2014T.test of this release; pgpis data check {tmp_path}" in caught.value.hint
 
 
 def test_missing_parts_are_named(tmp_path, release):

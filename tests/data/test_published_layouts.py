@@ -79,6 +79,41 @@ def test_and_back_to_fpdm(start, fpdm, tmp_path):
     assert names == [pair.pair_id for pair in dataset(fpdm, "test").pairs]
 
 
+@pytest.fixture(scope="module")
+def pngs(fpdm, tmp_path_factory):
+    """The same pictures as PNG files, in each layout."""
+    roots = tmp_path_factory.mktemp("pngs")
+    shutil.copytree(fpdm, roots / "fpdm")
+    for path in [*roots.glob("fpdm/img/**/*.jpg"), *roots.glob("fpdm/pose_img/**/*.jpg")]:
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    for layout in OTHERS:
+        link_layout(roots / "fpdm", roots / layout, layout)
+    return roots
+
+
+@pytest.mark.parametrize("to", ["fpdm", *OTHERS])
+@pytest.mark.parametrize("start", ["fpdm", *OTHERS])
+def test_png_files_are_found_in_every_layout(start, to, pngs, tmp_path):
+    out = pngs / to
+    if start != to:
+        out = tmp_path / "out"
+        assert not link_layout(pngs / start, out, to).missing
+    problems = check_root(out).problems
+    assert not [problem for problem in problems if start != "mcld" or "key points" not in problem]  # it has none
+    made = dataset(out, "test", layout=to)
+    assert {pair.source.suffix for pair in made.pairs} == {".png"}
+    assert all(pair.source.is_file() and pair.target.is_file() for pair in made.pairs)
+
+
+def test_a_list_that_names_png_files_of_mcld_finds_them(pngs, tmp_path):
+    shutil.copytree(pngs / "mcld", tmp_path / "mcld")
+    table = tmp_path / "mcld/test.csv"
+    table.write_text(table.read_text().replace(".jpg", ".png"))
+    assert ".png" in table.read_text()
+    assert not check_root(tmp_path / "mcld").problems
+
+
 def test_pictures_in_an_lmdb(fpdm, tmp_path, capsys):
     link_layout(fpdm, tmp_path, "nted")
     environment = lmdb.open(str(tmp_path / "256-176"), map_size=2**26)
@@ -201,6 +236,55 @@ def test_unreadable_key_points_are_listed(fpdm, tmp_path, capsys):
     for to in ("patn", "nted"):
         assert main(["data", "link", str(tmp_path / "fpdm"), "--to", to, "--out", str(tmp_path / to)]) == 1
         assert broken.name in capsys.readouterr().out
+
+
+def test_a_missing_table_of_key_points_is_a_problem(fpdm, tmp_path, capsys):
+    link_layout(fpdm, tmp_path / "patn", "patn")
+    (tmp_path / "patn/fasion-resize-annotation-test.csv").unlink()
+    assert check_root(tmp_path / "patn").problems == ["fasion-resize-annotation-test.csv: key points missing"]
+    report = link_layout(tmp_path / "patn", tmp_path / "nted", "nted")
+    assert report.missing == [f"{tmp_path}/patn/fasion-resize-annotation-test.csv: key points missing"]
+    assert not link_layout(tmp_path / "patn", tmp_path / "mcld", "mcld").missing  # which has none
+    link_layout(fpdm, tmp_path / "pcdm", "pcdm")
+    shutil.rmtree(tmp_path / "pcdm/normalized_pose_txt")
+    assert main(["data", "link", str(tmp_path / "pcdm"), "--to", "nted", "--out", str(tmp_path / "out")]) == 1
+    assert f"e.g. {tmp_path}/pcdm/normalized_pose_txt: key points missing" in capsys.readouterr().out
+
+
+def test_lists_of_another_data_set_stay(fpdm, tmp_path, capsys):
+    shutil.copytree(fpdm, tmp_path / "mine", ignore=shutil.ignore_patterns("*.jpg"))  # so that only lists collide
+    lists = [tmp_path / f"mine/{split}_pairs_data.json" for split in ("train", "test")]
+    lists[1].write_text(json.dumps(json.loads(lists[1].read_text())[:1]))
+    link_layout(fpdm, tmp_path / "other", "nted")
+    before = {path: path.read_bytes() for path in lists}
+    words = ["data", "link", str(tmp_path / "other"), "--to", "fpdm", "--out"]
+    assert main([*words, str(tmp_path / "mine")]) == 2
+    told = capsys.readouterr().err
+    assert f"_pairs_data.json is there already; expected none, or the pairs of {tmp_path}/other" in told
+    assert "choose another --out" in told
+    assert {path: path.read_bytes() for path in lists} == before
+    assert not any(path.is_symlink() for path in (tmp_path / "mine").rglob("*"))
+    assert main([*words, str(tmp_path / "theirs")]) == 0
+
+
+def test_a_source_that_has_gained_pairs_is_linked_again(fpdm, tmp_path):
+    shutil.copytree(fpdm, tmp_path / "mine")
+    table = tmp_path / "mine/train_pairs_data.json"
+    pairs = json.loads(table.read_text())
+    for number in (1, 2, len(pairs)):
+        table.write_text(json.dumps(pairs[:number]))
+        link_layout(tmp_path / "mine", tmp_path / "out", "mcld")
+        assert len(dataset(tmp_path / "out", "train").pairs) == number
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "mine", copy)
+    link_layout(copy, tmp_path / "out", "mcld")  # of the same pairs
+    (copy / table.name).write_text(json.dumps(pairs[:1]))
+    link_layout(copy, tmp_path / "out", "mcld")
+    with pytest.raises(PgpisError, match=r"out/train\.csv is there already"):
+        link_layout(tmp_path / "mine", tmp_path / "out", "mcld")
+    (tmp_path / "out/train.csv").write_text("from,to\nown.jpg,own.jpg\n")
+    with pytest.raises(PgpisError, match=r"out/train\.csv is there already"):
+        link_layout(copy, tmp_path / "out", "mcld")
 
 
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):

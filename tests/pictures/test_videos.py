@@ -1,5 +1,8 @@
 """H.264 that browsers play, frames of it as pictures, and files that are none."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import av
 import numpy as np
 import pytest
@@ -45,6 +48,23 @@ def test_frames_are_pictures(clip, tmp_path, every, numbers):
     stamp = files[0].stat().st_mtime_ns
     extract_frames(clip, tmp_path / "frames", every)
     assert files[0].stat().st_mtime_ns == stamp
+
+
+def test_jobs_that_ask_for_the_same_frames_at_once_all_get_them(clip, tmp_path, monkeypatch):
+    decoded = []
+
+    def slowly(path, every):
+        decoded.append(path)
+        time.sleep(0.3)  # until all have begun
+        return read_frames(path, every)
+
+    monkeypatch.setattr(videos, "read_frames", slowly)
+    with ThreadPoolExecutor(4) as jobs:
+        asked = [jobs.submit(extract_frames, clip, tmp_path / "new/frames") for _ in range(4)]
+        taken = [job.result() for job in asked]
+    assert len(decoded) == 1
+    assert {frames.folder for frames in taken} == {tmp_path / "new/frames"}
+    assert len(list((tmp_path / "new/frames").glob("*.png"))) == 6
 
 
 @pytest.mark.parametrize(

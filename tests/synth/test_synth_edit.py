@@ -224,6 +224,33 @@ def test_triples_on_disk(manifest, tmp_path, capsys):
         assert row["source_name"] != row["reference_name"]
 
 
+@pytest.mark.usefixtures("_without_workers")
+def test_triples_of_another_data_set_in_the_same_place_are_refused(manifest, tmp_path, capsys):
+    lines = (manifest / "manifest.jsonl").read_text().splitlines(keepends=True)
+    root, out = tmp_path / "data", tmp_path / "edits"
+    root.mkdir()
+    (root / "manifest.jsonl").write_text("".join(lines))
+    words = ["synth", "edit", "--from", str(root), "--out", str(out), "--kind", "fabric", "--split", "all"]
+    words += ["--workers", "1", "--pictures"]
+    assert main([*words, "1"]) == 0
+    assert main([*words, "1"]) == 0
+    assert "0 triples drawn, 1 there already" in capsys.readouterr().out
+    (root / "manifest.jsonl").write_text("".join(lines[4:]))
+    before = (out / "triples.jsonl").read_bytes()
+    assert main([*words, "2"]) == 2
+    told = capsys.readouterr().err
+    assert f"{out} was begun with manifest " in told
+    assert "choose another folder with --out" in told
+    assert (out / "triples.jsonl").read_bytes() == before
+    job = json.loads((out / "job.json").read_bytes())
+    del job["manifest"]  # as earlier versions leave it
+    (out / "job.json").write_text(json.dumps(job))
+    (root / "manifest.jsonl").write_text("".join(lines))
+    assert main([*words, "2"]) == 0
+    assert "1 triples drawn, 1 there already" in capsys.readouterr().out
+    assert "manifest" in json.loads((out / "job.json").read_bytes())
+
+
 def test_a_scene_of_another_version_is_told(manifest):
     line = json.loads((manifest / "manifest.jsonl").read_text().splitlines()[0])
     line["scene"]["weather"] = "rain"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
-from pgpis.data.mska import KeypointFile, read_mska
+from pgpis.data.mska import KeypointFile, is_converted, read_mska
 from pgpis.data.packs.check import check_pack, packs_in
 from pgpis.data.packs.stores import Store
 from pgpis.data.phoenix import (
@@ -130,6 +130,8 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
             if place is None and kind in present:  # in a table
                 reasons = (_why_no_points(layout, key) for key in sorted(keys))
                 report.problems += dict.fromkeys(filter(None, reasons))
+            elif place is None and kind.name in layout.published:
+                report.problems.append(f"{layout.place_of(kind.name).relative_to(root)}: {kind.label} missing")
             elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
                 files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
             elif place is not None and kind.name in layout.published:
@@ -178,7 +180,7 @@ def _check_phoenix(report: CheckReport, release: Path) -> None:
 
 def _lengths(path: Path) -> dict[str, int]:
     """Return the number of frames of each video; nothing is written."""
-    if path.with_name(f"{path.name}.safetensors").is_file() or not path.is_file():
+    if is_converted(path) or not path.is_file():
         return KeypointFile(path).lengths
     return {name: len(points) for name, points in read_mska(path).items()}
 

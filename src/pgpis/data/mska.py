@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import replacing
+from pgpis.files import replacing, sha256_of
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     ArrayRecord,
@@ -37,22 +37,24 @@ class KeypointFile:
 
     Args:
         path: MSKA's pickle ``Phoenix-2014T.train``; ``….safetensors`` beside it is read in its place and made first
-            where it is missing.
+            where it is missing, or was made of another pickle than the one that is there.
 
     Raises:
         PgpisError: Neither is there, or the pickle holds something else.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}.safetensors")
-        if not self.path.is_file():
+        self.path = converted_path(path)
+        if not is_converted(path):
             if not path.is_file():
                 hint = "MSKA's Phoenix-2014T.train, .dev and .test, beside the release"
                 raise PgpisError(f"key points not found: {path}", hint=hint)
             log.info("%s: converting to safetensors, once", path)
+            made_of = _identity(path)
             videos = read_mska(path)
             with replacing(self.path) as temporary:
-                save_file(videos, temporary)
+                save_file(videos, temporary, made_of)
+            _open.cache_clear()
         self.lengths: dict[str, int] = {}
         try:
             with safe_open(self.path, "np") as file:
@@ -73,6 +75,41 @@ class KeypointFile:
         if not np.isfinite(points).all():
             raise PgpisError(f"{self.path}: the key points of '{name}' are not finite", hint=REMOVE)
         return points
+
+
+def converted_path(path: Path) -> Path:
+    """Return where the safetensors of a pickle are."""
+    return path.with_name(f"{path.name}.safetensors")
+
+
+def is_converted(path: Path) -> bool:
+    """Whether there are safetensors of a pickle, made of the one that is there; without a pickle, of any."""
+    made = converted_path(path)
+    if not made.is_file():
+        return False
+    if not path.is_file():
+        return True
+    try:
+        with safe_open(made, "np") as file:
+            made_of = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return True  # damaged: told where it is read
+    if "pickle_sha256" not in made_of:  # made by an earlier version, or by others
+        return path.stat().st_mtime_ns <= made.stat().st_mtime_ns
+    stat = path.stat()
+    if made_of.get("pickle_size") != str(stat.st_size):
+        return False
+    return made_of.get("pickle_mtime") == str(stat.st_mtime_ns) or made_of["pickle_sha256"] == sha256_of(path)
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """Return what safetensors keep of the pickle that they are made of."""
+    stat = path.stat()
+    return {
+        "pickle_size": str(stat.st_size),
+        "pickle_mtime": str(stat.st_mtime_ns),
+        "pickle_sha256": sha256_of(path),
+    }
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import os
 from bisect import bisect_right
 from functools import cache
@@ -35,7 +37,8 @@ SPLITS: dict[Split, str] = {"train": "train", "val": "dev", "test": "test"}
 class Phoenix14T(PairDataset):
     """Pairs within videos: in training drawn at random, else from the first frame to every frame.
 
-    Training pairs are drawn once from ``pairs_seed`` and stored in ``ROOT/pgpis-pairs-train-COUNT-SEED.csv``.
+    Training pairs are drawn once from ``pairs_seed`` and stored in
+    ``ROOT/pgpis-pairs-train-COUNT-SEED-VIDEOS.csv``; VIDEOS is a hash of the videos that they were drawn from.
 
     Args:
         root: Folder that holds ``PHOENIX-2014-T-release-v3`` and MSKA's ``Phoenix-2014T.{train,dev,test}``; or the
@@ -89,7 +92,10 @@ class Phoenix14T(PairDataset):
         names = [name for name in names if not self.videos or name in self.videos]
         for name in names:
             if name not in self.keypoints.lengths:
-                raise PgpisError(f"{self.keypoints.path} has no key points of the video '{name}'")
+                raise PgpisError(
+                    f"{self.keypoints.path} has no key points of the video '{name}'",
+                    hint=f"MSKA's Phoenix-2014T.{SPLITS[self.split]} of this release; pgpis data check {self.root}",
+                )
         lengths = {name: self.keypoints.lengths[name] for name in names}
         if self.split == "train":
             pairs = self._training_pairs(lengths)
@@ -109,8 +115,8 @@ class Phoenix14T(PairDataset):
         return next((path for path in files if path.is_file()), self.root / name).with_name(name)
 
     def _training_pairs(self, lengths: dict[str, int]) -> list[tuple[Frames, Frames]]:
-        """Read the stored draw, or draw and store it."""
-        path = self.root / f"pgpis-pairs-train-{self.train_pairs}-{self.pairs_seed}.csv"
+        """Read the stored draw of these videos, or draw and store it."""
+        path = self.root / f"pgpis-pairs-train-{self.train_pairs}-{self.pairs_seed}-{videos_id(lengths)}.csv"
         if not path.is_file():
             write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
         pairs = []
@@ -119,10 +125,8 @@ class Phoenix14T(PairDataset):
                 name, source, target = fields[0], int(fields[1]), int(fields[2])
             except (IndexError, ValueError) as error:
                 raise PgpisError(f"{path} line {number}: expected name,source,target", hint="remove it") from error
-            if self.videos and name not in self.videos:
-                continue
             if not (0 < source <= lengths.get(name, 0) and 0 < target <= lengths[name]):
-                raise PgpisError(f"{path} line {number}: no such frames; was it drawn for other videos? Remove it")
+                raise PgpisError(f"{path} line {number}: no such frames in these videos", hint="remove it")
             pairs.append(((name, source), (name, target)))
         return pairs
 
@@ -196,6 +200,11 @@ def read_corpus(path: Path) -> list[str]:
     if not names:
         raise PgpisError(f"{path} names no videos")
     return names
+
+
+def videos_id(lengths: dict[str, int]) -> str:
+    """Return what tells videos, their order and their lengths from all others, in the name of a stored draw."""
+    return hashlib.sha256(json.dumps(list(lengths.items())).encode()).hexdigest()[:8]
 
 
 def draw_pairs(lengths: dict[str, int], count: int, seed: int) -> str:

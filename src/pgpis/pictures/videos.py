@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.files import replacing, replacing_folder
+from pgpis.files import file_name, replacing, replacing_folder, waiting_for
 from pgpis.jobs import reason_of
 from pgpis.pictures.images import read_image, save_image
 
@@ -96,7 +96,7 @@ def is_video(path: Path) -> bool:
 
 
 def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
-    """Write frames of a video as pictures, upright; a folder that is there is taken as it is.
+    """Write frames of a video as pictures, upright; a folder that is there, or that another job makes, is taken.
 
     Args:
         path: The video.
@@ -112,10 +112,16 @@ def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
         stream = container.streams.video[0]
         rate = min(max(float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND), 1.0), 240.0) / every
     if not folder.is_dir():
-        with replacing_folder(folder) as temporary:
-            for number, picture in read_frames(path, every):
-                save_image(picture, temporary / f"{path.stem}_{number:06d}.png")
+        with waiting_for(folder.with_name(file_name(folder.name, ".lock"))):
+            if not folder.is_dir():  # else another job has made it meanwhile
+                _write_frames(path, folder, every)
     return VideoFrames(folder, rate)
+
+
+def _write_frames(path: Path, folder: Path, every: int) -> None:
+    with replacing_folder(folder) as temporary:
+        for number, picture in read_frames(path, every):
+            save_image(picture, temporary / f"{path.stem}_{number:06d}.png")
 
 
 def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]:

@@ -50,8 +50,6 @@ class Layout(ABC):
     """Kinds that the published layout has; ``pgpis prepare`` adds others."""
     is_flat: ClassVar[bool] = True
     """Whether files have flat names, in place of a tree of folders."""
-    any_suffix: ClassVar[bool] = True
-    """Whether a picture may have another suffix than its key."""
     points_frame: ClassVar[Frame | None] = DEEPFASHION_FRAME
     """What the key points refer to that :meth:`write_points` writes; None: it writes none."""
 
@@ -91,13 +89,15 @@ class Layout(ABC):
         places = [name.format(split=self.split, option=kind_of(kind).option) for name in names]
         return next((place for place in places[:-1] if (self.root / place).is_dir()), places[-1] if places else None)
 
+    def place_of(self, kind: str) -> Path:
+        """Return the folder that holds the files of a kind, or the table that holds them."""
+        return self.root / str(self.folder(kind))
+
     def path(self, key: str, kind: str) -> Path:
-        """Return where a picture's file of a kind is, or would be."""
+        """Return where a picture's file of a kind is, or would be; a picture may have another suffix than its key."""
         path = self._below(str(self.folder(kind)), key)
         suffix = kind_of(kind).suffix
-        if suffix is not None:
-            return path.with_suffix(suffix)
-        return existing(path) if self.any_suffix else path
+        return existing(path) if suffix is None else path.with_suffix(suffix)
 
     def new_path(self, key: str, kind: str, suffix: str) -> Path:
         """Return where a new file goes, whatever lies there already."""

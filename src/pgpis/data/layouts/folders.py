@@ -26,7 +26,7 @@ class FPDMLayout(Layout):
     folders: ClassVar = {"picture": ("img",), "keypoints": ("pose",), "drawn": ("pose_img",)}
     prepared = "{option}"
     published = ("picture", "keypoints", "drawn")
-    is_flat = any_suffix = False
+    is_flat = False
 
     def _listed(self, key: str) -> str:
         return f"./img/{key}"
@@ -47,7 +47,6 @@ class MCLDLayout(Layout):
     folders: ClassVar = {"picture": ("{split}",), "keypoints": ("{split}_pose",)}
     prepared = "{split}_{option}"
     published = ("picture", "iuv", "texture", "face")
-    any_suffix = False
     points_frame = None  # MCLD itself reads none
 
 

@@ -38,6 +38,10 @@ class PATNLayout(Layout):
     def _rows(self) -> dict[str, dict[str, int]]:
         return read_points(self.table_path)
 
+    def place_of(self, kind: str) -> Path:
+        """Return the folder of the pictures, or the table of key points."""
+        return self.table_path if kind == "keypoints" else super().place_of(kind)
+
     def path(self, key: str, kind: str) -> Path:
         """Return the picture, or the table of key points."""
         return self.table_path if kind == "keypoints" else super().path(key, kind)

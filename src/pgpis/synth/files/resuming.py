@@ -21,6 +21,9 @@ FORMAT = 1
 LATER = {"inpaint": "exact", "look": "drawn", "misaligned": 0.0}
 """Options that are newer than the format, and what folders that do not name them were made with."""
 
+UNNAMED = ("manifest",)
+"""Options that are newer too; folders that do not name them are taken for what is asked for."""
+
 
 class RecordedUnit(Unit, Protocol):
     """A unit of work with a record."""
@@ -99,11 +102,12 @@ def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
         begun_with = {**LATER, **json.loads(path.read_bytes())} if path.is_file() else options
     except (OSError, ValueError, TypeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
+    begun_with = {**{name: options[name] for name in UNNAMED if name in options}, **begun_with}
     for name, value in options.items():
         before = begun_with.get(name)
         if before == value or (name == growing and isinstance(before, int) and before < value):
             continue
-        spelling = f"--{name.replace('_', '-')}" if name != "format" else "format"
+        spelling = f"--{name.replace('_', '-')}" if name not in ("format", *UNNAMED) else name
         raise PgpisError(f"{out} was begun with {spelling} {_shown(before)}, not {_shown(value)}", hint=hint)
     write_bytes(path, json_line(options))
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import write_text, writing
+from pgpis.files import sha256_of, write_text, writing
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.synth.files.deepfashion import openpose_keypoints
@@ -101,7 +101,8 @@ def make_triples(
 
     Args:
         root: Folder of a data set in the deepfashion layout.
-        out: Folder to write to. One begun with fewer pictures is extended; other options are refused.
+        out: Folder to write to. One begun with fewer pictures is extended; other options, or another manifest in the
+            same place, are refused.
         kinds: Which edits.
         pictures: Triples of each kind.
         seed: Seed of the choice of pictures.
@@ -123,6 +124,7 @@ def make_triples(
         )
     triples = [triple for kind in KINDS if kind in kinds for triple in choose(entries, kind, pictures, seed)]
     options = {"from": str(root.resolve()), "kind": sorted(kinds), "pictures": pictures, "seed": seed, "split": split}
+    options["manifest"] = sha256_of(root / MANIFEST)[:16]  # another data set may lie there by now
     with drawn_units(out, options, triples, draw_triple, workers, growing="pictures") as report:
         _write_lists(out, triples)
         return report
