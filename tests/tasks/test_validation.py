@@ -2,13 +2,17 @@
 
 from types import MappingProxyType
 
+import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.options import Schedule
 
 VALUES = (0.1, 0.7, 0.3)
 
@@ -84,3 +88,58 @@ def test_checkpoints_are_chosen_by_the_mean(tmp_path):
     trainer = fit(tmp_path, Task(), [(0.5,), ()], callbacks=[kept])
     assert kept.best_model_score == trainer.callback_metrics["val/loss"] == 0.5
     assert trainer.progress_bar_metrics["val/loss"] == 0.5
+
+
+class Rates(Callback):
+    """Notes the learning rate of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def on_plateau(monitor="val/loss", patience=0):
+    return Task(Schedule(lr_scheduler=lambda optimizer: ReduceLROnPlateau(optimizer, monitor, patience=patience)))
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "train/loss"])
+def test_a_plateau_is_counted_in_validations(tmp_path, monitor):
+    """In the middle of an epoch: the first one is the best, each further one is no better; the sanity check is none."""
+    rates = Rates()
+    fit(tmp_path, on_plateau(monitor), [VALUES], callbacks=[rates], val_check_interval=1)
+    assert rates.seen == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_a_plateau_is_counted_where_not_every_epoch_ends_with_a_validation(tmp_path):
+    """Four steps an epoch."""
+    rates = Rates()
+    fit(tmp_path, on_plateau(), [VALUES], steps=20, callbacks=[rates], check_val_every_n_epoch=2)
+    assert rates.seen == pytest.approx([1] * 16 + [0.1] * 4)
+
+
+def test_a_plateau_is_counted_in_epochs_where_there_is_no_validation(tmp_path):
+    rates = Rates()
+    fit(tmp_path, on_plateau("train/loss"), [], steps=12, callbacks=[rates])
+    assert rates.seen == pytest.approx([1] * 8 + [0.1] * 4)
+
+
+def test_a_checkpoint_after_a_validation_has_counted_it(tmp_path):
+    for steps, rates in ((2, [1, 1]), (4, [0.1, 0.01])):
+        seen, kept = Rates(), ModelCheckpoint(tmp_path, filename=f"{steps}", every_n_train_steps=0, every_n_epochs=1)
+        trainer = trainer_in(tmp_path, max_steps=steps, callbacks=[seen, kept], val_check_interval=1)
+        last = tmp_path / "2.ckpt"
+        trainer.fit(on_plateau(), loader(*[VALUES] * 4), loader(VALUES), ckpt_path=last if last.is_file() else None)
+        assert seen.seen == pytest.approx(rates)
+
+
+def test_a_validation_of_nothing_is_not_counted(tmp_path):
+    rates = Rates()
+    fit(tmp_path, on_plateau(), [()], callbacks=[rates], val_check_interval=1)
+    assert rates.seen == [1] * 4
+
+
+def test_what_is_monitored_but_not_logged_is_named(tmp_path):
+    with pytest.raises(PgpisError, match=r"ReduceLROnPlateau monitors 'val/los', which is not logged(.|\n)*val/loss"):
+        fit(tmp_path, on_plateau("val/los"), [VALUES])

@@ -22,12 +22,12 @@ from pgpis.files import replacing_folder
 from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
+from pgpis.tasks import validation
 from pgpis.tasks.checkpoints import misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.ranks import gather_rows
 from pgpis.tasks.training_data import TrainingData
-from pgpis.tasks.validation import ValidationMeans
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class PersonImageTask(LightningModule, ABC):
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
-        self._means = ValidationMeans()
+        self._means = validation.ValidationMeans()
         self.register_state_dict_post_hook(_drop_frozen)
         self.register_load_state_dict_pre_hook(_keep_frozen)
 
@@ -157,7 +157,7 @@ class PersonImageTask(LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         """Forget what a validation that was stopped has added up."""
-        self._means = ValidationMeans()
+        self._means = validation.ValidationMeans()
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Compute the loss on held-out pairs, with the same noise at every validation."""
@@ -171,6 +171,11 @@ class PersonImageTask(LightningModule, ABC):
         """Log the means over the pairs of all processes, of which some may have none; collective."""
         values = self._means.compute(self.device)
         self.log_dict(values, sync_dist=True, batch_size=1, prog_bar=True)
+        validation.step_after_validation(self.trainer, values)
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule that counts validations count epochs where there is nothing to validate."""
+        validation.step_without_validation(self.trainer)
 
     def may_begin(self, stage: str, batch: PairBatch) -> bool:
         """Return whether a batch holds pairs; the first one of a stage is checked against what is declared."""
@@ -198,7 +203,7 @@ class PersonImageTask(LightningModule, ABC):
         if self.schedule.lr_scheduler is not None:
             scheduler: Any = self.schedule.lr_scheduler(optimizer)
             if isinstance(scheduler, ReduceLROnPlateau):
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+                return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
         else:
             steps = self._steps_per_epoch() if self.schedule.warmup_epochs or self.schedule.decay_epochs else 1
             scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
