@@ -3,9 +3,9 @@
 import time
 
 from lightning.pytorch.callbacks import ModelCheckpoint
+from test_validation import VALUES, Task, loader, trainer_in
 
 from pgpis.tasks.callbacks import Throughput
-from test_validation import VALUES, Task, loader, trainer_in
 
 
 def test_the_clock_starts_with_the_run_in_the_middle_of_an_epoch(tmp_path):
