@@ -3,12 +3,13 @@
 Draws a small data set of 512x352 pictures, then loads what FPDM and MCLD declare at their published sizes. Features
 have the published shapes and random content; what is timed is the loader.
 
-    python benchmarks/data.py [--pairs 48]
+    python benchmarks/data.py [--pairs 48] [--minimum 1.5]
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -75,13 +76,15 @@ def rate(dataset: DeepFashion, transform: PairTransform, pairs: int) -> float:
     return pairs / (time.perf_counter() - start)
 
 
-def main() -> None:
-    """Print pairs a second for both models, from pictures and from features."""
+def main() -> int:
+    """Print pairs a second for both models, from pictures and from features; return 1 if features gain too little."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=48, help="pairs to load")
+    parser.add_argument("--minimum", type=float, default=1.5, help="fail below this ratio, of either model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    ratios = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         options = DatasetOptions(4, 4, (512, 352), test_share=0.25, textures="exact")
@@ -94,8 +97,10 @@ def main() -> None:
             pictures = rate(dataset, PairTransform(specs, train=True), arguments.pairs)
             features = rate(dataset, PairTransform(specs, train=True, cache=cache), arguments.pairs)
             print(f"{model}: {pictures:.1f} pairs/s from pictures, {features:.1f} from features")
-            print(f"ratio {features / pictures:.1f}")
+            ratios.append(features / pictures)
+            print(f"ratio {ratios[-1]:.1f}")
+    return int(min(ratios) < arguments.minimum)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

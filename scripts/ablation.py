@@ -2,19 +2,21 @@
 
 ``python scripts/ablation.py --root outputs/demo/data --out outputs/ablation`` runs them at smoke size, on a CPU, which
 shows that every recipe works. ``--real`` takes the published sizes and needs a GPU and pretrained weights. What is
-done already is not run again.
+done already is not run again; what was done with other words is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.cli import main as pgpis
+from pgpis.errors import PgpisError
 from pgpis.files import write_text
 
 TINY_CLIP = {
@@ -22,6 +24,9 @@ TINY_CLIP = {
     "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 64, "patch_size": 16,
 }  # fmt: skip
 MODEL = "--model.init_args."
+REPORT = "test/metrics.json"
+WORDS = "words.json"
+"""File beside a result: the words of the command that it is of."""
 
 
 @dataclass(frozen=True)
@@ -74,31 +79,86 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
+def words_of(row: Row, options: argparse.Namespace) -> list[str]:
+    """Spell what ``fit`` and ``test`` of an ablation share."""
+    smoke = not options.real
+    words = ["--config", f"{'smoke/' if smoke else ''}{row.recipe}.yaml"]
+    if row.overlay is not None and not (smoke and row.smoke):
+        words += ["--config", row.overlay]
+    if smoke or row.overlay is None:
+        words += row.smoke
+    words += [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val", "test")]
+    words += [f"--trainer.default_root_dir={folder_of(row, options)}"]
+    if smoke:
+        words += ["--trainer.enable_progress_bar=false"]
+        if row.recipe != "fusion":
+            words += [f"{MODEL}vae={options.out}/autoencoder/vae"]
+    return words
+
+
+def folder_of(row: Row, options: argparse.Namespace) -> Path:
+    """Return where an ablation is trained and measured."""
+    folder: Path = options.out / row.name.lower().replace(" ", "_")
+    return folder
+
+
+def limit_of(options: argparse.Namespace) -> list[str]:
+    """Spell how many steps are trained."""
+    return [f"--trainer.max_steps={options.steps}"] if options.steps else []
+
+
+def is_done(folder: Path, result: str, words: Sequence[str], options: argparse.Namespace) -> bool:
+    """Return whether a folder has its result, and of these words.
+
+    Raises:
+        PgpisError: What is there was made with others, or by an earlier version, which kept none.
+    """
+    done, kept = (folder / result).exists(), folder / WORDS
+    there = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
+    if there != _kept(words, options) and (done or there is not None):
+        raise PgpisError(
+            f"{folder} was made with other words (--real, --steps, --root), or by an earlier version of this script",
+            hint=f"another --out, or: rm -r {folder}",
+        )
+    return done
+
+
+def begin(folder: Path, words: Sequence[str], options: argparse.Namespace) -> None:
+    """Keep the words that a folder's result will be of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / WORDS, json.dumps(_kept(words, options), indent=1))
+
+
+def _kept(words: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Return words by which the same work is known, however the paths are spelled."""
+    named = ((f".root={options.root}", f".root={options.root.resolve()}"), (f"={options.out}/", "=OUT/"))
+    return [functools.reduce(lambda text, pair: text.replace(*pair), named, word) for word in words]
+
+
 def measure(row: Row, options: argparse.Namespace) -> dict[str, float]:
     """Train and test one ablation, unless that was done."""
-    folder = options.out / row.name.lower().replace(" ", "_")
-    report = folder / "test/metrics.json"
-    if not report.is_file():
-        smoke = not options.real
-        words: list[object] = ["--config", f"{'smoke/' if smoke else ''}{row.recipe}.yaml"]
-        if row.overlay is not None and not (smoke and row.smoke):
-            words += ["--config", row.overlay]
-        if smoke or row.overlay is None:
-            words += row.smoke
-        words += [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val", "test")]
-        words += [f"--trainer.default_root_dir={folder}"]
-        if smoke:
-            words += ["--trainer.enable_progress_bar=false"]
-            if row.recipe != "fusion":
-                words += [f"{MODEL}vae={options.out}/autoencoder/vae"]
+    folder, words = folder_of(row, options), words_of(row, options)
+    limit = limit_of(options) if row.train else []
+    if not is_done(folder, REPORT, [*words, *limit], options):
+        begin(folder, [*words, *limit], options)
         if row.train:
-            limit = [f"--trainer.max_steps={options.steps}"] if options.steps else []
             run("fit", *words, *limit)
             run("test", *words, "--ckpt_path", folder / "checkpoints/last.ckpt")
         else:
             run("test", *words)
-    results = json.loads(report.read_text(encoding="utf-8"))["results"]
+    results = json.loads((folder / REPORT).read_text(encoding="utf-8"))["results"]
     return {name: value for name, value in results.items() if isinstance(value, float)}
+
+
+def make_autoencoder(options: argparse.Namespace) -> None:
+    """Train the autoencoder of smoke size, unless that was done."""
+    folder = options.out / "autoencoder"
+    words = ["--config", "smoke/autoencoder.yaml"]
+    words += [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val")]
+    words += ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder}", *limit_of(options)]
+    if not is_done(folder, "vae", words, options):
+        begin(folder, words, options)
+        run("fit", *words)
 
 
 def table(measured: dict[str, tuple[Row, dict[str, float]]]) -> str:
@@ -115,7 +175,7 @@ def table(measured: dict[str, tuple[Row, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main() -> int:
     """Run everything and write ``ablation.md``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("outputs/demo/data"), help="data set with textures")
@@ -124,18 +184,23 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="published sizes: needs a GPU and pretrained weights")
     parser.add_argument("--only", nargs="*", default=[], help="names of rows, such as A2 B6")
     options = parser.parse_args()
-    if not options.real and not (options.out / "autoencoder/vae").is_dir():
-        sets = [f"--data.{split}.init_args.root={options.root}" for split in ("train", "val")]
-        limit = [f"--trainer.max_steps={options.steps}"] if options.steps else []
-        quiet = ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={options.out}/autoencoder"]
-        run("fit", "--config", "smoke/autoencoder.yaml", *sets, *quiet, *limit)
     selection = [row for row in rows(options.out) if not options.only or row.name in options.only]
+    try:
+        for row in selection:  # before hours of work
+            limit = limit_of(options) if row.train else []
+            is_done(folder_of(row, options), REPORT, [*words_of(row, options), *limit], options)
+        if not options.real:
+            make_autoencoder(options)
+    except PgpisError as error:
+        print(f"ablation: {error}", file=sys.stderr)
+        return error.exit_code
     measured = {row.name: (row, measure(row, options)) for row in selection}
     size = "published size" if options.real else "smoke size: random weights, a few steps; the order means nothing"
     text = f"{len(measured)} ablations, {size}.\n\n{table(measured)}"
     write_text(options.out / "ablation.md", text)
     print(f"\n{text}\n{options.out / 'ablation.md'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

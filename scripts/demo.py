@@ -27,6 +27,7 @@ from PIL import Image
 
 from pgpis.cli import main as pgpis
 from pgpis.data import DeepFashion, Pair
+from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.exact import REGIONS, region_errors
 from pgpis.evaluate.page import ImageCell, Section, Table, render_page
@@ -57,6 +58,8 @@ PHOTOGRAPHS = {
 SEEN = ("pose", "densepose", "texture", "backdrop")
 """What is made of a photograph; the backdrop shows the silhouette."""
 COLUMNS = ("ssim ↑", "psnr ↑", *(f"{name.replace('_', ' ')} ↓" for name in REGIONS))
+MARK = ".pgpis-demo"
+"""File by which a demo knows the folder that another one has made or begun."""
 ERRORS = "Errors are mean absolute differences of colours, 0 to 255, where the truth shows it."
 
 
@@ -322,6 +325,30 @@ def _read(folder: Path, rows: Sequence[Row]) -> list[Image.Image]:
     return [read_image(folder / f"{row.name}.png") for row in rows]
 
 
+def clear(out: Path) -> None:
+    """Empty a folder that an earlier demo made or began, and mark it as this one's.
+
+    Raises:
+        PgpisError: It is something else, which stays as it is.
+    """
+    marks = ((MARK,), ("index.html", "data/job.json"))  # the latter of earlier versions
+    if not out.is_dir():
+        is_free = not (out.exists() or out.is_symlink())
+    else:
+        is_free = not any(out.iterdir()) or any(all((out / name).is_file() for name in each) for each in marks)
+    if not is_free:
+        message = f"--out {out} is neither a new or empty folder nor one that a demo has made: nothing of it is removed"
+        raise PgpisError(message, hint=f"--out {out / 'demo'}" if out.is_dir() else "--out outputs/demo")
+    if out.is_dir():
+        for path in out.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARK:
+                path.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
 def main() -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -332,7 +359,11 @@ def main() -> int:
         parser.error("--people: expected at least 2")
     out: Path = options.out
     start = time.monotonic()
-    shutil.rmtree(out, ignore_errors=True)
+    try:
+        clear(out)
+    except PgpisError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return error.exit_code
     data = out / "data"
     drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
     run("synth", "--out", data, *drawn, alone=True)

@@ -8,9 +8,10 @@ The first takes most of a day on two cores. The third is for a GPU, and takes th
 reading: stages side by side, with ``configs/parts/timed.yaml``; the pictures lie in the GPU's memory, and the learning
 rates come to zero when the time is up.
 
-Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done; a stage that was
-stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the commands and how long they took; each stage's
-own output is beside it. With ``--jobs 2`` stages that do not need each other run side by side, a core each.
+Every stage is a command of pgpis or a function below, is seeded, and is skipped where it is done, unless it was told
+something else, which is refused; a stage that was stopped goes on from its last checkpoint. ``--out/log.txt`` keeps the
+commands and how long they took; each stage's own output is beside it. With ``--jobs 2`` stages that do not need each
+other run side by side, a core each.
 
 ``--ablations`` trains those of ``docs/benchmark.md`` as well: the recipes of the shipped models with the overlays of
 ``configs/ablation``, an equal and small number of steps each, of 150 (FPDM) or 100 (MCLD) an epoch. With several seeds,
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -94,7 +95,8 @@ class Stage:
     """One step of the training.
 
     ``words`` are those of a pgpis command; ``recipe``, with ``overlay``, is fitted with them where it is given;
-    ``function`` is called in place of a command. ``done`` is a file that says that it is.
+    ``function`` is called in place of a command, and ``words`` then are what its result depends on beside its
+    arguments. ``done`` is a file that says that it is, and of which words.
     """
 
     name: str
@@ -103,7 +105,16 @@ class Stage:
     words: tuple[object, ...] = ()
     recipe: str | None = None
     overlay: str | None = None
-    function: Callable[[], None] | None = None
+    function: functools.partial[None] | None = None
+
+    def told(self, out: Path, clock: Clock | None) -> list[str]:
+        """Return what the stage was told, wherever ``out`` lies: what its ``done`` keeps."""
+        words: list[object] = [*self.words]
+        if self.function is not None:
+            words = [self.function.func.__name__, *self.function.args, *words]
+        elif self.recipe is not None:
+            words = [self.recipe, self.overlay, *words, *(() if clock is None else (f"{clock.seconds:g} s",))]
+        return [str(word).replace(str(out), "OUT") for word in words]
 
 
 def drawn(data: Path, people: int, seed: int = SEED) -> tuple[object, ...]:
@@ -130,8 +141,9 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
     encoders = [fit("source_encoder"), fit("clip"), fit("fusion", ("clip",), fusion)]
     # the encoders learn of exact maps
     lift = functools.partial(lift_maps, data)
-    lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted", function=lift)
+    lifted = Stage("lifted", ("data", "source_encoder", "clip"), data / ".lifted", (people,), function=lift)
     unseen = data.with_name(f"{data.name}_unseen")
+    lift_unseen = functools.partial(lift_maps, unseen)
     roots = [f"--data.{split}.init_args.root={unseen}" for split in ("train", "val")]
 
     def refiner(name: str, method: str, needed: str) -> Stage:
@@ -144,7 +156,7 @@ def stages(data: Path, out: Path, people: int = PEOPLE, *, timed: bool = False) 
 
     refined = (
         Stage("unseen", (), unseen / ".done", drawn(unseen, UNSEEN_PEOPLE, UNSEEN_SEED)),
-        Stage("unseen_lifted", ("unseen",), unseen / ".lifted", function=functools.partial(lift_maps, unseen)),
+        Stage("unseen_lifted", ("unseen",), unseen / ".lifted", (UNSEEN_PEOPLE,), function=lift_unseen),
         refiner("refiner", "mcld", "unseen_lifted"),
         refiner("fpdm_refiner", "fpdm", "unseen"),
     )
@@ -273,7 +285,7 @@ def run(stage: Stage, data: Path, out: Path, threads: int, clock: Clock | None =
             code = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False).returncode
         if code:
             raise PgpisError(f"stage '{stage.name}' failed with exit code {code}: see {report}")
-    stage.done.touch()
+    stage.done.write_text("\n".join(stage.told(out, clock)), encoding="utf-8")
     note(out, f"# {stage.name}: {time.monotonic() - start:.0f} s")
 
 
@@ -308,6 +320,32 @@ def fit_words(stage: Stage, data: Path, out: Path, clock: Clock | None = None) -
     yield from stage.words
     if (out / stage.name / "checkpoints/last.ckpt").is_file():
         yield from ("--ckpt_path", "last")
+
+
+def refuse_other_words(done: Sequence[Stage], out: Path, clock: Clock | None) -> None:
+    """Take no stage for done that was told something else; those of earlier versions do not say what they were told.
+
+    Raises:
+        PgpisError: One was.
+    """
+    others = {stage.name: stage for stage in done if _differing(stage, out, clock)}
+    if others:
+        first = next(iter(others.values()))
+        folders = " ".join(dict.fromkeys(str(stage.done.parent) for stage in others.values()))
+        raise PgpisError(
+            f"done with other words (--people, --epochs, --minutes, --data): {', '.join(others)} "
+            f"({first.name}: {_differing(first, out, clock)})",
+            hint=f"rm -r {folders} does them anew; --only STAGE ... takes all others as they are",
+        )
+
+
+def _differing(stage: Stage, out: Path, clock: Clock | None) -> str:
+    """Say in what the words of a stage that is done differ from those of now; nothing where they do not."""
+    before, now = stage.done.read_text(encoding="utf-8").splitlines(), stage.told(out, clock)
+    if not before or before == now:
+        return ""
+    then, here = ([word for word in one if word not in other] for one, other in ((before, now), (now, before)))
+    return f"{' '.join(then) or 'nothing'} there, {' '.join(here) or 'nothing'} here"
 
 
 def note(out: Path, line: str) -> None:
@@ -401,6 +439,7 @@ def main() -> int:
     options = parser.parse_args()
     timed = options.minutes is not None
     clock = Clock(time.monotonic() + 60 * options.minutes, 60 * options.minutes) if timed else None
+    options.data, options.out = options.data.resolve(), options.out.resolve()  # however they are spelled
     options.out.mkdir(parents=True, exist_ok=True)
     selection = stages(options.data, options.out, options.people, timed=timed)
     if options.ablations:
@@ -411,6 +450,9 @@ def main() -> int:
         if unknown := set(options.only) - known:
             parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(sorted(known))}")
         left = [stage for stage in left if stage.name in options.only]
+    chosen = known if options.only is None else set(options.only)
+    done_before = [stage for stage in selection if stage.name in chosen and stage.done.is_file()]
+    refuse_other_words(done_before, options.out, clock)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     done = known - {stage.name for stage in left}
     running: dict[Future[None], Stage] = {}

@@ -1,6 +1,7 @@
 """``make demo`` from the shipped weights, less of it: every picture is there, and better than the source."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -39,3 +40,41 @@ def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
             "MCLD without the edit",
             "MCLD with the edit",
         ]
+
+
+def demo_in(out, monkeypatch):
+    """Run the demo as far as its first command, which fails."""
+    monkeypatch.setattr(demo, "run", lambda *_, **__: sys.exit(5))
+    monkeypatch.setattr("sys.argv", ["demo.py", "--out", str(out)])
+    try:
+        return demo.main()
+    except SystemExit as stopped:
+        return stopped.code
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "index.html", "data/job.json"])
+def test_a_folder_that_no_demo_has_made_is_left_alone(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    assert demo_in(tmp_path, monkeypatch) == 2
+    assert f"--out {tmp_path} is neither" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "file").write_text("mine")
+    assert demo_in(tmp_path / "file", monkeypatch) == 2
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_a_demo_is_made_anew(tmp_path, monkeypatch):
+    """An empty one, one that a demo has begun, and one that an earlier version has made."""
+    out = tmp_path / "new/demo"
+    for _ in range(2):
+        assert demo_in(out, monkeypatch) == 5
+        assert [path.name for path in out.iterdir()] == [demo.MARK]
+        (out / "fpdm").mkdir()
+    old = tmp_path / "old"
+    (old / "data").mkdir(parents=True)
+    for name in ("index.html", "data/job.json", "sheet.jpg"):
+        (old / name).touch()
+    assert demo_in(old, monkeypatch) == 5
+    assert [path.name for path in old.iterdir()] == [demo.MARK]

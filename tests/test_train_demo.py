@@ -132,6 +132,77 @@ def test_a_stage_is_done_when_its_command_succeeded(stages, tmp_path, monkeypatc
     assert "pgpis synth --out" in (tmp_path / "out/log.txt").read_text()
 
 
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Runs the script with stand-ins for its commands: ``started("--people", "4")`` returns the stages that it ran."""
+
+    def start(*words):
+        ran = []
+
+        def run(stage, data, out, threads, clock):
+            monkeypatch.setattr(train_demo.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), 0))
+            stage.done.parent.mkdir(parents=True, exist_ok=True)
+            real_run(stage, data, out, threads, clock)
+            ran.append(stage.name)
+
+        monkeypatch.setattr(train_demo, "run", run)
+        paths = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--jobs", "1"]
+        monkeypatch.setattr("sys.argv", ["train_demo.py", *paths, *words])
+        assert train_demo.main() == 0
+        return ran
+
+    real_run = train_demo.run
+    for name in ("lift_maps", "write_bundles"):
+        monkeypatch.setattr(train_demo, name, named(name))
+    return start
+
+
+def named(name):
+    def function(*_arguments):
+        """Do nothing."""
+
+    function.__name__ = name
+    return function
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "stages"),
+    [
+        (["--people", "4"], ["--people", "5"], "data, lifted ("),
+        (["--minutes", "2"], ["--minutes", "3"], "autoencoder, source_encoder, "),
+        (["--ablations", "--epochs", "3"], ["--ablations", "--epochs", "4"], "b1, b2, b3, "),
+        ([], ["--data", "elsewhere"], "cache_fpdm"),
+    ],
+)
+def test_what_was_done_with_other_words_is_refused(started, tmp_path, monkeypatch, before, now, stages):
+    monkeypatch.chdir(tmp_path)
+    ran = started(*before)
+    assert {"data", "lifted", "fpdm", "bundles"} <= set(ran)
+    assert started(*before) == []
+    monkeypatch.setattr(train_demo, "run", lambda *_: pytest.fail("a stage was run"))
+    with pytest.raises(PgpisError, match="done with other words") as error:
+        started(*now)
+    assert stages in error.value.message
+    assert error.value.hint.startswith("rm -r ")
+
+
+def test_what_an_earlier_version_has_done_is_done(started, tmp_path):
+    """Its marks are empty."""
+    for path in [tmp_path / "out" / stage / ".done" for stage in started("--people", "4")]:
+        if path.is_file():
+            path.write_text("")
+    for name in (".done", ".lifted"):
+        (tmp_path / "data" / name).write_text("")
+    assert started("--people", "5") == []
+
+
+def test_stages_are_known_wherever_their_folder_lies(started, tmp_path, monkeypatch):
+    started("--people", "4")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert started("--people", "4", "--data", "data", "--out", "moved") == []
+
+
 def test_what_is_short_of_time_ends_with_it(timed, tmp_path, monkeypatch):
     monkeypatch.setattr(train_demo.time, "monotonic", lambda: 1000.0)
     clock = train_demo.Clock(end=1300.0, seconds=600.0)

@@ -8,10 +8,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -23,14 +22,15 @@ from pgpis.files import replacing_folder
 from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
+from pgpis.tasks import validation
 from pgpis.tasks.checkpoints import misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.tasks.options import Schedule
+from pgpis.tasks.ranks import gather_rows
 from pgpis.tasks.training_data import TrainingData
 
 log = logging.getLogger(__name__)
 
-RowT = TypeVar("RowT")
 LARGEST_SEED = 2**32 - 1
 """Largest seed that NumPy, and therefore Lightning, takes."""
 
@@ -63,6 +63,7 @@ class PersonImageTask(LightningModule, ABC):
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
+        self._means = validation.ValidationMeans()
         self.register_state_dict_post_hook(_drop_frozen)
         self.register_load_state_dict_pre_hook(_keep_frozen)
 
@@ -154,14 +155,27 @@ class PersonImageTask(LightningModule, ABC):
         self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
         return losses["loss"]
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a validation that was stopped has added up."""
+        self._means = validation.ValidationMeans()
+
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Compute the loss on held-out pairs, with the same noise at every validation."""
         for failure in batch["failures"]:
             log.warning("left out of the validation: %s: %s", failure.pair_id, failure.reason)
         if self.may_begin("validate", batch):
             losses = self.loss(batch, self.step_generator("validate", batch_idx), train=False)
-            logged = {f"val/{name}": value for name, value in losses.items()}
-            self.log_dict(logged, sync_dist=True, batch_size=len(batch["index"]), prog_bar=True)
+            self._means.add({f"val/{name}": value for name, value in losses.items()}, len(batch["index"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the pairs of all processes, of which some may have none; collective."""
+        values = self._means.compute(self.device)
+        self.log_dict(values, sync_dist=True, batch_size=1, prog_bar=True)
+        validation.step_after_validation(self.trainer, values)
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule that counts validations count epochs where there is nothing to validate."""
+        validation.step_without_validation(self.trainer)
 
     def may_begin(self, stage: str, batch: PairBatch) -> bool:
         """Return whether a batch holds pairs; the first one of a stage is checked against what is declared."""
@@ -189,7 +203,7 @@ class PersonImageTask(LightningModule, ABC):
         if self.schedule.lr_scheduler is not None:
             scheduler: Any = self.schedule.lr_scheduler(optimizer)
             if isinstance(scheduler, ReduceLROnPlateau):
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+                return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
         else:
             steps = self._steps_per_epoch() if self.schedule.warmup_epochs or self.schedule.decay_epochs else 1
             scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
@@ -277,15 +291,6 @@ def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str,
             raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are fixed")
         for key, value in task.get_submodule(name).state_dict().items():
             state_dict[f"{prefix}{name}.{key}"] = value
-
-
-def gather_rows(rows: list[RowT]) -> list[RowT]:
-    """Return the rows of all processes in rank order; collective."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    parts: list[list[RowT]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, rows)
-    return [row for part in parts for row in part]
 
 
 def stable_seed(*parts: object) -> int:

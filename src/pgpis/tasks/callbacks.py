@@ -164,6 +164,8 @@ class Throughput(Callback):
         """Start the clock after validation and data set-up."""
         self._pairs, self._since = 0, time.perf_counter()
 
+    on_train_start = on_train_epoch_start  # a run that goes on in the middle of an epoch starts none
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
     ) -> None:

@@ -13,7 +13,7 @@ from pgpis.batch import PairFailure
 from pgpis.files import file_name, meets_every_file, remove_unfinished
 from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, to_uint8, write_pair_values
 from pgpis.pictures.images import save_image, tensor_to_images
-from pgpis.tasks.base import gather_rows
+from pgpis.tasks.ranks import gather_rows
 
 
 class PairScores(nn.Module):

@@ -1,0 +1,59 @@
+"""The script that runs all ablations takes no result for that of other words."""
+
+import json
+
+import pytest
+
+import ablation
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Runs the script for A2 with stand-ins for its commands: ``started("--real")`` returns exit code and verbs."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(*words):
+        verbs = []
+
+        def run(verb, *command):
+            verbs.append(verb)
+            (folder,) = (word.partition("=")[2] for word in command if str(word).startswith("--trainer.default_root"))
+            results = tmp_path / folder / ("test/metrics.json" if verb == "test" else "vae/config.json")
+            results.parent.mkdir(parents=True)
+            results.write_text(json.dumps({"results": {"recall_at_1": 0.5}}))
+
+        monkeypatch.setattr(ablation, "run", run)
+        monkeypatch.setattr("sys.argv", ["ablation.py", "--out", "out", "--root", "data", "--only", "A2", *words])
+        return ablation.main(), verbs
+
+    return start
+
+
+def test_what_is_done_is_not_run_again(started, tmp_path):
+    assert started("--steps", "3") == (0, ["fit", "fit", "test"])
+    assert started("--steps", "3", "--root", str(tmp_path / "data"), "--out", str(tmp_path / "out")) == (0, [])
+    assert "smoke size" in (tmp_path / "out/ablation.md").read_text()
+
+
+@pytest.mark.parametrize("words", [["--real", "--steps", "3"], ["--steps", "4"], ["--steps", "3", "--root", "other"]])
+def test_a_result_of_other_words_is_refused(started, tmp_path, capsys, words):
+    started("--steps", "3")
+    before = (tmp_path / "out/ablation.md").read_text()
+    assert started(*words) == (2, [])
+    said = capsys.readouterr().err
+    assert "out/a2 was made with other words" in said
+    assert "rm -r out/a2" in said
+    assert (tmp_path / "out/ablation.md").read_text() == before
+
+
+def test_a_result_of_unknown_words_is_refused(started, tmp_path, capsys):
+    started()
+    (tmp_path / "out/a2/words.json").unlink()
+    assert started() == (2, [])
+    assert "or by an earlier version" in capsys.readouterr().err
+
+
+def test_the_autoencoder_is_of_these_words_as_well(started, capsys):
+    started("--steps", "3")
+    assert started("--steps", "4", "--only", "A3") == (2, [])
+    assert "out/autoencoder was made with other words" in capsys.readouterr().err
