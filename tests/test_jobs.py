@@ -87,7 +87,9 @@ def test_a_cluster_without_gpus_is_refused_where_one_is_asked_for(monkeypatch):
         with cluster.crew(actors, units, "auto") as crew:
             assert (crew.pool, crew.device) == ((hired, 0), "cpu")
     monkeypatch.setattr(cluster, "connected", lambda: nullcontext({"CPU": 8.0, "GPU": 4.0}))
-    for device, hired in (("cuda:3", ((4, 1), "cuda")), ("auto", ((4, 1), "cuda")), ("cpu", ((8, 0), "cpu"))):
+    with pytest.raises(PgpisError, match="--device cuda:3: the cluster chooses"), cluster.crew(None, 9, "cuda:3"):
+        pass
+    for device, hired in (("cuda", ((4, 1), "cuda")), ("auto", ((4, 1), "cuda")), ("cpu", ((8, 0), "cpu"))):
         with cluster.crew(None, 9, device) as crew:
             assert (crew.pool, crew.device) == hired
 

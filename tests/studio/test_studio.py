@@ -176,7 +176,8 @@ def test_what_cannot_be_is_refused(studio, people, tmp_path):
     assert not studio.can_edit("FPDM")
 
 
-def test_models_run_where_their_tools_do():
+def test_models_run_where_their_tools_do(monkeypatch):
+    monkeypatch.setattr("pgpis.preprocess.settings.check_device_name", lambda _: None)  # it stands for a GPU
     studio = Studio(lambda _: torch.nn.Linear(2, 2), {"net": "net"}, PrepareSettings(device="meta"))
     assert {weight.device.type for weight in studio.task("net").parameters()} == {"meta"}
 

@@ -33,7 +33,7 @@ def refuse_for_actors(task: DiffusionTask, trainer: Any) -> None:
     if task.sampling.video.anchor:
         message = "sampling.video.anchor draws the first frame along, which actors of --runner ray do not have"
         raise PgpisError(message, hint="leave one of them out")
-    usual = {"devices": "auto 1", "num_nodes": "1", "strategy": "auto", "limit_predict_batches": "None 1.0"}
+    usual = {"devices": "auto 1", "num_nodes": "1", "strategy": "auto", "limit_predict_batches": "None"}
     for name, values in usual.items():
         if str(getattr(trainer, name)) not in values.split():
             message = f"--trainer.{name} {getattr(trainer, name)} would do nothing with --runner ray"
