@@ -3,7 +3,7 @@
 Draws a small data set of 512x352 pictures, then loads what FPDM and MCLD declare at their published sizes. Features
 have the published shapes and random content; what is timed is the loader.
 
-    python benchmarks/data.py [--pairs 48] [--minimum 1.5]
+    python benchmarks/data.py [--pairs 48] [--minimum 1.2]
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> int:
     """Print pairs a second for both models, from pictures and from features; return 1 if features gain too little."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=48, help="pairs to load")
-    parser.add_argument("--minimum", type=float, default=1.5, help="fail below this ratio, of either model")
+    parser.add_argument("--minimum", type=float, default=1.2, help="fail below this ratio, of either model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
