@@ -150,15 +150,14 @@ def to_json(comparison: Comparison, sides: tuple[Side, Side]) -> str:
             }
             for name, d in comparison.differences.items()
         },
-        "sets": {
-            name: dict(zip("ab", map(finite_or_text, both), strict=True)) for name, both in comparison.sets.items()
-        },
-        "not_computed": {
-            name: dict(zip("ab", map(finite_or_text, both), strict=True))
-            for name, both in comparison.not_computed.items()
-        },
+        "sets": _by_side(comparison.sets),
+        "not_computed": _by_side(comparison.not_computed),
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _by_side(both: Mapping[str, tuple[float | str, float | str]]) -> dict[str, dict[str, float | str]]:
+    return {name: {"a": finite_or_text(a), "b": finite_or_text(b)} for name, (a, b) in both.items()}
 
 
 def write_comparison(
@@ -194,7 +193,6 @@ def _farthest(comparison: Comparison, scores: tuple[Scores, Scores], matches: tu
             pair, path = files[name]
             pictures = [embedded(file) for file in (pair.source, pair.target or path, path, others[name][1])]
             figures.append(Figure(f"{name}: A {ours[name]:.4f}, B {theirs[name]:.4f}", pictures))
-        if not figures:
-            continue
-        sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
+        if figures:
+            sections.append(Section(f"{title} by {metric} (source, truth, A, B)", figures=figures))
     return sections

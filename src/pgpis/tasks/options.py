@@ -33,7 +33,7 @@ class Schedule:
     """See ``decay_epochs``."""
     lr_scheduler: LRSchedulerCallable | None = None
     """Makes a schedule in the place of warm-up and decay; it counts optimiser steps, ``ReduceLROnPlateau``
-    validations."""
+    validations, or epochs where there is nothing to validate."""
 
     def __post_init__(self) -> None:
         check_range("schedule.warmup_epochs", self.warmup_epochs, 0)
