@@ -2,6 +2,8 @@
 
 Each picture of a person gives the pose of another, with one, two and three sources. The error is the mean absolute
 difference of colours, 0 to 255, over those pixels of the person that show what the *first* source does not show.
+Several pipelines are runs of one model, as of several seeds: intervals are then over runs as well as pairs. ``--than``
+takes as many runs of another model, as of one that was trained with one source; its errors are taken off.
 
     python benchmarks/sources.py [--people 6] [--config synth/mcld.yaml] [--pipeline synth-mcld] [--out outputs/sources]
 """
@@ -62,32 +64,64 @@ def errors(data: Path, pictures: Sequence[Path]) -> NDArray[np.float64]:
     return np.array(rows)
 
 
+def draw(options: argparse.Namespace, data: Path, name: str, pipelines: Sequence[str]) -> NDArray[np.float64]:
+    """Draw all pairs with each number of sources by each pipeline, and return their errors.
+
+    Returns:
+        ``(runs, pairs, numbers of sources, 2)``, see :func:`errors`.
+
+    Raises:
+        SystemExit: A command failed.
+    """
+    runs = []
+    for run, pipeline in enumerate(pipelines):
+        folders = [options.out / f"{name}_{run}_sources_{count}" for count in COUNTS]
+        for count, folder in zip(COUNTS, folders, strict=True):
+            words = ["test", "--config", options.config, "--model.init_args.pipeline", pipeline]
+            words += ["--data.test.init_args.root", str(data), "--data.test.init_args.most_sources", str(count)]
+            words += ["--data.eval_batch_size", "8", "--trainer.default_root_dir", str(folder)]
+            if pgpis(words):
+                raise SystemExit(1)
+        runs.append(errors(data, [folder / "test/images" for folder in folders]))
+    return np.stack(runs)
+
+
+def told(change: NDArray[np.float64]) -> str:
+    """Return the mean of ``(runs, pairs)`` with its interval."""
+    low, high = bootstrap_interval(change if len(change) > 1 else change[0])
+    return f"{change.mean():.1f} ({low:.1f} to {high:.1f})"
+
+
 def main() -> int:
     """Draw people and their pictures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=6)
     parser.add_argument("--config", default="synth/mcld.yaml", help="recipe")
-    parser.add_argument("--pipeline", default="synth-mcld", help="its pipeline, an MCLD")
+    parser.add_argument("--pipeline", nargs="+", default=["synth-mcld"], help="its pipelines, runs of one MCLD")
+    parser.add_argument("--than", nargs="+", default=[], help="as many runs of another")
     parser.add_argument("--out", type=Path, default=Path("outputs/sources"))
     options = parser.parse_args()
+    if options.than and len(options.than) != len(options.pipeline):
+        parser.error("they are compared run by run: --than needs as many runs as --pipeline")
     data = options.out / "data"
     drawing = f"--views {VIEWS} --seed {SEED} --test-share 0.5 --textures seen --inpaint fast"
     if pgpis(["synth", "--out", str(data), "--people", str(2 * options.people), *drawing.split()]):
         return 1
-    for count in COUNTS:
-        words = ["test", "--config", options.config, "--model.init_args.pipeline", options.pipeline]
-        words += ["--data.test.init_args.root", str(data), "--data.test.init_args.most_sources", str(count)]
-        words += ["--data.eval_batch_size", "8", "--trainer.default_root_dir", str(options.out / f"sources_{count}")]
-        if pgpis(words):
-            return 1
-    wrong = errors(data, [options.out / f"sources_{count}/test/images" for count in COUNTS])
-    table = Table("sources", "where the first shows nothing", "change", "where it does", box=box.MARKDOWN)
+    wrong = draw(options, data, "model", options.pipeline)
+    other = draw(options, data, "than", options.than) if options.than else None
+    columns = ["sources", "where the first shows nothing", "change", "where it does", "change"]
+    columns += [] if other is None else ["first shows nothing, less --than", "first shows it, less --than"]
+    table = Table(*columns, box=box.MARKDOWN)
     for number, count in enumerate(COUNTS):
-        change = wrong[:, number, 0] - wrong[:, 0, 0]
-        low, high = bootstrap_interval(change)
-        told = "-" if number == 0 else f"{100 * change.mean() / wrong[:, 0, 0].mean():.0f} % ({low:.1f} to {high:.1f})"
-        table.add_row(str(count), f"{wrong[:, number, 0].mean():.1f}", told, f"{wrong[:, number, 1].mean():.1f}")
-    Console(highlight=False, width=120).print(table, f"{len(wrong)} pairs")
+        cells = [str(count)]
+        for place in (0, 1):
+            here, one = wrong[:, :, number, place], wrong[:, :, 0, place]
+            change = f"{100 * (here.mean() / one.mean() - 1):.0f} %, {told(here - one)}"
+            cells += [f"{here.mean():.1f}", change if number else "-"]
+        if other is not None:
+            cells += [told((wrong - other)[:, :, number, place]) for place in (0, 1)]
+        table.add_row(*cells)
+    Console(highlight=False, width=200).print(table, f"{wrong.shape[1]} pairs, {len(wrong)} runs")
     return 0
 
 

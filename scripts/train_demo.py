@@ -213,7 +213,7 @@ def ablations(data: Path, out: Path, seeds: Sequence[int] = (0,), epochs: int = 
         chosen = (f"--seed_everything={seed}", f"--model.init_args.seed={seed}")
 
         def short(name: str, recipe: str, cache: str, words: Sequence[str], needs: tuple[str, ...] = ()) -> Stage:
-            options = (vae, *words, f"--data.cache={out}/{cache}", *_budget(recipe, epochs), *chosen)
+            options = (vae, f"--data.cache={out}/{cache}", *words, *_budget(recipe, epochs), *chosen)
             folder, overlay = f"{name}{mark}", OVERLAYS.get(name, f"ablation/{name}.yaml")
             return Stage(folder, (cache, *needs), out / folder / ".done", options, recipe, overlay)
 
@@ -230,6 +230,9 @@ def ablations(data: Path, out: Path, seeds: Sequence[int] = (0,), epochs: int = 
         plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention", "flow_loss")
         for name in ("short", "no_rendered_texture", *plain):
             yield short(f"mcld_{name}", "mcld", "cache_mcld", mcld)
+        # a cache keeps what belongs to one source, so this one has none
+        several = ("--data.cache=null", "--data.train.init_args.most_sources=3")
+        yield short("mcld_sources", "mcld", "cache_mcld", (*mcld, *several))
 
     caches = [
         _cache(name, "fpdm", ("autoencoder", needed), (vae, *words, NO_PRIOR), data, out)
@@ -250,7 +253,7 @@ def _budget(recipe: str, epochs: int) -> tuple[str, ...]:
     )
 
 
-OVERLAYS = {"b6": None, "mcld_short": None, "mcld_flow_loss": "flow_loss.yaml"}
+OVERLAYS = {"b6": None, "mcld_short": None, "mcld_sources": None, "mcld_flow_loss": "flow_loss.yaml"}
 """Of ablations whose overlay has another name; None: they are the recipes themselves."""
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
 """A process on each of two cores, half of the recipe's pairs in each."""
