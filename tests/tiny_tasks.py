@@ -13,10 +13,9 @@ NOISE = {"_class_name": "DDPMScheduler"}
 
 def tiny_fpdm_task(**options):
     torch.manual_seed(0)
-    return FPDMTask(
-        FPDMSampling(HEIGHT, WIDTH), unet=UNET, vae=VAE, scheduler=NOISE, source_encoder=DINO,
-        conditioner=FPDMPorts(source_size=56, pose_hidden_channels=(4, 8), token_hidden_dim=10), **options,
-    )  # fmt: skip
+    ports = FPDMPorts(source_size=56, pose_hidden_channels=(4, 8), token_hidden_dim=10)
+    usual = {"sampling": FPDMSampling(HEIGHT, WIDTH), "scheduler": NOISE}
+    return FPDMTask(unet=UNET, vae=VAE, source_encoder=DINO, conditioner=ports, **{**usual, **options})
 
 
 def tiny_mcld_task(**options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from diffusers.utils import DummyObject
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
@@ -143,3 +144,37 @@ def test_a_sampler_without_the_noise_levels_of_training_is_refused():
     with pytest.raises(PgpisError, match="diffusers has no 'os"):
         build_sampler(trained, {"_class_name": "os.system"})
     assert build_sampler(trained, {"timestep_spacing": "leading"}, NOISE).config.timestep_spacing == "leading"
+
+
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "steps_offset": 0}
+
+
+def test_a_sampler_of_the_same_class_is_the_trained_one_but_for_what_is_given():
+    trained = build_scheduler({**ZERO_SNR, "clip_sample_range": 3.0})
+    sampler = build_sampler(trained, {"variance_type": "fixed_large"})
+    assert sampler.config.variance_type == "fixed_large"
+    same = [key for key in trained.config if key != "variance_type" and not key.startswith("_")]
+    assert {key: sampler.config[key] for key in same} == {key: trained.config[key] for key in same}
+
+
+def test_betas_of_ones_own_are_noise_levels():
+    trained = build_scheduler({"trained_betas": [0.1, 0.2, 0.3], "num_train_timesteps": 3})
+    assert torch.equal(build_sampler(trained, {"_class_name": "DDIMScheduler"}).betas, trained.betas)
+
+
+@pytest.mark.parametrize("build", [build_scheduler, lambda spec: build_sampler(DDPMScheduler(), spec)])
+def test_a_sampler_of_a_library_that_is_not_installed_names_it(build, monkeypatch):
+    class NoSampler(metaclass=DummyObject):
+        _backends = ("torch", "torchsde")
+
+    monkeypatch.setattr("diffusers.NoScheduler", NoSampler, raising=False)
+    with pytest.raises(PgpisError, match="NoScheduler needs torch and torchsde"):
+        build({"_class_name": "NoScheduler"})
+
+
+def test_no_weight_of_a_trained_dinov2_is_without_gradient():
+    """DDP waits for every weight that takes one."""
+    encoder = build_vision_encoder(DINO).train()
+    encoder(torch.rand(1, 3, 28, 28)).last_hidden_state.sum().backward()
+    lacking = [name for name, weight in encoder.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert not lacking

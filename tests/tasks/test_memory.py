@@ -9,7 +9,9 @@ import torch
 from pgpis.cli import main
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.speed.batches import random_batch
+from tiny_fpdm import HEIGHT, WIDTH
 from tiny_tasks import tiny_fpdm_task
 
 PAIRS, PICTURES = 5, 2
@@ -107,8 +109,6 @@ def test_tiles_are_noted_beside_the_pictures(task, batch):
     assert "vae_tiling" not in task.prediction_settings()
     task.sampling = replace(task.sampling, vae_tiling=True)
     assert task.prediction_settings()["vae_tiling"]
-    task.sample(batch)
-    assert task.vae.use_tiling
 
 
 def test_settings_of_whole_numbers_are_those_of_recipes(task):
@@ -140,3 +140,36 @@ def test_flags_become_keys_of_the_recipe(tmp_path):
 def test_wrong_flags_are_named(tmp_path, capsys, words):
     assert main(["predict", "--out", str(tmp_path), *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_tiles_end_with_the_pictures(task, batch):
+    """The autoencoder is the one that is trained on: its latents must stay as they were."""
+    task.sampling = replace(task.sampling, vae_tiling=True)
+    during = []
+    task.on_denoising_step = lambda *_: during.append(task.vae.use_tiling)
+    task.sample(batch)
+    assert all(during)
+    assert during
+    assert not task.vae.use_tiling
+
+
+def test_training_lends_nothing(task):
+    task.sampling = replace(task.sampling, offload="model")
+    with pytest.raises(PgpisError, match=r"sampling\.offload is model, but training"):
+        task.setup("fit")
+
+
+@pytest.mark.parametrize("sampler", [{"_class_name": "DDIMScheduler"}, {"_class_name": "EulerDiscreteScheduler"}])
+def test_another_sampler_starts_where_training_ended(sampler):
+    """A model of noise without any rest of the picture is asked from pure noise on."""
+    trained = {"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    task = tiny_fpdm_task(
+        scheduler={**trained, "steps_offset": 0}, sampling=FPDMSampling(HEIGHT, WIDTH, scheduler=sampler)
+    )
+    task.scheduler.set_timesteps(5)
+    assert task.scheduler.timesteps[0] == 999
+
+
+def test_an_empty_configuration_is_one():
+    """It is Stable Diffusion's schedule, which needs no hub."""
+    assert tiny_fpdm_task(scheduler={}).scheduler.config.beta_end == 0.012

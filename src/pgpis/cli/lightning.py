@@ -31,6 +31,7 @@ from pgpis.files import locked, remove_unfinished
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
 from pgpis.predictions import PredictionFolder
+from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
 from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
 from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
@@ -141,6 +142,7 @@ class PGPISCLI(LightningCLI):
             kwargs |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "enable_progress_bar": False}
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         adapt_precision(trainer)
+        average_exactly(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -167,7 +169,7 @@ class PGPISCLI(LightningCLI):
                 if self.trainer.is_global_zero:
                     for unfinished in (root, root / CHECKPOINTS):
                         remove_unfinished(unfinished)
-                self.trainer.callbacks.insert(0, StopOnSignal(stack.enter_context(held()), self.command))
+                self.trainer.callbacks.append(StopOnSignal(stack.enter_context(held()), self.command))
             try:
                 super()._run_subcommand(subcommand)
             except Exception as error:

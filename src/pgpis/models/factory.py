@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import diffusers
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin
+from diffusers.utils import DummyObject
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, PretrainedConfig
 
 from pgpis.errors import PgpisError, nearest
@@ -52,7 +53,7 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
     """
     if isinstance(spec, Mapping):
         config, model_class = _vision_config(spec)
-        return model_class(config).eval()
+        return _all_used(model_class(config).eval())
     with LoadErrors("vision encoder", spec):
         path = Path(spec) / "config.json"
         stored = read_json(path) if path.is_file() else PretrainedConfig.get_config_dict(spec)[0]
@@ -61,7 +62,7 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
         raise PgpisError(f"'{spec}' is a '{model_type}' model, expected CLIP or DINOv2")
     # a full CLIP also holds its text half, which is not ours to load
     text_half = ("text_model.", "text_projection.", "logit_scale")
-    return load_strictly(_FAMILIES[model_type][1], "vision encoder", spec, text_half, dtype=torch.float32)
+    return _all_used(load_strictly(_FAMILIES[model_type][1], "vision encoder", spec, text_half, dtype=torch.float32))
 
 
 def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torch.Tensor]) -> VisionEncoder:
@@ -84,7 +85,7 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
     )
     check_loaded("vision encoder", report)
     check_finite("vision encoder", encoder.state_dict())
-    return encoder
+    return _all_used(encoder)
 
 
 def vision_encoder_config(encoder: VisionEncoder) -> dict[str, Any]:
@@ -136,10 +137,7 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
             return diffusers.DDPMScheduler.from_config(config)
     fields = dict(spec or {})
     name = str(fields.pop("_class_name", "DDPMScheduler"))
-    scheduler_class = getattr(diffusers, name, None)
-    if not (inspect.isclass(scheduler_class) and issubclass(scheduler_class, SchedulerMixin)):
-        known = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
-        raise PgpisError(f"scheduler: diffusers has no '{name}'{nearest(name, known)}")
+    scheduler_class = _scheduler_class(name)
     keys = init_keys(scheduler_class)
     check_keys("scheduler", fields, keys)
     return scheduler_class(**{key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields))
@@ -150,24 +148,38 @@ def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collectio
 
     Args:
         trained: The scheduler.
-        spec: What is otherwise; without ``_class_name`` the class is the same.
-        also: Further keys that it takes over, where its class has them.
+        spec: What is otherwise; without ``_class_name`` the class is the same, and what is not given is as trained.
+        also: Further keys that another class takes over, where it has them.
 
     Raises:
         PgpisError: No such scheduler, a key that it does not have, or its class cannot have these noise levels.
     """
     name = str(spec.get("_class_name", type(trained).__name__))
-    keys = init_keys(getattr(diffusers, name)) if inspect.isclass(getattr(diffusers, name, None)) else ()
+    keys = init_keys(_scheduler_class(name))
     levels = {key: value for key in NOISE_LEVELS if (value := trained.config.get(key))}
-    if keys and (lacking := [key for key in levels if key not in keys]):
+    if lacking := [key for key in levels if key not in keys]:
         message = f"scheduler: {name} has no {lacking[0]}, with which this model was trained"
         raise PgpisError(message, hint="a sampler that has it, such as DDIMScheduler")
-    more = {key: trained.config[key] for key in also if key in keys and key in trained.config}
+    kept = keys if name == type(trained).__name__ else also
+    more = {key: trained.config[key] for key in kept if key in keys and key in trained.config}
     return build_scheduler({**levels, **more, **spec, "_class_name": name})
 
 
+def _scheduler_class(name: str) -> type[SchedulerMixin]:
+    found = getattr(diffusers, name, None)
+    if isinstance(found, DummyObject):
+        wanted = " and ".join(found._backends)  # noqa: SLF001  diffusers tells it nowhere else
+        raise PgpisError(f"scheduler: {name} needs {wanted}, which is not installed", hint=f"pip install {wanted}")
+    if not (inspect.isclass(found) and issubclass(found, SchedulerMixin)):
+        names = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
+        known = [entry for entry in names if not isinstance(getattr(diffusers, entry), DummyObject)]
+        raise PgpisError(f"scheduler: diffusers has no '{name}'{nearest(name, known)}")
+    return found
+
+
 NOISE_LEVELS = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr", "prediction_type",
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
+    "prediction_type",
 )  # fmt: skip
 """What a sampler must have in common with the noise schedule of training."""
 _SD21_NOISE = {
@@ -180,6 +192,14 @@ _SD21_NOISE = {
     "timestep_spacing": "leading",
     "steps_offset": 1,
 }
+
+
+def _all_used(encoder: VisionEncoder) -> VisionEncoder:
+    """Freeze DINOv2's token of masked patches: no picture here has any, and DDP fails on weights without gradient."""
+    token = getattr(getattr(encoder, "embeddings", None), "mask_token", None)
+    if token is not None:
+        token.requires_grad_(False)
+    return encoder
 
 
 def _vision_config(spec: Mapping[str, Any]) -> tuple[PretrainedConfig, type[VisionEncoder]]:

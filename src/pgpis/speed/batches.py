@@ -31,7 +31,7 @@ def random_batch(specs: InputSpecs, pairs: int, device: torch.device) -> PairBat
         tensors[key] = values.to(device)
     names = [f"random{row}" for row in range(pairs)]
     texts = dict.fromkeys(("pair_id", "noise_name", "source_path", "pose_path", "target_path", "fingerprint"), names)
-    batch = {**tensors, **texts, "index": torch.arange(pairs, device=device), "failures": []}
+    batch = {**tensors, **texts, "video": [""] * pairs, "index": torch.arange(pairs, device=device), "failures": []}
     return cast("PairBatch", batch)
 
 

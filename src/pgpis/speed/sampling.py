@@ -21,6 +21,7 @@ from pgpis.speed.device import Clock, Device, median
 from pgpis.speed.report import Row
 from pgpis.speed.settings import EAGER, Setting
 from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.options import Video
 
 LOOP = ("unet", "vae")
 """Parts that are timed by the marks of the loop itself."""
@@ -99,7 +100,7 @@ class SamplingBench:
     ) -> tuple[list[float], torch.Tensor, dict[str, float]]:
         """Draw once; return the times between the marks, the pictures on the CPU, and the times of parts."""
         clock = Clock(self.device)
-        task.sampling = replace(task.sampling, num_inference_steps=steps)
+        task.sampling = replace(task.sampling, num_inference_steps=steps, video=Video())  # no picture is a frame
         task.on_denoising_step = lambda _step, _steps, _latents: clock.mark()
         with ExitStack() as stack:
             clocks = {name: stack.enter_context(self._timed(part)) for name, part in _once(task)}

@@ -88,7 +88,10 @@ def _takes_pictures(logger: Logger) -> bool:
 class StopOnSignal(Callback):
     """Saves a checkpoint and ends training when Ctrl-C or SIGTERM asked for it.
 
-    It waits for the end of an optimiser's step: gradients that are being accumulated are in no checkpoint.
+    It waits until nothing is under way that a checkpoint does not hold: for the end of an optimiser's step, as
+    gradients that are being accumulated are in none; for a validation that is due; and, at the end of an epoch, for the
+    first step of the next, as others rate an epoch after its validation. It belongs behind all other callbacks, so that
+    theirs of the same step are done. A training that ends meanwhile has ended.
 
     Args:
         request: What a signal asked for.
@@ -110,13 +113,19 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
     ) -> None:
-        """Stop between two steps."""
-        if not trainer.fit_loop._should_accumulate():  # noqa: SLF001  Lightning tells it nowhere else
+        """Stop between two steps, where nothing else follows the first."""
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher  # noqa: SLF001  told nowhere else
+        assert fetcher is not None
+        if loop._should_accumulate():  # noqa: SLF001
+            return
+        if _has_one_step(trainer) or not (loop._is_training_done or loop._should_check_val_fx(fetcher)):  # noqa: SLF001
             self._obey(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after a validation: a run that goes on from the middle of one does not repeat the uninterrupted one."""
-        self._obey(trainer)
+        done = trainer.fit_loop.epoch_loop._is_training_done  # noqa: SLF001
+        if trainer.sanity_checking or _has_one_step(trainer) or not done:
+            self._obey(trainer)
 
     def _obey(self, trainer: Trainer) -> None:
         """Stop on all processes when one of them was asked to; collective."""
@@ -130,6 +139,11 @@ class StopOnSignal(Callback):
             callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
             command = shlex.join([*self.command, "--ckpt_path", callback.last_model_path])  # the last one given counts
         raise Stopped(self.request.signum or signal.SIGTERM, command)
+
+
+def _has_one_step(trainer: Trainer) -> bool:
+    """Return whether every step of an epoch is its last."""
+    return trainer.num_training_batches <= trainer.accumulate_grad_batches
 
 
 class ProgressBar(RichProgressBar):

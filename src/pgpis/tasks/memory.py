@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 
 from pgpis.devices import device_here
 from pgpis.errors import PgpisError
+from pgpis.models.autoencoder import Autoencoder
 from pgpis.pipelines.base import SamplingPipeline
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,29 @@ def halved(pairs: int, reason: str) -> int:
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
     return pairs // 2
+
+
+@contextmanager
+def tiled(vae: Autoencoder, is_on: bool) -> Iterator[None]:
+    """Let an autoencoder work in tiles while the block runs, if asked to: one that is trained on is as it was after."""
+    if is_on:
+        vae.enable_tiling()
+    try:
+        yield
+    finally:
+        if is_on:
+            vae.disable_tiling()
+
+
+def refuse_lending(offload: str) -> None:
+    """Refuse to lend parts that are being trained.
+
+    Raises:
+        PgpisError: ``offload`` is not ``none``.
+    """
+    if offload != "none":
+        message = f"sampling.offload is {offload}, but training needs its weights where they are"
+        raise PgpisError(message, hint="--model.init_args.sampling.offload none; it is for predict and test")
 
 
 def lend_parts(pipeline: SamplingPipeline, offload: Literal["model", "group"]) -> None:

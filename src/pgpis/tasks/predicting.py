@@ -25,7 +25,7 @@ from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
-from pgpis.tasks.memory import halved, lend_parts
+from pgpis.tasks.memory import halved, lend_parts, refuse_lending, tiled
 from pgpis.tasks.options import Sampling
 from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
@@ -64,10 +64,7 @@ class PictureTask(PersonImageTask):
         self.drawing = {name: pipeline.config[name] for name in self.drawing}
 
     def build_pipeline(self) -> SamplingPipeline:
-        """Assemble the pipeline from this task's own modules; where a call does not say, it does as this task.
-
-        Poses are drawn as in its data or, where it does not know its data, as for the pipeline whose parts it took.
-        """
+        """Assemble the pipeline from this task's own modules, with its size, steps, guidance and drawing of poses."""
         drawing = self.drawing if self.data is None else {name: getattr(self.data, name) for name in self.drawing}
         pipeline = self.pipeline_class(
             **{name: getattr(self, name) for name in self.parts},
@@ -88,7 +85,9 @@ class PictureTask(PersonImageTask):
         return "pipeline", self.build_pipeline()
 
     def setup(self, stage: str) -> None:
-        """Make the metrics where they are needed."""
+        """Make the metrics where they are needed; refuse what training cannot do."""
+        if stage == "fit":
+            refuse_lending(self.sampling.offload)
         if stage == "test":
             self.scores = PairScores(Path(self.trainer.default_root_dir) / "test")
 
@@ -109,17 +108,18 @@ class PictureTask(PersonImageTask):
             for number in range(images_per_pair)
             for row in range(len(batch["pair_id"]))
         ]
-        images: torch.Tensor = pipeline.generate(
-            batch,
-            num_inference_steps=self.sampling.num_inference_steps,
-            **self.sampling.scales,
-            **self.sampling.shortcuts,
-            anchors=anchors,
-            num_images_per_pair=images_per_pair,
-            generator=generators,
-            output_type="pt",
-            callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
-        ).images
+        with tiled(pipeline.vae, self.sampling.vae_tiling):
+            images: torch.Tensor = pipeline.generate(
+                batch,
+                num_inference_steps=self.sampling.num_inference_steps,
+                **self.sampling.scales,
+                **self.sampling.shortcuts,
+                anchors=anchors,
+                num_images_per_pair=images_per_pair,
+                generator=generators,
+                output_type="pt",
+                callback_on_step_end=None if self.on_denoising_step is None else self._report_step,
+            ).images
         return self._resized(images, pairs, images_per_pair)
 
     def _noise_name(self, batch: PairBatch, row: int) -> str:
@@ -132,8 +132,6 @@ class PictureTask(PersonImageTask):
         if self._lending is not None:
             return self._lending
         pipeline = self.build_pipeline()
-        if self.sampling.vae_tiling:
-            pipeline.vae.enable_tiling()
         if self.sampling.offload != "none":
             lend_parts(pipeline, self.sampling.offload)
             self._lending = pipeline

@@ -17,6 +17,7 @@ from pgpis.metrics.image import to_uint8
 from pgpis.pictures.images import image_to_tensor, read_image, save_image
 from pgpis.tasks.base import stable_seed
 from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.memory import tiled
 
 STRUCTURE = 0.15
 """Weight of the structural dissimilarity."""
@@ -99,14 +100,15 @@ class RefinerTraining(DiffusionTask):
             left: Any = {key: value[rows] for key, value in entries.items() if isinstance(value, torch.Tensor)}
             pipeline: Any = self.build_pipeline()
             pipeline.register_modules(refiner=None)
-            images = pipeline.generate(
-                left,
-                **self.sampling.scales,
-                num_inference_steps=self.sampling.num_inference_steps,
-                generator=[torch.Generator().manual_seed(self.picture_seed(names[row], 0)) for row in rows],
-                output_type="pil",
-                **self.sampling.shortcuts,
-            ).images
+            with tiled(pipeline.vae, self.sampling.vae_tiling):
+                images = pipeline.generate(
+                    left,
+                    **self.sampling.scales,
+                    num_inference_steps=self.sampling.num_inference_steps,
+                    generator=[torch.Generator().manual_seed(self.picture_seed(names[row], 0)) for row in rows],
+                    output_type="pil",
+                    **self.sampling.shortcuts,
+                ).images
             for row, image in zip(rows, images, strict=True):
                 drafts[names[row]] = image_to_tensor(image).to(self.device)
                 if names[row] in files:

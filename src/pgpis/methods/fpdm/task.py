@@ -75,9 +75,9 @@ class FPDMTask(DiffusionTask):
         self.refiner: SourceRefiner | None = None  # trained by a task of its own
         if pipeline is None:
             prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
-            self.unet = build_unet(unet or base, fusion=prior is not None)
-            self.vae = build_vae(vae or base)
-            self.scheduler = build_scheduler(scheduler or base)
+            self.unet = build_unet(base if unet is None else unet, fusion=prior is not None)
+            self.vae = build_vae(base if vae is None else vae)
+            self.scheduler = build_scheduler(base if scheduler is None else scheduler)
             self.source_encoder = build_vision_encoder(source_encoder)
             self.fusion_embedder = prior
             ports = asdict(conditioner) | {"source_size": conditioner.source_size or 512}
@@ -88,7 +88,8 @@ class FPDMTask(DiffusionTask):
                 self.conditioner.register_to_config(source_size=conditioner.source_size)
         self.noise_schedule = self.scheduler
         if sampling.scheduler is not None:
-            self.scheduler = build_sampler(self.scheduler, sampling.scheduler)
+            spacing = ("timestep_spacing", "steps_offset", "clip_sample")
+            self.scheduler = build_sampler(self.scheduler, sampling.scheduler, spacing)
         optional = [name for name in ("fusion_embedder", "refiner") if getattr(self, name) is not None]
         self.parts_are_complete("vae", "source_encoder", *optional)
 

@@ -105,9 +105,11 @@ class MCLDTask(DiffusionTask):
         self.noise_schedule = build_scheduler(noise)
         self.refiner: Refiner | None = None  # trained by a task of its own
         if pipeline is None:
-            self.unet = build_unet(unet or base, fusion=False, extra_tokens=True)
-            self.reference_net = build_reference_net(reference_net or unet or base) if conditioner.use_texture else None
-            self.vae = build_vae(vae or base)
+            unet = base if unet is None else unet
+            self.unet = build_unet(unet, fusion=False, extra_tokens=True)
+            reference = unet if reference_net is None else reference_net
+            self.reference_net = build_reference_net(reference) if conditioner.use_texture else None
+            self.vae = build_vae(base if vae is None else vae)
             self.image_encoder = build_vision_encoder(image_encoder)
             self.scheduler = build_scheduler(noise)
             ports = asdict(conditioner)
