@@ -486,6 +486,15 @@ class TestDataSets:
         plain = find_pictures(bare / "train", ["pose"], "photos")
         assert [files.path("pose").parent.name for files in plain] == ["train_pose", "train_pose"]
 
+    def test_pictures_that_would_share_their_files(self, pictures, tmp_path):
+        (tmp_path / "img").mkdir()
+        for name in ("a.jpg", "a.png"):
+            pictures[0].save(tmp_path / "img" / name)
+        pairs = [{"source_image": "./img/a.jpg", "target_image": "./img/a.png"}]
+        (tmp_path / "train_pairs_data.json").write_text(json.dumps(pairs))
+        with pytest.raises(PgpisError, match=r"a\.png and .*a\.jpg would share their files: rename one"):
+            find_pictures(tmp_path, ["pose"])
+
     def test_a_layout_that_is_not_there(self, bare):
         with pytest.raises(PgpisError, match="has no layout 'patn'") as caught:
             find_pictures(bare, ["pose"], "patn")
