@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -437,6 +438,13 @@ def test_one_picture(photos):
     assert files.name == "anna.png"
     assert files.path("pose") == output(photos, "pose", "anna")
     assert files.path("densepose") == output(photos, "densepose", "anna")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../sub/.."])
+def test_a_folder_by_a_relative_name(name, photos, monkeypatch):
+    monkeypatch.chdir(photos if name == "." else photos / "sub")
+    files = next(files for files in find_pictures(Path(name), ["pose"]) if files.name == "anna.png")
+    assert files.path("pose").resolve() == output(photos, "pose", "anna")
 
 
 def test_a_damaged_record_loses_its_damaged_lines_only(photos, run):

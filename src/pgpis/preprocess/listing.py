@@ -9,7 +9,7 @@ from typing import get_args
 from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
 from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.picture_store import DATABASE
-from pgpis.data.user_files import beside
+from pgpis.data.user_files import beside, without_prepared
 from pgpis.errors import PgpisError
 from pgpis.files import files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -62,11 +62,13 @@ def _refuse_shared(files: Sequence[PictureFiles]) -> None:
 def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
     candidates = files_below(root) if root.is_dir() else [root]
+    names = [path.relative_to(folder) for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    below = sorted({folder / place for name in names for place in name.parents if place.parts})
+    prepared = {*below} - {*without_prepared(folder, below)}
     files: list[PictureFiles] = []
-    for picture in (path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES):
-        name = picture.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts):
-            continue
+    for name in (name for name in names if prepared.isdisjoint((folder / name).parents)):
+        picture = folder / name
         places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
         outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
         files.append(PictureFiles(name.as_posix(), picture, outputs))
