@@ -55,15 +55,15 @@ class Due:
         for condition in self.options:
             outcome, needed = self.record.outcomes.get((file.name, condition)), kind_of(condition).needs
             has_map = needed in todo or map_hash(condition, file) != ""
-            is_of_map = outcome is not None and outcome.reason is None and outcome.map != ""
+            made_of = "" if outcome is None or outcome.reason is not None else outcome.map
             # a picture that cannot be read makes no new map, and no new texture
-            if is_of_map and file.content and has_map:
-                stale |= {condition} if needed in todo or outcome.map != map_hash(condition, file) else set()
+            if made_of and file.content and has_map and (needed in todo or made_of != map_hash(condition, file)):
+                stale.add(condition)
             is_there = is_valid(condition, file)
             if is_there and condition not in stale:
                 self.already[condition] += 1
                 self._made_with[condition, "" if outcome is None else outcome.options] += 1
-                self._maps_gone.update([condition] if is_of_map and not has_map else [])
+                self._maps_gone.update([condition] if made_of and not has_map else [])
             elif needed is not None and needed not in todo and (needed in stale or (is_there and not has_map)):
                 self.failures.append(_without_map(file, condition, "of another picture" if has_map else "missing"))
             elif (
