@@ -88,12 +88,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(
+    path: str | os.PathLike[str], *, overwrite: bool = False, is_locked: bool = False
+) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its place when the block succeeds; see :func:`replacing`.
 
     Args:
         path: Where the folder shall be.
         overwrite: Remove a folder that is there, when the new one is whole.
+        is_locked: Whether no other job writes to it now: what a killed one has left is removed.
 
     Raises:
         PgpisError: It cannot be written, or ``path`` is a folder that is not empty and shall stay.
@@ -101,7 +104,12 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
     target = Path(path).absolute()
     with ExitStack() as cleaning, writing_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+        if is_locked:
+            temporary = target.with_name(file_name(f"{TEMPORARY}{target.name}", ""))
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(0o700)
+        else:
+            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
         cleaning.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
         for file in temporary.rglob("*"):

@@ -161,6 +161,37 @@ def test_what_has_changed_or_is_damaged_is_named(means):
                 use()
 
 
+def test_a_picture_that_could_not_be_read_is_mended(means, monkeypatch):
+    monkeypatch.setattr(cache_module, "SHARD", 2)
+    good, other = means.files[0].read_bytes(), means.files[1].stat()
+    means.files[0].write_bytes(b"no picture")
+    assert {path for path, _ in means.write()} == {str(means.files[0])}
+    with pytest.raises(PgpisError, match="could not be read when the cache was made") as error:
+        means.open().read("means", means.files[0], flip=False, detour=False)
+    assert error.value.hint.startswith("repair it and run the same 'pgpis cache' again, or leave it out: pgpis cache")
+    times = {path: path.stat().st_mtime_ns for path in means.folder.rglob("*.safetensors")}
+
+    means.files[0].write_bytes(good)
+    with pytest.raises(PgpisError, match=f"{means.files[0]} has changed") as error:
+        means.open()
+    assert error.value.hint == "run the same 'pgpis cache' again: it goes on"
+    os.utime(means.files[1], ns=(other.st_atime_ns, other.st_mtime_ns + 10**9))  # of which there is a feature
+    with pytest.raises(PgpisError, match="its pictures have changed"):
+        means.write()
+    os.utime(means.files[1], ns=(other.st_atime_ns, other.st_mtime_ns))
+    assert means.write() == []
+    for flip in (False, True):
+        values = means.open().read("means", means.files[0], flip=flip, detour=False)
+        assert values.isfinite().all()
+    made = {path.name for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert made == {"00000.safetensors"}
+    assert means.write() == []
+
+    means.files[0].write_bytes(b"again none")
+    with pytest.raises(PgpisError, match="its pictures have changed"):
+        means.write()
+
+
 def test_a_folder_has_one_writer(tiny_mcld_words, tmp_path, capsys):
     with locked(tmp_path / "cache"):
         assert main(cache(tiny_mcld_words, tmp_path / "cache")) == 2

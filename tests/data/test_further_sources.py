@@ -1,5 +1,6 @@
 """Several sources of a pair: who they are, what is read of them, and what a batch holds."""
 
+import shutil
 from collections import defaultdict
 from itertools import product
 
@@ -15,9 +16,11 @@ from pgpis.data.datamodule import PoseTransferDataModule
 from pgpis.data.pair import distinct_files
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import sample_generator
+from pgpis.data.user_files import people_in
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import part_table
 from pgpis.preprocess import photos
+from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.photos import PhotoPairs
 from pgpis.preprocess.run import PrepareResult
 
@@ -58,6 +61,25 @@ def pairs(folder, sources="people", **options):
     dataset.setup()
     dataset.require(READS)
     return dataset
+
+
+def test_what_was_made_of_a_person_is_no_person(people, caplog):
+    before = [pair.pair_id for pair in pairs(people).pairs]
+    for kind in ("texture", "densepose", "preview"):
+        (people / f"people/anna_{kind}").mkdir()
+        Image.new("RGB", (20, 30)).save(people / f"people/anna_{kind}/1.png")
+    (people / "people/eve_texture").mkdir()  # nobody else is called eve
+    Image.new("RGB", (20, 30)).save(people / "people/eve_texture/1.png")
+    caplog.clear()
+    listed = people_in(people / "people")
+    assert [path.name for path in listed] == ["anna", "ben", "eve_texture"]
+    told = "3 folders are left out, as made of those beside them: anna_densepose, anna_preview, anna_texture"
+    assert caplog.text.count(told) == 1
+    shutil.rmtree(people / "people/eve_texture")
+    assert [pair.pair_id for pair in pairs(people).pairs] == before
+    names = {file.name for file in find_pictures(people / "people", ["pose"])}
+    assert names == {"anna/1.png", "anna/2.png", "anna/3.png", "ben/1.png"}
+    assert caplog.text.count(told) == 3
 
 
 def batch_of(dataset, specs=SPECS):

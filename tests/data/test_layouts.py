@@ -194,6 +194,7 @@ def test_what_is_no_densepose_map_is_named(people, tmp_path):
     [
         (np.zeros((2, 512)), r"\(2, 512\)"),
         (np.full(512, np.nan), "not finite"),
+        (np.full(512, 1e300), "not finite in float32"),
         (np.array(["a"]), "expected a raw face embedding"),
         (np.zeros(128), "holds 128 numbers, the model reads 512"),
     ],

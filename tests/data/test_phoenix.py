@@ -195,6 +195,11 @@ class Evil:
         ({"a": 3}, "no tensor 'keypoint'"),
         ({"a": {"keypoint": torch.zeros(3, 18, 3)}}, r"\(3, 18, 3\), expected"),
         ({"a": {"keypoint": torch.full((1, 133, 3), torch.nan)}}, "not finite"),
+        ({"a": {"keypoint": torch.full((1, 133, 3), 1e300, dtype=torch.float64)}}, "not finite in float32"),
+        (
+            {f"{split}/a": {"keypoint": torch.zeros(1, 133, 3)} for split in ("train", "dev")},
+            "several videos are called 'a'",
+        ),
     ],
 )
 def test_other_pickles_are_refused(tmp_path, monkeypatch, content, message):

@@ -287,6 +287,150 @@ def test_a_source_that_has_gained_pairs_is_linked_again(fpdm, tmp_path):
         link_layout(copy, tmp_path / "out", "mcld")
 
 
+@pytest.fixture
+def named(fpdm, tmp_path):
+    """FPDM's layout with two pictures of given names, and key points: ``named("a.jpg", "b.jpg")``."""
+
+    def make(*names):
+        root = tmp_path / "named"
+        for name, picture in zip(names, sorted(fpdm.glob("img/**/*.jpg")), strict=False):
+            for kind in ("img", "pose"):
+                (root / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.open(picture).save(root / "img" / name)
+            points = (fpdm / "pose" / picture.relative_to(fpdm / "img")).with_suffix(".txt")
+            shutil.copy(points, (root / "pose" / name).with_suffix(".txt"))
+        source, target, *_ = [f"./img/{name}" for name in names]
+        pairs = [{"source_image": source, "target_image": target}]
+        (root / "train_pairs_data.json").write_text(json.dumps(pairs))
+        return root
+
+    return make
+
+
+def files_in(root):
+    return sorted(path for path in root.rglob("*") if path.name != ".pgpis.lock")
+
+
+@pytest.mark.parametrize(
+    ("to", "names", "bad"),
+    [
+        ("mcld", ("ok.jpg", "anna/1.jpg"), "anna/1.jpg"),
+        ("patn", ("anna/1.jpg", "ok.jpg"), "anna/1.jpg"),
+        ("pcdm", ("ok.jpg", "anna/1.jpg"), "anna/1.jpg"),
+        ("nted", ("ok.jpg", "anna b.jpg"), "anna b.jpg"),
+        ("nted", ("a,b.jpg", "ok.jpg"), "a,b.jpg"),
+        ("nted", ("ok.jpg", "img/1.jpg"), "img/1.jpg"),
+        ("patn", ("ok.jpg", "at 12:30.jpg"), "at 12:30.jpg"),
+    ],
+)
+def test_names_that_a_layout_cannot_hold_are_refused_before_anything_is_written(to, names, bad, named, tmp_path):
+    root, out = named(*names), tmp_path / "out"
+    with pytest.raises(PgpisError, match=f"the layout '{to}' .* '{bad}'") as error:
+        link_layout(root, out, to)
+    assert "rename" in error.value.hint
+    assert files_in(out) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "names"),
+    [
+        ("mcld", ("an na.jpg", "b,c:d.jpg")),
+        ("patn", ("an na.jpg", "b,c.jpg")),
+        ("pcdm", ("an na.jpg", "b:c,d.jpg")),
+        ("nted", ("x/1.png", "x/2:3.jpg")),
+    ],
+)
+def test_other_names_are_read_back(to, names, named, tmp_path):
+    root, out = named(*names), tmp_path / "out"
+    assert not link_layout(root, out, to).missing
+    (pair,) = dataset(out, "train").pairs
+    assert [pair.source.resolve(), pair.target.resolve()] == [root / "img" / name for name in names]
+    if to != "mcld":  # which has none
+        assert pair.pose.is_file()
+
+
+@pytest.mark.parametrize("to", OTHERS)
+def test_pictures_that_would_share_their_key_points_are_refused(to, named, tmp_path):
+    root = named("a.jpg", "a.png")
+    with pytest.raises(PgpisError, match=r"img/a\.jpg and .*img/a\.png would share their files"):
+        link_layout(root, tmp_path / "out", to)
+    assert files_in(tmp_path / "out") == []
+
+
+def test_pictures_of_one_name_in_both_splits_are_told_apart(named, tmp_path):
+    link_layout(named("a.jpg", "b.jpg", "c.jpg"), tmp_path / "mcld", "mcld")
+    shutil.copytree(tmp_path / "mcld/train", tmp_path / "mcld/test")
+    (tmp_path / "mcld/test.csv").write_bytes((tmp_path / "mcld/train.csv").read_bytes())
+    link_layout(tmp_path / "mcld", tmp_path / "out", "fpdm")  # the same pictures in both
+    shutil.copy(tmp_path / "named/img/c.jpg", tmp_path / "mcld/test/a.jpg")
+    with pytest.raises(PgpisError, match=r"train/a\.jpg and .*test/a\.jpg would share their files"):
+        link_layout(tmp_path / "mcld", tmp_path / "again", "fpdm")
+
+
+def test_pictures_that_differ_by_suffix_alone_are_two_in_nteds_layout(named, tmp_path):
+    root = named("x/1.png", "x/1.jpg")
+    (root / "train_pairs.txt").write_text("x/1.png,x/1.jpg\n")
+    (pair,) = dataset(root, "train", layout="nted").pairs
+    assert [pair.source, pair.target] == [root / "img/x/1.jpg", root / "img/x/1.png"]
+
+
+@pytest.mark.parametrize("to", ["patn", "nted", "pcdm"])
+def test_key_points_follow_the_source(to, named, tmp_path, capsys):
+    root, out = named("a.jpg", "b.jpg"), tmp_path / "out"
+    words = ["data", "link", str(root), "--to", to, "--out", str(out)]
+    assert main(words) == 0
+    (root / "pose/b.txt").write_text("".join(f"{20 + x} {30 + 2 * x}\n" for x in range(18)))
+    assert main(words) == 0
+    assert "stay" not in capsys.readouterr().out
+    same_pairs(dataset(root, "train"), dataset(out, "train"), 1.1 if to == "patn" else 1e-9)
+    if to == "patn":
+        return
+    own = next(out.rglob("b.txt"))
+    own.write_text("0.5 0.5\n" * 18)
+    assert main(words) == 0
+    told = f"1 files of key points differ from the source's and stay, since they were not written here, e.g. {own}"
+    assert told in capsys.readouterr().out
+    assert own.read_text() == "0.5 0.5\n" * 18
+    own.unlink()
+    assert main(words) == 0
+    same_pairs(dataset(root, "train"), dataset(out, "train"), 1e-9)
+
+
+def test_key_points_of_the_source_itself_stay(named):
+    root = named("a.jpg", "b.jpg")
+    before = (root / "pose/b.txt").read_bytes()
+    report = link_layout(root, root, "nted")  # which keeps them in the same place
+    assert (report.kept, report.missing) == ([], [])
+    assert (root / "pose/b.txt").read_bytes() == before
+
+
+def test_a_table_of_key_points_of_others_stays(fpdm, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    table = out / "fashion-resize-annotation-train.csv"
+    table.write_text("name:keypoints_y:keypoints_x\nown.jpg: [1]: [2]\n")
+    with pytest.raises(PgpisError, match=r"annotation-train\.csv is there already; expected none, or the key points"):
+        link_layout(fpdm, out, "patn")
+    assert files_in(out) == [table]
+    table.unlink()
+    link_layout(fpdm, out, "patn")
+    link_layout(fpdm, out, "patn")
+
+
+def test_what_was_prepared_in_a_linked_folder_stays_when_it_is_linked_again(toy_root, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(toy_root, source)
+    link_layout(source, out, "mcld")
+    made = next(out.glob("train_densepose/*"))
+    content = made.read_bytes()
+    made.unlink()
+    made.write_bytes(content + b" ")
+    report = link_layout(source, out, "mcld")
+    assert report.links == 0
+    assert made.read_bytes() == content + b" "
+    assert not made.is_symlink()
+
+
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")

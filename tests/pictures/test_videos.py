@@ -2,12 +2,15 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from pgpis import files
+from pgpis.data.user_files import list_files
 from pgpis.errors import PgpisError
 from pgpis.pictures import videos
 from pgpis.pictures.videos import FrameFiles, extract_frames, read_frames, write_video
@@ -48,6 +51,86 @@ def test_frames_are_pictures(clip, tmp_path, every, numbers):
     stamp = files[0].stat().st_mtime_ns
     extract_frames(clip, tmp_path / "frames", every)
     assert files[0].stat().st_mtime_ns == stamp
+
+
+def film(path, size=(64, 48), times=range(6), ratio=None, rate=25):
+    """A film that says 25 frames a second, with frames at given times of 1/25 s, and pixels of a given shape."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.pix_fmt, (stream.width, stream.height) = "yuv420p", size
+        if ratio is not None:
+            stream.codec_context.sample_aspect_ratio = ratio
+        for number, time in enumerate(times):
+            pixels = np.full((size[1], size[0], 3), 30 + 40 * number % 200, np.uint8)
+            pixels[:, : size[0] // 2, 0] = 255
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"),
+    [(None, (64, 48)), ("1/1", (64, 48)), ("2/1", (128, 48)), ("1/2", (64, 96)), ("12/11", (70, 48))],
+)
+def test_pixels_that_are_not_square_are_shown_as_players_do(ratio, shown, tmp_path):
+    path = film(tmp_path / "film.mp4", ratio=ratio and Fraction(ratio))
+    (_, picture), *_ = read_frames(path)
+    assert picture.size == shown
+    red = np.asarray(picture)[..., 0] > 200
+    assert abs(red[:, : shown[0] // 2].mean() - 1) < 0.03
+    assert red[:, shown[0] // 2 :].mean() < 0.03
+
+
+def test_the_most_pixels_are_those_that_are_shown(tmp_path, monkeypatch):
+    path = film(tmp_path / "film.mp4", ratio=Fraction(2))
+    monkeypatch.setattr(videos, "MOST_PIXELS", 64 * 48)
+    with pytest.raises(PgpisError, match=r"film\.mp4: its frames are shown at 128x48 pixels"):
+        next(read_frames(path))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [(range(6), 25), (range(0, 24, 4), 6.25), ([0, 1, 2, 3, 60], 4 / 2.4), ([7, 9, 11, 13], 12.5), ([0], 25)],
+)
+def test_the_rate_is_that_at_which_frames_are_shown(suffix, times, expected, tmp_path):
+    path = film(tmp_path / f"film{suffix}", times=times)
+    for every in (1, 1, 2):  # the frames are taken again, and so is the rate
+        frames = extract_frames(path, tmp_path / f"frames{every}", every)
+        assert frames.frames_per_second == pytest.approx(expected / every, rel=0.01)
+        assert len(list(frames.folder.iterdir())) == -(-len(times) // every)
+
+
+def test_a_hidden_or_long_name_gives_pictures_that_are_seen(tmp_path):
+    for number, name in enumerate((".hid.mp4", f"{'x' * 251}.mp4")):
+        film(tmp_path / name)
+        files = list_files(extract_frames(tmp_path / name, tmp_path / str(number)).folder, [".png"], "frames")
+        assert len(files) == 6
+    assert [file.name for file in list_files(tmp_path / "0", [".png"], "frames")][:2] == [
+        "hid_000001.png",
+        "hid_000002.png",
+    ]
+
+
+def test_what_a_killed_job_has_left_is_removed(clip, tmp_path, monkeypatch):
+    place = tmp_path / "made/frames"
+
+    def killed(path, every):
+        yield from list(read_frames(path, every))[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(videos, "read_frames", killed)
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # as if it had been killed
+    with pytest.raises(KeyboardInterrupt):
+        extract_frames(clip, place)
+    (left,) = [path for path in place.parent.iterdir() if path.name.startswith(files.TEMPORARY)]
+    assert len(list(left.iterdir())) == 2
+    monkeypatch.undo()
+    (left / "other.png").write_bytes(b"left")
+    assert len(list(extract_frames(clip, place).folder.iterdir())) == 6
+    assert not left.exists()
 
 
 def test_jobs_that_ask_for_the_same_frames_at_once_all_get_them(clip, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,53 @@ def test_a_texture_of_ones_own_stays_whatever_the_map(photos, run):
     assert run(photos, "densepose", "texture").made == {"densepose": 1}
 
 
+def test_a_texture_stays_while_its_map_is_not_there(photos, run, caplog):
+    run(photos)
+    good = output(photos, "texture", "anna").read_bytes()
+    output(photos, "densepose", "anna").unlink()
+    for _ in range(2):
+        result = run(photos, "texture")
+        assert (result.made, result.already, result.failures) == ({}, {"texture": 2}, [])
+        assert output(photos, "texture", "anna").read_bytes() == good
+    assert "texture: 1 there were made of a DensePose map that is gone, and stay" in caplog.text
+    assert run(photos, "densepose", "texture").made == {"densepose": 1, "texture": 1}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_nothing_goes_that_this_run_does_not_make_anew(gone, photos, pictures, run):
+    run(photos)
+    before = outputs(photos)
+    pictures[2].save(photos / "anna.png")
+    if gone:
+        output(photos, "densepose", "anna").unlink()
+        del before["photos_densepose/anna.png"]
+    for _ in range(2):
+        (failure,) = run(photos, "texture").failures
+        assert f"the DensePose map of this picture is {'missing' if gone else 'of another picture'}" in failure.reason
+        assert "--conditions densepose,texture makes both" in failure.reason
+        assert outputs(photos) == before
+    assert run(photos, "densepose", "texture").made == {"densepose": 1, "texture": 1}
+
+
+def test_nothing_goes_where_weights_are_missing(photos, pictures, run, tmp_path):
+    run(photos)
+    before = outputs(photos)
+    pictures[2].save(photos / "anna.png")
+    with pytest.raises(PgpisError, match="weights"):
+        run(photos, weights=tmp_path / "nowhere", pose="wholebody133", densepose="r101-dl")
+    assert outputs(photos) == before
+
+
+def test_a_map_of_an_earlier_picture_is_not_made_a_texture_of(photos, pictures, run):
+    run(photos, "densepose")
+    pictures[2].save(photos / "anna.png")
+    result = run(photos, "texture")
+    assert result.made == {"texture": 1}
+    (failure,) = result.failures
+    assert (failure.name, failure.condition) == ("anna.png", "texture")
+    assert not output(photos, "texture", "anna").exists()
+
+
 def test_what_one_tool_did_not_find_another_may(photos, run):
     strict = run(photos, "pose", pose_threshold=1e9)
     assert len(strict.failures) == 2
@@ -247,6 +295,26 @@ class TestNobody:
         assert asked.made == dict.fromkeys(SUFFIXES, 2)
         assert not asked.failures
         assert all(line["found"] and line["reason"] is None for line in asked.lines)
+
+    @pytest.mark.parametrize("condition", SUFFIXES)
+    def test_a_file_of_ones_own_stays_when_the_picture_changes(self, condition, photos, pictures, run, blind):
+        run(photos, "densepose", condition, weights=blind)
+        own = output(photos, condition, "anna")
+        own.parent.mkdir()
+        shutil.copyfile(self.made_elsewhere(photos, condition, run), own)
+        before = own.read_bytes()
+        pictures[2].save(photos / "anna.png")
+        result = run(photos, condition)
+        assert "anna.png" not in {failure.name for failure in result.failures}
+        assert own.read_bytes() == before
+
+    @staticmethod
+    def made_elsewhere(photos, condition, run):
+        """A file of a kind, of the same picture in another folder."""
+        other = photos.parent / "other/photos"
+        shutil.copytree(photos, other, ignore=shutil.ignore_patterns("*.jsonl"))
+        assert not run(other, "densepose", condition).failures
+        return output(other, condition, "anna")
 
     def test_no_model_is_loaded_where_nothing_is_to_do(self, photos, run, blind, monkeypatch):
         run(photos, weights=blind)
@@ -372,6 +440,13 @@ def test_one_picture(photos):
     assert files.path("densepose") == output(photos, "densepose", "anna")
 
 
+@pytest.mark.parametrize("name", ["..", ".", "../sub/.."])
+def test_a_folder_by_a_relative_name(name, photos, monkeypatch):
+    monkeypatch.chdir(photos if name == "." else photos / "sub")
+    files = next(files for files in find_pictures(Path(name), ["pose"]) if files.name == "anna.png")
+    assert files.path("pose").resolve() == output(photos, "pose", "anna")
+
+
 def test_a_damaged_record_loses_its_damaged_lines_only(photos, run):
     first = run(photos, "pose")
     record = photos / "prepare.jsonl"
@@ -418,6 +493,15 @@ class TestDataSets:
         assert all(files.path("pose").relative_to(bare).parts[0] == "pose" for files in auto)
         plain = find_pictures(bare / "train", ["pose"], "photos")
         assert [files.path("pose").parent.name for files in plain] == ["train_pose", "train_pose"]
+
+    def test_pictures_that_would_share_their_files(self, pictures, tmp_path):
+        (tmp_path / "img").mkdir()
+        for name in ("a.jpg", "a.png"):
+            pictures[0].save(tmp_path / "img" / name)
+        pairs = [{"source_image": "./img/a.jpg", "target_image": "./img/a.png"}]
+        (tmp_path / "train_pairs_data.json").write_text(json.dumps(pairs))
+        with pytest.raises(PgpisError, match=r"a\.png and .*a\.jpg would share their files: rename one"):
+            find_pictures(tmp_path, ["pose"])
 
     def test_a_layout_that_is_not_there(self, bare):
         with pytest.raises(PgpisError, match="has no layout 'patn'") as caught:

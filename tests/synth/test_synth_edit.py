@@ -21,7 +21,7 @@ from pgpis.synth.files.resuming import draw_unit
 from pgpis.synth.files.sheet import sample_people
 from pgpis.synth.scene.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
 from pgpis.synth.scene.render import draw, draw_colors
-from pgpis.synth.scene.sampling import views_of
+from pgpis.synth.scene.sampling import view_of, views_of
 from pgpis.synth.scene.scene import Scene
 
 SIZE = (128, 88)
@@ -52,6 +52,15 @@ def manifest(entries, tmp_path_factory):
     entries = [dataclasses.replace(entry, split=("test", "train")[entry.person % 2]) for entry in entries]
     (root / "manifest.jsonl").write_bytes(b"".join(json_line(entry.to_json()) for entry in entries))
     return root
+
+
+@pytest.mark.parametrize("kind", ["identity", "paint"])
+def test_pictures_from_behind_alone_give_no_faces_to_edit(kind, entries):
+    behind = [entry for entry in entries if view_of(entry.view)[0] == "3_back"]
+    assert len({entry.person for entry in behind}) > 1
+    with pytest.raises(PgpisError, match=f"--kind {kind}: no picture shows a face, all of them are views from behind"):
+        triples.choose(behind, kind, 3, 0)
+    assert len(triples.choose(behind, "outfit", 3, 0)) == 3
 
 
 def changed(first, second):

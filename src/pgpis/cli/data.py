@@ -55,6 +55,9 @@ def link(source: Path, *, to: LayoutName, out: Path | None = None) -> int:
     )
     if report.missing:
         sys.stdout.write(f"{len(report.missing)} files are missing or unreadable, e.g. {report.missing[0]}\n")
+    if report.kept:
+        told = "files of key points differ from the source's and stay, since they were not written here"
+        sys.stdout.write(f"{len(report.kept)} {told}, e.g. {report.kept[0]}; remove them to have the source's\n")
     return 1 if report.missing else 0
 
 

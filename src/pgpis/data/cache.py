@@ -27,6 +27,7 @@ UNREAD = "unread"
 SHARD = 512
 INDEX = "cache.json"
 INDEX_ENTRIES = {"key": dict, "dtype": str, "variants": list, "files": list}
+GO_ON = "run the same 'pgpis cache' again: it goes on"
 DtypeName = Literal["float32", "bfloat16"]
 
 
@@ -112,14 +113,15 @@ class CacheFolder:
         folder = self.folder / name
         index = read_index(folder / INDEX)
         files = files_in(index)
-        for (path, _), (file, stamp) in zip(index["files"], files, strict=True):
+        for row, ((path, _), (file, stamp)) in enumerate(zip(index["files"], files, strict=True)):
             if list(picture_stamp(file) or ()) != stamp:
-                raise PgpisError(f"{name} in {self} is stale: {path} has changed", hint=self.hint)
+                hint = self.hint if is_made(folder, index, row) else GO_ON
+                raise PgpisError(f"{name} in {self} is stale: {path} has changed", hint=hint)
         for variant in sorted({Variant(**variant).name for variant in index["variants"]}):
             for path, shard in shards_of(folder / variant, index["files"]):
                 if not is_whole(path, len(shard)):
                     reason = f"{path} is damaged" if path.is_file() else f"{folder} is not complete: no {path}"
-                    raise PgpisError(reason, hint="run the same 'pgpis cache' again: it goes on")
+                    raise PgpisError(reason, hint=GO_ON)
         self._rows[name] = {file: number for number, (file, _) in enumerate(files)}
 
     def read(self, name: str, path: Path | None, variant: Variant) -> torch.Tensor | None:
@@ -145,6 +147,10 @@ def read_row(shard: Path, row: int) -> torch.Tensor:
 @functools.lru_cache(maxsize=256)
 def _slices(path: Path) -> Any:
     """Open a shard once per process."""
+    return _open_slice(path)
+
+
+def _open_slice(path: Path) -> Any:
     file: Any = safe_open(path, "pt")
     return file.get_slice("features")
 
@@ -164,6 +170,7 @@ def write_shard(path: Path, rows: torch.Tensor) -> None:
     unread = int(rows.flatten(1).isnan().any(dim=1).sum())
     with replacing(path) as temporary:
         save_file({"features": rows.contiguous()}, temporary, {UNREAD: str(unread)})
+    _slices.cache_clear()
 
 
 def is_whole(path: Path, count: int) -> bool:
@@ -179,6 +186,13 @@ def has_unread(path: Path) -> bool:
     """Return whether a picture of a whole shard could not be read: the next time it may be."""
     with safe_open(path, "pt") as file:
         return (file.metadata() or {}).get(UNREAD, "0") != "0"
+
+
+def is_made(folder: Path, index: Mapping[str, Any], row: int) -> bool:
+    """Return whether a shard holds the feature of a row; not where the picture could not be read in any variant."""
+    count = min(SHARD, len(index["files"]) - row // SHARD * SHARD)
+    paths = [_shard_path(folder / Variant(**variant).name, row // SHARD) for variant in index["variants"]]
+    return any(is_whole(path, count) and not _open_slice(path)[row % SHARD].isnan().any() for path in paths)
 
 
 def read_index(path: Path) -> dict[str, Any]:

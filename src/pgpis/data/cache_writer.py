@@ -15,7 +15,17 @@ from PIL import ImageOps
 
 from pgpis.batch import FrozenFeature, InputSpecs
 from pgpis.cluster import Crew, Shared
-from pgpis.data.cache import INDEX, DtypeName, files_in, has_unread, is_whole, read_index, shards_of, write_shard
+from pgpis.data.cache import (
+    INDEX,
+    DtypeName,
+    files_in,
+    has_unread,
+    is_made,
+    is_whole,
+    read_index,
+    shards_of,
+    write_shard,
+)
 from pgpis.data.features import FeatureKey, Variant, image_chain, origin_of
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
@@ -105,6 +115,8 @@ class CacheWriter:
     def begin(self, name: str, key: FeatureKey, files: Sequence[Path], variants: Sequence[Variant]) -> list[Shard]:
         """Begin a feature, or go on with it: return the shards that this process has to make, whole ones included.
 
+        Pictures that could not be read may have changed since; their shards are not complete, and are made again.
+
         Raises:
             PgpisError: The folder holds this feature with another key.
         """
@@ -132,10 +144,24 @@ class CacheWriter:
             return
         stored = read_index(index)
         stored["key"].setdefault("origin", origin_of(stored))  # earlier versions had it in ``spec`` alone
-        if _content(stored) != _content(json.loads(json.dumps(entry))):
+        now = json.loads(json.dumps(entry))
+        if _has_mended(index.parent, stored, now):
+            stored |= {"files": now["files"], "folder": now["folder"]}
+            if self.rank == 0:
+                write_text(index, json.dumps(stored))
+        if _content(stored) != _content(now):
             dtype = None if stored["dtype"] == self.dtype else f"it holds {stored['dtype']}, now {self.dtype}"
             reason = key.difference(stored) or dtype or "its pictures have changed"
             raise PgpisError(f"{index.parent} is stale: {reason}", hint="remove it, or choose another --out")
+
+
+def _has_mended(folder: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether pictures have changed, and no others than those of which no variant could be read."""
+    pairs = list(zip(files_in(stored), files_in(now), strict=False))
+    changed = [row for row, (before, after) in enumerate(pairs) if before != after]
+    if not changed or len(stored["files"]) != len(now["files"]):
+        return False
+    return all(pairs[row][0][0] == pairs[row][1][0] and not is_made(folder, stored, row) for row in changed)
 
 
 def _content(index: Mapping[str, Any]) -> dict[str, Any]:

@@ -162,8 +162,9 @@ class FeatureCache:
         variant = asked if asked in self.variants[name] else Variant(flip, detour=False)
         values = self.files.read(name, path, variant)
         if values is None:
-            raise PgpisError(f"{self.files} has no {name} of {path}", hint="pgpis cache again: the list has changed")
+            raise PgpisError(f"{self.files} has no {name} of {path}", hint=f"the list has changed: {self.files.hint}")
         if not values.isfinite().all():
             message = f"{path} could not be read when the cache was made, or gave numbers that are not finite"
-            raise PgpisError(message, hint="repair or remove it, and run pgpis cache again")
+            hint = f"repair it and run the same 'pgpis cache' again, or leave it out: {self.files.hint}"
+            raise PgpisError(message, hint=hint)
         return values.float()

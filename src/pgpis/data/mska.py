@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def read_mska(path: Path) -> dict[str, torch.Tensor]:
     """Read MSKA's pickle: tensors ``(T, 133, 3)`` by the name of the video, without a folder before it.
 
     Raises:
-        PgpisError: It is damaged, asks for code to be run, or holds something else.
+        PgpisError: It is damaged, asks for code to be run, holds something else, or two videos of one name.
     """
     try:
         data = path.read_bytes()
@@ -131,9 +132,14 @@ def read_mska(path: Path) -> dict[str, torch.Tensor]:
         content = Reader(names, budget, content="key points").load(data)
         if not isinstance(content, dict) or not content:
             raise PgpisError(f"{path}: expected a dict of videos, found {type(content).__name__}")
-        return dict(_video(path, key, video, budget) for key, video in content.items())
+        videos = [_video(path, key, video, budget) for key, video in content.items()]
     except (*UNPICKLING_ERRORS, OSError, RuntimeError) as error:
         raise PgpisError(f"cannot read the key points {path}: {first_line(error)}") from error
+    named = dict(videos)
+    if len(named) < len(videos):
+        name = next(name for name, count in Counter(name for name, _ in videos).items() if count > 1)
+        raise PgpisError(f"{path}: several videos are called '{name}', in folders that do not count: expected one")
+    return named
 
 
 def _video(path: Path, key: object, video: object, budget: Budget) -> tuple[str, torch.Tensor]:
@@ -146,6 +152,7 @@ def _video(path: Path, key: object, video: object, budget: Budget) -> tuple[str,
         raise PgpisError(f"{path}: '{key}' has no tensor 'keypoint'")
     if points.ndim != 3 or points.shape[1:] != (POINTS, 3) or not points.dtype.is_floating_point:
         raise PgpisError(f"{path}: the key points of '{key}' are {tuple(points.shape)}, expected (T, {POINTS}, 3)")
+    points = points.float().contiguous()
     if not points.isfinite().all():
-        raise PgpisError(f"{path}: the key points of '{key}' are not finite")
-    return key.rpartition("/")[2], points.float().contiguous()
+        raise PgpisError(f"{path}: the key points of '{key}' are not finite in float32")
+    return key.rpartition("/")[2], points

@@ -13,7 +13,7 @@ from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES
-from pgpis.pictures.kinds import Kind
+from pgpis.pictures.kinds import Kind, all_kinds
 from pgpis.pictures.videos import is_video
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
     if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
         raise PgpisError(f"folder not found: {folder}; {expected}")
     folders, files = _shown(folder)
+    folders = without_prepared(folder, folders)
     if not folders:
         raise PgpisError(f"{folder} holds no folders; {expected}", hint="--sources-by picture: each picture for itself")
     if files:
@@ -72,6 +73,28 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
             log.warning("%s: the first %d of %d pictures are taken: %s", person, MOST_SOURCES, len(pictures), names)
         people[person] = tuple(pictures[:MOST_SOURCES])
     return people
+
+
+def without_prepared(root: Path, folders: Iterable[Path]) -> list[Path]:
+    """Leave out what ``pgpis prepare`` has made of folders beside them, ``anna_texture`` of ``anna``, and say so once.
+
+    Args:
+        root: What is listed, for the message.
+        folders: Those in it.
+    """
+    made_of = {path: made for path in folders if (made := _prepared_of(path)) is not None}
+    if made_of:
+        names = _first_names(list(made_of))
+        log.warning("%s: %d folders are left out, as made of those beside them: %s", root, len(made_of), names)
+    return [path for path in folders if path not in made_of]
+
+
+def _prepared_of(folder: Path) -> Path | None:
+    """Return the folder beside this one of which it holds what was made; None: there is none."""
+    options = ["preview", *(kind.option for kind in all_kinds() if kind.name != "picture")]
+    stems = (folder.name.removesuffix(f"_{option}") for option in options)
+    others = (folder.with_name(stem) for stem in stems if stem not in ("", folder.name))
+    return next((other for other in others if other.is_dir()), None)
 
 
 def _shown(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -129,7 +152,7 @@ def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
     """
     if place is not None and place.suffix.lower() == kind.photo_suffix:
         return place
-    parent = path.parent if path.parent.name not in ("", "..") else path.absolute().parent
+    parent = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
     folder = place or parent.with_name(f"{parent.name}_{kind.option}")
     return folder / f"{stem_of(path)}{kind.photo_suffix}"
 

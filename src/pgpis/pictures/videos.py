@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FRAMES_PER_SECOND = 25.0
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
 """Which of ffmpeg's readers a suffix gets; none of them opens other files or addresses."""
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1")
+CLEARLY = 0.02
+"""How far the rate by the times of frames is from the one that a video names, where that is wrong, and not rounded."""
 MOST_FRAMES = 10_000
 """Of one video; a bit more than six minutes at 25 a second."""
 MOST_PIXELS = 7680 * 4320
@@ -108,9 +111,7 @@ def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
     """
     if every < 1:
         raise PgpisError(f"--every {every}: expected a number of at least 1")
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        rate = min(max(float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND), 1.0), 240.0) / every
+    rate = min(max(_rate(path, every), 1.0), 240.0) / every
     if not folder.is_dir():
         with waiting_for(folder.with_name(file_name(folder.name, ".lock"))):
             if not folder.is_dir():  # else another job has made it meanwhile
@@ -119,9 +120,23 @@ def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:
 
 
 def _write_frames(path: Path, folder: Path, every: int) -> None:
-    with replacing_folder(folder) as temporary:
+    stem = path.stem.lstrip(".") or "frame"  # pictures of hidden names would not be seen
+    with replacing_folder(folder, is_locked=True) as temporary:
         for number, picture in read_frames(path, every):
-            save_image(picture, temporary / f"{path.stem}_{number:06d}.png")
+            save_image(picture, temporary / file_name(stem, f"_{number:06d}.png"))
+
+
+def _rate(path: Path, every: int) -> float:
+    """Return how many frames a video shows in a second: by their times, where its own word differs from these."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND)
+        with _errors_named(path):
+            packets = islice(container.demux(stream), MOST_FRAMES * every + 1)
+            times = [packet.pts * packet.time_base for packet in packets if packet.size and packet.pts is not None]
+    seconds = float(max(times) - min(times)) if times else 0.0
+    measured = (len(times) - 1) / seconds if seconds else rate
+    return measured if abs(measured / rate - 1) > CLEARLY else rate
 
 
 def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]:
@@ -131,21 +146,31 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
         PgpisError: See :func:`extract_frames`.
     """
     number = 0
-    for number, frame in enumerate(_decoded(path), 1):
+    for number, (frame, ratio) in enumerate(_decoded(path), 1):
         if number > MOST_FRAMES * every:
             reason = f"{path} has more than {MOST_FRAMES * every:,} frames"
             raise PgpisError(reason, hint="cut it, or take fewer: --every 5")
         if (number - 1) % every == 0:
             turned = int(getattr(frame, "rotation", 0))  # a telephone that was held upright
-            picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+            picture = _with_square_pixels(path, Image.fromarray(frame.to_ndarray(format="rgb24")), ratio)
             yield number, picture.rotate(turned, expand=True) if turned else picture
     if not number:
         raise PgpisError(f"{path} holds no frames")
 
 
-def _decoded(path: Path) -> Iterator[Any]:
+def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None) -> Image.Image:
+    """Make a picture wider or higher, as players do, whose pixels are not square; nothing of it is lost."""
+    wider = float(ratio or 1)
+    size = round(picture.width * max(wider, 1.0)), round(picture.height * max(1 / wider, 1.0))
+    if size[0] * size[1] > MOST_PIXELS:
+        raise PgpisError(f"{path}: its frames are shown at {size[0]}x{size[1]} pixels, more than 7680x4320")
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _decoded(path: Path) -> Iterator[tuple[Any, Fraction | None]]:
+    """Yield frames, and how many times as wide as high their pixels are."""
     with _opened(path) as container:
-        frames = container.decode(video=0)
+        frames, stream = container.decode(video=0), container.streams.video[0]
         count = 0
         while True:
             with _errors_named(path):
@@ -153,8 +178,8 @@ def _decoded(path: Path) -> Iterator[Any]:
             if frame is None:
                 break
             count += 1
-            yield frame
-        expected = container.streams.video[0].frames
+            yield frame, stream.sample_aspect_ratio
+        expected = stream.frames
         if count < expected:  # or it was trimmed without being encoded anew
             log.warning("%s: %d of the %d frames that it names can be read; is it cut short?", path, count, expected)
 

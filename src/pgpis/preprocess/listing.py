@@ -9,7 +9,7 @@ from typing import get_args
 from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
 from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.picture_store import DATABASE
-from pgpis.data.user_files import beside
+from pgpis.data.user_files import beside, without_prepared
 from pgpis.errors import PgpisError
 from pgpis.files import files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -43,26 +43,38 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
         if layout_named(layout) not in layouts:
             raise PgpisError(f"{root} has no layout '{layout}'", hint=f"pgpis data check {root}")
         layouts = [layout_named(layout)]
-    return _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
+    files = _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
+    _refuse_shared(files)
+    return files
+
+
+def _refuse_shared(files: Sequence[PictureFiles]) -> None:
+    """Refuse two pictures of which the same files would be made: ``anna.jpg`` and ``anna.png``."""
+    owners: dict[Path, PictureFiles] = {}
+    for file in files:
+        for _, path in file.outputs:
+            other = owners.setdefault(path, file)
+            if other is not file:
+                message = f"{file.picture} and {other.picture} would share their files: rename one"
+                raise PgpisError(message, hint="where a list names them, rename it there too")
 
 
 def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
     candidates = files_below(root) if root.is_dir() else [root]
-    files: dict[Path, PictureFiles] = {}
-    for picture in (path for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES):
-        name = picture.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts):
-            continue
-        stem = name.with_suffix("")
-        if stem in files:
-            raise PgpisError(f"{picture} and {files[stem].picture} would share their files: rename one")
+    names = [path.relative_to(folder) for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    below = sorted({folder / place for name in names for place in name.parents if place.parts})
+    prepared = {*below} - {*without_prepared(folder, below)}
+    files: list[PictureFiles] = []
+    for name in (name for name in names if prepared.isdisjoint((folder / name).parents)):
+        picture = folder / name
         places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
         outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
-        files[stem] = PictureFiles(name.as_posix(), picture, outputs)
+        files.append(PictureFiles(name.as_posix(), picture, outputs))
     if not files:
         raise PgpisError(f"no pictures in {root}; expected {', '.join(IMAGE_SUFFIXES)}")
-    return list(files.values())
+    return files
 
 
 def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:

@@ -58,6 +58,11 @@ class Record:
         outcome = self.outcomes.get((file.name, condition))
         return outcome is not None and "" not in (outcome.content, file.content) and outcome.content != file.content
 
+    def is_made_of_another_picture(self, file: PictureFiles, condition: str) -> bool:
+        """Whether what is there was made of another picture; where the last run made no file, it is somebody else's."""
+        outcome = self.outcomes.get((file.name, condition))
+        return outcome is not None and outcome.reason is None and self.is_of_another_picture(file, condition)
+
 
 def append(path: Path, outcomes: Iterable[Outcome]) -> None:
     """Add lines as :func:`append_bytes` does."""

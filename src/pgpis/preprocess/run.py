@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -12,16 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgpis.cluster import ActorPool, connected
-from pgpis.data.picture_store import content_hash
 from pgpis.devices import device_here
-from pgpis.jobs import born_deaf, broken_pool, meter, meters, one_thread_each, worker_pool
+from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, worker_pool
 from pgpis.pictures.kinds import kind_of
+from pgpis.preprocess.due import Due, map_hash
 from pgpis.preprocess.record import Record, append
 from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
 from pgpis.preprocess.stage import Stage
-from pgpis.preprocess.stages import build_stage, is_valid, require_weights
-
-log = logging.getLogger(__name__)
+from pgpis.preprocess.stages import build_stage, require_weights
 
 PICTURES_PER_UNIT = 4
 PICTURES_PER_PROCESS = 16
@@ -69,10 +66,10 @@ def prepare(
     Raises:
         PgpisError: Weights, packages or the device are missing, or a worker was ended from outside.
     """
-    result = PrepareResult()
     options = {condition: settings.own(condition) for condition in order_of(conditions)}
-    todo, made_with = _look(files, options, record, result, again=again)
-    _say_what_is_mixed(made_with, options)
+    due = Due(options, record, again)
+    due.look(files)
+    todo, result = due.todo, PrepareResult(already=due.already, failures=due.failures)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     require_weights(counts, settings)
@@ -94,53 +91,14 @@ def prepare(
     return result
 
 
-def _look(
-    files: Sequence[PictureFiles], options: Mapping[str, str], record: Record, result: PrepareResult, *, again: bool
-) -> tuple[dict[str, list[PictureFiles]], Counter[tuple[str, str]]]:
-    """Return what is to be made, by kind, and how many of what is there were made with which options."""
-    made_with: Counter[tuple[str, str]] = Counter()
-    todo: dict[str, list[PictureFiles]] = {condition: [] for condition in options}
-    with meter("looking at what is there", len(files)) as looked:
-        for file in (replace(file, content=content_hash(file.picture)) for file in files):
-            looked(1)
-            changed = {condition for condition, _ in file.outputs if record.is_of_another_picture(file, condition)}
-            for condition in changed:
-                file.path(condition).unlink(missing_ok=True)
-            for condition in options:
-                outcome, needed = record.outcomes.get((file.name, condition)), kind_of(condition).needs
-                is_map_due = any(due is file for due in todo.get(needed or "", ())[-1:])
-                if outcome is not None and outcome.map and (is_map_due or outcome.map != _map_hash(condition, file)):
-                    file.path(condition).unlink(missing_ok=True)
-                    changed.add(condition)
-                if is_valid(condition, file):
-                    result.already[condition] += 1
-                    made_with[condition, "" if outcome is None else outcome.options] += 1
-                elif (
-                    outcome is None
-                    or outcome.found
-                    or again
-                    or condition in changed
-                    or outcome.options not in ("", options[condition])  # others may find it
-                    or is_map_due
-                    or (needed is not None and is_valid(needed, file))  # it has been found since
-                ):
-                    todo[condition].append(file)
-                else:
-                    result.failures.append(outcome)
-    return todo, made_with
+def settled(file: PictureFiles, outcome: Outcome) -> Outcome:
+    """Remove what is of another picture or map and could not be made anew; return the outcome, which may be recorded.
 
-
-def _map_hash(condition: str, file: PictureFiles) -> str:
-    """Return the hash of the map that a condition is made of; empty where it needs none."""
-    needed = kind_of(condition).needs
-    return "" if needed is None else content_hash(file.path(needed))
-
-
-def _say_what_is_mixed(made_with: Mapping[tuple[str, str], int], options: Mapping[str, str]) -> None:
-    for (condition, others), count in made_with.items():
-        if others not in ("", options[condition]):
-            message = "%s: %d there were made with %s, not %s, and stay; remove them to have all alike"
-            log.warning(message, condition, count, others, options[condition])
+    In this order: a kill between the two leaves a file that the next run knows as one to make again.
+    """
+    if outcome.reason is not None and outcome.condition in file.stale:
+        file.path(outcome.condition).unlink(missing_ok=True)
+    return outcome
 
 
 def work(
@@ -158,7 +116,7 @@ def work(
     outcomes: list[Outcome] = []
     for part in _parts(files, settings.batch_size):
         made = [
-            replace(outcome, content=file.content, options=options, map=_map_hash(condition, file))
+            settled(file, replace(outcome, content=file.content, options=options, map=map_hash(condition, file)))
             for file, outcome in zip(part, stage(part), strict=True)
         ]
         if record is not None:
@@ -174,7 +132,8 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
     for condition in order_of(todo):
         needed = kind_of(condition).needs
         for unit in _units(condition, todo[condition], settings):
-            outcomes = [failed[file.name, needed].blocks(condition) for file in unit if (file.name, needed) in failed]
+            blocked = [file for file in unit if (file.name, needed) in failed]
+            outcomes = [settled(file, failed[file.name, needed].blocks(condition)) for file in blocked]
             ready = [file for file in unit if (file.name, needed) not in failed]
             outcomes += work(settings, condition, ready) if ready else []
             failed |= {(outcome.name, condition): outcome for outcome in outcomes if outcome.reason is not None}
@@ -255,7 +214,7 @@ def _run_pools(
             for after in (after for after in pools if kind_of(after).needs == condition):
                 freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
                 submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
-                yield [outcome.blocks(after) for file, outcome in freed if file is not None and outcome.reason]
+                yield [settled(file, outcome.blocks(after)) for file, outcome in freed if file and outcome.reason]
 
 
 def order_of(conditions: Iterable[str]) -> list[str]:

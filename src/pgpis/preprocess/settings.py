@@ -171,6 +171,8 @@ class PictureFiles:
     outputs: tuple[tuple[str, Path], ...]
     content: str = ""
     """Hash of the picture."""
+    stale: frozenset[str] = frozenset()
+    """Conditions whose files were made of another picture or map: a new one replaces them, or they go."""
 
     def path(self, condition: str) -> Path:
         """Return where a condition goes."""

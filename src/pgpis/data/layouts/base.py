@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, get_args
 from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
 from pgpis.data.tables import read_json, read_rows
 from pgpis.errors import PgpisError
-from pgpis.files import is_file, write_text
+from pgpis.files import is_file
 from pgpis.pictures.keypoint_files import points_text
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
@@ -51,7 +51,7 @@ class Layout(ABC):
     is_flat: ClassVar[bool] = True
     """Whether files have flat names, in place of a tree of folders."""
     points_frame: ClassVar[Frame | None] = DEEPFASHION_FRAME
-    """What the key points refer to that :meth:`write_points` writes; None: it writes none."""
+    """What the key points refer to that :meth:`points_files` holds; None: the layout has none."""
 
     def __init__(self, root: Path, split: Split) -> None:
         self.root = root
@@ -129,12 +129,16 @@ class Layout(ABC):
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *names])
         return text.getvalue()
 
-    def write_points(self, points: Mapping[str, Keypoints]) -> None:
-        """Write key points by the key of their picture; files that are there stay."""
-        for key, keypoints in points.items():
-            path = self.path(key, "keypoints")
-            if self.points_frame is not None and not is_file(path):
-                write_text(path, points_text(keypoints.to(self.points_frame)))
+    def points_files(self, points: Mapping[str, Keypoints]) -> dict[Path, str]:
+        """Return the files that hold key points, which are given by the key of their picture, and their content.
+
+        Raises:
+            PgpisError: The layout cannot hold those of a picture of such a name.
+        """
+        frame = self.points_frame
+        if frame is None:
+            return {}
+        return {self.path(key, "keypoints"): points_text(keypoints.to(frame)) for key, keypoints in points.items()}
 
     def _listed(self, key: str) -> str:
         """Return how the list names a picture."""

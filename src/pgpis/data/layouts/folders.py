@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from pgpis.data.layouts.base import LIST, KeyPair, Layout, key_of
+from pgpis.data.names import TREE
 from pgpis.data.picture_store import DATABASE
 from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError
@@ -83,7 +84,8 @@ class NTEDLayout(Layout):
         if name.is_absolute() or ".." in name.parts or not name.parts:
             raise PgpisError(f"{where}: '{value}' points outside the folder")
         key = key_of(str(PurePosixPath(*name.parts[1:]) if name.parts[0] == "img" else name))
-        return str(PurePosixPath(key).with_suffix(".jpg")) if "/" in key else key
+        stem, _, suffix = key.rpartition(".")
+        return f"{stem}.jpg" if suffix and TREE.fullmatch(stem) else key
 
     def folder(self, kind: str) -> str | None:
         """Return the folder of a kind of file; an LMDB counts as one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,7 @@ import numpy as np
 
 from pgpis.data.layouts.base import Layout, flat_name, key_of
 from pgpis.errors import PgpisError, refuse_if_all_fail
-from pgpis.files import is_file, write_text
+from pgpis.files import is_file
 from pgpis.pictures.keypoints import MISSING, Frame, Keypoints
 from pgpis.pictures.plausibility import person_of
 
@@ -62,13 +62,16 @@ class PATNLayout(Layout):
             raise PgpisError(f"{self.table_path} has no key points of {flat_name(key)}")
         return points_of(self.table_path, self._rows[key])
 
-    def write_points(self, points: Mapping[str, Keypoints]) -> None:
-        """Write the table of key points."""
+    def points_files(self, points: Mapping[str, Keypoints]) -> dict[Path, str]:
+        """Return the table of key points."""
         lines = [":".join(HEADER)]
         for key, keypoints in points.items():
             rounded = keypoints.to(FRAME).points.round().astype(int)
             lines.append(f"{flat_name(key)}: {rounded[:, 1].tolist()}: {rounded[:, 0].tolist()}")
-        write_text(self.table_path, "\n".join(lines) + "\n")
+            if list(_rows(lines[-1].splitlines())) != [key_of(flat_name(key))]:
+                hint = "rename the picture, and in the list too"
+                raise PgpisError(f"the layout '{self.name}' has no way to write key points of '{key}'", hint=hint)
+        return {self.table_path: "\n".join(lines) + "\n"}
 
 
 def read_points(path: Path) -> dict[str, dict[str, int]]:
@@ -84,11 +87,17 @@ def read_points(path: Path) -> dict[str, dict[str, int]]:
         raise PgpisError(f"cannot read the key points {path}: {error}") from error
     if not lines or [field.strip() for field in lines[0].split(":")] != HEADER:
         raise PgpisError(f"{path}: the first line must be '{':'.join(HEADER)}'")
+    rows = _rows(lines[1:])
+    refuse_if_all_fail(lambda row: points_of(path, row), rows.values())
+    return rows
+
+
+def _rows(lines: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return the lines below the header by the key of their picture, with their numbers."""
     rows: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(lines[1:], 2):
+    for number, line in enumerate(lines, 2):
         if line.strip():
             rows.setdefault(key_of(line.partition(":")[0].strip()), {}).setdefault(line, number)
-    refuse_if_all_fail(lambda row: points_of(path, row), rows.values())
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pgpis.data.cache import CacheFolder, files_of, paths_of, read_row
+from pgpis.data.cache import GO_ON, CacheFolder, files_of, paths_of, read_row
 from pgpis.data.features import Variant, origin_of
 from pgpis.data.packs.shards import Shards
 from pgpis.data.pairs import PairDataset
@@ -44,7 +44,7 @@ class FeatureItem:
         values = read_row(self.path, self.row).contiguous()
         content: bytes = values.view(AS_INTEGERS[values.dtype]).numpy().tobytes()
         if len(content) != self.size:
-            raise PgpisError(f"{self.path} is damaged", hint="run the same 'pgpis cache' again: it goes on")
+            raise PgpisError(f"{self.path} is damaged", hint=GO_ON)
         return content
 
 

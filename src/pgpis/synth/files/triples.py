@@ -135,12 +135,18 @@ def choose(entries: Sequence[Entry], kind: Kind, pictures: int, seed: int) -> li
 
     The other person is of the same sex where there is one. Their picture has the same view for garments, is a front
     for identities, and has the same framing for poses, so that the limbs stay in the picture.
+
+    Raises:
+        PgpisError: The kind takes sources that show a face, and there is none.
     """
     people: dict[int, list[Entry]] = {}
     for entry in entries:
         people.setdefault(entry.person, []).append(entry)
     female = {number: views[0].scene.identity.female for number, views in people.items()}
     sources = [entry for entry in entries if kind not in FACIAL or view_of(entry.view)[0] != "3_back"]
+    if not sources:
+        hint = "choose another --kind or --split all, or draw more views"
+        raise PgpisError(f"--kind {kind}: no picture shows a face, all of them are views from behind", hint=hint)
     triples: list[Triple] = []
     round_number = 0
     while len(triples) < pictures:
