@@ -12,7 +12,7 @@ from pgpis.files import sha256_of, write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record
-from pgpis.weight_files.download import Download, Opener
+from pgpis.weight_files.download import Download, Opener, discard
 from pgpis.weight_files.places import fetch_command, look, weights_folder
 
 log = logging.getLogger(__name__)
@@ -110,12 +110,12 @@ def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
             unpack(entry, source, target)
     except PgpisError:
         if not by_hand:
-            source.unlink()
+            discard(source)
         raise
     if not entry.zipped:
         source.replace(goal)
-    elif not by_hand:
-        source.unlink()
+    if not by_hand:
+        discard(source)
     paths = [target / file for file in entry.files]
     write_record(target, paths)
     return paths
