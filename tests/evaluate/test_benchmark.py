@@ -4,16 +4,26 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pgpis.cli.bench import _rows
 from pgpis.data import Aim, Pair, Person
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
-from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, make_pictures, with_runs
+from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, make_pictures, score_rows, with_runs
+from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.made_of import MADE_OF
 from pgpis.evaluate.photo_benchmark import PhotoSettings
+
+
+class WithFrechet(BenchmarkSettings):
+    with_frechet = True
+
+
+def encode(pictures):
+    return torch.rand(len(pictures), 3, 4, generator=torch.Generator().manual_seed(0))
 
 
 class TwoPairs:
@@ -177,3 +187,21 @@ def test_the_interval_counts_runs_as_well_as_pairs():
     with_gaps = np.concatenate([both, np.full((8, 3), np.nan)], axis=1)
     assert bootstrap_interval(with_gaps) == pytest.approx(bootstrap_interval(both), abs=0.1)
     assert np.isnan(bootstrap_interval(np.full((3, 4), np.nan))).all()
+
+
+def no_further_scores(target, pictures):
+    return [{} for _ in pictures]
+
+
+@pytest.mark.parametrize("pairs", [["ab"], ["ab", "ba"]])
+def test_one_pair_has_scores_and_no_distance_of_sets(pairs, scored_here, tmp_path):
+    dataset = TwoPairs(tmp_path, pairs)
+    settings = WithFrechet(root=tmp_path, out=tmp_path / "out")
+    picture = Image.new("RGB", (16, 16), "red")
+    rows = make_pictures(settings, dataset, dict.fromkeys(settings.baselines, lambda _: picture), None)
+    scored = score_rows(settings, rows, dataset.pairs, no_further_scores, encode)
+    assert [row.frechet is None for row in scored.values()] == [len(pairs) == 1] * 3
+    text = write_report(settings, scored, rows, dataset.pairs)
+    assert ("Fréchet" in text) == (len(pairs) > 1)
+    assert ("| truth | 1.000 | - | 0.000 |" in text) == (len(pairs) == 1)
+    assert "nan" not in text

@@ -93,8 +93,10 @@ def _cell(column: str, values: NDArray[np.float64]) -> str:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return "-"
-    low, high = bootstrap_interval(values)
     digits = 2 if column == "psnr" or column.endswith("_error") else 3
+    if len(finite) == 1:
+        return f"{finite[0]:.{digits}f}"
+    low, high = bootstrap_interval(values)
     return f"{finite.mean():.{digits}f} ({low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f})"
 
 
