@@ -94,9 +94,9 @@ def _cell(column: str, values: NDArray[np.float64]) -> str:
     if not len(finite):
         return "-"
     digits = 2 if column == "psnr" or column.endswith("_error") else 3
-    if len(finite) == 1:
-        return f"{finite[0]:.{digits}f}"
     low, high = bootstrap_interval(values)
+    if np.isnan(low):
+        return f"{finite.mean():.{digits}f}"
     return f"{finite.mean():.{digits}f} ({low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f})"
 
 
