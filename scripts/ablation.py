@@ -2,7 +2,7 @@
 
 ``python scripts/ablation.py --root outputs/demo/data --out outputs/ablation`` runs them at smoke size, on a CPU, which
 shows that every recipe works. ``--real`` takes the published sizes and needs a GPU and pretrained weights. What is
-done already is not run again; what was done with other words is refused.
+done already is not run again; what was done with other words, or of weights that have been trained anew, is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pgpis.cli import main as pgpis
 from pgpis.errors import PgpisError
-from pgpis.files import write_text
+from pgpis.files import files_below, sha256_of, write_text
 
 TINY_CLIP = {
     "model_type": "clip_vision_model", "hidden_size": 64, "intermediate_size": 128, "projection_dim": 64,
@@ -117,7 +117,8 @@ def is_done(folder: Path, result: str, words: Sequence[str], options: argparse.N
     there = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
     if there != _kept(words, options) and (done or there is not None):
         raise PgpisError(
-            f"{folder} was made with other words (--real, --steps, --root), or by an earlier version of this script",
+            f"{folder} was made with other words (--real, --steps, --root), of another prior or autoencoder, "
+            "or by an earlier version of this script",
             hint=f"another --out, or: rm -r {folder}",
         )
     return done
@@ -130,9 +131,11 @@ def begin(folder: Path, words: Sequence[str], options: argparse.Namespace) -> No
 
 
 def _kept(words: Sequence[str], options: argparse.Namespace) -> list[str]:
-    """Return words by which the same work is known, however the paths are spelled."""
+    """Return words by which the same work is known, however the paths are spelled, and what its parts hold."""
     named = ((f".root={options.root}", f".root={options.root.resolve()}"), (f"={options.out}/", "=OUT/"))
-    return [functools.reduce(lambda text, pair: text.replace(*pair), named, word) for word in words]
+    parts = [Path(word.partition("=")[2]) for word in words if word.startswith(MODEL) and f"={options.out}/" in word]
+    hashes = [sha256_of(file) for part in parts for file in files_below(part)]
+    return [functools.reduce(lambda text, pair: text.replace(*pair), named, word) for word in words] + hashes
 
 
 def measure(row: Row, options: argparse.Namespace) -> dict[str, float]:
@@ -191,10 +194,10 @@ def main() -> int:
             is_done(folder_of(row, options), REPORT, [*words_of(row, options), *limit], options)
         if not options.real:
             make_autoencoder(options)
+        measured = {row.name: (row, measure(row, options)) for row in selection}
     except PgpisError as error:
         print(f"ablation: {error}", file=sys.stderr)
         return error.exit_code
-    measured = {row.name: (row, measure(row, options)) for row in selection}
     size = "published size" if options.real else "smoke size: random weights, a few steps; the order means nothing"
     text = f"{len(measured)} ablations, {size}.\n\n{table(measured)}"
     write_text(options.out / "ablation.md", text)

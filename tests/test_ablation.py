@@ -57,3 +57,14 @@ def test_the_autoencoder_is_of_these_words_as_well(started, capsys):
     started("--steps", "3")
     assert started("--steps", "4", "--only", "A3") == (2, [])
     assert "out/autoencoder was made with other words" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["a3/fusion_embedder", "autoencoder/vae"])
+def test_a_result_of_weights_that_were_trained_anew_is_refused(started, tmp_path, capsys, part):
+    weights = tmp_path / "out" / part / "model.safetensors"
+    (tmp_path / "out/a3/fusion_embedder").mkdir(parents=True)
+    assert started("--steps", "3", "--only", "B6") == (0, ["fit", "fit", "test"])
+    assert started("--steps", "3", "--only", "B6") == (0, [])
+    weights.write_bytes(b"others")
+    assert started("--steps", "3", "--only", "B6") == (2, [])
+    assert "out/b6 was made with other words" in capsys.readouterr().err

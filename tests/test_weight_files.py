@@ -47,17 +47,20 @@ class Answer(io.BytesIO):
 
 
 class Server:
-    """Serves bytes; ``ranges`` False: it knows no Range. Remembers what was asked."""
+    """Serves bytes; ``ranges`` False: it knows no Range; ``if_range`` False: no If-Range. Remembers what was asked."""
 
-    def __init__(self, body=BODY, ranges=True, cut=None, **headers):
+    def __init__(self, body=BODY, ranges=True, cut=None, if_range=True, **headers):
         self.body, self.ranges, self.cut, self.headers, self.asked = body, ranges, cut, headers, []
+        self.if_range = if_range
 
     def __call__(self, request, timeout=None):
         assert timeout is not None
         asked = request.get_header("Range")
         self.asked.append(asked)
         total = len(self.body)
-        if asked is None or not self.ranges:
+        version = request.get_header("If-range")
+        is_other = self.if_range and version not in (None, self.headers.get("ETag"), self.headers.get("Last_Modified"))
+        if asked is None or not self.ranges or is_other:
             return Answer(self.body[: self.cut], Content_Length=total, **self.headers)
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         if start >= total:
@@ -65,7 +68,7 @@ class Server:
             headers["Content-Range"] = f"bytes */{total}"
             raise urllib.error.HTTPError(request.full_url, 416, "Range Not Satisfiable", headers, io.BytesIO())
         span = f"bytes {start}-{total - 1}/{total}"
-        return Answer(self.body[start:], 206, Content_Length=total - start, Content_Range=span)
+        return Answer(self.body[start:], 206, Content_Length=total - start, Content_Range=span, **self.headers)
 
 
 def no_network(request, timeout=None):
@@ -307,7 +310,7 @@ def test_broken_off_download_goes_on(ranges, toy, tmp_path):
 def test_complete_or_too_long_part(have, asked, toy, tmp_path):
     place(tmp_path / "toy/net.pth.part", (BODY + b"12345")[:have])
     server = Server()
-    [path] = fetch(toy(), tmp_path, opener=server)
+    [path] = fetch(toy(sha256=SHA), tmp_path, opener=server)
     assert path.read_bytes() == BODY
     assert len(server.asked) == asked
 
@@ -321,7 +324,7 @@ def test_other_bytes_than_asked_start_over(toy, tmp_path):
             return Answer(BODY[500:], 206, Content_Range=f"bytes 500-{len(BODY) - 1}/{len(BODY)}")
         return honest(request, timeout)
 
-    [path] = fetch(toy(), tmp_path, opener=opener)
+    [path] = fetch(toy(sha256=SHA), tmp_path, opener=opener)
     assert path.read_bytes() == BODY
 
 
@@ -337,16 +340,64 @@ def test_wrong_size_is_refused(toy, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_truncated_download_is_kept_for_the_next_time(toy, tmp_path):
+PARTS = ["toy/net.pth.part", "toy/net.pth.part.json"]
+FIRST, SECOND = b"1" * 5000, b"2" * 5000
+VERSIONS = [{"ETag": '"one"'}, {"Last_Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}]
+OTHERS = [{"ETag": '"two"'}, {"Last_Modified": "Tue, 02 Jan 2024 00:00:00 GMT"}]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_truncated_download_is_kept_for_the_next_time(version, toy, tmp_path):
     toy()
-    with pytest.raises(PgpisError, match=f"broke off after 1000 of {len(BODY)} bytes"):
-        fetch("toy", tmp_path, opener=Server(cut=1000))
-    assert names(tmp_path) == ["toy/net.pth.part"]
-    server = Server()
+    with pytest.raises(PgpisError, match=f"broke off after 1000 of {len(BODY)} bytes") as told:
+        fetch("toy", tmp_path, opener=Server(cut=1000, **version))
+    assert told.value.hint.endswith("goes on from there")
+    assert names(tmp_path) == PARTS
+    server = Server(**version)
     [path] = fetch("toy", tmp_path, opener=server)
     assert server.asked == ["bytes=1000-"]
     assert path.read_bytes() == BODY
     assert names(tmp_path) == ["checksums.json", "toy/net.pth"]
+
+
+@pytest.mark.parametrize("if_range", [True, False])
+@pytest.mark.parametrize("versions", zip(VERSIONS, OTHERS, strict=True))
+def test_two_versions_are_not_glued_together(versions, if_range, toy, tmp_path):
+    toy()
+    earlier, later = versions
+    with pytest.raises(PgpisError, match="broke off"):
+        fetch("toy", tmp_path, opener=Server(FIRST, cut=1000, **earlier))
+    [path] = fetch("toy", tmp_path, opener=Server(SECOND, if_range=if_range, **later))
+    assert path.read_bytes() == SECOND
+    assert names(tmp_path) == ["checksums.json", "toy/net.pth"]
+
+
+@pytest.mark.parametrize(
+    "origin", [None, b"\xff", b"[]", b'{"url": 1}', b'{"url": "%s", "validator": 3}' % URL.encode()]
+)
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}, {"ETag": '"one\n two"'}])
+def test_a_part_of_unknown_version_begins_anew(headers, origin, toy, tmp_path):
+    toy()
+    with pytest.raises(PgpisError, match="broke off") as told:
+        fetch("toy", tmp_path, opener=Server(FIRST, cut=1000, **headers))
+    assert told.value.hint.endswith("begins anew")
+    if origin is not None:
+        (tmp_path / PARTS[1]).write_bytes(origin)
+    server = Server(SECOND)
+    [path] = fetch("toy", tmp_path, opener=server)
+    assert server.asked == [None]
+    assert path.read_bytes() == SECOND
+
+
+def test_a_part_from_another_address_begins_anew(toy, tmp_path):
+    toy(url="https://example.org/former.pth")
+    with pytest.raises(PgpisError, match="broke off"):
+        fetch("toy", tmp_path, opener=Server(FIRST, cut=1000, ETag='"one"'))
+    toy(sha256=hashlib.sha256(SECOND).hexdigest())
+    server = Server(SECOND, ETag='"one"')
+    [path] = fetch("toy", tmp_path, opener=server)
+    assert server.asked == [None]
+    assert path.read_bytes() == SECOND
 
 
 @pytest.mark.parametrize("error", [TimeoutError("timed out"), ConnectionResetError("reset"), IncompleteRead(b"")])
@@ -360,7 +411,7 @@ def test_connection_lost_while_reading(error, toy, tmp_path):
     with pytest.raises(PgpisError, match="broke off") as told:
         fetch(toy(), tmp_path, opener=always(Lost(BODY, Content_Length=len(BODY))))
     assert "pgpis weights fetch toy" in told.value.hint
-    assert names(tmp_path) == ["toy/net.pth.part"]
+    assert names(tmp_path) == PARTS
     assert (tmp_path / "toy/net.pth.part").read_bytes() == BODY[:1000]
 
 
@@ -508,6 +559,7 @@ def test_a_download_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "LARGEST", 1000)
     with pytest.raises(PgpisError, match="gave more than 1000 bytes"):
         fetch("lpips-alexnet", tmp_path, opener=Server(bytes(2000)))
+    assert names(tmp_path) == [], "it would be gone on with the next time"
 
 
 def test_zip_put_there_by_hand_is_unpacked_without_network(tmp_path):

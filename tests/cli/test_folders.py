@@ -10,6 +10,7 @@ from PIL import Image
 from pgpis import files
 from pgpis.cli import main
 from pgpis.files import UnwritableError, locked, replacing_folder
+from pgpis.weight_files import locate
 
 
 @pytest.fixture
@@ -24,10 +25,14 @@ def words(toy_root, tmp_path):
         "data link": ["data", "link", str(toy_root), "--to=nted", f"--out={photos}"],
         "weights fetch": ["weights", "fetch", "pose-detector", f"--folder={photos}"],
         "prepare": ["prepare", str(photos), "--conditions=pose"],
+        "bench synth": ["bench", "synth", f"--root={toy_root}", f"--out={photos}"],
+        "bench pairs": ["bench", "pairs", f"--root={toy_root}", f"--out={photos}"],
     }
 
 
-@pytest.mark.parametrize("verb", ["synth", "synth edit", "data link", "weights fetch", "prepare"])
+@pytest.mark.parametrize(
+    "verb", ["synth", "synth edit", "data link", "weights fetch", "prepare", "bench synth", "bench pairs"]
+)
 def test_a_second_run_in_a_folder_is_refused(verb, words, tmp_path, capsys):
     with locked(tmp_path / "out"):
         assert main(words[verb]) == 2
@@ -36,13 +41,28 @@ def test_a_second_run_in_a_folder_is_refused(verb, words, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".pgpis.lock", "anna.png"]
 
 
-@pytest.mark.parametrize("verb", ["synth", "synth edit", "data link", "weights fetch"])
+@pytest.mark.parametrize("verb", ["synth", "synth edit", "data link", "weights fetch", "bench synth"])
 def test_a_file_in_the_place_of_the_folder_is_one_line(verb, words, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([word.replace(f"{tmp_path}/out", f"{tmp_path}/file/out") for word in words[verb]]) == 2
     told = capsys.readouterr().err
     assert f"cannot write {tmp_path}/file/out" in told
     assert len(told.strip().splitlines()) == 2
+
+
+def test_what_fetch_would_record_is_locked_too(words, tmp_path, capsys):
+    """Weights that were put there by hand: nothing is downloaded, but their checksums are written."""
+    out = tmp_path / "out"
+    for name in locate("pose-detector", out):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"net")
+    with locked(out):
+        assert main(words["weights fetch"]) == 2
+    assert "another run is writing" in capsys.readouterr().err
+    assert not (out / "checksums.json").exists()
+    assert main(words["weights fetch"]) == 0
+    with locked(out):  # nothing is left to write
+        assert main(words["weights fetch"]) == 0
 
 
 def test_links_on_a_full_disk(words, monkeypatch, capsys):

@@ -4,24 +4,37 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pgpis.cli.bench import _rows
 from pgpis.data import Aim, Pair, Person
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
-from pgpis.evaluate.benchmark import MADE_OF, TRUTH, BenchmarkSettings, RowScores, make_pictures, with_runs
+from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, make_pictures, score_rows, with_runs
+from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.intervals import bootstrap_interval
+from pgpis.evaluate.made_of import MADE_OF
 from pgpis.evaluate.photo_benchmark import PhotoSettings
 
 
+class WithFrechet(BenchmarkSettings):
+    with_frechet = True
+
+
+def encode(pictures):
+    return torch.rand(len(pictures), 3, 4, generator=torch.Generator().manual_seed(0))
+
+
 class TwoPairs:
-    def __init__(self, folder):
+    def __init__(self, folder, pairs=("ab", "ba"), long_name=""):
         pictures = {name: folder / name for name in "ab"}
         for path in pictures.values():
             if not path.exists():
                 path.write_text("first")
-        self.pairs = tuple(Pair(f"{a}_2_{b}", Person(pictures[a]), Aim(target=pictures[b])) for a, b in ("ab", "ba"))
+        self.pairs = tuple(
+            Pair(f"{a}_2_{b}{long_name}", Person(pictures[a]), Aim(target=pictures[b])) for a, b in pairs
+        )
 
     def __len__(self):
         return len(self.pairs)
@@ -37,7 +50,7 @@ class TwoPairs:
 def make(tmp_path):
     """Makes the rows' pictures, and returns which row was made anew."""
 
-    def run(root="people", identity="first"):
+    def run(root="people", identity="first", row="a model", **which):
         made = set()
 
         def picture(name):
@@ -48,11 +61,9 @@ def make(tmp_path):
             return ((pair.pair_id, picture(pipeline)) for pair in dataset.pairs)
 
         out = tmp_path / "out"
-        settings = BenchmarkSettings(
-            root=tmp_path / root, out=out, models={"a model": "folder"}, identities={"a model": identity}
-        )
+        settings = BenchmarkSettings(root=tmp_path / root, out=out, models={row: "folder"}, identities={row: identity})
         baselines = {name: lambda _pair, name=name: picture(name) for name in settings.baselines}
-        rows = make_pictures(settings, TwoPairs(tmp_path), baselines, sample)
+        rows = make_pictures(settings, TwoPairs(tmp_path, **which), baselines, sample)
         assert all(path.is_file() for files in rows.values() for path in files)
         return made
 
@@ -68,6 +79,24 @@ def test_another_model_of_the_same_name_is_drawn_again(make):
     make()
     assert make(identity="second") == {"folder"}
     assert make(identity="second") == set()
+
+
+def test_a_part_that_another_model_drew_does_not_vouch_for_the_rest(make):
+    make(identity="first")
+    assert make(identity="second", pairs=["ab"]) == {"folder"}
+    assert make(identity="second") == {"folder"}
+    assert make(identity="second") == set()
+
+
+def test_a_row_is_known_by_its_folder(make):
+    make(row="a model", identity="first")
+    assert make(row="a_model", identity="second") == {"folder"}
+    assert make(row="a model", identity="first") == {"folder"}
+
+
+def test_pairs_of_long_names_have_pictures(make):
+    assert make(long_name="x" * 300) == {*BenchmarkSettings.baselines, "folder"}
+    assert make(long_name="x" * 300) == set()
 
 
 def test_another_folder_is_drawn_again(make):
@@ -102,6 +131,7 @@ def test_another_size_of_the_comparison_is_drawn_again(tmp_path):
         (["../A=a"], [], "'../A', which cannot be"),
         (["..=a"], [], "'..', which cannot be"),
         (["a\x00=a"], [], "cannot be"),
+        ([f"{'a' * 252}=a"], [], "cannot be"),
     ],
 )
 def test_rows_have_names_and_folders_of_their_own(models, generated, message, tmp_path):
@@ -109,14 +139,17 @@ def test_rows_have_names_and_folders_of_their_own(models, generated, message, tm
         BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(models, generated, []))
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"[1]", b'{"truth": 3}'])
-def test_what_nobody_knows_of_is_drawn_again(make, tmp_path, content):
+@pytest.mark.parametrize("content", [None, b"\xff", b"[1]", b'{"truth": 3}', b'{"rows": {"truth": "x"}, "pairs": {}}'])
+def test_what_nobody_knows_of_is_drawn_again(make, tmp_path, content, caplog):
+    caplog.set_level("INFO", "pgpis")
     make()
+    assert "something else" not in caplog.text
     record = tmp_path / "out" / MADE_OF
     record.unlink()
     if content is not None:
         record.write_bytes(content)
     assert TRUTH in make()
+    assert sum("8 pictures were made of something else" in line for line in caplog.messages) == 1
     assert make() == set()
 
 
@@ -154,3 +187,21 @@ def test_the_interval_counts_runs_as_well_as_pairs():
     with_gaps = np.concatenate([both, np.full((8, 3), np.nan)], axis=1)
     assert bootstrap_interval(with_gaps) == pytest.approx(bootstrap_interval(both), abs=0.1)
     assert np.isnan(bootstrap_interval(np.full((3, 4), np.nan))).all()
+
+
+def no_further_scores(target, pictures):
+    return [{} for _ in pictures]
+
+
+@pytest.mark.parametrize("pairs", [["ab"], ["ab", "ba"]])
+def test_one_pair_has_scores_and_no_distance_of_sets(pairs, scored_here, tmp_path):
+    dataset = TwoPairs(tmp_path, pairs)
+    settings = WithFrechet(root=tmp_path, out=tmp_path / "out")
+    picture = Image.new("RGB", (16, 16), "red")
+    rows = make_pictures(settings, dataset, dict.fromkeys(settings.baselines, lambda _: picture), None)
+    scored = score_rows(settings, rows, dataset.pairs, no_further_scores, encode)
+    assert [row.frechet is None for row in scored.values()] == [len(pairs) == 1] * 3
+    text = write_report(settings, scored, rows, dataset.pairs)
+    assert ("Fréchet" in text) == (len(pairs) > 1)
+    assert ("| truth | 1.000 | - | 0.000 |" in text) == (len(pairs) == 1)
+    assert "nan" not in text

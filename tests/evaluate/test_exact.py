@@ -8,19 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 
+import probe_conditions
 from pgpis.cli import bench, main
-from pgpis.data import DeepFashion
+from pgpis.data import Aim, DeepFashion, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import NearestTraining, warp
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores, face_error, print_sharpness
+from pgpis.evaluate.naming import identities
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.surface import OUTLINE
 from pgpis.synth.figure.description import GARMENTS
 from pgpis.synth.scene.render import draw
+from pgpis.tasks.options import Sampling
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
 REPOSITORY = Path(__file__).parents[2]
@@ -209,3 +213,52 @@ def test_the_probe_tells_what_a_model_reads(root, tmp_path, capsys, monkeypatch)
     assert list(ratios) == ["all right", "source_image", "pose_image", "prior_source", "prior_pose"]
     assert ratios["all right"] == 1
     assert min(ratios["source_image"], ratios["pose_image"]) > 1.05
+
+
+def pairs_of_people(*people):
+    names = [f"WOMEN/Tees_Tanks/id_{person:08d}/{number:02d}_1_front" for number, person in enumerate(people, 1)]
+    return [Pair(f"{name}_2_{name}", Person(Path(name)), Aim(target=Path(name))) for name in names]
+
+
+def people_in(pairs):
+    return [identities(pair.pair_id)[0][2] for pair in pairs]
+
+
+@pytest.mark.parametrize("people", [(1, 1, 1, 2, 2, 2), (1, 2), (3, 1, 1, 2, 1, 3), (1, 1, 2, 3, 3, 4, 4, 4)])
+def test_the_other_pair_is_another_persons(people):
+    pairs = pairs_of_people(*people)
+    others = probe_conditions.partners(pairs)
+    assert sorted(pair.pair_id for pair in others) == sorted(pair.pair_id for pair in pairs)
+    assert all(own != other for own, other in zip(people_in(pairs), people_in(others), strict=True))
+
+
+@pytest.mark.parametrize("people", [(1,), (1, 1, 2)])
+def test_pairs_of_hardly_anybody_else_cannot_be_probed(people):
+    with pytest.raises(PgpisError, match="expected at most half"):
+        probe_conditions.partners(pairs_of_people(*people))
+
+
+def test_every_pair_of_the_probe_counts_the_same(monkeypatch):
+    """The last batch, of one pair, is exchanged as well, and counts as one of three."""
+
+    class Task:
+        sampling = Sampling()
+
+        def loss(self, batch, generator, *, train):
+            return {"loss": (batch["source_image"] != batch["target_image"]).float().mean() * batch["weight"]}
+
+    class Test(list):
+        pairs = property(tuple)
+
+        def with_pairs(self, pairs):
+            return Test(pairs)
+
+    def batches(test, task):
+        values = torch.tensor([float(identities(pair.pair_id)[0][2]) for pair in test])
+        for rows, weight in ((slice(0, 2), 1.0), (slice(2, 3), 4.0)):
+            tensors = dict.fromkeys(("source_image", "target_image"), values[rows])
+            yield {**tensors, "pair_id": [pair.pair_id for pair in test[rows]], "weight": weight}
+
+    monkeypatch.setattr(probe_conditions, "batches", batches)
+    losses = probe_conditions.probe(Task(), Test(pairs_of_people(1, 2, 3)))
+    assert losses == {"all right": 0, "source_image": pytest.approx((2 * 1 + 1 * 4) / 3)}

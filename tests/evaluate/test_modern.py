@@ -267,6 +267,7 @@ def test_several_protocols_share_the_table(toy_root, scored, tmp_path, capsys):
     [
         (["a/x/images", "b/x/images"], [], None),
         (["a/images", "a/images"], [], "folders need different names: images, images"),
+        (["a/images", "b/images"], ["a/b", "A-B"], "folders need different names: a/b, A-B"),
         (["a/images", "b/images"], ["A"], "--name gives 1 names for 2 folders"),
     ],
 )

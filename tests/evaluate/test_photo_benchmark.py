@@ -33,6 +33,7 @@ def pictures_in(folder, *names):
     [
         (("anna_front.png", "anna_back.png", "eva_maria_1.png", "eva_maria_2.png", "eva_3.png"), 4),
         (("anna/1.png", "anna/2.png", "anna/3.png", "eva/1.png"), 6),
+        (("anna/day1/1.png", "anna/day2/1.png", "eva/day1/1.png"), 2),
         (("WOMEN/Tees/id_00000001/01_1_front.jpg", "WOMEN/Tees/id_00000001/02_1_front.jpg"), 0),
         (("WOMEN/Tees/id_00000001/01_1_front.jpg", "WOMEN/Tees/id_00000001/01_2_side.jpg"), 2),
     ],
@@ -57,11 +58,33 @@ def test_people_whose_folders_are_links_are_paired(tmp_path):
     assert list_pairs(tmp_path / "some") == [("anna/1.png", "anna/2.png"), ("anna/2.png", "anna/1.png")]
 
 
+def people_in(*pairs):
+    """Return the people of pairs, each as the set of their pictures."""
+    root = Path("photographs")
+    pairs = [Pair(f"{a}_2_{b}", Person(root / a), Aim(target=root / b)) for a, b in (pair.split(">") for pair in pairs)]
+    people = {}
+    for picture, person in people_of(pairs, root).items():
+        people.setdefault(person, set()).add(picture.relative_to(root).as_posix())
+    return sorted(map(sorted, people.values()))
+
+
 def test_what_pairs_connect_is_one_person():
-    pairs = [Pair(f"{a}_2_{b}", Person(Path(a)), Aim(target=Path(b))) for a, b in ("ab", "bc", "xy")]
-    people = people_of(pairs)
-    assert len({people[Path(name)] for name in "abc"}) == len({people[Path(name)] for name in "xy"}) == 1
-    assert people[Path("a")] != people[Path("x")]
+    assert people_in("a>b", "b>c", "x>y") == [["a", "b", "c"], ["x", "y"]]
+
+
+def test_pairs_that_are_not_connected_are_of_one_person_by_their_names():
+    assert people_in("anna/1>anna/2", "anna/3>anna/4", "bob/1>bob/2") == [
+        ["anna/1", "anna/2", "anna/3", "anna/4"],
+        ["bob/1", "bob/2"],
+    ]
+
+
+def test_names_that_tell_no_persons_are_not_asked():
+    assert people_in("IMG_1>IMG_2", "IMG_3>IMG_4") == [["IMG_1", "IMG_2"], ["IMG_3", "IMG_4"]]
+    assert people_in("monday/a>tuesday/a", "monday/b>tuesday/b") == [
+        ["monday/a", "tuesday/a"],
+        ["monday/b", "tuesday/b"],
+    ]
 
 
 @pytest.fixture
@@ -94,6 +117,18 @@ def test_an_outfit_is_recognised_by_its_colours(scores):
     # the back of the second person stands for the front that is not shown; the thigh has nothing in common
     recognised = [scored["outfit_recognised"] for scored in judge(target, pictures)]
     assert recognised == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_an_outfit_that_nobody_can_see_is_not_missed(scores):
+    judge, person = scores
+    first, second, _, fourth = judge.maps
+    pictures = [of_colour(person, 200)]
+    assert np.isnan(judge(fourth, pictures)[0]["outfit_recognised"]), "nobody else shows a thigh"
+    iuv = np.zeros((*SIZE, 3), np.uint8)
+    iuv[person] = HEAD, 100, 100
+    save_image(Image.fromarray(iuv_pixels(iuv)), judge.maps[first])
+    assert np.isnan(judge(first, pictures)[0]["outfit_recognised"]), "the truth shows a head alone"
+    assert judge(second, [of_colour(person, 150)])[0]["outfit_recognised"] == 1, "of those who show clothes"
 
 
 def test_the_background_is_what_lies_beside_the_person(scores):

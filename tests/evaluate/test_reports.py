@@ -16,7 +16,7 @@ from pgpis.evaluate.benchmark_report import _means
 from pgpis.evaluate.features import too_few
 from pgpis.evaluate.methods import Methods, to_latex
 from pgpis.evaluate.naming import Matches
-from pgpis.evaluate.page import Figure, ImageCell, Section, Table, render_page
+from pgpis.evaluate.page import Figure, ImageCell, Section, Table, histogram, render_page
 from pgpis.evaluate.results import _ranked, to_json, to_markdown
 from pgpis.evaluate.score import NO_VALUES, Scores
 from pgpis.metrics import MetricReport
@@ -138,3 +138,25 @@ def test_a_comparison_says_what_it_is_of_and_what_it_lacks(matched, tmp_path):
     assert content["sets"] == {"fid": {"a": 3.0, "b": 5.0}, "kid": {"a": "inf", "b": 1.0}}
     assert content["not_computed"]["dists"]["b"] == "not computed: alexnet is missing"
     assert (content["protocol"], content["a"]["samples"], content["b"]["generated"]) == ("fpdm", 2, "runs/second")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [48.1308036086791, 48.13080360867911, 48.1308036086791],
+        [1.0, np.nextafter(1.0, 2)],
+        [0.0, 5e-324],
+        [1e300, 1e300],
+        [-3.0, -3.0],
+        [2.0, np.nan, np.inf],
+        [1.0, 4.0, 2.5],
+        [0.001, 0.002],
+    ],
+)
+def test_every_finite_value_is_in_the_histogram(values):
+    """Those too that are equal but for rounding, as PSNR of pictures that differ by one everywhere."""
+    bins = histogram(np.array(values))
+    finite = [value for value in values if np.isfinite(value)]
+    assert sum(count for *_, count in bins) == len(finite)
+    assert bins[0][0] <= min(finite) <= max(finite) <= bins[-1][1]
+    assert all(low < high for low, high, _ in bins)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
-from pgpis.files import files_below, sha256_of
+from pgpis.files import files_below, locked, sha256_of
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
 
@@ -59,7 +59,8 @@ def synth(
 
     rows = _rows(models, generated, differences)
     settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **rows)
-    sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
+    with locked(out):
+        sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
 
 
 def photos(
@@ -98,7 +99,8 @@ def photos(
     tools = PrepareSettings(pose=pose, densepose=densepose)
     rows = _rows(models, generated, differences)
     settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
-    sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
+    with locked(out):
+        sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
 
 
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:

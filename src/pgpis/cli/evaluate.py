@@ -158,7 +158,11 @@ class _Evaluation(NamedTuple):
     @property
     def folder(self) -> str:
         """Where its reports go, among those of others."""
-        return file_name(f"{self.name}-{self.scores.protocol}".replace("/", "-"), "")
+        return _folder(self.name, self.scores.protocol)
+
+
+def _folder(name: str, protocol: str) -> str:
+    return file_name(f"{name}-{protocol}".replace("/", "-"), "")
 
 
 def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
@@ -166,7 +170,7 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
     if names and len(names) != len(folders):
         raise PgpisError(f"--name gives {len(names)} names for {len(folders)} folders")
     names = names or _last_different(folders)
-    if len({name.casefold() for name in names}) < len(names):
+    if len({_folder(name, "").casefold() for name in names}) < len(names):  # of their reports, on any file system
         raise PgpisError(f"folders need different names: {', '.join(names)}", hint="--name A B ...")
     return names
 

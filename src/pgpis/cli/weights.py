@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgpis.errors import PgpisError
 from pgpis.files import UnwritableError, locked
-from pgpis.weight_files import CATALOGUE, catalogued, fetch, locate, states, weights_folder
+from pgpis.weight_files import CATALOGUE, catalogued, fetch, is_settled, locate, states, weights_folder
 
 COMMERCIAL = {True: "yes", False: "no", None: "not stated"}
 
@@ -45,9 +45,9 @@ def fetch_weights(names: Sequence[str], *, folder: Path | None = None, accept_li
     for name in names:
         catalogued(name)
     target = weights_folder() if folder is None else folder.expanduser()
-    is_complete = all(None not in locate(name, folder).values() for name in names)
+    only_looks = all(is_settled(name, folder) for name in names)
     failures = []
-    with nullcontext() if is_complete else locked(target):  # what is only looked at may lie in another's folder
+    with nullcontext() if only_looks else locked(target):  # what is only looked at may lie in another's folder
         for name in dict.fromkeys(names):
             try:
                 paths = fetch(name, folder, accept_licence=accept_licence)

@@ -9,7 +9,6 @@ embeddings of all pictures, in the manner of FID.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -26,8 +25,9 @@ from pgpis.data import Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
+from pgpis.evaluate.made_of import remove_others
 from pgpis.evaluate.naming import list_pictures, match_pictures
-from pgpis.files import file_name, write_text
+from pgpis.files import file_name
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
@@ -43,9 +43,6 @@ COPY, NEAREST, PAINTED, TRUTH = (
 PIXEL_COLUMNS = ("ssim", "psnr", "token_distance")
 """Columns that every benchmark has."""
 ENCODED_AT_ONCE = 32
-MADE_OF = "made_of.json"
-"""Says of each row what its pictures were made of."""
-
 Encode = Callable[[Sequence[Image.Image]], torch.Tensor]
 """Returns the tokens of pictures, class token first, ``(B, N, D)``."""
 Sample = Callable[[str, PairDataset], Iterable[tuple[str, Image.Image]]]
@@ -86,7 +83,12 @@ class BenchmarkSettings:
         named: dict[str, str] = {}
         for name in (*self.baselines, *self.models, *self.generated, *self.runs):
             place = row_file(name)
-            if "/" in place or place[:1] == "." or not place.isprintable() or place != file_name(place, ""):
+            if (
+                "/" in place
+                or place[:1] == "."
+                or not place.isprintable()
+                or f"{place}.csv" != file_name(place, ".csv")
+            ):
                 raise PgpisError(f"a row is called '{name}', which cannot be the name of a folder")
             if (other := named.get(place.casefold())) is not None:
                 both = f"'{name}'" if other == name else f"'{other}' and '{name}'"
@@ -172,19 +174,26 @@ def make_pictures(
         PgpisError: A folder of pictures lacks pairs.
     """
     rows = {
-        name: [settings.out / row_file(name) / f"{pair.pair_id}.png" for pair in dataset.pairs]
+        name: [settings.out / row_file(name) / file_name(pair.pair_id, ".png") for pair in dataset.pairs]
         for name in (*settings.baselines, *settings.models)
     }
-    _remove_others(settings, rows, {pair.pair_id: _files_hash(dataset, pair) for pair in dataset.pairs})
+    contents = [_files_hash(dataset, pair) for pair in dataset.pairs]
+    made_of = {
+        path: f"{settings.made_of(name)} {content}"
+        for name, files in rows.items()
+        for path, content in zip(files, contents, strict=True)
+    }
+    remove_others(settings.out, made_of)
     for name in settings.baselines:
         for pair, path in zip(dataset.pairs, rows[name], strict=True):
             if not path.is_file():
                 save_image(baselines[name](pair), path)
     for name, pipeline in settings.models.items():
         if not all(path.is_file() for path in rows[name]):
+            path_of = {pair.pair_id: path for pair, path in zip(dataset.pairs, rows[name], strict=True)}
             with meter(name, len(dataset)) as advance:
                 for pair_id, image in sample(pipeline, dataset):
-                    save_image(image, rows[name][0].parent / f"{pair_id}.png")
+                    save_image(image, path_of[pair_id])
                     advance(1)
     for name, place in settings.generated.items():
         matches = match_pictures(list_pictures(place), dataset.pairs)
@@ -199,25 +208,6 @@ def _files_hash(dataset: PairDataset, pair: Pair) -> str:
     of_source = dataset.made_of(pair.source, "target").get("iuv")
     paths = [*pair.person.files, *pair.aim.files, of_source]
     return hashlib.sha256(" ".join(map(dataset.file_content, paths)).encode()).hexdigest()
-
-
-def _remove_others(
-    settings: BenchmarkSettings, rows: Mapping[str, Sequence[Path]], contents: Mapping[str, str]
-) -> None:
-    """Remove pictures that an earlier run made of another folder, of other files or by another model."""
-    record = settings.out / MADE_OF
-    try:
-        earlier = json.loads(record.read_text(encoding="utf-8"))
-        earlier = {part: {**earlier[part]} for part in ("rows", "pairs")}
-    except (OSError, ValueError, TypeError, KeyError):  # none, or damaged: nobody knows what they were made of
-        earlier = {"rows": {}, "pairs": {}}
-    made_of = {"rows": {name: settings.made_of(name) for name in rows}, "pairs": dict(contents)}
-    for name, files in rows.items():
-        is_same = earlier["rows"].get(name) == made_of["rows"][name]
-        for path, (pair_id, content) in zip(files, contents.items(), strict=True):
-            if not is_same or earlier["pairs"].get(pair_id) != content:
-                path.unlink(missing_ok=True)
-    write_text(record, json.dumps({part: earlier[part] | made_of[part] for part in made_of}, indent=2) + "\n")
 
 
 def required(path: Path | None) -> Path:
@@ -258,7 +248,7 @@ def score_rows(
         tokens = _tokens(files, encode)
         values = {column: np.array([scores[number][column] for scores in scored]) for column in scored[0][number]}
         values["token_distance"] = token_distance(tokens, truth).double().numpy()
-        frechet = _frechet(tokens, truth) if settings.with_frechet else None
+        frechet = _frechet(tokens, truth) if settings.with_frechet and len(truth) > 1 else None
         result[name] = RowScores({column: values[column] for column in settings.columns}, frechet)
     return result
 

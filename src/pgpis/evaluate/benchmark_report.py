@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.data import Pair
-from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, with_runs
+from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, row_file, with_runs
 from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.page import ImageCell, Section, Table, embedded, render_page
 from pgpis.files import write_text
@@ -44,7 +44,7 @@ def write_report(
     write_text(settings.out / "benchmark.md", text)
     for name, row in rows.items():
         cells = [[pair.pair_id for pair in pairs], *([f"{v:.6g}" for v in values] for values in row.values.values())]
-        write_table(settings.out / f"{name.replace(' ', '_')}.csv", ["pair", *row.values], zip(*cells, strict=True))
+        write_table(settings.out / f"{row_file(name)}.csv", ["pair", *row.values], zip(*cells, strict=True))
     write_text(settings.out / "benchmark.json", json.dumps(_means(shown), indent=2, allow_nan=False) + "\n")
     write_text(settings.out / "benchmark.html", _page(tables, files, pairs))
     return text
@@ -93,8 +93,10 @@ def _cell(column: str, values: NDArray[np.float64]) -> str:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return "-"
-    low, high = bootstrap_interval(values)
     digits = 2 if column == "psnr" or column.endswith("_error") else 3
+    low, high = bootstrap_interval(values)
+    if np.isnan(low):
+        return f"{finite.mean():.{digits}f}"
     return f"{finite.mean():.{digits}f} ({low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f})"
 
 

@@ -49,7 +49,11 @@ def histogram(values: NDArray[np.float64]) -> list[tuple[float, float, int]]:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return []
-    counts, edges = np.histogram(finite, BINS)
+    low, high = finite.min(), finite.max()
+    if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal but for rounding, which is too little for so many bins
+        room = max(0.5, 1e-9 * abs(low))
+        low, high = low - room, high + room
+    counts, edges = np.histogram(finite, BINS, (low, high))
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))
 
 

@@ -118,9 +118,9 @@ def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode)
         on_missing=OnMissing(face="drop", face_space="synth"),  # the face codes of drawn people mean nothing here
     )
     dataset.setup()
-    _refuse_few(people_of(dataset.pairs), settings)
+    _refuse_few(people_of(dataset.pairs, settings.root), settings)
     _leave_out_unreadable(dataset)
-    people = people_of(dataset.pairs)
+    people = people_of(dataset.pairs, settings.root)
     _refuse_few(people, settings)
     maps = {picture: required(dataset.made_of(picture, "target")["iuv"]) for picture in people}
     judge = PhotoScores(maps, people, settings.size, settings.candidates)
@@ -134,7 +134,8 @@ def _refuse_few(people: Mapping[Path, int], settings: PhotoSettings) -> None:
     count = len(set(people.values()))
     if count < settings.candidates:
         message = f"{settings.root} shows {count} of the {settings.candidates} people who are needed to choose from"
-        raise PgpisError(message, hint="fewer --candidates, or more people")
+        hint = "fewer --candidates, or more people, whom names tell apart: PERSON_VIEW.jpg, or a folder for each person"
+        raise PgpisError(message, hint=hint)
 
 
 def list_pairs(root: Path) -> list[tuple[str, str]]:
@@ -160,17 +161,26 @@ def _person_of(name: str) -> object:
     if mentioned := identities(name):
         return mentioned[0][:-1]
     path = PurePosixPath(name)
-    return path.parent if path.parent.name else path.stem.rpartition("_")[0] or path.stem
+    return path.parts[0] if len(path.parts) > 1 else path.stem.rpartition("_")[0] or path.stem
 
 
-def people_of(pairs: Sequence[Pair]) -> dict[Path, int]:
-    """Return a person's number for each picture: what pairs connect shows one person."""
+def people_of(pairs: Sequence[Pair], root: Path) -> dict[Path, int]:
+    """Return a person's number for each picture.
+
+    Names tell persons as in :func:`list_pairs`, where each pair is of one of them and there are several. Else what
+    pairs connect shows one person.
+    """
     ends = [(pair.source, required(pair.target)) for pair in pairs]
-    place = {picture: index for index, picture in enumerate(dict.fromkeys(path for both in ends for path in both))}
+    pictures = list(dict.fromkeys(path for both in ends for path in both))
+    named = {path: _person_of(path.relative_to(root).as_posix()) if root in path.parents else path for path in pictures}
+    if len(set(named.values())) > 1 and all(named[source] == named[target] for source, target in ends):
+        numbers = {person: number for number, person in enumerate(dict.fromkeys(named.values()))}
+        return {picture: numbers[person] for picture, person in named.items()}
+    place = {picture: index for index, picture in enumerate(pictures)}
     rows, columns = zip(*((place[source], place[target]) for source, target in ends), strict=True)
     links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(place), len(place)))
-    numbers = connected_components(links, directed=False)[1]
-    return {picture: int(numbers[index]) for picture, index in place.items()}
+    components = connected_components(links, directed=False)[1]
+    return {picture: int(components[index]) for picture, index in place.items()}
 
 
 def _leave_out_unreadable(dataset: PairDataset) -> None:
@@ -221,7 +231,7 @@ class PhotoScores:
 
         Returns:
             For each picture the background's error, NaN where the person fills the truth; 1.0 where the outfit was
-            recognised, else 0.0.
+            recognised, else 0.0, NaN where the truth shows no clothes, or nobody else shows any of the same parts.
         """
         photograph = read_image(target)
         truth = np.asarray(resize(photograph, *self.size))
@@ -235,10 +245,11 @@ class PhotoScores:
             ours = np.asarray(resize(picture, *self.size))
             colours = part_colours(ours, parts)
             own = _clothes_distance(colours, worn, weights)
-            recognised = all(own < _clothes_distance(colours, other, weights) for other in others)
+            known = [each for other in others if np.isfinite(each := _clothes_distance(colours, other, weights))]
+            recognised = float(all(own < each for each in known)) if known and np.isfinite(own) else float("nan")
             difference = np.abs(ours.astype(np.int16) - truth.astype(np.int16))[background]
             error = float(difference.mean()) if difference.size else float("nan")
-            scores.append({"background_error": error, "outfit_recognised": float(recognised)})
+            scores.append({"background_error": error, "outfit_recognised": recognised})
         return scores
 
     def others(self, target: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -93,9 +94,13 @@ def _torchvision_inception(file: NetFile) -> nn.Module:
 
 
 def _fidelity_inception(file: NetFile) -> nn.Module:
+    """Build torch-fidelity's net, whose own reader runs what is in a pickle: it gets only tensors that were read."""
     module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+    tensors = io.BytesIO()
+    torch.save(file.read(), tensors)
+    tensors.seek(0)
     try:
-        net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file.path))
+        net: nn.Module = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], tensors)
     except DAMAGED as error:
         raise file.misfit(error) from error
     return net

@@ -2,7 +2,7 @@
 
 from pgpis.weight_files.catalogue import CATALOGUE, WeightFile, catalogued
 from pgpis.weight_files.checksums import FileState, states, verify
-from pgpis.weight_files.getting import fetch
+from pgpis.weight_files.getting import fetch, is_settled
 from pgpis.weight_files.places import expected_file, fetch_command, find, locate, places, require, weights_folder
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "fetch",
     "fetch_command",
     "find",
+    "is_settled",
     "locate",
     "places",
     "require",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from pgpis import __version__
 from pgpis.errors import PgpisError
+from pgpis.files import write_text
 from pgpis.jobs import SECONDS_BETWEEN_LINES
 from pgpis.weight_files.catalogue import WeightFile
 from pgpis.weight_files.checksums import CHUNK
@@ -48,7 +50,7 @@ class Download:
     def __init__(self, entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, opener: Opener) -> None:
         self.entry, self.opener = entry, opener
         again = fetch_command(entry.name, folder) + (" --accept-licence" if entry.commercial is False else "")
-        self.goes_on = f"{again} goes on from there"
+        self.again, self.goes_on = again, f"{again} goes on from there"
         self.by_hand = (
             f"get {entry.url} on another machine, put it here as {target / entry.download}, then run '{again}'"
         )
@@ -67,32 +69,42 @@ class Download:
         with part.open("ab") as file:
             _claim(file, part)
             try:
-                expected = self._transfer(file)
+                expected = self._transfer(file, origin_file(part))
             finally:
-                size = file.tell()
+                size = file.seek(0, os.SEEK_END)
                 if size == 0:
-                    part.unlink()
+                    discard(part)
         if size == 0 or (expected is not None and size < expected):
             raise self.error(f"{url} broke off after {size} of {expected or 'unknown'} bytes", self.goes_on)
         if (expected is not None and size > expected) or (published is not None and size != published):
-            part.unlink()
+            discard(part)
             raise self.error(f"{url} gave {size} bytes, expected {published or expected}; they were deleted")
 
-    def _transfer(self, file: BinaryIO) -> int | None:
-        """Append what is missing to a file and return the length it should have, None if the server does not say."""
-        offset = file.seek(0, os.SEEK_END)
-        with self._answer(offset) as response:
+    def _transfer(self, file: BinaryIO, origin: Path) -> int | None:
+        """Append what is missing to a file and return the length it should have, None if the server does not say.
+
+        The file goes on only where it is of the same version: by what the server said of it, kept in ``origin``, or
+        because the published checksum will tell.
+        """
+        offset, validator = file.seek(0, os.SEEK_END), _read_origin(origin, self.entry.url)
+        if offset and (validator is None or not (validator or self.entry.sha256)):
+            return self._anew(file, origin)
+        with self._answer(offset, validator) as response:
             span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
             start, total = span.groups() if span else (None, None)
             if response.status == 416 and total == str(offset):
                 return offset  # it was complete
-            if response.status == 416 or (response.status == 206 and start != str(offset)):
-                file.truncate(0)
-                return self._transfer(file)
+            is_other = start != str(offset) or (validator and _validator(response) not in ("", validator))
+            if response.status == 416 or (response.status == 206 and is_other):
+                return self._anew(file, origin)
             if response.status == 200:
                 offset = 0
                 file.truncate(0)
                 file.seek(0)
+                validator = _validator(response)
+                write_text(origin, json.dumps({"url": self.entry.url, "validator": validator}) + "\n")
+            if not (validator or self.entry.sha256):
+                self.goes_on = f"{self.again} begins anew"
             length = response.headers.get("Content-Length", "")
             expected = offset + int(length) if length.isdecimal() else None
             if total is not None and total.isdecimal():
@@ -102,11 +114,18 @@ class Download:
                     file.write(chunk)
                     advance(len(chunk))
                     if file.tell() > LARGEST:
-                        raise self.error(f"{self.entry.url} gave more than {LARGEST} bytes")
+                        file.truncate(0)
+                        raise self.error(f"{self.entry.url} gave more than {LARGEST} bytes; they were deleted")
         return expected
 
-    def _answer(self, offset: int) -> Any:
+    def _anew(self, file: BinaryIO, origin: Path) -> int | None:
+        file.truncate(0)
+        return self._transfer(file, origin)
+
+    def _answer(self, offset: int, validator: str | None) -> Any:
         """Ask for the bytes from ``offset`` on; the response has status 200 or, where a part was asked for, 206 or 416.
+
+        All bytes are asked for where the server has another version than that of ``validator``.
 
         Raises:
             PgpisError: There is no other answer.
@@ -114,7 +133,9 @@ class Download:
         url = urlsplit(self.entry.url)
         if url.scheme not in {"http", "https"}:
             raise PgpisError(f"weights '{self.entry.name}': {self.entry.url} is not an http or https address")
-        headers = {"User-Agent": f"pgpis/{__version__}", **({"Range": f"bytes={offset}-"} if offset else {})}
+        headers = {"User-Agent": f"pgpis/{__version__}"}
+        if offset:
+            headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": validator} if validator else {})
         request = urllib.request.Request(self.entry.url, headers=headers)  # noqa: S310  (the scheme was checked)
         try:
             response = self.opener(request, timeout=TIMEOUT)
@@ -142,6 +163,36 @@ class Download:
             reason = str(error) or type(error).__name__
             raise self.error(f"{self.entry.url} broke off ({reason})", self.goes_on) from error
         return chunk
+
+
+def origin_file(part: Path) -> Path:
+    """Return the file that says where an unfinished download is from, and of which version it is."""
+    return part.with_name(f"{part.name}.json")
+
+
+def discard(part: Path) -> None:
+    """Remove an unfinished download, unless it has got its name, and what was known of it."""
+    part.unlink(missing_ok=True)
+    origin_file(part).unlink(missing_ok=True)
+
+
+def _read_origin(origin: Path, url: str) -> str | None:
+    """Return what tells the version of an unfinished download, empty if that is unknown; None: it is from elsewhere."""
+    try:
+        known = json.loads(origin.read_text(encoding="utf-8"))
+        return _sendable(known["validator"]) if known["url"] == url else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or damaged
+        return ""
+
+
+def _validator(response: Any) -> str:
+    """Return the header by which a server tells versions of a file apart, empty if there is none to rely on."""
+    etag = response.headers.get("ETag", "").strip()
+    return _sendable(etag if etag.startswith('"') else response.headers.get("Last-Modified", ""))
+
+
+def _sendable(header: object) -> str:
+    return header if isinstance(header, str) and header.isascii() and header.isprintable() else ""
 
 
 def _claim(file: BinaryIO, part: Path) -> None:

@@ -12,7 +12,7 @@ from pgpis.files import sha256_of, write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record
-from pgpis.weight_files.download import Download, Opener
+from pgpis.weight_files.download import Download, Opener, discard
 from pgpis.weight_files.places import fetch_command, look, weights_folder
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,11 @@ def fetch(
     entry = catalogued(name)
     target = weights_folder() if folder is None else Path(folder).expanduser()
     try:
-        paths = _already_there(entry, folder, target)
-        if paths is not None:
-            return paths
+        there, new = _already_there(entry, folder, target)
+        if there is not None:
+            if new:
+                write_record(target, new)
+            return there
         if entry.commercial is False and not accept_licence:
             raise PgpisError(
                 f"weights '{name}': the licence does not allow every use ({entry.licence})",
@@ -67,21 +69,31 @@ def fetch(
         ) from error
 
 
-def _already_there(entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path) -> list[Path] | None:
-    """Return the files if all are there and none is damaged; those that were put there by hand are recorded."""
+def is_settled(name: str, folder: str | os.PathLike[str] | None = None) -> bool:
+    """Whether :func:`fetch` would only look: all files are there and whole, and the folder's own are recorded."""
+    target = weights_folder() if folder is None else Path(folder).expanduser()
+    try:
+        there, new = _already_there(catalogued(name), folder, target, logging.DEBUG)
+    except PgpisError:  # a damaged record, which fetch tells
+        return False
+    return there is not None and not new
+
+
+def _already_there(
+    entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, level: int = logging.WARNING
+) -> tuple[list[Path] | None, list[Path]]:
+    """Return the files if all are there and none is damaged, and which of them are not recorded yet."""
     locations = [location for location in look(entry, folder).values() if location is not None]
     if len(locations) < len(entry.files):
-        return None
+        return None, []
     reason = verify(entry.name, folder)
     if reason is not None:
-        log.warning("%s; it is downloaded again", reason)
-        return None
+        log.log(level, "%s; it is downloaded again", reason)
+        return None, []
     recorded = read_record(target)
     own = [location.path for location in locations if location.root == target]
     new = [path for path in own if path.relative_to(target).as_posix() not in recorded]
-    if new:
-        write_record(target, new)
-    return [location.path for location in locations]
+    return [location.path for location in locations], new
 
 
 def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
@@ -98,12 +110,12 @@ def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
             unpack(entry, source, target)
     except PgpisError:
         if not by_hand:
-            source.unlink()
+            discard(source)
         raise
     if not entry.zipped:
         source.replace(goal)
-    elif not by_hand:
-        source.unlink()
+    if not by_hand:
+        discard(source)
     paths = [target / file for file in entry.files]
     write_record(target, paths)
     return paths
