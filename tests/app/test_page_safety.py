@@ -1,7 +1,9 @@
 """What strangers may send to the page, and what stays closed to them."""
 
+import asyncio
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -17,13 +19,15 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from starlette.formparsers import MultiPartException
 
+from pgpis.app.bodies import MOST_JSON, UploadBody
 from pgpis.app.desk import Desk
 from pgpis.app.inputs import drawing_of
 from pgpis.app.offers import Offer
 from pgpis.app.poses import named_poses
 from pgpis.app.predicting import Batches
-from pgpis.app.sessions import SECONDS_KEPT, Visitors
+from pgpis.app.sessions import SECONDS_KEPT, SECONDS_TO_UPLOAD, Visitors
 from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import save_image
@@ -139,6 +143,105 @@ def test_no_other_file_can_be_read(page, path):
     assert b"root:" not in content
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("file/http://{}/x", "file/https://{}/x", "file=http://{}/x", "proxy=http://{}/x", "FILE/http://{}/x"),
+        *("%66ile/http:%2f%2f{}/x", "file%2fhttp://{}/x", "file=http%3a//{}/x", "file=http%253a%252f%252f{}/x"),
+        *("file=//{}/x", "file=\\\\{}/x", "file=/http://{}/x", "/file/http://{}/x", "file//http://{}/x"),
+        *("file/ftp://{}/x", "file=file://{}/x", "file/etc/passwd"),
+    ],
+)
+def test_no_address_is_fetched_for_anybody(page, path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0.2)
+        code, content = status_of(f"{page}gradio_api/{path.format(f'127.0.0.1:{other.getsockname()[1]}')}")
+        assert (code, content) == (403, b"Addresses are not fetched.")
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+def test_what_was_uploaded_can_be_seen(page, people):
+    kind, path = {"content-type": "multipart/form-data; boundary=B"}, people[0]
+    code, content = status_of(f"{page}gradio_api/upload", form(file_part(path.read_bytes())), kind)
+    assert code == 200
+    assert status_of(f"{page}gradio_api/file={json.loads(content)[0]}") == (200, path.read_bytes())
+
+
+def file_part(content, name="files", filename="a.png"):
+    return f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'.encode(), content
+
+
+def form(*parts, end=b"--B--\r\n"):
+    return b"".join(b"--B\r\n" + header + b"\r\n\r\n" + content + b"\r\n" for header, content in parts) + end
+
+
+TEXT = b'Content-Disposition: form-data; name="files"'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (form((TEXT, bytes(10**5))), "boundary=B", 400),  # Gradio would keep it in memory
+        (form(file_part(b"x"), file_part(b"x", name="other")), "boundary=B", 400),
+        (form(file_part(b"x"), file_part(b"x", filename="..")), "boundary=B", 400),
+        (form(file_part(b"x"), end=b""), "boundary=B", 400),
+        (form(file_part(b"x"))[:-12], "boundary=B", 400),
+        (form(*[file_part(b"x")] * 501), "boundary=B", 413),
+        (form(file_part(bytes(2**23 + 1))), "boundary=B", 413),
+        (form(file_part(b"x")), "boundary=B; charset=utf-16", 415),
+        (form(file_part(b"x")), "", 415),
+        (b"", "boundary=B", 400),
+        (b"no form", "boundary=B", 400),
+    ],
+    ids=["text", "field", "name", "end", "cut", "many", "large", "charset", "boundary", "empty", "garbage"],
+)
+def test_uploads_are_whole_files_and_leave_nothing_else(page, body, kind, code):
+    home = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = {*home.rglob("*")}
+    kind = {"content-type": f"multipart/form-data; {kind}".rstrip("; ")}
+    assert status_of(f"{page}gradio_api/upload", body, kind)[0] == code
+    assert {*home.rglob("*")} <= before  # visitors of other tests may be leaving
+
+
+def test_all_files_of_an_upload_have_a_limit_together():
+    async def upload(most):
+        chunks = [form(file_part(bytes(1000)))] * 2
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        receive = UploadBody(lambda: asyncio.sleep(0, messages.pop(0)), "multipart/form-data; boundary=B", 9, most)
+        return [await receive(), await receive()]
+
+    with pytest.raises(MultiPartException, match="maximum allowed size of 1500 bytes"):
+        asyncio.run(upload(1500))
+
+
+def test_a_client_that_leaves_an_upload_leaves_nothing(page):
+    home = Path(os.environ["GRADIO_TEMP_DIR"])
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n"
+    with socket.create_connection(("127.0.0.1", int(page.rsplit(":", 1)[1].strip("/")))) as client:
+        client.sendall(
+            head + b"Content-Type: multipart/form-data; boundary=B\r\n\r\n" + form(file_part(b"x" * 99), end=b"")
+        )
+        wait_for(lambda: list(home.glob("tmp*")))
+    wait_for(lambda: not list(home.glob("tmp*")))
+
+
+def wait_for(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("route", ["run/upload", "api/upload/", "upload/upload", "call/upload"])
+def test_no_other_route_may_send_as_much_as_an_upload(page, route):
+    kind = {"content-type": "application/json"}
+    code, _ = status_of(f"{page}gradio_api/{route}", b'{"fn_index": 0, "data": ["' + b"a" * MOST_JSON + b'"]}', kind)
+    assert code == 413
+    body = json.dumps({"fn_index": 0, "data": [{"path": "http://127.0.0.1/a.png"}]}).encode()
+    assert status_of(f"{page}gradio_api/{route}", body, kind)[0] == 403
+
+
 def call(page, photo):
     body = json.dumps({"data": words(photo)}).encode()
     code, content = status_of(f"{page}gradio_api/call/make", body, {"content-type": "application/json"})
@@ -184,7 +287,7 @@ def test_browsers_are_told_to_ask_nobody_else(page):
 
 def test_a_visitor_leaves_nothing_behind(tmp_path):
     visitors = Visitors(tmp_path)
-    upload = tmp_path / "hash" / "anna at the beach.png"
+    upload = tmp_path / ("a" * 64) / "anna at the beach.png"
     upload.parent.mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(upload)
     first, second = visitors.of("one"), visitors.of("two")
@@ -204,7 +307,7 @@ def test_a_visitor_leaves_nothing_behind(tmp_path):
 
 def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_path):
     """The server keeps equal files once; the second visitor has not asked for anything yet."""
-    visitors, upload = Visitors(tmp_path), tmp_path / "equal/photo.jpg"
+    visitors, upload = Visitors(tmp_path), tmp_path / ("b" * 64) / "photo.jpg"
     upload.parent.mkdir()
     for session in ("first", "second"):
         Image.new("RGB", (8, 8)).save(upload)
@@ -219,7 +322,8 @@ def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_p
 
 def test_a_visitor_who_leaves_takes_no_example(tmp_path):
     """The server keeps the copy of an example that Gradio made once for all visitors."""
-    visitors, example, cached = Visitors(tmp_path), tmp_path / "example-1.jpg", tmp_path / "cache/example-1.jpg"
+    visitors, example = Visitors(tmp_path), tmp_path / "example-1.jpg"
+    cached = tmp_path / ("c" * 64) / example.name
     Image.new("RGB", (8, 8)).save(example)
     cached.parent.mkdir()
     cached.write_bytes(example.read_bytes())
@@ -227,6 +331,26 @@ def test_a_visitor_who_leaves_takes_no_example(tmp_path):
     visitors.of("two").picture({"path": str(cached)}, "Photo")
     visitors.leave("two")
     assert cached.is_file()
+
+
+def test_a_visitor_who_leaves_takes_no_picture_of_the_page(tmp_path):
+    """The named poses lie in the page's own folder, and everybody sees them."""
+    visitors, pose = Visitors(tmp_path), tmp_path / "poses/Standing.png"
+    pose.parent.mkdir()
+    Image.new("RGB", (8, 8)).save(pose)
+    visitors.of("one").picture({"path": str(pose)}, "Photo")
+    visitors.leave("one")
+    assert pose.is_file()
+
+
+def test_what_failed_uploads_leave_is_removed(tmp_path):
+    visitors, old, new = Visitors(tmp_path), tmp_path / "tmpold", tmp_path / "tmpnew"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - SECONDS_TO_UPLOAD - 1))
+    visitors.of("one")
+    assert not old.exists()
+    assert new.exists(), "it is still arriving"
 
 
 def test_a_visitor_who_waits_for_long_is_there(tmp_path):

@@ -109,7 +109,7 @@ def _launch(page: Any, address: Address, looks: Mapping[str, Any]) -> str:
             root_path=address.root_path,
             auth=address.auth,
             max_file_size=f"{address.most_upload}mb",
-            app_kwargs={"middleware": [Middleware(Guard)]},
+            app_kwargs={"middleware": [Middleware(Guard, address.most_upload)]},
             allowed_paths=[],
             run_history=False,
             footer_links=["api"],
