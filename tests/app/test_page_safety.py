@@ -23,14 +23,18 @@ from starlette.formparsers import MultiPartException
 
 from pgpis.app.bodies import MOST_JSON, UploadBody
 from pgpis.app.desk import Desk
+from pgpis.app.folder import PHOTOS, _lay_out
 from pgpis.app.inputs import drawing_of
 from pgpis.app.offers import Offer
 from pgpis.app.poses import named_poses
-from pgpis.app.predicting import Batches
+from pgpis.app.predicting import Batches, check_at_once
 from pgpis.app.sessions import SECONDS_KEPT, SECONDS_TO_UPLOAD, Visitors
 from pgpis.cli import main
+from pgpis.cli.app import offers_of
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import save_image
+from pgpis.pictures.videos import FrameFiles, frame_count, write_video
+from pgpis.studio.request import Drawing
 from ports import free_port
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
@@ -243,12 +247,101 @@ def test_no_other_route_may_send_as_much_as_an_upload(page, route):
 
 
 def call(page, photo):
-    body = json.dumps({"data": words(photo)}).encode()
-    code, content = status_of(f"{page}gradio_api/call/make", body, {"content-type": "application/json"})
+    return answer_of(page, "make", [*words(photo), None])
+
+
+def answer_of(page, endpoint, data):
+    body = json.dumps({"data": data}).encode()
+    code, content = status_of(f"{page}gradio_api/call/{endpoint}", body, {"content-type": "application/json"})
     if code != 200:
         return f"{code} {content}"
     event = json.loads(content)["event_id"]
-    return status_of(f"{page}gradio_api/call/make/{event}")[1].decode()
+    return status_of(f"{page}gradio_api/call/{endpoint}/{event}")[1].decode()
+
+
+@pytest.fixture(scope="module")
+def uploaded(page, people, tmp_path_factory):
+    """A photo and a video as the server keeps them."""
+    clip = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(clip, [FrameFiles((people[0],))] * 501)
+    kind, files = {"content-type": "multipart/form-data; boundary=B"}, ((people[0], "a.png"), (clip, "clip.mp4"))
+    body = form(*(file_part(path.read_bytes(), filename=name) for path, name in files))
+    paths = json.loads(status_of(f"{page}gradio_api/upload", body, kind)[1])
+    return [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+
+
+def changed(usual, place, value):
+    return [value if number == place else each for number, each in enumerate(usual)]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        *((4, value, "steps is") for value in (201, 0, "1", [], True, 1e9)),
+        *((5, value, "guidance_scale is") for value in (31, -1, "1")),
+        *((6, value, "seed is") for value in (-1, 2**32)),
+        *((7, value, "pictures is") for value in (9, 0, None, "1")),
+        *((0, value, "no photo of a person is chosen") for value in (None, [])),
+        *((1, value, "no pose is chosen") for value in (None, [])),
+        *((2, value, "there is no kind of poses") for value in (None, "anything", [])),
+        *((3, value, "there is no model") for value in (None, [], {}, "other")),
+        (1, 501, "501 pictures are more than the 500"),
+    ],
+)
+def test_folder_takes_what_the_page_sends(page, uploaded, place, value, message):
+    usual = [[uploaded[0]], [uploaded[0]], PHOTOS, "synth-fpdm", 1, None, 0, 1]
+    value = [uploaded[0]] * value if value == 501 else value
+    assert message in answer_of(page, "folder", changed(usual, place, value))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        *((2, value, "every is") for value in (0, 26, None, "5", 1.5)),
+        (2, 1, "501 pictures are more than the 500"),
+        *((4, value, "steps is") for value in (201, "1")),
+        (5, 31, "guidance_scale is"),
+        (6, -1, "seed is"),
+    ],
+)
+def test_film_takes_what_the_page_sends(page, uploaded, place, value, message):
+    usual = [uploaded[0], uploaded[1], 5, "synth-fpdm", 1, None, 0, None]
+    assert message in answer_of(page, "film", changed(usual, place, value))
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["synth-fpdm"] * 2, "chosen twice"),
+        *((value, "no model is chosen") for value in (None, [], 7, "synth-fpdm")),
+        *(([value], "there is no model") for value in (None, [], "other")),
+    ],
+)
+def test_compare_takes_each_model_once(page, uploaded, models, message):
+    words = [uploaded[0], "a named pose", NAMED, None, None, False, models, 0, None]
+    assert message in answer_of(page, "compare", words)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (1, None, "there is no pose from"),
+        (1, [], "there is no pose from"),
+        (2, None, "there is no pose"),
+        (2, [], "pose"),
+    ],
+)
+def test_poses_may_be_called_anything(page, uploaded, place, value, message):
+    assert message in answer_of(page, "make", changed([*words(uploaded[0]), None], place, value))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"), [(7, "group"), (["upper"] * 2, "twice"), ([[]], "no group"), (None, "identity")]
+)
+def test_edit_takes_each_part_once(page, uploaded, parts, message):
+    numbers = [1, None, 0, 1, 128, 96, None]
+    words = [uploaded[0], uploaded[0], parts, "the photo", NAMED, "synth-mcld", *numbers]
+    assert message in answer_of(page, "edit", words)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +482,7 @@ def test_what_is_made_of_a_visitors_photos_stays_in_their_folder():
     desk = Desk(
         Future(), Visitors(Path()), {"FPDM": Offer("synth-fpdm", 5, 1.0, 256, 176)}, Future(), Batches(), Path()
     )
-    words = desk.words("FPDM", None, None, None)
+    words = desk.words("FPDM", Drawing())
     assert Path(words[words.index("--save-conditions") + 1]).parts == ("conditions",)
 
 
@@ -401,6 +494,37 @@ def test_an_empty_side_is_the_pipelines_own():
         drawing_of(offer, None, None, 0, 1, 0, None)
     with pytest.raises(PgpisError, match="go together"):
         drawing_of(Offer("hub/id"), None, None, 0, 1, 512, None)
+
+
+def test_models_have_names_of_their_own_without_folders(tmp_path):
+    """Every export ends in ``/pipeline``, and no name may lead out of a visitor's folder."""
+    for folder in ("a/pipeline", "b/pipeline", "c/b/pipeline", "one"):
+        (tmp_path / folder).mkdir(parents=True)
+    given = [f"{tmp_path}/{name}" for name in ("a/pipeline", "b/pipeline", "c/b/pipeline", "one", "one/", "a/pipeline")]
+    offers = offers_of((*given, "synth-fpdm", "synth-fpdm", "hub/pipeline"))
+    names = ["pipeline (a)", "pipeline (b)", "pipeline (b) 2", "one", "synth-fpdm", "pipeline (hub)"]
+    assert list(offers) == names
+    assert [offer.pipeline for offer in offers.values()] == [*given[:4], "synth-fpdm", "hub/pipeline"]
+
+
+def test_files_of_a_folder_keep_their_own_names(tmp_path):
+    visitor, uploads = Visitors(tmp_path).of("one"), []
+    for number, name in enumerate(("x-3.jpg", "x.jpg", "x!.jpg", "x.png")):
+        path = tmp_path / f"{number:064x}" / name
+        path.parent.mkdir()
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(path)
+        uploads.append({"path": str(path)})
+    _lay_out(visitor, uploads, tmp_path / "laid", [".jpg", ".png"])
+    assert len({path.read_bytes() for path in (tmp_path / "laid").iterdir()}) == 4
+
+
+def test_more_than_the_page_makes_at_once_is_refused(tmp_path):
+    check_at_once(500)
+    with pytest.raises(PgpisError, match="501 pictures are more than the 500"):
+        check_at_once(501)
+    save_image(Image.new("RGB", (16, 16)), tmp_path / "frame.png")
+    write_video(tmp_path / "clip.mp4", [FrameFiles((tmp_path / "frame.png",))] * 7)
+    assert frame_count(tmp_path / "clip.mp4") == 7
 
 
 def test_results_of_a_visitor_do_not_pile_up(tmp_path):

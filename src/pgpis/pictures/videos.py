@@ -143,6 +143,19 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
         raise PgpisError(f"{path} holds no frames")
 
 
+def frame_count(path: Path) -> int:
+    """Return how many pictures there are in a video; none of them is decoded.
+
+    Raises:
+        PgpisError: See :func:`extract_frames`.
+    """
+    with _opened(path) as container, _errors_named(path):
+        count = sum(packet.size > 0 for packet in container.demux(video=0))
+    if not count:
+        raise PgpisError(f"{path} holds no frames")
+    return count
+
+
 def _decoded(path: Path) -> Iterator[Any]:
     with _opened(path) as container:
         frames = container.decode(video=0)
