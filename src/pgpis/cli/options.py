@@ -14,6 +14,7 @@ import dataclasses
 import inspect
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
@@ -115,6 +116,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise PgpisError(message, hint=f"'{self.prog} --help' lists every option")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help; ``argparse`` would not tell that it cannot."""
+        (file or sys.stdout).write(message)
 
 
 def parser_of(function: Callable[..., Any], prog: str, epilog: str = "") -> Parser:

@@ -48,7 +48,7 @@ def show(name: str) -> None:
     Args:
         name: The recipe, as ``pgpis configs`` lists it, or a file.
     """
-    sys.stdout.write(find_recipe(name).read_text(encoding="utf-8"))
+    sys.stdout.write(read_text(find_recipe(name), "recipe"))
 
 
 def find_recipe(name: str) -> Path:
