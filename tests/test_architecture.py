@@ -14,6 +14,7 @@ LEAVES = {
     *(
         "aliases",
         "batch",
+        "caches",
         "cluster",
         "devices",
         "errors",

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pgpis.app import examples
+from pgpis.cli import main
 from pgpis.errors import PgpisError
+from pgpis.evaluate.features import default_cache
 from pgpis.weight_files import (
     CATALOGUE,
     WeightFile,
@@ -29,6 +32,7 @@ from pgpis.weight_files import (
     verify,
     weights_folder,
 )
+from pgpis.weight_files.places import places
 
 ROOT = Path(__file__).parents[1]
 BODY = bytes(range(256)) * 40
@@ -226,6 +230,42 @@ def test_found_in_the_cache_of_the_hub(toy, tmp_path, monkeypatch):
     place(repository / "refs/main", b"abc")
     file = place(repository / "snapshots/abc/sub/net.pth")
     assert find("toy") == [file]
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without ``$HOME`` and without an entry among the system's users."""
+
+    def no_home(self):
+        if str(self).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return self
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    for variable in ("PGPIS_WEIGHTS", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_is_told_what_says_where(tmp_path, monkeypatch, capsys):
+    assert main(["weights", "list"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("pgpis: error: ~/.cache/pgpis/weights: this user has no home folder")
+    assert "set $HOME, or $PGPIS_WEIGHTS, to a folder" in message
+    assert set(locate("lpips-alexnet").values()) == {None}, "and nothing lies there"
+    monkeypatch.setenv("PGPIS_WEIGHTS", str(tmp_path))
+    assert places("lpips-alexnet")[0] == tmp_path
+    assert main(["weights", "list"]) == 0
+    with pytest.raises(PgpisError, match="--cache"):
+        default_cache()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_examples_of_the_page_need_no_home(tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "SIZE", (64, 44))
+    pictures = examples.example_pictures(tmp_path)
+    assert len(pictures) == len(examples.PEOPLE)
+    assert all(path.is_file() and path.is_relative_to(tmp_path) for path in pictures)
 
 
 def test_given_folder_is_the_only_place(home, tmp_path):

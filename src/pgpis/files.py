@@ -42,6 +42,7 @@ _UMASK = os.umask(0o077)
 """Of this process; it can only be read by setting it."""
 os.umask(_UMASK)
 _ENDING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _FOLDER_ERRORS = (*_ENDING, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -152,6 +153,16 @@ def write_refusal(path: Path, error: BaseException) -> PgpisError | None:
         return None
     kind = UnwritableError if code in _ENDING else PgpisError
     return kind(f"cannot write {path}: {os.strerror(code)}", hint=_REMEDIES[code])
+
+
+def refusal_of(error: OSError) -> PgpisError | None:
+    """Return what the user is told of a file or folder that was read or written; None: the error says it itself."""
+    if error.errno in _OF_WRITING:
+        return write_refusal(Path(os.fsdecode(error.filename or "the output, or a file of this run")), error)
+    if not error.filename or error.errno not in _REMEDIES:
+        return None
+    hint = "choose a place that you may use" if error.errno in (errno.EACCES, errno.EPERM) else _REMEDIES[error.errno]
+    return PgpisError(f"cannot use {os.fsdecode(error.filename)}: {os.strerror(error.errno)}", hint=hint)
 
 
 def _is_full(path: Path) -> bool:

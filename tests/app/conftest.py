@@ -42,7 +42,7 @@ def page(people):
     offers = offers_of(())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # is set, and shall be as before in the end
-        patch.setattr(server, "example_pictures", lambda: people)
+        patch.setattr(server, "example_pictures", lambda _home: people)
         with server.serving(
             lambda: studio_of(offers), offers, server.Address(port=free_port(), most_upload=8)
         ) as local:

@@ -1,7 +1,9 @@
 """What strangers may send to the page, and what stays closed to them."""
 
+import asyncio
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -17,16 +19,22 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from starlette.formparsers import MultiPartException
 
+from pgpis.app.bodies import MOST_JSON, UploadBody
 from pgpis.app.desk import Desk
+from pgpis.app.folder import PHOTOS, _lay_out
 from pgpis.app.inputs import drawing_of
 from pgpis.app.offers import Offer
 from pgpis.app.poses import named_poses
-from pgpis.app.predicting import Batches
-from pgpis.app.sessions import SECONDS_KEPT, Visitors
+from pgpis.app.predicting import Batches, check_at_once
+from pgpis.app.sessions import SECONDS_KEPT, SECONDS_TO_UPLOAD, Visitors
 from pgpis.cli import main
+from pgpis.cli.app import offers_of
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import save_image
+from pgpis.pictures.videos import FrameFiles, frame_count, write_video
+from pgpis.studio.request import Drawing
 from ports import free_port
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
@@ -139,13 +147,201 @@ def test_no_other_file_can_be_read(page, path):
     assert b"root:" not in content
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("file/http://{}/x", "file/https://{}/x", "file=http://{}/x", "proxy=http://{}/x", "FILE/http://{}/x"),
+        *("%66ile/http:%2f%2f{}/x", "file%2fhttp://{}/x", "file=http%3a//{}/x", "file=http%253a%252f%252f{}/x"),
+        *("file=//{}/x", "file=\\\\{}/x", "file=/http://{}/x", "/file/http://{}/x", "file//http://{}/x"),
+        *("file/ftp://{}/x", "file=file://{}/x", "file/etc/passwd"),
+    ],
+)
+def test_no_address_is_fetched_for_anybody(page, path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0.2)
+        code, content = status_of(f"{page}gradio_api/{path.format(f'127.0.0.1:{other.getsockname()[1]}')}")
+        assert (code, content) == (403, b"Addresses are not fetched.")
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+def test_what_was_uploaded_can_be_seen(page, people):
+    kind, path = {"content-type": "multipart/form-data; boundary=B"}, people[0]
+    code, content = status_of(f"{page}gradio_api/upload", form(file_part(path.read_bytes())), kind)
+    assert code == 200
+    assert status_of(f"{page}gradio_api/file={json.loads(content)[0]}") == (200, path.read_bytes())
+
+
+def file_part(content, name="files", filename="a.png"):
+    return f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'.encode(), content
+
+
+def form(*parts, end=b"--B--\r\n"):
+    return b"".join(b"--B\r\n" + header + b"\r\n\r\n" + content + b"\r\n" for header, content in parts) + end
+
+
+TEXT = b'Content-Disposition: form-data; name="files"'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (form((TEXT, bytes(10**5))), "boundary=B", 400),  # Gradio would keep it in memory
+        (form(file_part(b"x"), file_part(b"x", name="other")), "boundary=B", 400),
+        (form(file_part(b"x"), file_part(b"x", filename="..")), "boundary=B", 400),
+        (form(file_part(b"x"), end=b""), "boundary=B", 400),
+        (form(file_part(b"x"))[:-12], "boundary=B", 400),
+        (form(*[file_part(b"x")] * 501), "boundary=B", 413),
+        (form(file_part(bytes(2**23 + 1))), "boundary=B", 413),
+        (form(file_part(b"x")), "boundary=B; charset=utf-16", 415),
+        (form(file_part(b"x")), "", 415),
+        (b"", "boundary=B", 400),
+        (b"no form", "boundary=B", 400),
+    ],
+    ids=["text", "field", "name", "end", "cut", "many", "large", "charset", "boundary", "empty", "garbage"],
+)
+def test_uploads_are_whole_files_and_leave_nothing_else(page, body, kind, code):
+    home = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = {*home.rglob("*")}
+    kind = {"content-type": f"multipart/form-data; {kind}".rstrip("; ")}
+    assert status_of(f"{page}gradio_api/upload", body, kind)[0] == code
+    assert {*home.rglob("*")} <= before  # visitors of other tests may be leaving
+
+
+def test_all_files_of_an_upload_have_a_limit_together():
+    async def upload(most):
+        chunks = [form(file_part(bytes(1000)))] * 2
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        receive = UploadBody(lambda: asyncio.sleep(0, messages.pop(0)), "multipart/form-data; boundary=B", 9, most)
+        return [await receive(), await receive()]
+
+    with pytest.raises(MultiPartException, match="maximum allowed size of 1500 bytes"):
+        asyncio.run(upload(1500))
+
+
+def test_a_client_that_leaves_an_upload_leaves_nothing(page):
+    home = Path(os.environ["GRADIO_TEMP_DIR"])
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n"
+    with socket.create_connection(("127.0.0.1", int(page.rsplit(":", 1)[1].strip("/")))) as client:
+        client.sendall(
+            head + b"Content-Type: multipart/form-data; boundary=B\r\n\r\n" + form(file_part(b"x" * 99), end=b"")
+        )
+        wait_for(lambda: list(home.glob("tmp*")))
+    wait_for(lambda: not list(home.glob("tmp*")))
+
+
+def wait_for(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("route", ["run/upload", "api/upload/", "upload/upload", "call/upload"])
+def test_no_other_route_may_send_as_much_as_an_upload(page, route):
+    kind = {"content-type": "application/json"}
+    code, _ = status_of(f"{page}gradio_api/{route}", b'{"fn_index": 0, "data": ["' + b"a" * MOST_JSON + b'"]}', kind)
+    assert code == 413
+    body = json.dumps({"fn_index": 0, "data": [{"path": "http://127.0.0.1/a.png"}]}).encode()
+    assert status_of(f"{page}gradio_api/{route}", body, kind)[0] == 403
+
+
 def call(page, photo):
-    body = json.dumps({"data": words(photo)}).encode()
-    code, content = status_of(f"{page}gradio_api/call/make", body, {"content-type": "application/json"})
+    return answer_of(page, "make", [*words(photo), None])
+
+
+def answer_of(page, endpoint, data):
+    body = json.dumps({"data": data}).encode()
+    code, content = status_of(f"{page}gradio_api/call/{endpoint}", body, {"content-type": "application/json"})
     if code != 200:
         return f"{code} {content}"
     event = json.loads(content)["event_id"]
-    return status_of(f"{page}gradio_api/call/make/{event}")[1].decode()
+    return status_of(f"{page}gradio_api/call/{endpoint}/{event}")[1].decode()
+
+
+@pytest.fixture(scope="module")
+def uploaded(page, people, tmp_path_factory):
+    """A photo and a video as the server keeps them."""
+    clip = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(clip, [FrameFiles((people[0],))] * 501)
+    kind, files = {"content-type": "multipart/form-data; boundary=B"}, ((people[0], "a.png"), (clip, "clip.mp4"))
+    body = form(*(file_part(path.read_bytes(), filename=name) for path, name in files))
+    paths = json.loads(status_of(f"{page}gradio_api/upload", body, kind)[1])
+    return [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+
+
+def changed(usual, place, value):
+    return [value if number == place else each for number, each in enumerate(usual)]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        *((4, value, "steps is") for value in (201, 0, "1", [], True, 1e9)),
+        *((5, value, "guidance_scale is") for value in (31, -1, "1")),
+        *((6, value, "seed is") for value in (-1, 2**32)),
+        *((7, value, "pictures is") for value in (9, 0, None, "1")),
+        *((0, value, "no photo of a person is chosen") for value in (None, [])),
+        *((1, value, "no pose is chosen") for value in (None, [])),
+        *((2, value, "there is no kind of poses") for value in (None, "anything", [])),
+        *((3, value, "there is no model") for value in (None, [], {}, "other")),
+        (1, 501, "501 pictures are more than the 500"),
+    ],
+)
+def test_folder_takes_what_the_page_sends(page, uploaded, place, value, message):
+    usual = [[uploaded[0]], [uploaded[0]], PHOTOS, "synth-fpdm", 1, None, 0, 1]
+    value = [uploaded[0]] * value if value == 501 else value
+    assert message in answer_of(page, "folder", changed(usual, place, value))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        *((2, value, "every is") for value in (0, 26, None, "5", 1.5)),
+        (2, 1, "501 pictures are more than the 500"),
+        *((4, value, "steps is") for value in (201, "1")),
+        (5, 31, "guidance_scale is"),
+        (6, -1, "seed is"),
+    ],
+)
+def test_film_takes_what_the_page_sends(page, uploaded, place, value, message):
+    usual = [uploaded[0], uploaded[1], 5, "synth-fpdm", 1, None, 0, None]
+    assert message in answer_of(page, "film", changed(usual, place, value))
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["synth-fpdm"] * 2, "chosen twice"),
+        *((value, "no model is chosen") for value in (None, [], 7, "synth-fpdm")),
+        *(([value], "there is no model") for value in (None, [], "other")),
+    ],
+)
+def test_compare_takes_each_model_once(page, uploaded, models, message):
+    words = [uploaded[0], "a named pose", NAMED, None, None, False, models, 0, None]
+    assert message in answer_of(page, "compare", words)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (1, None, "there is no pose from"),
+        (1, [], "there is no pose from"),
+        (2, None, "there is no pose"),
+        (2, [], "pose"),
+    ],
+)
+def test_poses_may_be_called_anything(page, uploaded, place, value, message):
+    assert message in answer_of(page, "make", changed([*words(uploaded[0]), None], place, value))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"), [(7, "group"), (["upper"] * 2, "twice"), ([[]], "no group"), (None, "identity")]
+)
+def test_edit_takes_each_part_once(page, uploaded, parts, message):
+    numbers = [1, None, 0, 1, 128, 96, None]
+    words = [uploaded[0], uploaded[0], parts, "the photo", NAMED, "synth-mcld", *numbers]
+    assert message in answer_of(page, "edit", words)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +380,7 @@ def test_browsers_are_told_to_ask_nobody_else(page):
 
 def test_a_visitor_leaves_nothing_behind(tmp_path):
     visitors = Visitors(tmp_path)
-    upload = tmp_path / "hash" / "anna at the beach.png"
+    upload = tmp_path / ("a" * 64) / "anna at the beach.png"
     upload.parent.mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(upload)
     first, second = visitors.of("one"), visitors.of("two")
@@ -204,7 +400,7 @@ def test_a_visitor_leaves_nothing_behind(tmp_path):
 
 def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_path):
     """The server keeps equal files once; the second visitor has not asked for anything yet."""
-    visitors, upload = Visitors(tmp_path), tmp_path / "equal/photo.jpg"
+    visitors, upload = Visitors(tmp_path), tmp_path / ("b" * 64) / "photo.jpg"
     upload.parent.mkdir()
     for session in ("first", "second"):
         Image.new("RGB", (8, 8)).save(upload)
@@ -219,7 +415,8 @@ def test_a_visitor_who_leaves_takes_nothing_that_another_has_just_uploaded(tmp_p
 
 def test_a_visitor_who_leaves_takes_no_example(tmp_path):
     """The server keeps the copy of an example that Gradio made once for all visitors."""
-    visitors, example, cached = Visitors(tmp_path), tmp_path / "example-1.jpg", tmp_path / "cache/example-1.jpg"
+    visitors, example = Visitors(tmp_path), tmp_path / "example-1.jpg"
+    cached = tmp_path / ("c" * 64) / example.name
     Image.new("RGB", (8, 8)).save(example)
     cached.parent.mkdir()
     cached.write_bytes(example.read_bytes())
@@ -227,6 +424,26 @@ def test_a_visitor_who_leaves_takes_no_example(tmp_path):
     visitors.of("two").picture({"path": str(cached)}, "Photo")
     visitors.leave("two")
     assert cached.is_file()
+
+
+def test_a_visitor_who_leaves_takes_no_picture_of_the_page(tmp_path):
+    """The named poses lie in the page's own folder, and everybody sees them."""
+    visitors, pose = Visitors(tmp_path), tmp_path / "poses/Standing.png"
+    pose.parent.mkdir()
+    Image.new("RGB", (8, 8)).save(pose)
+    visitors.of("one").picture({"path": str(pose)}, "Photo")
+    visitors.leave("one")
+    assert pose.is_file()
+
+
+def test_what_failed_uploads_leave_is_removed(tmp_path):
+    visitors, old, new = Visitors(tmp_path), tmp_path / "tmpold", tmp_path / "tmpnew"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - SECONDS_TO_UPLOAD - 1))
+    visitors.of("one")
+    assert not old.exists()
+    assert new.exists(), "it is still arriving"
 
 
 def test_a_visitor_who_waits_for_long_is_there(tmp_path):
@@ -265,7 +482,7 @@ def test_what_is_made_of_a_visitors_photos_stays_in_their_folder():
     desk = Desk(
         Future(), Visitors(Path()), {"FPDM": Offer("synth-fpdm", 5, 1.0, 256, 176)}, Future(), Batches(), Path()
     )
-    words = desk.words("FPDM", None, None, None)
+    words = desk.words("FPDM", Drawing())
     assert Path(words[words.index("--save-conditions") + 1]).parts == ("conditions",)
 
 
@@ -277,6 +494,37 @@ def test_an_empty_side_is_the_pipelines_own():
         drawing_of(offer, None, None, 0, 1, 0, None)
     with pytest.raises(PgpisError, match="go together"):
         drawing_of(Offer("hub/id"), None, None, 0, 1, 512, None)
+
+
+def test_models_have_names_of_their_own_without_folders(tmp_path):
+    """Every export ends in ``/pipeline``, and no name may lead out of a visitor's folder."""
+    for folder in ("a/pipeline", "b/pipeline", "c/b/pipeline", "one"):
+        (tmp_path / folder).mkdir(parents=True)
+    given = [f"{tmp_path}/{name}" for name in ("a/pipeline", "b/pipeline", "c/b/pipeline", "one", "one/", "a/pipeline")]
+    offers = offers_of((*given, "synth-fpdm", "synth-fpdm", "hub/pipeline"))
+    names = ["pipeline (a)", "pipeline (b)", "pipeline (b) 2", "one", "synth-fpdm", "pipeline (hub)"]
+    assert list(offers) == names
+    assert [offer.pipeline for offer in offers.values()] == [*given[:4], "synth-fpdm", "hub/pipeline"]
+
+
+def test_files_of_a_folder_keep_their_own_names(tmp_path):
+    visitor, uploads = Visitors(tmp_path).of("one"), []
+    for number, name in enumerate(("x-3.jpg", "x.jpg", "x!.jpg", "x.png")):
+        path = tmp_path / f"{number:064x}" / name
+        path.parent.mkdir()
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(path)
+        uploads.append({"path": str(path)})
+    _lay_out(visitor, uploads, tmp_path / "laid", [".jpg", ".png"])
+    assert len({path.read_bytes() for path in (tmp_path / "laid").iterdir()}) == 4
+
+
+def test_more_than_the_page_makes_at_once_is_refused(tmp_path):
+    check_at_once(500)
+    with pytest.raises(PgpisError, match="501 pictures are more than the 500"):
+        check_at_once(501)
+    save_image(Image.new("RGB", (16, 16)), tmp_path / "frame.png")
+    write_video(tmp_path / "clip.mp4", [FrameFiles((tmp_path / "frame.png",))] * 7)
+    assert frame_count(tmp_path / "clip.mp4") == 7
 
 
 def test_results_of_a_visitor_do_not_pile_up(tmp_path):

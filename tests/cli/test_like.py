@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis.cli import main
+from pgpis.cli import main, options
+from pgpis.cli.like import _tools_like
+from pgpis.cli.predict import predict as predict_pictures
 from pgpis.predictions import read_mark, save_marked
+from pgpis.preprocess.settings import PrepareSettings
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -196,6 +199,15 @@ def test_a_mark_imports_nothing(sampler, inputs, tmp_path, monkeypatch, capsys):
     assert again(inputs / "hostile.png", inputs / "sources/anna.jpg", inputs / "again")[0] == 2
     assert not (tmp_path / "imported").exists()
     assert "hostile.png" in capsys.readouterr().err
+
+
+def test_tools_that_are_given_win_over_those_of_the_mark():
+    words = ["--out", "o", "--prepare", "--prepare-inpaint", "exact"]
+    settings = options.read(predict_pictures, words, "pgpis predict")[0]["settings"]
+    made = _tools_like({"inpaint": "fast", "pose": "blazepose", "overflow": "clamp"}, settings.tools)
+    assert (made.inpaint, made.pose) == ("exact", "blazepose")
+    assert options.given(made) == {"inpaint", "pose", "overflow"}, "a recipe may have others"
+    assert _tools_like({"inpaint": "fast"}, PrepareSettings()).inpaint == "fast"
 
 
 def test_a_picture_is_not_replaced_by_its_like(shared, capsys):

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,42 @@ def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsy
     assert lost.stem in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["configs", "--help", "--version", "configs show fpdm.yaml", "synth --help"])
+def test_output_that_nobody_reads_is_a_quiet_end_and_a_full_disk_one_message(words, unbuffered):
+    command = [sys.executable, "-m", "pgpis", *words.split()]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as unread, Path("/dev/full").open("wb") as full:  # noqa: PTH123
+        answers = [
+            subprocess.run(command, check=False, stdout=out, stderr=subprocess.PIPE, env=environment, text=True)
+            for out in (unread, full)
+        ]
+    assert (answers[0].returncode, answers[0].stderr) == (141, "")
+    assert answers[1].returncode == 2
+    assert answers[1].stderr.startswith("pgpis: error: cannot write the output")
+    assert answers[1].stderr.count("\n") == 2
+
+
+def test_a_broken_pipe_of_something_else_is_told(monkeypatch, capsys):
+    def fail():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("pgpis.cli.recipes.configs", fail)
+    assert main(["configs"]) == 1
+    assert "BrokenPipeError" in capsys.readouterr().err
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_bytes(b"model: \xff\n")
+    assert main(["configs", "show", str(tmp_path / "bad.yaml")]) == 2
+    assert "bad.yaml: line 1 is not UTF-8" in capsys.readouterr().err
+    for words in (["configs", "show", "a" * 300], ["fit", "--config", "a" * 300]):
+        assert main(words) == 2
+        assert f"cannot use {'a' * 300}: File name too long" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", [errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.ENOSPC])
 def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypatch, capsys):
     def fail():
@@ -154,7 +191,8 @@ def test_an_error_of_the_file_system_is_one_message_with_the_file(code, monkeypa
     monkeypatch.setattr("pgpis.cli.recipes.configs", fail)
     assert main(["configs"]) == 2
     message = capsys.readouterr().err
-    assert f"cannot write out/a.png: {os.strerror(code)}" in message
+    done = "write" if code == errno.ENOSPC else "use"  # who may not read a folder has not tried to write
+    assert f"cannot {done} out/a.png: {os.strerror(code)}" in message
     assert "hint:" in message
 
 

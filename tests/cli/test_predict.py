@@ -22,6 +22,7 @@ from pgpis.cli.predict import predict as predict_pictures
 from pgpis.errors import PgpisError
 from pgpis.files import LOCK
 from pgpis.predictions import read_mark
+from pgpis.preprocess.settings import PrepareSettings
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -229,6 +230,14 @@ def test_keys_of_the_recipe_win(pipeline, capsys):
         ({"workers": 2}, "--workers goes with --runner ray"),
         ({"runner": "ray", "sources": Path("s"), "like": Path("a.png")}, "--like makes one picture again"),
         ({"runner": "ray", "sources": Path("s"), "driving": Path("d")}, "all machines must see what is made"),
+        ({"sources": Path("s"), "driving": Path("photos"), "every": 5}, "--every goes with a video"),
+        ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": 0}, "--every is 0"),
+        ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": -1}, "--every is -1"),
+        ({"steps": 2000}, "--steps is 2000, expected a whole number from 1 to 1000"),
+        (
+            {"sources": Path("s"), "poses": Path("p"), "tools": PrepareSettings(inpaint="fast", pose="blazepose")},
+            "--prepare-inpaint, --prepare-pose would do nothing",
+        ),
     ],
 )
 def test_options_that_do_not_fit_together(options, message):
@@ -249,6 +258,12 @@ def test_options_that_do_not_fit_together(options, message):
 def test_of_photographs_the_shipped_mcld_drops_the_face(options, face):
     settings = PredictSettings(**{"out": Path("o"), "sources": Path("s"), "pipeline": "synth-mcld", **options})
     assert settings.recipe()["data"]["predict"]["init_args"].get("on_missing", {}).get("face") == face
+
+
+@pytest.mark.parametrize("option", ["--textures", "--faces"])
+def test_files_that_the_model_does_not_read_are_refused(option, predict, inputs, capsys):
+    assert main([*predict("out"), f"{option}={inputs}/poses"]) == 2
+    assert f"{option} {inputs}/poses would do nothing: this model reads no" in capsys.readouterr().err
 
 
 def test_a_call_in_python_does_what_the_command_does(pipeline, inputs, whole):
@@ -310,6 +325,12 @@ def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
     seen = recipes(words, monkeypatch)
     assert seen[0] == f"synth/{model}.yaml"
     assert seen[1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
+
+
+def test_tools_that_are_given_win_over_a_recipe(monkeypatch):
+    """Also with their usual values, which the recipe need not have."""
+    seen = recipes(["--prepare", "--prepare-inpaint", "exact", "--prepare-upscale-faces", "0"], monkeypatch)
+    assert seen[-1]["data"]["predict"]["init_args"]["settings"] == {"inpaint": "exact", "upscale_faces": 0}
 
 
 @pytest.mark.parametrize(

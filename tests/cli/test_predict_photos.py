@@ -42,13 +42,14 @@ def photos(toy_root, tmp_path):
 
 
 def arguments(photos, weights, pipeline, recipe, *more, out="out"):
+    is_made = any(str(word).startswith(("--driving", "--prepare")) for word in more)
     return [
         "predict",
         f"--config=smoke/{recipe}.yaml",
         f"--pipeline={pipeline}",
         f"--sources={photos / 'sources'}",
         f"--out={photos / out}",
-        f"--prepare-weights={weights}",
+        *([f"--prepare-weights={weights}"] if is_made else []),
         "--steps=2",
         "--trainer.accelerator=cpu",
         *map(str, more),

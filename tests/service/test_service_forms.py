@@ -236,6 +236,10 @@ def test_other_bodies_are_refused(service):
     assert post("/v1/pictures", content=b"x", headers=headers).status_code == 400
     headers = {"content-type": "multipart/form-data; boundary=b"}
     assert post("/v1/pictures", content=b"garbage", headers=headers).status_code == 400
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nx\r\n--b--\r\n'
+    for charset in ("undefined", "idna", "hex", "rot13", "unheard-of"):
+        headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+        assert post("/v1/pictures", content=form, headers=headers).status_code in (400, 422), charset
     many = [("source", (f"{number}.jpg", PICTURE)) for number in range(100)]
     assert post("/v1/pictures", files=many).status_code == 400
     twice = [("source", ("a.jpg", PICTURE)), ("pose", ("p.txt", POINTS)), ("pose", ("q.txt", POINTS))]

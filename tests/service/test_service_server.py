@@ -5,10 +5,12 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -18,6 +20,9 @@ from PIL import Image
 from benchmarks.service import load, running_service
 from documentation import ROOT, blocks
 from pgpis.cli import main
+from pgpis.interrupts import ended_at_once
+from pgpis.service import server
+from pgpis.service.settings import Limits, ServiceSettings
 from pgpis.service.worker import _gather
 
 SMALL = {"steps": 1, "height": 128, "width": 96}
@@ -35,7 +40,7 @@ def service(tmp_path_factory, made_once):
         with running_service(folder / "log", *options) as service:
             service.folder, service.log = folder, folder / "log"
             yield service
-    assert service.process.returncode == 0
+    assert service.process.returncode == 143
     assert not list(folder.glob("pgpis-*")), "something of a request is left"
     log = service.log.read_text()
     assert "Traceback" not in log
@@ -133,6 +138,27 @@ def test_commands_of_the_page_work(service, requests, tmp_path):
         assert call.returncode == 0, f"{block}: {call.stderr}"
     for path in tmp_path.glob("*.png"):
         assert Image.open(path).size == (176, 256), path
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_requests_under_way_are_finished_for_as_long_as_they_may_take(signum, code, monkeypatch):
+    """Uvicorn raises the signal again when it has finished."""
+    seen = []
+
+    class Server:
+        def __init__(self, config):
+            seen.append(config.timeout_graceful_shutdown)
+
+        def run(self, _sockets):
+            signal.raise_signal(signum)
+
+    monkeypatch.setattr(server.uvicorn, "Server", Server)
+    monkeypatch.setattr(server.uvicorn, "Config", lambda _app, **options: SimpleNamespace(**options))
+    workers = SimpleNamespace(verify_worker_status=lambda: None, app=None)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ended_at_once():
+        settings = ServiceSettings(limits=Limits(timeout=299.5))
+        assert server._answer(workers, listener, settings) == code
+    assert seen == [300]
 
 
 def test_taken_address_is_told(service, capsys):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pgpis.app.given import one_of
 from pgpis.app.offers import Offer
 from pgpis.app.predicting import Batches
 from pgpis.app.sessions import Visitor, Visitors
-from pgpis.errors import PgpisError, nearest
+from pgpis.studio.request import Drawing
 
 if TYPE_CHECKING:
     from pgpis.studio.studio import Studio  # loads torch
@@ -54,13 +55,16 @@ class Desk:
         Raises:
             PgpisError: There is none of this name.
         """
-        if model not in self.offers:
-            raise PgpisError(f"there is no model '{model}'{nearest(str(model), self.offers)}")
-        return self.offers[model]
+        return self.offers[one_of(model, self.offers, "model")]
 
-    def words(self, model: str, steps: int | None, guidance: float | None, seed: int | None) -> list[str]:
-        """Return what ``pgpis predict`` is given so that it draws as the studio does."""
-        numbers = {"--steps": steps, "--guidance-scale": guidance, "--seed": seed}
+    def words(self, model: str, drawing: Drawing) -> list[str]:
+        """Return what ``pgpis predict`` is given so that it draws as the studio does, at the pipeline's own size."""
+        numbers = {
+            "--steps": drawing.steps,
+            "--guidance-scale": drawing.guidance_scale,
+            "--seed": drawing.seed,
+            "--images-per-pair": drawing.pictures,
+        }
         given = [str(word) for pair in numbers.items() if pair[1] is not None for word in pair]
         tools = ["--missing-face", "drop", "--prepare-inpaint", "fast"]
         tools += ["--save-conditions", "conditions"]  # beside the results: what is made of photos goes with the visitor

@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
+from pgpis.app.given import some_of
 from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of, photo_of
 from pgpis.app.pose_inputs import LIBRARY, Pose, library, pose_of
 from pgpis.app.results import done, finished, result_components, save, shown
 from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.work import Tell, draw
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import PART_GROUPS
 from pgpis.studio.request import PictureRequest
 
@@ -112,7 +113,5 @@ def _groups(parts: list[str]) -> list[str]:
     """Return the groups of body parts among what is taken over."""
     if not parts:
         raise PgpisError("nothing is to be taken over: choose identity or a group of body parts")
-    for part in parts:
-        if part not in (IDENTITY, *PART_GROUPS):
-            raise PgpisError(f"there is no group of body parts '{part}'{nearest(str(part), PART_GROUPS)}")
-    return [part for part in parts if part != IDENTITY]
+    chosen = some_of(parts, (IDENTITY, *PART_GROUPS), "group of body parts")
+    return [part for part in chosen if part != IDENTITY]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pgpis.app.desk import BATCHES, QUIET, Desk
-from pgpis.app.inputs import more_inputs
-from pgpis.app.predicting import OUT, zipped
+from pgpis.app.given import list_of, one_of
+from pgpis.app.inputs import drawing_of, more_inputs
+from pgpis.app.predicting import OUT, check_at_once, zipped
 from pgpis.app.results import shown, status_line
 from pgpis.app.sessions import Visitor
 from pgpis.app.uploads import MOST_PIXELS, PICTURE_TYPES, POSE_TYPES, Upload
@@ -20,7 +22,6 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.studio.uploads import picture_suffix
 
-MOST_PICTURES = 500
 POSES, PHOTOS = "pose files: OpenPose JSON, 18-point txt, drawn skeletons", "photos of people in the poses"
 
 
@@ -59,18 +60,15 @@ def folder_tab(desk: Desk) -> None:
         def job(folder: Path, tell: Tell) -> list[Any]:
             from pgpis.predictions.records import DONE, TABLE  # loads torch
 
-            people = _laid_out(visitor, sources, folder / "people", PICTURE_TYPES)
-            targets = _laid_out(visitor, poses, folder / "poses", PICTURE_TYPES if poses_are == PHOTOS else POSE_TYPES)
-            total = people * targets * int(pictures)
-            if total > MOST_PICTURES:
-                raise PgpisError(f"{total} pictures are more than the {MOST_PICTURES} that this page makes at once")
-            words = [
-                "--sources",
-                "people",
-                *(["--driving"] if poses_are == PHOTOS else ["--prepare", "--poses"]),
-                "poses",
-            ]
-            words += ["--images-per-pair", str(int(pictures)), *desk.words(model, steps, guidance, seed)]
+            people, targets = list_of(sources, "photo of a person"), list_of(poses, "pose")
+            are_photos = one_of(poses_are, (PHOTOS, POSES), "kind of poses") == PHOTOS
+            drawing = drawing_of(desk.offer(model), steps, guidance, seed, pictures, None, None)
+            total = len(people) * len(targets) * drawing.pictures
+            check_at_once(total)
+            _lay_out(visitor, people, folder / "people", PICTURE_TYPES)
+            _lay_out(visitor, targets, folder / "poses", PICTURE_TYPES if are_photos else POSE_TYPES)
+            words = ["--sources", "people", *(["--driving"] if are_photos else ["--prepare", "--poses"]), "poses"]
+            words += desk.words(model, drawing)
             records = desk.batches.predict(words, folder, total, tell)
             out = folder / OUT
             files = [out / record.image for record in records if record.status == DONE]
@@ -92,14 +90,12 @@ def folder_tab(desk: Desk) -> None:
     stop.click(desk.stop, None, status, **QUIET)
 
 
-def _laid_out(visitor: Visitor, uploads: Sequence[Upload] | None, folder: Path, suffixes: Sequence[str]) -> int:
-    """Copy uploaded files into a folder, and return how many there are.
+def _lay_out(visitor: Visitor, uploads: Sequence[Upload], folder: Path, suffixes: Sequence[str]) -> None:
+    """Copy uploaded files into a folder, each under a name of its own.
 
     Raises:
-        PgpisError: There is none, or one of a kind that is not taken.
+        PgpisError: One is of a kind that is not taken.
     """
-    if not uploads:
-        raise PgpisError(f"{folder.name}: there are no files")
     folder.mkdir()
     for number, upload in enumerate(uploads, 1):
         path = visitor.own(upload, f"file {number}")
@@ -110,8 +106,6 @@ def _laid_out(visitor: Visitor, uploads: Sequence[Upload] | None, folder: Path, 
             with path.open("rb") as file:
                 suffix = picture_suffix(file, path.name, MOST_PIXELS)
         stem = re.sub(r"[^\w-]+", "-", path.stem).strip("-") or "file"
-        name = file_name(stem, suffix)
-        if (folder / name).exists():
-            name = file_name(f"{stem}-{number}", suffix)
-        (folder / name).write_bytes(path.read_bytes())
-    return len(uploads)
+        endings = chain([""], (f"-{further}" for further in count(number)))
+        places = (folder / file_name(f"{stem}{ending}", suffix) for ending in endings)
+        next(place for place in places if not place.exists()).write_bytes(path.read_bytes())

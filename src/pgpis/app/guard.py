@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import unquote
 
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException
 from starlette.responses import PlainTextResponse
 
-from pgpis.app.uploads import names_addresses
+from pgpis.app.bodies import MOST_JSON, UploadBody, again, body_of
+from pgpis.app.uploads import MOST_AT_ONCE, names_addresses
 
-MOST_JSON = 2**23
-"""Bytes of a request that uploads nothing: a skeleton over its picture takes most."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob: data:; worker-src 'self' blob:; "
@@ -22,20 +24,28 @@ HEADERS = {
     "referrer-policy": "same-origin",
 }
 """Whatever a page holds, a browser asks no other host for anything."""
-ADDRESS = re.compile(r"/(file|proxy)=(https?:|//|\\)", re.IGNORECASE)
+UPLOAD = "/gradio_api/upload"
+"""The one route that takes files."""
+NEVER_ASKED = re.compile(
+    r"/proxy=|/gradio_api[/\\]+(file[/\\]|process_recording)|/file=([/\\]*[a-z][a-z0-9+.-]+:|[/\\]{2}|\\)",
+    re.IGNORECASE,
+)
+"""Routes that the page does without, and files that are addresses: Gradio would fetch them for whoever asks."""
 
 
 class Guard:
     """Refuses what the page never asks for.
 
-    Gradio would fetch an address for whoever names it in place of a file, and take a JSON of any size.
+    Gradio would fetch an address for whoever names it in place of a file, and take a JSON or a form of any size.
 
     Args:
         app: What is asked next.
+        most_upload: Megabytes of one uploaded file.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, most_upload: int) -> None:
         self.app = app
+        self.most_upload = most_upload
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
@@ -49,31 +59,36 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
-        if ADDRESS.search(scope["path"]):
-            await PlainTextResponse("Addresses are not fetched.", 403)(scope, receive, send_headed)
-            return
-        if scope["method"] != "POST" or scope["path"].rstrip("/").endswith("/upload"):
-            await self.app(scope, receive, send_headed)
-            return
-        body = await _body(receive)
-        if body is None:
-            await PlainTextResponse(f"More than {MOST_JSON} bytes.", 413)(scope, receive, send_headed)
-        elif _is_refused(body):
-            await PlainTextResponse("Upload files: addresses are not fetched.", 403)(scope, receive, send_headed)
+        read = await self._read(scope, receive)
+        if isinstance(read, PlainTextResponse):
+            await read(scope, receive, send_headed)
         else:
-            await self.app(scope, _again(body, receive), send_headed)
+            await self.app(scope, read, send_headed)
+
+    async def _read(self, scope: Any, receive: Any) -> Any:
+        """Return what a request is received from, or the answer that refuses it."""
+        path = scope["path"]
+        if NEVER_ASKED.search(path) or NEVER_ASKED.search(unquote(path)):
+            return PlainTextResponse("Addresses are not fetched.", 403)
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return receive
+        if path.removeprefix(scope.get("root_path", "")) == UPLOAD:
+            most = self.most_upload * MOST_AT_ONCE * 2**20
+            try:
+                return UploadBody(receive, Headers(scope=scope).get("content-type", ""), MOST_AT_ONCE, most)
+            except MultiPartException as error:
+                return PlainTextResponse(error.message, 415)
+        return await _read_json(receive)
 
 
-async def _body(receive: Any) -> bytes | None:
-    """Read a request; None: it is too large."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MOST_JSON:
-            return None
-        if not message.get("more_body"):
-            return bytes(body)
+async def _read_json(receive: Any) -> Any:
+    """Return what hands a body on that uploads nothing, or the answer that refuses it."""
+    body = await body_of(receive)
+    if body is None:
+        return PlainTextResponse(f"More than {MOST_JSON} bytes.", 413)
+    if _is_refused(body):
+        return PlainTextResponse("Upload files: addresses are not fetched.", 403)
+    return again(body, receive)
 
 
 def _is_refused(body: bytes) -> bool:
@@ -83,13 +98,3 @@ def _is_refused(body: bytes) -> bool:
         return True
     except ValueError:  # a form, or nothing that Gradio reads either
         return False
-
-
-def _again(body: bytes, receive: Any) -> Any:
-    """Return what hands a body on that has been read."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def next_message() -> Any:
-        return messages.pop() if messages else await receive()
-
-    return next_message

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from pgpis.app.desk import QUIET, Desk
+from pgpis.app.given import list_of
 from pgpis.app.offers import Offer
 from pgpis.app.sessions import Visitor
 from pgpis.app.uploads import PICTURE_TYPES, Upload, Uploads
@@ -86,7 +87,8 @@ def person_of(visitor: Visitor, photo: Upload, further: Uploads) -> tuple[Path, 
     Raises:
         PgpisError: One is missing or not taken, or there are too many.
     """
-    uploads = [photo, *(entry.get("image") for entry in further or ())]
+    others = list_of(further, "further photo") if further else ()
+    uploads = [photo, *(entry.get("image") if isinstance(entry, dict) else None for entry in others)]
     check_photos(len(uploads))
     names = ["Photo", *(f"Photo {number}" for number in range(2, len(uploads) + 1))]
     return tuple(visitor.picture(upload, name) for upload, name in zip(uploads, names, strict=True))

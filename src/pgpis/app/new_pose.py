@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
+from pgpis.app.given import some_of
 from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of
 from pgpis.app.pose_inputs import LIBRARY, PHOTO, SKELETON, VIDEO, pose_inputs, pose_of
 from pgpis.app.results import done, finished, result_components, save, save_source, shown, size_of
 from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.video import video_inputs
 from pgpis.app.work import Tell, draw
-from pgpis.errors import PgpisError
 from pgpis.studio.request import PictureRequest
 
 
@@ -126,7 +126,7 @@ def _drawn(
     request: gr.Request,
     person: tuple[Upload, Uploads],
     pose: tuple[str, str, Upload, Any, bool],
-    models: Sequence[str],
+    models: list[str],
     numbers: tuple[Any, ...],
 ) -> Iterator[list[Any]]:
     """Draw a person in a pose by each of some models, and yield what the results show."""
@@ -135,8 +135,7 @@ def _drawn(
     def job(folder: Path, tell: Tell) -> list[Any]:
         (source, *further), target = person_of(visitor, *person), pose_of(visitor, folder, *pose[:4])
         fit_limbs = pose[4] and target.is_driving
-        if not models:
-            raise PgpisError("no model is chosen")
+        chosen = some_of(models, desk.offers, "model")
 
         def requests_to(model: str) -> list[PictureRequest]:
             drawing = drawing_of(desk.offer(model), *numbers)
@@ -152,9 +151,9 @@ def _drawn(
             ]
 
         pictures = []
-        for number, model in enumerate(models):
+        for number, model in enumerate(chosen):
             (read,), (made,) = draw(desk.opening, model, requests_to, visitor.conditions, tell)
-            paths = save(made, folder, f"{model}-{number}")
+            paths = save(made, folder, f"picture-{number}")
             captions = [model if len(made) == 1 else f"{model}, {count}" for count, _ in enumerate(made, 1)]
             pictures += list(zip(paths, captions, strict=True))
             before = save_source(read, size_of(made[0]), folder)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,16 @@ def _index(folder: Path) -> Mapping[str, Any]:
     return index if isinstance(index, dict) else {}
 
 
-def names_of(pipelines: tuple[str, ...]) -> dict[str, str]:
-    """Name pipelines for people: folders by their own names, told apart where two have the same."""
-    names: dict[str, str] = {}
-    for pipeline in pipelines:
-        name = Path(pipeline).name or pipeline
-        names[name if name not in names else pipeline] = pipeline
+def named(offers: Sequence[Offer]) -> dict[str, Offer]:
+    """Name models for people: folders by their own names, told apart by the folders that they are in.
+
+    ``a/pipeline`` and ``b/pipeline`` are ``pipeline (a)`` and ``pipeline (b)``. One that is given twice is one.
+    """
+    by_path = {Path(offer.pipeline): offer for offer in offers}
+    names: dict[str, Offer] = {}
+    for path, offer in by_path.items():
+        is_shared = sum(path.name == other.name for other in by_path) > 1
+        own = f"{path.name} ({path.parent.name})" if is_shared and path.parent.name else path.name
+        choices = chain([own], (f"{own} {number}" for number in count(2)))
+        names[next(name for name in choices if name not in names)] = offer
     return names

@@ -16,7 +16,8 @@ TITLE = "pgpis: people in new poses"
 ABOUT = """# People in new poses
 A photo of a person and a pose go in, and the same person in that pose comes out."""
 FOOT = """The models that ship with pgpis know drawn people; photographs come out rough. Pictures stay on this machine,
-and are deleted when you close the page. Show and change only people who agree to it."""
+and are deleted when you close the page; those that you made nothing of, after an hour. Show and change only people who
+agree to it."""
 SECONDS_BETWEEN_CLEANINGS, SECONDS_KEPT = 300, 3600
 """How often uploaded files are looked through that no visitor has any more, and how long they stay at most."""
 FONTS, MONOSPACE = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]

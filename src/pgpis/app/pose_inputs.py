@@ -10,13 +10,13 @@ import gradio as gr
 
 from pgpis.app.desk import PICTURES, QUIET, Desk
 from pgpis.app.found import found_pose
+from pgpis.app.given import one_of
 from pgpis.app.inputs import photo_of
 from pgpis.app.poses import named_poses, placed, thumbnail
 from pgpis.app.sessions import Visitor
 from pgpis.app.skeleton import read_value, skeleton_editor, value_of
 from pgpis.app.uploads import Upload
 from pgpis.app.work import one_message
-from pgpis.errors import PgpisError, nearest
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 
@@ -136,8 +136,7 @@ def pose_of(visitor: Visitor, folder: Path, kind: str, named: str, photo: Upload
         return Pose(visitor.picture(photo, "Pose photo"), is_driving=True)
     if kind == SKELETON:
         return Pose(_written(read_value(skeleton), folder / "skeleton.json"), is_driving=False)
-    if kind != LIBRARY:
-        raise PgpisError(f"there is no pose from '{kind}'{nearest(kind, (LIBRARY, PHOTO, SKELETON))}")
+    one_of(kind, (LIBRARY, PHOTO, SKELETON), "pose from")
     return Pose(_written(named_pose(named), folder / f"{named}.json"), is_driving=False)
 
 
@@ -148,9 +147,7 @@ def named_pose(name: str) -> Keypoints:
         PgpisError: There is none of this name.
     """
     poses = named_poses()
-    if name not in poses:
-        raise PgpisError(f"there is no pose '{name}'{nearest(str(name), poses)}")
-    return poses[name]
+    return poses[one_of(name, poses, "pose")]
 
 
 def _written(keypoints: Keypoints, path: Path) -> Path:

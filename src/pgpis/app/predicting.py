@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from pgpis.app.uploads import MOST_AT_ONCE
 from pgpis.app.work import News, Tell
 from pgpis.errors import PgpisError
 
@@ -24,19 +25,29 @@ LOG = "log.txt"
 OUT = "pictures"
 
 
+def check_at_once(pictures: int) -> None:
+    """Refuse more than one visitor may have made at once.
+
+    Raises:
+        PgpisError: They are too many.
+    """
+    if pictures > MOST_AT_ONCE:
+        raise PgpisError(f"{pictures} pictures are more than the {MOST_AT_ONCE} that this page makes at once")
+
+
 class Batches:
     """Lets one visitor at a time run ``pgpis predict``, which loads a model of its own."""
 
     def __init__(self) -> None:
         self._turn = Lock()
 
-    def predict(self, words: Sequence[str], folder: Path, total: int | None, tell: Tell) -> list[PredictionRecord]:
+    def predict(self, words: Sequence[str], folder: Path, total: int, tell: Tell) -> list[PredictionRecord]:
         """Run ``pgpis predict`` in a folder, which writes into its folder ``OUT``.
 
         Args:
             words: What it is given, with paths relative to ``folder``.
             folder: Of one visitor.
-            total: How many pictures are expected; None: it cannot be said before.
+            total: How many pictures are expected.
             tell: Is told news.
 
         Raises:
@@ -57,16 +68,14 @@ class Batches:
         return records
 
 
-def _watched(words: Sequence[str], folder: Path, total: int | None, tell: Tell) -> int:
+def _watched(words: Sequence[str], folder: Path, total: int, tell: Tell) -> int:
     command = [sys.executable, "-m", "pgpis", "predict", *words, "--out", OUT]
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
         try:
             while process.poll() is None:
                 done = sum(1 for _ in (folder / OUT).glob("*.png"))
-                of_all = "" if total is None else f" of {total}"
-                share = None if total is None else min(done / total, 1.0)
-                tell(News(f"{done}{of_all} pictures are done" if done else "Starting", share))
+                tell(News(f"{done} of {total} pictures are done" if done else "Starting", min(done / total, 1.0)))
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         finally:
             _end(process)

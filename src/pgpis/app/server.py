@@ -72,7 +72,8 @@ def serving(open_studio: Callable[[], Studio], offers: Mapping[str, Offer], addr
     try:
         page = build(Desk(opening, visitors, offers, examples, Batches(), home))
         local = _launch(page, address, looks())
-        threading.Thread(target=_open, args=(opening, examples, open_studio, next(iter(offers))), daemon=True).start()
+        work = (opening, examples, open_studio, next(iter(offers)), home)
+        threading.Thread(target=_open, args=work, daemon=True).start()
         try:
             yield local
         finally:
@@ -82,14 +83,20 @@ def serving(open_studio: Callable[[], Studio], offers: Mapping[str, Offer], addr
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _open(opening: Future[Studio], examples: Future[list[Path]], open_studio: Callable[[], Studio], first: str) -> None:
+def _open(
+    opening: Future[Studio],
+    examples: Future[list[Path]],
+    open_studio: Callable[[], Studio],
+    first: str,
+    home: Path,
+) -> None:
     """Do beside the page what would keep visitors waiting: load torch and the first model, then draw the examples."""
     _fulfil(opening, open_studio)
     try:
         opening.result().task(first)
     except Exception as error:  # noqa: BLE001  is raised again where somebody asks for a picture
         log.warning("%s cannot be loaded: %s", first, error)
-    _fulfil(examples, example_pictures)
+    _fulfil(examples, lambda: example_pictures(home))
 
 
 def _fulfil(future: Future[Result], make: Callable[[], Result]) -> None:
@@ -109,7 +116,7 @@ def _launch(page: Any, address: Address, looks: Mapping[str, Any]) -> str:
             root_path=address.root_path,
             auth=address.auth,
             max_file_size=f"{address.most_upload}mb",
-            app_kwargs={"middleware": [Middleware(Guard)]},
+            app_kwargs={"middleware": [Middleware(Guard, address.most_upload)]},
             allowed_paths=[],
             run_history=False,
             footer_links=["api"],

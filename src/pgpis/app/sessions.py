@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import secrets
 import shutil
 import threading
@@ -19,6 +20,10 @@ from pgpis.studio.uploads import picture_suffix
 
 SECONDS_KEPT = 3600
 """After the last thing that a visitor asked for. A browser says when its page is closed; other clients need not."""
+SECONDS_TO_UPLOAD = 1800
+"""After which a file that Gradio has begun and left is removed."""
+UPLOADED = re.compile("[0-9a-f]{64}")
+"""Names of the folders in which Gradio keeps uploads: their hashes."""
 MOST_RESULTS = 6
 """Folders of results of one visitor; older ones are removed."""
 
@@ -103,7 +108,9 @@ class Visitor:
         source = file_of(upload, name).resolve()
         if not source.is_relative_to(self.home) or not source.is_file():
             raise PgpisError(f"{name}: upload it again")
-        if sha256_of(source) not in self.lent:
+        # the page's own pictures lie elsewhere: they are nobody's to remove
+        is_upload = source.parent.parent == self.home and UPLOADED.fullmatch(source.parent.name)
+        if is_upload and sha256_of(source) not in self.lent:
             self.uploads[source] = source.stat().st_mtime_ns
         return source
 
@@ -146,6 +153,7 @@ class Visitors:
             late = [key for key, visitor in self._visitors.items() if visitor.is_late(now)]
             for key in late:
                 self._remove(key)
+            self._remove_unfinished()
             key = session or ""
             if key not in self._visitors:
                 folder = self.home / "visitors" / secrets.token_urlsafe(24)
@@ -175,3 +183,11 @@ class Visitors:
             with contextlib.suppress(OSError):
                 if upload.stat().st_mtime_ns == visitor.uploads[upload]:
                     upload.unlink()
+
+    def _remove_unfinished(self) -> None:
+        """Remove what is left of uploads that failed, by a full disk say."""
+        latest = time.time() - SECONDS_TO_UPLOAD
+        for path in self.home.glob("tmp*"):
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.stat().st_mtime < latest:
+                    path.unlink()

@@ -10,6 +10,8 @@ from pgpis.errors import PgpisError
 
 MOST_PIXELS = 50_000_000
 """Of one picture: what telephones take. A progressive JPEG of this size takes half a gigabyte while it is decoded."""
+MOST_AT_ONCE = 500
+"""Pictures that the page makes at once, and files of one upload."""
 PICTURE_TYPES = [".jpg", ".jpeg", ".png", ".webp"]
 POSE_TYPES = [".json", ".txt", *PICTURE_TYPES]
 VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi"]

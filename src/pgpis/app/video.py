@@ -9,12 +9,14 @@ from typing import Any
 import gradio as gr
 
 from pgpis.app.desk import BATCHES, QUIET, Desk
-from pgpis.app.inputs import More, PersonInputs, person_of
-from pgpis.app.predicting import OUT, source_words
+from pgpis.app.inputs import More, PersonInputs, drawing_of, person_of
+from pgpis.app.predicting import OUT, check_at_once, source_words
 from pgpis.app.results import done, shown, status_line
 from pgpis.app.uploads import VIDEO_TYPES, Upload, Uploads
 from pgpis.app.work import Tell
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
+
+MOST_EVERY = 25
 
 
 def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
@@ -26,7 +28,7 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
         more: Model, steps, guidance and seed.
     """
     video_file = gr.File(label="Driving video", file_types=VIDEO_TYPES)
-    every = gr.Slider(1, 25, value=5, step=1, label="Take each so many frames", buttons=[])
+    every = gr.Slider(1, MOST_EVERY, value=5, step=1, label="Take each so many frames", buttons=[])
     with gr.Row():
         make = gr.Button("Make the film", variant="primary", min_width=140)
         stop = gr.Button("Stop", variant="stop", min_width=90)
@@ -51,14 +53,19 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
         visitor = desk.visitor(request)
 
         def job(folder: Path, tell: Tell) -> list[Any]:
+            from pgpis.pictures.videos import frame_count  # loads torch
+
             sources = person_of(visitor, photo, further_photos)
             clip = visitor.own(video, "Video")
             if clip.suffix.lower() not in VIDEO_TYPES:
                 raise PgpisError(f"Video: expected one of {', '.join(VIDEO_TYPES)}")
+            check_range("every", every, 1, MOST_EVERY, whole=True)
+            drawing = drawing_of(desk.offer(model), steps, guidance, seed, 1, None, None)
             driving = visitor.keep(clip, f"clip{clip.suffix.lower()}")
-            words = [*source_words(sources, folder), "--driving", str(driving), "--every", str(int(every))]
-            words += desk.words(model, steps, guidance, seed)
-            desk.batches.predict(words, folder, None, tell)
+            total = -(-frame_count(driving) // every)
+            check_at_once(total)
+            words = [*source_words(sources, folder), "--driving", str(driving), "--every", str(every)]
+            desk.batches.predict([*words, *desk.words(model, drawing)], folder, total, tell)
             films = list((folder / OUT / "videos").glob("*.mp4"))
             if not films:
                 raise PgpisError("no film could be made of the pictures")

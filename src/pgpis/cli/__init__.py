@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import io
 import logging
 import os
+import select
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from pgpis.interrupts import Stopped, ended_at_once
 from pgpis.lazy import collect_rarely
 
 USAGE_ERROR = 2
+UNREAD = 141
+"""Exit code where nobody reads the output any more, as of ``pgpis configs | head -1``: 128 plus SIGPIPE's number."""
 
 VERBS = {
     "fit": ("pgpis.cli.training:fit", "train a model from a recipe"),
@@ -88,11 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 done with failures or an internal error, 2 wrong input, 130 and 143 stopped by Ctrl-C
-        and SIGTERM.
+        and SIGTERM, 141 nobody reads the output.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    _configure_logging(debug=debug)
+    try:
+        return _run_quietly(words, debug=debug)
+    finally:
+        _configure_logging(debug=False)  # whoever calls this again has asked for nothing
+        _drop_unwritten()
+
+
+def _answer(words: Sequence[str]) -> int:
+    """Run what the words ask for."""
     verb = words[0] if words else "--help"
     if verb in ("--help", "-h", "help"):
         sys.stdout.write(top_level_help())
@@ -101,12 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"pgpis {__version__}\n")
         return 0
     if verb not in VERBS and verb not in GROUPS:
-        return _complain(f"unknown verb '{verb}'{suggestion(verb, {*VERBS, *GROUPS})} ('pgpis --help' lists them)")
-    _configure_logging(debug=debug)
-    try:
-        return _run_quietly(verb, words[1:], debug=debug)
-    finally:
-        _configure_logging(debug=False)  # whoever calls this again has asked for nothing
+        known = {*VERBS, *GROUPS}
+        raise PgpisError(f"unknown verb '{verb}'{suggestion(verb, known)} ('pgpis --help' lists them)")
+    return _run(verb, words[1:])
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
@@ -129,17 +141,25 @@ def _run(verb: str, words: Sequence[str]) -> int:
     return call(function, words, f"pgpis {verb}", listing)
 
 
-def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
-    """Run a verb and tell any error in one message; ``debug`` lets it through, with its traceback."""
+def _run_quietly(words: Sequence[str], *, debug: bool) -> int:
+    """Do what the words ask for and tell any error in one message; ``debug`` lets it through, with its traceback."""
     try:
         with ended_at_once():
-            return _run(verb, words)
+            try:
+                code = _answer(words)
+            except SystemExit:  # a help was shown
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
+            return code
     except Stopped as stop:
         if int(os.environ.get("LOCAL_RANK", "0")):  # the main process tells it
             return 0 if stop.was_held else stop.code  # Lightning kills the others where one ends with another code
-        command = stop.command or shlex.join(["pgpis", verb, *words])
+        command = stop.command or shlex.join(["pgpis", *words])
         return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            return UNREAD
         if debug:
             raise
         message = _user_error(error)
@@ -151,10 +171,10 @@ def _run_quietly(verb: str, words: Sequence[str], *, debug: bool) -> int:
 def _user_error(error: BaseException | None) -> PgpisError | None:
     """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, PgpisError):
-        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)):
-            from pgpis.files import write_refusal  # no other answer needs it
+        if isinstance(error, OSError):
+            from pgpis.files import refusal_of  # no other answer needs it
 
-            if refusal := write_refusal(Path(os.fsdecode(error.filename or "the files of this run")), error):
+            if refusal := refusal_of(error):
                 return refusal
         error = error.__cause__ or error.__context__
     return error
@@ -172,6 +192,24 @@ def console() -> None:
     sys.exit(main())
 
 
+def _is_unread() -> bool:
+    """Whether the output is a pipe that nobody reads any more: workers have pipes too."""
+    with contextlib.suppress(OSError):  # an output that is no file
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
+
+
+def _drop_unwritten() -> None:
+    """Drop output that cannot be written: Python would try once more in the end, and tell it once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def _complain(message: str, code: int = USAGE_ERROR) -> int:
     sys.stderr.write(f"pgpis: error: {message}\n")
     return code
@@ -185,12 +223,7 @@ class _StderrHandler(logging.Handler):
 
 
 def _configure_logging(*, debug: bool) -> None:
-    """Show the log of pgpis on the main process; leave other libraries' settings alone.
-
-    Names of files need not be UTF-8: what cannot be written is shown with escapes.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Show the log of pgpis on the main process; leave other libraries' settings alone."""
     logger = logging.getLogger("pgpis")
     if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:
         logger.addHandler(_StderrHandler())

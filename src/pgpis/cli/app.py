@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgpis.app.offers import Offer, names_of, offer_of
+from pgpis.app.offers import Offer, named, offer_of
 from pgpis.errors import PgpisError, check_range
 from pgpis.interrupts import Stopped
 from pgpis.lazy import optional_module
@@ -64,7 +64,7 @@ def app(
 
 def offers_of(pipelines: tuple[str, ...]) -> dict[str, Offer]:
     """Return what the page offers, by name; without pipelines the models that ship."""
-    return {name: _offer(pipeline) for name, pipeline in names_of(pipelines or tuple(SHIPPED)).items()}
+    return named([_offer(pipeline) for pipeline in pipelines or SHIPPED])
 
 
 def _offer(pipeline: str) -> Offer:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from pgpis.cli.models import names_model
+from pgpis.cli.options import given, with_more
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, write_text
@@ -56,23 +57,24 @@ def settings_like(picture: MarkedPicture, settings: PredictSettings, words: Sequ
         PgpisError: The model does not ship with pgpis and is not named, the mark holds no pose and none is given, or
             the results could take the picture's place.
     """
-    mark, given = picture.mark, settings
-    if picture.path.parent.resolve() == given.out.resolve():
-        message = f"--like: {picture.path} lies in {given.out}, where a result could take its place"
+    mark = picture.mark
+    if picture.path.parent.resolve() == settings.out.resolve():
+        message = f"--like: {picture.path} lies in {settings.out}, where a result could take its place"
         raise PgpisError(message, hint="give another --out")
     tools = mark.provenance["tools"]
-    has_model = given.pipeline or given.config or names_model(words)
-    was_prepared = not given.driving and {*tools.get("made", [])} - {"pose"} != set()
-    return replace(
-        given,
-        pipeline=given.pipeline if has_model else _shipped_pipeline(picture),
-        poses=given.poses if given.poses or given.driving else _pose_file(picture, given.out),
-        noise_name=given.noise_name or mark.noise_name,
-        missing_face=given.missing_face or ("drop" if "face" in mark.provenance["dropped"] else None),
-        prepare=given.prepare or was_prepared,
-        retarget=given.retarget or bool(given.driving and tools.get("retarget")),
-        tools=_tools_like(tools, given.tools),
+    has_model = settings.pipeline or settings.config or names_model(words)
+    was_prepared = not settings.driving and {*tools.get("made", [])} - {"pose"} != set()
+    like = replace(
+        settings,
+        pipeline=settings.pipeline if has_model else _shipped_pipeline(picture),
+        poses=settings.poses if settings.poses or settings.driving else _pose_file(picture, settings.out),
+        noise_name=settings.noise_name or mark.noise_name,
+        missing_face=settings.missing_face or ("drop" if "face" in mark.provenance["dropped"] else None),
+        prepare=settings.prepare or was_prepared,
+        retarget=settings.retarget or bool(settings.driving and tools.get("retarget")),
     )
+    like.check_tools()
+    return replace(like, tools=_tools_like(tools, settings.tools))
 
 
 def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
@@ -126,11 +128,8 @@ def _pose_file(picture: MarkedPicture, out: Path) -> Path:
     return path
 
 
-def _tools_like(tools: dict[str, Any], given: PrepareSettings) -> PrepareSettings:
+def _tools_like(tools: dict[str, Any], chosen: PrepareSettings) -> PrepareSettings:
     """Take the tools of a mark where none is given; not their files, which are other people's paths."""
-    usual, hints = asdict(PrepareSettings()), get_type_hints(PrepareSettings)
+    hints = get_type_hints(PrepareSettings)
     deciding = {name for kind in all_kinds() for name in kind.settings or () if Path not in get_args(hints[name])}
-    return replace(
-        given,
-        **{name: tools[name] for name in sorted(deciding & tools.keys()) if getattr(given, name) == usual[name]},
-    )
+    return with_more(chosen, **{name: tools[name] for name in sorted(deciding & tools.keys() - given(chosen))})

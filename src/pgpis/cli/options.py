@@ -14,15 +14,20 @@ import dataclasses
 import inspect
 import re
 import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 
 from pgpis.errors import PgpisError, nearest
+
+Settings = TypeVar("Settings")
+_GIVEN = "_given"
+"""Attribute of a settings dataclass beside its fields: which of them were on the command line."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise PgpisError(message, hint=f"'{self.prog} --help' lists every option")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help; ``argparse`` would not tell that it cannot."""
+        (file or sys.stdout).write(message)
 
 
 def parser_of(function: Callable[..., Any], prog: str, epilog: str = "") -> Parser:
@@ -231,12 +240,35 @@ def _arguments(owner: Callable[..., Any], values: Mapping[str, Any]) -> dict[str
     for name, default, required, is_word in _parameters(owner):
         if dataclasses.is_dataclass(hints[name]):
             own = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
-            arguments[name] = hints[name](**_arguments(hints[name], own))
+            values_of = _arguments(hints[name], own)
+            arguments[name] = _noted(hints[name](**values_of), values_of)
         elif name in values:
             arguments[name] = values[name]
         elif is_word and not required:
             arguments[name] = default
     return arguments
+
+
+def given(settings: Any) -> frozenset[str]:
+    """Return the fields of a settings dataclass that were on the command line, also with their usual values.
+
+    Of one that was made in Python they are those whose values are not usual.
+    """
+    fields: frozenset[str] | None = vars(settings).get(_GIVEN)
+    if fields is None:
+        usual = type(settings)()
+        fields = frozenset(name for name, value in vars(settings).items() if value != getattr(usual, name))
+    return fields
+
+
+def with_more(settings: Settings, **values: Any) -> Settings:
+    """Return a settings dataclass with values that count as :func:`given`, too."""
+    return _noted(dataclasses.replace(settings, **values), given(settings) | values.keys())  # type: ignore[type-var]
+
+
+def _noted(settings: Settings, fields: Iterable[str]) -> Settings:
+    vars(settings)[_GIVEN] = frozenset(fields)  # it may be frozen
+    return settings
 
 
 def spelt(settings: Any) -> list[str]:

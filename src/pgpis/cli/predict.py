@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pgpis.cli.models import names_model, pipeline_in, recipe_of_pipeline
+from pgpis.cli.options import given
+from pgpis.cli.recipes import without_none
 from pgpis.errors import PgpisError, check_range
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
-FOLDER_OPTIONS = (
-    "sources_by",
-    "pairs",
-    "pairing",
-    *MCLD_OPTIONS,
-    "prepare",
-    "retarget",
-    "save_conditions",
-    "every",
-    "noise_name",
-)
+FOLDER_OPTIONS: tuple[str, ...] = ("sources_by", "pairs", "pairing", *MCLD_OPTIONS)
+FOLDER_OPTIONS += ("prepare", "retarget", "save_conditions", "every", "noise_name")
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
 FOLDER = {"metavar": "FOLDER"}
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
@@ -143,12 +136,13 @@ class PredictSettings:
         Raises:
             PgpisError: Names the option, or those that do not fit together.
         """
-        from pgpis.pipelines.base import MOST_IMAGES  # these load torch
+        from pgpis.pictures.videos import is_video  # these load torch
+        from pgpis.pipelines.base import MOST_IMAGES, MOST_STEPS
         from pgpis.pipelines.options import check_band
         from pgpis.tasks.base import LARGEST_SEED
 
         check_range("--images-per-pair", self.images_per_pair, 1, MOST_IMAGES, whole=True, optional=True)
-        check_range("--steps", self.steps, 1, whole=True, optional=True)
+        check_range("--steps", self.steps, 1, MOST_STEPS, whole=True, optional=True)
         check_range("--guidance-scale", self.guidance_scale, 0, optional=True)
         check_range("--seed", self.seed, 0, LARGEST_SEED, whole=True, optional=True)
         check_range("--batch-size", self.pairs_at_once, 1, whole=True, optional=True)
@@ -177,8 +171,21 @@ class PredictSettings:
         if self.runner == "ray" and self.makes_conditions and not self.save_conditions:
             message = "--runner ray: all machines must see what is made of photographs"
             raise PgpisError(message, hint="--save-conditions FOLDER, one that they share")
-        if self.every is not None and not self.driving:
+        check_range("--every", self.every, 1, whole=True, optional=True)
+        if self.every is not None and not (self.driving and is_video(self.driving)):
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
+        if not self.like:
+            self.check_tools()
+
+    def check_tools(self) -> None:
+        """Refuse tools that have nothing to make.
+
+        Raises:
+            PgpisError: Names them.
+        """
+        if not self.makes_conditions and (tools := sorted(given(self.tools))):
+            flags = ", ".join("--prepare-" + name.replace("_", "-") for name in tools)
+            raise PgpisError(f"{flags} would do nothing: nothing is made of photographs", hint="--prepare or --driving")
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings as a recipe, which is laid over that of the model."""
@@ -210,7 +217,7 @@ class PredictSettings:
             "runner": None if self.runner == "local" else self.runner,
             "workers": self.workers,
         }
-        return _without_none(recipe)
+        return without_none(recipe)
 
     def _pairs(self) -> dict[str, Any]:
         """Return the pairs of sources and poses as a recipe has them."""
@@ -225,10 +232,9 @@ class PredictSettings:
         }
         if not self.makes_conditions:
             return {"class_path": "FolderPairs", "init_args": arguments}
-        usual = asdict(PrepareSettings())
         arguments |= {name: getattr(self, name) for name in ("retarget", "every", "save_conditions")} | {
             "driving": bool(self.driving),
-            "settings": {name: value for name, value in asdict(self.tools).items() if value != usual[name]},
+            "settings": {name: getattr(self.tools, name) for name in sorted(given(self.tools))},
         }
         return {"class_path": "pgpis.preprocess.photos.PhotoPairs", "init_args": arguments}
 
@@ -284,11 +290,3 @@ def predict(settings: PredictSettings, *words: str) -> int:
     from pgpis.cli import lightning  # loads torch
 
     return lightning.run("predict", words, [*recipes, *again, settings.recipe()]).exit_code
-
-
-def _without_none(recipe: Any) -> Any:
-    """Leave out what is left to the other recipes."""
-    if not isinstance(recipe, dict):
-        return str(recipe) if isinstance(recipe, Path) else recipe
-    values = {key: _without_none(value) for key, value in recipe.items() if value is not None}
-    return {key: value for key, value in values.items() if value != {}}

@@ -48,7 +48,7 @@ def show(name: str) -> None:
     Args:
         name: The recipe, as ``pgpis configs`` lists it, or a file.
     """
-    sys.stdout.write(find_recipe(name).read_text(encoding="utf-8"))
+    sys.stdout.write(read_text(find_recipe(name), "recipe"))
 
 
 def find_recipe(name: str) -> Path:
@@ -168,3 +168,11 @@ def leaves_of(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
             yield from leaves_of(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
+
+
+def without_none(recipe: Any) -> Any:
+    """Leave out what is left to the other recipes."""
+    if not isinstance(recipe, dict):
+        return str(recipe) if isinstance(recipe, Path) else recipe
+    values = {key: without_none(value) for key, value in recipe.items() if value is not None}
+    return {key: value for key, value in values.items() if value != {}}

@@ -21,7 +21,7 @@ def serve(settings: ServiceSettings) -> int:
         settings: Where it listens, and with which models.
 
     Returns:
-        0.
+        130 after Ctrl-C, 143 after SIGTERM; requests under way are finished before.
 
     Raises:
         PgpisError: An option is wrong, a model cannot be read, or a package is missing.
@@ -35,5 +35,4 @@ def serve(settings: ServiceSettings) -> int:
         recipe_of_pipeline(pipeline)  # workers would tell it in a traceback
     from pgpis.service.server import run  # loads torch
 
-    run(settings, load_task)
-    return 0
+    return run(settings, load_task)

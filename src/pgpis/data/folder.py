@@ -166,8 +166,10 @@ class FolderPairs(PairDataset):
         """Look for the files that a model reads; see ``PairDataset.require``.
 
         Raises:
-            PgpisError: Also where two pictures or poses would share a file, or no pose at all can be read.
+            PgpisError: Also where two pictures or poses would share a file, no pose at all can be read, or files are
+                named that the model does not read.
         """
+        self.refuse_unread(origins)
         for kind in conditions(origins):
             if kind.of == "source":
                 owners = [(source.picture, source.conditions.get(kind.name)) for source in self.sources_read(kind)]
@@ -177,6 +179,17 @@ class FolderPairs(PairDataset):
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
+
+    def refuse_unread(self, origins: Collection[str]) -> None:
+        """Refuse textures and faces that would do nothing.
+
+        Raises:
+            PgpisError: Names them.
+        """
+        for name, option in (("texture", "--textures"), ("face", "--faces")):
+            if name in self.folders and name not in origins:
+                message = f"{option} {self.folders[name]} would do nothing: this model reads no {kind_of(name).what}"
+                raise PgpisError(message, hint=f"leave {option} out, or another --pipeline")
 
     def sources_read(self, kind: Kind) -> list[Source]:
         """Return the pictures of people of which a kind of file is read; no face of one that is exchanged."""

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pgpis.caches import below_home
 from pgpis.data.cache import is_whole, write_shard
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
@@ -43,7 +44,7 @@ class RealSets:
 
 def default_cache() -> Path:
     """Return the folder where features are kept."""
-    return Path.home() / ".cache" / "pgpis" / "features"
+    return below_home("~/.cache/pgpis/features", "--cache")
 
 
 def as_tensor(picture: Image.Image, protocol: Protocol, size: Size) -> torch.Tensor:

@@ -38,6 +38,8 @@ from pgpis.pipelines.options import (
 
 MOST_PIXELS = 4096
 """Longest side of a result."""
+MOST_STEPS = 1000
+"""Noise levels that a scheduler has unless its configuration says so."""
 MOST_IMAGES = 1000
 """Most results per pair in one call."""
 
@@ -122,7 +124,7 @@ class SamplingPipeline(CheckedPipeline):
             raise PgpisError(f"height and width are {height} and {width}, expected multiples of {factor}")
 
     def _check_steps(self, steps: object) -> None:
-        most = self.scheduler.config.get("num_train_timesteps", 1000)
+        most = self.scheduler.config.get("num_train_timesteps", MOST_STEPS)
         check_range("num_inference_steps", steps, 1, most, whole=True)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:

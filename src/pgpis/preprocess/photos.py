@@ -51,8 +51,7 @@ class PhotoPairs(FolderPairs):
     Args:
         sources: See ``FolderPairs``, as all that is not named here.
         poses: See ``FolderPairs``.
-        driving: Whether ``poses`` are photographs of people in the poses, or one video; else they are as for
-            ``FolderPairs``.
+        driving: Whether ``poses`` are photographs of people in the poses, or one video; else as for ``FolderPairs``.
         retarget: Give driving poses the limb lengths of the source; for models that read key points.
         settings: With which tools.
         save_conditions: Folder that keeps what is made, and is used again; None: a temporary one.
@@ -108,6 +107,7 @@ class PhotoPairs(FolderPairs):
         Raises:
             PgpisError: Weights or packages are missing that are needed for it.
         """
+        self.refuse_unread(origins)
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
         lacking: list[tuple[str, list[Path]]] = []

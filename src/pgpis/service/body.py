@@ -28,7 +28,7 @@ async def read_form(request: Request, most: int) -> FormData:
         most: Bytes that it may have.
 
     Raises:
-        RefusedError: It is too large or too slow.
+        RefusedError: It is too large or too slow, or its text cannot be read.
     """
     body = _Body(request, most)
     try:
@@ -39,6 +39,8 @@ async def read_form(request: Request, most: int) -> FormData:
             return await limited.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_TEXT)
     except TimeoutError:
         raise RefusedError(408, f"the request did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
+    except UnicodeError:  # of a codec that reads nothing: charset=undefined
+        raise RefusedError(400, "the text of the form cannot be read in its charset", hint="UTF-8") from None
     except RefusedError:
         await body.drain()
         raise

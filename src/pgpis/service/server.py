@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import socket
 import tempfile
 from pathlib import Path
@@ -21,16 +21,14 @@ from pgpis.service.settings import KEY_VARIABLE, ServiceSettings
 from pgpis.service.worker import Load, PictureAPI
 from pgpis.studio.uploads import is_local
 
-SECONDS_TO_FINISH = 30
-"""What requests under way have when the service is asked to end."""
 WATCH_SECONDS = 0.5
 """After which it is noticed that a worker died."""
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: ServiceSettings, load: Load) -> None:
-    """Answer requests until a signal ends it.
+def run(settings: ServiceSettings, load: Load) -> int:
+    """Answer requests until a signal ends it, and return the exit code of this signal.
 
     Args:
         settings: They are checked already.
@@ -65,13 +63,13 @@ def run(settings: ServiceSettings, load: Load) -> None:
         # LitServer.run would answer in processes of their own, where a request never hears that its worker has died
         with wrap_litserve_start(server, worker_monitor=True):
             try:
-                _answer(server, listener, settings)
+                return _answer(server, listener, settings)
             finally:
                 logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the watch is not told of the end
 
 
-def _answer(server: LitServer, listener: socket.socket, settings: ServiceSettings) -> None:
-    """Wait for a worker, then serve."""
+def _answer(server: LitServer, listener: socket.socket, settings: ServiceSettings) -> int:
+    """Wait for a worker, then serve; return the exit code."""
     try:
         server.verify_worker_status()
     except RuntimeError as error:
@@ -86,10 +84,13 @@ def _answer(server: LitServer, listener: socket.socket, settings: ServiceSetting
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        timeout_graceful_shutdown=math.ceil(settings.limits.timeout),
     )
-    with contextlib.suppress(Stopped):  # requests under way are finished; uvicorn raises the signal again
+    try:
         uvicorn.Server(config).run([listener])
+    except Stopped as stop:  # requests under way are finished; uvicorn raises the signal again
+        return stop.code
+    return 0
 
 
 def _listening(settings: ServiceSettings) -> socket.socket:

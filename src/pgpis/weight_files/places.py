@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from pgpis.caches import below_any_home, below_home
 from pgpis.errors import PgpisError
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 
@@ -26,8 +27,12 @@ class Location:
 
 
 def weights_folder() -> Path:
-    """Return the folder that weights are downloaded to: ``$PGPIS_WEIGHTS``, or one below ``~/.cache``."""
-    return Path(os.environ.get("PGPIS_WEIGHTS") or DEFAULT_FOLDER).expanduser()
+    """Return the folder that weights are downloaded to: ``$PGPIS_WEIGHTS``, or one below ``~/.cache``.
+
+    Raises:
+        PgpisError: It would lie in a home folder, and there is none.
+    """
+    return below_home(os.environ.get("PGPIS_WEIGHTS") or DEFAULT_FOLDER, "$PGPIS_WEIGHTS")
 
 
 def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -40,8 +45,9 @@ def places(name: str, folder: str | os.PathLike[str] | None = None) -> list[Path
     entry = catalogued(name)
     if folder is not None:
         return [Path(folder).expanduser()]
-    caches = [place for cache in entry.caches if (place := _cache_folder(cache)) is not None]
-    return list(dict.fromkeys([weights_folder(), Path(DEFAULT_FOLDER).expanduser(), *caches]))
+    own = map(below_any_home, (os.environ.get("PGPIS_WEIGHTS") or DEFAULT_FOLDER, DEFAULT_FOLDER))
+    folders = [*own, *map(_cache_folder, entry.caches)]
+    return list(dict.fromkeys(folder for folder in folders if folder is not None))
 
 
 def look(entry: WeightFile, folder: str | os.PathLike[str] | None) -> dict[str, Location | None]:
@@ -106,7 +112,7 @@ def fetch_command(name: str, folder: str | os.PathLike[str] | None = None) -> st
 
 
 def _cache_folder(cache: str) -> Path | None:
-    """Return a folder of a library with its environment variables applied; None: its package is not installed."""
+    """Return a folder of a library with its environment variables applied; None: its package, or a home, is missing."""
     package, colon, inner = cache.partition(":")
     if colon:
         spec = importlib.util.find_spec(package)
@@ -114,8 +120,9 @@ def _cache_folder(cache: str) -> Path | None:
     library, slash, rest = cache.removeprefix("~/.cache/").partition("/")
     if library in {"torch", "rtmlib"} and slash:
         home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        return Path(os.environ.get("TORCH_HOME", f"{home}/{library}")).expanduser() / rest
-    return Path(cache).expanduser()
+        folder = below_any_home(os.environ.get("TORCH_HOME", f"{home}/{library}"))
+        return folder and folder / rest
+    return below_any_home(cache)
 
 
 def _hub_cached(entry: WeightFile) -> Location | None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pgpis.caches import below_home
 from pgpis.data.missing import OnMissing
 from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.shards import Shards
@@ -67,7 +68,7 @@ class Packed(PairDataset):
         self.split = split
         self.max_pairs = max_pairs
         self.as_packed = self_pair_probability is None
-        self.cache_dir = Path(cache_dir or DEFAULT_CACHE).expanduser()
+        self.cache_dir = below_home(os.fspath(cache_dir or DEFAULT_CACHE), "cache_dir")
         self.cache_size = cache_size
 
     def read_pairs(self) -> list[Pair]:
