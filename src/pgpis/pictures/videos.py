@@ -158,7 +158,6 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
         raise PgpisError(f"{path} holds no frames")
 
 
-<<<<<<< HEAD
 def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None) -> Image.Image:
     """Make a picture wider or higher, as players do, whose pixels are not square; nothing of it is lost."""
     wider = float(ratio or 1)
@@ -170,7 +169,8 @@ def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None
 
 def _decoded(path: Path) -> Iterator[tuple[Any, Fraction | None]]:
     """Yield frames, and how many times as wide as high their pixels are."""
-=======
+
+
 def frame_count(path: Path) -> int:
     """Return how many pictures there are in a video; none of them is decoded.
 
@@ -185,7 +185,6 @@ def frame_count(path: Path) -> int:
 
 
 def _decoded(path: Path) -> Iterator[Any]:
->>>>>>> page
     with _opened(path) as container:
         frames, stream = container.decode(video=0), container.streams.video[0]
         count = 0
