@@ -167,10 +167,6 @@ def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None
     return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _decoded(path: Path) -> Iterator[tuple[Any, Fraction | None]]:
-    """Yield frames, and how many times as wide as high their pixels are."""
-
-
 def frame_count(path: Path) -> int:
     """Return how many pictures there are in a video; none of them is decoded.
 
@@ -184,7 +180,8 @@ def frame_count(path: Path) -> int:
     return count
 
 
-def _decoded(path: Path) -> Iterator[Any]:
+def _decoded(path: Path) -> Iterator[tuple[Any, Fraction | None]]:
+    """Yield frames, and how many times as wide as high their pixels are."""
     with _opened(path) as container:
         frames, stream = container.decode(video=0), container.streams.video[0]
         count = 0
