@@ -23,6 +23,7 @@ LEAVES = {
         "jobs",
         "lazy",
         "pictures",
+        "refusals",
         "unpickle",
     ),
     "weight_files",

@@ -18,9 +18,10 @@ import pytest
 
 from pgpis import cli, cluster
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError, write_bytes
+from pgpis.files import write_bytes
 from pgpis.interrupts import StopRequest
 from pgpis.jobs import as_done, run_units, worker_pool
+from pgpis.refusals import UnwritableError
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError
 from pgpis.interrupts import StopRequest
 from pgpis.lazy import collect_rarely
+from pgpis.refusals import UnwritableError
 
 log = logging.getLogger(__name__)
 

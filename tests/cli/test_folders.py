@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgpis import files
+from pgpis import files, refusals
 from pgpis.cli import main
-from pgpis.files import UnwritableError, locked, replacing_folder
+from pgpis.files import locked, replacing_folder
+from pgpis.refusals import UnwritableError
 from pgpis.weight_files import locate
 
 
@@ -115,7 +116,7 @@ def test_what_writes_by_itself_says_a_full_disk_in_words(tmp_path, monkeypatch):
     """safetensors has no error number, and PyTorch not even words."""
     with pytest.raises(UnwritableError, match="No space left"), files.replacing(tmp_path / "a.safetensors"):
         raise ValueError('Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "No space" })')
-    monkeypatch.setattr(files, "LEAST_SPACE", 1 << 60)
+    monkeypatch.setattr(refusals, "LEAST_SPACE", 1 << 60)
     with pytest.raises(UnwritableError, match="No space left"), files.replacing(tmp_path / "a.ckpt"):
         raise RuntimeError("unexpected pos 64 vs 0")
     assert not list(tmp_path.iterdir())

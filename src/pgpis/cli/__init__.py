@@ -172,7 +172,7 @@ def _user_error(error: BaseException | None) -> PgpisError | None:
     """Return the message for the user in a chain of exceptions; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, PgpisError):
         if isinstance(error, OSError):
-            from pgpis.files import refusal_of  # no other answer needs it
+            from pgpis.refusals import refusal_of  # no other answer needs it
 
             if refusal := refusal_of(error):
                 return refusal

@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError, locked
+from pgpis.files import locked
+from pgpis.refusals import UnwritableError
 from pgpis.weight_files import CATALOGUE, catalogued, fetch, is_settled, locate, states, weights_folder
 
 COMMERCIAL = {True: "yes", False: "no", None: "not stated"}

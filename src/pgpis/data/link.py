@@ -11,9 +11,10 @@ from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_
 from pgpis.data.link_part import Part, refuse_shared
 from pgpis.data.picture_store import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError, is_file, locked, write_bytes, write_refusal
+from pgpis.files import is_file, locked, write_bytes
 from pgpis.jobs import reason_of
 from pgpis.pictures.kinds import all_kinds
+from pgpis.refusals import UnwritableError, write_refusal
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.sampler import NOTHING, SampleKey
 from pgpis.data.transforms import PairTransform, sample_generator
 from pgpis.errors import PgpisError
-from pgpis.files import UnwritableError
+from pgpis.refusals import UnwritableError
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, meets_every_file, remove_unfinished, write_text
+from pgpis.files import file_name, remove_unfinished, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
 from pgpis.predictions.marks import Mark, save_marked
@@ -33,6 +33,7 @@ from pgpis.predictions.records import (
     write_table,
 )
 from pgpis.predictions.sheet import draw_contact_sheet
+from pgpis.refusals import meets_every_file
 
 log = logging.getLogger(__name__)
 

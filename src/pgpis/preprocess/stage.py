@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from pgpis.files import UnwritableError
 from pgpis.jobs import reason_of
 from pgpis.pictures.images import read_image
 from pgpis.preprocess.settings import Box, NothingFoundError, Outcome, PictureFiles, PrepareSettings
+from pgpis.refusals import UnwritableError
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from pgpis.batch import PairFailure
-from pgpis.files import file_name, meets_every_file, remove_unfinished
+from pgpis.files import file_name, remove_unfinished
 from pgpis.metrics import LPIPS, PSNR, SSIM, MetricReport, to_uint8, write_pair_values
 from pgpis.pictures.images import save_image, tensor_to_images
+from pgpis.refusals import meets_every_file
 from pgpis.tasks.ranks import gather_rows
 
 

@@ -8,7 +8,8 @@ import urllib.request
 from pathlib import Path
 
 from pgpis.errors import PgpisError
-from pgpis.files import sha256_of, write_refusal
+from pgpis.files import sha256_of
+from pgpis.refusals import write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record

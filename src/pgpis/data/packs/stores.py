@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import TEMPORARY, UnwritableError, replacing, sha256_of, write_bytes, writing_at
+from pgpis.files import TEMPORARY, replacing, sha256_of, write_bytes, writing_at
 from pgpis.lazy import optional_module
+from pgpis.refusals import UnwritableError
 
 log = logging.getLogger(__name__)
 
