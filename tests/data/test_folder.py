@@ -1,6 +1,5 @@
 import json
 import os
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from forked import process
 from pgpis.data import FolderPairs, OnMissing, PairTransform
 from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
 from pgpis.data.user_files import list_files
 from pgpis.errors import PgpisError
+from table_memory import measure
 
 BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
 
@@ -338,11 +339,10 @@ def test_a_row_of_a_large_table_costs_little(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / "poses" / name)
     table = tmp_path / "pairs.csv"
     table.write_text("source,pose\n" + "".join(f"{source},{pose}\n" for source in names for pose in names))
-    dataset = FolderPairs(tmp_path / "sources", tmp_path / "poses", pairs_csv=table)
-    tracemalloc.start()
-    dataset.setup()
-    kept, most = (value / len(dataset) for value in tracemalloc.get_traced_memory())
-    tracemalloc.stop()
+    measuring = process(measure, tmp_path, log=tmp_path / "log.txt")
+    measuring.join()
+    assert measuring.exitcode == 0, (tmp_path / "log.txt").read_text()
+    kept, most = json.loads((tmp_path / "memory.json").read_text())
     assert kept < 170
     assert most < 210
 
