@@ -157,11 +157,11 @@ class CacheWriter:
 
 def _has_mended(folder: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Return whether pictures have changed, and no others than those of which no variant could be read."""
-    pairs = list(zip(files_in(stored), files_in(now), strict=False))
-    changed = [row for row, (before, after) in enumerate(pairs) if before != after]
-    if not changed or len(stored["files"]) != len(now["files"]):
+    if len(stored["files"]) != len(now["files"]):
         return False
-    return all(pairs[row][0][0] == pairs[row][1][0] and not is_made(folder, stored, row) for row in changed)
+    pairs = zip(files_in(stored), files_in(now), strict=True)
+    changed = [(row, before[0] == after[0]) for row, (before, after) in enumerate(pairs) if before != after]
+    return bool(changed) and all(is_same and not is_made(folder, stored, row) for row, is_same in changed)
 
 
 def _content(index: Mapping[str, Any]) -> dict[str, Any]:

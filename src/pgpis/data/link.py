@@ -124,9 +124,8 @@ def _link_picture(key: str, part: Part, report: LinkReport) -> None:
             continue
         here = target.new_path(key, kind.name, there.suffix)
         is_real = here.exists() and not here.is_symlink()
-        if here.resolve() == there.resolve() or (
-            is_real and kind.name != "picture"
-        ):  # made there by pgpis prepare, say
+        was_made_here = is_real and kind.name != "picture"  # by pgpis prepare, say
+        if was_made_here or here.resolve() == there.resolve():
             report.already += 1
             continue
         if is_real:

@@ -54,10 +54,11 @@ class Due:
         todo: list[str] = []
         for condition in self.options:
             outcome, needed = self.record.outcomes.get((file.name, condition)), kind_of(condition).needs
-            has_map = needed in todo or map_hash(condition, file) != ""
+            map_now = map_hash(condition, file)
+            has_map = needed in todo or map_now != ""
             made_of = "" if outcome is None or outcome.reason is not None else outcome.map
             # a picture that cannot be read makes no new map, and no new texture
-            if made_of and file.content and has_map and (needed in todo or made_of != map_hash(condition, file)):
+            if made_of and file.content and has_map and (needed in todo or made_of != map_now):
                 stale.add(condition)
             is_there = is_valid(condition, file)
             if is_there and condition not in stale:

@@ -116,10 +116,9 @@ class StopOnSignal(Callback):
         """Stop between two steps, where nothing else follows the first."""
         loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher  # noqa: SLF001  told nowhere else
         assert fetcher is not None
-        if loop._should_accumulate():  # noqa: SLF001
-            return
-        if _has_one_step(trainer) or not (loop._is_training_done or loop._should_check_val_fx(fetcher)):  # noqa: SLF001
-            self._obey(trainer)
+        if not loop._should_accumulate():  # noqa: SLF001
+            follows = loop._is_training_done or loop._should_check_val_fx(fetcher)  # noqa: SLF001
+            self._obey(trainer, at_rest=_has_one_step(trainer) or not follows)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after a validation: a run that goes on from the middle of one does not repeat the uninterrupted one."""
@@ -127,9 +126,13 @@ class StopOnSignal(Callback):
         if trainer.sanity_checking or _has_one_step(trainer) or not done:
             self._obey(trainer)
 
-    def _obey(self, trainer: Trainer) -> None:
-        """Stop on all processes when one of them was asked to; collective."""
-        if not trainer.strategy.reduce_boolean_decision(self.request.signum is not None, all=False):
+    def _obey(self, trainer: Trainer, *, at_rest: bool = True) -> None:
+        """Stop on all processes when one of them was asked to and all are at rest; collective.
+
+        A validation that is due by the clock may be due on some of them alone.
+        """
+        agree = trainer.strategy.reduce_boolean_decision
+        if not (agree(self.request.signum is not None, all=False) and agree(at_rest, all=True)):
             return
         callback = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
         command = None
