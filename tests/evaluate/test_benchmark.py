@@ -27,7 +27,8 @@ def encode(pictures):
 
 
 class TwoPairs:
-    def __init__(self, folder, pairs=("ab", "ba"), long_name=""):
+    def __init__(self, folder, pairs=("ab", "ba"), long_name="", pose="key points"):
+        self.pose = pose
         pictures = {name: folder / name for name in "ab"}
         for path in pictures.values():
             if not path.exists():
@@ -45,12 +46,15 @@ class TwoPairs:
     def file_content(self, path):
         return content_hash(path)
 
+    def pose_content(self, pair):
+        return self.pose
+
 
 @pytest.fixture
 def make(tmp_path):
     """Makes the rows' pictures, and returns which row was made anew."""
 
-    def run(root="people", identity="first", row="a model", **which):
+    def run(root="people", identity="first", row="a model", drawn=None, **which):
         made = set()
 
         def picture(name):
@@ -58,7 +62,7 @@ def make(tmp_path):
             return Image.new("RGB", (4, 4))
 
         def sample(pipeline, dataset):
-            return ((pair.pair_id, picture(pipeline)) for pair in dataset.pairs)
+            return ((pair.pair_id, picture(pipeline)) for pair in dataset.pairs[:drawn])
 
         out = tmp_path / "out"
         settings = BenchmarkSettings(root=tmp_path / root, out=out, models={row: "folder"}, identities={row: identity})
@@ -111,6 +115,16 @@ def test_a_picture_of_other_files_is_drawn_again(make, tmp_path):
     assert make() == {*BenchmarkSettings.baselines, "folder"}
     assert len(files) == 8
     assert make() == set()
+
+
+def test_another_pose_of_the_same_files_is_drawn_again(make):
+    make()
+    assert make(pose="of another tool") == {*BenchmarkSettings.baselines, "folder"}
+
+
+def test_a_model_makes_all_pictures(make):
+    with pytest.raises(PgpisError, match="a model made no picture of 1 of 2 pairs, e.g. ba?_2_"):
+        make(drawn=1)
 
 
 def test_another_size_of_the_comparison_is_drawn_again(tmp_path):
@@ -171,10 +185,18 @@ def test_models_of_one_name_are_runs_of_it(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "message"), [(["A=a", "A=b", "B=c", "B=d", "B=e"], "different numbers of runs"),
-                                                (["A=a", "C=b"], "no row 'B'; one of A, C, copy")])  # fmt: skip
+                                                (["A=a", "C=b"], "expected A-B, two of the rows A, C, copy")])  # fmt: skip
 def test_what_cannot_be_compared_is_named(tmp_path, words, message):
     with pytest.raises(PgpisError, match=message):
         BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(words, [], ["A-B"]))
+
+
+def test_rows_may_have_hyphens_in_their_names(tmp_path):
+    words = ["synth-fpdm=a", "synth-mcld=b"]
+    settings = BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(words, [], ["synth-fpdm-synth-mcld"]))
+    assert settings.compared == [("synth-fpdm", "synth-mcld")]
+    with pytest.raises(PgpisError, match="A-B-C: that is 'A' less 'B-C' and 'A-B' less 'C'"):
+        BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(["A=a", "B-C=b", "A-B=c", "C=d"], [], ["A-B-C"]))
 
 
 def test_the_interval_counts_runs_as_well_as_pairs():

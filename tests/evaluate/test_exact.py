@@ -2,9 +2,11 @@
 
 import logging
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +15,15 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 
 import probe_conditions
+from pgpis.batch import ImageSpec
 from pgpis.cli import bench, main
 from pgpis.data import Aim, DeepFashion, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import NearestTraining, warp
+from pgpis.evaluate.benchmark import COPY, NEAREST
 from pgpis.evaluate.exact import CHANGES, NAMES, REGIONS, ExactScores, face_error, print_sharpness
 from pgpis.evaluate.naming import identities
+from pgpis.evaluate.synth_benchmark import SynthSettings
 from pgpis.pictures.images import read_image
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.surface import OUTLINE
@@ -141,6 +146,29 @@ def test_the_nearest_training_picture_of_a_training_picture_is_itself(root):
     nearest = NearestTraining(train)
     pair = train.pairs[0]
     assert nearest(train.read_pose(pair), pair.target, pair.file("iuv")) == pair.target
+
+
+def test_the_nearest_training_picture_is_looked_for_anew_among_others(root, tmp_path):
+    def made_of():
+        return [SynthSettings(root=tmp_path, out=tmp_path).made_of(row) for row in (NEAREST, COPY)]
+
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    nearest, copy = made_of()
+    assert made_of() == [nearest, copy]
+    pairs_of(tmp_path, "train").pairs[0].target.write_bytes(b"another picture")
+    other, same = made_of()
+    assert other != nearest
+    assert same == copy
+
+
+def test_a_pair_that_cannot_be_read_ends_the_run_with_its_name(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    dataset = pairs_of(tmp_path)
+    broken = dataset.pairs[1].source
+    broken.write_bytes(broken.read_bytes()[:200])
+    task = SimpleNamespace(input_specs={"source_image": ImageSpec("source", 8, 8)})
+    with pytest.raises(PgpisError, match=f"pair .* cannot be read: .*{broken.name}"):
+        list(bench.batches(dataset, task))
 
 
 @pytest.mark.slow

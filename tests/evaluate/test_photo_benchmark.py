@@ -16,6 +16,7 @@ from pgpis.evaluate.photo_benchmark import PhotoScores, list_pairs, people_of
 from pgpis.pictures.images import save_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.kinds import all_kinds
+from pgpis.preprocess.settings import NothingFoundError
 from pgpis.synth import people as drawn_people  # makes kinds known that photographs do not have
 
 BACK, FRONT, LEFT_THIGH, HEAD = 1, 2, 8, 23
@@ -137,6 +138,17 @@ def test_the_background_is_what_lies_beside_the_person(scores):
     pictures = [of_colour(person, colour, background) for colour, background in ((200, 128), (0, 128), (200, 138))]
     errors = [scored["background_error"] for scored in judge(target, pictures)]
     assert errors == [0, 0, 10]
+
+
+def test_a_truth_in_which_nobody_is_found_has_no_background(scores, monkeypatch):
+    def nobody(_):
+        raise NothingFoundError("nobody")
+
+    judge, person = scores
+    monkeypatch.setattr(photo_benchmark, "see", nobody)
+    [scored] = judge(next(iter(judge.maps)), [of_colour(person, 200)])
+    assert np.isnan(scored["background_error"])
+    assert scored["outfit_recognised"] == 1
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +130,7 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
         "runs": runs,
         "identities": {name: _identity(pipeline) for name, pipeline in pipelines.items()},
         "generated": {name: Path(folder) for name, folder in folders},
-        "differences": tuple(_halves("--differences", word, "-", "two rows, A-B") for word in differences),
+        "differences": tuple(differences),
     }
 
 
@@ -172,17 +172,22 @@ class OwnEncoder:
             return encode_tokens(self.encoder, torch.stack(sized))
 
 
-def batches(pairs: PairDataset, task: DiffusionTask) -> Iterable[PairBatch]:
-    """Return pairs in batches as a task reads them.
+def batches(pairs: PairDataset, task: DiffusionTask) -> Iterator[PairBatch]:
+    """Read pairs in batches as a task reads them: all of them, as whatever is compared has the same pairs.
 
     Raises:
-        PgpisError: Files are missing that it reads.
+        PgpisError: Files are missing that it reads, or a pair cannot be read.
     """
     from pgpis.data import PoseTransferDataModule
 
     pairs.require({spec.origin for spec in task.input_specs.values()})
     data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, input_specs=task.input_specs)
-    return data.test_dataloader()
+    for batch in data.test_dataloader():
+        if batch["failures"]:
+            pair_id, reason = batch["failures"][0]
+            hint = "what is compared needs the same pairs: make the file anew, or take its pairs out of the list"
+            raise PgpisError(f"pair {pair_id} cannot be read: {reason}", hint=hint)
+        yield batch
 
 
 def sample(pipeline: str, pairs: PairDataset) -> Iterator[tuple[str, Image.Image]]:

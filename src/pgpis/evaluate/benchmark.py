@@ -76,8 +76,8 @@ class BenchmarkSettings:
     """By the names of models' rows, what tells a pipeline from another of the same name."""
     generated: Mapping[str, Path] = field(default_factory=dict)
     """Folders of pictures that ``pgpis test`` or ``predict`` made, by the names of their rows."""
-    differences: tuple[tuple[str, str], ...] = ()
-    """Rows to compare pair by pair."""
+    differences: tuple[str, ...] = ()
+    """Rows to compare pair by pair, each two as ``A-B``."""
 
     def __post_init__(self) -> None:
         named: dict[str, str] = {}
@@ -94,14 +94,24 @@ class BenchmarkSettings:
                 both = f"'{name}'" if other == name else f"'{other}' and '{name}'"
                 raise PgpisError(f"two rows are called {both}", hint="choose other names in --models and --generated")
             named[place.casefold()] = name
-        rows = {*self.baselines, *self.models, *self.generated, *self.runs}
-        for pair in self.differences:
-            if unknown := set(pair) - rows:
-                raise PgpisError(
-                    f"--differences {'-'.join(pair)}: no row '{unknown.pop()}'; one of {', '.join(sorted(rows))}"
-                )
+        for word, pair in zip(self.differences, self.compared, strict=True):
             if len({len(self.runs[name]) for name in pair if name in self.runs}) > 1:
-                raise PgpisError(f"--differences {'-'.join(pair)}: the rows have different numbers of runs")
+                raise PgpisError(f"--differences {word}: the rows have different numbers of runs")
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """The two rows of each of the differences; their names may hold hyphens as well."""
+        rows, compared = {*self.baselines, *self.models, *self.generated, *self.runs}, []
+        for word in self.differences:
+            halves = [(word[:place], word[place + 1 :]) for place, sign in enumerate(word) if sign == "-"]
+            known = [pair for pair in halves if rows.issuperset(pair)]
+            if len(known) != 1:
+                several = " and ".join(f"'{ours}' less '{other}'" for ours, other in known)
+                wrong = f"that is {several}" if known else f"expected A-B, two of the rows {', '.join(sorted(rows))}"
+                hint = "choose other names in --models and --generated" if known else None
+                raise PgpisError(f"--differences {word}: {wrong}", hint=hint)
+            compared += known
+        return compared
 
     def made_of(self, row: str) -> str:
         """Say what all pictures of a row depend on, beside the files of the pair."""
@@ -171,16 +181,16 @@ def make_pictures(
     """Make the pictures of all rows that are not there, and return their files in the order of the pairs.
 
     Raises:
-        PgpisError: A folder of pictures lacks pairs.
+        PgpisError: A folder of pictures, or what a model made, lacks pairs.
     """
     rows = {
         name: [settings.out / row_file(name) / file_name(pair.pair_id, ".png") for pair in dataset.pairs]
         for name in (*settings.baselines, *settings.models)
     }
-    contents = [_files_hash(dataset, pair) for pair in dataset.pairs]
+    contents = [files_hash(dataset, pair) for pair in dataset.pairs]
     made_of = {
-        path: f"{settings.made_of(name)} {content}"
-        for name, files in rows.items()
+        path: f"{words} {content}"
+        for words, files in ((settings.made_of(name), files) for name, files in rows.items())
         for path, content in zip(files, contents, strict=True)
     }
     remove_others(settings.out, made_of)
@@ -195,6 +205,8 @@ def make_pictures(
                 for pair_id, image in sample(pipeline, dataset):
                     save_image(image, path_of[pair_id])
                     advance(1)
+            if missing := [pair_id for pair_id, path in path_of.items() if not path.is_file()]:
+                raise PgpisError(f"{name} made no picture of {len(missing)} of {len(dataset)} pairs, e.g. {missing[0]}")
     for name, place in settings.generated.items():
         matches = match_pictures(list_pictures(place), dataset.pairs)
         if matches.missing:
@@ -203,11 +215,11 @@ def make_pictures(
     return rows
 
 
-def _files_hash(dataset: PairDataset, pair: Pair) -> str:
-    """Identify the content of all files of a pair, and of its source's own map."""
+def files_hash(dataset: PairDataset, pair: Pair) -> str:
+    """Identify the content of all files of a pair, of its source's own map, and the pose that is read of it."""
     of_source = dataset.made_of(pair.source, "target").get("iuv")
-    paths = [*pair.person.files, *pair.aim.files, of_source]
-    return hashlib.sha256(" ".join(map(dataset.file_content, paths)).encode()).hexdigest()
+    contents = map(dataset.file_content, [*pair.person.files, *pair.aim.files, of_source])
+    return hashlib.sha256(" ".join([*contents, dataset.pose_content(pair)]).encode()).hexdigest()
 
 
 def required(path: Path | None) -> Path:

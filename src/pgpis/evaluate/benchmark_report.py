@@ -39,7 +39,7 @@ def write_report(
     shown = with_runs(settings, rows)
     tables = [shown]
     if settings.differences:
-        tables.append({f"{ours} - {other}": shown[ours] - shown[other] for ours, other in settings.differences})
+        tables.append({f"{ours} - {other}": shown[ours] - shown[other] for ours, other in settings.compared})
     text = "\n".join(map(table, tables))
     write_text(settings.out / "benchmark.md", text)
     for name, row in rows.items():

@@ -32,6 +32,7 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.baselines import mean_part_colours, part_colours, with_twins
 from pgpis.evaluate.benchmark import (
     PIXEL_COLUMNS,
+    TRUTH,
     BenchmarkSettings,
     Encode,
     Sample,
@@ -51,7 +52,7 @@ from pgpis.pictures.uv_texture import PART_GROUPS
 from pgpis.preprocess.blazepose.estimator import PERSON, see
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.photos import PhotoPairs
-from pgpis.preprocess.settings import PrepareSettings
+from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,9 @@ def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode)
     judge = PhotoScores(maps, people, settings.size, settings.candidates)
     files = make_pictures(settings, dataset, usual_baselines(dataset, settings.size), sample)
     rows = score_rows(settings, files, dataset.pairs, judge, encode)
+    if without := int(np.isnan(rows[TRUTH].values["background_error"]).sum()):
+        text = "%d of %d pairs have no background error: nobody is found in their truth, or the person fills it"
+        log.warning(text, without, len(dataset))
     return write_report(settings, rows, files, dataset.pairs)
 
 
@@ -230,12 +234,13 @@ class PhotoScores:
             pictures: The generated ones; each is brought to the compared size.
 
         Returns:
-            For each picture the background's error, NaN where the person fills the truth; 1.0 where the outfit was
-            recognised, else 0.0, NaN where the truth shows no clothes, or nobody else shows any of the same parts.
+            For each picture the background's error, NaN where nobody is found in the truth, or the person fills it;
+            1.0 where the outfit was recognised, else 0.0, NaN where the truth shows no clothes, or nobody else shows
+            any of the same parts.
         """
         photograph = read_image(target)
         truth = np.asarray(resize(photograph, *self.size))
-        background = ~self._small(with_margin(see(np.asarray(photograph)).silhouette > PERSON))
+        background = self._background(photograph)
         parts = self._small(read_part_u_v(self.maps[target])[..., 0])
         weights = np.bincount(parts.ravel(), minlength=PARTS + 1)[1:]
         worn = part_colours(truth, parts)
@@ -251,6 +256,14 @@ class PhotoScores:
             error = float(difference.mean()) if difference.size else float("nan")
             scores.append({"background_error": error, "outfit_recognised": recognised})
         return scores
+
+    def _background(self, photograph: Image.Image) -> NDArray[np.bool_]:
+        """Return what lies beside the person, at the compared size; nothing where nobody is found."""
+        try:
+            person = see(np.asarray(photograph)).silhouette > PERSON
+        except NothingFoundError:
+            return np.zeros(self.size, bool)
+        return ~self._small(with_margin(person))
 
     def others(self, target: Path) -> list[Path]:
         """Choose photographs of other people, one of each."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,7 @@ from pgpis.evaluate.benchmark import (
     BenchmarkSettings,
     Encode,
     Sample,
+    files_hash,
     make_pictures,
     required,
     score_rows,
@@ -51,6 +54,20 @@ class SynthSettings(BenchmarkSettings):
         check_range("--candidates", self.candidates, 2, whole=True)
         super().__post_init__()
 
+    def made_of(self, row: str) -> str:
+        """See ``BenchmarkSettings.made_of``; the nearest training picture depends on which there are."""
+        return super().made_of(row) + (f" {self._training_hash}" if row == NEAREST else "")
+
+    @cached_property
+    def training(self) -> DeepFashion:
+        """The training pairs."""
+        return spread_pairs(self.root, "train")
+
+    @cached_property
+    def _training_hash(self) -> str:
+        contents = [f"{pair.pair_id} {files_hash(self.training, pair)}" for pair in self.training.pairs]
+        return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
 
 def run_synth_benchmark(settings: SynthSettings, sample: Sample, encode: Encode) -> str:
     """Make the rows' pictures, score them, and write the files of :func:`write_report`.
@@ -63,7 +80,7 @@ def run_synth_benchmark(settings: SynthSettings, sample: Sample, encode: Encode)
     """
     test = spread_pairs(settings.root, "test", settings.pairs)
     exact = ExactScores(settings.root, settings.candidates)
-    files = make_pictures(settings, test, _baselines(settings.root, test), sample)
+    files = make_pictures(settings, test, _baselines(settings.training, test), sample)
     rows = score_rows(settings, files, test.pairs, exact, encode)
     return write_report(settings, rows, files, test.pairs)
 
@@ -84,9 +101,9 @@ def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None 
     return dataset
 
 
-def _baselines(root: Path, test: DeepFashion) -> Baselines:
+def _baselines(training: DeepFashion, test: DeepFashion) -> Baselines:
     """Return what makes the pictures of the rows without a model."""
-    nearest = NearestTraining(spread_pairs(root, "train"))
+    nearest = NearestTraining(training)
 
     def nearest_training(pair: Pair) -> Image.Image:
         pose = test.read_pose(pair)
