@@ -21,8 +21,9 @@ from pgpis.cluster import Crew
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
 from pgpis.evaluate import judge as judge_module
+from pgpis.evaluate import modern
 from pgpis.evaluate.columns import METRICS, MODERN_COLUMNS
-from pgpis.evaluate.modern import distance_interval, sample_counts
+from pgpis.evaluate.modern import DISTANCES, distance_interval, sample_counts
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.protocols import EvaluationOptions
 from pgpis.evaluate.reference import Reference
@@ -304,6 +305,18 @@ def test_files_with_other_weights_are_refused(judges, tmp_path):
         with pytest.raises(PgpisError, match="is not CLIP ViT-L/14-336") as error:
             VisionFeatures("clip", tmp_path)
         assert "pgpis weights fetch clip-large-336" in error.value.hint
+
+
+def test_the_interval_of_a_frechet_distance_is_about_as_long_as_the_distance_scatters(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.randn(16, 16, generator=generator) / 4
+    real, *sets = (torch.randn(count, 16, generator=generator) @ mixed for count in (1000, *[64] * 200))
+    frechet = DISTANCES["fd_dinov2"]
+    length = np.mean([np.diff(distance_interval(frechet(ours, real))) for ours in sets[:10]])
+    assert len(frechet(sets[0][:2], real)) == 1, "of which none can be left out"
+    monkeypatch.setattr(modern, "FRECHET_RESAMPLES", 1)
+    scatter = 3.92 * np.std([float(frechet(ours, real)[0]) for ours in sets])
+    assert scatter < length < 1.6 * scatter
 
 
 def test_the_interval_of_a_distance_leaves_the_lift_of_doubles_out():
