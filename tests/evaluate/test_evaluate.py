@@ -401,7 +401,12 @@ def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(["--size", "64"], "HEIGHTxWIDTH"), (["--protocol", "fid"], "protocol"), (["--batch-size", "0"], "--batch-size")],
+    [
+        (["--size", "64"], "HEIGHTxWIDTH"),
+        (["--size", "4x4", "--protocol", "standard"], "SSIM: pictures of 4x4 pixels are smaller than the window of 11x11"),
+        (["--protocol", "fid"], "protocol"),
+        (["--batch-size", "0"], "--batch-size"),
+    ],
 )
 def test_wrong_options_are_named(words, more, message, capsys):
     line = words()

@@ -87,6 +87,15 @@ def test_ssim_is_one_for_equal_pictures_and_finite_for_blank_ones(variant):
     assert (metric.pair_values(torch.zeros_like(target), target) < 0.5).all()
 
 
+def test_infinite_values_are_left_out_of_the_mean_and_counted():
+    generated, target = pairs(3, 20, 18)
+    metric = PSNR()
+    metric.update(target, target)
+    assert metric.result() == np.inf
+    metric.update(generated, target)
+    assert (metric.result(), int(metric.infinite)) == (PSNR().pair_values(generated, target).mean().item(), 3)
+
+
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_pairs_is_not_a_number():
     assert PSNR().result() == "not computed: no pairs"

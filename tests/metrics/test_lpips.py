@@ -42,6 +42,13 @@ def test_equals_the_package_with_the_same_weights(weights, pictures, normalize):
     assert metric.pair_values(target, target).abs().max() == 0
 
 
+def test_pictures_may_be_as_small_as_the_net_takes(weights, pictures):
+    generated, target = pictures[..., :31, :31]
+    assert LPIPS(weights).pair_values(generated, target).isfinite().all()
+    with pytest.raises(PgpisError, match="LPIPS: pictures of 30x31 pixels are smaller than the window of 31x31"):
+        LPIPS(weights).pair_values(generated[..., :30, :], target[..., :30, :])
+
+
 def test_weights_stay_out_of_checkpoints(weights):
     assert not LPIPS(weights).state_dict()
     assert not list(LPIPS(weights).parameters())

@@ -15,6 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pgpis.evaluate.published import ProtocolName, Size
 from pgpis.metrics import DISTS, L1, LPIPS, MAE, PSNR, SSIM, PairMetric
+from pgpis.metrics.image import check_window
 from pgpis.metrics.inception import FeatureKind
 from pgpis.pictures.images import resize
 
@@ -73,8 +74,10 @@ class TorchmetricsSSIM(PairMetric):
     """Gaussian SSIM as torchmetrics computes it by default, data range 1."""
 
     higher_is_better = True
+    window_size = 11
 
     def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        check_window(generated, self.window_size)
         values = structural_similarity_index_measure(generated, target, data_range=1.0, reduction="none")
         assert isinstance(values, torch.Tensor)
         return values.double()

@@ -59,6 +59,7 @@ def _unit(images: torch.Tensor, name: str) -> torch.Tensor:
 class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
     """Mean over pairs of a value per pair; the sums are added up over devices.
 
+    Pairs whose value is infinite, as the PSNR of equal pictures, are left out of the mean and counted by ``infinite``.
     ``last_values`` holds the values ``(B,)`` of the pairs of the last ``update``, for a table of all pairs.
     """
 
@@ -66,11 +67,13 @@ class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
     full_state_update = False
     total: torch.Tensor
     count: torch.Tensor
+    infinite: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("infinite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.last_values = torch.zeros(0, dtype=torch.float64)
 
     @abstractmethod
@@ -104,16 +107,20 @@ class PairMetric(Metric, ABC):  # type: ignore[misc, unused-ignore]
         if self.not_computed is not None:
             return
         self.last_values = self.pair_values(generated, target)
-        self.total = self.total + self.last_values.sum().to(self.total.device)
-        self.count = self.count + len(self.last_values)
+        measured = self.last_values[~self.last_values.isinf()]
+        self.total = self.total + measured.sum().to(self.total.device)
+        self.count = self.count + len(measured)
+        self.infinite = self.infinite + len(self.last_values) - len(measured)
 
     def compute(self) -> torch.Tensor:
-        """Return the mean over all pairs of all devices, float64; NaN without pairs.
+        """Return the mean over all pairs of all devices, float64; infinite if all are so, NaN without pairs.
 
         Raises:
             PgpisError: The metric cannot be computed here; see ``not_computed``.
         """
         self._require_computable()
+        if not self.count and self.infinite:
+            return torch.full_like(self.total, torch.inf)
         return self.total / self.count
 
     def result(self) -> float | str:
@@ -207,14 +214,14 @@ class SSIM(PairMetric):
         if self.variant == "uniform":
             return self._uniform(generated, target, 1.0)
         radius = int(CUT * self.sigma + 0.5)
-        _check_window(generated, 2 * radius + 1)
+        check_window(generated, 2 * radius + 1)
         ours, others = ((images * 255).cpu().numpy() for images in (generated, target))
         return torch.from_numpy(_gaussian_similarity(ours, others, self.sigma, radius))
 
     def _uniform(self, generated: torch.Tensor, target: torch.Tensor, scale: float) -> torch.Tensor:
         from pgpis.metrics.windows import box_similarity  # numba takes long to import
 
-        _check_window(generated, self.window_size)
+        check_window(generated, self.window_size)
         # numba compiles once more for every other layout in memory
         maps = [images.cpu().flatten(0, 1).contiguous().numpy() for images in (generated, target)]
         threads = torch.get_num_threads()
@@ -223,10 +230,15 @@ class SSIM(PairMetric):
         return torch.from_numpy(similarity).view(-1, 3).mean(1)
 
 
-def _check_window(images: torch.Tensor, size: int) -> None:
+def check_window(images: torch.Tensor, size: int, metric: str = "SSIM") -> None:
+    """Refuse pictures ``(B, 3, H, W)`` that a window of ``size`` pixels a side, the least that a metric sees, exceeds.
+
+    Raises:
+        PgpisError: They are smaller.
+    """
     height, width = images.shape[-2:]
     if min(height, width) < size:
-        raise PgpisError(f"SSIM: pictures of {height}x{width} pixels are smaller than the window of {size}x{size}")
+        raise PgpisError(f"{metric}: pictures of {height}x{width} pixels are smaller than the window of {size}x{size}")
 
 
 def _gaussian_similarity(

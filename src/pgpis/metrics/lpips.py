@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
-from pgpis.metrics.image import PairMetric
+from pgpis.metrics.image import PairMetric, check_window
 from pgpis.metrics.weights import NetFile
 from pgpis.weight_files import expected_file, fetch_command
 
 ALEXNET = "lpips-alexnet"
 """torchvision's AlexNet weights in the catalogue of :mod:`pgpis.weight_files`."""
+SMALLEST = 31
+"""Side in pixels of the smallest picture of which AlexNet's last layers see anything."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class LPIPS(PairMetric):
             False feeds [0, 1] as it is (protocol pcdm): comparable with that paper only.
 
     Raises:
-        PgpisError: The file is damaged or holds other weights.
+        PgpisError: The file is damaged or holds other weights, or (in ``update``) pictures are below 31 pixels a side.
 
     Source: Zhang et al. 2018; the linear weights come with the package ``lpips``.
     """
@@ -56,6 +58,7 @@ class LPIPS(PairMetric):
         return None if self._network else self.file.missing
 
     def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        check_window(generated, SMALLEST, "LPIPS")
         network = self._network[0].to(generated.device)
         with torch.no_grad(), torch.autocast(generated.device.type, enabled=False):
             distances: torch.Tensor = network(generated.float(), target.float(), normalize=self.normalize)

@@ -65,10 +65,15 @@ class PairScores(nn.Module):
             self._rows[pair_id] = {name: column[row] for name, column in values.items()}
 
     def report(self, size: tuple[int, int], details: Mapping[str, str | int | float]) -> MetricReport:
-        """Return the means over all processes; collective, every process must call it."""
-        count = sum(gather_rows([int(self.metrics["psnr"].count)]))
+        """Return the means over all processes; collective, every process must call it.
+
+        Pairs that a mean leaves out as their values are infinite are counted among the details.
+        """
+        psnr = self.metrics["psnr"]
+        count, infinite = map(sum, zip(*gather_rows([(int(psnr.count), int(psnr.infinite))]), strict=True))
         results = {name: metric.result() for name, metric in self.metrics.items()}
-        return MetricReport("fpdm", count, results, size, details)
+        left_out = {"infinite_psnr": infinite} if infinite and count else {}
+        return MetricReport("fpdm", count + infinite, results, size, {**details, **left_out})
 
     def write_pairs(self, *, is_main: bool) -> None:
         """Write one line per pair of all processes, by the main one; collective."""
