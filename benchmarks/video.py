@@ -3,8 +3,8 @@
 Films are drawn, so that their flow is exact. Each is driven by its own poses from its first frame, as on Phoenix. Warp
 error is what :func:`pgpis.metrics.flicker.warp_error` says of neighbouring frames, on the person and behind them; hand
 SSIM that of crops around the hands, of pictures at 260 x 210; hand points are BlazePose's (wrists and fingers) in the
-result, their mean distance in pixels from those in the truth. Rows of a model: "frames alone" has noise of its own for
-each frame.
+result, their mean distance from those in the truth, in pixels of 256 rows, over the films that have any. Rows of a
+model: "frames alone" has noise of its own for each frame.
 
     python benchmarks/video.py [--films 4] [--frames 16] [--models synth-fpdm synth-mcld] [--out outputs/video]
     python benchmarks/video.py --size 256x208 --points 133 --models outputs/fpdm_phoenix/pipeline
@@ -166,7 +166,7 @@ def score(frames: list[NDArray[np.uint8]], film: DrawnFilm) -> list[float]:
 
 
 def hand_distance(frames: list[NDArray[np.uint8]], film: DrawnFilm) -> float:
-    """Return how far hands are from where they are found in the truth; pixels of 256 rows."""
+    """Return how far hands are from where they are found in the truth, in pixels of 256 rows; NaN without any."""
     distances = []
     for frame, picture in zip(frames, film.pictures, strict=True):
         try:
@@ -175,8 +175,14 @@ def hand_distance(frames: list[NDArray[np.uint8]], film: DrawnFilm) -> float:
             continue
         seen = (found.seen & true.seen)[HAND_POINTS]
         apart = np.linalg.norm(found.body.points[HAND_POINTS, :2] - true.body.points[HAND_POINTS, :2], axis=1)
-        distances += apart[seen].tolist()
+        distances += (apart[seen] * 256 / len(picture.rgb)).tolist()
     return float(np.mean(distances)) if distances else float("nan")
+
+
+def over_films(scores: list[list[float]]) -> list[float]:
+    """Return the mean of each column over the films that have a value."""
+    columns = [[value for value in column if not np.isnan(value)] for column in zip(*scores, strict=True)]
+    return [float(np.mean(column)) if column else float("nan") for column in columns]
 
 
 def keep(frames: list[NDArray[np.uint8]], film: DrawnFilm, folder: Path) -> None:
@@ -215,7 +221,7 @@ def main() -> int:
     people = range(arguments.films)
     films = [DrawnFilm.of(arguments.seed, number, arguments.frames, arguments.size) for number in people]
     table = [f"| | {' | '.join(COLUMNS)} |", "| --- |" + " --- |" * len(COLUMNS)]
-    table.append(line("truth", np.mean([score([p.rgb for p in film.pictures], film) for film in films], 0).tolist()))
+    table.append(line("truth", over_films([score([p.rgb for p in film.pictures], film) for film in films])))
     with tempfile.TemporaryDirectory() as folder:
         make = partial(DrawnFilm.write, root=Path(folder))
         faces = [face_code(person_of(arguments.seed, number)[0]) for number in people]
@@ -228,8 +234,8 @@ def main() -> int:
                 start = time.perf_counter()
                 drawn = [draw_frames(task, each, video) for each in pairs]
                 seconds = (time.perf_counter() - start) / (arguments.films * arguments.frames)
-                means = np.mean([score(frames, film) for frames, film in zip(drawn, films, strict=True)], axis=0)
-                table.append(line(f"{model}, {name}", [*means.tolist(), seconds]))
+                means = over_films([score(frames, film) for frames, film in zip(drawn, films, strict=True)])
+                table.append(line(f"{model}, {name}", [*means, seconds]))
                 sys.stderr.write(table[-1] + "\n")
                 row = f"{model.strip('/').replace('/', '_')}/{name.replace(', ', '_').replace(' ', '_')}"
                 for frames, film in zip(drawn, films, strict=True):

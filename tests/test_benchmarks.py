@@ -5,9 +5,10 @@ import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from benchmarks import data, pairs
+from benchmarks import data, pairs, video
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,3 +47,21 @@ def test_a_table_of_a_million_pairs_has_bounds(cold, code, monkeypatch):
     monkeypatch.setattr(pairs, "first_picture", lambda *_: next(figures))
     monkeypatch.setattr("sys.argv", ["pairs.py", *words_of_make("pairs")])
     assert pairs.main() == code
+
+
+def test_hands_are_as_far_off_in_films_of_any_size_and_a_film_without_any_does_not_count(monkeypatch):
+    def see(picture):
+        share = picture[0, 0, 0] / 256
+        points = np.full((33, 3), share * len(picture))
+        return SimpleNamespace(seen=np.full(33, share > 0), body=SimpleNamespace(points=points))
+
+    def film(rows, colour):
+        return [np.full((rows, rows, 3), colour, np.uint8)]
+
+    monkeypatch.setattr(video, "see", see)
+    truths = [SimpleNamespace(pictures=[SimpleNamespace(rgb=film(rows, 16)[0])]) for rows in (256, 512)]
+    distances = [video.hand_distance(film(len(truth.pictures[0].rgb), 32), truth) for truth in truths]
+    assert distances == pytest.approx([16 * 2**0.5] * 2)
+    nobody = video.hand_distance(film(256, 0), truths[0])
+    assert np.isnan(nobody)
+    assert video.over_films([[1.0, nobody], [3.0, distances[0]]]) == [2.0, distances[0]]

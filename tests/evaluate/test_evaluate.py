@@ -16,6 +16,7 @@ from PIL import Image
 
 import tiny_models
 from pgpis.cli import main
+from pgpis.cli.evaluate import _last_different
 from pgpis.data import Aim, DeepFashion, Pair, Person
 from pgpis.data.layouts.base import key_of
 from pgpis.data.names import pair_name
@@ -103,7 +104,7 @@ def test_all_scores_and_reports(words, toy_root, tmp_path, capsys):
     assert np.mean([float(row["psnr"]) for row in rows]) == pytest.approx(values["psnr"], abs=1e-5)
     output = capsys.readouterr().out
     assert "| psnr |" in output
-    assert "FID of 6 pictures is too high" in output
+    assert "FID of 6 pictures against 3 is too high" in output
     assert r"\begin{tabular}" in (tmp_path / "out/metrics.tex").read_text()
     page = (tmp_path / "out/report.html").read_text()
     parser = HTMLParser()
@@ -414,6 +415,20 @@ def test_wrong_options_are_named(words, more, message, capsys):
         line = [word for word in line if word not in ("--size", SIZE)]
     assert main([*line, *more]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["/a/images"], ["images"]),
+        (["/x/fpdm/test/images", "/x/mcld/test/images"], ["fpdm", "mcld"]),
+        (["/x/A/test/images", "/x/A/old/images", "/x/B/test/images"], ["A/test", "A/old", "B/test"]),
+        (["/tmp", "/nowhere/tmp"], ["tmp", "nowhere/tmp"]),
+        (["/a/images", "/a/images"], ["images", "images"]),
+    ],
+)
+def test_the_ends_of_paths_tell_them_apart(folders, names):
+    assert _last_different([Path(folder) for folder in folders]) == names
 
 
 def test_foreign_pictures_are_refused(toy_root, tmp_path, capsys):

@@ -185,7 +185,7 @@ def test_one_table_in_four_forms(scored):
     for text in tables.values():
         assert all(f"{name} (measured here)" in text for name in METHODS)
     assert "detector BlazePose" in tables["md"]
-    assert f"FD of {PAIRS} pictures is too high" in tables["md"]
+    assert f"FD of {PAIRS} pictures against {PAIRS} is too high" in tables["md"]
     assert r"& FD$_{DINOv2}\downarrow$ & KID$\times10^3\downarrow$ &" in tables["tex"]
     assert tables["html"].count('class="ours"') == len(METHODS)
     content = json.loads((scored / "out/noise-modern/metrics.json").read_text())

@@ -14,10 +14,10 @@ from pgpis.evaluate import compare
 from pgpis.evaluate.benchmark import RowScores
 from pgpis.evaluate.benchmark_report import _means
 from pgpis.evaluate.features import too_few
-from pgpis.evaluate.methods import Methods, to_latex
+from pgpis.evaluate.methods import Methods, noted, to_latex
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, ImageCell, Section, Table, histogram, render_page
-from pgpis.evaluate.results import _ranked, to_json, to_markdown
+from pgpis.evaluate.results import _ranked, to_html, to_json, to_markdown
 from pgpis.evaluate.score import NO_VALUES, Scores
 from pgpis.metrics import MetricReport
 
@@ -76,6 +76,22 @@ def test_equal_pictures_are_left_out_of_the_mean_and_counted():
     assert json.loads(to_json(every, Matches((), (), (), ()), Path()))["results"]["psnr"]["value"] == "inf"
 
 
+def test_a_picture_that_fails_twice_is_listed_with_both_reasons_and_doubles_are_listed_too():
+    some = replace(scores(), failures=(("x", "no face"), ("y", "nobody"), ("x", "no hand")))
+    matches = Matches((), (), (), (Path("x again.png"),))
+    assert json.loads(to_json(some, matches, Path()))["failures"] == {"x": "no face; no hand", "y": "nobody"}
+    assert "Further pictures of a pair that has one: 1" in to_html(replace(some, values={}), matches, "ours")
+
+
+@pytest.mark.parametrize(("generated", "real", "few"), [(2, 3000, True), (3000, 2, True), (3000, 3000, False)])
+def test_a_distance_of_few_pictures_is_told_where_there_is_one(generated, real, few):
+    details = {"real_train": 1, "real_targets": real}
+    none = Scores("fpdm", (512, 352), ("x",) * generated, {}, {"fid": "not computed"}, {}, (), details)
+    note = f"FID of {generated} pictures against {real} is too high: it compares with FID of as many only."
+    assert noted(none) == []
+    assert noted(replace(none, sets={"fid": 3.0})) == [note] * few
+
+
 def test_only_weights_that_one_can_get_make_a_result_incomplete():
     whole = replace(scores(), sets={"fid": too_few(0, 7)}, not_computed={"hand_ssim": NO_VALUES})
     assert whole.complete
@@ -100,7 +116,7 @@ def matched(tmp_path):
 
 def of_pairs(values, **more):
     pair_ids = tuple("abcdefgh"[: len(values)])
-    return Scores("fpdm", (512, 352), pair_ids, {"lpips": -np.array(values)}, {}, {}, (), {"real": 3}, **more)
+    return Scores("fpdm", (512, 352), pair_ids, {"lpips": -np.array(values)}, {}, {}, (), {"real_targets": 3}, **more)
 
 
 def test_pairs_without_a_value_have_no_rank(matched):
@@ -129,6 +145,7 @@ def test_a_comparison_says_what_it_is_of_and_what_it_lacks(matched, tmp_path):
     theirs = replace(of_pairs([2.0, 3.0, 4.0]), sets={"fid": 5.0, "kid": 1.0}, not_computed=ours.not_computed)
     sides = ((Path("runs/first"), ours), (Path("runs/second"), theirs))
     compare.write_comparison(tmp_path, compare.compare(ours, theirs), sides, (matched, matched))
+    assert (tmp_path / "comparison.md").read_text().count("FID of 2 pictures against 3 is too high") == 1
     for suffix in ("md", "tex", "html"):
         text = (tmp_path / f"comparison.{suffix}").read_text()
         for word in ("alexnet is missing", "runs/first", "runs/second", "512x352", "2 pairs that both have"):
@@ -160,3 +177,9 @@ def test_every_finite_value_is_in_the_histogram(values):
     assert sum(count for *_, count in bins) == len(finite)
     assert bins[0][0] <= min(finite) <= max(finite) <= bins[-1][1]
     assert all(low < high for low, high, _ in bins)
+
+
+def test_what_is_so_of_both_sides_is_said_once():
+    side = Path("A"), replace(of_pairs([1.0, 2.0]), sets={"fid": 3.0})
+    text = compare.to_markdown(compare.compare(side[1], side[1]), (side, side))
+    assert text.count("is too high") == text.count("- A and B: FID of 2 pictures") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,7 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
     """
     if len(set(settings.protocol)) > 1:
         raise PgpisError("compare takes one --protocol; 'pgpis evaluate' takes several")
-    out = out or Path(f"{first.resolve()}-against-{_last_different([first, second])[1]}")
+    out = out or Path(f"{first.resolve()}-against-{_last_different([first, second])[1].replace('/', '-')}")
     with _scored({"A": first, "B": second}, settings, out, only_common=True) as [ours, theirs]:
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
@@ -166,7 +167,7 @@ def _folder(name: str, protocol: str) -> str:
 
 
 def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
-    """Return what the rows of folders are called: as asked for, else by the last part of their paths that differs."""
+    """Return what the rows of folders are called: as asked for, else by the ends of their paths that differ."""
     if names and len(names) != len(folders):
         raise PgpisError(f"--name gives {len(names)} names for {len(folders)} folders")
     names = names or _last_different(folders)
@@ -176,13 +177,17 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
 
 
 def _last_different(folders: Sequence[Path]) -> list[str]:
-    """Return the last parts of paths, counted from the end, that are not all the same."""
-    paths = [folder.resolve().parts[::-1] for folder in folders]
-    own = [path[0] for path in paths]
-    if len(set(own)) == len(own):
-        return own
-    # of outputs/fpdm/test/images and outputs/mcld/test/images, the third from the end; paths may differ in depth
-    return next(([*parts] for parts in zip(*paths, strict=False) if len(set(parts)) > 1), own)
+    """Return the shortest ends of paths that all differ, without the parts in which all of them end.
+
+    Of ``outputs/fpdm/test/images`` and ``outputs/mcld/test/images``, ``fpdm`` and ``mcld``.
+    """
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) == len(names):
+        return names
+    paths = [folder.resolve().parts[:0:-1] for folder in folders]  # from the end, without the root
+    shared = min(len(os.path.commonprefix(paths)), min(map(len, paths)) - 1)
+    ends = (["/".join(path[shared:end][::-1]) for path in paths] for end in range(shared + 1, max(map(len, paths)) + 1))
+    return next((different for different in ends if len(set(different)) == len(paths)), names)
 
 
 @contextmanager

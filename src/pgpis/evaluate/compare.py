@@ -99,8 +99,12 @@ def _notes(comparison: Comparison, sides: tuple[Side, Side], escape: Callable[[s
         for letter, (folder, scores) in zip("AB", sides, strict=True)
     ]
     notes.append(f"{len(comparison.pair_ids)} pairs that both have")
-    for letter, (_, scores) in zip("AB", sides, strict=True):
-        notes += [escape(f"{letter}: {note}") for note in noted(scores)]
+    (_, ours), (_, theirs) = sides
+    by_note: dict[str, list[str]] = {}
+    for letter, scores in (("A", ours), ("B", theirs)):
+        for note in noted(scores):
+            by_note.setdefault(note, []).append(letter)
+    notes += [escape(f"{' and '.join(letters)}: {note}") for note, letters in by_note.items()]
     if len({len(scores.pair_ids) for _, scores in sides}) > 1:
         notes.append("Distances of sets do not compare: A and B have different numbers of pictures that can be read.")
     return notes

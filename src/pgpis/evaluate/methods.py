@@ -11,6 +11,7 @@ from pathlib import Path
 from pgpis.evaluate.columns import column, columns_of, shown
 from pgpis.evaluate.intervals import Interval
 from pgpis.evaluate.page import Section, Table, render_page
+from pgpis.evaluate.protocols import PROTOCOLS
 from pgpis.evaluate.published import PAPERS, PUBLISHED, ProtocolName
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
@@ -22,7 +23,8 @@ Measure = tuple[ProtocolName, str]
 Cell = tuple[float, Interval | None]
 """Value and interval."""
 ENOUGH = {"fid": 2048, "fd_dinov2": 1024}
-"""Pictures below which a Fréchet distance is too high: fewer than features give a singular covariance."""
+"""Pictures, generated or real, below which a Fréchet distance is too high: fewer than features give a singular
+covariance."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,13 @@ def about(scores: Scores, escape: Callable[[str], str]) -> str:
 
 def noted(scores: Scores) -> list[str]:
     """Say that a Fréchet distance is of too few pictures, and which means leave out pairs, if it is so."""
-    metric = columns_of(scores.protocol)[0]
-    count, label = len(scores.pair_ids), column(metric).label.partition("$")[0]
-    note = f"{label} of {count} pictures is too high: it compares with {label} of as many only."
-    notes = [note] if count < ENOUGH[metric] else []
+    metric, notes, count = columns_of(scores.protocol)[0], [], len(scores.pair_ids)
+    if isinstance(scores.summary().get(metric), float):
+        real = int(scores.details[f"real_{PROTOCOLS[scores.protocol].real_set}"])
+        if min(count, real) < ENOUGH[metric]:
+            label = column(metric).label.partition("$")[0]
+            sets = f"{label} of {count} pictures against {real}"
+            notes.append(f"{sets} is too high: it compares with {label} of as many only.")
     for name, infinite in scores.left_out.items():
         notes.append(f"{name} is infinite for {infinite} of {count} pairs, which its mean leaves out.")
     return notes

@@ -45,6 +45,9 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
         }
         for name, value in scores.summary().items()
     }
+    failures: dict[str, list[str]] = {}  # a picture may fail as a source and as a target, say
+    for failed, reason in scores.failures:
+        failures.setdefault(failed, []).append(reason)
     content = {
         "protocol": scores.protocol,
         "size": {"height": scores.size[0], "width": scores.size[1]},
@@ -55,7 +58,7 @@ def to_json(scores: Scores, matches: Matches, generated: Path) -> str:
         "unmapped": [str(path) for path in matches.unmapped],
         "doubled": [str(path) for path in matches.doubled],
         "missing": list(matches.missing),
-        "failures": dict(scores.failures),
+        "failures": {name: "; ".join(reasons) for name, reasons in failures.items()},
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
@@ -92,6 +95,7 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
     lists = {
         "Pairs without a picture": list(matches.missing),
         "Pictures of no pair": [str(path) for path in matches.unmapped],
+        "Further pictures of a pair that has one": [str(path) for path in matches.doubled],
         "Could not be read": [f"{pair}: {reason}" for pair, reason in scores.failures],
     }
     sections = [

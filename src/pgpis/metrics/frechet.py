@@ -60,7 +60,7 @@ class FeatureStatistics(Metric):  # type: ignore[misc, unused-ignore]
 def frechet_distance(
     mean: torch.Tensor, covariance: torch.Tensor, other_mean: torch.Tensor, other_covariance: torch.Tensor
 ) -> float:
-    """Return ``|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of means ``(D,)`` and covariances ``(D, D)``.
+    """Return ``|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of means ``(D,)`` and covariances ``(D, D)``, at least 0.
 
     The trace of the root is the sum of the roots of the eigenvalues of ``S1 S2``. With ``S1 = R R'`` these are the
     eigenvalues of the symmetric ``R' S2 R``: no Schur form of a general matrix is needed.
@@ -76,7 +76,8 @@ def frechet_distance(
     eigenvalues = torch.linalg.eigvalsh(root.T @ other @ root)
     difference = (mean.double() - other_mean.double()).square().sum()
     traces = covariance.double().trace() + other_covariance.double().trace()
-    return float(difference + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum())
+    distance = difference + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum()
+    return max(0.0, float(distance))  # of equal sets, rounding decides on which side of 0 it is
 
 
 def _root(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
