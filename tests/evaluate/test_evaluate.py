@@ -25,6 +25,7 @@ from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
 from pgpis.evaluate.judge import Bench, Judge
+from pgpis.evaluate.naming import identities
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
 from pgpis.evaluate.published import PUBLISHED
@@ -404,7 +405,7 @@ def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path
     ("more", "message"),
     [
         (["--size", "64"], "HEIGHTxWIDTH"),
-        (["--size", "4x4", "--protocol", "standard"], "SSIM: pictures of 4x4 pixels are smaller than the window of 11x11"),
+        (["--size", "4x4", "--protocol", "standard"], "SSIM: pictures of 4x4 pixels are smaller"),
         (["--protocol", "fid"], "protocol"),
         (["--batch-size", "0"], "--batch-size"),
     ],
@@ -415,6 +416,14 @@ def test_wrong_options_are_named(words, more, message, capsys):
         line = [word for word in line if word not in ("--size", SIZE)]
     assert main([*line, *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_intervals_are_over_people_if_that_is_asked_for(words, generated, tmp_path):
+    main(words("--intervals", "people"))
+    content, _ = results(tmp_path / "out")
+    people = {identities(path.stem)[0][:3] for path in generated.iterdir()}
+    assert content["details"]["intervals_over_people"] == len(people)
+    assert (content["results"]["psnr"]["interval"] is None) == (len(people) == 1)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pgpis.data import Aim, Pair, Person
+from pgpis.errors import PgpisError
 from pgpis.evaluate import compare
 from pgpis.evaluate.benchmark import RowScores
 from pgpis.evaluate.benchmark_report import _means
@@ -183,3 +184,22 @@ def test_what_is_so_of_both_sides_is_said_once():
     side = Path("A"), replace(of_pairs([1.0, 2.0]), sets={"fid": 3.0})
     text = compare.to_markdown(compare.compare(side[1], side[1]), (side, side))
     assert text.count("is too high") == text.count("- A and B: FID of 2 pictures") == 1
+
+
+def of_people(values):
+    names = [f"WOMENTeesid{person:08d}01_1_front.jpg_2_WOMENTeesid{person:08d}01_2_side.jpg" for person in (1, 1, 1, 2)]
+    some = replace(scores(), pair_ids=tuple(names), values={"ssim": np.array(values)}, sets={"fid": 1.0})
+    return replace(some, details={"real_targets": 4}, set_intervals={"fid": (0.0, 2.0)})
+
+
+def test_intervals_may_be_over_people():
+    ours, theirs = of_people([0.1, 0.1, 0.1, 0.5]), of_people([0.2, 0.2, 0.2, 0.9])
+    assert ours.interval("fid") == (0.0, 2.0)
+    both = [each.over_people() for each in (ours, theirs)]
+    assert "intervals_over_people 2" in to_markdown(both[0], "ours").replace("\\", "")
+    assert both[0].interval("ssim") == pytest.approx((0.1, 0.5))
+    assert both[0].interval("fid") is None
+    low, high = compare.compare(*both).differences["ssim"].interval
+    assert (low, high) == pytest.approx((0.1, 0.4))
+    with pytest.raises(PgpisError, match="--intervals people: pair x does not tell whom it shows"):
+        scores().over_people()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
+from pgpis.evaluate.published import Over
 from pgpis.files import files_below, locked, sha256_of
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
@@ -41,6 +42,7 @@ def synth(
     models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
     generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
     differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
+    intervals: Over = "pairs",
 ) -> None:
     """Score models on held-out synthetic people against their exact truth, beside rows that need no model.
 
@@ -54,10 +56,11 @@ def synth(
         models: Models to score; several of one name are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
+        intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
     """
     from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark
 
-    rows = _rows(models, generated, differences)
+    rows = _rows(models, generated, differences) | {"intervals": intervals}
     settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **rows)
     with locked(out):
         sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
@@ -73,6 +76,7 @@ def photos(
     models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
     generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
     differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
+    intervals: Over = "pairs",
     pose: PoseName = "blazepose",
     densepose: DenseposeName = "lifter",
 ) -> None:
@@ -91,13 +95,14 @@ def photos(
         models: Models to score; several of one name are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
+        intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
         pose: Pose model.
         densepose: DensePose's net, or what takes its place.
     """
     from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark
 
     tools = PrepareSettings(pose=pose, densepose=densepose)
-    rows = _rows(models, generated, differences)
+    rows = _rows(models, generated, differences) | {"intervals": intervals}
     settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
     with locked(out):
         sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))

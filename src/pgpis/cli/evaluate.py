@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from pgpis.cli.options import spelt
 from pgpis.data.names import LayoutName
 from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
-from pgpis.evaluate.published import ProtocolName
+from pgpis.evaluate.published import Over, ProtocolName
 from pgpis.files import file_name, locked
 
 if TYPE_CHECKING:  # these load torch
@@ -68,6 +67,8 @@ class ScoringSettings:
     GPUs, core]."""
     max_pairs: int | None = None
     """Only the first pairs of the list."""
+    intervals: Over = "pairs"
+    """What intervals are over: pairs, or people with all their pairs, for what is said of other people."""
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
@@ -185,8 +186,9 @@ def _last_different(folders: Sequence[Path]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     paths = [folder.resolve().parts[:0:-1] for folder in folders]  # from the end, without the root
-    shared = min(len(os.path.commonprefix(paths)), min(map(len, paths)) - 1)
-    ends = (["/".join(path[shared:end][::-1]) for path in paths] for end in range(shared + 1, max(map(len, paths)) + 1))
+    differs = (place for place, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1)
+    first, longest = next(differs, min(map(len, paths)) - 1), max(map(len, paths))
+    ends = (["/".join(path[first:end][::-1]) for path in paths] for end in range(first + 1, longest + 1))
     return next((different for different in ends if len(set(different)) == len(paths)), names)
 
 
@@ -199,6 +201,7 @@ def _scored(
         if not folder.is_dir():
             raise PgpisError(f"folder not found: {folder}")
     from pgpis.evaluate.features import default_cache  # these load torch
+    from pgpis.evaluate.naming import persons_of
     from pgpis.evaluate.protocols import EvaluationOptions
     from pgpis.evaluate.reference import Reference
 
@@ -211,6 +214,8 @@ def _scored(
     dataset = reference.dataset()
     # a folder with wrong names ends the run before hours of scoring the others
     matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
+    if settings.intervals == "people":
+        persons_of([pair.pair_id for pair in dataset.pairs])
     reals = reference.real_sets(dataset)
     if only_common:
         both = set.intersection(*({pair.pair_id for pair, _ in matches.files} for _, _, matches in matched))
@@ -225,6 +230,8 @@ def _scored(
                 for name, folder, matches in matched
                 for options in ways
             ]
+        if settings.intervals == "people":
+            evaluations = [each._replace(scores=each.scores.over_people()) for each in evaluations]
         yield evaluations
 
 

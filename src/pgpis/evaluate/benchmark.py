@@ -27,6 +27,7 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.made_of import remove_others
 from pgpis.evaluate.naming import list_pictures, match_pictures
+from pgpis.evaluate.published import Over
 from pgpis.files import file_name
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
@@ -78,6 +79,8 @@ class BenchmarkSettings:
     """Folders of pictures that ``pgpis test`` or ``predict`` made, by the names of their rows."""
     differences: tuple[str, ...] = ()
     """Rows to compare pair by pair, each two as ``A-B``."""
+    intervals: Over = "pairs"
+    """What intervals are over."""
 
     def __post_init__(self) -> None:
         named: dict[str, str] = {}

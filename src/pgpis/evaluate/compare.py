@@ -30,7 +30,7 @@ class Difference:
     second: float
     difference: float
     interval: tuple[float, float]
-    """95 % confidence interval of the difference, by bootstrap over pairs (two-tailed)."""
+    """95 % confidence interval of the difference, by bootstrap over pairs or people (two-tailed)."""
 
     def verdict(self, metric: str) -> str:
         """Say which folder is better, if the interval leaves zero out."""
@@ -66,10 +66,12 @@ def compare(first: Scores, second: Scores) -> Comparison:
     for name, values in first.values.items():
         if name in second.values:
             both = np.stack([values[ours], second.values[name][theirs]])
-            a, b = both[:, np.isfinite(both).all(axis=0)]
+            finite = np.flatnonzero(np.isfinite(both).all(axis=0))
+            a, b = both[:, finite]
             if len(a):
+                people = None if first.people is None else [first.people[ours[place]] for place in finite]
                 mean_a, mean_b, difference = (float(each.mean()) for each in (a, b, b - a))
-                differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a))
+                differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a, people))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     means = [scores.summary() for scores in (first, second)]
     others = [name for name in {**means[0], **means[1]} if name not in differences and name not in sets]

@@ -44,6 +44,19 @@ def identities(name: str) -> list[Identity]:
     return [(group, category.strip("_"), *rest) for group, category, *rest in PICTURE.findall(name)]
 
 
+def persons_of(pair_ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return whom pairs show, by DeepFashion's names.
+
+    Raises:
+        PgpisError: A name does not tell.
+    """
+    persons = [tuple(mentioned[0][:3]) if (mentioned := identities(pair_id)) else () for pair_id in pair_ids]
+    if () in persons:
+        message = f"--intervals people: pair {pair_ids[persons.index(())]} does not tell whom it shows"
+        raise PgpisError(f"{message}: expected names of DeepFashion, with a person's number", hint="--intervals pairs")
+    return persons
+
+
 def list_pictures(folder: Path) -> list[Path]:
     """List the pictures in a folder and its subfolders.
 

@@ -130,7 +130,8 @@ def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode)
     if without := int(np.isnan(rows[TRUTH].values["background_error"]).sum()):
         text = "%d of %d pairs have no background error: nobody is found in their truth, or the person fills it"
         log.warning(text, without, len(dataset))
-    return write_report(settings, rows, files, dataset.pairs)
+    shown = [people[pair.source] for pair in dataset.pairs] if settings.intervals == "people" else None
+    return write_report(settings, rows, files, dataset.pairs, shown)
 
 
 def _refuse_few(people: Mapping[Path, int], settings: PhotoSettings) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 ProtocolName = Literal["cfld", "fpdm", "modern", "pcdm", "standard"]
 Size = tuple[int, int]
 """(height, width)."""
+Over = Literal["pairs", "people"]
+"""What intervals draw anew: pairs, or people with all their pairs."""
 
 Row = Mapping[str, float]
 FIELDS = ("fid", "fid_gt", "lpips", "ssim", "psnr")

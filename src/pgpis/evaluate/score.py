@@ -16,8 +16,9 @@ from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.evaluate.bodies import BodyScores
 from pgpis.evaluate.features import NEEDED, Advance, RealSets
-from pgpis.evaluate.intervals import Interval, bootstrap_interval
+from pgpis.evaluate.intervals import Interval, People, bootstrap_interval
 from pgpis.evaluate.judge import Entry, Judge, JudgeHere, JudgesOnRay, Knuckles, distances_by
+from pgpis.evaluate.naming import persons_of
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import ProtocolName, Size
 
@@ -46,6 +47,18 @@ class Scores:
     """Why these numbers do not stand beside published ones; empty: they do."""
     set_intervals: Mapping[str, Interval] = field(default_factory=dict)
     """Of distances of sets that have any."""
+    people: People = None
+    """Whom each pair shows, if intervals are over people; None: they are over pairs."""
+
+    def over_people(self) -> Scores:
+        """Take intervals over people in place of pairs; distances of sets have none then.
+
+        Raises:
+            PgpisError: The names of pairs do not tell whom they show.
+        """
+        people = tuple(persons_of(self.pair_ids))
+        details = {**self.details, "intervals_over_people": len(set(people))}
+        return replace(self, people=people, set_intervals={}, details=details)
 
     def summary(self) -> dict[str, float | str]:
         """Return the mean of each metric over pairs with finite values, or why there is none.
@@ -65,10 +78,10 @@ class Scores:
         return {name: count for name, count in counts.items() if 0 < count < len(self.pair_ids)}
 
     def interval(self, name: str) -> Interval | None:
-        """Return a metric's 95 % confidence interval by bootstrap over generated pictures; None where there is none."""
-        if name in self.set_intervals:
-            return self.set_intervals[name]
-        ends = bootstrap_interval(self.values.get(name, np.empty(0)))
+        """Return a metric's 95 % confidence interval over generated pictures, or people; None where there is none."""
+        if name not in self.values:
+            return self.set_intervals.get(name)
+        ends = bootstrap_interval(self.values[name], self.people)
         return ends if np.isfinite(ends).all() else None
 
     @property

@@ -32,6 +32,7 @@ from pgpis.evaluate.benchmark import (
 )
 from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.exact import NAMES, ExactScores
+from pgpis.evaluate.naming import persons_of
 from pgpis.pictures.images import read_image
 from pgpis.pictures.keypoints import Keypoints
 
@@ -79,10 +80,11 @@ def run_synth_benchmark(settings: SynthSettings, sample: Sample, encode: Encode)
         PgpisError: The data set is not one of ``pgpis synth``, has too few people, or a row lacks pictures.
     """
     test = spread_pairs(settings.root, "test", settings.pairs)
+    people = persons_of([pair.pair_id for pair in test.pairs]) if settings.intervals == "people" else None
     exact = ExactScores(settings.root, settings.candidates)
     files = make_pictures(settings, test, _baselines(settings.training, test), sample)
     rows = score_rows(settings, files, test.pairs, exact, encode)
-    return write_report(settings, rows, files, test.pairs)
+    return write_report(settings, rows, files, test.pairs, people)
 
 
 def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None = None) -> DeepFashion:
