@@ -13,7 +13,7 @@ from pgpis.cli.models import names_model
 from pgpis.cli.options import given, with_more
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, write_text
+from pgpis.files import file_name, resolved, write_text
 from pgpis.models.foreign import check_config
 from pgpis.pictures.kinds import all_kinds
 from pgpis.pipelines.shipped import SHIPPED
@@ -58,7 +58,7 @@ def settings_like(picture: MarkedPicture, settings: PredictSettings, words: Sequ
             the results could take the picture's place.
     """
     mark = picture.mark
-    if picture.path.parent.resolve() == settings.out.resolve():
+    if resolved(picture.path.parent) == resolved(settings.out):
         message = f"--like: {picture.path} lies in {settings.out}, where a result could take its place"
         raise PgpisError(message, hint="give another --out")
     tools = mark.provenance["tools"]

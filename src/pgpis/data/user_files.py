@@ -12,7 +12,7 @@ from pathlib import Path
 from pgpis.data.picture_store import picture_exists
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
-from pgpis.files import is_file
+from pgpis.files import is_file, resolved
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds
 from pgpis.pictures.videos import is_video
@@ -117,9 +117,7 @@ def stem_of(path: Path) -> str:
     return path.stem.removesuffix("_keypoints") if path.suffix.lower() == ".json" else path.stem
 
 
-def pair_by_stem(
-    sources: Sequence[Path], poses: Sequence[Path], *, by_person: bool = False
-) -> list[tuple[Path, Path]]:
+def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path], *, by_person: bool = False) -> list[tuple[Path, Path]]:
     """Pair files of the same name.
 
     Args:
@@ -162,7 +160,7 @@ def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
     """
     if place is not None and place.suffix.lower() == kind.photo_suffix:
         return place
-    parent = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
+    parent = path.parent if path.parent.name not in ("", "..") else resolved(path.parent)
     folder = place or parent.with_name(f"{parent.name}_{kind.option}")
     return folder / f"{stem_of(path)}{kind.photo_suffix}"
 

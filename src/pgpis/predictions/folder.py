@@ -17,7 +17,7 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, remove_unfinished, write_text
+from pgpis.files import file_name, remove_unfinished, resolved, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
 from pgpis.predictions.marks import WEIGHTS, Mark, save_marked
@@ -95,9 +95,9 @@ class PredictionFolder:
         Raises:
             PgpisError: There is one; names it.
         """
-        places = {folder.resolve() for folder in (self.out, self.out / "poses", self.out / "videos")}
+        places = {resolved(folder) for folder in (self.out, self.out / "poses", self.out / "videos")}
         for parent, file in {file.parent: file for file in files}.items():
-            if parent.resolve() in places:
+            if resolved(parent) in places:
                 raise PgpisError(
                     f"{file} lies in {parent}, where results are written: they would be taken for sources or poses",
                     hint="give another --out",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import TEMPORARY, replacing, sha256_of, write_bytes, writing_at
+from pgpis.files import TEMPORARY, replacing, resolved, sha256_of, write_bytes, writing_at
 from pgpis.lazy import optional_module
 from pgpis.refusals import UnwritableError
 
@@ -55,7 +55,7 @@ class Store:
         """Whether a folder or URL is this place, however it is spelt."""
         other = Store(place)
         if self.folder and other.folder:
-            return self.folder.resolve() == other.folder.resolve()
+            return resolved(self.folder) == resolved(other.folder)
         return self.place.rstrip("/") == place.rstrip("/")
 
     def below(self, name: str) -> Store:
