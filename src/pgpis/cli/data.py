@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import resolved
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.pairs import PairDataset
@@ -30,7 +31,7 @@ def check(root: str, *, report: Path | None = None) -> int:
     sys.stdout.write(result.render())
     if not result.problems:
         return 0
-    listing = report or Path(f"{Path(root).resolve().name}-problems.txt")
+    listing = report or Path(f"{resolved(root).name}-problems.txt")
     result.write(listing)
     sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n")
     return 1

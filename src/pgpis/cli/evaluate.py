@@ -17,7 +17,7 @@ from pgpis.data.names import LayoutName
 from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import Over, ProtocolName
-from pgpis.files import file_name, locked
+from pgpis.files import file_name, locked, resolved
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.cluster import Crew
@@ -97,7 +97,7 @@ def evaluate(
         name: What their rows in the tables are called [names of the folders].
         out: Folder to write to [GENERATED-evaluation, of the first folder].
     """
-    out = out or Path(f"{generated[0].resolve()}-evaluation")
+    out = out or Path(f"{resolved(generated[0])}-evaluation")
     with _scored(dict(zip(_names(generated, name), generated, strict=True)), settings, out) as evaluations:
         from pgpis.evaluate.methods import Methods, to_markdown, write_table
         from pgpis.evaluate.results import to_markdown as report_of
@@ -129,7 +129,7 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
     """
     if len(set(settings.protocol)) > 1:
         raise PgpisError("compare takes one --protocol; 'pgpis evaluate' takes several")
-    out = out or Path(f"{first.resolve()}-against-{_last_different([first, second])[1].replace('/', '-')}")
+    out = out or Path(f"{resolved(first)}-against-{_last_different([first, second])[1].replace('/', '-')}")
     with _scored({"A": first, "B": second}, settings, out, only_common=True) as [ours, theirs]:
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
@@ -182,10 +182,10 @@ def _last_different(folders: Sequence[Path]) -> list[str]:
 
     Of ``outputs/fpdm/test/images`` and ``outputs/mcld/test/images``, ``fpdm`` and ``mcld``.
     """
-    names = [folder.resolve().name for folder in folders]
+    names = [resolved(folder).name for folder in folders]
     if len(set(names)) == len(names):
         return names
-    paths = [folder.resolve().parts[:0:-1] for folder in folders]  # from the end, without the root
+    paths = [resolved(folder).parts[:0:-1] for folder in folders]  # from the end, without the root
     differs = (place for place, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1)
     first, longest = next(differs, min(map(len, paths)) - 1), max(map(len, paths))
     ends = (["/".join(path[first:end][::-1]) for path in paths] for end in range(first + 1, longest + 1))

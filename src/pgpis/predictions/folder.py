@@ -17,10 +17,10 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, remove_unfinished, write_text
+from pgpis.files import file_name, remove_unfinished, resolved, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
-from pgpis.predictions.marks import Mark, save_marked
+from pgpis.predictions.marks import WEIGHTS, Mark, save_marked
 from pgpis.predictions.records import (
     DONE,
     PARTS,
@@ -65,16 +65,23 @@ class PredictionFolder:
         self.no_mark = no_mark
         own = {"no_mark": True} if no_mark else {}  # folders of earlier versions know nothing of marks
         self.settings: dict[str, Any] = json.loads(json.dumps({**settings, **own}, sort_keys=True, default=str))
-        self._refuse_other_settings()
+        self._refuse_other_settings(apart_from=WEIGHTS)  # which are known when a run begins
         self.digest = ""
         """Hash of settings and weights."""
 
-    def _refuse_other_settings(self) -> None:
+    def _refuse_other_settings(self, apart_from: str | None = None) -> None:
+        """Refuse what was set before and is not now, as well as what is set now and was not, or otherwise.
+
+        Args:
+            apart_from: How the names of settings begin that are not compared.
+        """
         before = self._settings_before()
+        if before is None:
+            return
         changes = [
-            f"{key}={before.get(key)}, now {key}={value}"
-            for key, value in sorted(self.settings.items())
-            if before is not None and key not in INFORMATION and before.get(key) != value
+            f"{_told(key, before)}, now {_told(key, self.settings)}"
+            for key in sorted({*before, *self.settings} - {*INFORMATION})
+            if before.get(key) != self.settings.get(key) and not (apart_from and key.startswith(apart_from))
         ]
         if changes:
             raise PgpisError(
@@ -88,9 +95,9 @@ class PredictionFolder:
         Raises:
             PgpisError: There is one; names it.
         """
-        places = {folder.resolve() for folder in (self.out, self.out / "poses", self.out / "videos")}
+        places = {resolved(folder) for folder in (self.out, self.out / "poses", self.out / "videos")}
         for parent, file in {file.parent: file for file in files}.items():
-            if parent.resolve() in places:
+            if resolved(parent) in places:
                 raise PgpisError(
                     f"{file} lies in {parent}, where results are written: they would be taken for sources or poses",
                     hint="give another --out",
@@ -118,7 +125,7 @@ class PredictionFolder:
         Raises:
             PgpisError: The folder holds pictures of other weights, or cannot be written to.
         """
-        self.settings |= {f"weights of {part}": digest for part, digest in weights.items()}
+        self.settings |= {f"{WEIGHTS}{part}": digest for part, digest in weights.items()}
         self._refuse_other_settings()
         compared = {key: value for key, value in self.settings.items() if key not in INFORMATION}
         self.digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
@@ -249,6 +256,11 @@ class PredictionFolder:
     def _sheet_row(self, pair_id: str, records: Sequence[PredictionRecord]) -> list[Path]:
         results = [self.out / record.image for record in records]
         return [Path(records[0].source), self.pose_picture(pair_id), *results]
+
+
+def _told(key: str, settings: Mapping[str, Any]) -> str:
+    """Say what a setting is; those that are off, or as usual, are not in ``settings.json``."""
+    return f"{key}={settings[key]}" if key in settings else f"{key} not set"
 
 
 def _is_whole(path: Path) -> bool:
