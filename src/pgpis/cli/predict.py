@@ -100,7 +100,7 @@ class PredictSettings:
     offload: Literal["none", "model", "group"] | None = None
     """Keep weights in the CPU's memory and lend the GPU a part, or a layer, at a time [none]."""
     vae_tiling: bool = False
-    """Decode large pictures in tiles."""
+    """Decode pictures of more than 256 pixels in tiles."""
     compile: bool = False
     """Compile the denoiser: a minute's wait, then faster steps."""
     runner: Literal["local", "ray"] = "local"

@@ -86,7 +86,8 @@ class Sampling:
     images_per_pair: int = 1
     """Pictures per pair in ``predict``."""
     vae_tiling: bool = False
-    """Decode large pictures in tiles, which takes less memory and blends their seams."""
+    """Decode and encode pictures of more than 256 pixels in overlapping tiles of half their longer side, 256 pixels at
+    least, which takes less memory and blends their seams."""
     offload: Literal["none", "model", "group"] = "none"
     """Keep weights in the CPU's memory and lend the GPU a part at a time, or a layer at a time, which takes less memory
     and more time; goes with ``trainer.accelerator: cpu``."""
@@ -124,6 +125,11 @@ class Sampling:
         """What is switched otherwise than usual, by name."""
         own = ({"vae_tiling": True} if self.vae_tiling else {}) | ({} if self.refine else {"refine": False})
         return own | self.video.settings
+
+    @property
+    def tiled_size(self) -> tuple[int, int] | None:
+        """(height, width) of pictures that are decoded in tiles; None: whole."""
+        return (self.height, self.width) if self.vae_tiling else None
 
     @property
     def result_size(self) -> tuple[int, int]:

@@ -100,7 +100,7 @@ class RefinerTraining(DiffusionTask):
             left: Any = {key: value[rows] for key, value in entries.items() if isinstance(value, torch.Tensor)}
             pipeline: Any = self.build_pipeline()
             pipeline.register_modules(refiner=None)
-            with tiled(pipeline.vae, self.sampling.vae_tiling):
+            with tiled(pipeline.vae, self.sampling.tiled_size):
                 images = pipeline.generate(
                     left,
                     **self.sampling.scales,
