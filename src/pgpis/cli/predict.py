@@ -136,8 +136,9 @@ class PredictSettings:
         Raises:
             PgpisError: Names the option, or those that do not fit together.
         """
+        from pgpis.models.samplers import MOST_STEPS
         from pgpis.pictures.videos import is_video  # these load torch
-        from pgpis.pipelines.base import MOST_IMAGES, MOST_STEPS
+        from pgpis.pipelines.base import MOST_IMAGES
         from pgpis.pipelines.options import check_band
         from pgpis.tasks.base import LARGEST_SEED
 
