@@ -201,6 +201,9 @@ class TrainingStep:
     transformer blocks, which share their graphs and take less of a wait; ``graphs``, as one graph that CUDA replays."""
     channels_last: bool = False
     """Keep channels innermost in memory: faster convolutions on most devices, the same pictures up to rounding."""
+    fuse_qkv: bool = False
+    """Compute queries, keys and values of the denoiser's attention by one product: fewer kernels and a copy of their
+    weights, the same pictures up to rounding; in drawing, not in training, which changes the weights."""
     flow_loss: FlowLoss | None = None
     """Further loss on where the attention to the reference looks: weight, temperature, below, from_step; null: none."""
 
