@@ -69,9 +69,7 @@ def check_steps(sampler: SchedulerMixin, steps: object) -> None:
     if number < FEW_STEPS and first < levels:
         warn_once(f"{message}; sampling.scheduler: {{timestep_spacing: trailing}} begins at the last")
         return
-    fewer = (
-        other for other in range(number - 1, 0, -1) if LEAST_LEVEL * levels <= _first_level(sampler, other) < levels
-    )
+    fewer = (other for other in range(number - 1, 0, -1) if least <= _first_level(sampler, other) < levels)
     hint = f"--steps {next(fewer, 1)}, or sampling.scheduler: {{timestep_spacing: trailing}}"
     raise PgpisError(message, hint=hint)
 
