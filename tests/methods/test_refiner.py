@@ -19,9 +19,11 @@ from pgpis.pictures.backdrop import backdrop_of
 from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, load_bundle, pack
+from pgpis.speed.batches import random_batch
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import views_of
+from pgpis.tasks.options import Video
 from tiny_fpdm import tiny_pipeline
 from tiny_mcld import HEIGHT, WIDTH, tiny_mcld
 
@@ -336,6 +338,27 @@ def test_a_draft_is_of_all_sources(folder, method, tmp_path):
     assert task._file(several, 1) == two
     further[1, 0] = 1
     assert task._file(several, 1) != two
+
+
+def test_a_draft_is_of_its_row_and_not_of_its_name(folder, method, tmp_path):
+    """Data sets that are laid side by side may have pairs of the same names."""
+    sampling = SAMPLING[method](**SIZE, num_inference_steps=1)
+    task = TRAINING[method](str(folder), str(tmp_path), CHANNELS, sampling=sampling)
+    wanted = {key: spec for key, spec in task.input_specs.items() if spec.origin != "target"}
+    batch = random_batch(wanted, 2, torch.device("cpu"))
+    alone = [{key: value[[row]] for key, value in batch.items() if torch.is_tensor(value)} for row in range(2)]
+    expected = torch.cat([task.draft({**entries, "pair_id": ["a"]}) for entries in alone])
+    assert not torch.equal(*expected)
+    torch.testing.assert_close(task.draft({**batch, "pair_id": ["a", "a"]}), expected)
+    task.drafts = None
+    torch.testing.assert_close(task.draft({**batch, "pair_id": ["a", "a"]}), expected, atol=2 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("option", ["shared_noise", "anchor"])
+def test_drafts_are_not_drawn_as_films(folder, method, option):
+    sampling = SAMPLING[method](**SIZE, video=Video(**{option: True}))
+    with pytest.raises(PgpisError, match=rf"sampling\.video\.{option}: drafts are drawn pair by pair"):
+        TRAINING[method](str(folder), channels=CHANNELS, sampling=sampling)
 
 
 def _loss_in(task, batch, *, enabled):

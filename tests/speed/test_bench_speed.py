@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.denoiser import denoise
+from pgpis.denoiser import ConditionedUNet, denoise
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.speed.device import Clock, Device
 from pgpis.speed.report import Report, Row
@@ -59,12 +59,52 @@ def test_as_many_steps_are_timed_as_are_asked_for(method, tmp_path, monkeypatch)
 
     def counted(self, *arguments):
         result = run(self, *arguments)
-        taken.append(len(result[0]) - 1)  # the last one decodes
+        taken.append(len(result[0]) - 2)  # the first one conditions, the last one decodes
         return result
 
     monkeypatch.setattr(SamplingBench, "_run", counted)
     assert bench("model", method, tmp_path / "speed.json", "--steps=5", "--runs=2", "--device=cpu") == 0
     assert taken == [2, 5, 5]
+
+
+def test_shortened_steps_have_no_share_of_the_peak(tmp_path, monkeypatch):
+    """FLOPs are of whole steps, and the mean is over all of them: the first is whole with deep_cache."""
+    run = SamplingBench._run
+    whole = [5.0, 30.0, 10.0, 10.0, 30.0, 7.0]
+
+    def timed(self, task, batch, steps):
+        _, images, parts = run(self, task, batch, steps)
+        return whole if task.sampling.shortcuts else [5.0, *[30.0] * 4, 7.0], images, parts
+
+    monkeypatch.setattr(SamplingBench, "_run", timed)
+    out = tmp_path / "speed.json"
+    words = ["--compare=eager,deep-cache,guidance-band", "--steps=4", "--runs=1", "--device=cpu"]
+    assert bench("model", "fpdm", out, *words) == 0
+    eager, *shortened = rows_of(out)
+    assert eager["ms_per_step"] == 30
+    assert eager["share_of_peak"] > 0
+    for row in shortened:
+        assert (row["ms_per_step"], row["parts_ms"]["conditions"]) == (20, 5)
+        assert (row["tflop_per_step"], row["share_of_peak"]) == (None, None)
+        assert row["difference"] > 0
+
+
+def test_conditions_end_where_the_steps_begin(tmp_path, monkeypatch):
+    marks, prepare = [], ConditionedUNet.prepare
+
+    def prepared(self, *branches, **options):
+        marks.append("prepare")
+        return prepare(self, *branches, **options)
+
+    def mark(clock):
+        marks.append(clock)
+
+    monkeypatch.setattr(ConditionedUNet, "prepare", prepared)
+    monkeypatch.setattr(Clock, "mark", mark)
+    monkeypatch.setattr(Clock, "milliseconds", lambda _: [1.0] * 4)
+    bench("model", "fpdm", tmp_path / "speed.json", "--steps=2", "--runs=1", "--device=cpu")
+    after = marks[len(marks) - marks[::-1].index("prepare") :]
+    assert after.count(after[0]) == 4, "conditions, two steps, decoding"
 
 
 @pytest.mark.slow

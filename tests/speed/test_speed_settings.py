@@ -1,5 +1,7 @@
 """Words of ``--compare``, and random weights in the place of published ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,7 +29,7 @@ def task():
 
 
 def test_words_are_combined():
-    eager, both = read_settings("eager, bf16+compile+channels-last")
+    eager, both = read_settings("eager, bf16+compile+channels-last", "model")
     assert eager == EAGER
     assert both == Setting("bf16+compile+channels-last", "bf16-true", compiled=True, channels_last=True)
 
@@ -43,7 +45,7 @@ def test_words_are_combined():
 )
 def test_refuses_words_that_mean_nothing(text, message):
     with pytest.raises(PgpisError) as refusal:
-        read_settings(text)
+        read_settings(text, "model")
     assert message in str(refusal.value)
 
 
@@ -58,12 +60,12 @@ def test_refuses_words_that_mean_nothing(text, message):
     ],
 )
 def test_says_what_products_are_computed_in(words, recipe, is_gpu, dtype):
-    assert read_settings(words)[0].dtype(recipe, is_gpu=is_gpu) == dtype
+    assert read_settings(words, "model")[0].dtype(recipe, is_gpu=is_gpu) == dtype
 
 
 def test_a_setting_is_applied_to_a_copy(task):
     words = "channels-last+checkpointing+compile+fused"
-    copy = read_settings(words)[0].apply_to(task, torch.device("cpu"))
+    copy = read_settings(words, "train")[0].apply_to(task, torch.device("cpu"))
     assert copy.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert copy.unet.is_gradient_checkpointing
     assert copy.unet._compiled_call_impl is not None
@@ -73,9 +75,26 @@ def test_a_setting_is_applied_to_a_copy(task):
     assert not task.unet.is_gradient_checkpointing
 
 
+def test_shortcuts_are_those_of_sampling(task):
+    band, both = read_settings("guidance-band,deep-cache+compile", "model")
+    assert band.apply_to(task, torch.device("cpu")).sampling.shortcuts == {"guidance_band": (0.25, 0.75)}
+    assert both.apply_to(task, torch.device("cpu")).sampling.shortcuts == {"deep_cache": 3}
+    task.sampling = replace(task.sampling, deep_cache=2)
+    assert EAGER.apply_to(task, torch.device("cpu")).sampling.shortcuts == {"deep_cache": 2}, "as in the recipe"
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("train", "deep-cache"), ("train", "guidance-band"), ("model", "fused"), ("model", "checkpointing")],
+)
+def test_words_that_change_nothing_are_refused(kind, word):
+    with pytest.raises(PgpisError, match=f"--compare bf16.{word}: '{word}' changes nothing in bench {kind}"):
+        read_settings(f"eager,bf16+{word}", kind)
+
+
 def test_tf32_is_for_one_setting_alone():
     before = torch.backends.cuda.matmul.allow_tf32
-    with read_settings("tf32")[0].products():
+    with read_settings("tf32", "model")[0].products():
         assert torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cuda.matmul.allow_tf32 == before
 

@@ -5,13 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pgpis.cli import main
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMSampling
+from pgpis.methods.fpdm.pipeline import FPDMPipeline
+from pgpis.models.autoencoder import encode_moments
+from pgpis.models.factory import build_vae
+from pgpis.pictures.decoding import warn_once
+from pgpis.pipelines.bundle import load_bundle
+from pgpis.pipelines.shipped import SHIPPED
 from pgpis.speed.batches import random_batch
-from tiny_fpdm import HEIGHT, WIDTH
+from pgpis.tasks.memory import tiled
+from tiny_fpdm import HEIGHT, VAE, WIDTH
 from tiny_tasks import tiny_fpdm_task
 
 PAIRS, PICTURES = 5, 2
@@ -151,6 +159,58 @@ def test_tiles_end_with_the_pictures(task, batch):
     assert all(during)
     assert during
     assert not task.vae.use_tiling
+
+
+def encoded_in_tiles(vae, size):
+    """Return whole and tiled decodings of a smooth picture, and the sizes in latents that the decoder saw."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, size[0] // 16, size[1] // 16, generator=generator) * 2 - 1
+    latents = encode_moments(vae, F.interpolate(coarse, size, mode="bicubic"))[:, : vae.config.latent_channels]
+    whole, seen = vae.decode(latents).sample, []
+    hook = vae.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    with tiled(vae, size):
+        in_tiles = vae.decode(latents).sample
+    hook.remove()
+    return whole, in_tiles, seen
+
+
+TILES = {
+    (256, 176): [(32, 22)],
+    (512, 352): [(32, 32), (32, 20), (32, 32), (32, 20), (16, 32), (16, 20)],
+    (400, 304): [(36, 36), (36, 11), (23, 36), (23, 11)],
+}
+
+
+@pytest.mark.parametrize("size", TILES, ids=str)
+@pytest.mark.parametrize("trained_at", [32, 512, 768])
+@torch.no_grad()
+def test_tiles_fit_the_picture_and_not_the_configuration(size, trained_at):
+    """Published autoencoders were trained at 512 or 768, and 32 is what a configuration without a size means."""
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    vae = build_vae({"block_out_channels": [4] * 4, "norm_num_groups": 2, "sample_size": trained_at, **blocks})
+    before = dict(vars(vae))
+    whole, in_tiles, seen = encoded_in_tiles(vae, size)
+    assert seen == TILES[size]
+    assert in_tiles.shape == whole.shape
+    assert vars(vae) == before
+
+
+@torch.no_grad()
+def test_tiles_of_a_trained_autoencoder_fit_together():
+    vae = load_bundle(FPDMPipeline, SHIPPED["synth-fpdm"].path).vae
+    before = dict(vars(vae))
+    whole, in_tiles, seen = encoded_in_tiles(vae, (512, 352))
+    assert seen == TILES[512, 352]
+    assert 0 < (whole - in_tiles).abs().mean() < 1e-3
+    assert vars(vae) == before
+
+
+@torch.no_grad()
+def test_pictures_no_larger_than_a_tile_are_named(caplog):
+    warn_once.cache_clear()
+    with tiled(build_vae(VAE), (256, 176)):
+        pass
+    assert "256x176 are no larger than a tile of 256 pixels" in caplog.text
 
 
 def test_training_lends_nothing(task):

@@ -100,7 +100,7 @@ class PredictSettings:
     offload: Literal["none", "model", "group"] | None = None
     """Keep weights in the CPU's memory and lend the GPU a part, or a layer, at a time [none]."""
     vae_tiling: bool = False
-    """Decode large pictures in tiles."""
+    """Decode pictures of more than 256 pixels in tiles."""
     compile: bool = False
     """Compile the denoiser: a minute's wait, then faster steps."""
     runner: Literal["local", "ray"] = "local"
@@ -136,8 +136,9 @@ class PredictSettings:
         Raises:
             PgpisError: Names the option, or those that do not fit together.
         """
+        from pgpis.models.samplers import MOST_STEPS
         from pgpis.pictures.videos import is_video  # these load torch
-        from pgpis.pipelines.base import MOST_IMAGES, MOST_STEPS
+        from pgpis.pipelines.base import MOST_IMAGES
         from pgpis.pipelines.options import check_band
         from pgpis.tasks.base import LARGEST_SEED
 

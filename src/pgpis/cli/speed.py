@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pgpis.cli.models import build
 from pgpis.devices import device_here, usual_device
@@ -39,8 +39,8 @@ class SpeedSettings:
     random, of the recipe's sizes."""
     compare: str = "eager"
     """Settings between commas, of words between plus signs: eager, fp32, tf32, bf16, fp16, bf16-mixed, fp16-mixed,
-    compile, compile-blocks, cuda-graphs, channels-last, and for training checkpointing, fused. What none sets is as in
-    the recipe."""
+    compile, compile-blocks, cuda-graphs, channels-last, for drawing fused-qkv, deep-cache, guidance-band, and for
+    training checkpointing, fused. What none sets is as in the recipe."""
     batch_sizes: str = "1"
     """Pairs in a batch, numbers between commas."""
     device: str = field(default_factory=usual_device)
@@ -160,7 +160,7 @@ def data(settings: LoadingSettings, *words: str) -> None:
 
 
 def _compare(
-    kind: str,
+    kind: Literal["model", "train"],
     settings: SpeedSettings,
     cli: PGPISCLI,
     subject: dict[str, Any],
@@ -172,7 +172,7 @@ def _compare(
     from pgpis.speed.report import Report
     from pgpis.speed.settings import read_settings
 
-    compared, sizes = read_settings(settings.compare), settings.sizes
+    compared, sizes = read_settings(settings.compare, kind), settings.sizes
     device = Device(device_here(settings.device))
     weights = sum(value.numel() for value in cli.model.parameters())
     about = {"recipe": " ".join(settings.config) or settings.pipeline, "weights": f"{weights / 1e6:.1f} M", **subject}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from torch import nn
 
 from pgpis.denoiser.conditions import KeyValue, LayerConditions
 from pgpis.errors import PgpisError
 
 STOCK = AttnProcessor2_0()
+STOCK_FUSED = FusedAttnProcessor2_0()
 
 
 class ConditionedAttentionProcessor(nn.Module):
@@ -54,7 +55,8 @@ class ConditionedAttentionProcessor(nn.Module):
         if own is None:
             if self.to_k_ip is not None:
                 raise PgpisError("this denoiser has extra tokens, and needs the conditions that prepare() makes")
-            return STOCK(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+            stock = STOCK_FUSED if attn.fused_projections else STOCK
+            return stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         if attention_mask is not None:
             raise PgpisError("conditions cannot be combined with an attention mask")
         attended = (
@@ -71,7 +73,9 @@ class ConditionedAttentionProcessor(nn.Module):
 
 def keys_values(attn: Attention, tokens: torch.Tensor) -> KeyValue:
     """Compute a layer's keys and values of tokens ``(P, N, D)``."""
-    return split_heads(attn, attn.to_k(tokens)).contiguous(), split_heads(attn, attn.to_v(tokens)).contiguous()
+    is_fused = attn.fused_projections and attn.is_cross_attention
+    key, value = attn.to_kv(tokens).chunk(2, dim=-1) if is_fused else (attn.to_k(tokens), attn.to_v(tokens))
+    return split_heads(attn, key).contiguous(), split_heads(attn, value).contiguous()
 
 
 def split_heads(attn: Attention, values: torch.Tensor) -> torch.Tensor:
@@ -104,7 +108,11 @@ def attend_to_cells(attn: Attention, hidden_states: torch.Tensor, own: LayerCond
 
     Rows without conditions read no reference.
     """
-    query, key, value = (split_heads(attn, project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
+    if attn.fused_projections:
+        projected = attn.to_qkv(hidden_states).chunk(3, dim=-1)
+    else:
+        projected = (attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states))
+    query, key, value = (split_heads(attn, values) for values in projected)
     if own.anchors is not None:
         key, value = (torch.cat([cells, _of_anchors(cells, own.anchors)], dim=2) for cells in (key, value))
     if own.reference is None:

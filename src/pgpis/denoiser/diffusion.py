@@ -151,12 +151,15 @@ def guide_three_branches(
 def guidance_branches(fusion_scale: float, pose_scale: float, *, fusion: bool = True) -> int:
     """Return how many branches the denoiser must run: 1 (c), 2 (u, c) or 3 (u, s, c).
 
+    Scales that differ need all three, below 1 too. One scale for both needs two, and up to 1, where ``c`` is taken as
+    it is, one.
+
     Args:
         fusion_scale: ``g_f`` of :func:`guide_three_branches`.
         pose_scale: ``g_p``.
         fusion: Whether the model has a fusion embedding; without one, ``s`` and ``c`` are the same branch.
 
-    Source: Official behaviour: a scale of at most 1 samples without guidance.
+    Source: Official behaviour: one scale of at most 1 samples without guidance.
     """
     if fusion and fusion_scale != pose_scale:
         return 3

@@ -17,6 +17,7 @@ from torch import nn
 
 from pgpis.denoiser.attention import ConditionedAttentionProcessor, keys_values
 from pgpis.denoiser.conditions import STAGES, Conditions, LayerConditions, Ports
+from pgpis.denoiser.fusing import fuse, keep_fused_out_of_weights, unfuse
 from pgpis.errors import PgpisError
 from pgpis.models.factory import ModelSpec
 from pgpis.models.loading import check_keys, init_keys, load_diffusers, public_fields
@@ -83,6 +84,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
                 processor = ConditionedAttentionProcessor(place, attn if has_extra else None)
                 self._processors[f"{name}.{layer}.processor"] = processor
         self.set_attn_processor(dict(self._processors))
+        keep_fused_out_of_weights(self)
 
     __init__.__signature__ = STOCK_SIGNATURE.replace(  # type: ignore[attr-defined]
         parameters=[
@@ -100,6 +102,14 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
             if isinstance(processor, nn.Module):
                 processor.to(self.device, self.dtype)
         self.set_attn_processor(dict(self._processors))
+
+    def fuse_qkv_projections(self) -> None:
+        """Compute queries, keys and values by one product, for drawing; see :func:`pgpis.denoiser.fusing.fuse`."""
+        fuse(self)
+
+    def unfuse_qkv_projections(self) -> None:
+        """Compute them one by one again."""
+        unfuse(self)
 
     @property
     def supports_cache(self) -> bool:

@@ -30,6 +30,7 @@ from pgpis.models.loading import (
     stored_config,
     subfolder_of,
 )
+from pgpis.models.samplers import check_sampler
 
 ModelSpec: TypeAlias = str | dict[str, Any]
 """A hub id or local folder (pretrained weights), or a configuration (random weights)."""
@@ -129,7 +130,7 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
             the values of Stable Diffusion 2.1.
 
     Raises:
-        PgpisError: Not found, no such scheduler, or a key that it does not have.
+        PgpisError: Not found, no such scheduler, one that cannot draw, or a key that it does not have.
     """
     if isinstance(spec, str):
         with LoadErrors("scheduler", spec):
@@ -152,7 +153,8 @@ def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collectio
         also: Further keys that another class takes over, where it has them.
 
     Raises:
-        PgpisError: No such scheduler, a key that it does not have, or its class cannot have these noise levels.
+        PgpisError: No such scheduler, one that cannot draw, a key that it does not have, or its class cannot have
+            these noise levels.
     """
     name = str(spec.get("_class_name", type(trained).__name__))
     keys = init_keys(_scheduler_class(name))
@@ -174,6 +176,7 @@ def _scheduler_class(name: str) -> type[SchedulerMixin]:
         names = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
         known = [entry for entry in names if not isinstance(getattr(diffusers, entry), DummyObject)]
         raise PgpisError(f"scheduler: diffusers has no '{name}'{nearest(name, known)}")
+    check_sampler(found)
     return found
 
 

@@ -21,6 +21,7 @@ from pgpis.denoiser.diffusion import guide_two_branches
 from pgpis.errors import NotFiniteError, PgpisError, check_range, nearest
 from pgpis.models.autoencoder import scale_factor
 from pgpis.models.loading import weight_not_finite
+from pgpis.models.samplers import check_steps
 from pgpis.pictures.drawing import CANVAS
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.checked import CheckedPipeline
@@ -38,8 +39,6 @@ from pgpis.pipelines.options import (
 
 MOST_PIXELS = 4096
 """Longest side of a result."""
-MOST_STEPS = 1000
-"""Noise levels that a scheduler has unless its configuration says so."""
 MOST_IMAGES = 1000
 """Most results per pair in one call."""
 
@@ -98,7 +97,7 @@ class SamplingPipeline(CheckedPipeline):
             PgpisError: A value that no call may have.
         """
         self._check_size(defaults["height"], defaults["width"])
-        self._check_steps(defaults["num_inference_steps"])
+        check_steps(self.scheduler, defaults["num_inference_steps"])
         for name in ("guidance_scale", "pose_guidance_scale"):
             if defaults.get(name) is not None:
                 check_range(name, defaults[name], 0)
@@ -123,10 +122,6 @@ class SamplingPipeline(CheckedPipeline):
         if height % factor or width % factor:
             raise PgpisError(f"height and width are {height} and {width}, expected multiples of {factor}")
 
-    def _check_steps(self, steps: object) -> None:
-        most = self.scheduler.config.get("num_train_timesteps", MOST_STEPS)
-        check_range("num_inference_steps", steps, 1, most, whole=True)
-
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """Return the size of the results that a call asks for, checked."""
         size = (self._default("height", height), self._default("width", width))
@@ -149,7 +144,7 @@ class SamplingPipeline(CheckedPipeline):
         if missing:
             raise PgpisError(f"the batch lacks '{missing[0]}', this pipeline needs {', '.join(needed)}")
         self._check_size(*batch["pose_image"].shape[-2:])
-        self._check_steps(steps)
+        check_steps(self.scheduler, steps)
         for name, scale in scales.items():
             check_range(name, scale, 0)
         check_range("num_images_per_pair", num_images_per_pair, 1, MOST_IMAGES, whole=True)

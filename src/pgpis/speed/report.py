@@ -33,7 +33,9 @@ class Row:
     first_run_s: float | None = None
     """Seconds of the first run, with everything that is made only once: compilation, plans, memory."""
     ms_per_step: float | None = None
-    """Milliseconds of a step, the median."""
+    """Milliseconds of a step: in ``model`` the mean over all steps, in ``train`` the median."""
+    steps_are_whole: bool = True
+    """Whether no step is shortened; otherwise no share of the peak is given, which counts whole steps."""
     per_second: float | None = None
     """Pictures in ``model``, whole ones with conditions and decoding; pairs in ``train``."""
     peak_memory_gib: float | None = None
@@ -52,7 +54,7 @@ class Row:
     def count(self, flops: float | None, peak: float) -> None:
         """Set what follows from a step's FLOPs and the device's peak in FLOP/s."""
         self.peak_tflops = peak / 1e12
-        if flops is not None and self.ms_per_step:
+        if flops is not None and self.ms_per_step and self.steps_are_whole:
             self.tflop_per_step = flops / 1e12
             self.share_of_peak = flops / (self.ms_per_step / 1e3) / peak
 

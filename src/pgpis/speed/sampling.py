@@ -31,8 +31,8 @@ LOOP = ("unet", "vae")
 class SamplingBench:
     """Times the drawing of pictures by one task.
 
-    A run has marks at its begin, after each denoising step and at its end. What the first step takes longer than the
-    others are the conditions and their keys and values; what comes after the last is decoding.
+    A run has marks at its begin, after the conditions with their keys and values, after each denoising step and at its
+    end; what comes after the last step is decoding.
     """
 
     task: DiffusionTask
@@ -77,11 +77,10 @@ class SamplingBench:
                 gaps.append(times)
                 parts.append(part)
         row.peak_memory_gib = self.device.peak_memory()
-        steps = [median([*times]) for times in zip(*(times[1:-1] for times in gaps), strict=True)]
-        # shortcuts make some steps cheaper than others
-        row.ms_per_step = fmean(steps) if steps else median([times[0] for times in gaps])
+        row.steps_are_whole = not task.sampling.shortcuts
+        row.ms_per_step = fmean(median([*times]) for times in zip(*(times[1:-1] for times in gaps), strict=True))
         row.parts_ms = {
-            "conditions": median([times[0] - row.ms_per_step for times in gaps]) if steps else 0.0,
+            "conditions": median([times[0] for times in gaps]),
             **{name: median([part[name] for part in parts]) for name in parts[0]},
             "decoding": median([times[-1] for times in gaps]),
         }
@@ -104,6 +103,7 @@ class SamplingBench:
         task.on_denoising_step = lambda _step, _steps, _latents: clock.mark()
         with ExitStack() as stack:
             clocks = {name: stack.enter_context(self._timed(part)) for name, part in _once(task)}
+            stack.enter_context(_marked_after(task.unet, "prepare", clock))
             clock.mark()
             try:
                 images = task.sample(batch)
@@ -127,6 +127,23 @@ class SamplingBench:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+@contextmanager
+def _marked_after(part: nn.Module, method: str, clock: Clock) -> Iterator[None]:
+    """Set a mark after each call of a part's method."""
+    whole = getattr(part, method)
+
+    def marked(*args: Any, **options: Any) -> Any:
+        result = whole(*args, **options)
+        clock.mark()
+        return result
+
+    setattr(part, method, marked)
+    try:
+        yield
+    finally:
+        delattr(part, method)
 
 
 def _once(task: DiffusionTask) -> Iterator[tuple[str, nn.Module]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -32,11 +32,21 @@ WORDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "compile-blocks": {"compiled": "blocks"},
         "cuda-graphs": {"compiled": "graphs"},
         "channels-last": {"channels_last": True},
+        "fused-qkv": {"fused_qkv": True},
+        "deep-cache": {"deep_cache": 3},
+        "guidance-band": {"guidance_band": (0.25, 0.75)},
         "checkpointing": {"checkpointing": True},
         "fused": {"fused": True},
     }
 )
 """By the word of ``--compare``: the fields of :class:`Setting` that it sets."""
+ONLY = MappingProxyType(
+    {
+        **dict.fromkeys(("fused-qkv", "deep-cache", "guidance-band"), "model"),
+        **dict.fromkeys(("checkpointing", "fused"), "train"),
+    }
+)
+"""By the word: the one ``pgpis bench`` in which it changes anything."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,12 @@ class Setting:
     """As ``step.compile_unet``."""
     channels_last: bool = False
     """As ``step.channels_last``, of tasks without a denoiser too."""
+    fused_qkv: bool = False
+    """As ``step.fuse_qkv``."""
+    deep_cache: int | None = None
+    """As ``sampling.deep_cache``."""
+    guidance_band: tuple[float, float] | None = None
+    """As ``sampling.guidance_band``."""
     checkpointing: bool = False
     """As ``step.gradient_checkpointing``."""
     fused: bool = False
@@ -72,6 +88,7 @@ class Setting:
             own.to(memory_format=torch.channels_last)
         if isinstance(own, DiffusionTask):
             own.save_memory_or_time(self._step_of(own.step))  # a copy is not compiled any more
+            own.sampling = replace(own.sampling, **self._shortcuts)
         elif self.checkpointing or self.compiled:
             raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
         if self.fused:
@@ -82,7 +99,13 @@ class Setting:
     def _step_of(self, step: TrainingStep) -> TrainingStep:
         compiled = step.compile_unet if self.compiled is None else self.compiled
         checkpointing = self.checkpointing or step.gradient_checkpointing
-        return replace(step, compile_unet=compiled, gradient_checkpointing=checkpointing)
+        fused = self.fused_qkv or step.fuse_qkv
+        return replace(step, compile_unet=compiled, gradient_checkpointing=checkpointing, fuse_qkv=fused)
+
+    @property
+    def _shortcuts(self) -> dict[str, Any]:
+        chosen = {"deep_cache": self.deep_cache, "guidance_band": self.guidance_band}
+        return {name: value for name, value in chosen.items() if value is not None}
 
     @contextmanager
     def products(self) -> Iterator[None]:
@@ -109,11 +132,15 @@ class Setting:
 EAGER = Setting("eager", compiled=False)
 
 
-def read_settings(text: str) -> list[Setting]:
+def read_settings(text: str, kind: Literal["model", "train"]) -> list[Setting]:
     """Read ``--compare``: settings between commas, each of words between plus signs.
 
+    Args:
+        text: The settings.
+        kind: Which ``pgpis bench`` takes them.
+
     Raises:
-        PgpisError: A word that is none, or two that exclude each other.
+        PgpisError: A word that is none, that is for the other kind, or two that exclude each other.
     """
     settings = []
     for name in text.split(","):
@@ -121,6 +148,8 @@ def read_settings(text: str) -> list[Setting]:
         for word in name.strip().split("+"):
             if word not in WORDS:
                 raise PgpisError(f"--compare: no setting '{word}'{nearest(word, WORDS)}; there are {', '.join(WORDS)}")
+            if (other := ONLY.get(word, kind)) != kind:
+                raise PgpisError(f"--compare {name}: '{word}' changes nothing in bench {kind}", hint=f"bench {other}")
             if taken := fields.keys() & WORDS[word].keys():
                 raise PgpisError(f"--compare {name}: two words set {' and '.join(sorted(taken))}")
             fields |= WORDS[word]

@@ -72,6 +72,13 @@ class DiffusionTask(PictureTask):
         self.build_pipeline()
         self.save_memory_or_time(self.step)
 
+    def setup(self, stage: str) -> None:
+        """Refuse what training cannot do, as every task does."""
+        if stage == "fit" and self.step.fuse_qkv:
+            message = "step.fuse_qkv draws with copies of weights, and training changes these"
+            raise PgpisError(message, hint="leave it out; it is for predict and test")
+        super().setup(stage)
+
     def save_memory_or_time(self, step: TrainingStep) -> None:
         """Recompute in the backward pass what takes much memory, lay weights out and compile, as ``step`` says."""
         for name in {"unet", "reference_net"}.intersection(self.parts):
@@ -80,6 +87,8 @@ class DiffusionTask(PictureTask):
                 part.enable_gradient_checkpointing()
         if step.channels_last:
             self.to(memory_format=torch.channels_last)
+        if step.fuse_qkv:
+            self.unet.fuse_qkv_projections()
         if step.compile_unet == "blocks":
             self.unet.compile_repeated_blocks(fullgraph=True)
         elif step.compile_unet:

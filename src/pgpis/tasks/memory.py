@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from diffusers import AutoencoderDC
 
 from pgpis.devices import device_here
 from pgpis.errors import PgpisError
-from pgpis.models.autoencoder import Autoencoder
+from pgpis.models.autoencoder import Autoencoder, scale_factor
+from pgpis.pictures.decoding import warn_once
 from pgpis.pipelines.base import SamplingPipeline
 
 log = logging.getLogger(__name__)
+
+LEAST_TILE = 256
+"""Least side of a tile in pixels: what a net that was trained on whole pictures sees of one must not be too little."""
+OVERLAP = 0.25
+"""How much of a tile its neighbour shows too; there, one is blended into the other."""
 
 
 def halved(pairs: int, reason: str) -> int:
@@ -37,15 +45,50 @@ def halved(pairs: int, reason: str) -> int:
 
 
 @contextmanager
-def tiled(vae: Autoencoder, is_on: bool) -> Iterator[None]:
-    """Let an autoencoder work in tiles while the block runs, if asked to: one that is trained on is as it was after."""
-    if is_on:
+def tiled(vae: Autoencoder, size: Sequence[int] | None) -> Iterator[None]:
+    """Let an autoencoder decode and encode in overlapping tiles while the block runs; after it, it is as it was.
+
+    A tile is square: of half the picture's longer side and at least :data:`LEAST_TILE` pixels, or a little more,
+    whatever the autoencoder's configuration says of the sizes that it was trained at.
+
+    Args:
+        vae: The autoencoder.
+        size: Height and width of the pictures in pixels; None: it works on whole pictures.
+    """
+    if size is None:
+        yield
+        return
+    before = {name: value for name, value in vars(vae).items() if name.startswith("tile_") or name == "use_tiling"}
+    factor = scale_factor(vae)
+    side = _tile_side(size, factor)
+    if max(size) <= side:
+        warn_once(
+            f"sampling.vae_tiling: pictures of {size[0]}x{size[1]} are no larger than a tile of {side} pixels, and are "
+            "decoded as a whole"
+        )
+    if isinstance(vae, AutoencoderDC):
+        vae.enable_tiling(side, side, _stride(side), _stride(side))
+    else:
         vae.enable_tiling()
+        vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // factor
+        vae.tile_overlap_factor = OVERLAP
     try:
         yield
     finally:
-        if is_on:
-            vae.disable_tiling()
+        for name, value in before.items():
+            setattr(vae, name, value)
+
+
+def _tile_side(size: Sequence[int], factor: int) -> int:
+    """Return the side of tiles in pixels, such that none at the right or lower edge is a mere strip."""
+    step = factor * round(1 / OVERLAP)  # the overlap is of whole latents
+    least = step * math.ceil(max(LEAST_TILE, max(size) / 2) / step)
+    sides = range(least, max(least, *size) + step, step)
+    return next((side for side in sides if not any(0 < extent % _stride(side) < side / 8 for extent in size)), least)
+
+
+def _stride(side: int) -> int:
+    return int(side * (1 - OVERLAP))
 
 
 def refuse_lending(offload: str) -> None:

@@ -86,7 +86,8 @@ class Sampling:
     images_per_pair: int = 1
     """Pictures per pair in ``predict``."""
     vae_tiling: bool = False
-    """Decode large pictures in tiles, which takes less memory and blends their seams."""
+    """Decode and encode pictures of more than 256 pixels in overlapping tiles of half their longer side, 256 pixels at
+    least, which takes less memory and blends their seams."""
     offload: Literal["none", "model", "group"] = "none"
     """Keep weights in the CPU's memory and lend the GPU a part at a time, or a layer at a time, which takes less memory
     and more time; goes with ``trainer.accelerator: cpu``."""
@@ -124,6 +125,11 @@ class Sampling:
         """What is switched otherwise than usual, by name."""
         own = ({"vae_tiling": True} if self.vae_tiling else {}) | ({} if self.refine else {"refine": False})
         return own | self.video.settings
+
+    @property
+    def tiled_size(self) -> tuple[int, int] | None:
+        """(height, width) of pictures that are decoded in tiles; None: whole."""
+        return (self.height, self.width) if self.vae_tiling else None
 
     @property
     def result_size(self) -> tuple[int, int]:
@@ -195,6 +201,9 @@ class TrainingStep:
     transformer blocks, which share their graphs and take less of a wait; ``graphs``, as one graph that CUDA replays."""
     channels_last: bool = False
     """Keep channels innermost in memory: faster convolutions on most devices, the same pictures up to rounding."""
+    fuse_qkv: bool = False
+    """Compute queries, keys and values of the denoiser's attention by one product: fewer kernels and a copy of their
+    weights, the same pictures up to rounding; in drawing, not in training, which changes the weights."""
     flow_loss: FlowLoss | None = None
     """Further loss on where the attention to the reference looks: weight, temperature, below, from_step; null: none."""
 

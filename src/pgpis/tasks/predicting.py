@@ -108,7 +108,7 @@ class PictureTask(PersonImageTask):
             for number in range(images_per_pair)
             for row in range(len(batch["pair_id"]))
         ]
-        with tiled(pipeline.vae, self.sampling.vae_tiling):
+        with tiled(pipeline.vae, self.sampling.tiled_size):
             images: torch.Tensor = pipeline.generate(
                 batch,
                 num_inference_steps=self.sampling.num_inference_steps,

@@ -46,6 +46,9 @@ class RefinerTraining(DiffusionTask):
         if not self.sampling.refine:
             message = "sampling.refine is false, and the pipeline would be exported without what is trained here"
             raise PgpisError(message, hint="leave it out")
+        if self.sampling.video.settings:
+            options = ", ".join(f"sampling.video.{name}" for name in self.sampling.video.settings)
+            raise PgpisError(f"{options}: drafts are drawn pair by pair, not as films", hint="leave it out")
         if self.refiner is None:
             self.refiner = new
         self.refiner.requires_grad_(True).to(memory_format=torch.channels_last)
@@ -89,18 +92,18 @@ class RefinerTraining(DiffusionTask):
     def draft(self, batch: PairBatch) -> torch.Tensor:
         """Return what the pipeline makes of B pairs without the refiner, as on disk, ``(B, 3, H, W)`` in [-1, 1]."""
         names = batch["pair_id"]
-        drafts: dict[str, torch.Tensor] = {}
-        files = {} if self.drafts is None else {name: self._file(batch, row) for row, name in enumerate(names)}
-        for name, file in files.items():
+        drafts: dict[int, torch.Tensor] = {}
+        files = {} if self.drafts is None else {row: self._file(batch, row) for row in range(len(names))}
+        for row, file in files.items():
             if file.is_file():
-                drafts[name] = image_to_tensor(read_image(file)).to(self.device)
-        rows = [row for row, name in enumerate(names) if name not in drafts]
+                drafts[row] = image_to_tensor(read_image(file)).to(self.device)
+        rows = [row for row in range(len(names)) if row not in drafts]
         if rows:
             entries: dict[str, Any] = dict(batch)
             left: Any = {key: value[rows] for key, value in entries.items() if isinstance(value, torch.Tensor)}
             pipeline: Any = self.build_pipeline()
             pipeline.register_modules(refiner=None)
-            with tiled(pipeline.vae, self.sampling.vae_tiling):
+            with tiled(pipeline.vae, self.sampling.tiled_size):
                 images = pipeline.generate(
                     left,
                     **self.sampling.scales,
@@ -110,10 +113,10 @@ class RefinerTraining(DiffusionTask):
                     **self.sampling.shortcuts,
                 ).images
             for row, image in zip(rows, images, strict=True):
-                drafts[names[row]] = image_to_tensor(image).to(self.device)
-                if names[row] in files:
-                    save_image(image, files[names[row]])
-        return torch.stack([drafts[name] for name in names])
+                drafts[row] = image_to_tensor(image).to(self.device)
+                if row in files:
+                    save_image(image, files[row])
+        return torch.stack([drafts[row] for row in range(len(names))])
 
     def _file(self, batch: PairBatch, row: int) -> Path:
         """Return where the draft of a pair is kept: another data set may have pairs of the same names."""

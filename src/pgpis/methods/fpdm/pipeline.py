@@ -140,9 +140,11 @@ class FPDMPipeline(SamplingPipeline):
 
         Args:
             batch: The entries of :meth:`input_specs` made from source and pose.
-            guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything. Up to
-                1 the conditional prediction is taken as it is. None: the pipeline's own, as for the other.
-            pose_guidance_scale: Weight of source and pose, when it differs: costs a third branch.
+            guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything. None:
+                the pipeline's own, as for the other.
+            pose_guidance_scale: Weight of source and pose. Where it differs, a third branch runs, and both weights
+                count whatever they are. Where both are equal, and in models without a prior, which know this one alone,
+                the conditional prediction is taken as it is up to 1.
             **options: See :class:`SamplingOptions`.
 
         Source: FPDM eq. 12; official sampling (20 DDPM steps, scale 2).

@@ -1,0 +1,80 @@
+"""Which schedulers of diffusers can take part in the sampling loop, and with how many steps."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+from diffusers import SchedulerMixin
+
+from pgpis.errors import PgpisError, check_range, first_line
+from pgpis.pictures.decoding import warn_once
+
+MOST_STEPS = 1000
+"""Noise levels that a scheduler has unless its configuration says so."""
+LEAST_LEVEL = 0.9
+"""Share of the noise levels below which a first step is far from the pure noise that sampling starts from."""
+FEW_STEPS = 10
+"""Below so many steps, ``leading`` ones cannot begin above :data:`LEAST_LEVEL`."""
+UNFIT = (ValueError, IndexError, TypeError, NotImplementedError)
+"""What schedulers raise where a number of steps is not for them."""
+STEP = {"self", "model_output", "timestep", "sample"}
+"""What the loop gives ``step``."""
+
+
+def check_sampler(sampler: type[SchedulerMixin]) -> None:
+    """Refuse a class of schedulers that the sampling loop cannot run, or that adds noise instead of taking it away.
+
+    Raises:
+        PgpisError: Names the class.
+    """
+    parameters = inspect.signature(sampler.step).parameters.items() if hasattr(sampler, "step") else ()
+    more = [name for name, entry in parameters if entry.default is entry.empty and name not in STEP]
+    lacking = [name for name in ("step", "scale_model_input", "set_timesteps") if not hasattr(sampler, name)]
+    reason = (
+        "it leads from pictures to noise" if "Inverse" in sampler.__name__
+        else f"its step() asks for {more[0]}" if more
+        else f"it has no {lacking[0]}()" if lacking
+        else None
+    )  # fmt: skip
+    if reason:
+        message = f"scheduler: {sampler.__name__} cannot draw pictures here: {reason}"
+        raise PgpisError(message, hint="one that can, such as DDIMScheduler or DPMSolverMultistepScheduler")
+
+
+def check_steps(sampler: SchedulerMixin, steps: object) -> None:
+    """Refuse numbers of steps with which a scheduler fails, or does not begin near pure noise.
+
+    It stays as it is.
+
+    Raises:
+        PgpisError: Names the number, and numbers or settings that go.
+    """
+    check_sampler(type(sampler))
+    name, levels = type(sampler).__name__, sampler.config.get("num_train_timesteps", MOST_STEPS)
+    check_range("num_inference_steps", steps, 1, levels, whole=True)
+    number = int(steps)  # type: ignore[call-overload]
+    try:
+        first = _first_level(sampler, number)
+    except UNFIT as error:
+        message = f"num_inference_steps is {number}, with which {name} does not go: {first_line(error)}"
+        raise PgpisError(message, hint="fewer --steps, or another sampling.scheduler") from error
+    least = LEAST_LEVEL * levels
+    if least <= first < levels:
+        return
+    message = (
+        f"num_inference_steps is {number}, with which {name} begins at noise level {first:g} of 0 to {levels - 1}, "
+        "though the picture begins as pure noise"
+    )
+    if number < FEW_STEPS and first < levels:
+        warn_once(f"{message}; sampling.scheduler: {{timestep_spacing: trailing}} begins at the last")
+        return
+    fewer = (other for other in range(number - 1, 0, -1) if least <= _first_level(sampler, other) < levels)
+    hint = f"--steps {next(fewer, 1)}, or sampling.scheduler: {{timestep_spacing: trailing}}"
+    raise PgpisError(message, hint=hint)
+
+
+def _first_level(sampler: SchedulerMixin, steps: int) -> float:
+    trial = copy.deepcopy(sampler)
+    trial.set_timesteps(steps)
+    return float(trial.timesteps.max())
