@@ -20,6 +20,7 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name, remove_unfinished, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
+from pgpis.predictions.differences import WEIGHTS, told_differences
 from pgpis.predictions.marks import Mark, save_marked
 from pgpis.predictions.records import (
     DONE,
@@ -72,13 +73,13 @@ class PredictionFolder:
     def _refuse_other_settings(self) -> None:
         before = self._settings_before()
         changes = [
-            f"{key}={before.get(key)}, now {key}={value}"
-            for key, value in sorted(self.settings.items())
+            key
+            for key, value in self.settings.items()
             if before is not None and key not in INFORMATION and before.get(key) != value
         ]
-        if changes:
+        if before is not None and changes:
             raise PgpisError(
-                f"{self.out} holds pictures made with {'; '.join(changes)}",
+                f"{self.out} holds {told_differences(before, self.settings, changes)}",
                 hint="give another --out, or remove that folder",
             )
 
@@ -118,7 +119,7 @@ class PredictionFolder:
         Raises:
             PgpisError: The folder holds pictures of other weights, or cannot be written to.
         """
-        self.settings |= {f"weights of {part}": digest for part, digest in weights.items()}
+        self.settings |= {f"{WEIGHTS}{part}": digest for part, digest in weights.items()}
         self._refuse_other_settings()
         compared = {key: value for key, value in self.settings.items() if key not in INFORMATION}
         self.digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
