@@ -149,6 +149,13 @@ def test_what_is_wrong_by_itself_is_told_before_torch_is_loaded(tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
 
 
+@pytest.mark.slow
+def test_a_process_that_loads_a_model_says_nothing_of_seeds_devices_and_torchao():
+    code = "from pgpis.cli.models import load_task; load_task('synth-fpdm')"
+    answer = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
 def test_missing_recipe_names_the_nearest_one(capsys):
     assert main(["fit", "--config", "fdpm.yaml"]) == 2
     message = capsys.readouterr().err

@@ -94,11 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    show_log(debug=debug)
+    _configure_logging(debug=debug)
     try:
         return _run_quietly(words, debug=debug)
     finally:
-        show_log(debug=False)  # whoever calls this again has asked for nothing
+        _configure_logging(debug=False)  # whoever calls this again has asked for nothing
         _drop_unwritten()
 
 
@@ -223,7 +223,7 @@ class _StderrHandler(logging.Handler):
         sys.stderr.write(f"pgpis: {record.getMessage()}\n")
 
 
-def show_log(*, debug: bool) -> None:
+def _configure_logging(*, debug: bool) -> None:
     """Show the log of pgpis on the main process; leave other libraries' settings alone."""
     logger = logging.getLogger("pgpis")
     if not logger.handlers and int(os.environ.get("LOCAL_RANK", "0")) == 0:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from pgpis.cli import show_log
 from pgpis.cli.models import load_task, recipe_of_pipeline
 from pgpis.lazy import optional_module
 from pgpis.service.settings import INSTALL, KEY_VARIABLE, ServiceSettings
-
-if TYPE_CHECKING:  # loads torch
-    from pgpis.tasks.predicting import PictureTask
 
 NEEDED = ("litserve", "prometheus_client", "python_multipart")
 
@@ -40,10 +35,4 @@ def serve(settings: ServiceSettings) -> int:
         recipe_of_pipeline(pipeline)  # workers would tell it in a traceback
     from pgpis.service.server import run  # loads torch
 
-    return run(settings, load_in_worker)
-
-
-def load_in_worker(pipeline: str) -> PictureTask:
-    """Build the task of a pipeline in a process of its own, whose log nobody shows yet."""
-    show_log(debug=False)
-    return load_task(pipeline)
+    return run(settings, load_task)
