@@ -3,8 +3,8 @@
     python scripts/demo.py --out outputs/demo [--people 6]
 
 Draws people that no shipped model has seen, predicts each in four poses with FPDM and MCLD, gives each another
-one's identity and clothes with MCLD, compares with the exact truth, puts two photographs into new poses, and writes
-``index.html``.
+one's identity and clothes with MCLD, compares with the exact truth, puts the people of two photographs into new poses
+and each other's clothes, and writes ``index.html``.
 """
 
 from __future__ import annotations
@@ -175,7 +175,14 @@ def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
     run("predict", *folders, "--out", out / "photographs_fpdm")
     mcld = ("--pipeline", "synth-mcld", "--missing-face", "drop")
     run("predict", *mcld, *folders, "--out", out / "photographs_mcld")
-    return sorted(path.stem for path in (out / "dancers").iterdir())
+    poses = sorted(path.stem for path in (out / "dancers").iterdir())
+    files = sorted(path.name for path in (out / "photographs").iterdir() if path.stem in PHOTOGRAPHS)
+    pairs = [(own, f"{poses[0]}.jpg", other) for own, other in zip(files, reversed(files), strict=True)]
+    _table(out / "photographs_edits.csv", [
+        row for own, pose, other in pairs for row in ((own, pose, other, ""), (own, pose, "", CLOTHES.format(other)))
+    ])  # fmt: skip
+    run("predict", *mcld, *folders, "--pairs", out / "photographs_edits.csv", "--out", out / "photographs_edits")
+    return poses
 
 
 def photograph_section(poses: Sequence[str]) -> Section:
@@ -186,6 +193,10 @@ def photograph_section(poses: Sequence[str]) -> Section:
         for model in ("fpdm", "mcld"):
             files = [f"photographs_{model}/{name}_2_{pose}.png" for pose in poses]
             lines.append([f"{name}, {model.upper()}", *map(ImageCell, files)])
+    for name, other in zip(PHOTOGRAPHS, reversed(PHOTOGRAPHS), strict=True):
+        edits = (f"identity-{other}", "_".join(f"{part}-{other}" for part in ("upper", "lower", "feet")))
+        files = [f"photographs_edits/{name}_2_{poses[0]}_{edit}.png" for edit in edits]
+        lines.append([f"{name}, MCLD: the other's head; the other's clothes", *map(ImageCell, files)])
     about = "; ".join(words for _, _, words in PHOTOGRAPHS.values())
     text = f"{about}. The nets that see them ship with pgpis; both models know drawn people alone."
     return Section("Photographs", text, tables=[Table((), lines, pictures=True)])

@@ -221,17 +221,18 @@ def ablations(data: Path, out: Path, seeds: Sequence[int] = (0,), epochs: int = 
         yield Stage(a2, ("data", "clip"), out / a2 / ".done", (encoder, *chosen), "fusion", "ablation/a2.yaml")
         if mark:  # the other is a stage of the shipped models
             yield Stage(a3, ("data", "clip"), out / a3 / ".done", (encoder, *chosen), "fusion")
+        # a cache keeps what belongs to one source, so these have none
+        several = ("--data.cache=null", "--data.train.init_args.most_sources=3")
         for name, (_, *words) in small.items():
             yield short(name, "fpdm", f"cache_{name}", words)
         yield short("b3", "fpdm", "cache_fpdm", (fpdm,))
         yield short("b4", "fpdm", "cache_fpdm", (fpdm, encoder), ("clip",))
-        for name, trained in (("b5", a2), ("b6", a3)):
-            yield short(name, "fpdm", "cache_fpdm", (fpdm, f"{prior}={out}/{trained}/fusion_embedder"), (trained,))
+        for name, trained, *words in (("b5", a2), ("b6", a3), ("b6_flow_loss", a3), ("b6_sources", a3, *several)):
+            given = (fpdm, f"{prior}={out}/{trained}/fusion_embedder", *words)
+            yield short(name, "fpdm", "cache_fpdm", given, (trained,))
         plain = ("no_correspondence", "no_texture", "no_face", "all_stages", "ip_attention", "flow_loss")
         for name in ("short", "no_rendered_texture", *plain):
             yield short(f"mcld_{name}", "mcld", "cache_mcld", mcld)
-        # a cache keeps what belongs to one source, so this one has none
-        several = ("--data.cache=null", "--data.train.init_args.most_sources=3")
         yield short("mcld_sources", "mcld", "cache_mcld", (*mcld, *several))
 
     caches = [
@@ -253,7 +254,10 @@ def _budget(recipe: str, epochs: int) -> tuple[str, ...]:
     )
 
 
-OVERLAYS = {"b6": None, "mcld_short": None, "mcld_sources": None, "mcld_flow_loss": "flow_loss.yaml"}
+OVERLAYS = {
+    **dict.fromkeys(("b6", "b6_sources", "mcld_short", "mcld_sources"), None),
+    **dict.fromkeys(("b6_flow_loss", "mcld_flow_loss"), "flow_loss.yaml"),
+}
 """Of ablations whose overlay has another name; None: they are the recipes themselves."""
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
 """A process on each of two cores, half of the recipe's pairs in each."""

@@ -27,7 +27,7 @@ def test_the_demo_makes_its_page(tmp_path, monkeypatch, capsys):
     assert f"Open {out}/index.html" in text
     page = (out / "index.html").read_text(encoding="utf-8")
     pictures = re.findall(r'<img alt="" src="([^"]+)">', page)
-    of_photographs = 1 + PEOPLE + 2 * len(demo.PHOTOGRAPHS) * PEOPLE
+    of_photographs = 1 + PEOPLE + 2 * len(demo.PHOTOGRAPHS) * PEOPLE + 2 * len(demo.PHOTOGRAPHS)
     assert len(pictures) == PEOPLE * (1 + 4 * POSES) + PEOPLE * 6 + of_photographs
     assert not [name for name in pictures if not (out / name).is_file()]
     assert all((out / name).is_file() for name in ("sheet.jpg", "photographs.jpg"))

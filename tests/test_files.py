@@ -1,21 +1,27 @@
 """Files that are written whole or not at all, and folders that one job has for itself."""
 
+import contextlib
 import errno
 import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pgpis.errors import PgpisError
 from pgpis.files import (
+    append_bytes,
     file_name,
     files_below,
     locked,
+    refuse_unwritable,
     remove_unfinished,
     replacing,
     replacing_folder,
+    resolved,
     write_bytes,
     write_text,
 )
@@ -141,6 +147,13 @@ def test_what_a_kill_left_is_removed(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
 
 
+@pytest.mark.parametrize("name", ["../../anna", "/anna", "..\\anna", "an\0na", ".."])
+def test_names_lead_into_no_other_folder(tmp_path, name):
+    path = tmp_path / file_name(name, ".png")
+    path.touch()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("name", ["anna", "\u5fae" * 85, "\u5fae" * 84 + "ab", "x" * 300, "caf\udce9" * 60])
 def test_names_fit_into_a_folder(tmp_path, name):
     names = {file_name(f"{name}{ending}", ".png") for ending in ("", "a", "b")}
@@ -160,3 +173,68 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(KeyError), replacing_folder(tmp_path / "model", overwrite=True):
         raise KeyError
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["model", "model/second"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_link_to_a_folder_stays_and_its_folder_is_replaced(tmp_path, overwrite):
+    place = tmp_path / "other-disk/models"
+    place.mkdir(parents=True)
+    if overwrite:
+        (place / "old").touch()
+    link = tmp_path / "pipeline"
+    link.symlink_to("other-disk/models")
+    with replacing_folder(link, overwrite=overwrite) as folder:
+        assert folder.parent == place.parent
+        (folder / "new").touch()
+    assert link.readlink() == Path("other-disk/models")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "other-disk",
+        "other-disk/models",
+        "other-disk/models/new",
+        "pipeline",
+    ]
+
+
+def test_a_link_to_a_file_is_replaced_and_its_file_stays(tmp_path):
+    """What is prepared anew in a folder of ``pgpis data link`` is not written into the data set it was linked from."""
+    (tmp_path / "map.png").write_bytes(b"of the data set")
+    (tmp_path / "link.png").symlink_to("map.png")
+    write_bytes(tmp_path / "link.png", b"own")
+    assert not (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "map.png").read_bytes() == b"of the data set"
+
+
+def test_a_folder_that_could_not_be_replaced_is_told_before_it_is_made(tmp_path, monkeypatch):
+    refuse_unwritable(tmp_path / "deep/model")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("mounted")
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "mounted")
+    for name, reason in {"file/model": "a file is in the place", "link": "choose a folder below it"}.items():
+        with pytest.raises(PgpisError, match=rf"cannot write [\s\S]*{reason}"):
+            refuse_unwritable(tmp_path / name)
+        with pytest.raises(PgpisError, match=reason), replacing_folder(tmp_path / name):
+            pytest.fail("the work would be lost")
+
+
+def test_links_in_a_circle_lead_to_themselves(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert resolved(tmp_path / "a").parent == tmp_path
+
+
+def test_what_is_added_is_added_whole(tmp_path, monkeypatch):
+    """A disk that is nearly full takes a part, and says it is full at the next."""
+    path = tmp_path / "table.csv"
+    usual = Path.open
+
+    def slow(path, *arguments, **options):
+        file = usual(path, *arguments, **options)
+        return contextlib.closing(SimpleNamespace(write=lambda content: file.write(content[:3]), close=file.close))
+
+    monkeypatch.setattr(Path, "open", slow)
+    append_bytes(path, b"one line\n")
+    append_bytes(path, b"another\n")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"one line\nanother\n"

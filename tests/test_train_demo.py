@@ -53,7 +53,7 @@ def test_every_stage_comes_after_what_it_needs_and_has_its_recipe(stages, ablati
 
 def test_ablations_have_one_budget(ablations, tmp_path):
     trained = [stage for stage in ablations if stage.recipe in ("fpdm", "mcld")]
-    assert len(trained) == 15
+    assert len(trained) == 17
     for stage in trained:
         words = list(map(str, train_demo.fit_words(stage, tmp_path / "data", tmp_path / "out")))
         budget = {"fpdm": (750, 150), "mcld": (500, 100)}[stage.recipe]
@@ -62,7 +62,7 @@ def test_ablations_have_one_budget(ablations, tmp_path):
         # what is given word by word goes over the overlay, so it comes later
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1)
-        assert (stage.overlay is None) == (stage.name in ("b6", "mcld_short", "mcld_sources"))
+        assert (stage.overlay is None) == (stage.name in ("b6", "b6_sources", "mcld_short", "mcld_sources"))
 
 
 def test_every_ablation_of_mcld_is_a_model(ablations, tmp_path, capsys):

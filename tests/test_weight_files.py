@@ -608,6 +608,20 @@ def test_zip_put_there_by_hand_is_unpacked_without_network(tmp_path):
     assert names(tmp_path) == sorted(["antelopev2.zip", "checksums.json", *ANTELOPE])
 
 
+def test_what_a_killed_process_had_unpacked_is_removed(tmp_path):
+    """One process at a time unpacks a zip, and begins anew."""
+    fcntl = pytest.importorskip("fcntl")
+    by_hand = place(tmp_path / "antelopev2.zip", zip_of(ANTELOPE))
+    place(tmp_path / ".pgpis-face-antelopev2/0", b"fin")
+    with by_hand.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(PgpisError, match="another process is downloading or unpacking"):
+            fetch("face-antelopev2", tmp_path, accept_licence=True, opener=must_not_open)
+    assert (tmp_path / ".pgpis-face-antelopev2/0").read_bytes() == b"fin"
+    fetch("face-antelopev2", tmp_path, accept_licence=True, opener=must_not_open)
+    assert names(tmp_path) == sorted(["antelopev2.zip", "checksums.json", *ANTELOPE])
+
+
 # checking
 
 

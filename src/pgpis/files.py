@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -49,7 +50,8 @@ def writing_at(path: Path) -> Iterator[None]:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place when the block succeeds.
 
-    Its content is on the disk before the name changes, so that neither a kill nor a power cut leaves half a file.
+    Its content is on the disk before the name changes, so that neither a kill nor a power cut leaves half a file. A
+    link is replaced, and what it names stays: ``pgpis data link`` links files of another data set.
 
     Raises:
         PgpisError: The file cannot be written; see :func:`writing_at`.
@@ -74,14 +76,15 @@ def replacing_folder(
     """Yield a temporary folder beside ``path`` that takes its place when the block succeeds; see :func:`replacing`.
 
     Args:
-        path: Where the folder shall be.
+        path: Where the folder shall be. A link to a folder stays, and the folder that it names is replaced.
         overwrite: Remove a folder that is there, when the new one is whole.
         is_locked: Whether no other job writes to it now: what a killed one has left is removed.
 
     Raises:
         PgpisError: It cannot be written, or ``path`` is a folder that is not empty and shall stay.
     """
-    target = Path(path).absolute()
+    target = resolved(path)
+    refuse_unwritable(target)
     with ExitStack() as cleaning, writing_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if is_locked:
@@ -102,6 +105,21 @@ def replacing_folder(
             shutil.rmtree(former, ignore_errors=True)
         else:
             temporary.replace(target)
+
+
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Refuse a place where :func:`replacing_folder` could not put a folder, before the work that fills it.
+
+    Raises:
+        PgpisError: A disk is mounted there, or the folder around it cannot be written to.
+    """
+    target = resolved(path)
+    with writing_at(target):
+        if target.is_mount():
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        around = next(folder for folder in target.parents if folder.exists())
+        with tempfile.TemporaryFile(dir=around):
+            pass
 
 
 def _mode(target: Path, usual: int) -> int:
@@ -139,7 +157,9 @@ def append_bytes(path: Path, content: bytes) -> None:
     with writing_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
-            file.write(content)
+            left = memoryview(content)
+            while left:  # a signal, or a disk that is nearly full, ends a write early
+                left = left[file.write(left) :]
 
 
 def printable(text: str) -> str:
@@ -148,12 +168,20 @@ def printable(text: str) -> str:
 
 
 def file_name(name: str, suffix: str) -> str:
-    """Return the name of a file; one that no file system would take is cut, and told apart by its hash."""
-    whole = printable(name)
+    """Return the name of a file; one that no file system would take is cut, and told apart by its hash.
+
+    What parts folders in a path, and ends it, is spelt like ``%2F``: no name leads out of its folder.
+    """
+    whole = re.sub(r"[/\\\0]", lambda match: f"%{ord(match[0]):02X}", printable(name))
     if len(f"{whole}{suffix}".encode()) <= LONGEST_NAME:
         return whole + suffix
     ending = f"~{hashlib.sha256(whole.encode()).hexdigest()[:16]}{suffix}"
     return whole.encode()[: LONGEST_NAME - len(ending.encode())].decode("utf-8", "ignore") + ending
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of what a path leads to, where links lead in a circle, too: ``Path.resolve`` fails."""
+    return Path(os.path.realpath(path))
 
 
 def is_file(path: Path) -> bool:

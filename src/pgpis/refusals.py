@@ -23,6 +23,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a file is in the place of a folder: move it, or choose another folder",
     errno.EEXIST: "a file is in the place of a folder: move it, or choose another folder",
     errno.EISDIR: "a folder is in the place of the file: move it, or choose another name",
+    errno.EBUSY: "a disk is mounted there, or it is in use: choose a folder below it",
     errno.ENOTEMPTY: "choose another folder, or remove this one",
 }
 _ENDING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

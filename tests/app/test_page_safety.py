@@ -1,6 +1,7 @@
 """What strangers may send to the page, and what stays closed to them."""
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -434,6 +435,23 @@ def test_a_visitor_who_leaves_takes_no_picture_of_the_page(tmp_path):
     visitors.of("one").picture({"path": str(pose)}, "Photo")
     visitors.leave("one")
     assert pose.is_file()
+
+
+def test_half_a_copy_is_not_kept(tmp_path, monkeypatch):
+    """The next attempt, with space on the disk, makes it whole."""
+    visitor, photo = Visitors(tmp_path).of("one"), tmp_path / "photo.jpg"
+    photo.write_bytes(b"a whole picture")
+
+    def full(source, copy):
+        Path(copy).write_bytes(source.read_bytes()[:5])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", full)
+        with pytest.raises(PgpisError, match="free some space"):
+            visitor.keep(photo, "photo.jpg")
+    assert [path for path in visitor.folder.rglob("*") if path.is_file()] == []
+    assert visitor.keep(photo, "photo.jpg").read_bytes() == b"a whole picture"
 
 
 def test_what_failed_uploads_leave_is_removed(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 
 from pgpis.cli import main, options
-from pgpis.cli.like import _tools_like
+from pgpis.cli.like import _tools_like, recipe_like
 from pgpis.cli.predict import predict as predict_pictures
-from pgpis.predictions import read_mark, save_marked
+from pgpis.predictions import MarkedPicture, read_mark, save_marked
 from pgpis.preprocess.settings import PrepareSettings
+from pgpis.tasks.options import Sampling
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -145,6 +147,16 @@ def test_names_are_text_whatever_they_look_like(inputs):
     code, results = again(first, inputs / "sources/[null].jpg", inputs / "again")
     assert code == 0
     assert results[0].read_bytes() == first.read_bytes()
+
+
+def test_what_the_mark_does_not_name_was_as_usual(inputs):
+    """The recipe of the model may set it otherwise."""
+    recipe = recipe_like(MarkedPicture.read(inputs / "whole/anna_2_walk_0.png"))
+    sampling = recipe["model"]["init_args"]["sampling"]
+    usual = {field.name: getattr(Sampling(), field.name) for field in fields(Sampling)}
+    assert usual.keys() - sampling.keys() == {"offload"}  # it changes no picture
+    switches = {"guidance_band", "deep_cache", "vae_tiling", "refine"}
+    assert {name: sampling[name] for name in switches} == {name: usual[name] for name in switches}
 
 
 @pytest.mark.parametrize(

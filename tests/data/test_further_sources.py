@@ -99,6 +99,15 @@ def test_a_folder_is_a_person(people):
     assert {part: int(texture[part_table() == part].max()) for part in SHOWN.values()} == {2: 60, 1: 120, 23: 180}
 
 
+def test_a_person_is_called_as_their_folder_whole(people):
+    for name in ("j.smith", "j.doe"):
+        shutil.copytree(people / "people/ben", people / f"people/{name}")
+        shutil.copy(people / "poses/walk.png", people / f"poses/{name}.png")
+    dataset = FolderPairs(people / "people", people / "poses", sources_by="person", pairing="stem")
+    dataset.setup()
+    assert [pair.pair_id for pair in dataset.pairs] == ["j.doe_2_j.doe", "j.smith_2_j.smith"]
+
+
 @pytest.mark.parametrize("identity", [None, "anna/3.png"])
 def test_what_nobody_reads_is_not_made(people, monkeypatch, identity):
     """A backdrop is that of the first source; a face that is exchanged is nobody's."""

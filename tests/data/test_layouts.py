@@ -105,6 +105,7 @@ def test_foreign_names_keep_their_spelling(tmp_path):
         ("from,to\na.jpg\n", "line 2: no 'to'"),
         ("from,to\n../a.jpg,b.jpg\n", "'../a.jpg' is not the name of a file"),
         ("from,to\n", "names no pairs"),
+        ("from,to,to\na.jpg,b.jpg,c.jpg\n", "two columns are called 'to'"),
     ],
 )
 def test_bad_tables_are_named(tmp_path, content, message):

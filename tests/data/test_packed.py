@@ -105,6 +105,9 @@ def test_the_same_pairs_make_the_same_bytes(toy_root, toy_pack, tmp_path):
     assert main(["data", "pack", str(copy), "--out", str(tmp_path / "pack"), SMALL]) == 0
     records = {f"chunk-0-{number}.json" for number in range(1000)}  # they know when the files were changed
     one, other = (files(folder / "train") for folder in (toy_pack, tmp_path / "pack"))
+    said, of_copy = (json.loads(content.pop("pack.json")) for content in (one, other))
+    assert said.pop("source") != of_copy.pop("source")
+    assert said == of_copy
     assert {name: value for name, value in one.items() if name not in records} == {
         name: value for name, value in other.items() if name not in records
     }
@@ -241,6 +244,7 @@ def test_folders_of_your_own_are_packed(toy_root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "changes", "reason"),
     [
+        ({}, {"pair_id": "anna/walk"}, "calls a pair 'anna/walk'"),
         ({"most_sources": 2}, {}, "has several sources"),
         ({}, {"person": Person(Path("one.jpg"), further=(Source(Path("other.jpg")),))}, "has several sources"),
         ({}, {"edit": Edit(identity={})}, "has an edit"),
@@ -253,6 +257,77 @@ def test_what_a_pack_cannot_hold_is_refused(toy_root, tmp_path, options, changes
     with pytest.raises(PgpisError, match=reason):
         write.pack_pairs(changed, write.Store(str(tmp_path)), (), 1e4, 1)
     assert not list(tmp_path.iterdir())
+
+
+def own_photos(toy_root, folder):
+    """A photograph, and poses of a drawn skeleton and of key points."""
+    toy = DeepFashion(toy_root)
+    toy.setup()
+    for name in ("sources", "poses"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(toy.pairs[0].source, folder / "sources/anna.jpg")
+    shutil.copy(toy.pairs[0].pose, folder / "poses/walk.txt")
+    Image.open(next((toy_root / "pose_img").rglob("*.jpg"))).save(folder / "poses/drawn.png")
+    pairs = FolderPairs(folder / "sources", folder / "poses")
+    pairs.setup()
+    return pairs
+
+
+def packed_photos(pairs, folder):
+    report = write.pack_pairs(pairs, write.Store(str(folder / "predict")), (), 1e6, 1)
+    assert report.failures == []
+    pack = Packed(folder, "predict")
+    pack.setup()
+    return pack
+
+
+def test_drawn_poses_are_packed_beside_key_points(toy_root, tmp_path):
+    """A picture of a skeleton lies where a DensePose map could lie, and is none."""
+    pairs = own_photos(toy_root, tmp_path)
+    pack = packed_photos(pairs, tmp_path / "pack")
+    assert pack.kinds == ["pose"]
+    assert [pair.pair_id for pair in pack.pairs] == ["anna_2_drawn", "anna_2_walk"]
+    assert pack.read_pose(pack.pairs[0]).tobytes() == pairs.read_pose(pairs.pairs[0]).tobytes()
+    assert np.array_equal(pack.read_pose(pack.pairs[1]).points, pairs.read_pose(pairs.pairs[1]).points)
+
+
+def test_the_pack_of_another_data_set_stays(toy_root, tmp_path):
+    pairs, others = own_photos(toy_root, tmp_path / "one"), own_photos(toy_root, tmp_path / "other")
+    store = write.Store(str(tmp_path / "pack/predict"))
+    names = [pair.pair_id for pair in packed_photos(pairs, tmp_path / "pack").pairs]
+    before = files(tmp_path / "pack")
+    with pytest.raises(PgpisError, match=r"the pack of another data set[\s\S]*choose another --out"):
+        write.pack_pairs(others, store, (), 1e6, 1)
+    own = pairs.pairs[0].source
+    content = own.read_bytes()
+    own.write_bytes(b"no picture")
+    with pytest.raises(PgpisError, match=r"no pair can be packed.*anna_2_drawn.*anna\.jpg"):
+        write.pack_pairs(pairs, store, (), 1e6, 1)
+    assert files(tmp_path / "pack") == before
+    own.write_bytes(content)
+    said = json.loads(before["pack.json"])
+    del said["source"]  # as earlier versions wrote it
+    (tmp_path / "pack/predict/pack.json").write_text(json.dumps(said))
+    assert [pair.pair_id for pair in packed_photos(others, tmp_path / "pack").pairs] == names
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "..", "", "a\\b", "a\0b", 7])
+@pytest.mark.parametrize("what", ["pair", "video"])
+def test_names_of_a_forged_pack_lead_nowhere(toy_pack, tmp_path, what, name):
+    """Pictures and videos are called by them."""
+    pack = shutil.copytree(toy_pack, tmp_path / "pack") / "train"
+    content = json.loads((pack / "list.json").read_text())
+    content["videos"] = [None] * len(content["pairs"])
+    if what == "pair":
+        content["pairs"][1][0] = name
+    else:
+        content["videos"][1] = name
+    (pack / "list.json").write_text(json.dumps(content))
+    said = json.loads((pack / "pack.json").read_text())
+    said["list_sha256"] = hashlib.sha256((pack / "list.json").read_bytes()).hexdigest()
+    (pack / "pack.json").write_text(json.dumps(said))
+    with pytest.raises(PgpisError, match=rf"calls a {what} .*expected the name of a file"):
+        Packed(tmp_path / "pack").setup()
 
 
 def test_key_points_survive_exactly():

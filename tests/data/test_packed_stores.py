@@ -4,6 +4,7 @@ import errno
 import logging
 import shutil
 import threading
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -11,6 +12,7 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from packed_features import assert_same, batches, packed
 from PIL import Image, ImageOps
+from requests import HTTPError
 
 from pgpis.cli import main
 from pgpis.data import DeepFashion, Packed, check_root
@@ -185,6 +187,40 @@ def test_wrong_credentials_are_told_at_once(uploaded, monkeypatch, tmp_path):
     monkeypatch.setattr(stores._S3, "cat_file", refuse)
     with pytest.raises(StoreError, match="Access Denied"):
         Packed(uploaded, cache_dir=tmp_path).setup()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_asked_again"),
+    [
+        (HTTPError("unavailable", response=SimpleNamespace(status_code=503)), True),
+        (HTTPError("too many", response=SimpleNamespace(status_code=429)), True),
+        (HTTPError("forbidden", response=SimpleNamespace(status_code=403)), False),
+        (HTTPError("gone", response=SimpleNamespace(status_code=404)), False),
+        (HTTPError("no answer", response=None), True),
+        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "get"), True),
+        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 403}}, "get"), False),
+        (ClientError({}, "get"), True),
+    ],
+)
+def test_what_a_server_may_answer_later_is_asked_again(monkeypatch, error, is_asked_again):
+    """Responses are dictionaries of botocore, objects of requests, httpx and azure, or None."""
+    answers = [error, b"content"]
+
+    def cat_file(*_):
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(stores, "PAUSES", (0.0,))
+    monkeypatch.setattr(stores, "_client_of", lambda *_: SimpleNamespace(cat_file=cat_file))
+    store = Store("hf://people/toy")
+    if is_asked_again:
+        assert store.read("pack.json") == b"content"
+    elif "gone" in str(error):
+        assert store.read_if_there("pack.json") is None
+    else:
+        with pytest.raises(StoreError, match=r"cannot read hf://people/toy/pack\.json"):
+            store.read("pack.json")
 
 
 @pytest.mark.parametrize("same_length", [True, False])

@@ -431,6 +431,16 @@ def test_what_was_prepared_in_a_linked_folder_stays_when_it_is_linked_again(toy_
     assert not made.is_symlink()
 
 
+def test_a_link_that_leads_in_a_circle_is_made_anew(fpdm, tmp_path):
+    link_layout(fpdm, tmp_path, "mcld")
+    link = next(path for path in sorted(tmp_path.rglob("*.jpg")) if path.is_symlink())
+    leads_to = link.resolve()
+    link.unlink()
+    link.symlink_to(link.name)
+    assert link_layout(fpdm, tmp_path, "mcld").links == 1
+    assert link.resolve() == leads_to
+
+
 def test_what_cannot_be_linked_is_named(fpdm, tmp_path):
     with pytest.raises(PgpisError, match="no layout"):
         link_layout(tmp_path, tmp_path, "mcld")

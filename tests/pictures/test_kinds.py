@@ -85,6 +85,19 @@ def test_it_has_options_of_its_own(depth, folders):
     assert [pair.file("depth").stem for pair in pairs.pairs] == ["jump"]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("dept", "no kind of file is called 'dept'; did you mean 'depth'"),
+        ("texture", "others.texture: this is said by on_missing.texture"),
+        ("densepose", "others.densepose: this is said by on_missing.iuv"),
+    ],
+)
+def test_what_happens_without_it_is_said_by_its_name(depth, name, reason):
+    with pytest.raises(PgpisError, match=reason):
+        OnMissing(others={name: "drop"})
+
+
 @pytest.mark.parametrize("layout", ["fpdm", "mcld"])
 def test_a_data_set_holds_it_and_its_check_lists_it(depth, layout, draw_people, tmp_path):
     root = tmp_path / "people"

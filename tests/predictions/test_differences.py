@@ -22,6 +22,7 @@ BEFORE = {
             "pictures made with scheduler_config.beta.end=0.2, now scheduler_config.beta.end=0.3; seed=0, now seed=5",
         ),
         ({"weights of unet": "b" * 64}, "pictures made with other weights of unet"),
+        ({"weights of refiner": "b"}, "pictures made with weights of refiner not set, now weights of refiner=b"),
         ({"pipeline": "copy", "seed": 5}, "pictures made with seed=0, now seed=5"),
         ({"pipeline": "copy", "weights of unet": "b" * 64}, "pictures of synth-fpdm, now copy"),
         ({"pipeline": "synth-mcld", "inputs": {}, "seed": 5}, "pictures of synth-fpdm, now synth-mcld"),

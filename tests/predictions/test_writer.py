@@ -1,11 +1,13 @@
 """What lies in a folder of predictions decides what is made again; no model makes the pictures here."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from pgpis.errors import PgpisError
 from pgpis.predictions import DONE, Prediction, PredictionFolder, PredictionRecord
 from pgpis.predictions.records import read_records, write_table
 
@@ -19,9 +21,9 @@ def predict(tmp_path, monkeypatch):
     Path("sources").mkdir()
     Image.new("RGB", (8, 8)).save("sources/bert.jpg")
 
-    def run(files=FILES):
-        folder = PredictionFolder("out", {"images_per_pair": 1})
-        finished = folder.begin({"unet": "a hash"}, files.get)
+    def run(files=FILES, settings=(), weights=("unet",)):
+        folder = PredictionFolder("out", {"images_per_pair": 1, **dict(settings)})
+        finished = folder.begin(dict.fromkeys(weights, "a hash"), files.get)
         pairs = [pair for pair in files if pair not in finished]
         items = [
             Prediction(
@@ -53,6 +55,25 @@ def test_what_is_there_is_not_written_again(predict):
     assert predict(FILES | {"anna_2_walk": "other files"}) == {"anna_2_walk"}
     assert statuses() == dict.fromkeys(FILES, DONE)
     assert not Path("out/.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"settings": {"deep_cache": 3}}, {}, "deep_cache=3, now deep_cache not set"),
+        ({"settings": {"refine": False}}, {}, "refine=False, now refine not set"),
+        ({}, {"settings": {"refine": False}}, "refine not set, now refine=False"),
+        ({"weights": ("refiner", "unet")}, {}, "weights of refiner=a hash, now weights of refiner not set"),
+    ],
+)
+def test_what_is_switched_off_is_told_as_what_is_switched_on(predict, before, now, told):
+    """Options that are off are not in ``settings.json``; the pictures of an earlier run stay as they are."""
+    predict(**before)
+    files = {path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()}
+    with pytest.raises(PgpisError, match=re.escape(f"out holds pictures made with {told}")):
+        predict({"anna_2_walk": FILES["anna_2_walk"]}, **now)
+    assert {path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()} == files
+    assert predict(**before) == set()
 
 
 @pytest.mark.parametrize(

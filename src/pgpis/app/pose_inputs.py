@@ -17,6 +17,7 @@ from pgpis.app.sessions import Visitor
 from pgpis.app.skeleton import read_value, skeleton_editor, value_of
 from pgpis.app.uploads import Upload
 from pgpis.app.work import one_message
+from pgpis.files import replacing
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
 
@@ -157,11 +158,11 @@ def _written(keypoints: Keypoints, path: Path) -> Path:
 
 def thumbnail_files(folder: Path) -> list[tuple[str, str]]:
     """Draw the library, and return files and names."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, keypoints in named_poses().items():
         path = folder / f"{name.replace(' ', '-')}.png"
         if not path.exists():
-            thumbnail(keypoints).save(path)
+            with replacing(path) as picture:
+                thumbnail(keypoints).save(picture)
         files.append((str(path), name))
     return files

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pgpis.app.uploads import MOST_PIXELS, Upload, file_of
 from pgpis.errors import PgpisError
-from pgpis.files import sha256_of
+from pgpis.files import replacing, resolved, sha256_of
 from pgpis.studio.uploads import picture_suffix
 
 SECONDS_KEPT = 3600
@@ -105,7 +105,7 @@ class Visitor:
         Raises:
             PgpisError: There is none, or it was not uploaded.
         """
-        source = file_of(upload, name).resolve()
+        source = resolved(file_of(upload, name))
         if not source.is_relative_to(self.home) or not source.is_file():
             raise PgpisError(f"{name}: upload it again")
         # the page's own pictures lie elsewhere: they are nobody's to remove
@@ -123,8 +123,8 @@ class Visitor:
         """Return a copy of a file under another name."""
         path = self.folder / "uploads" / sha256_of(source)[:16] / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, path)
+            with replacing(path) as copy:
+                shutil.copyfile(source, copy)
         return path
 
     @property

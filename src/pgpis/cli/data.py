@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pgpis.cli.recipes import find_recipes
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import require
+from pgpis.files import require, resolved
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.pairs import PairDataset
@@ -34,7 +34,7 @@ def check(root: str, *, report: Path | None = None) -> int:
     sys.stdout.write(result.render())
     if not result.problems:
         return 0
-    listing = report or Path(f"{Path(root).resolve().name}-problems.txt")
+    listing = report or Path(f"{resolved(root).name}-problems.txt")
     result.write(listing)
     sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n")
     return 1

@@ -17,7 +17,7 @@ from pgpis.data.names import LayoutName
 from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.published import ProtocolName
-from pgpis.files import file_name, locked
+from pgpis.files import file_name, locked, resolved
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.cluster import Crew
@@ -95,7 +95,7 @@ def evaluate(
         name: What their rows in the tables are called [names of the folders].
         out: Folder to write to [GENERATED-evaluation, of the first folder].
     """
-    out = out or Path(f"{generated[0].resolve()}-evaluation")
+    out = out or Path(f"{resolved(generated[0])}-evaluation")
     with _scored(dict(zip(_names(generated, name), generated, strict=True)), settings, out) as evaluations:
         from pgpis.evaluate.methods import Methods, to_markdown, write_table
         from pgpis.evaluate.results import to_markdown as report_of
@@ -127,7 +127,7 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
     """
     if len(set(settings.protocol)) > 1:
         raise PgpisError("compare takes one --protocol; 'pgpis evaluate' takes several")
-    out = out or Path(f"{first.resolve()}-against-{_last_different([first, second])[1]}")
+    out = out or Path(f"{resolved(first)}-against-{_last_different([first, second])[1]}")
     with _scored({"A": first, "B": second}, settings, out, only_common=True) as [ours, theirs]:
         from pgpis.evaluate.compare import compare as compare_scores
         from pgpis.evaluate.compare import to_markdown, write_comparison
@@ -177,7 +177,7 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
 
 def _last_different(folders: Sequence[Path]) -> list[str]:
     """Return the last parts of paths, counted from the end, that are not all the same."""
-    paths = [folder.resolve().parts[::-1] for folder in folders]
+    paths = [resolved(folder).parts[::-1] for folder in folders]
     own = [path[0] for path in paths]
     if len(set(own)) == len(own):
         return own

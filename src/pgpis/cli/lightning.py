@@ -27,7 +27,7 @@ from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import locked, remove_unfinished
+from pgpis.files import locked, remove_unfinished, resolved
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
 from pgpis.pipelines.limits import LARGEST_SEED
@@ -146,7 +146,7 @@ class PGPISCLI(LightningCLI):
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(root / CHECKPOINTS)
-        if self.subcommand == "fit" and self.checkpoint and root.resolve() in self.checkpoint.resolve().parents:
+        if self.subcommand == "fit" and self.checkpoint and resolved(root) in resolved(self.checkpoint).parents:
             for logger in trainer.loggers:
                 go_on_logging(logger, self.first_step)
         return trainer

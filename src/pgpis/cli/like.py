@@ -13,7 +13,7 @@ from pgpis.cli.models import names_model
 from pgpis.cli.options import given, with_more
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, write_text
+from pgpis.files import file_name, resolved, write_text
 from pgpis.models.foreign import check_config
 from pgpis.pictures.kinds import all_kinds
 from pgpis.pipelines.shipped import SHIPPED
@@ -58,7 +58,7 @@ def settings_like(picture: MarkedPicture, settings: PredictSettings, words: Sequ
             the results could take the picture's place.
     """
     mark = picture.mark
-    if picture.path.parent.resolve() == settings.out.resolve():
+    if resolved(picture.path.parent) == resolved(settings.out):
         message = f"--like: {picture.path} lies in {settings.out}, where a result could take its place"
         raise PgpisError(message, hint="give another --out")
     tools = mark.provenance["tools"]
@@ -88,13 +88,13 @@ def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
     # a recipe may name classes, and so could a stranger's text
     if texts := [key for key, value in sampling.items() if isinstance(value, str | dict) or "class" in key]:
         raise PgpisError(f"{picture.path}: its mark is damaged: {texts[0]} is not a number")
-    off = {"guidance_band": None, "deep_cache": None, "vae_tiling": False, "video": asdict(Video())}
+    usual = {"guidance_band": None, "deep_cache": None, "vae_tiling": False, "refine": True, "video": asdict(Video())}
     scheduler = mark.sampler and check_config(mark.sampler, str(picture.path))
     data = {key: mark.settings[key] for key in ("pose_canvas", "stick_width") if key in mark.settings}
     if mark.batch[1] > 1:
         log.info("%s was one of a batch of %d, and is made as one of as many", picture.path, mark.batch[1])
     return {
-        "model": {"init_args": {"sampling": {**off, **sampling, "scheduler": scheduler}}},
+        "model": {"init_args": {"sampling": {**usual, **sampling, "scheduler": scheduler}}},
         "data": {**data, "eval_batch_size": 1},
         "trainer": {key: mark.settings[key] for key in ("precision",) if key in mark.settings},
         "seed_everything": mark.settings["seed"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
-from pgpis.files import locked, remove_unfinished, require
+from pgpis.files import locked, remove_unfinished, require, resolved
 from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import PrepareSettings
 
@@ -85,7 +85,7 @@ def prepare(
         result = make_conditions(files, chosen, settings, record, run, workers or os.cpu_count() or 1, again=again)
     sys.stdout.write(_summary(chosen, result, record.path))
     if preview is not None:
-        place = folder.resolve().with_name(f"{folder.resolve().name}_preview")
+        place = resolved(folder).with_name(f"{resolved(folder).name}_preview")
         sheets = write_previews(files, chosen, record, place, preview)
         sys.stdout.write(f"{len(sheets)} preview sheets in {place}\n")
     return 1 if result.failures else 0

@@ -12,6 +12,7 @@ import yaml
 
 from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError, nearest
+from pgpis.files import resolved
 
 EXTENDS = "extends"
 """Key of a recipe: the recipe that it is laid over."""
@@ -140,7 +141,7 @@ def _find_base(path: Path, name: yaml.Node) -> Path:
             f"{path}: {EXTENDS}: expected the name of a recipe below this folder or of one that ships with pgpis",
             hint=f"{EXTENDS}: fpdm.yaml",
         )
-    beside = (path.parent / base).resolve()
+    beside = resolved(path.parent / base)
     try:
         return beside if beside.is_file() else find_recipe(str(base))
     except PgpisError as error:

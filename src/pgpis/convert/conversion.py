@@ -12,7 +12,7 @@ from typing import Any
 
 from pgpis.convert.rules import KeyReport
 from pgpis.errors import PgpisError
-from pgpis.files import replacing_folder
+from pgpis.files import refuse_unwritable, replacing_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +67,12 @@ def begin(out: str | Path) -> ConversionReport:
     """Return the report of a conversion that will write a folder.
 
     Raises:
-        PgpisError: The folder exists and is not empty.
+        PgpisError: The folder exists and is not empty, or could not be written.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PgpisError(f"{out} exists already and is not empty", hint="choose another --out, or remove it")
+    refuse_unwritable(out)
     return ConversionReport(out)
 
 

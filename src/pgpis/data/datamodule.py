@@ -261,7 +261,7 @@ class PoseTransferDataModule(LightningDataModule):
             message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
             raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")
         features, specs = self.frozen_features(), self._specs()
-        if train.on_missing.texture == "drop" and "texture_moments" in features:
+        if train.on_missing.of("texture") == "drop" and "texture_moments" in features:
             raise PgpisError(
                 "data.cache holds no features of missing textures, and on_missing.texture is 'drop'",
                 hint="on_missing.texture 'error' or 'skip', or train without a cache",

@@ -64,6 +64,11 @@ class DeepFashion(PairDataset):
         self._keys: dict[Path, str] = {}
         self._of_garment: dict[str, list[Path]] = {}
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The root; see ``PairDataset.places``."""
+        return (self.root,)
+
     def read_pairs(self) -> list[Pair]:
         """Read the list of the split; a path in it may not leave the root."""
         self._layouts = layouts_of(self.root, self.split, self.layout)

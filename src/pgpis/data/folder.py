@@ -146,9 +146,14 @@ class FolderPairs(PairDataset):
         people = self._people()
         poses = list_files(self.poses, POSE_SUFFIXES, "poses")
         if self.pairing == "stem":
-            pairs = pair_by_stem(list(people), poses)
+            pairs = pair_by_stem(list(people), poses, by_person=self.sources_by == "person")
             return one_by_one([people[person] for person, _ in pairs], [pose for _, pose in pairs])
         return every_combination(list(people.values()), poses)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where the sources and the poses are; see ``PairDataset.places``."""
+        return self.sources, self.poses
 
     def _people(self) -> dict[Path, tuple[Path, ...]]:
         """Return the pictures of each source, or of each person by their folder."""

@@ -11,7 +11,7 @@ from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_
 from pgpis.data.link_part import Part, refuse_shared
 from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError
-from pgpis.files import is_file, locked, write_bytes
+from pgpis.files import is_file, locked, resolved, write_bytes
 from pgpis.jobs import reason_of
 from pgpis.pictures.kinds import all_kinds
 from pgpis.refusals import UnwritableError, write_refusal
@@ -46,7 +46,7 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
     origins = layouts_in(source)
     if not origins:
         raise PgpisError(f"{source} has no layout that pgpis knows", hint=f"pgpis data check {source}")
-    if layout_named(to) in origins and out.resolve() == source.resolve():
+    if layout_named(to) in origins and resolved(out) == resolved(source):
         raise PgpisError(f"{source} already has the layout '{to}'")
     report = LinkReport()
     with locked(out):
@@ -125,12 +125,12 @@ def _link_picture(key: str, part: Part, report: LinkReport) -> None:
         here = target.new_path(key, kind.name, there.suffix)
         is_real = here.exists() and not here.is_symlink()
         was_made_here = is_real and kind.name != "picture"  # by pgpis prepare, say
-        if was_made_here or here.resolve() == there.resolve():
+        if was_made_here or resolved(here) == resolved(there):
             report.already += 1
             continue
         if is_real:
             raise PgpisError(f"{here} is there already, and no link", hint="choose another --out, or remove it")
         here.unlink(missing_ok=True)  # a link to what has been moved, or to another data set
         here.parent.mkdir(parents=True, exist_ok=True)
-        here.symlink_to(os.path.relpath(there.resolve(), here.parent.resolve()))
+        here.symlink_to(os.path.relpath(resolved(there), resolved(here.parent)))
         report.links += 1

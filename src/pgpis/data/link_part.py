@@ -14,7 +14,7 @@ from pgpis.data.layouts import Layout
 from pgpis.data.layouts.base import KeyPair
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
-from pgpis.files import is_file, printable, write_text
+from pgpis.files import is_file, printable, resolved, write_text
 from pgpis.jobs import reason_of
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Keypoints
@@ -77,9 +77,9 @@ class Part:
                 points[key] = origin.points(key) or read_keypoints(origin.path(key, "keypoints"))
             except Exception as error:  # noqa: BLE001  readers raise anything on odd files, which cost their picture
                 reasons.append(f"{key}: {reason_of(error)}")
-        own = {origin.path(key, "keypoints").resolve() for key in points}
+        own = {resolved(origin.path(key, "keypoints")) for key in points}
         files = self.target.points_files(points)
-        return {path: text.encode() for path, text in files.items() if path.resolve() not in own}, reasons
+        return {path: text.encode() for path, text in files.items() if resolved(path) not in own}, reasons
 
     def refuse(self) -> None:
         """Refuse to write what could not be read again, or in the place of what is somebody else's.
@@ -122,7 +122,7 @@ class Part:
 
     def mark(self, content: bytes) -> dict[str, str]:
         """Return what is kept of a list: whose it is, and its hash."""
-        return {"source": printable(str(self.source.resolve())), "sha256": _sha256(content)}
+        return {"source": printable(str(resolved(self.source))), "sha256": _sha256(content)}
 
     def is_of_others(self, path: Path, content: bytes) -> bool:
         """Whether key points are there that differ from the content to be written, and from what was written."""

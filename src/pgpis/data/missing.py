@@ -38,9 +38,16 @@ class OnMissing:
     iuv: WhenMissing = "error"
     """The DensePose map of the target pose."""
     others: Mapping[str, WhenMissing] = field(default_factory=dict)
-    """Other kinds of files, by name."""
+    """Other kinds of files than these three, by name."""
     face_space: Literal["recogniser", "synth"] = "recogniser"
     """Whose face embeddings the model was trained with; those of another space mean nothing to it."""
+
+    def __post_init__(self) -> None:
+        for name in self.others:
+            kind = kind_of(name).name
+            where = f"on_missing.{kind}" if kind in ("face", "texture", "iuv") else f"on_missing.others.{kind}"
+            if where != f"on_missing.others.{name}":
+                raise PgpisError(f"on_missing.others.{name}: this is said by {where}", hint=f"set {where} instead")
 
     def of(self, kind: str) -> WhenMissing:
         """Return what happens where a file of a kind is missing."""

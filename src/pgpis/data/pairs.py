@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -118,6 +119,11 @@ class PairDataset(PairContents):
             self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
             if not self._pairs:
                 raise PgpisError(f"no pair is left: {message}", hint=hint)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where its files lie, by which a pack knows whose pairs it holds: here the folder that all sources share."""
+        return (Path(os.path.commonpath([pair.source.absolute().parent for pair in self.pairs])),)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

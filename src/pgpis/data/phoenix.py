@@ -107,6 +107,11 @@ class Phoenix14T(PairDataset):
             for source, target in pairs[: self.max_pairs]
         ]
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The root; see ``PairDataset.places``."""
+        return (self.root,)
+
     def keypoints_path(self, release: Path) -> Path:
         """Return where MSKA's key points are, in the root, in the release or beside it."""
         name = f"Phoenix-2014T.{SPLITS[self.split]}"

@@ -6,12 +6,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from pgpis.data.picture_store import picture_exists
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
-from pgpis.files import is_file
+from pgpis.files import is_file, resolved
 from pgpis.pictures.containers import is_video
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds
@@ -116,19 +117,26 @@ def stem_of(path: Path) -> str:
     return path.stem.removesuffix("_keypoints") if path.suffix.lower() == ".json" else path.stem
 
 
-def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path]) -> list[tuple[Path, Path]]:
+def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path], *, by_person: bool = False) -> list[tuple[Path, Path]]:
     """Pair files of the same name.
+
+    Args:
+        sources: Pictures, or people's folders.
+        poses: Files of poses.
+        by_person: Whether sources are folders, whose names have no suffix: ``j.smith`` is not ``j``.
 
     Raises:
         PgpisError: Two files of one folder share a name, or no name is in both folders.
     """
-    for files in (sources, poses):
-        for stem, count in Counter(map(stem_of, files)).items():
-            if count > 1:
-                names = ", ".join(path.name for path in files if stem_of(path) == stem)
-                message = f"{files[0].parent}: several files are called '{stem}': {names}"
+    named = []
+    for files, name_of in ((sources, attrgetter("name") if by_person else stem_of), (poses, stem_of)):
+        paths = dict[str, Path]()
+        for path in files:
+            if (other := paths.setdefault(name_of(path), path)) is not path:
+                message = f"{path.parent}: several files are called '{name_of(path)}': {other.name}, {path.name}"
                 raise PgpisError(message, hint="rename one, or use --pairs")
-    source_of, pose_of = ({stem_of(path): path for path in files} for files in (sources, poses))
+        named.append(paths)
+    source_of, pose_of = named
     common = [stem for stem in source_of if stem in pose_of]
     if not common:
         raise PgpisError(
@@ -152,7 +160,7 @@ def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
     """
     if place is not None and place.suffix.lower() == kind.photo_suffix:
         return place
-    parent = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
+    parent = path.parent if path.parent.name not in ("", "..") else resolved(path.parent)
     folder = place or parent.with_name(f"{parent.name}_{kind.option}")
     return folder / f"{stem_of(path)}{kind.photo_suffix}"
 

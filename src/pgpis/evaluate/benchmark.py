@@ -27,7 +27,7 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
 from pgpis.evaluate.made_of import remove_others
 from pgpis.evaluate.naming import list_pictures, match_pictures
-from pgpis.files import file_name
+from pgpis.files import file_name, resolved
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
@@ -105,7 +105,7 @@ class BenchmarkSettings:
 
     def made_of(self, row: str) -> str:
         """Say what all pictures of a row depend on, beside the files of the pair."""
-        return f"{self.root.resolve()} {self.identities.get(row, '')}".strip()
+        return f"{resolved(self.root)} {self.identities.get(row, '')}".strip()
 
 
 def row_file(name: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-WEIGHTS = "weights of "
-"""How the name of a setting begins that is the hash of a part's weights."""
+from pgpis.predictions.marks import WEIGHTS
 
 
 def told_differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -25,16 +24,21 @@ def told_differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: It
     models = [settings.get("pipeline") or settings.get("ckpt_path") for settings in (before, now)]
     if models[0] != models[1] and any(key == "inputs" or key.startswith(WEIGHTS) for key in changed):
         return "pictures of {}, now {}".format(*(model or "another model" for model in models))
-    parts = [key.removeprefix(WEIGHTS) for key in changed if key.startswith(WEIGHTS)]
-    told = [f"other weights of {', '.join(parts)}"] if parts else []
-    for key in (key for key in changed if not key.startswith(WEIGHTS)):
-        told += (f"{name}={old}, now {name}={new}" for name, old, new in _leaves(key, before.get(key), now.get(key)))
+    weights = [key for key in changed if key.startswith(WEIGHTS) and key in before and key in now]
+    told = [f"other weights of {', '.join(key.removeprefix(WEIGHTS) for key in weights)}"] if weights else []
+    told += _told_each(before, now, [key for key in changed if key not in weights])
     return f"pictures made with {'; '.join(told)}"
 
 
-def _leaves(name: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """Return name and both values of what differs in a setting, which may be nested."""
-    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        return [(name, old, new)]
-    inner = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return [leaf for key in inner for leaf in _leaves(f"{name}.{key}", old.get(key), new.get(key))]
+def _told_each(
+    before: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str], place: str = ""
+) -> Iterator[str]:
+    """Say what settings are and were, in ``place`` of nested ones; those that are off, or as usual, are not set."""
+    for key in keys:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            inner = sorted(each for each in {**old, **new} if old.get(each) != new.get(each))
+            yield from _told_each(old, new, inner, f"{place}{key}.")
+        else:
+            said = (f"{place}{key}{f'={each[key]}' if key in each else ' not set'}" for each in (before, now))
+            yield ", now ".join(said)

@@ -17,11 +17,11 @@ from PIL import Image
 
 from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, remove_unfinished, write_text
+from pgpis.files import file_name, remove_unfinished, resolved, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
-from pgpis.predictions.differences import WEIGHTS, told_differences
-from pgpis.predictions.marks import Mark, save_marked
+from pgpis.predictions.differences import told_differences
+from pgpis.predictions.marks import WEIGHTS, Mark, save_marked
 from pgpis.predictions.records import (
     DONE,
     PARTS,
@@ -66,18 +66,25 @@ class PredictionFolder:
         self.no_mark = no_mark
         own = {"no_mark": True} if no_mark else {}  # folders of earlier versions know nothing of marks
         self.settings: dict[str, Any] = json.loads(json.dumps({**settings, **own}, sort_keys=True, default=str))
-        self._refuse_other_settings()
+        self._refuse_other_settings(apart_from=WEIGHTS)  # which are known when a run begins
         self.digest = ""
         """Hash of settings and weights."""
 
-    def _refuse_other_settings(self) -> None:
+    def _refuse_other_settings(self, apart_from: str | None = None) -> None:
+        """Refuse what was set before and is not now, as well as what is set now and was not, or otherwise.
+
+        Args:
+            apart_from: How the names of settings begin that are not compared.
+        """
         before = self._settings_before()
+        if before is None:
+            return
         changes = [
             key
-            for key, value in self.settings.items()
-            if before is not None and key not in INFORMATION and before.get(key) != value
+            for key in {*before, *self.settings} - {*INFORMATION}
+            if before.get(key) != self.settings.get(key) and not (apart_from and key.startswith(apart_from))
         ]
-        if before is not None and changes:
+        if changes:
             raise PgpisError(
                 f"{self.out} holds {told_differences(before, self.settings, changes)}",
                 hint="give another --out, or remove that folder",
@@ -89,9 +96,9 @@ class PredictionFolder:
         Raises:
             PgpisError: There is one; names it.
         """
-        places = {folder.resolve() for folder in (self.out, self.out / "poses", self.out / "videos")}
+        places = {resolved(folder) for folder in (self.out, self.out / "poses", self.out / "videos")}
         for parent, file in {file.parent: file for file in files}.items():
-            if parent.resolve() in places:
+            if resolved(parent) in places:
                 raise PgpisError(
                     f"{file} lies in {parent}, where results are written: they would be taken for sources or poses",
                     hint="give another --out",

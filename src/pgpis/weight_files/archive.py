@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from pgpis.errors import PgpisError
+from pgpis.files import TEMPORARY
 from pgpis.weight_files.catalogue import WeightFile
 from pgpis.weight_files.checksums import CHUNK
 
@@ -19,20 +21,21 @@ LARGEST_FILE = 2**30
 
 
 def unpack(entry: WeightFile, archive: Path, target: Path) -> None:
-    """Take the catalogued files out of a zip, all or none.
+    """Take the catalogued files out of a zip, all or none; no other process may do so now.
 
     Raises:
         PgpisError: The zip is damaged, holds an unsafe name or a link, lacks a file, or a file is far too large.
     """
     try:
-        with (
-            zipfile.ZipFile(archive) as packed,
-            tempfile.TemporaryDirectory(dir=target, prefix=f".{entry.name}-") as temporary,
-        ):
+        with zipfile.ZipFile(archive) as packed, ExitStack() as cleaning:
             _refuse_unsafe(packed, archive)
+            temporary = target / f"{TEMPORARY}{entry.name}"
+            shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have left it
+            cleaning.callback(shutil.rmtree, temporary, ignore_errors=True)
+            temporary.mkdir()
             unpacked: list[tuple[Path, Path]] = []
             for number, file in enumerate(entry.files):
-                half = Path(temporary) / str(number)
+                half = temporary / str(number)
                 with packed.open(_member(entry, file, packed, archive)) as source, half.open("wb") as out:
                     while chunk := source.read(CHUNK):  # counted here: the directory of the zip may say anything
                         out.write(chunk)

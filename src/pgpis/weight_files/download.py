@@ -67,7 +67,7 @@ class Download:
         """
         url, published = self.entry.url, self.entry.size
         with part.open("ab") as file:
-            _claim(file, part)
+            claim(file, part)
             try:
                 expected = self._transfer(file, origin_file(part))
             finally:
@@ -195,8 +195,12 @@ def _sendable(header: object) -> str:
     return header if isinstance(header, str) and header.isascii() and header.isprintable() else ""
 
 
-def _claim(file: BinaryIO, part: Path) -> None:
-    """Keep other processes from the same download; the claim ends when the file is closed."""
+def claim(file: BinaryIO, part: Path) -> None:
+    """Keep other processes from the same file; the claim ends when it is closed, or its holder is killed.
+
+    Raises:
+        PgpisError: Another process is at it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
@@ -204,7 +208,7 @@ def _claim(file: BinaryIO, part: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise PgpisError(f"another process is downloading {part}", hint="wait until it is done") from error
+        raise PgpisError(f"another process is downloading or unpacking {part}", hint="wait until it is done") from error
 
 
 @contextmanager

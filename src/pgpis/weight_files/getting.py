@@ -13,7 +13,7 @@ from pgpis.refusals import write_refusal
 from pgpis.weight_files.archive import unpack
 from pgpis.weight_files.catalogue import WeightFile, catalogued
 from pgpis.weight_files.checksums import read_record, verify, write_record
-from pgpis.weight_files.download import Download, Opener, discard
+from pgpis.weight_files.download import Download, Opener, claim, discard
 from pgpis.weight_files.places import fetch_command, look, weights_folder
 
 log = logging.getLogger(__name__)
@@ -105,14 +105,16 @@ def _get(entry: WeightFile, target: Path, download: Download) -> list[Path]:
     source = goal if by_hand else goal.with_name(f"{goal.name}.part")
     if not by_hand:
         download.run(source)
-    try:
-        _check_published(entry, source, "" if by_hand else "; it was deleted", download.by_hand)
-        if entry.zipped:
-            unpack(entry, source, target)
-    except PgpisError:
-        if not by_hand:
-            discard(source)
-        raise
+    with source.open("r+b" if os.access(source, os.W_OK) else "rb") as file:  # NFS locks what is open for writing
+        claim(file, source)
+        try:
+            _check_published(entry, source, "" if by_hand else "; it was deleted", download.by_hand)
+            if entry.zipped:
+                unpack(entry, source, target)
+        except PgpisError:
+            if not by_hand:
+                discard(source)
+            raise
     if not entry.zipped:
         source.replace(goal)
     if not by_hand:

@@ -161,6 +161,8 @@ class Layout(ABC):
         columns = lines[0][1] if lines else []
         if not set(COLUMNS) <= set(columns):
             raise PgpisError(f"{self.list_path}: the first line must be 'from,to', not '{','.join(columns)}'")
+        if twice := [column for column in COLUMNS if columns.count(column) > 1]:
+            raise PgpisError(f"{self.list_path}: two columns are called '{twice[0]}'", hint="remove one of them")
         # a line that is too short lacks a column, which is named; further columns are nobody's
         rows = ((number, dict(zip(columns, fields, strict=False))) for number, fields in lines[1:])
         return [(f"{self.list_path} line {number}", row) for number, row in rows]

@@ -107,6 +107,9 @@ class Packed(PairDataset):
             return Aim(file_of[pose], file_of[target], made("target", numbers))
 
         videos = content.get("videos", [None] * len(pairs))
+        names = [("pair", row[0]) for row in pairs] + [("video", name) for name in videos if name is not None]
+        for what, name in names:
+            refuse_elsewhere(name, f"the pack {store} calls a {what}", "take packs only from people whom you trust")
         self.frames_per_second = content.get("frames_per_second", self.frames_per_second)
         self._of_sources = {files[row[0]]: made("source", row[1:]) for row in content["sources"]}
         return [
@@ -205,6 +208,16 @@ class Packed(PairDataset):
         if path not in self._numbers:
             raise PgpisError(f"{path} is not in the pack {self.root}")
         return self._shards.read(self._numbers[path])
+
+
+def refuse_elsewhere(name: object, where: str, hint: str) -> None:
+    """Refuse the name of a pair or video, by which results are called, if it leads out of their folder.
+
+    Raises:
+        PgpisError: It is not one part of a path; ``where`` says who calls it so.
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or not {*"/\\\0"}.isdisjoint(name):
+        raise PgpisError(f"{where} {name!r:.200}, expected the name of a file, without folders", hint=hint)
 
 
 def read_pack(store: Store, content: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.layouts import Split, layouts_in
 from pgpis.data.names import DATABASE
 from pgpis.data.packs.features import FeatureItem, plan_features
-from pgpis.data.packs.packed import POSE, keypoints_to_json
+from pgpis.data.packs.packed import POSE, keypoints_to_json, refuse_elsewhere
 from pgpis.data.pair import Pair, without_garbage_collection
 from pgpis.data.pairs import PICTURE, PairDataset
 from pgpis.data.phoenix import SPLITS, Phoenix14T, corpus_path, find_release
@@ -115,6 +115,9 @@ class Plan:
         return [kind for kind in self.kinds if kind.of == role]
 
     def _add(self, pair: Pair) -> None:
+        for what, name in (("pair", pair.pair_id), ("video", pair.video)):
+            if name is not None:
+                refuse_elsewhere(name, f"the data set calls a {what}", "rename it: packs hold names without folders")
         if pair.edit is not None:
             raise PgpisError(f"{pair.pair_id} has an edit, and packs hold none", hint="pack the pairs without it")
         if pair.further or self.dataset.most_sources > 1:
@@ -122,7 +125,9 @@ class Plan:
         numbers = [self._file(PICTURE, pair.source)]
         self._add_source(numbers[0], {kind.name: pair.file(kind.name) for kind in self.kinds})
         numbers += [NONE if pair.target is None else self._file(PICTURE, pair.target)]
-        made = [self._file(kind, pair.file(kind.name)) for kind in self.of("target")]
+        files = [(kind, pair.file(kind.name)) for kind in self.of("target")]
+        # where poses are read, a picture in their place shows a skeleton, and is not the map that it could be
+        made = [NONE if self.with_pose and path == pair.pose else self._file(kind, path) for kind, path in files]
         pose = self._pose(pair) if self.with_pose else NONE
         if self.dataset.self_pair_probability and pair.target is not None:
             self._add_source(numbers[1], self.dataset.made_of(pair.target, "source"))

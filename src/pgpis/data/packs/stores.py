@@ -9,14 +9,14 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import TEMPORARY, replacing, sha256_of, write_bytes, writing_at
+from pgpis.files import TEMPORARY, replacing, resolved, sha256_of, write_bytes, writing_at
 from pgpis.lazy import optional_module
 from pgpis.refusals import UnwritableError
 
@@ -26,6 +26,10 @@ Result = TypeVar("Result")
 INSTALL = 'pip install "pgpis[scale]"'
 PAUSES = (1.0, 4.0, 15.0)
 """Seconds before a request that failed is made again, beside the attempts of the store's own client."""
+
+
+TIMED_OUT, TOO_MANY = 408, 429
+"""Statuses of HTTP by which a server refuses what it would answer later."""
 
 
 class StoreError(UnwritableError):
@@ -51,7 +55,7 @@ class Store:
         """Whether a folder or URL is this place, however it is spelt."""
         other = Store(place)
         if self.folder and other.folder:
-            return self.folder.resolve() == other.folder.resolve()
+            return resolved(self.folder) == resolved(other.folder)
         return self.place.rstrip("/") == place.rstrip("/")
 
     def below(self, name: str) -> Store:
@@ -149,15 +153,27 @@ class Store:
             except Exception as error:  # each kind of store raises its own; none is dropped
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise  # of this machine's disk
-                status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                status = _status_of(error)
                 cause = FileNotFoundError(name) if status == 404 else error
-                is_final = 400 <= status < 500 or isinstance(error, FileNotFoundError | NotADirectoryError)
+                is_refused = 400 <= status < 500 and status not in (TIMED_OUT, TOO_MANY)
+                is_final = is_refused or isinstance(error, FileNotFoundError | NotADirectoryError)
                 reason = f"cannot {verb} {self}/{name}: {first_line(error)}"
                 if pause is None or self.folder or is_final:
                     raise StoreError(reason, hint="is it complete, and can this machine reach it?") from cause
                 log.warning("%s; trying again in %g s", reason, pause)
                 time.sleep(pause)
         raise AssertionError  # the last attempt returns or raises
+
+
+def _status_of(error: Exception) -> int:
+    """Return the HTTP status that an error of a store's client tells; 0: none."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore's
+        statuses = [dict(response.get("ResponseMetadata") or {}).get("HTTPStatusCode")]
+    else:  # an object of requests, httpx or azure, or the error itself
+        names = ("status_code", "status", "code")
+        statuses = [getattr(owner, name, None) for owner in (response, error) for name in names]
+    return next((status for status in statuses if isinstance(status, int)), 0)
 
 
 class _S3:

@@ -19,7 +19,7 @@ from pgpis.data.packs.plan import NONE, Plan, Shard
 from pgpis.data.packs.stores import INSTALL, Store, StoreError
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, nearest
-from pgpis.files import locked, remove_unfinished, sha256_of
+from pgpis.files import locked, printable, remove_unfinished, resolved, sha256_of
 from pgpis.interrupts import resumable
 from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
@@ -61,18 +61,20 @@ def pack_pairs(
     """
     optional_module("litdata", NEED, INSTALL)
     plan = _plan(dataset, kinds, cache)
+    places = printable("\n".join(str(resolved(place)) for place in dataset.places))
+    source = hashlib.sha256(places.encode()).hexdigest()  # packs are given to others, and paths are private
+    _refuse_others(store, source, dataset)
+    _refuse_unreadable(plan)
     with locked(store.folder) if store.folder else resumable():
         if store.folder:
             remove_unfinished(store.folder)
-        store.write(PACK, _json({"format": FORMAT, "finished": False}))
+        store.write(PACK, _json({"format": FORMAT, "finished": False, "source": source}))
         shards = list(plan.shards(shard_bytes))
         if failures := run_units(shards, partial(write_shard, store), workers, "packing"):
             raise PgpisError(f"{store}/{failures[0].unit}: {failures[0].reason}", hint="the same command goes on")
         records = [json.loads(store.read(shard.record)) for shard in shards]
         reasons = _reasons(shards, records)
         rows, failures = _whole_pairs(plan, reasons)
-        if not rows:
-            raise PgpisError(f"no pair can be packed; the first one: {failures[0].unit}: {failures[0].reason}")
         chunks = [record["chunk"] for record in records]
         store.write(INDEX, _json({"chunks": chunks, "config": records[0]["config"]}))
         content = _json(_list(plan, rows, reasons))
@@ -80,6 +82,7 @@ def pack_pairs(
         pack = {
             "format": FORMAT,
             "finished": True,
+            "source": source,
             "kinds": plan.packed_kinds(),
             "pairs": len(rows),
             "files": len(plan.items),
@@ -103,12 +106,41 @@ def _plan(dataset: PairDataset, kinds: Collection[str], cache: Path | None) -> P
     if not plan.rows and not kinds:
         plan = Plan(dataset, wanted, with_pose=False, cache=cache)
     if not plan.rows:
-        first = plan.failures[0]
-        raise PgpisError(f"no pair can be packed; the first one: {first.unit}: {first.reason}")
+        raise _no_pair(plan.failures[0])
     for kind in wanted if kinds else ():
         if kind.name not in plan.packed_kinds():
             raise PgpisError(f"--kinds {kind.name}: no pair has a {kind.what}", hint=kind.hint)
     return plan
+
+
+def _refuse_others(store: Store, source: str, dataset: PairDataset) -> None:
+    """Refuse to write over the pack of another data set; earlier versions did not say whose a pack is."""
+    try:
+        before = json.loads(store.read_if_there(PACK) or b"{}")
+    except ValueError:  # it is damaged
+        return
+    if isinstance(before, dict) and before.get("source", source) != source:
+        places = ", ".join(map(str, dataset.places))
+        message = f"{store} has the pack of another data set; expected none, or that of {places}"
+        raise PgpisError(message, hint=f"choose another --out; or, where the data set was moved, remove {store}/{PACK}")
+
+
+def _refuse_unreadable(plan: Plan) -> None:
+    """Refuse pairs of which none can be read, before what an earlier run has written is replaced."""
+    failures = []
+    for row in plan.rows:
+        try:
+            for number in {*row[2:], *plan.sources[row[2]]} - {NONE}:
+                plan.items[number].read()
+        except Exception as error:  # noqa: BLE001  readers raise anything on odd files
+            failures.append(Failure(row[0], reason_of(error)))
+        else:
+            return
+    raise _no_pair(failures[0])
+
+
+def _no_pair(first: Failure) -> PgpisError:
+    return PgpisError(f"no pair can be packed; the first one: {first.unit}: {first.reason}")
 
 
 def write_shard(store: Store, shard: Shard) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import sha256_of, write_text, writing
+from pgpis.files import resolved, sha256_of, write_text, writing
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.synth.files.deepfashion import openpose_keypoints
@@ -123,7 +123,7 @@ def make_triples(
             hint="an edit needs another person to take from: choose --split all, or draw more people",
         )
     triples = [triple for kind in KINDS if kind in kinds for triple in choose(entries, kind, pictures, seed)]
-    options = {"from": str(root.resolve()), "kind": sorted(kinds), "pictures": pictures, "seed": seed, "split": split}
+    options = {"from": str(resolved(root)), "kind": sorted(kinds), "pictures": pictures, "seed": seed, "split": split}
     options["manifest"] = sha256_of(root / MANIFEST)[:16]  # another data set may lie there by now
     with drawn_units(out, options, triples, draw_triple, workers, growing="pictures") as report:
         _write_lists(out, triples)
