@@ -40,8 +40,7 @@ from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
 
-DIGITS = 16
-"""Of the hash of a picture's content and the tools, in the names of what is made of it."""
+DIGITS = 16  # of the hash of a picture's content and the tools, in the names of what is made of it
 
 
 class PhotoPairs(FolderPairs):
