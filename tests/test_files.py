@@ -119,6 +119,16 @@ def test_a_name_of_the_longest_length_leaves_room_for_the_temporary_file(tmp_pat
         write_text(tmp_path / ("n" * 252 + ".txt"), "does not")
 
 
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "nothing", "full"):
+        with locked(tmp_path / name):
+            if name == "full":
+                write_text(tmp_path / name / "picture.png", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "mine"]
+    assert (tmp_path / "full/picture.png").exists()
+
+
 def test_a_folder_is_locked_for_one_job(tmp_path):
     child = "import sys; from pathlib import Path; from pgpis.files import locked\nwith locked(Path(sys.argv[1])): pass"
     with locked(tmp_path / "out"):

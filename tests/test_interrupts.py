@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from pgpis.cli import main
+from pgpis.files import locked
 from pgpis.interrupts import Stopped, ended_at_once, held
 
 
@@ -49,7 +50,14 @@ def test_an_ignored_signal_stays_ignored():
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
-def test_the_command_to_go_on_is_told(signum, code, debug, monkeypatch, capsys):
-    monkeypatch.setattr("pgpis.cli._run", lambda *_: os.kill(os.getpid(), signum))
+def test_the_command_to_go_on_is_told_where_something_was_begun(signum, code, debug, monkeypatch, tmp_path, capsys):
+    def work(*_):
+        with locked(tmp_path):
+            os.kill(os.getpid(), signum)
+
+    monkeypatch.setattr("pgpis.cli._run", work)
     assert main(["evaluate", "--generated", "two words", *debug]) == code
     assert "pgpis evaluate --generated 'two words'" in capsys.readouterr().err
+    monkeypatch.setattr("pgpis.cli._run", lambda *_: os.kill(os.getpid(), signum))
+    assert main(["fit", "--help", *debug]) == code
+    assert "goes on" not in capsys.readouterr().err

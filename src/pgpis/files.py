@@ -10,13 +10,14 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
 from pgpis.errors import PgpisError
+from pgpis.interrupts import resumable
 from pgpis.refusals import write_refusal
 
 LOCK = ".pgpis.lock"
@@ -191,6 +192,16 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def require(path: Path, what: str, hint: str | None = None) -> None:
+    """Refuse a path that leads nowhere, also one that no file system takes.
+
+    Raises:
+        PgpisError: ``WHAT not found: PATH``.
+    """
+    if not os.path.exists(path):  # noqa: PTH110  as above
+        raise PgpisError(f"{what} not found: {path}", hint=hint)
+
+
 def files_below(folder: Path) -> list[Path]:
     """List what is in a folder and the folders in it but is not a folder, by path; links to folders are followed.
 
@@ -229,10 +240,13 @@ def remove_unfinished(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other jobs out of a folder while the block runs; a killed job's lock is gone with it.
 
+    A folder that was made for the block and holds nothing in the end is removed.
+
     Raises:
         PgpisError: Another job writes there, or the folder cannot be written to.
     """
     with writing_at(folder):
+        was_there = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
@@ -241,8 +255,13 @@ def locked(folder: Path) -> Iterator[None]:
             hint = "wait until it is done, or choose another folder"
             raise PgpisError(f"another run is writing to {folder}", hint=hint) from error
     try:
-        yield
+        with resumable():
+            yield
     finally:
+        with suppress(OSError):
+            if not was_there and os.listdir(folder) == [LOCK]:  # noqa: PTH208  all that there is, in one look
+                (folder / LOCK).unlink()  # while it is held: who opened it in the meantime sees that it is gone
+                folder.rmdir()
         lock.release()
 
 

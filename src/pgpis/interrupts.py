@@ -23,6 +23,9 @@ class Stopped(BaseException):
         was_held: The signal waited until the job was at rest.
     """
 
+    has_begun = False
+    """Whether the job has written what the same command would go on with, see :func:`resumable`."""
+
     def __init__(self, signum: int, command: str | None = None, *, was_held: bool = False) -> None:
         super().__init__("interrupted" if signum == signal.SIGINT else "terminated")
         self.signum = signum
@@ -57,6 +60,16 @@ def ended_at_once() -> Iterator[None]:
     """Let both signals raise :class:`Stopped` where the job is while the block runs."""
     with _answered(_end):
         yield
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Note on a :class:`Stopped` that ends the block that the same command goes on with what the block has written."""
+    try:
+        yield
+    except Stopped as stop:
+        stop.has_begun = True
+        raise
 
 
 @contextmanager

@@ -117,6 +117,12 @@ def test_checkpoint_on_other_frozen_weights_is_refused(trained_fpdm, tiny, capsy
     assert "trained with another 'fusion_embedder'" in capsys.readouterr().err
 
 
+def test_checkpoint_of_another_task_is_named(trained_fpdm, capsys):
+    last = trained_fpdm / "checkpoints/last.ckpt"
+    assert main(["test", "--config=smoke/fusion.yaml", f"--ckpt_path={last}"]) == 2
+    assert "last.ckpt is a checkpoint of FPDMTask, not of FusionPriorTask" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_average_weights_are_kept_and_resumed(tiny, tmp_path):
     average = "--trainer.callbacks+={class_path: EMAWeightAveraging, init_args: {decay: 0.5}}"

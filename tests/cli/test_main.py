@@ -1,5 +1,6 @@
 """What the command answers before any heavy import, and how it tells errors."""
 
+import contextlib
 import errno
 import importlib
 import logging
@@ -22,6 +23,26 @@ def test_help_names_every_verb(words, capsys):
     assert main(words) == 0
     text = capsys.readouterr().out
     assert all(f"\n  {verb} " in text for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ("help synth", "synth --help"),
+        ("synth help", "synth --help"),
+        ("help synth edit", "synth edit --help"),
+        ("synth help edit", "synth edit --help"),
+        ("data help", "data --help"),
+        ("help fit", "fit --help"),
+    ],
+)
+def test_help_of_a_verb_has_two_spellings(words, same, capsys):
+    said = []
+    for command in (words, same):
+        with contextlib.suppress(SystemExit):
+            main(command.split())
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != ""
 
 
 def test_version(capsys):
@@ -80,13 +101,59 @@ def test_quick_answers_import_nothing_heavy():
     assert answer.returncode == 0, answer.stderr
 
 
-def test_help_of_plain_verbs_is_quick():
-    """Torch and OpenCV take seconds to import; ``fit``, ``validate`` and ``test`` show Lightning's own options."""
-    verbs = [verb for verb, (target, _) in VERBS.items() if "training" not in target]
+def test_help_is_quick():
+    """Torch and OpenCV take seconds to import."""
+    verbs = list(VERBS)
     unwanted = {"torch", "lightning", "jsonargparse", "numpy", "cv2", "PIL", "gradio"}
     answer = answers(unwanted, *(f"{verb} --help" for verb in verbs))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert [verb for verb in verbs if f"usage: pgpis {verb} " not in answer.stdout] == []
+
+
+WRONG = {
+    "fit": "--config is missing",
+    "fit --config fdpm.yaml": "did you mean 'fpdm.yaml'?",
+    "test --confg fpdm.yaml": "no such key 'confg'; did you mean 'config'?",
+    "fit --config fpdm.yaml stray": "no such key 'stray'",
+    "predict --out o --source a --poses b": "--source; did you mean '--sources'?",
+    "predict --out o --trainer.devices 1 stray": "unrecognized arguments: stray",
+    "predict --out o --sources . --poses . --steps -3": "--steps is -3",
+    "predict --out o --sources . --poses . --guidance-scale nan": "--guidance-scale is nan",
+    "predict --out o --sources nope.jpg --poses .": "--sources: file or folder not found: nope.jpg",
+    "predict --out o --sources . --driving nope.mp4 --every 2": "--driving: file or folder not found: nope.mp4",
+    "predict --out o --like nope.png": "--like needs --sources",
+    "predict --out o --config nope.yaml": "config not found: nope.yaml",
+    "predict --out o --pipeline synth-mdcl": "did you mean 'synth-mcld'?",
+    "serve --pipeline synth-mdcl": "did you mean 'synth-mcld'?",
+    "app --pipeline synth-mdcl": "did you mean 'synth-mcld'?",
+    "bench synth --root . --out o --models A=synth-mdcl": "--models: 'synth-mdcl' is neither a folder or file",
+    "bench model --pipeline synth-mdcl": "did you mean 'synth-mcld'?",
+    "bench model --config nope.yaml": "config not found: nope.yaml",
+    "bench memory --config nope.yaml": "config not found: nope.yaml",
+    "bench model --config fpdm.yaml --runn 3": "--runn; did you mean '--runs'?",
+    "cache --out o --config nope.yaml": "config not found: nope.yaml",
+    "data pack --out o --config nope.yaml": "config not found: nope.yaml",
+    "data check nope": "folder not found: nope",
+    "prepare nope": "folder not found: nope",
+    "convert fpdm --out o --diffusion page.md": "page.md is not a checkpoint",
+}
+
+
+def test_what_is_wrong_by_itself_is_told_before_torch_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("page.md").write_text("a page")
+    answer = answers({"torch", "lightning", "jsonargparse", "diffusers"}, *WRONG)
+    assert answer.returncode == 0, answer.stderr
+    told = answer.stderr.split("pgpis: error: ")[1:]
+    assert [command for command, text in zip(WRONG, told, strict=True) if WRONG[command] not in text] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
+
+
+@pytest.mark.slow
+def test_a_process_that_loads_a_model_says_nothing_of_seeds_devices_and_torchao():
+    code = "from pgpis.cli.models import load_task; load_task('synth-fpdm')"
+    answer = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 
 def test_missing_recipe_names_the_nearest_one(capsys):

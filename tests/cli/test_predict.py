@@ -205,7 +205,7 @@ def test_a_pipeline_is_taken_as_exported_however_it_is_named(spelling, pipeline,
 
 
 def test_two_pipelines_are_refused(pipeline, capsys):
-    words = ["--sources=a.png", "--poses=b.txt", "--out=out", "--pipeline=synth-fpdm"]
+    words = ["--sources=.", "--poses=.", "--out=out", "--pipeline=synth-fpdm"]
     assert main(["predict", *words, f"--model.pipeline={pipeline}"]) == 2
     assert "name two models" in capsys.readouterr().err
 
@@ -307,7 +307,7 @@ def recipes(words, monkeypatch):
         return SimpleNamespace(exit_code=0)
 
     monkeypatch.setattr("pgpis.cli.lightning.run", run)
-    assert main(["predict", "--sources", "s", "--poses", "p", "--out", "o", *words]) == 0
+    assert main(["predict", "--sources", ".", "--poses", ".", "--out", "o", *words]) == 0
     return seen
 
 
@@ -337,9 +337,9 @@ def test_tools_that_are_given_win_over_a_recipe(monkeypatch):
     ("words", "space"),
     [
         (["--pipeline=synth-mcld"], "synth"),
-        (["--config=synth/mcld.yaml", "--pipeline=mine"], "synth"),
+        (["--config=synth/mcld.yaml", "--pipeline=our/model"], "synth"),
         (["--faces=f"], "synth"),
-        (["--config=mcld.yaml", "--pipeline=mine"], None),
+        (["--config=mcld.yaml", "--pipeline=our/model"], None),
         (["--pipeline=synth-fpdm"], None),
     ],
 )

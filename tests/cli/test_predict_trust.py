@@ -85,7 +85,7 @@ def test_other_weights_and_ways_of_drawing_are_refused(words, files, pipeline, c
     save_file({name: value * 1.5 for name, value in load_file(weights).items()}, weights)
     before = times()
     assert main(words(f"--pipeline={copy}")) == 2
-    assert "weights of unet=" in capsys.readouterr().err
+    assert "made with other weights of unet" in capsys.readouterr().err
     assert main(words()) == 0, "the same weights at another place"
     assert times() == before
 
@@ -157,6 +157,7 @@ def test_names_are_text_in_every_place(words, files, name, monkeypatch):
         raise SeenError([pairs.sources, pairs.poses, pairs.pairs_csv, config["trainer.default_root_dir"]])
 
     monkeypatch.setattr("pgpis.cli.lightning.PGPISCLI.before_instantiate_classes", stop)
+    Path(name).mkdir()
     with pytest.raises(SeenError) as seen:
         main([*words("--pairs", name, sources=name, poses=name, out=name), "--debug"])
     assert seen.value.args[0] == [name, name, name, "./~" if name == "~" else name]

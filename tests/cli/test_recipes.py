@@ -1,9 +1,11 @@
 """Recipes of strangers are looked at before the config system reads them."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from pgpis.cli.recipes import check_recipe, packaged_recipes, read_recipe
+from pgpis.cli.recipes import check_recipe, find_recipe, packaged_recipes, read_recipe, strays_in
 from pgpis.errors import PgpisError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -32,6 +34,18 @@ def test_what_is_not_a_recipe_is_named(content, reason, tmp_path):
     (tmp_path / "mine.yaml").write_bytes(content)
     with pytest.raises(PgpisError, match=rf"mine\.yaml.*{reason}"):
         check_recipe(tmp_path / "mine.yaml")
+
+
+def test_a_recipe_that_is_not_to_be_seen_for_a_moment_is_not_suggested_in_its_own_place(monkeypatch):
+    monkeypatch.setattr(Path, "is_file", lambda _: False)
+    assert find_recipe("fpdm.yaml") == packaged_recipes()["fpdm.yaml"]
+
+
+def test_what_is_neither_a_key_nor_its_value_is_a_stray():
+    words = (
+        "--trainer.devices 2 --model FPDMTask -c a.yaml --data.train=x stray --print_config --lr 3 --seed_everything 1"
+    )
+    assert strays_in(words.split()) == ["stray", "--lr"]
 
 
 def written(folder, **recipes):

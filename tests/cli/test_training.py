@@ -1,5 +1,6 @@
 """Training that is resumed, stopped, attacked or diverges, from the command line."""
 
+import inspect
 import os
 import shlex
 import signal
@@ -8,11 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
 
 from pgpis.cli import main
+from pgpis.cli.options import documentation
+from pgpis.cli.recipes import TOP_LEVEL
+from pgpis.cli.renamed import subclasses
+from pgpis.cli.training import data_options, tasks_of_recipes
+from pgpis.data import PoseTransferDataModule
 from pgpis.files import locked
+from pgpis.methods import load_methods
 from pgpis.methods.fpdm import FPDMTask
+from pgpis.tasks.base import PersonImageTask
 
 ONE = ["--trainer.max_steps=1", "--data.val=null"]
 EVERY_STEP = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true}}]"
@@ -216,6 +225,27 @@ def test_a_model_that_cannot_be_imported_says_why(source, expected, tmp_path, mo
             ["no option 'lr'", "pgpis fit --model.help FusionPriorTask"],
         ),
         (
+            ["--config=smoke/fpdm.yaml", "--model.init_args.step.lr=1e-4"],
+            ["FPDMTask has no option 'step.lr'; did you mean 'optimizer.init_args.lr'?"],
+        ),
+        (
+            ["--config=smoke/fpdm.yaml", "--model.init_args.sampling.warmup_epochs=1"],
+            ["FPDMTask has no option 'sampling.warmup_epochs'; did you mean 'schedule.warmup_epochs'?"],
+        ),
+        (
+            ["--config=smoke/fpdm.yaml", "--model.init_args.step", "{noise: 1}"],
+            ["FPDMTask has no option 'step.noise'; did you mean 'step.noise_offset'?"],
+        ),
+        (
+            ["--config=smoke/fpdm.yaml", "--data.augmentation.flipp=1"],
+            ["no such key 'data.augmentation.flipp'; did you mean 'augmentation.flip_probability'?"],
+        ),
+        (
+            ["--config=smoke/fpdm.yaml", "--trainer.max_steps=-3"],
+            ["error: trainer: `max_steps` must be a non-negative integer", "pgpis fit --help-all"],
+        ),
+        (["--config=smoke/fpdm.yaml", "--trainer.accelerator=foo"], ["error: trainer: ", "accelerator='foo'"]),
+        (
             ["--config=smoke/fpdm.yaml", "--trainer.logger=CSVLogger"],
             ["save_dir", "--trainer.logger.init_args.save_dir="],
         ),
@@ -233,6 +263,24 @@ def test_help_is_one_page_and_names_where_the_rest_is(verb, capsys):
     said = capsys.readouterr().out
     assert len(said.splitlines()) < 60
     assert all(part in said for part in ("--model.help CLASS", "FPDMTask", "--data.batch_size", "--help-all", "docs/"))
+
+
+def test_the_help_names_every_task_and_every_option_of_the_data():
+    load_methods()
+    tasks = {task.__name__ for task in subclasses(PersonImageTask) if task.__module__.startswith("pgpis.")}
+    abstract = {"PictureTask", "DiffusionTask", "RefinerTraining"}
+    assert set(tasks_of_recipes()) == tasks - abstract
+    assert data_options() == documentation(PoseTransferDataModule)
+    assert set(data_options()) == set(inspect.signature(PoseTransferDataModule).parameters)
+
+
+def test_words_that_stand_for_themselves_are_known():
+    parser = LightningArgumentParser()
+    for verb in ("fit", "validate", "test", "predict"):
+        parser.add_method_arguments(Trainer, verb, skip={"model", "datamodule", "dataloaders", "train_dataloaders"})
+        known = {action.dest for action in parser._actions} - {"help", "val_dataloaders"}
+        assert known <= {*TOP_LEVEL}
+        parser = LightningArgumentParser()
 
 
 def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):

@@ -16,13 +16,13 @@ from PIL import Image
 from hostile_pictures import encoded, png
 from pgpis.errors import PgpisError
 from pgpis.pictures.uv_texture import PART_GROUPS
+from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.service.app import create_app
 from pgpis.service.jobs import Answer, RefusedError
 from pgpis.service.settings import Limits, ServiceSettings
 from pgpis.studio.request import MOST_SEED, Drawing
 from pgpis.studio.uploads import is_local
-from pgpis.tasks.base import LARGEST_SEED
 
 PICTURE = encoded(Image.new("RGB", (64, 96), "grey"), "JPEG")
 POINTS = b"1 2\n" * 18
@@ -362,7 +362,8 @@ def test_openapi_names_the_form(service):
 
 def test_page_needs_nobody_else(service):
     for path in ("/docs", "/"):
-        page = service.client.get(path)
+        page = service.client.get(path, headers={"Host": "pictures.local:9000"})
+        assert "http://pictures.local:9000/v1/pictures" in page.text
         assert page.headers["content-type"].startswith("text/html")
         assert "guidance_scale" in page.text
         assert "64 to 1024, multiples of 16" in page.text

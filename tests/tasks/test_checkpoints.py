@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.prior_task import FusionPriorTask
+from pgpis.methods.fpdm.refiner_task import SourceRefinerTask
+from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.tasks import checkpoints
-from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, misfit
+from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, lineage, misfit
+from pgpis.tasks.frozen import refuse_other_frozen
 
 CHECKPOINT = {
     "pytorch-lightning_version": "2.6.0",
@@ -29,10 +33,34 @@ def path(tmp_path):
 
 
 def test_what_is_written_is_read(path):
-    assert check_checkpoint(path, training=True) == 7
+    assert check_checkpoint(path, FPDMTask, training=True) == 7
     stored = WholeCheckpoints().load_checkpoint(path, weights_only=False)
     assert torch.equal(stored["state_dict"]["weight"], CHECKPOINT["state_dict"]["weight"])
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_of_another_task_is_named(path):
+    assert lineage(SourceRefinerTask) == ["SourceRefinerTask", "FPDMTask"]
+    for task, noted in ((FPDMTask, SourceRefinerTask), (SourceRefinerTask, FPDMTask), (FPDMTask, FPDMTask)):
+        WholeCheckpoints().save_checkpoint(CHECKPOINT | {"task": lineage(noted)}, path)
+        assert check_checkpoint(path, task, training=True) == 7
+    WholeCheckpoints().save_checkpoint(CHECKPOINT | {"task": lineage(FusionPriorTask)}, path)
+    with pytest.raises(PgpisError, match=r"last\.ckpt is a checkpoint of FusionPriorTask, not of FPDMTask"):
+        check_checkpoint(path, FPDMTask, training=True)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "present", "expected"),
+    [
+        ({"vae": "1" * 64}, {"vae": "2" * 64}, r"another 'vae' \(sha256 1{12}, here 2{12}\)\n.*--model.init_args.vae"),
+        ({}, {"vae": "2" * 64}, r"no frozen 'vae', and this model has one \(sha256 2{12}\)\n.*--config"),
+        ({"vae": "1" * 64}, {}, r"a frozen 'vae' \(sha256 1{12}\), and this model has none\n.*--config"),
+    ],
+)
+def test_other_frozen_parts_are_named(recorded, present, expected):
+    refuse_other_frozen(present, present)
+    with pytest.raises(PgpisError, match=expected):
+        refuse_other_frozen(recorded, present)
 
 
 def test_a_write_that_is_cut_leaves_the_old_one(path, monkeypatch):
@@ -76,7 +104,7 @@ def test_whatever_is_damaged_is_named_and_the_newest_whole_one_offered(path):
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(PgpisError, match=r"last\.ckpt is damaged or is not a checkpoint") as error:
-            check_checkpoint(path, training=True)
+            check_checkpoint(path, FPDMTask, training=True)
         assert error.value.hint == f"--ckpt_path {newer}, which is whole"
 
 
@@ -98,26 +126,26 @@ def test_what_is_no_checkpoint_is_named(content, expected, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "x.ckpt")
     with pytest.raises(PgpisError, match=rf"x\.ckpt .*{expected}"):
-        check_checkpoint(tmp_path / "x.ckpt", training=True)
+        check_checkpoint(tmp_path / "x.ckpt", FPDMTask, training=True)
     assert not (tmp_path / "attacked").exists()
 
 
 def test_weights_alone_are_enough_where_nothing_is_trained(tmp_path):
     torch.save({name: CHECKPOINT[name] for name in ("state_dict", "pytorch-lightning_version")}, tmp_path / "x.ckpt")
-    assert check_checkpoint(tmp_path / "x.ckpt", training=False) == 0
+    assert check_checkpoint(tmp_path / "x.ckpt", FPDMTask, training=False) == 0
 
 
 def test_folders_and_bombs_are_named(path, tmp_path):
     with pytest.raises(PgpisError, match="is a folder, expected a checkpoint file"):
-        check_checkpoint(tmp_path, training=True)
+        check_checkpoint(tmp_path, FPDMTask, training=True)
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(PgpisError, match="is a pipeline") as error:
-        check_checkpoint(tmp_path, training=True)
+        check_checkpoint(tmp_path, FPDMTask, training=True)
     assert error.value.hint == f"--model.init_args.pipeline={tmp_path}"
     with zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(1 << 20))
     with pytest.raises(PgpisError, match=r"bomb\.ckpt is damaged"):
-        check_checkpoint(tmp_path / "bomb.ckpt", training=True)
+        check_checkpoint(tmp_path / "bomb.ckpt", FPDMTask, training=True)
 
 
 def test_only_checkpoints_are_removed(path, tmp_path):

@@ -79,10 +79,6 @@ def _listing(verbs: Iterable[str]) -> str:
     return "\n".join(f"  {verb:<{width}}  {VERBS[verb][1]}" for verb in verbs)
 
 
-OF_TORCHAO = ("torch.utils._pytree", "diffusers.quantizers.torchao")
-"""Loggers that say at each start, where it is installed, what is of no use to who trains or predicts."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -109,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(words: Sequence[str]) -> int:
     """Run what the words ask for."""
     verb = words[0] if words else "--help"
+    if verb == "help" and len(words) > 1:
+        return _answer([*words[1:], "--help"])
     if verb in ("--help", "-h", "help"):
         sys.stdout.write(top_level_help())
         return 0
@@ -124,6 +122,8 @@ def _answer(words: Sequence[str]) -> int:
 def _run(verb: str, words: Sequence[str]) -> int:
     """Call the function of a verb, or tell the second words that a first one has."""
     subverbs = [name for name in VERBS if name.startswith(f"{verb} ")]
+    if subverbs and words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if words and f"{verb} {words[0]}" in subverbs:
         return _run(f"{verb} {words[0]}", words[1:])
     listing = f"verbs:\n{_listing(subverbs)}\n" if subverbs else ""
@@ -155,8 +155,9 @@ def _run_quietly(words: Sequence[str], *, debug: bool) -> int:
     except Stopped as stop:
         if int(os.environ.get("LOCAL_RANK", "0")):  # the main process tells it
             return 0 if stop.was_held else stop.code  # Lightning kills the others where one ends with another code
-        command = stop.command or shlex.join(["pgpis", *words])
-        return _complain(f"{stop}; this command goes on with it: {command}", code=stop.code)
+        command = stop.command or (shlex.join(["pgpis", *words]) if stop.has_begun else None)
+        goes_on = "" if command is None else f"; this command goes on with it: {command}"
+        return _complain(f"{stop}{goes_on}", code=stop.code)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_unread():
             return UNREAD
@@ -230,5 +231,3 @@ def _configure_logging(*, debug: bool) -> None:
     if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         # the page goes on after an error, and logs its traceback for --debug
         logger.setLevel(logging.DEBUG if debug else logging.INFO)
-        for name in OF_TORCHAO:
-            logging.getLogger(name).setLevel(logging.ERROR)

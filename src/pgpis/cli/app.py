@@ -12,7 +12,7 @@ from pgpis.app.offers import Offer, named, offer_of
 from pgpis.errors import PgpisError, check_range
 from pgpis.interrupts import Stopped
 from pgpis.lazy import optional_module
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.studio.studio import Studio
@@ -48,10 +48,10 @@ def app(
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise PgpisError("--auth: expected USER:PASSWORD", hint="--auth anna:correct-horse")
+    offers = offers_of(pipeline)
     optional_module("gradio", "the page needs gradio", 'pip install "pgpis[app]"')
     from pgpis.app.server import Address, serving  # loads gradio
 
-    offers = offers_of(pipeline)
     address = Address(host, port, root_path, (user, password) if auth else None, max_upload)
     with serving(lambda: studio_of(offers, mark=not no_mark), offers, address) as local:
         log.info("the page is at %s", local)
@@ -71,6 +71,7 @@ def _offer(pipeline: str) -> Offer:
     shipped = SHIPPED.get(pipeline)
     if shipped is not None:
         return offer_of(pipeline, shipped.sampling, edits=shipped.face_space is not None)
+    refuse_unknown(pipeline)
     # it is also read by processes that run in the folders of visitors
     return offer_of(str(Path(pipeline).absolute()) if Path(pipeline).exists() else pipeline)
 

@@ -15,7 +15,7 @@ from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
 from pgpis.evaluate.published import Over
 from pgpis.files import files_below, locked, sha256_of
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 from pgpis.preprocess.settings import DenseposeName, PoseName, PrepareSettings
 
 if TYPE_CHECKING:  # these load torch
@@ -58,9 +58,9 @@ def synth(
         differences: Rows to compare pair by pair.
         intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
     """
-    from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark
-
     rows = _rows(models, generated, differences) | {"intervals": intervals}
+    from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark  # loads torch
+
     settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **rows)
     with locked(out):
         sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
@@ -99,10 +99,10 @@ def photos(
         pose: Pose model.
         densepose: DensePose's net, or what takes its place.
     """
-    from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark
+    rows = _rows(models, generated, differences) | {"intervals": intervals}
+    from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark  # loads torch
 
     tools = PrepareSettings(pose=pose, densepose=densepose)
-    rows = _rows(models, generated, differences) | {"intervals": intervals}
     settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
     with locked(out):
         sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
@@ -117,6 +117,7 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
     by_row: dict[str, list[str]] = {}
     for word in models:
         name, pipeline = _halves("--models", word, "=", "NAME=PIPELINE")
+        refuse_unknown(pipeline, "--models")
         by_row.setdefault(name, []).append(pipeline)
     runs = {
         name: tuple(f"{name} run {number}" for number in range(1, len(several) + 1))

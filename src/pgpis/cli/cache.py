@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgpis.cli.recipes import find_recipes
 from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
@@ -66,6 +67,7 @@ def cache(settings: CacheSettings, *words: str) -> int:
         settings: What is computed.
         words: Keys of the recipe.
     """
+    find_recipes(settings.config)
     from pgpis.cli import lightning  # loads torch
     from pgpis.jobs import meter
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pgpis.convert.formats import check_format
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 
 
@@ -20,6 +21,8 @@ def fpdm(
         config: JSON with sizes that tensor shapes cannot tell.
         base: Stable Diffusion folder or hub id for parts that are missing.
     """
+    for path in (diffusion, *([] if fusion is None else [fusion])):
+        check_format(path)
     from pgpis.methods.fpdm import convert_fpdm  # loads torch
 
     sys.stdout.write(convert_fpdm(fusion, diffusion, out, config, base).render())
@@ -52,6 +55,8 @@ def mcld(
         resampler_head_dim: Width of a head of the face resampler.
         norm_groups: Groups of the UNets' normalisation.
     """
+    for path in (denoising, reference, pose_guider, image_proj):
+        check_format(path)
     from pgpis.methods.mcld import convert_mcld  # loads torch
 
     report = convert_mcld(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pgpis.cli.recipes import find_recipes
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import resolved
+from pgpis.files import require, resolved
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.pairs import PairDataset
@@ -25,6 +26,8 @@ def check(root: str, *, report: Path | None = None) -> int:
         root: Folder of the data set, or folder or URL of a pack.
         report: Where all problems are listed [ROOT-problems.txt].
     """
+    if "://" not in root:
+        require(Path(root), "folder")
     from pgpis.data.check import check_root  # loads torch
 
     result = check_root(root)
@@ -47,6 +50,7 @@ def link(source: Path, *, to: LayoutName, out: Path | None = None) -> int:
         to: Layout to make.
         out: Folder to write to [SOURCE itself].
     """
+    require(source, "folder")
     from pgpis.data.link import link_layout  # loads torch
 
     out = out or source
@@ -101,6 +105,9 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
     if (root is None) == (not settings.config) or (words and not settings.config):
         stray = f", and not {words[0]}" if words and not settings.config else ""
         raise PgpisError(f"expected ROOT or --config RECIPE{stray}", hint="pgpis data pack --help")
+    if root is not None:
+        require(root, "folder")
+    find_recipes(settings.config)
     from pgpis.data.packs.plan import datasets_in  # loads torch
     from pgpis.data.packs.stores import Store
     from pgpis.data.packs.write import pack_pairs

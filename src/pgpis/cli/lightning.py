@@ -19,22 +19,23 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from pgpis.cli.actors import predict_on_ray, refuse_for_actors
 from pgpis.cli.evaluate import evaluate_command
-from pgpis.cli.messages import explained
+from pgpis.cli.messages import explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
-from pgpis.cli.renamed import with_current_options
+from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked, remove_unfinished, resolved
 from pgpis.interrupts import held
 from pgpis.methods import load_methods
+from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
-from pgpis.tasks.base import LARGEST_SEED, PersonImageTask
+from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
-from pgpis.tasks.checkpoints import ANEW, WholeCheckpoints, check_checkpoint
+from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, last_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ class PGPISCLI(LightningCLI):
         name = self._get(self.config, "ckpt_path")
         if name is not None and name != "hpc":
             self.checkpoint = self._last_checkpoint() if name == "last" else Path(name)
-            self.first_step = check_checkpoint(self.checkpoint, training=self.subcommand == "fit")
+            task = load_class(self._get(self.config, "model").class_path)
+            self.first_step = check_checkpoint(self.checkpoint, task, training=self.subcommand == "fit")
         if self.adapt is not None:
             self.adapt(self.config)
 
@@ -120,11 +122,7 @@ class PGPISCLI(LightningCLI):
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
         settings = [callback.get("init_args") or {} for callback in callbacks if callback is not None]
         folders = [Path(each["dirpath"]) for each in settings if each.get("dirpath")]
-        folders = folders or [Path(trainer.default_root_dir or ".") / CHECKPOINTS]
-        paths = [path for folder in folders for path in folder.glob("last*.ckpt")]
-        if not paths:
-            raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
-        return max(paths, key=lambda path: path.stat().st_mtime)
+        return last_checkpoint(folders or [Path(trainer.default_root_dir or ".") / CHECKPOINTS])
 
     def instantiate_classes(self) -> None:
         """Build everything, and let the task know its data."""
@@ -140,7 +138,8 @@ class PGPISCLI(LightningCLI):
         plugins += [] if any(isinstance(each, CheckpointIO) for each in plugins) else [WholeCheckpoints()]
         if self._on_ray:
             kwargs |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "enable_progress_bar": False}
-        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        with trainer_explained(self.command[1]):
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         adapt_precision(trainer)
         average_exactly(trainer)
         root = Path(trainer.default_root_dir)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.cli.models import build
+from pgpis.cli.recipes import find_recipes
 from pgpis.cli.speed import numbers
 
 
@@ -35,6 +36,7 @@ def memory(settings: MemorySettings, *words: str) -> None:
         words: Keys of the recipe.
     """
     sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
+    find_recipes(settings.config)
     from pgpis.files import write_text
     from pgpis.speed.memory import MemoryReport, built_in, step_memory, without_content
 

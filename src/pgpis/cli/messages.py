@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from pgpis.cli.recipes import TOP_LEVEL
 from pgpis.cli.renamed import fields_of_options, load_class, subclasses
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, nearest
 
+LEARNING_RATE = "optimizer.init_args.lr"
+"""Where the learning rate of a task is, which has many names."""
 GROUPS = {"trainer": Trainer, "data": PoseTransferDataModule}
-TOP_LEVEL = ("config", "seed_everything", "trainer", "model", "data", "ckpt_path", "print_config", "verbose")
 PROSE = {
     "key": r"Parser key \"([\w.]+)\"",
     "class": r"given class_path '([\w.]+)'",
+    "class of options": r"Problem with given class_path '([\w.]+)'",
     "failing class": r"Problem with given class_path '([\w.]+)':\n\s+(?=\S)(?!Parser key|Option)(.+)",
     "option": r"Option '([\w.]+)' is not accepted",
+    "nested option": r"unrecognized arguments: --([\w.]+)",
+    "option of a group": r"Group '([\w.]+)' does not accept option '([\w.]+)'",
     "unknown class": r"Expected a dot import path string: (\S+)",
     "stranger": r"Import path ([\w.]+) does not correspond to a subclass of (\w+)",
     "base": r"Subtypes: \[(?:list\[|<class ')?([\w.]+)",
@@ -48,6 +55,20 @@ def explained(error: ArgumentError, verb: str) -> PgpisError:
     return PgpisError(message, hint=_hint(text, verb))
 
 
+@contextmanager
+def trainer_explained(verb: str) -> Iterator[None]:
+    """Turn what Lightning refuses in the settings of a trainer into the error that says so.
+
+    Raises:
+        PgpisError: A value of the trainer is wrong.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        hint = f"'pgpis {verb} --help-all' describes every key of the trainer"
+        raise PgpisError(f"trainer: {_one_line(str(error))}", hint=hint) from error
+
+
 def _all(name: str, text: str) -> list[Any]:
     return re.findall(PROSE[name], text, re.MULTILINE)
 
@@ -61,10 +82,11 @@ def _explain(text: str) -> str:
     if not keys and (stray := _all("stray", text)):
         return _unknown_key(stray[0])
     key = ".".join(keys)
-    if option := _all("option", text):
-        path = _all("class", text)[-1]
-        close = nearest(option[0], _options(load_class(path)))
-        return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option[0]}'{close}"
+    unknown_options = _all("option", text) or _all("nested option", text)
+    unknown_options += [".".join(words) for words in _all("option of a group", text)]
+    if unknown_options and (paths := _all("class", text) or _all("class of options", text)):
+        option, path = unknown_options[0], paths[-1]
+        return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'{_closest(option, load_class(path))}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
     if unknown := _all("unknown class", text):
@@ -81,8 +103,24 @@ def _explain(text: str) -> str:
 def _unknown_key(key: str) -> str:
     group, _, rest = key.partition(".")
     if group in GROUPS and rest:
-        return f"no such key '{key}'{nearest(rest.partition('.')[0], _options(GROUPS[group]))}"
+        return f"no such key '{key}'{_closest(rest, GROUPS[group])}"
     return f"no such key '{key}'{nearest(group, TOP_LEVEL)}"
+
+
+def _closest(name: str, of: type) -> str:
+    """Return ``; did you mean 'x'?`` for the option of a class that is meant, or an empty string.
+
+    The same name in another group comes before one that is spelt alike, in the group that is named before all.
+    """
+    options = list(_options(of))
+    group, _, field = name.rpartition(".")
+    same = [option for option in options if option.rpartition(".")[2] == field]
+    if same:
+        return f"; did you mean '{same[0]}'?"
+    if field in ("lr", "learning_rate") and "optimizer" in options:
+        return f"; did you mean '{LEARNING_RATE}'?"
+    own = [option for option in options if group and option.startswith(f"{group}.")]
+    return nearest(name, own) or nearest(field, options) or nearest(name.partition(".")[0], options)
 
 
 def _class_problem(text: str) -> str | None:

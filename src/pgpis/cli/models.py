@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pgpis.cli.recipes import find_recipes
 from pgpis.errors import PgpisError
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 
 if TYPE_CHECKING:  # these load torch
     from pgpis.cli.lightning import PGPISCLI
@@ -55,6 +56,7 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     """
     if name in SHIPPED:
         return SHIPPED[name].recipe
+    refuse_unknown(name)
     from pgpis.methods import tasks_of_pipelines  # these load torch
     from pgpis.pipelines.bundle import read_pipeline_index
 
@@ -84,10 +86,12 @@ def load_task(pipeline: str) -> PictureTask:
     Raises:
         PgpisError: It cannot be read, or is not of a model that pgpis knows.
     """
-    from pgpis.cli import lightning
+    from pgpis.cli import lightning  # these load torch
+    from pgpis.cli.quiet import only_warnings
 
     own = {"model": {"init_args": {"pipeline": pipeline}}, "trainer": {"logger": False}}
-    task: Any = lightning.run(None, [], [recipe_of_pipeline(pipeline), own]).model
+    with only_warnings("lightning.pytorch", "lightning.fabric"):  # its trainer draws nothing
+        task: Any = lightning.run(None, [], [recipe_of_pipeline(pipeline), own]).model
     return task.eval()
 
 
@@ -114,6 +118,7 @@ def build(
     """
     if pipeline is None and not config:
         raise PgpisError("--config or --pipeline is missing", hint="--config mcld.yaml; 'pgpis configs' lists them")
+    find_recipes(config)
     recipes: list[Any] = [*config] or [recipe_of_pipeline(str(pipeline))]
     init_args = dict(more or {}) | ({} if pipeline is None else {"pipeline": pipeline})
     recipes += [{"model": {"init_args": init_args}}] if init_args else []

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 
 import docstring_parser
 
+from pgpis.cli.recipes import strays_in
 from pgpis.errors import PgpisError, nearest
 
 Settings = TypeVar("Settings")
@@ -105,6 +106,11 @@ def documentation(owner: Callable[..., Any]) -> dict[str, str]:
     owners = reversed(owner.__mro__[:-1]) if isinstance(owner, type) else (owner,)
     described = map(docstring_parser.parse_from_object, owners)
     return {each.arg_name: _plain(each.description or "") for parsed in described for each in parsed.params}
+
+
+def described_in(docstring: str) -> dict[str, str]:
+    """Return what each argument means by a docstring that is at hand as text."""
+    return {each.arg_name: _plain(each.description or "") for each in docstring_parser.parse(docstring).params}
 
 
 def _plain(text: str) -> str:
@@ -227,9 +233,10 @@ def read(
     parser = parser_of(function, prog, epilog)
     namespace, rest = parser.parse_known_args(list(words))
     parameters = inspect.signature(function).parameters.values()
-    if rest and not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+    takes_keys = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    if strays := strays_in(rest) if takes_keys else rest:
         known = [option.flag for option in options_of(function)]
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0].partition('=')[0], known)}")
+        parser.error(f"unrecognized arguments: {' '.join(strays)}{nearest(strays[0].partition('=')[0], known)}")
     return _arguments(function, vars(namespace)), rest
 
 

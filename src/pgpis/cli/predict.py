@@ -9,16 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pgpis.cli.models import names_model, pipeline_in, recipe_of_pipeline
 from pgpis.cli.options import given
-from pgpis.cli.recipes import without_none
+from pgpis.cli.recipes import find_recipes, without_none
+from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError, check_range
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.files import require
+from pgpis.pictures.containers import is_video
+from pgpis.pipelines.limits import LARGEST_SEED, MOST_IMAGES, MOST_STEPS, check_band
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 from pgpis.preprocess.settings import PrepareSettings
 
 MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
 FOLDER_OPTIONS: tuple[str, ...] = ("sources_by", "pairs", "pairing", *MCLD_OPTIONS)
 FOLDER_OPTIONS += ("prepare", "retarget", "save_conditions", "every", "noise_name")
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
-FOLDER = {"metavar": "FOLDER"}
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
 """Lightning's names for --dtype."""
 LARGE_BATCH = 16
@@ -70,7 +73,7 @@ class PredictSettings:
     photographs --driving does both."""
     retarget: bool = False
     """Give driving poses the limb lengths of the source."""
-    save_conditions: Annotated[Path | None, FOLDER] = None
+    save_conditions: Annotated[Path | None, {"metavar": "FOLDER"}] = None
     """Keep what is made of photographs, and use it again [a temporary folder]."""
     images_per_pair: int | None = None
     """Pictures for each pair [1]."""
@@ -136,12 +139,6 @@ class PredictSettings:
         Raises:
             PgpisError: Names the option, or those that do not fit together.
         """
-        from pgpis.models.samplers import MOST_STEPS
-        from pgpis.pictures.videos import is_video  # these load torch
-        from pgpis.pipelines.base import MOST_IMAGES
-        from pgpis.pipelines.options import check_band
-        from pgpis.tasks.base import LARGEST_SEED
-
         check_range("--images-per-pair", self.images_per_pair, 1, MOST_IMAGES, whole=True, optional=True)
         check_range("--steps", self.steps, 1, MOST_STEPS, whole=True, optional=True)
         check_range("--guidance-scale", self.guidance_scale, 0, optional=True)
@@ -177,6 +174,13 @@ class PredictSettings:
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
         if not self.like:
             self.check_tools()
+        find_recipes(self.config)
+
+    def check_files(self) -> None:
+        """Refuse what is not there."""
+        for name in ("sources", "poses", "driving", "pairs", "identity", "like"):
+            if (path := getattr(self, name)) is not None and DATABASE not in path.parts:
+                require(path, f"--{name}: file or folder")
 
     def check_tools(self) -> None:
         """Refuse tools that have nothing to make.
@@ -269,16 +273,19 @@ def predict(settings: PredictSettings, *words: str) -> int:
         PgpisError: An option is wrong, or nothing could be made at all.
     """
     settings.check()
+    if not any(word.startswith("--print_config") for word in words):  # which reads none
+        settings.check_files()
+    named = pipeline_in(words)
+    if settings.pipeline is not None and named not in (None, settings.pipeline):
+        message = f"--pipeline {settings.pipeline} and --model.init_args.pipeline {named} name two models"
+        raise PgpisError(message, hint="leave one of them out")
+    refuse_unknown(settings.pipeline or named or settings.shipped_model)
     again: list[str | dict[str, Any]] = []
     if settings.like is not None:
         from pgpis.cli.like import laid_under  # loads torch
 
         settings, recipe = laid_under(settings, settings.like, words)
         again = [recipe]
-    named = pipeline_in(words)
-    if settings.pipeline is not None and named not in (None, settings.pipeline):
-        message = f"--pipeline {settings.pipeline} and --model.init_args.pipeline {named} name two models"
-        raise PgpisError(message, hint="leave one of them out")
     if settings.pipeline is None and not settings.config:
         pipeline = named
         if pipeline is None and not names_model(words):

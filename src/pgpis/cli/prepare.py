@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
-from pgpis.files import locked, remove_unfinished, resolved
+from pgpis.files import locked, remove_unfinished, require, resolved
 from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import PrepareSettings
 
@@ -53,6 +53,7 @@ def prepare(
     """
     check_range("--workers", workers, 1, whole=True, optional=True)
     check_range("--preview", preview, 1, whole=True, optional=True)
+    require(root, "folder", hint="pgpis prepare FOLDER")
     if compare:
         _refuse_with_compare(
             {

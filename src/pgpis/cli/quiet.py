@@ -34,5 +34,19 @@ def quiet_libraries() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_warnings(*names: str) -> Iterator[None]:
+    """Leave out what loggers would say that is not a warning."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +21,11 @@ MOST_NODES = 100_000
 
 log = logging.getLogger(__name__)
 
+TOP_LEVEL = (
+    *("config", "model", "data", "trainer", "seed_everything", "ckpt_path"),
+    *("print_config", "verbose", "return_predictions", "weights_only"),
+)
+"""Keys of a recipe, and words of the command line beside them, that stand for themselves; others have a dot."""
 PACKAGED = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -61,10 +66,19 @@ def find_recipe(name: str) -> Path:
     for candidate in (Path(name), Path("configs") / name, PACKAGED / name):
         if candidate.is_file():
             return candidate.resolve()
+    recipes = packaged_recipes()
+    if name in recipes:  # it was not to be seen a moment ago: what keeps it from being read is told where that is tried
+        return recipes[name]
     raise PgpisError(
-        f"config not found: {name}{nearest(name, packaged_recipes())}",
+        f"config not found: {name}{nearest(name, recipes)}",
         hint=f"looked in ./, ./configs/ and {PACKAGED}; 'pgpis configs' lists the recipes",
     )
+
+
+def find_recipes(names: Iterable[str]) -> None:
+    """Find recipes before anything is imported for them; errors as :func:`find_recipe`."""
+    for name in names:
+        find_recipe(name)
 
 
 def check_recipe(path: Path) -> yaml.MappingNode | None:
@@ -157,9 +171,26 @@ def resolve_configs(words: Sequence[str]) -> list[str]:
             resolved.append(word)
             continue
         path = find_recipe(name)
-        log.info("config %s: %s", name, path)
+        if name != str(path):  # chosen before
+            log.info("config %s: %s", name, path)
         resolved.append(f"--config={path}")
     return resolved
+
+
+def strays_in(words: Iterable[str]) -> list[str]:
+    """Return the words that are neither a key of a recipe, as ``--KEY=VALUE``, nor ``--KEY`` and its ``VALUE``."""
+    strays: list[str] = []
+    takes_value = False
+    for word in words:
+        is_option = word.startswith("--")
+        key, has_value, _ = word.removeprefix("--").partition("=")
+        if is_option:
+            takes_value = not has_value
+            is_stray = "." not in key and key.rstrip("+") not in TOP_LEVEL
+        else:
+            is_stray, takes_value = not (takes_value or word == "-c"), word == "-c"
+        strays += [word] if is_stray else []
+    return strays
 
 
 def leaves_of(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgpis.cli.models import build
-from pgpis.devices import device_here, usual_device
+from pgpis.cli.recipes import find_recipes
+from pgpis.devices import device_here
 from pgpis.errors import PgpisError, check_range
 
 if TYPE_CHECKING:  # these load torch
@@ -43,13 +43,15 @@ class SpeedSettings:
     training checkpointing, fused. What none sets is as in the recipe."""
     batch_sizes: str = "1"
     """Pairs in a batch, numbers between commas."""
-    device: str = field(default_factory=usual_device)
+    device: str | None = None
     """cpu, cuda, cuda:1 [a GPU if there is one]."""
     out: Path | None = None
     """JSON file to write, row by row."""
 
     def __post_init__(self) -> None:
-        device_here(self.device)
+        find_recipes(self.config)
+        if self.device is not None:
+            device_here(self.device)
 
     @property
     def sizes(self) -> list[int]:
@@ -166,7 +168,7 @@ def _compare(
     subject: dict[str, Any],
     make_bench: Callable[[Device, Callable[..., Trainer]], Bench],
 ) -> int:
-    from pgpis.cli.quiet import quiet_libraries
+    from pgpis.cli.quiet import only_warnings, quiet_libraries
     from pgpis.speed.comparison import compare
     from pgpis.speed.device import Device
     from pgpis.speed.report import Report
@@ -179,24 +181,10 @@ def _compare(
     report = Report(kind, device.describe(), about)
     precision = str(cli.trainer.precision)
     bench = make_bench(device, _trainers(cli, device))
-    with quiet_libraries(), _said_once():
+    with quiet_libraries(), only_warnings(*CHATTY):
         failed = compare(bench, compared, sizes, precision, report, settings.out)
     report.print(sys.stdout)
     return 1 if failed else 0
-
-
-@contextmanager
-def _said_once() -> Iterator[None]:
-    """Leave out what would be said for each row."""
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _trainers(cli: PGPISCLI, device: Device) -> Callable[..., Trainer]:

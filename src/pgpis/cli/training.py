@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
+import ast
+import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from pgpis.cli import VERBS
-from pgpis.cli.options import documentation
+from pgpis.cli.options import described_in
+from pgpis.cli.recipes import TOP_LEVEL, packaged_recipes, resolve_configs, strays_in
+from pgpis.errors import PgpisError, nearest
 
 LINKED = ("seed", "input_specs", "loss_specs", "frozen_features")
 """What the DataModule takes from the seed and the model."""
@@ -45,20 +50,23 @@ def _run(verb: str, words: Sequence[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         sys.stdout.write(short_help(verb))
         return 0
+    words = ["--help" if word == "--help-all" else word for word in words]
+    if strays := strays_in(word for word in words if word != "--help"):
+        key = strays[0].removeprefix("--").partition("=")[0]
+        hint = f"'pgpis {verb} --help' shows what can be given, 'pgpis {verb} --help-all' every key"
+        raise PgpisError(f"no such key '{key}'{nearest(key, TOP_LEVEL)}", hint=hint)
+    given = {word.partition("=")[0].partition(".")[0] for word in words}
+    if given.isdisjoint(("-c", "--config", "--model", "--print_config", "--help")):
+        hint = f"name a recipe: pgpis {verb} --config fpdm.yaml; 'pgpis configs' lists them"
+        raise PgpisError("--config is missing", hint=hint)
+    words = resolve_configs(words)
     from pgpis.cli import lightning  # loads torch
 
-    return lightning.run(verb, ["--help" if word == "--help-all" else word for word in words]).exit_code
+    return lightning.run(verb, words).exit_code
 
 
 def short_help(verb: str) -> str:
-    """Return what most runs need, and where the rest is listed."""
-    from pgpis.cli.renamed import subclasses  # these load torch
-    from pgpis.data import PoseTransferDataModule
-    from pgpis.methods import load_methods
-    from pgpis.tasks.base import PersonImageTask
-
-    load_methods()
-    tasks = sorted({task.__name__ for task in subclasses(PersonImageTask) if not inspect.isabstract(task)})
+    """Return what most runs need, and where the rest is listed; nothing is imported for it, which would take long."""
     resumes = "go on from a checkpoint" if verb == "fit" else "take the weights of a checkpoint"
     run = {
         "--config RECIPE": "required; 'pgpis configs' lists them. Given again, the later one is laid over the earlier",
@@ -67,11 +75,10 @@ def short_help(verb: str) -> str:
         "--print_config": "print the configuration that the words make, and run nothing",
     }
     model = {
-        "--model CLASS": ", ".join(tasks) + ", or module.Class of your own",
+        "--model CLASS": ", ".join(tasks_of_recipes()) + ", or module.Class of your own",
         "--model.init_args.KEY VALUE": f"an option of it; 'pgpis {verb} --model.help CLASS' lists them",
     }
-    described = documentation(PoseTransferDataModule)
-    data = {name: text.partition(". ")[0] for name, text in described.items() if name not in LINKED}
+    data = {name: text.partition(". ")[0] for name, text in data_options().items() if name not in LINKED}
     groups = {
         "run": run,
         "model": model,
@@ -90,3 +97,19 @@ def short_help(verb: str) -> str:
         + f"\n\n'pgpis {verb} --help-all' lists every key of Lightning's trainer too. "
         "Documentation: docs/train-your-own.md, docs/cli.md\n"
     )
+
+
+def tasks_of_recipes() -> list[str]:
+    """Return the names of the tasks that the recipes of the package train."""
+    texts = (path.read_text(encoding="utf-8") for path in packaged_recipes().values())
+    return sorted({name for text in texts for name in re.findall(r"^  class_path: (\w+Task)$", text, re.MULTILINE)})
+
+
+def data_options() -> dict[str, str]:
+    """Return what the arguments of the DataModule mean, as its source says."""
+    spec = find_spec("pgpis.data.datamodule")
+    assert spec is not None
+    assert spec.origin is not None
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    (module,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == "PoseTransferDataModule")
+    return described_in(ast.get_docstring(module) or "")

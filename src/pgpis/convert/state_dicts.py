@@ -14,7 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pgpis.errors import PgpisError, first_line
+from pgpis.convert.formats import SAFETENSORS, check_format, unreadable
+from pgpis.errors import PgpisError
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     Budget,
@@ -59,32 +60,17 @@ def read_state_dict(path: str | Path) -> ForeignCheckpoint:
         PgpisError: Missing, truncated, damaged, or not a checkpoint.
     """
     path = Path(path)
-    if not path.is_file():
-        raise PgpisError(f"checkpoint not found: {path}")
-    if path.suffix == ".safetensors":
+    check_format(path)
+    if path.suffix == SAFETENSORS:
         try:
             return ForeignCheckpoint(path, load_file(path), {})
         except (SafetensorError, OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return _Archive(path, archive).read()
-        with path.open("rb") as file:
-            start = file.read(4)
+        with zipfile.ZipFile(path) as archive:
+            return _Archive(path, archive).read()
     except _ARCHIVE_ERRORS as error:
-        raise _unreadable(path, error) from error
-    if start == b"PK\x03\x04":
-        raise _unreadable(path, EOFError("the archive is cut off"))
-    raise PgpisError(
-        f"{path} is not a checkpoint: expected a zip archive of torch.save or a .safetensors file",
-        hint="save a file of torch < 1.6 again with a current torch",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> PgpisError:
-    hint = "the file is damaged: copy or download it again"
-    return PgpisError(f"cannot read checkpoint {path}: {first_line(error)}", hint=hint)
+        raise unreadable(path, error) from error
 
 
 class _Archive:

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pgpis.data.features import Variant
+from pgpis.data.names import DATABASE
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import DATABASE, picture_stamp
+from pgpis.data.picture_store import picture_stamp
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_in
 from pgpis.data.link_part import Part, refuse_shared
-from pgpis.data.picture_store import DATABASE
+from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, locked, resolved, write_bytes
 from pgpis.jobs import reason_of

@@ -1,4 +1,4 @@
-"""Names: of the published layouts, and DeepFashion's spellings of a picture's: tree, flat, and FPDM's results."""
+"""Names: of published layouts and of an LMDB's file; of a picture in DeepFashion: tree, flat, and FPDM's results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal
 from pgpis.errors import PgpisError
 
 LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
+DATABASE = "data.mdb"
+"""An LMDB of pictures: ``ROOT/512-352/data.mdb/KEY.png`` is an entry of it."""
 
 TREE = re.compile(r"(MEN|WOMEN)/([^/]+)/id_(\d{8})/(\d\d)_(\d)_(\w+)")
 FLAT = re.compile(r"fashion(MEN|WOMEN)(\w+?)id(\d{8})(\d\d)_(\d)(\w+)")

@@ -10,12 +10,11 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from pgpis.data.lmdb_reader import read_entry
+from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, sha256_of
 from pgpis.pictures.decoding import decode, read_bytes
 from pgpis.pictures.images import read_image, upright_rgb
-
-DATABASE = "data.mdb"
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -13,9 +13,9 @@ from pgpis.data.picture_store import picture_exists
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, resolved
+from pgpis.pictures.containers import is_video
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds
-from pgpis.pictures.videos import is_video
 
 log = logging.getLogger(__name__)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 
 from diffusers import SchedulerMixin
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from pgpis.errors import PgpisError, check_range, first_line
 from pgpis.pictures.decoding import warn_once
 
-MOST_STEPS = 1000
-"""Noise levels that a scheduler has unless its configuration says so."""
+LEVELS = 1000
+"""Noise levels of a scheduler whose configuration does not say."""
 LEAST_LEVEL = 0.9
 """Share of the noise levels below which a first step is far from the pure noise that sampling starts from."""
 FEW_STEPS = 10
@@ -51,7 +51,7 @@ def check_steps(sampler: SchedulerMixin, steps: object) -> None:
         PgpisError: Names the number, and numbers or settings that go.
     """
     check_sampler(type(sampler))
-    name, levels = type(sampler).__name__, sampler.config.get("num_train_timesteps", MOST_STEPS)
+    name, levels = type(sampler).__name__, sampler.config.get("num_train_timesteps", LEVELS)
     check_range("num_inference_steps", steps, 1, levels, whole=True)
     number = int(steps)  # type: ignore[call-overload]
     try:
@@ -75,6 +75,7 @@ def check_steps(sampler: SchedulerMixin, steps: object) -> None:
 
 
 def _first_level(sampler: SchedulerMixin, steps: int) -> float:
-    trial = copy.deepcopy(sampler)
-    trial.set_timesteps(steps)
-    return float(trial.timesteps.max())
+    with unset_fake_temporarily():  # pgpis bench memory builds pipelines of tensors that have no values
+        trial = type(sampler).from_config(sampler.config)
+        trial.set_timesteps(steps)
+        return float(trial.timesteps.max())

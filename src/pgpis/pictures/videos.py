@@ -17,13 +17,12 @@ from PIL import Image
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, replacing, replacing_folder, waiting_for
 from pgpis.jobs import reason_of
+from pgpis.pictures.containers import CONTAINERS, is_video
 from pgpis.pictures.images import read_image, save_image
 
 log = logging.getLogger(__name__)
 
 FRAMES_PER_SECOND = 25.0
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
-"""Which of ffmpeg's readers a suffix gets; none of them opens other files or addresses."""
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1")
 CLEARLY = 0.02
 """How far the rate by the times of frames is from the one that a video names, where that is wrong, and not rounded."""
@@ -91,11 +90,6 @@ class VideoFrames:
     """``STEM_000001.png`` and so on, numbered as in the video."""
     frames_per_second: float
     """At which the pictures that were taken show what the video shows."""
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file's name is that of a video that can be read."""
-    return path.suffix.lower() in CONTAINERS
 
 
 def extract_frames(path: Path, folder: Path, every: int = 1) -> VideoFrames:

@@ -25,6 +25,7 @@ from pgpis.models.samplers import check_steps
 from pgpis.pictures.drawing import CANVAS
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.checked import CheckedPipeline
+from pgpis.pipelines.limits import MOST_IMAGES, MOST_PIXELS, check_band
 from pgpis.pipelines.options import (
     Generators,
     Images,
@@ -32,15 +33,9 @@ from pgpis.pipelines.options import (
     SamplingOptions,
     StepCallback,
     check_anchors,
-    check_band,
     per_row,
     shows_options_of,
 )
-
-MOST_PIXELS = 4096
-"""Longest side of a result."""
-MOST_IMAGES = 1000
-"""Most results per pair in one call."""
 
 
 class SamplingPipeline(CheckedPipeline):

@@ -20,7 +20,7 @@ from pgpis.models.foreign import check_config, check_index, parse_json, read_jso
 from pgpis.models.loading import LOAD_ERRORS
 from pgpis.models.weights import tensors_hash
 from pgpis.pipelines.base import SamplingPipeline
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 
 __all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index", "read_pipeline_index"]
 
@@ -110,6 +110,7 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
     Raises:
         PgpisError: There is none, or it cannot be read.
     """
+    refuse_unknown(name, "pipeline")
     path = Path(name)
     try:
         if path.suffix == ".safetensors":

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError
 
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
@@ -57,22 +57,6 @@ class SamplingOptions(TypedDict, total=False):
     """What ``tensors`` holds: ``latents``."""
     return_dict: bool
     """False returns a tuple instead."""
-
-
-def check_band(name: str, band: object) -> None:
-    """Refuse what is not a lowest and a highest noise level.
-
-    Raises:
-        PgpisError: Names the option.
-    """
-    if band is None:
-        return
-    if not isinstance(band, tuple | list) or len(band) != 2:
-        raise PgpisError(f"{name} is {band!r}, expected a lowest and a highest noise level, such as (0.2, 0.8)")
-    for value in band:
-        check_range(name, value, 0, 1)
-    if band[0] > band[1]:
-        raise PgpisError(f"{name} is {tuple(band)}, expected the lower noise level first")
 
 
 def check_anchors(anchors: object, pairs: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgpis.errors import PgpisError, nearest
+
 FOLDER = Path(__file__).resolve().parent.parent / "bundles"
 
 
@@ -34,3 +36,20 @@ SHIPPED = {
     "synth-mcld": Shipped("synth/mcld.yaml", "synth_mcld.safetensors", {**_SMALL, "guidance_scale": 1.0}, "synth"),
 }
 """By the name that ``--pipeline`` takes."""
+
+
+def refuse_unknown(name: str, option: str = "--pipeline") -> None:
+    """Refuse a name that no pipeline has, before the hub is asked, whose names have a slash.
+
+    Args:
+        name: Folder, hub id, bundle, or the name of a model that ships with pgpis.
+        option: What the user gave the name for.
+
+    Raises:
+        PgpisError: Names the model that ships whose name is closest.
+    """
+    if name not in SHIPPED and "/" not in name and not Path(name).exists():
+        raise PgpisError(
+            f"{option}: '{name}' is neither a folder or file nor a model that ships with pgpis{nearest(name, SHIPPED)}",
+            hint=f"{option} FOLDER, OWNER/NAME of the hub, FILE.safetensors, {' or '.join(SHIPPED)}",
+        )

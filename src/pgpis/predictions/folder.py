@@ -20,6 +20,7 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name, remove_unfinished, resolved, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
 from pgpis.predictions.again import MarkedPicture
+from pgpis.predictions.differences import told_differences
 from pgpis.predictions.marks import WEIGHTS, Mark, save_marked
 from pgpis.predictions.records import (
     DONE,
@@ -79,13 +80,13 @@ class PredictionFolder:
         if before is None:
             return
         changes = [
-            f"{_told(key, before)}, now {_told(key, self.settings)}"
-            for key in sorted({*before, *self.settings} - {*INFORMATION})
+            key
+            for key in {*before, *self.settings} - {*INFORMATION}
             if before.get(key) != self.settings.get(key) and not (apart_from and key.startswith(apart_from))
         ]
         if changes:
             raise PgpisError(
-                f"{self.out} holds pictures made with {'; '.join(changes)}",
+                f"{self.out} holds {told_differences(before, self.settings, changes)}",
                 hint="give another --out, or remove that folder",
             )
 
@@ -256,11 +257,6 @@ class PredictionFolder:
     def _sheet_row(self, pair_id: str, records: Sequence[PredictionRecord]) -> list[Path]:
         results = [self.out / record.image for record in records]
         return [Path(records[0].source), self.pose_picture(pair_id), *results]
-
-
-def _told(key: str, settings: Mapping[str, Any]) -> str:
-    """Say what a setting is; those that are off, or as usual, are not in ``settings.json``."""
-    return f"{key}={settings[key]}" if key in settings else f"{key} not set"
 
 
 def _is_whole(path: Path) -> bool:

@@ -50,7 +50,7 @@ def face_encoder(settings: PrepareSettings) -> FaceEncoder:
     """
     files = [find(name, settings.weights)[0] for name in face_weights(settings)]
     if settings.face == "facexlib":
-        return FacexlibEncoder(files[0], files[1], settings.upscale_faces, settings.device)
+        return FacexlibEncoder(files[0], files[1], settings.upscale_faces, settings.chosen_device)
     return InsightFaceEncoder(files[0].parent, settings.upscale_faces, settings.onnx_device)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import get_args
 
 from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
+from pgpis.data.names import DATABASE
 from pgpis.data.phoenix import find_release, frames_of
-from pgpis.data.picture_store import DATABASE
 from pgpis.data.user_files import beside, without_prepared
 from pgpis.errors import PgpisError
-from pgpis.files import files_below
+from pgpis.files import files_below, require
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, conditions, kind_of
 from pgpis.preprocess.settings import PictureFiles
@@ -31,8 +31,7 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
     Raises:
         PgpisError: The folder is missing or empty, or its layout has no place for a condition.
     """
-    if not root.exists():
-        raise PgpisError(f"folder not found: {root}", hint="pgpis prepare FOLDER")
+    require(root, "folder", hint="pgpis prepare FOLDER")
     needs = [kind_of(option).needs for option in options]
     kinds = [kind_of(option) for option in dict.fromkeys([*options, *filter(None, needs)])]
     release = find_release(root) if root.is_dir() and layout == "auto" else None

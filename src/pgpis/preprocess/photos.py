@@ -23,6 +23,7 @@ from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, printable
+from pgpis.pictures.containers import is_video
 from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import exact_openpose, read_keypoints
@@ -30,7 +31,7 @@ from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import check_keypoints
 from pgpis.pictures.retarget import retarget
-from pgpis.pictures.videos import extract_frames, is_video
+from pgpis.pictures.videos import extract_frames
 from pgpis.preprocess.outline import STYLE
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
@@ -39,8 +40,7 @@ from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
 
-DIGITS = 16
-"""Of the hash of a picture's content and the tools, in the names of what is made of it."""
+DIGITS = 16  # of the hash of a picture's content and the tools, in the names of what is made of it
 
 
 class PhotoPairs(FolderPairs):

@@ -169,7 +169,7 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
         PgpisError: There is no cluster, or actors die again and again.
     """
     stages = [condition for condition, files in todo.items() if files]
-    on_gpu = [stage for stage in stages if Stage.classes[stage].is_neural and settings.device.startswith("cuda")]
+    on_gpu = [stage for stage in stages if Stage.classes[stage].is_neural and settings.chosen_device.startswith("cuda")]
     if not stages:
         return
     with connected(), ExitStack() as stack:
@@ -234,7 +234,7 @@ def _parts(files: Sequence[PictureFiles], size: int) -> list[list[PictureFiles]]
 def _pools(todo: Todo, settings: PrepareSettings, workers: int, stack: ExitStack) -> dict[str, Executor]:
     """Return the processes of each stage that has pictures; where these are few, all stages share them."""
     counts = {condition: len(files) for condition, files in todo.items() if files}
-    on_cpu = settings.device.startswith("cpu")
+    on_cpu = settings.chosen_device.startswith("cpu")
     if max(counts.values(), default=0) < PICTURES_PER_PROCESS:
         pool = stack.enter_context(worker_pool(min(workers, max(1, len(counts))) if on_cpu else 1))
         return dict.fromkeys(counts, pool)

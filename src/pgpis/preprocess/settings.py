@@ -7,7 +7,7 @@ import importlib
 import itertools
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +61,7 @@ class PrepareSettings:
 
     weights: Path | None = None
     """Folder of weights; None: $PGPIS_WEIGHTS, ~/.cache/pgpis/weights, libraries' caches."""
-    device: str = field(default_factory=usual_device)
+    device: str | None = None
     """Where the nets run: ``cpu``, ``cuda``, ``cuda:1`` [a GPU if there is one]."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """``bf16`` is faster on a GPU and moves some pixels of the maps."""
@@ -121,20 +121,26 @@ class PrepareSettings:
         )
 
     @property
+    def chosen_device(self) -> str:
+        """Where the nets run; to look for a GPU loads torch, which settings do without."""
+        return self.device or usual_device()
+
+    @property
     def onnx_device(self) -> str:
         """Where ONNX models can run: the CPU, with a warning, where the runtime does not support the GPU."""
-        if self.device.startswith("cuda"):
+        device = self.chosen_device
+        if device.startswith("cuda"):
             try:
                 providers = importlib.import_module("onnxruntime").get_available_providers()
             except ImportError:
-                return self.device  # the message that it is missing comes from the library that needs it
+                return device  # the message that it is missing comes from the library that needs it
             if "CUDAExecutionProvider" not in providers:
                 remedy = "pip install onnxruntime-gpu in place of onnxruntime"
                 log.warning(
                     "this onnxruntime does not support the GPU; poses and faces are detected on the CPU: %s", remedy
                 )
                 return "cpu"
-        return self.device
+        return device
 
     def own(self, condition: str) -> str:
         """Spell the options that decide one kind of file, but not what it is made of; files by their hashes."""

@@ -102,12 +102,14 @@ class DensePoseStage(Stage):
 
             assert settings.densepose_config is not None
             assert settings.densepose_weights is not None
-            self.net = Detectron2DensePose(settings.densepose_config, settings.densepose_weights, settings.device)
+            self.net = Detectron2DensePose(
+                settings.densepose_config, settings.densepose_weights, settings.chosen_device
+            )
             return
         from pgpis.preprocess.densepose import load_densepose
 
         path = settings.densepose_weights or find(f"densepose-{settings.densepose}", settings.weights)[0]
-        self.net = load_densepose(path).to(settings.device)
+        self.net = load_densepose(path).to(settings.chosen_device)
 
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
         """See :meth:`Stage.__call__`; pictures go through the net together."""
@@ -129,7 +131,7 @@ class DensePoseStage(Stage):
     def maps(self, pictures: Sequence[Image.Image]) -> list[Any]:
         """Return of each picture part, U, V ``(H, W, 3)`` and who is shown; None where nobody is found."""
         enabled = self.settings.dtype == "bf16"
-        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=enabled):
+        with torch.autocast(torch.device(self.settings.chosen_device).type, torch.bfloat16, enabled=enabled):
             maps: list[Any] = self.net(pictures, self.settings.overflow, self.settings.person)
         return maps
 
@@ -232,7 +234,7 @@ class FaceMaskStage(FaceStage):
     weights = staticmethod(lambda settings: (*face_weights(settings), "facexlib-parsing"))
 
     def __init__(self, settings: PrepareSettings) -> None:
-        self.parser = FaceParser(find("facexlib-parsing", settings.weights)[0], settings.device)
+        self.parser = FaceParser(find("facexlib-parsing", settings.weights)[0], settings.chosen_device)
         super().__init__(settings)
 
     def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:

@@ -77,11 +77,13 @@ def create_app(
     def tell_metrics() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    page = _page(app)
+    template = _page()
+    statuses = {status.value: status.phrase for status in HTTPStatus}
 
     @app.get("/docs", include_in_schema=False)
     @app.get("/", include_in_schema=False)
-    def tell_docs() -> HTMLResponse:
+    def tell_docs(request: Request) -> HTMLResponse:
+        page = template.render(schema=app.openapi(), statuses=statuses, base=str(request.base_url))
         return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
     return app
@@ -185,9 +187,7 @@ def _description(models: Mapping[str, str], settings: ServiceSettings) -> dict[s
     return {"responses": responses, "openapi_extra": {"requestBody": body}, "response_class": Response}
 
 
-def _page(app: FastAPI) -> str:
+def _page() -> jinja2.Template:
     """Return the page on the service: without scripts, and nothing of it comes from elsewhere."""
-    template = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True)
-    statuses = {status.value: status.phrase for status in HTTPStatus}
-    return environment.from_string(template).render(schema=app.openapi(), statuses=statuses)
+    text = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+    return jinja2.Environment(autoescape=True).from_string(text)

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,16 @@ from pgpis.files import replacing_folder
 from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
+from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.tasks import validation
-from pgpis.tasks.checkpoints import misfit
+from pgpis.tasks.checkpoints import lineage, misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
+from pgpis.tasks.frozen import drop_frozen, keep_frozen, refuse_other_frozen, refuse_other_weights
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.ranks import gather_rows
 from pgpis.tasks.training_data import TrainingData
 
 log = logging.getLogger(__name__)
-
-LARGEST_SEED = 2**32 - 1
-"""Largest seed that NumPy, and therefore Lightning, takes."""
 
 
 class PersonImageTask(LightningModule, ABC):
@@ -64,8 +62,8 @@ class PersonImageTask(LightningModule, ABC):
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
         self._means = validation.ValidationMeans()
-        self.register_state_dict_post_hook(_drop_frozen)
-        self.register_load_state_dict_pre_hook(_keep_frozen)
+        self.register_state_dict_post_hook(drop_frozen)
+        self.register_load_state_dict_pre_hook(keep_frozen)
 
     @property
     @abstractmethod
@@ -241,8 +239,9 @@ class PersonImageTask(LightningModule, ABC):
         return self._frozen_hashes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which frozen weights the trained ones belong to; weights that are not finite are not saved."""
+        """Record whose weights they are, and on which frozen ones; weights that are not finite are not saved."""
         require_finite(self.trainer, "the weights", weights_are_finite(self))
+        checkpoint["task"] = lineage(type(self))
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -251,46 +250,14 @@ class PersonImageTask(LightningModule, ABC):
         if not isinstance(recorded, dict):
             message = "this checkpoint was not written by pgpis: it does not name its frozen parts"
             raise PgpisError(message, hint="official checkpoints are converted by 'pgpis convert fpdm'")
-        present = self.frozen_hashes()
-        for name in sorted(recorded.keys() | present.keys()):
-            if recorded.get(name) != present.get(name):
-                there, here = str(recorded.get(name))[:12], str(present.get(name))[:12]
-                raise PgpisError(
-                    f"the checkpoint was trained with another '{name}' (sha256 {there}, here {here})",
-                    hint=f"set model.{name} to the weights used in training",
-                )
+        refuse_other_frozen(recorded, self.frozen_hashes())
         weights = checkpoint["state_dict"]
-        self._refuse_other_weights(weights)
+        refuse_other_weights(weights, self.state_dict())
         # a buffer may be anything before training has set it
         check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
         own = self.trainer.fit_loop.state_dict() if self.trainer.training else None
         if own is not None and (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
-
-    def _refuse_other_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        own = self.state_dict()
-        for name in sorted(own.keys() | weights.keys()):
-            mine, stored = own.get(name), weights.get(name)
-            if mine is None or not isinstance(stored, torch.Tensor) or mine.shape != stored.shape:
-                shapes = [list(value.shape) if isinstance(value, torch.Tensor) else "none" for value in (stored, mine)]
-                raise PgpisError(
-                    f"the checkpoint is another model's: '{name}' is {shapes[0]} there and {shapes[1]} here",
-                    hint="--config must be the recipe, with the options, that it was trained with",
-                )
-
-
-def _drop_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, _metadata: object) -> None:
-    for name in task.frozen:
-        for key in [key for key in state_dict if key.startswith(f"{prefix}{name}.")]:
-            del state_dict[key]
-
-
-def _keep_frozen(task: PersonImageTask, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    for name in task.frozen:
-        if (foreign := next((key for key in state_dict if key.startswith(f"{prefix}{name}.")), None)) is not None:
-            raise PgpisError(f"'{foreign}' is among the trained weights, but '{name}' is frozen: its weights are fixed")
-        for key, value in task.get_submodule(name).state_dict().items():
-            state_dict[f"{prefix}{name}.{key}"] = value
 
 
 def stable_seed(*parts: object) -> int:

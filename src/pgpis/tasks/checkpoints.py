@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule
 
 from pgpis.errors import PgpisError
 from pgpis.files import writing
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 PARTS: dict[str, type] = {"pytorch-lightning_version": str, "state_dict": dict}
 TRAINING_PARTS: dict[str, type] = {"loops": dict, "optimizer_states": list, "lr_schedulers": list}
 ANEW = "leave --ckpt_path out to start anew"
+OTHER_RECIPE = "--config must be the recipe, with the options, that it was trained with"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -56,21 +59,44 @@ class WholeCheckpoints(TorchCheckpointIO):
             file.unlink(missing_ok=True)
 
 
-def check_checkpoint(path: Path, *, training: bool) -> int:
-    """Look at a checkpoint, from which ``training`` may be to go on, without loading its weights; return its step.
+def check_checkpoint(path: Path, task: type[LightningModule], *, training: bool) -> int:
+    """Look at a checkpoint for ``task``, from which ``training`` may be to go on, and return its step.
 
-    Every byte of the file is read.
+    Every byte of the file is read, and no weight is loaded.
 
     Raises:
-        PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed. Names the newest whole one.
+        PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed: names the newest whole one. Or
+            it is that of another task.
     """
     try:
         checkpoint = _read_whole(path, PARTS | TRAINING_PARTS if training else PARTS)
     except PgpisError as error:
         hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in _whole_ones(path)), ANEW)
         raise PgpisError(error.message, hint=hint) from error
+    noted = checkpoint.get("task")  # earlier versions noted none: there the names of weights tell
+    if isinstance(noted, list) and noted and {*map(str, noted)}.isdisjoint(lineage(task)):
+        message = f"{path} is a checkpoint of {str(noted[0])[:80]}, not of {task.__name__}"
+        raise PgpisError(message, hint=OTHER_RECIPE)
     step = checkpoint.get("global_step")
     return step if isinstance(step, int) else 0
+
+
+def lineage(task: type[LightningModule]) -> list[str]:
+    """Return the names of a task and of those that it derives from; what a checkpoint notes."""
+    derived = [each for each in task.__mro__ if issubclass(each, LightningModule) and each is not LightningModule]
+    return [each.__name__ for each in derived if not inspect.isabstract(each)]
+
+
+def last_checkpoint(folders: Sequence[Path]) -> Path:
+    """Return the newest file that ``--ckpt_path last`` can mean; Lightning would go on without one.
+
+    Raises:
+        PgpisError: There is none in any of the folders.
+    """
+    paths = [path for folder in folders for path in folder.glob("last*.ckpt")]
+    if not paths:
+        raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
+    return max(paths, key=lambda path: path.stat().st_mtime)
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:

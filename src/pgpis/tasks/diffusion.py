@@ -18,7 +18,7 @@ from pgpis.models.foreign import check_index, read_json
 from pgpis.models.loading import LOAD_ERRORS, check_finite
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
-from pgpis.pipelines.shipped import SHIPPED
+from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 from pgpis.tasks.flow import FlowPort, flow_columns
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
@@ -226,6 +226,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     Raises:
         PgpisError: It is not there, not complete, another model's, or holds weights that are not finite.
     """
+    refuse_unknown(name, option)
     folder = Path(name)
     bundle = SHIPPED[name].path if name in SHIPPED else folder
     is_bundle = bundle.suffix == ".safetensors"

@@ -10,8 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable
 
 from pgpis.denoiser.diffusion import keep_mask
 from pgpis.errors import PgpisError, check_range
-from pgpis.pipelines.base import MOST_IMAGES, MOST_PIXELS
-from pgpis.pipelines.options import check_band
+from pgpis.pipelines.limits import MOST_IMAGES, MOST_PIXELS, check_band
 
 Masks = dict[str, torch.Tensor]
 """By condition, bool ``(B,)``: False for the pairs of a batch that do without it."""

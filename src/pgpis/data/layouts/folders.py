@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from pgpis.data.layouts.base import LIST, KeyPair, Layout, key_of
-from pgpis.data.names import TREE
-from pgpis.data.picture_store import DATABASE
+from pgpis.data.names import DATABASE, TREE
 from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import IMAGE_SUFFIXES

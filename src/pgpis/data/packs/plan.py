@@ -11,12 +11,13 @@ from typing import Any, get_args
 
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.layouts import Split, layouts_in
+from pgpis.data.names import DATABASE
 from pgpis.data.packs.features import FeatureItem, plan_features
 from pgpis.data.packs.packed import POSE, keypoints_to_json, refuse_elsewhere
 from pgpis.data.pair import Pair, without_garbage_collection
 from pgpis.data.pairs import PICTURE, PairDataset
 from pgpis.data.phoenix import SPLITS, Phoenix14T, corpus_path, find_release
-from pgpis.data.picture_store import DATABASE, picture_exists, picture_stamp, read_content, read_picture
+from pgpis.data.picture_store import picture_exists, picture_stamp, read_content, read_picture
 from pgpis.errors import PgpisError
 from pgpis.jobs import Failure, reason_of
 from pgpis.pictures.keypoints import Keypoints

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from pgpis.data.packs.stores import INSTALL, Store, StoreError
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, nearest
 from pgpis.files import locked, printable, remove_unfinished, resolved, sha256_of
+from pgpis.interrupts import resumable
 from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
 from pgpis.pictures.kinds import conditions
@@ -65,7 +65,7 @@ def pack_pairs(
     source = hashlib.sha256(places.encode()).hexdigest()  # packs are given to others, and paths are private
     _refuse_others(store, source, dataset)
     _refuse_unreadable(plan)
-    with locked(store.folder) if store.folder else nullcontext():
+    with locked(store.folder) if store.folder else resumable():
         if store.folder:
             remove_unfinished(store.folder)
         store.write(PACK, _json({"format": FORMAT, "finished": False, "source": source}))

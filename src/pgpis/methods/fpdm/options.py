@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pgpis.errors import check_range
 from pgpis.models.encoders import PositionInterpolation
-from pgpis.pipelines.base import MOST_PIXELS
+from pgpis.pipelines.limits import MOST_PIXELS
 from pgpis.tasks.options import Dropping, Sampling, TrainingStep
 
 
