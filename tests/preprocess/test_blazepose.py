@@ -125,8 +125,10 @@ def test_the_mirrored_picture_gives_the_mirrored_points(photograph, sighting):
     assert np.linalg.norm(mirrored - sighting.body.points, axis=1)[:13].max() < 30
 
 
-def test_a_back_that_is_read_as_a_front_is_read_again(photograph, monkeypatch):
+@pytest.mark.parametrize("quarters", range(4), ids=["upright", "on the left", "upside down", "on the right"])
+def test_a_back_that_is_read_as_a_front_is_read_again(photograph, monkeypatch, quarters):
     """Where no reading shows a back, left and right are exchanged, and the pose is said to be uncertain."""
+    photograph = np.ascontiguousarray(np.rot90(photograph, quarters))
     front = read_body(photograph, detect(photograph)[0])
     monkeypatch.setattr(estimator, "read_face", lambda *_: (None, 0.0))
     result = see(photograph)
@@ -135,6 +137,21 @@ def test_a_back_that_is_read_as_a_front_is_read_again(photograph, monkeypatch):
     assert np.allclose(result.body.points[RIGHT_SHOULDER], front.points[LEFT_SHOULDER])
     assert not result.seen[NOSE]
     assert not see(photograph, mirror=False).doubt
+
+
+def test_a_back_upside_down_keeps_its_sides():
+    """A handstand's right shoulder is on the left of the picture, as a front's is."""
+    for path in (path for path in sample_pictures() if "back" in path.stem):
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        upright, turned = see(picture), see(np.ascontiguousarray(picture[::-1, ::-1]))
+        trunk = estimator.TORSO
+        back, other = (picture.shape[1::-1] - turned.body.points[points] for points in (trunk, [12, 11, 24, 23]))
+
+        assert not turned.seen[NOSE], path
+        assert (
+            np.linalg.norm(back - upright.body.points[trunk], axis=1).mean()
+            < np.linalg.norm(other - upright.body.points[trunk], axis=1).mean()
+        ), path
 
 
 def test_body18_and_its_confidences(photograph):
