@@ -245,6 +245,10 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
         (["--poses={photos}/driving", "--prepare", "--every=2"], "--every goes with a video"),
         (["--poses={photos}/clip.mp4"], "--driving takes the poses from a video"),
         (
+            ["--driving={photos}/driving/walk.jpg", "--prepare-person=9"],
+            "--person 9 is not among them; --prepare-person counts in sources and driving pictures alike",
+        ),
+        (
             ["--driving={photos}/driving", "--prepare-weights={photos}", "--prepare-pose=wholebody133"],
             "pgpis weights fetch pose-detector",
         ),

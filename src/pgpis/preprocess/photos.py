@@ -39,6 +39,10 @@ from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
 
+PERSON_HINT = (
+    "; --prepare-person counts in sources and driving pictures alike: 'pgpis prepare DRIVING --person N' makes the "
+    "poses alone, for --poses"
+)
 DIGITS = 16
 """Of the hash of a picture's content and the tools, in the names of what is made of it."""
 
@@ -210,7 +214,8 @@ class PhotoPairs(FolderPairs):
         for outcome in result.doubtful:
             log.warning("%s: %s is uncertain: %s", outcome.name, outcome.condition, outcome.doubt)
         for outcome in result.failures:
-            self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
+            hint = PERSON_HINT if self.driving and "--person" in str(outcome.reason) else ""
+            self._reasons[self._place(outcome.name, outcome.condition)] = f"{outcome.reason}{hint}"
 
     def _draw_maps(self) -> None:
         """Make the maps of poses that are nothing but key points."""
