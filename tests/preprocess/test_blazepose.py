@@ -1,6 +1,7 @@
 """BlazePose's nets on real photographs: those of the samples where they are, and public-domain ones of scikit-image."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pgpis.errors import PgpisError
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import FACE_START, LEFT_HAND_START, Frame, Keypoints
 from pgpis.preprocess.blazepose import estimator
+from pgpis.preprocess.blazepose import silhouette as silhouettes
 from pgpis.preprocess.blazepose.body import detect, read_body
 from pgpis.preprocess.blazepose.estimator import COCO17, BlazePoseEstimator, see
 from pgpis.preprocess.blazepose.regions import Region
@@ -85,6 +87,26 @@ def test_the_silhouette_is_at_the_pictures_own_resolution(photograph, sighting):
     assert mask[300, 150] > 0.9  # the suit
     assert mask[60, 400] < 0.1  # the space shuttle
     assert 0.3 < mask.mean() < 0.7
+
+
+def test_a_silhouette_is_made_strip_by_strip(photograph, monkeypatch):
+    """The filter's coefficients, 40 bytes for a pixel, are never there at all pixels at once.
+
+    The numbers are the same but for the last bit, which OpenCV rounds otherwise in some sizes.
+    """
+    large = np.asarray(Image.fromarray(photograph).resize((1500, 1500)))
+    body = read_body(large, detect(large)[0])
+    whole, peaks = [], []
+    for strip in (2**30, 2**16):
+        monkeypatch.setattr(silhouettes, "STRIP", strip)
+        tracemalloc.start()
+        whole.append(silhouettes.silhouette(large, body))
+        peaks.append(tracemalloc.get_traced_memory()[1] / large[..., 0].size)
+        tracemalloc.stop()
+
+    assert np.abs(np.subtract(*whole)).max() <= 2e-7
+    assert (whole[0] > 0.5).any()
+    assert peaks[1] < 14 < 40 < peaks[0]
 
 
 def test_points_lie_on_the_silhouette_and_in_the_frame(photograph, sighting):
