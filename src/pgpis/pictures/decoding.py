@@ -159,7 +159,7 @@ def _correct_transparency(image: Image.Image, content: bytes) -> None:
             image.info["transparency"] = (transparent & most) * (255 // most)
         elif isinstance(transparent, tuple) and depth == 16:
             image.info["transparency"] = tuple(level >> 8 for level in transparent)
-    elif image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    elif image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image.putalpha(255)
 
 
