@@ -650,6 +650,11 @@ class TestCommand:
             (["{photos}", "--batch-size", "0"], ["--batch-size is 0"]),
             (["{photos}", "--person", "-1"], ["--person is -1"]),
             (["{photos}/nowhere"], ["folder not found", "nowhere"]),
+            (
+                ["{photos}", "--conditions", "texture", "--pose", "blazepose", "--face", "facexlib", "--device", "cpu"],
+                ["--face, --pose would do nothing: what is made (densepose, texture) does not depend on that"],
+            ),
+            (["{photos}", "--compare", "--skeleton", "body18"], ["--skeleton would do nothing", "(densepose)"]),
             (["{photos}/empty"], ["no pictures in", "empty"]),
             (["{photos}", "--layout", "mcld"], ["has no layout 'mcld'"]),
             (["{photos}", "--densepose", "detectron2"], ["--densepose-weights FILE and --densepose-config FILE"]),
