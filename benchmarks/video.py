@@ -131,9 +131,7 @@ def draw_frames(task: Any, pairs: FolderPairs, video: Video) -> list[NDArray[np.
     rows: list[Any] = list(batches(pairs, task))
     first = {key: value[:1] for key, value in rows[0].items()}
     task.sampling = replace(task.sampling, video=video)
-    task.data = SimpleNamespace(
-        pose_canvas=task.drawing["pose_canvas"], stick_width=task.drawing["stick_width"], first_frame=lambda _: first
-    )
+    task.data = SimpleNamespace(**task.drawing, first_frame=lambda _: first)
     frames = []
     for batch in rows:
         batch["noise_name"] = batch["pair_id"]  # as Phoenix's frames

@@ -33,7 +33,8 @@ def main(words: Sequence[str] | None = None) -> None:
     specs = pipeline.input_specs(pipeline.config.height, pipeline.config.width)
     pairs = FolderPairs(sources=options.sources, poses=options.poses)
     canvas = tuple(pipeline.config.pose_canvas)  # key points are drawn as for training
-    data = PoseTransferDataModule(predict=pairs, input_specs=specs, batch_size=4, num_workers=0, pose_canvas=canvas)
+    drawing = {"pose_canvas": canvas, "pose_skeleton": pipeline.config.pose_skeleton}
+    data = PoseTransferDataModule(predict=pairs, input_specs=specs, batch_size=4, num_workers=0, **drawing)
     data.setup("predict")
     for batch in data.predict_dataloader():
         # a generator for each pair: its picture does not depend on the others of the batch

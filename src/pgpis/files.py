@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import os
@@ -160,6 +161,13 @@ def append_bytes(path: Path, content: bytes) -> None:
             left = memoryview(content)
             while left:  # a signal, or a disk that is nearly full, ends a write early
                 left = left[file.write(left) :]
+
+
+def passing_folder(prefix: str) -> Path:
+    """Make a folder that is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def printable(text: str) -> str:

@@ -57,7 +57,7 @@ def test_fit_exports_how_it_samples(tiny, tmp_path):
                 }
             },
         },
-        "data": {"pose_canvas": [60, 40], "stick_width": 3},
+        "data": {"pose_canvas": [60, 40], "stick_width": 3, "pose_skeleton": "body18"},
     }
 
 

@@ -245,6 +245,18 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
         (["--poses={photos}/driving", "--prepare", "--every=2"], "--every goes with a video"),
         (["--poses={photos}/clip.mp4"], "--driving takes the poses from a video"),
         (
+            ["--driving={photos}/driving", "--prepare-densepose=lifter", "--prepare-inpaint=exact"],
+            "--prepare-densepose, --prepare-inpaint would do nothing: what is made (pose) does not depend on that",
+        ),
+        (
+            ["--poses={photos}/driving", "--prepare", "--prepare-pose-threshold=0.3"],
+            "--prepare-pose-threshold would do nothing: nothing is made of photographs",
+        ),
+        (
+            ["--driving={photos}/driving/walk.jpg", "--prepare-person=9"],
+            "--person 9 is not among them; --prepare-person counts in sources and driving pictures alike",
+        ),
+        (
             ["--driving={photos}/driving", "--prepare-weights={photos}", "--prepare-pose=wholebody133"],
             "pgpis weights fetch pose-detector",
         ),
@@ -254,3 +266,10 @@ def test_wrong_options_are_named(fpdm, photos, weights, more, message, capsys):
     words = arguments(photos, weights, fpdm, "fpdm", *(word.format(photos=photos) for word in more))
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_tools_that_mcld_does_not_read_are_refused(mcld, photos, weights, capsys):
+    driving = f"--driving={photos}/driving/walk.jpg"
+    assert main(arguments(photos, weights, mcld, "mcld", driving, "--prepare-pose-threshold=0.9")) == 2
+    told = "--prepare-pose-threshold would do nothing: what is made (densepose, texture, face) does not depend on that"
+    assert told in capsys.readouterr().err

@@ -344,7 +344,11 @@ def test_fpdm_on_phoenix_writes_a_video(release, release_pack, tmp_path):
         f"--data.{split}={{class_path: Phoenix14T, init_args: {{root: {release}, split: {split}, max_pairs: 2}}}}"
         for split in ("train", "val", "test")
     ]
-    shape = ["--data.pose_canvas=[260, 210]", "--model.init_args.sampling.output_size=[65, 52]"]
+    shape = [
+        "--data.pose_canvas=[260, 210]",
+        "--data.pose_skeleton=wholebody133",
+        "--model.init_args.sampling.output_size=[65, 52]",
+    ]
     words = [*tiny, *sets, *shape]
     assert main(["fit", *words, f"--trainer.default_root_dir={tmp_path}/run", "--trainer.max_steps=1"]) == 0
     use = f"--model.init_args.pipeline={tmp_path}/run/pipeline"

@@ -9,6 +9,7 @@ from PIL import Image
 from pgpis.batch import ImageSpec
 from pgpis.data import Aim, Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, Person, sample_generator
 from pgpis.errors import PgpisError
+from pgpis.pictures.decoding import warn_once
 from pgpis.pictures.images import image_to_tensor, resize
 from pgpis.pictures.keypoints import Frame, Keypoints
 
@@ -94,6 +95,39 @@ def test_drawn_poses_are_neither_moved_nor_mirrored(toy_root, specs):
     trained = PairTransform(specs, train=True, augmentation=always)(loaded, sample_generator(0))
     evaluated = PairTransform(specs, train=False)(loaded)
     assert all(torch.equal(trained[key], evaluated[key]) for key in specs)
+
+
+def whole_body(toy):
+    """A pair whose pose has 133 points, the body's at those of another pair, and that one with the body alone."""
+    points = np.random.default_rng(2).uniform(50, 350, (133, 2))
+    whole = Keypoints.from_visible(points, np.ones((133, 2), bool), Frame(550, 375), "wholebody133")
+    return replace(toy, keypoints=whole), replace(toy, keypoints=whole.to_body18())
+
+
+def test_a_model_of_18_points_is_shown_the_body_of_133(loaded, caplog):
+    whole, body = whole_body(loaded)
+    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=False, pose_skeleton="body18")
+    warn_once.cache_clear()
+
+    assert torch.equal(transform(whole)["pose"], transform(body)["pose"])
+    assert "the 18 of the body are drawn" in caplog.text
+
+
+@pytest.mark.parametrize(("train", "skeleton", "is_whole"), [(False, "wholebody133", False), (True, "body18", True)])
+def test_key_points_that_the_model_does_not_know_are_refused(loaded, train, skeleton, is_whole):
+    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=train, pose_skeleton=skeleton)
+    whole, body = whole_body(loaded)
+    with pytest.raises(PgpisError, match=rf"{body.pair.pose} has .* points, and data.pose_skeleton is {skeleton}"):
+        transform(whole if is_whole else body, sample_generator(0))
+
+
+def test_where_nobody_says_what_a_model_knows_whole_bodies_are_warned_about(loaded, caplog):
+    whole, body = whole_body(loaded)
+    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=False)
+    warn_once.cache_clear()
+
+    assert not torch.equal(transform(whole)["pose"], transform(body)["pose"])
+    assert "most know 18: --data.pose_skeleton says it" in caplog.text
 
 
 def test_drawn_poses_of_another_shape_are_centred_on_black():

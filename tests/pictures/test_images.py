@@ -1,8 +1,11 @@
+import struct
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
+from hostile_pictures import chunk, png
 from pgpis.batch import ImageSpec
 from pgpis.errors import PgpisError
 from pgpis.files import write_text
@@ -141,3 +144,33 @@ def test_transparency_of_sixteen_bits_is_laid_on_the_background(tmp_path):
     values = np.array([[300, 301], [65535, 300]], dtype=np.uint16)  # one grey value of 256
     Image.fromarray(values).save(tmp_path / "a.png", transparency=300)
     assert np.asarray(read_image(tmp_path / "a.png"))[..., 0].tolist() == [[255, 1], [255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixels", "transparent"),
+    [
+        (1, 0, b"\x80", (1,)),
+        (2, 0, b"\x80", (2,)),
+        (4, 0, b"\x90", (9,)),
+        (8, 0, b"\x07\x00", (7,)),
+        (8, 2, bytes([1, 2, 3, 0, 0, 0]), (1, 2, 3)),
+        (16, 2, bytes([18, 52, 18, 53, 18, 54, 0, 0, 0, 0, 0, 0]), (0x1234, 0x1235, 0x1236)),
+    ],
+)
+def test_the_transparent_colour_of_a_png_of_any_depth(depth, colour, pixels, transparent, tmp_path):
+    """The left one of two pixels has it, the right one is black."""
+    extra = chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))
+    (tmp_path / "a.png").write_bytes(png(2, 1, depth=depth, colour=colour, extra=extra, content=b"\0" + pixels))
+
+    assert np.asarray(read_image(tmp_path / "a.png", "red")).tolist() == [[[255, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("alphas", "left"), [((0, 0), (240, 128, 16)), ((0, 255), (255, 255, 255))])
+def test_a_bmp_that_would_show_nothing_at_all_is_opaque(alphas, left, tmp_path):
+    pixels = b"".join(bytes([16, 128, 240, alpha]) for alpha in alphas)
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    header = struct.pack("<IiiHHIIiiII", 108, 2, 1, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks
+    content = b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + header + pixels
+    (tmp_path / "a.bmp").write_bytes(content)
+
+    assert [read_image(tmp_path / "a.bmp").getpixel((x, 0)) for x in (0, 1)] == [left, (240, 128, 16)]

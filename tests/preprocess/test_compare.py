@@ -54,6 +54,11 @@ def test_the_command_compares_both_maps_of_each_picture(photographs, weights, ca
     assert [path.name for path in photographs.parent.iterdir()] == ["photographs"]
 
 
+def test_a_picture_with_fewer_people_than_person_counts_ends_nothing(photographs, weights, capsys):
+    assert main(["prepare", str(photographs), "--compare", "--person", "1", "--weights", str(weights)]) == 1
+    assert capsys.readouterr().out.count("nobody found") == 2 * 4
+
+
 def test_without_densepose_weights_the_command_that_gets_them_is_told(photographs, tmp_path, capsys):
     assert main(["prepare", str(photographs), "--compare", "--weights", str(tmp_path)]) == 2
     message = capsys.readouterr().err

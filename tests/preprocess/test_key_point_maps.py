@@ -16,6 +16,7 @@ from pgpis.pictures.iuv import check_iuv, iuv_pixels, read_part_u_v
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, FEET_AND_HANDS, Frame, Keypoints
 from pgpis.preprocess.lifter import map_of_points
+from pgpis.preprocess.outline import silhouette_of
 from pgpis.preprocess.photos import PhotoPairs
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.synth.people import DrawnPeople
@@ -93,6 +94,18 @@ def test_somebody_who_stands_on_their_head():
     person = upright > 0
 
     assert (iuv == upright)[person].mean() > 0.9
+
+
+def test_toes_of_somebody_who_lies_point_where_the_face_does():
+    """Seen from the side, of which the drawn toes tell the direction."""
+    points = np.full((26, 2), np.nan)
+    points[:18] = np.array(STANDING) * [0.3, 1] + [62, 0]
+    points[0] += [20, 0]
+    upright = silhouette_of(points, (256, 256))
+    lying = silhouette_of(np.column_stack([points[:, 1], 256 - points[:, 0]]), (256, 256))
+
+    assert upright[240:, 105:].sum() > 50  # the toes
+    assert (np.rot90(upright) != lying).sum() < 0.01 * lying.sum()
 
 
 def test_a_back():

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -275,7 +276,9 @@ class TestNobody:
         write_insightface(folder, CATALOGUE["face-antelopev2"].files, boxes=())
         return folder
 
-    def test_is_recorded_and_not_tried_again_unasked(self, photos, run, blind):
+    @pytest.mark.parametrize("person", [None, 1])
+    def test_is_recorded_and_not_tried_again_unasked(self, photos, run, blind, person):
+        run = partial(run, person=person)
         result = run(photos, weights=blind)
         assert result.made == {}
         assert outputs(photos) == {}
@@ -291,7 +294,7 @@ class TestNobody:
         assert unasked.made == {}
         assert unasked.failures == result.failures
         assert unasked.lines == result.lines
-        asked = run(photos, again=True)
+        asked = run(photos, again=True, person=None)
         assert asked.made == dict.fromkeys(SUFFIXES, 2)
         assert not asked.failures
         assert all(line["found"] and line["reason"] is None for line in asked.lines)
@@ -369,6 +372,12 @@ class TestPerson:
         assert line["found"]
         assert run(photos, "pose", weights=two, person=1).made["pose"] == 2
 
+    @pytest.mark.parametrize("batch_size", [1, 2])
+    def test_a_hundredth_person_has_no_map(self, photos, run, two, batch_size):
+        line = run(photos, "densepose", weights=two, person=99, batch_size=batch_size).of["anna.png", "densepose"]
+        assert line["reason"].endswith("people found, --person 99 is not among them")
+        assert line["found"]
+
     def test_faces(self, photos, run, two):
         write_insightface(two, CATALOGUE["face-antelopev2"].files, boxes=((2.0, 6.0), (8.0, 12.0)))
         boxes = [run(photos, "face", weights=two, person=0).of["anna.png", "face"]["box"]]
@@ -431,6 +440,20 @@ def test_odd_files_cost_themselves(photos, weights, capsys, monkeypatch):
     output(photos, "pose", name[:-4]).unlink()
     assert main(words) == 1
     assert "caf\\udce9.png: pose: cannot read picture" in capsys.readouterr().out
+
+
+def test_what_is_left_out_is_told(photos, run, caplog):
+    """As ``pgpis predict`` does; the record and what was made of pictures in folders are not."""
+    run(photos / "sub", "pose")
+    for name in ("phone.HEIC", "sub/web.avif", ".hidden.gif"):
+        (photos / name).write_bytes(b"")
+    caplog.clear()
+    find_pictures(photos, ["pose"])
+
+    told = [record.getMessage() for record in caplog.records if "files are left out" in record.getMessage()]
+    assert len(told) == 1
+    assert f"{photos}: 2 files are left out, expected pictures (.jpg" in told[0]
+    assert told[0].endswith(": phone.HEIC, web.avif")
 
 
 def test_one_picture(photos):
@@ -627,6 +650,11 @@ class TestCommand:
             (["{photos}", "--batch-size", "0"], ["--batch-size is 0"]),
             (["{photos}", "--person", "-1"], ["--person is -1"]),
             (["{photos}/nowhere"], ["folder not found", "nowhere"]),
+            (
+                ["{photos}", "--conditions", "texture", "--pose", "blazepose", "--face", "facexlib", "--device", "cpu"],
+                ["--face, --pose would do nothing: what is made (densepose, texture) does not depend on that"],
+            ),
+            (["{photos}", "--compare", "--skeleton", "body18"], ["--skeleton would do nothing", "(densepose)"]),
             (["{photos}/empty"], ["no pictures in", "empty"]),
             (["{photos}", "--layout", "mcld"], ["has no layout 'mcld'"]),
             (["{photos}", "--densepose", "detectron2"], ["--densepose-weights FILE and --densepose-config FILE"]),

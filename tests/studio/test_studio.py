@@ -22,6 +22,10 @@ from pgpis.studio.studio import Studio
 from pgpis.studio.uploads import OtherKindError, TooManyPixelsError, picture_suffix
 
 SMALL = Drawing(steps=1, size=(128, 96))
+TOOL_WORDS = {
+    "FPDM": ["--prepare-pose", "blazepose"],
+    "MCLD": ["--prepare-densepose", "lifter", "--prepare-inpaint", "fast"],
+}
 TOOLS = PrepareSettings(pose="blazepose", densepose="lifter", inpaint="fast")
 
 
@@ -58,10 +62,9 @@ def test_pictures_are_those_of_predict(studio, people, tmp_path, model):
     )
     (drawn,) = studio.draw(model, [studio.read(model, request, tmp_path / "conditions")])
     words = ["predict", "--pipeline", studio.pipelines[model], "--sources", people[0], "--driving", people[3]]
-    tools = ["--prepare-pose", "blazepose", "--prepare-densepose", "lifter", "--prepare-inpaint", "fast"]
     drawing = ["--steps", 1, "--seed", 7, "--images-per-pair", 2, "--out", tmp_path / "out"]
     face = ["--missing-face", "drop"] if model == "MCLD" else []
-    assert main([str(word) for word in (*words, *tools, *drawing, *face)]) == 0
+    assert main([str(word) for word in (*words, *TOOL_WORDS[model], *drawing, *face)]) == 0
     files = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*.png"))]
     assert files == [prediction.png() for prediction in drawn]
 
@@ -89,7 +92,7 @@ def test_pictures_of_several_photographs_are_those_of_predict(studio, people, tm
 
     words = ["predict", "--pipeline", studio.pipelines[model], "--sources", tmp_path / "people"]
     words += ["--sources-by", "person", "--driving", people[3], "--out", tmp_path / "out", "--steps", 1, "--seed", 5]
-    words += ["--prepare-pose", "blazepose", "--prepare-densepose", "lifter", "--prepare-inpaint", "fast"]
+    words += TOOL_WORDS[model]
     words += ["--missing-face", "drop"] if model == "MCLD" else []
     size = ["--model.init_args.sampling.height", 128, "--model.init_args.sampling.width", 96]
     assert main([str(word) for word in (*words, *size)]) == 0

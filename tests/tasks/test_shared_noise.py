@@ -17,7 +17,7 @@ FRAMES = 4
 class FirstFrames:
     """A task's data, which knows the first frame."""
 
-    pose_canvas, stick_width = (64, 56), None
+    pose_canvas, stick_width, pose_skeleton = (64, 56), None, None
 
     def __init__(self, film):
         self.film = film

@@ -177,12 +177,13 @@ def test_a1_of_a_given_prior_is_its_encoder_alone(tmp_path):
 
 def test_a_task_without_data_draws_poses_as_its_pipeline_did(tmp_path):
     pipeline = tiny_pipeline()
-    pipeline.register_to_config(pose_canvas=[64, 44], stick_width=3)
+    pipeline.register_to_config(pose_canvas=[64, 44], stick_width=3, pose_skeleton="wholebody133")
     pipeline.save_pretrained(tmp_path / "pipeline")
     task = FPDMTask(FPDMSampling(64, 56), pipeline=str(tmp_path / "pipeline"))
     task.export(str(tmp_path / "out"))
     index = json.loads((tmp_path / "out/pipeline/model_index.json").read_text())
     assert (index["pose_canvas"], index["stick_width"]) == ([64, 44], 3)
+    assert index["pose_skeleton"] == "wholebody133"
 
 
 @pytest.mark.parametrize("method", ["fpdm", "mcld"])

@@ -66,7 +66,8 @@ class Desk:
             "--images-per-pair": drawing.pictures,
         }
         given = [str(word) for pair in numbers.items() if pair[1] is not None for word in pair]
-        tools = ["--missing-face", "drop", "--prepare-inpaint", "fast"]
+        # as a key of the recipe, which models may have that read no texture
+        tools = ["--missing-face", "drop", "--data.predict.init_args.settings.inpaint", "fast"]
         tools += ["--save-conditions", "conditions"]  # beside the results: what is made of photos goes with the visitor
         return ["--pipeline", self.offer(model).pipeline, *tools, *given]
 

@@ -133,6 +133,7 @@ def _drawing(
         input_specs=data.input_specs,
         pose_canvas=data.pose_canvas,
         stick_width=data.stick_width,
+        pose_skeleton=data.pose_skeleton,
     )
     if task.sampling.offload != "none":
         device = "cpu"  # the pipeline lends its parts

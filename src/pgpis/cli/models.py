@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # these load torch
 OLDER = {"FPDMPipeline": "fpdm.yaml", "MCLDPipeline": "mcld.yaml"}
 """By the class in ``model_index.json``: the recipe for a pipeline that does not say how it samples."""
 SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_scale", "pose_guidance_scale")
-DRAWING = ("pose_canvas", "stick_width")
+DRAWING = ("pose_canvas", "stick_width", "pose_skeleton")
 
 PIPELINE_WORDS = ("--model.init_args.pipeline", "--model.pipeline")
 MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", *PIPELINE_WORDS)

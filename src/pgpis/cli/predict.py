@@ -240,6 +240,7 @@ class PredictSettings:
         arguments |= {name: getattr(self, name) for name in ("retarget", "every", "save_conditions")} | {
             "driving": bool(self.driving),
             "settings": {name: getattr(self.tools, name) for name in sorted(given(self.tools))},
+            "chosen": [] if self.like else sorted(given(self.tools)),  # those of a mark are nobody's choice
         }
         return {"class_path": "pgpis.preprocess.photos.PhotoPairs", "init_args": arguments}
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from pgpis.cli.options import given
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.files import locked, remove_unfinished, require, resolved
 from pgpis.pictures.kinds import prepared
-from pgpis.preprocess.settings import PrepareSettings
+from pgpis.preprocess.settings import PrepareSettings, refuse_idle
 
 if TYPE_CHECKING:
     from pgpis.preprocess.run import PrepareResult
@@ -64,8 +65,10 @@ def prepare(
                 "--preview": preview is not None,
             }
         )
+        refuse_idle(given(settings), ["densepose"])
         return _compare(root, layout, settings)
     chosen = conditions_of(conditions)
+    refuse_idle(given(settings), chosen)
     # these load torch
     from pgpis.preprocess.listing import find_pictures
     from pgpis.preprocess.preview import write_previews

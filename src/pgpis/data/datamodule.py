@@ -26,7 +26,7 @@ from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.errors import PgpisError, check_range
-from pgpis.pictures.drawing import CANVAS, check_canvas
+from pgpis.pictures.drawing import CANVAS, DRAWING, PoseSkeleton, check_canvas
 
 MOST_WORKERS = 1024
 SPLITS_OF_STAGE = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -49,6 +49,7 @@ class PoseTransferDataModule(LightningDataModule):
         frozen_features: Returns what of it may be taken from ``cache``; linked likewise.
         pose_canvas: (height, width) on which key points are drawn.
         stick_width: Half the thickness of a limb on that canvas; the skeleton's own by default.
+        pose_skeleton: Key points that the model was trained on, or shall be: of 133, body18 draws the body's 18.
         augmentation: What varies in training.
         cache: Folder of ``pgpis cache``, from which training takes the features of frozen encoders; for a pack that
             has features, the pack itself.
@@ -74,6 +75,7 @@ class PoseTransferDataModule(LightningDataModule):
         frozen_features: Callable[[], dict[str, FrozenFeature]] | None = None,
         pose_canvas: tuple[int, int] = CANVAS,
         stick_width: int | None = None,
+        pose_skeleton: PoseSkeleton | None = None,
         augmentation: Augmentation = FPDM_AUGMENTATION,
         cache: str | None = None,
         resident: bool = False,
@@ -96,6 +98,7 @@ class PoseTransferDataModule(LightningDataModule):
         self.frozen_features = frozen_features
         self.pose_canvas = pose_canvas
         self.stick_width = stick_width
+        self.pose_skeleton = pose_skeleton
         self.augmentation = augmentation
         self.cache = cache
         self.resident = resident
@@ -273,14 +276,8 @@ class PoseTransferDataModule(LightningDataModule):
         return FeatureCache(files, keys, variants, kept)
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
-        return PairTransform(
-            specs,
-            cache=cache,
-            train=train,
-            pose_canvas=self.pose_canvas,
-            stick_width=self.stick_width,
-            augmentation=self.augmentation,
-        )
+        drawing = {name: getattr(self, name) for name in DRAWING}
+        return PairTransform(specs, cache=cache, train=train, augmentation=self.augmentation, **drawing)
 
     def _specs(self, *, train: bool = False) -> InputSpecs:
         if self.input_specs is None:

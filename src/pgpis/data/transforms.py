@@ -14,7 +14,8 @@ from pgpis.batch import FURTHER, ImageSpec, InputSpecs, VectorSpec
 from pgpis.data.further import PER_SOURCE
 from pgpis.data.pair import LoadedPair
 from pgpis.errors import PgpisError, check_range
-from pgpis.pictures.drawing import CANVAS, centre_on_canvas, draw_pose, other_aspect
+from pgpis.pictures.decoding import warn_once
+from pgpis.pictures.drawing import CANVAS, PoseSkeleton, centre_on_canvas, draw_pose, other_aspect
 from pgpis.pictures.framing import reframed
 from pgpis.pictures.images import fit_images
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -87,6 +88,8 @@ class PairTransform:
     whose frame has another aspect ratio is centred on it instead of squashed."""
     stick_width: int | None = None
     """Half the thickness of a limb on that canvas; the skeleton's own by default."""
+    pose_skeleton: PoseSkeleton | None = None
+    """Key points that the model was trained on; None: nobody says."""
     augmentation: Augmentation = FPDM_AUGMENTATION
     """What varies in training."""
     cache: FeatureCache | None = None
@@ -131,10 +134,11 @@ class PairTransform:
             ``(K, 3, H, W)`` and ``(K, N)``.
 
         Raises:
-            PgpisError: Training without a generator, or an embedding of another size.
+            PgpisError: Training without a generator, an embedding of another size, or key points that the model does
+                not know.
         """
         flip = detour = False
-        keypoints = None if loaded.keypoints is None else self._place(loaded.keypoints)
+        keypoints = None if loaded.keypoints is None else self._place(self._known(loaded))
         if self.train:
             if generator is None:
                 raise PgpisError("PairTransform(train=True) needs a generator for its random draws")
@@ -200,11 +204,27 @@ class PairTransform:
             vectors[key] = torch.from_numpy(values)
         return vectors
 
+    def _known(self, loaded: LoadedPair) -> Keypoints:
+        """Return a pair's key points as the model knows them: the 18 of the body, or all 133."""
+        keypoints = loaded.keypoints
+        assert keypoints is not None
+        if keypoints.skeleton == "coco17":
+            keypoints = keypoints.to_body18()
+        count = len(keypoints.points)
+        if self.pose_skeleton is None and count == 133 and not self.train:
+            reason = "nothing says that the model was trained on poses of 133 points, and most know 18"
+            warn_once(f"{reason}: --data.pose_skeleton says it, body18 or wholebody133")
+        if self.pose_skeleton in (None, keypoints.skeleton):
+            return keypoints
+        if self.train or self.pose_skeleton == "wholebody133":
+            message = f"{loaded.pair.pose} has {count} points, and data.pose_skeleton is {self.pose_skeleton}"
+            raise PgpisError(message, hint="poses of 133 points (--driving with --prepare-skeleton wholebody133)")
+        warn_once(f"poses of {count} points: the 18 of the body are drawn, which are what the model was trained on")
+        return keypoints.to_body18()
+
     def _place(self, keypoints: Keypoints) -> Keypoints:
         """Move key points to the canvas."""
         height, width = self.pose_canvas
-        if keypoints.skeleton == "coco17":
-            keypoints = keypoints.to_body18()
         frame = keypoints.frame
         if other_aspect(frame.height, frame.width, self.pose_canvas):
             frame = frame.padded(width / height)

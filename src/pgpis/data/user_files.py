@@ -39,12 +39,12 @@ def list_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     others = [path for path in named if path.suffix.lower() not in suffixes]
     if any(is_file(path) for path in files):
         if left_out := [*folders, *others]:
-            names = _first_names(left_out)
+            names = first_names(left_out)
             log.warning("%s: %d files and folders are left out, %s: %s", folder, len(left_out), expected, names)
         return files  # links that lead nowhere among them: their pairs fail
-    reasons = [f"{len(files)} links lead nowhere: {_first_names(files)}"] if files else []
-    reasons += [f"it holds {len(folders)} folders, which are not searched: {_first_names(folders)}"] if folders else []
-    reasons += [f"its {len(others)} files have other suffixes, e.g. {_first_names(others)}"] if others else []
+    reasons = [f"{len(files)} links lead nowhere: {first_names(files)}"] if files else []
+    reasons += [f"it holds {len(folders)} folders, which are not searched: {first_names(folders)}"] if folders else []
+    reasons += [f"its {len(others)} files have other suffixes, e.g. {first_names(others)}"] if others else []
     if not reasons:
         reasons = ["its files are hidden ones"] if any(folder.iterdir()) else ["it is empty"]
     hint = "name one of its folders, or list the files in a table for --pairs" if folders else None
@@ -70,7 +70,7 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
     for person in folders:
         pictures = list_files(person, IMAGE_SUFFIXES, "pictures of a person")
         if len(pictures) > MOST_SOURCES:
-            names = _first_names(pictures[:MOST_SOURCES])
+            names = first_names(pictures[:MOST_SOURCES])
             log.warning("%s: the first %d of %d pictures are taken: %s", person, MOST_SOURCES, len(pictures), names)
         people[person] = tuple(pictures[:MOST_SOURCES])
     return people
@@ -85,7 +85,7 @@ def without_prepared(root: Path, folders: Iterable[Path]) -> list[Path]:
     """
     made_of = {path: made for path in folders if (made := _prepared_of(path)) is not None}
     if made_of:
-        names = _first_names(list(made_of))
+        names = first_names(list(made_of))
         log.warning("%s: %d folders are left out, as made of those beside them: %s", root, len(made_of), names)
     return [path for path in folders if path not in made_of]
 
@@ -108,7 +108,8 @@ def _shown(folder: Path) -> tuple[list[Path], list[Path]]:
     return [path for path, is_folder in kinds if is_folder], [path for path, is_folder in kinds if not is_folder]
 
 
-def _first_names(paths: Sequence[Path]) -> str:
+def first_names(paths: Sequence[Path]) -> str:
+    """Return the names of the first five files, for a message."""
     return ", ".join(path.name for path in paths[:5])
 
 

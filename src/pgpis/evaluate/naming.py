@@ -68,7 +68,7 @@ def list_pictures(folder: Path) -> list[Path]:
     files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     files = [path for path in files if path.name[0] != "." and path.parent.name != "poses"]
     if not files:
-        raise PgpisError(f"no pictures in {folder}")
+        raise PgpisError(f"no pictures in {folder}; expected {', '.join(IMAGE_SUFFIXES)}")
     return files
 
 

@@ -25,17 +25,21 @@ def backdrop_of(picture: NDArray[np.uint8], person: NDArray[np.bool_]) -> NDArra
     hole = with_margin(person)
     if hole.all():
         return np.broadcast_to(np.median(picture, axis=(0, 1)).astype(np.uint8), picture.shape).copy()
-    levels = [(picture.astype(np.float32) * ~hole[..., None], (~hole).astype(np.float32))]
+    known = picture.astype(np.float32)
+    known[hole] = 0
+    levels = [(known, (~hole).astype(np.float32))]
     while max(levels[-1][1].shape) > 1:
         height, width = levels[-1][1].shape
         small = (max(1, width // 2), max(1, height // 2))
         levels.append(tuple(cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in levels[-1]))
     colours, weight = levels.pop()
     filled = colours / np.maximum(weight, 1e-6)[..., None]
-    for colours, weight in reversed(levels):
-        larger = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
-        filled = colours + larger * (1 - weight)[..., None]
-    return np.clip(np.round(filled), 0, 255).astype(np.uint8)
+    while levels:
+        colours, weight = levels.pop()
+        filled = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
+        filled *= (1 - weight)[..., None]  # in place, as below: a large photograph is there often enough
+        filled += colours
+    return np.clip(np.round(filled, out=filled), 0, 255, out=filled).astype(np.uint8)
 
 
 def with_margin(person: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -142,7 +142,25 @@ def warn_once(message: str) -> None:
 def _load(content: bytes, name: object) -> Image.Image:
     image = _open(content, name)
     image.load()
+    _correct_transparency(image, content)
     return image
+
+
+def _correct_transparency(image: Image.Image, content: bytes) -> None:
+    """Scale the transparent colour of a PNG as Pillow scales the pixels; make a BMP opaque that shows nothing.
+
+    Of 16-bit RGB the upper 8 bits are left of both. Many programs leave the fourth byte of a BMP's pixels 0.
+    """
+    transparent = image.info.get("transparency")
+    if content.startswith(_SIGNATURES["PNG"]):
+        depth = content[24]
+        if isinstance(transparent, int) and depth in (2, 4) and image.mode == "L":
+            most = 2**depth - 1
+            image.info["transparency"] = (transparent & most) * (255 // most)
+        elif isinstance(transparent, tuple) and depth == 16:
+            image.info["transparency"] = tuple(level >> 8 for level in transparent)
+    elif image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image.putalpha(255)
 
 
 def _open(content: bytes, name: object) -> Image.Image:

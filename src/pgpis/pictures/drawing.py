@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,6 +21,10 @@ Pixels = npt.NDArray[np.uint8]
 
 CANVAS = (550, 375)
 """(height, width) on which FPDM draws DeepFashion's poses."""
+PoseSkeleton = Literal["body18", "wholebody133"]
+"""The key points that are drawn."""
+DRAWING = ("pose_canvas", "stick_width", "pose_skeleton")
+"""What says how poses are drawn, as data modules, pipelines and recipes call it."""
 ASPECT_TOLERANCE = 0.05  # DeepFashion's own frames and pictures differ by 1 % and are squashed
 
 POINT_RADIUS = {"body18": 4, "wholebody133": 2}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pgpis.errors import PgpisError
 from pgpis.pictures.images import read_image
 from pgpis.preprocess.settings import PictureFiles, PrepareSettings
 from pgpis.preprocess.stages import DensePoseStage, require_weights
@@ -50,7 +51,7 @@ def compare_maps(files: Sequence[PictureFiles], settings: PrepareSettings) -> It
     """Make both maps of each picture, keeping neither, and compare them.
 
     Yields:
-        The picture's name, and how far the maps agree; None where one of the tools finds nobody.
+        The picture's name, and how far the maps agree; None where one of the tools finds no such person.
 
     Raises:
         PgpisError: The net's weights are missing; names the command that gets them.
@@ -60,5 +61,8 @@ def compare_maps(files: Sequence[PictureFiles], settings: PrepareSettings) -> It
     stages = [DensePoseStage(replace(settings, densepose="lifter")), DensePoseStage(reference)]
     for file in files:
         picture = read_image(file.picture)
-        maps = [stage.maps([picture])[0] for stage in stages]
+        try:
+            maps = [stage.maps([picture])[0] for stage in stages]
+        except PgpisError:
+            maps = [None]  # there are fewer people than --person counts
         yield file.name, None if any(each is None for each in maps) else agreement(*(each[0] for each in maps))

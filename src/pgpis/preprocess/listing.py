@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -9,12 +10,15 @@ from typing import get_args
 from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
 from pgpis.data.names import DATABASE
 from pgpis.data.phoenix import find_release, frames_of
-from pgpis.data.user_files import beside, without_prepared
+from pgpis.data.user_files import beside, first_names, without_prepared
 from pgpis.errors import PgpisError
 from pgpis.files import files_below, require
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, conditions, kind_of
+from pgpis.preprocess.record import NAME
 from pgpis.preprocess.settings import PictureFiles
+
+log = logging.getLogger(__name__)
 
 
 def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> list[PictureFiles]:
@@ -61,18 +65,23 @@ def _refuse_shared(files: Sequence[PictureFiles]) -> None:
 def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
     candidates = files_below(root) if root.is_dir() else [root]
-    names = [path.relative_to(folder) for path in candidates if path.suffix.lower() in IMAGE_SUFFIXES]
+    names = [path.relative_to(folder) for path in candidates if path.name != NAME]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     below = sorted({folder / place for name in names for place in name.parents if place.parts})
     prepared = {*below} - {*without_prepared(folder, below)}
+    names = [name for name in names if prepared.isdisjoint((folder / name).parents)]
+    others = [name for name in names if name.suffix.lower() not in IMAGE_SUFFIXES]
+    expected = f"expected pictures ({', '.join(IMAGE_SUFFIXES)})"
     files: list[PictureFiles] = []
-    for name in (name for name in names if prepared.isdisjoint((folder / name).parents)):
+    for name in (name for name in names if name.suffix.lower() in IMAGE_SUFFIXES):
         picture = folder / name
         places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
         outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
         files.append(PictureFiles(name.as_posix(), picture, outputs))
     if not files:
-        raise PgpisError(f"no pictures in {root}; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise PgpisError(f"no pictures in {root}; {expected}")
+    if others:
+        log.warning("%s: %d files are left out, %s: %s", root, len(others), expected, first_names(others))
     return files
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
 
-STYLE = "average 1"
+STYLE = "average 2"
 """Part of the names of maps that are kept; to be changed with what is drawn, or with the lifter's weights."""
 
 Places = NDArray[np.float64]
@@ -151,18 +151,27 @@ def _arms(joints: Places, trunk: float) -> Iterator[Shape]:
 
 
 def _legs(joints: Places, trunk: float) -> Iterator[Shape]:
-    ahead = np.nan_to_num((joints[NOSE] - joints[NECK])[0] / (NOSE_AHEAD * trunk)).clip(-1, 1)
+    shoulders, hips = joints[SHOULDERS].mean(axis=0), joints[HIPS].mean(axis=0)
+    ahead = (joints[NOSE] - joints[NECK]) @ _across(hips, shoulders) / (NOSE_AHEAD * trunk)
+    ahead = np.nan_to_num(ahead).clip(-1, 1)
     for hip, knee, ankle, foot in LEGS:
         yield [(joints[hip], GROIN), (joints[knee], KNEE)]
         yield [(joints[knee], KNEE), (joints[ankle], ANKLE)]
         heel = joints[ankle] + _way(joints[knee], joints[ankle]) * SOLE * trunk
-        ends = joints[foot] if np.isfinite(joints[foot]).all() else [heel, heel + np.array([ahead * TOE * trunk, 0.0])]
+        toe = heel + _across(joints[ankle], joints[knee]) * ahead * TOE * trunk
+        ends = joints[foot] if np.isfinite(joints[foot]).all() else [heel, toe]
         yield [(joints[ankle], ANKLE), *((end, ANKLE) for end in ends)]
 
 
 def _way(start: Places, end: Places) -> Places:
     """Return the direction, of length 1."""
     return np.asarray((end - start) / max(float(np.linalg.norm(end - start)), TINY))
+
+
+def _across(low: Places, high: Places) -> Places:
+    """Return the direction to the right of somebody who looks from the one end of a bone up to the other."""
+    x, y = _way(low, high)
+    return np.array([-y, x])
 
 
 def _fill(mask: NDArray[np.uint8], centres: Places, radii: NDArray[np.float64]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from pgpis.data.further import sources_read
 from pgpis.data.pair import Edit, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
-from pgpis.files import file_name, printable
+from pgpis.files import file_name, passing_folder, printable
 from pgpis.pictures.containers import is_video
 from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
 from pgpis.pictures.iuv import iuv_pixels
@@ -35,7 +32,7 @@ from pgpis.pictures.videos import extract_frames
 from pgpis.preprocess.outline import STYLE
 from pgpis.preprocess.record import NAME, Record
 from pgpis.preprocess.run import prepare, run_here
-from pgpis.preprocess.settings import PictureFiles, PrepareSettings
+from pgpis.preprocess.settings import PERSON_HINT, PictureFiles, PrepareSettings, refuse_idle
 from pgpis.preprocess.stages import require_weights
 
 log = logging.getLogger(__name__)
@@ -54,6 +51,7 @@ class PhotoPairs(FolderPairs):
         driving: Whether ``poses`` are photographs of people in the poses, or one video; else as for ``FolderPairs``.
         retarget: Give driving poses the limb lengths of the source; for models that read key points.
         settings: With which tools.
+        chosen: Names of the settings that are refused where nothing depends on them.
         save_conditions: Folder that keeps what is made, and is used again; None: a temporary one.
         every: Of a driving video take the first of so many frames.
         pairs: Arguments of ``FolderPairs``. A texture or face that is there is taken, not made.
@@ -67,6 +65,7 @@ class PhotoPairs(FolderPairs):
         driving: bool = True,
         retarget: bool = False,
         settings: PrepareSettings = PrepareSettings(),  # noqa: B008  frozen
+        chosen: Sequence[str] = (),
         save_conditions: str | os.PathLike[str] | None = None,
         every: int = 1,
         **pairs: Any,
@@ -79,6 +78,7 @@ class PhotoPairs(FolderPairs):
         self.driving = driving
         self.retarget = retarget
         self.settings = settings
+        self.chosen = chosen
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
         self.every = every
         self._video = self.poses if driving and is_video(self.poses) else None
@@ -110,6 +110,9 @@ class PhotoPairs(FolderPairs):
         self.refuse_unread(origins)
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
+        kinds = filter(self._makes, conditions(origins))
+        made = [kind.option for kind in kinds if self.driving or kind.of == "source"]
+        refuse_idle(self.chosen, made + ["pose"] * (self.driving and "pose" in origins), "--prepare-")
         lacking: list[tuple[str, list[Path]]] = []
         poses = [Path(str(pair.pose)) for pair in by_pose(self.pairs)] if self.driving else []
         pairs = by_source(self.pairs)
@@ -210,7 +213,8 @@ class PhotoPairs(FolderPairs):
         for outcome in result.doubtful:
             log.warning("%s: %s is uncertain: %s", outcome.name, outcome.condition, outcome.doubt)
         for outcome in result.failures:
-            self._reasons[self._place(outcome.name, outcome.condition)] = str(outcome.reason)
+            hint = PERSON_HINT if self.driving and "--person" in str(outcome.reason) else ""
+            self._reasons[self._place(outcome.name, outcome.condition)] = f"{outcome.reason}{hint}"
 
     def _draw_maps(self) -> None:
         """Make the maps of poses that are nothing but key points."""
@@ -289,11 +293,7 @@ class PhotoPairs(FolderPairs):
 
     @functools.cached_property
     def _conditions(self) -> Path:
-        if self.save_conditions is not None:
-            return self.save_conditions
-        folder = Path(tempfile.mkdtemp(prefix="pgpis-conditions-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return self.save_conditions or passing_folder("pgpis-conditions-")
 
 
 def _exists(path: Path | None) -> bool:

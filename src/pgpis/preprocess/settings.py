@@ -28,6 +28,12 @@ DenseposeName = Literal["r50", "r101", "r50-dl", "r101-dl", "r50-wc1", "r50-dl-w
 PoseName = Literal["body17", "body26", "wholebody133", "blazepose"]
 FaceName = Literal["antelopev2", "buffalo_l", "buffalo_s", "facexlib"]
 SkeletonName = Literal["body18", "wholebody133"]
+HOW = {"weights", "device", "dtype", "batch_size"}
+"""Settings that any run may have: they say where the files of nets are, and how these run."""
+PERSON_HINT = (
+    "; --prepare-person counts in sources and driving pictures alike: 'pgpis prepare DRIVING --person N' makes the "
+    "poses alone, for --poses"
+)
 USUAL = {"pose": ("pose-detector", "pose-wholebody133"), "densepose": ("densepose-r101-dl",)}
 """The weights of the tools that are taken where they are on disk and none is chosen; else one is that ships."""
 
@@ -40,6 +46,26 @@ def box_of(numbers: Iterable[Any]) -> Box:
 
 class NothingFoundError(PgpisError):
     """The picture can be read, and shows no person or no face."""
+
+
+def refuse_idle(chosen: Iterable[str], made: Iterable[str], prefix: str = "--") -> None:
+    """Refuse settings on which nothing depends that is made; those that say where and how fast it is are none.
+
+    Args:
+        chosen: Names of the settings that somebody gave.
+        made: Conditions, maybe none.
+        prefix: How the options begin.
+
+    Raises:
+        PgpisError: Names the options, and what is made.
+    """
+    chains = {condition: kind_of(condition).chain for condition in made}
+    deciding = {name for chain in chains.values() for option in chain for name in kind_of(option).settings or ()}
+    if idle := sorted({*chosen} - deciding - HOW):
+        flags = ", ".join(prefix + name.replace("_", "-") for name in idle)
+        what = ", ".join(dict.fromkeys(option for chain in chains.values() for option in chain))
+        reason = f"what is made ({what}) does not depend on that" if what else "nothing is made of photographs"
+        raise PgpisError(f"{flags} would do nothing: {reason}", hint=f"leave {flags} out")
 
 
 def refuse_absent(what: str, count: int, person: int) -> None:

@@ -136,8 +136,6 @@ class DensePoseStage(Stage):
         return maps
 
     def _write(self, result: Any, files: PictureFiles) -> Box:
-        if result is None and self.settings.person:
-            raise PgpisError(f"--person {self.settings.person} is not among the people found")
         if result is None:
             raise NothingFoundError("no people found")
         iuv, person = result

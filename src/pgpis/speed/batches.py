@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
-from pgpis.pictures.drawing import CANVAS
+from pgpis.pictures.drawing import CANVAS, PoseSkeleton
 
 SEED = 0
 
@@ -40,6 +40,7 @@ class RandomData:
 
     pose_canvas = CANVAS
     stick_width: int | None = None
+    pose_skeleton: PoseSkeleton | None = None
 
     def batches_per_epoch(self) -> int:
         """Return a number that warm-up and decay can count with."""

@@ -21,6 +21,7 @@ from pgpis.data.further import MERGED
 from pgpis.data.pair import Pair
 from pgpis.errors import PgpisError, nearest
 from pgpis.files import file_name, is_file
+from pgpis.pictures.drawing import DRAWING
 from pgpis.pictures.images import read_image, tensor_to_images
 from pgpis.pictures.iuv import part_u_v
 from pgpis.pictures.kinds import conditions, kind_of
@@ -126,7 +127,7 @@ class Studio:
         pairs = self._pairs(model, request, folder)
         pairs.setup()
         pairs = pairs.with_pairs(pairs.with_sources(pair, request.further) for pair in pairs.pairs)
-        drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
+        drawn = {name: getattr(task.data, name) for name in DRAWING}
         data = PoseTransferDataModule(predict=pairs, num_workers=0, input_specs=task.input_specs, **drawn)
         data.setup("predict")
         batch: PairBatch = next(iter(data.predict_dataloader()))

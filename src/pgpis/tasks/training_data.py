@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from pgpis.batch import InputSpecs
+from pgpis.pictures.drawing import PoseSkeleton
 
 
 class TrainingData(Protocol):
@@ -15,6 +16,7 @@ class TrainingData(Protocol):
 
     pose_canvas: tuple[int, int]
     stick_width: int | None
+    pose_skeleton: PoseSkeleton | None
 
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch."""

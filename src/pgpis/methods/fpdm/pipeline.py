@@ -44,6 +44,7 @@ class FPDMPipeline(SamplingPipeline):
         pose_canvas: (height, width) on which poses are drawn; a drawing of another shape is centred on that. None:
             FPDM's for DeepFashion.
         stick_width: Half the thickness of a limb on it, for ``pgpis predict``; None: the skeleton's own.
+        pose_skeleton: Key points that it was trained on, body18 or wholebody133; None: an older export.
 
     Raises:
         PgpisError: Components that do not fit together, or a default that no call may have.
@@ -74,6 +75,7 @@ class FPDMPipeline(SamplingPipeline):
         output_size: list[int] | None = None,
         pose_canvas: list[int] | None = None,
         stick_width: int | None = None,
+        pose_skeleton: str | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -96,6 +98,7 @@ class FPDMPipeline(SamplingPipeline):
             output_size=output_size,
             pose_canvas=pose_canvas,
             stick_width=stick_width,
+            pose_skeleton=pose_skeleton,
         )
 
     def _check_components(self) -> None:

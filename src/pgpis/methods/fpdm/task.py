@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_specs
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
+from pgpis.pictures.drawing import DRAWING
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -50,6 +52,7 @@ class FPDMTask(DiffusionTask):
     """
 
     pipeline_class = FPDMPipeline
+    drawing = MappingProxyType(dict.fromkeys(DRAWING))
     parts = ("vae", "unet", "scheduler", "source_encoder", "conditioner", "fusion_embedder", "refiner")
 
     def __init__(

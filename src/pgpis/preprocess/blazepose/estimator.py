@@ -23,7 +23,7 @@ LEAST_PART = 0.5
 NO_FACE = 0.1
 """Score of the face net below which the head is seen from behind, or from the side."""
 BROAD = 0.45
-"""Of the torso's length: shoulders so far apart in the picture are those of a front or a back, not of a side."""
+"""Of the torso's length: shoulders so far apart across it are those of a front or a back, not of a side."""
 WIDER = 1.15
 """By how much the region grows for a second look."""
 MARGIN = 0.015
@@ -83,10 +83,14 @@ def see(picture: Pixels, person: int = 0, *, mirror: bool = True) -> Sighting:
 
 
 def _turn(body: Body) -> float:
-    """Return how far the right shoulder is to the right of the left one, in lengths of the torso: above 0 on backs."""
+    """Return how far the right shoulder is to the right of the left one, in lengths of the torso: above 0 on backs.
+
+    The torso says where up is: people lie, and stand on their hands.
+    """
     left, right, *hips = body.points[TORSO]
-    length = float(np.linalg.norm((left + right) / 2 - np.mean(hips, axis=0)))
-    return float(right[0] - left[0]) / max(length, 1e-6)
+    up = (left + right) / 2 - np.mean(hips, axis=0)
+    length = max(float(np.linalg.norm(up)), 1e-6)
+    return float((right - left) @ [-up[1], up[0]]) / length**2
 
 
 def _back(picture: Pixels, body: Body) -> tuple[Body, str]:

@@ -15,6 +15,8 @@ RADIUS = 0.006
 """Of the filter's window, in sides of the person's region."""
 SMOOTHNESS = 1e-4
 """Variances of colour below this are no edge; colours lie in [0, 1]."""
+STRIP = 2**20
+"""Pixels at which the coefficients are there at once: 40 bytes each."""
 
 Mask = NDArray[np.float32]
 
@@ -30,15 +32,22 @@ def silhouette(picture: Pixels, body: Body) -> Mask:
         colours, whose coefficients are computed on a smaller copy (He and Sun, 2015).
     """
     height, width = picture.shape[:2]
-    coarse = body.region.paste(body.segmentation, height, width)
     scale = min(1.0, LONGEST / max(height, width))
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
     guide = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    mask = cv2.resize(coarse, small, interpolation=cv2.INTER_AREA)
-    slopes, offsets = _coefficients(guide, mask, max(1, round(RADIUS * body.region.side * scale)))
-    slopes, offsets = (cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) for part in (slopes, offsets))
-    refined = np.einsum("hwc,hwc->hw", slopes, picture.astype(np.float32) / 255) + offsets
-    return np.asarray(np.clip(refined, 0, 1), np.float32)
+    mask = cv2.resize(body.region.paste(body.segmentation, height, width), small, interpolation=cv2.INTER_AREA)
+    wide = [
+        cv2.resize(part, (width, small[1]), interpolation=cv2.INTER_LINEAR)
+        for part in _coefficients(guide, mask, max(1, round(RADIUS * body.region.side * scale)))
+    ]
+    refined = np.empty((height, width), np.float32)
+    columns = max(1, STRIP // height)
+    for left in range(0, width, columns):
+        strip = slice(left, min(left + columns, width))
+        size = (strip.stop - left, height)
+        slopes, offsets = (cv2.resize(part[:, strip], size, interpolation=cv2.INTER_LINEAR) for part in wide)
+        refined[:, strip] = np.einsum("hwc,hwc->hw", slopes, picture[:, strip].astype(np.float32) / 255) + offsets
+    return np.clip(refined, 0, 1, out=refined)
 
 
 def _coefficients(guide: Mask, mask: Mask, radius: int) -> tuple[Mask, Mask]:

@@ -33,6 +33,7 @@ from pgpis.preprocess.densepose.detector import (
 )
 from pgpis.preprocess.densepose.heads import Decoder, Head, Predictor
 from pgpis.preprocess.densepose.surface import Overflow, iuv_image, surface_of
+from pgpis.preprocess.settings import refuse_absent
 
 MEAN_BGR = (103.53, 116.28, 123.675)
 DIVISOR = 32
@@ -95,7 +96,10 @@ class DensePoseRCNN(nn.Module):
             person: None takes the most certain one, as MCLD does; 0 the largest, 1 the second largest, and so on.
 
         Returns:
-            For each picture uint8 ``(H, W, 3)`` of part, U and V, and the person; None where there is no such person.
+            For each picture uint8 ``(H, W, 3)`` of part, U and V, and the person; None where there is nobody.
+
+        Raises:
+            PgpisError: A picture shows people, but not so many as ``person`` counts.
         """
         prepared = [resize_input(picture, self.config) for picture in pictures]
         results: list[Surface | None] = [None] * len(pictures)
@@ -149,11 +153,16 @@ class DensePoseRCNN(nn.Module):
 
 
 def choose(people: Sequence[Detection], person: int | None) -> Detection | None:
-    """Return the most certain person, or the ``person``-th by area; None where there is none."""
-    if person is None:
+    """Return the most certain person, or the ``person``-th by area; None where there is nobody.
+
+    Raises:
+        PgpisError: There are people, but not so many.
+    """
+    if person is None or not people:
         return people[0] if people else None
+    refuse_absent("people", len(people), person)
     by_area = sorted(people, key=lambda each: -float((each.box[2:] - each.box[:2]).prod()))
-    return by_area[person] if person < len(by_area) else None
+    return by_area[person]
 
 
 def _in_picture(boxes: torch.Tensor, scores: torch.Tensor, size: Size, original: Size) -> list[Detection]:
