@@ -176,10 +176,7 @@ def printable(text: str) -> str:
 
 
 def file_name(name: str, suffix: str) -> str:
-    """Return the name of a file; one that no file system would take is cut, and told apart by its hash.
-
-    What parts folders in a path, and ends it, is spelt like ``%2F``: no name leads out of its folder.
-    """
+    """Return the name of a file, with ``%2F`` for what parts folders; a name too long is cut, and ends in its hash."""
     whole = re.sub(r"[/\\\0]", lambda match: f"%{ord(match[0]):02X}", printable(name))
     if len(f"{whole}{suffix}".encode()) <= LONGEST_NAME:
         return whole + suffix

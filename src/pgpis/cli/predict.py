@@ -157,8 +157,8 @@ class PredictSettings:
             raise PgpisError(f"{flags} need --sources and --poses")
         if self.pairs and (self.sources_by == "person" or self.pairing == "stem"):
             option = "--sources-by person" if self.sources_by == "person" else "--pairing stem"
-            message = f"{option} would do nothing: the table of --pairs says itself what goes together"
-            raise PgpisError(message, hint="columns source, source_2, ... hold several pictures of a person")
+            hint = "columns source, source_2, ... hold several pictures of a person"
+            raise PgpisError(f"{option} would do nothing: the table of --pairs says what goes together", hint=hint)
         if (self.retarget or self.save_conditions) and not self.makes_conditions:
             raise PgpisError("--retarget and --save-conditions go with --driving or --prepare")
         check_range("--workers", self.workers, 1, whole=True, optional=True)
@@ -167,8 +167,8 @@ class PredictSettings:
         if self.runner == "ray" and self.like:
             raise PgpisError("--like makes one picture again: leave --runner ray out")
         if self.runner == "ray" and self.makes_conditions and not self.save_conditions:
-            message = "--runner ray: all machines must see what is made of photographs"
-            raise PgpisError(message, hint="--save-conditions FOLDER, one that they share")
+            hint = "--save-conditions FOLDER, one that they share"
+            raise PgpisError("--runner ray: all machines must see what is made of photographs", hint=hint)
         check_range("--every", self.every, 1, whole=True, optional=True)
         if self.every is not None and not (self.driving and is_video(self.driving)):
             raise PgpisError("--every goes with a video", hint="--driving clip.mp4")
@@ -204,9 +204,9 @@ class PredictSettings:
             "vae_tiling": self.vae_tiling or None,
             "offload": self.offload,
         }
-        step = {"compile_unet": self.compile or None}
+        model = {"pipeline": self.pipeline, "sampling": sampling, "step": {"compile_unet": self.compile or None}}
         recipe = {
-            "model": {"init_args": {"pipeline": self.pipeline, "sampling": sampling, "step": step}},
+            "model": {"init_args": model},
             "data": {"eval_batch_size": self.pairs_at_once, "predict": self._pairs() if self.sources else None},
             "trainer": {
                 "default_root_dir": f"./{out}" if out.startswith("~") else out,  # the shell has read its own ~ already

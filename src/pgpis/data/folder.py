@@ -79,9 +79,7 @@ class FolderPairs(PairDataset):
         frames: bool = False,
     ) -> None:
         if pairs_csv is not None and sources_by == "person":
-            message = (
-                f"{pairs_csv} says itself which pictures are of one person, and sources_by 'person' would do nothing"
-            )
+            message = f"sources_by 'person' would do nothing: {pairs_csv} says which pictures are of one person"
             raise PgpisError(message, hint="columns source, source_2, ... instead")
         frame = None if pose_size is None else Frame(*pose_size, name="pose_size")
         super().__init__(pose_frame=frame, on_missing=on_missing)
