@@ -226,7 +226,7 @@ def test_keys_of_the_recipe_win(pipeline, capsys):
     ("options", "message"),
     [
         ({"sources": Path("s")}, "--sources and --poses go together"),
-        ({"pairs": Path("p.csv")}, "need --sources and --poses"),
+        ({"pairs": Path("p.csv")}, "--pairs needs --sources and --poses"),
         ({"workers": 2}, "--workers goes with --runner ray"),
         ({"runner": "ray", "sources": Path("s"), "like": Path("a.png")}, "--like makes one picture again"),
         ({"runner": "ray", "sources": Path("s"), "driving": Path("d")}, "all machines must see what is made"),

@@ -152,9 +152,8 @@ class PredictSettings:
             raise PgpisError("--like needs --sources: a picture holds nothing of its source", hint="--sources PICTURE")
         if bool(self.sources) != bool(self.poses or self.driving or self.like):
             raise PgpisError("--sources and --poses go together", hint="--sources FOLDER --poses FOLDER")
-        if not self.sources and any(getattr(self, name) for name in FOLDER_OPTIONS):
-            flags = ", ".join("--" + name.replace("_", "-") for name in FOLDER_OPTIONS)
-            raise PgpisError(f"{flags} need --sources and --poses")
+        if not self.sources and (idle := [name for name in FOLDER_OPTIONS if getattr(self, name)]):
+            raise PgpisError(f"--{idle[0].replace('_', '-')} needs --sources and --poses")
         if self.pairs and (self.sources_by == "person" or self.pairing == "stem"):
             option = "--sources-by person" if self.sources_by == "person" else "--pairing stem"
             hint = "columns source, source_2, ... hold several pictures of a person"
