@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pgpis.cli.bench import _rows
+from pgpis.cli.bench import _rows, _with_sampling
+from pgpis.cli.models import load_task
 from pgpis.data import Aim, Pair, Person
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
@@ -16,6 +17,7 @@ from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.made_of import MADE_OF
 from pgpis.evaluate.photo_benchmark import PhotoSettings
+from pgpis.pipelines.shipped import SHIPPED
 
 
 class WithFrechet(BenchmarkSettings):
@@ -189,6 +191,18 @@ def test_models_of_one_name_are_runs_of_it(tmp_path):
 def test_what_cannot_be_compared_is_named(tmp_path, words, message):
     with pytest.raises(PgpisError, match=message):
         BenchmarkSettings(root=tmp_path, out=tmp_path, **_rows(words, [], ["A-B"]))
+
+
+def test_a_row_may_sample_otherwise_than_its_pipeline(tmp_path):
+    word = f"{SHIPPED['synth-fpdm'].path},refine=false,guidance_band=[0.2, 0.8]"
+    rows = _rows(["usual=synth-fpdm", f"plain={word}"], [], [])
+    assert rows["identities"]["usual"] != rows["identities"]["plain"]
+    assert _with_sampling(word)[1] == {"refine": False, "guidance_band": [0.2, 0.8]}
+    assert _with_sampling("folder,with,commas") == ("folder,with,commas", {})
+    sampling = load_task("synth-fpdm", {"refine": False, "num_inference_steps": 3}).sampling
+    assert (sampling.refine, sampling.num_inference_steps) == (False, 3)
+    with pytest.raises(PgpisError, match="no option 'sampling.refined'; did you mean 'sampling.refine'"):
+        load_task("synth-fpdm", {"refined": False})
 
 
 def test_rows_may_have_hyphens_in_their_names(tmp_path):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
 
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
@@ -39,7 +42,7 @@ def synth(
     out: Path,
     pairs: int = 500,
     candidates: int = 5,
-    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
+    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE[,KEY=VALUE]", "nargs": "*"}] = MODELS,
     generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
     differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
     intervals: Over = "pairs",
@@ -53,11 +56,13 @@ def synth(
         out: Folder to write to.
         pairs: Test pairs, spread over the list.
         candidates: Drawings to choose from in recognition.
-        models: Models to score; several of one name are runs of it, as with several seeds, and one row.
+        models: Models to score, with keys of sampling if you like: refine=false, guidance_scale=2. Several of one name
+            are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
         intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
     """
+    _refuse_unknown(models)
     rows = _rows(models, generated, differences) | {"intervals": intervals}
     from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark  # loads torch
 
@@ -73,7 +78,7 @@ def photos(
     pairs: Path | None = None,
     size: tuple[int, int] = (256, 176),
     candidates: int = 5,
-    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE", "nargs": "*"}] = MODELS,
+    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE[,KEY=VALUE]", "nargs": "*"}] = MODELS,
     generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
     differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
     intervals: Over = "pairs",
@@ -92,13 +97,15 @@ def photos(
         pairs: CSV with the columns source and pose [all ordered pairs of each person].
         size: Height x width at which pictures are compared.
         candidates: Photographs of different people to choose from in recognition.
-        models: Models to score; several of one name are runs of it, as with several seeds, and one row.
+        models: Models to score, with keys of sampling if you like: refine=false, guidance_scale=2. Several of one name
+            are runs of it, as with several seeds, and one row.
         generated: A model's pictures; may be given again.
         differences: Rows to compare pair by pair.
         intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
         pose: Pose model.
         densepose: DensePose's net, or what takes its place.
     """
+    _refuse_unknown(models)
     rows = _rows(models, generated, differences) | {"intervals": intervals}
     from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark  # loads torch
 
@@ -106,6 +113,12 @@ def photos(
     settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
     with locked(out):
         sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
+
+
+def _refuse_unknown(models: Sequence[str]) -> None:
+    """Refuse models that are nowhere, before torch is loaded."""
+    for _, pipeline in (_halves("--models", word, "=", "NAME=PIPELINE") for word in models):
+        refuse_unknown(_with_sampling(pipeline)[0], "--models")
 
 
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +130,6 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
     by_row: dict[str, list[str]] = {}
     for word in models:
         name, pipeline = _halves("--models", word, "=", "NAME=PIPELINE")
-        refuse_unknown(pipeline, "--models")
         by_row.setdefault(name, []).append(pipeline)
     runs = {
         name: tuple(f"{name} run {number}" for number in range(1, len(several) + 1))
@@ -140,12 +152,19 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
     }
 
 
-def _identity(pipeline: str) -> str:
-    """Return a hash of a pipeline's files; of one that does not exist, which fails later, its name."""
+def _with_sampling(word: str) -> tuple[str, dict[str, Any]]:
+    """Part ``PIPELINE,KEY=VALUE,...`` into a pipeline and keys of ``sampling``; a comma may be in a path."""
+    pipeline, *settings = re.split(r",(?=[a-z_]+=)", word)
+    return pipeline, {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in settings)}
+
+
+def _identity(word: str) -> str:
+    """Return a hash of a pipeline's files and of how it samples; its name, if it does not exist, which fails later."""
+    pipeline, sampling = _with_sampling(word)
     place = SHIPPED[pipeline].path if pipeline in SHIPPED else Path(pipeline)
     files = files_below(place) if place.is_dir() else [place]
-    hashes = [sha256_of(path) for path in files if path.is_file()]
-    return hashlib.sha256(" ".join(hashes).encode()).hexdigest() if hashes else pipeline
+    told = [sha256_of(path) for path in files if path.is_file()] + ([str(sampling)] if sampling else [])
+    return hashlib.sha256(" ".join(told).encode()).hexdigest() if told else pipeline
 
 
 def _halves(option: str, word: str, sign: str, expected: str) -> tuple[str, str]:
@@ -197,12 +216,12 @@ def batches(pairs: PairDataset, task: DiffusionTask) -> Iterator[PairBatch]:
 
 
 def sample(pipeline: str, pairs: PairDataset) -> Iterator[tuple[str, Image.Image]]:
-    """Make a model's pictures of pairs, each with its pair's name."""
+    """Make the pictures of pairs by a model, ``PIPELINE`` or ``PIPELINE,KEY=VALUE``, each with its pair's name."""
     import torch
 
     from pgpis.pictures.images import tensor_to_images
 
-    task, seconds = load_task(pipeline), 0.0
+    task, seconds = load_task(*_with_sampling(pipeline)), 0.0
     for batch in batches(pairs, task):
         start = time.monotonic()
         with torch.inference_mode():

@@ -77,11 +77,12 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
 
 
-def load_task(pipeline: str) -> PictureTask:
+def load_task(pipeline: str, sampling: Mapping[str, Any] | None = None) -> PictureTask:
     """Build the task of a pipeline, with the steps and guidance that it names or, shipped ones, their recipe.
 
     Args:
         pipeline: Folder, hub id, bundle, or the name of a model that ships with pgpis.
+        sampling: Keys of ``sampling`` that take the place of these.
 
     Raises:
         PgpisError: It cannot be read, or is not of a model that pgpis knows.
@@ -89,7 +90,8 @@ def load_task(pipeline: str) -> PictureTask:
     from pgpis.cli import lightning  # these load torch
     from pgpis.cli.quiet import only_warnings
 
-    own = {"model": {"init_args": {"pipeline": pipeline}}, "trainer": {"logger": False}}
+    model = {"pipeline": pipeline} | ({"sampling": dict(sampling)} if sampling else {})
+    own = {"model": {"init_args": model}, "trainer": {"logger": False}}
     with only_warnings("lightning.pytorch", "lightning.fabric"):  # its trainer draws nothing
         task: Any = lightning.run(None, [], [recipe_of_pipeline(pipeline), own]).model
     return task.eval()

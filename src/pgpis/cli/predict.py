@@ -176,8 +176,8 @@ class PredictSettings:
         find_recipes(self.config)
 
     def check_files(self) -> None:
-        """Refuse what is not there."""
-        for name in ("sources", "poses", "driving", "pairs", "identity", "like"):
+        """Refuse what is not there; pictures of edits are looked for in the folder of sources too."""
+        for name in ("sources", "poses", "driving", "pairs", "like"):
             if (path := getattr(self, name)) is not None and DATABASE not in path.parts:
                 require(path, f"--{name}: file or folder")
 
