@@ -10,8 +10,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.formparsers import MultiPartException
 
+from pgpis.studio.uploads import drain
+
 MOST_JSON = 2**23
 """Bytes of a request that uploads nothing: a skeleton over its picture takes most."""
+DRAINED = 8
+"""Times a limit that are received of what is above it, and dropped: else its sender would not see why."""
 FIELD = b"files"
 """The one field of an upload that Gradio takes; files of others it would leave where they are."""
 TOO_LARGE = "maximum allowed size"
@@ -24,9 +28,12 @@ async def body_of(receive: Any) -> bytes | None:
     while True:
         message = await receive()
         body += message.get("body", b"")
+        has_more = message.get("more_body")
         if len(body) > MOST_JSON:
+            if has_more:
+                await drain(receive, DRAINED * MOST_JSON)
             return None
-        if not message.get("more_body"):
+        if not has_more:
             return bytes(body)
 
 
@@ -83,6 +90,8 @@ class UploadBody:
         chunk = message.get("body", b"")
         self._size += len(chunk)
         if self._size > self._most:
+            if message.get("more_body"):
+                await drain(self._receive, DRAINED * self._most)
             raise MultiPartException(f"The upload has more than the {TOO_LARGE} of {self._most} bytes")
         try:
             self._parser.write(chunk)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.types import Message
 
 from pgpis.service.jobs import RefusedError
+from pgpis.studio.uploads import drain
 
 UPLOAD_SECONDS = 120.0
 """In which a request must have arrived."""
-DRAIN_SECONDS = 10.0
 _MOST_FILES = 32
 _MOST_FIELDS = 32
 _MOST_TEXT = 1000
@@ -61,26 +60,20 @@ class _Body:
         Raises:
             RefusedError: All parts are too large together.
         """
-        message = await self._next()
+        message = await self.request.receive()
+        self.size += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
         if self.size > self.most:
             raise self.too_large()
         return message
 
     async def drain(self) -> None:
-        """Take some of what is left: many clients read no answer before they have sent all.
+        """Take some of what is left.
 
-        One that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
+        A client that asks first (``Expect: 100-continue``, as curl does) is spared the sending.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.is_whole and self.size < 8 * self.most and "expect" not in self.request.headers:
-                    await self._next()
-
-    async def _next(self) -> Message:
-        message = await self.request.receive()
-        self.size += len(message.get("body", b""))
-        self.is_whole = not message.get("more_body", False)
-        return message
+        if not self.is_whole and "expect" not in self.request.headers:
+            await drain(self.request.receive, 8 * self.most - self.size)
 
     def too_large(self) -> RefusedError:
         return RefusedError(413, f"the request has more than {self.most:,} bytes", hint="scale the pictures down")

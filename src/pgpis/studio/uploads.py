@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
-from typing import BinaryIO
+from collections.abc import Awaitable, Callable
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -17,6 +20,10 @@ SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 
 An MPO is a JPEG with further pictures behind it, as telephones write them; the first one counts.
 """
+
+
+DRAIN_SECONDS = 10.0
+"""For which what is left of a refused request is received."""
 
 
 class OtherKindError(PgpisError):
@@ -60,3 +67,19 @@ def is_local(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+async def drain(receive: Callable[[], Awaitable[Any]], most: int) -> None:
+    """Take what is left of a request that is refused: many clients read no answer before they have sent all.
+
+    Args:
+        receive: What the rest comes from, as ASGI hands it over.
+        most: Bytes of it that are taken; who sends more finds the connection closed.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
