@@ -211,20 +211,13 @@ def test_the_benchmark_scores_models_and_folders(root, scored_here, tmp_path, ca
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("scored_here")
-def test_the_benchmark_takes_a_model_that_reads_the_rendered_texture(draw_people, tmp_path, capsys, monkeypatch):
-    load_task = bench.load_task
-
-    def load_small(pipeline):
-        task = load_task(pipeline)
-        task.sampling = replace(task.sampling, height=HEIGHT, width=WIDTH)
-        return task
-
-    monkeypatch.setattr(bench, "load_task", load_small)
+def test_the_benchmark_takes_a_model_that_reads_the_rendered_texture(draw_people, tmp_path, capsys):
     root = tmp_path / "seen"
     draw_people(root, people=4, views=2, seed=11, size=(128, 88), share=0.5, textures="seen", inpaint="fast")
     tiny_mcld(rendered_texture=True, backdrop=True).save_pretrained(tmp_path / "pipeline")
+    model = f"{tmp_path / 'pipeline'},height={HEIGHT},width={WIDTH}"
     words = ["--root", root, "--out", tmp_path / "out", "--candidates", 2, "--pairs", 2]
-    assert main(["bench", "synth", *map(str, words), "--models", f"tiny={tmp_path / 'pipeline'}"]) == 0
+    assert main(["bench", "synth", *map(str, words), "--models", f"tiny={model}"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("| tiny | ")
 
 
