@@ -201,6 +201,8 @@ def test_a_row_may_sample_otherwise_than_its_pipeline(tmp_path):
     assert _with_sampling("folder,with,commas") == ("folder,with,commas", {})
     sampling = load_task("synth-fpdm", {"refine": False, "num_inference_steps": 3}).sampling
     assert (sampling.refine, sampling.num_inference_steps) == (False, 3)
+    with pytest.raises(PgpisError, match=r"guidance_band=\[0\.2: expected a value"):
+        _with_sampling("synth-fpdm,guidance_band=[0.2")
     with pytest.raises(PgpisError, match=r"no option 'sampling\.refined'; did you mean 'sampling\.refine'"):
         load_task("synth-fpdm", {"refined": False})
 

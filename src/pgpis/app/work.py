@@ -145,7 +145,7 @@ def one_message(folder: Path) -> Iterator[None]:
         raise
     except PgpisError as error:
         raise gr.Error(html.escape(without_paths(error.message, folder), quote=False), print_exception=False) from error
-    except Exception as error:
+    except Exception as error:  # of strangers' input and of this code: visitors are told nothing of its inside
         log.error("%s: %s", type(error).__name__, "--debug shows the traceback")  # noqa: TRY400  it may name files
         log.debug("%s", traceback.format_exc())
         raise gr.Error(GENERAL_MESSAGE, print_exception=False) from error

@@ -158,7 +158,7 @@ def _run_quietly(words: Sequence[str], *, debug: bool) -> int:
         command = stop.command or (shlex.join(["pgpis", *words]) if stop.has_begun else None)
         goes_on = "" if command is None else f"; this command goes on with it: {command}"
         return _complain(f"{stop}{goes_on}", code=stop.code)
-    except Exception as error:
+    except Exception as error:  # the last place that can tell it
         if isinstance(error, BrokenPipeError) and _is_unread():
             return UNREAD
         if debug:

@@ -153,9 +153,19 @@ def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence
 
 
 def _with_sampling(word: str) -> tuple[str, dict[str, Any]]:
-    """Part ``PIPELINE,KEY=VALUE,...`` into a pipeline and keys of ``sampling``; a comma may be in a path."""
+    """Part ``PIPELINE,KEY=VALUE,...`` into a pipeline and keys of ``sampling``; a comma may be in a path.
+
+    Raises:
+        PgpisError: A value is no YAML.
+    """
     pipeline, *settings = re.split(r",(?=[a-z_]+=)", word)
-    return pipeline, {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in settings)}
+    sampling = {}
+    for key, _, value in (each.partition("=") for each in settings):
+        try:
+            sampling[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise PgpisError(f"--models: {key}={value}: expected a value such as false, 2 or [0.2, 0.8]") from error
+    return pipeline, sampling
 
 
 def _identity(word: str) -> str:

@@ -185,7 +185,7 @@ def _last_different(folders: Sequence[Path]) -> list[str]:
     names = [resolved(folder).name for folder in folders]
     if len(set(names)) == len(names):
         return names
-    paths = [resolved(folder).parts[:0:-1] for folder in folders]  # from the end, without the root
+    paths = [resolved(folder).parts[:0:-1] for folder in folders]  # from the end, without the root; some are shorter
     differs = (place for place, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1)
     first, longest = next(differs, min(map(len, paths)) - 1), max(map(len, paths))
     ends = (["/".join(path[first:end][::-1]) for path in paths] for end in range(first + 1, longest + 1))

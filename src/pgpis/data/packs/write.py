@@ -117,7 +117,7 @@ def _refuse_others(store: Store, source: str, dataset: PairDataset) -> None:
     """Refuse to write over the pack of another data set; earlier versions did not say whose a pack is."""
     try:
         before = json.loads(store.read_if_there(PACK) or b"{}")
-    except ValueError:  # it is damaged
+    except ValueError:  # it is damaged, and no reader takes it
         return
     if isinstance(before, dict) and before.get("source", source) != source:
         places = ", ".join(map(str, dataset.places))
