@@ -53,6 +53,30 @@ def test_times_how_a_model_draws(method, tmp_path, capsys):
     assert "| channels-last | 2     | fp32" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model", ["synth-fpdm", "synth-mcld"])
+def test_says_what_ideas_cost(model, tmp_path):
+    out = tmp_path / "speed.json"
+    words = ["--compare=eager,no-refiner,two-sources", "--runs=1", "--steps=1", f"--out={out}"]
+    assert main(["bench", "model", f"--pipeline={model}", "--device=cpu", *words]) == 0
+    whole, without, sources = rows_of(out)
+    assert {row["status"] for row in rows_of(out)} == {"done"}
+    assert whole["parts_ms"]["refiner"] > 1
+    assert whole["parts_ms"]["decoding"] > 1
+    assert without["parts_ms"]["refiner"] == 0
+    assert without["difference"] > 1e-3
+    assert sources["difference"] > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_further_loss_and_source_are_in_the_step(method, tmp_path):
+    out, words = tmp_path / "speed.json", ("--steps=1", "--device=cpu")
+    assert bench("train", method, out, "--compare=eager,flow-loss,three-sources", "--batch-sizes=8", *words) == 0
+    _, flow, sources = rows_of(out)
+    assert (flow["status"], sources["status"]) == ("done", "done")
+    assert min(flow["difference"], sources["difference"]) > 0
+
+
 @pytest.mark.parametrize("method", RECIPES)
 def test_as_many_steps_are_timed_as_are_asked_for(method, tmp_path, monkeypatch):
     taken, run = [], SamplingBench._run

@@ -85,7 +85,14 @@ def test_shortcuts_are_those_of_sampling(task):
 
 @pytest.mark.parametrize(
     ("kind", "word"),
-    [("train", "deep-cache"), ("train", "guidance-band"), ("model", "fused"), ("model", "checkpointing")],
+    [
+        ("train", "deep-cache"),
+        ("train", "guidance-band"),
+        ("train", "no-refiner"),
+        ("model", "fused"),
+        ("model", "checkpointing"),
+        ("model", "flow-loss"),
+    ],
 )
 def test_words_that_change_nothing_are_refused(kind, word):
     with pytest.raises(PgpisError, match=f"--compare bf16.{word}: '{word}' changes nothing in bench {kind}"):

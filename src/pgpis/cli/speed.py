@@ -39,8 +39,8 @@ class SpeedSettings:
     random, of the recipe's sizes."""
     compare: str = "eager"
     """Settings between commas, of words between plus signs: eager, fp32, tf32, bf16, fp16, bf16-mixed, fp16-mixed,
-    compile, compile-blocks, cuda-graphs, channels-last, for drawing fused-qkv, deep-cache, guidance-band, and for
-    training checkpointing, fused. What none sets is as in the recipe."""
+    compile, compile-blocks, cuda-graphs, channels-last, two-sources, three-sources, for drawing fused-qkv, deep-cache,
+    guidance-band, no-refiner, and for training checkpointing, fused, flow-loss. What none sets is as in the recipe."""
     batch_sizes: str = "1"
     """Pairs in a batch, numbers between commas."""
     device: str | None = None

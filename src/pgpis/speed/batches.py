@@ -7,32 +7,40 @@ from typing import Any, cast
 
 import torch
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import FURTHER, ImageSpec, InputSpecs, PairBatch
+from pgpis.data.further import PER_SOURCE
 from pgpis.pictures.drawing import CANVAS, PoseSkeleton
 
 SEED = 0
 
 
-def random_batch(specs: InputSpecs, pairs: int, device: torch.device) -> PairBatch:
+def random_batch(specs: InputSpecs, pairs: int, device: torch.device, sources: int = 1) -> PairBatch:
     """Return a batch of random pictures and embeddings.
 
     Args:
         specs: What the model declares.
         pairs: Rows of the batch.
         device: Where its tensors are.
+        sources: Sources of each pair; their textures are one, as data sets merge them.
     """
     generator = torch.Generator().manual_seed(SEED)
     tensors: dict[str, Any] = {}
     for key, spec in specs.items():
-        if isinstance(spec, ImageSpec):
-            values = torch.rand(pairs, 3, spec.height, spec.width, generator=generator) * 2 - 1
-        else:
-            values = torch.randn(pairs, spec.size, generator=generator)
-        tensors[key] = values.to(device)
+        shape = (3, spec.height, spec.width) if isinstance(spec, ImageSpec) else (spec.size,)
+        draw = _pixels if isinstance(spec, ImageSpec) else torch.randn
+        tensors[key] = draw(pairs, *shape, generator=generator).to(device)
+        if sources > 1 and spec.origin in PER_SOURCE:
+            tensors[FURTHER + key] = draw(pairs, sources - 1, *shape, generator=generator).to(device)
+    if sources > 1:
+        tensors["source_count"] = torch.full((pairs,), sources, device=device)
     names = [f"random{row}" for row in range(pairs)]
     texts = dict.fromkeys(("pair_id", "noise_name", "source_path", "pose_path", "target_path", "fingerprint"), names)
     batch = {**tensors, **texts, "video": [""] * pairs, "index": torch.arange(pairs, device=device), "failures": []}
     return cast("PairBatch", batch)
+
+
+def _pixels(*shape: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(*shape, generator=generator) * 2 - 1
 
 
 class RandomData:

@@ -25,6 +25,8 @@ from pgpis.tasks.options import Video
 
 LOOP = ("unet", "vae")
 """Parts that are timed by the marks of the loop itself."""
+LAST = "refiner"
+"""The part that runs after decoding."""
 
 
 @dataclass
@@ -32,7 +34,7 @@ class SamplingBench:
     """Times the drawing of pictures by one task.
 
     A run has marks at its begin, after the conditions with their keys and values, after each denoising step and at its
-    end; what comes after the last step is decoding.
+    end; what comes after the last step is decoding, but for the refiner.
     """
 
     task: DiffusionTask
@@ -65,7 +67,7 @@ class SamplingBench:
         trainer = self.make_trainer(setting)
         task = setting.apply_to(self.task, self.device.torch)
         task = trainer.precision_plugin.convert_module(task)
-        batch = self._batch(batch_size)
+        batch = self._batch(batch_size, setting.sources)
         self.device.begin()
         with torch.inference_mode(), setting.products(), trainer.precision_plugin.predict_step_context():
             asked = task.sampling.num_inference_steps
@@ -82,17 +84,17 @@ class SamplingBench:
         row.parts_ms = {
             "conditions": median([times[0] for times in gaps]),
             **{name: median([part[name] for part in parts]) for name in parts[0]},
-            "decoding": median([times[-1] for times in gaps]),
+            "decoding": median([times[-1] - part.get(LAST, 0) for times, part in zip(gaps, parts, strict=True)]),
         }
         row.per_second = 1e3 * batch_size / median([sum(times) for times in gaps])
         reference = self.references.setdefault(batch_size, images)
         row.difference = (images - reference).abs().max().item()
 
-    def _batch(self, batch_size: int) -> PairBatch:
+    def _batch(self, batch_size: int, sources: int = 1) -> PairBatch:
         pipeline = self.task.build_pipeline()
         specs = pipeline.input_specs(self.task.sampling.height, self.task.sampling.width)
         wanted = {key: spec for key, spec in specs.items() if spec.origin != "target"}
-        return random_batch(wanted, batch_size, self.device.torch)
+        return random_batch(wanted, batch_size, self.device.torch, sources)
 
     def _run(
         self, task: DiffusionTask, batch: PairBatch, steps: int

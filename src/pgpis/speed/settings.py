@@ -15,7 +15,7 @@ import torch
 from pgpis.errors import PgpisError, nearest
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
-from pgpis.tasks.options import Compilation, TrainingStep
+from pgpis.tasks.options import Compilation, FlowLoss, TrainingStep
 
 TaskT = TypeVar("TaskT", bound=PersonImageTask)
 
@@ -35,15 +35,19 @@ WORDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "fused-qkv": {"fused_qkv": True},
         "deep-cache": {"deep_cache": 3},
         "guidance-band": {"guidance_band": (0.25, 0.75)},
+        "no-refiner": {"refine": False},
+        "two-sources": {"sources": 2},
+        "three-sources": {"sources": 3},
         "checkpointing": {"checkpointing": True},
         "fused": {"fused": True},
+        "flow-loss": {"flow_loss": True},
     }
 )
 """By the word of ``--compare``: the fields of :class:`Setting` that it sets."""
 ONLY = MappingProxyType(
     {
-        **dict.fromkeys(("fused-qkv", "deep-cache", "guidance-band"), "model"),
-        **dict.fromkeys(("checkpointing", "fused"), "train"),
+        **dict.fromkeys(("fused-qkv", "deep-cache", "guidance-band", "no-refiner"), "model"),
+        **dict.fromkeys(("checkpointing", "fused", "flow-loss"), "train"),
     }
 )
 """By the word: the one ``pgpis bench`` in which it changes anything."""
@@ -69,10 +73,16 @@ class Setting:
     """As ``sampling.deep_cache``."""
     guidance_band: tuple[float, float] | None = None
     """As ``sampling.guidance_band``."""
+    refine: bool | None = None
+    """As ``sampling.refine``."""
+    sources: int = 1
+    """Sources of each pair."""
     checkpointing: bool = False
     """As ``step.gradient_checkpointing``."""
     fused: bool = False
     """The optimiser's ``fused``."""
+    flow_loss: bool = False
+    """``step.flow_loss`` with its defaults, where the recipe has none."""
 
     def apply_to(self, task: TaskT, device: torch.device) -> TaskT:
         """Return a copy of a task on a device, in this setting but for its precision.
@@ -87,9 +97,10 @@ class Setting:
         if self.channels_last:
             own.to(memory_format=torch.channels_last)
         if isinstance(own, DiffusionTask):
-            own.save_memory_or_time(self._step_of(own.step))  # a copy is not compiled any more
-            own.sampling = replace(own.sampling, **self._shortcuts)
-        elif self.checkpointing or self.compiled:
+            own.step = self._step_of(own.step)
+            own.save_memory_or_time(own.step)  # a copy is not compiled any more
+            own.sampling = replace(own.sampling, **self._drawing)
+        elif self.checkpointing or self.compiled or self.flow_loss:
             raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
         if self.fused:
             make = own.optimizer
@@ -100,11 +111,14 @@ class Setting:
         compiled = step.compile_unet if self.compiled is None else self.compiled
         checkpointing = self.checkpointing or step.gradient_checkpointing
         fused = self.fused_qkv or step.fuse_qkv
-        return replace(step, compile_unet=compiled, gradient_checkpointing=checkpointing, fuse_qkv=fused)
+        flow = step.flow_loss or (FlowLoss() if self.flow_loss else None)
+        return replace(
+            step, compile_unet=compiled, gradient_checkpointing=checkpointing, fuse_qkv=fused, flow_loss=flow
+        )
 
     @property
-    def _shortcuts(self) -> dict[str, Any]:
-        chosen = {"deep_cache": self.deep_cache, "guidance_band": self.guidance_band}
+    def _drawing(self) -> dict[str, Any]:
+        chosen = {"deep_cache": self.deep_cache, "guidance_band": self.guidance_band, "refine": self.refine}
         return {name: value for name, value in chosen.items() if value is not None}
 
     @contextmanager

@@ -76,7 +76,7 @@ class TrainingBench:
         """Fill a row: time, memory, and how far the losses are from those of the first setting."""
         task = setting.apply_to(self.task, self.device.torch)
         _know_data(task)
-        batch = random_batch(task.loss_specs, batch_size, self.device.torch)
+        batch = random_batch(task.loss_specs, batch_size, self.device.torch, setting.sources)
         clock = StepClock(self.device)
         count = self.steps + 2
         trainer = self.make_trainer(setting, callbacks=[clock], max_steps=count, max_epochs=1)

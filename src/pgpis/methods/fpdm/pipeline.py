@@ -16,7 +16,7 @@ from pgpis.denoiser.diffusion import guidance_branches, guide_three_branches
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.conditioner import FPDMConditioner, encode_pair
 from pgpis.methods.fpdm.prior import FusionEmbedder
-from pgpis.methods.fpdm.refiner import SourceRefiner, refine, refiner_specs
+from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_inputs, refiner_specs
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder, set_position_interpolation
 from pgpis.pipelines.base import SamplingPipeline
@@ -203,7 +203,7 @@ class FPDMPipeline(SamplingPipeline):
 
     def finish(self, images: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """Refine what the latents decode to, where there is a refiner."""
-        return images if self.refiner is None else refine(self.refiner, images, batch)[0]
+        return images if self.refiner is None else self.refiner(*refiner_inputs(images, batch))
 
     def guide(self, predictions: Sequence[torch.Tensor], scales: Mapping[str, float]) -> torch.Tensor:
         """Combine the predictions of the branches that ran."""

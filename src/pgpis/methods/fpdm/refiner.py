@@ -161,13 +161,12 @@ def refiner_specs(height: int, width: int) -> ImageSpecs:
     return {"source_picture": ImageSpec("source", height, width)}
 
 
-def refine(refiner: SourceRefiner, images: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Refine what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again. See ``find``."""
+def refiner_inputs(images: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what the refiner takes: what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again."""
     each = encode_sources(batch, "source_picture", lambda pictures, _: pictures)
     sources = side_by_side(each, present_sources(batch, len(each)))
     number = len(images) // len(sources)
-    conditions = batch["pose_image"].repeat(number, 1, 1, 1), sources.repeat(number, 1, 1, 1, 1)
-    return refiner.find(images.clamp(-1, 1), *conditions)
+    return images.clamp(-1, 1), batch["pose_image"].repeat(number, 1, 1, 1), sources.repeat(number, 1, 1, 1, 1)
 
 
 def _placed(features: torch.Tensor) -> torch.Tensor:

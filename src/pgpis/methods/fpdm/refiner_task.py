@@ -7,7 +7,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import PairBatch
 from pgpis.methods.fpdm.options import FPDMSampling
-from pgpis.methods.fpdm.refiner import SourceRefiner, refine
+from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_inputs
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.refining import RefinerTraining
@@ -54,4 +54,4 @@ class SourceRefinerTask(RefinerTraining, FPDMTask):
     def refined(self, drafts: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return refined drafts, and the patches that were found."""
         assert self.refiner is not None
-        return refine(self.refiner, drafts, batch)
+        return self.refiner.find(*refiner_inputs(drafts, batch))
