@@ -153,6 +153,18 @@ def test_a_table_names_further_sources(people):
     assert single.file("texture") == people / "people/anna_texture/3.png"
 
 
+def test_a_picture_is_one_source_of_a_pair(people):
+    table = people / "pairs.csv"
+    lines = (
+        "source,source_2,source_3,pose",
+        "anna/3.png,anna/1.png,,walk.png",
+        "anna/3.png,anna/1.png,anna/3.png,walk.png",
+    )
+    table.write_text("\n".join(lines))
+    with pytest.raises(PgpisError, match=r"line 3: '3\.png' is two sources of one pair"):
+        pairs(people, sources_by="picture", pairs_csv=table)
+
+
 def test_a_table_says_by_itself_who_is_who(people, capsys):
     with pytest.raises(PgpisError, match="sources_by 'person' would do nothing"):
         FolderPairs(people, people, people / "pairs.csv", sources_by="person")

@@ -92,6 +92,21 @@ def test_surfaces_know_what_any_picture_shows():
     assert not known[2][part_table() == BACK].any()
 
 
+def test_the_same_picture_again_changes_nothing():
+    half, smaller = view(100, FRONT, BACK), view(40, FRONT)
+    half[55:100, :, 0], smaller[16:, :, 0] = 0, 0  # a hole to fill, beside what both see
+    colours = np.random.default_rng(0).integers(1, 256, (200, 60, 3), dtype=np.uint8)
+    surface, less = surface_of(colours, half), surface_of(colours[:40], smaller)
+    density = [pixels_per_texel(iuv) for iuv in (half, half)]
+    np.testing.assert_array_equal(merge_surfaces([surface, surface], density), surface)
+    textures = [surface[:, :512] for _ in density]
+    np.testing.assert_array_equal(merge_textures(textures, density), textures[0])
+    # nor does a picture that shows nothing best
+    density[1] = pixels_per_texel(smaller) / 100
+    np.testing.assert_array_equal(merge_surfaces([surface, less], density), surface)
+    np.testing.assert_array_equal(merge_surfaces([less, surface], density[::-1]), surface)
+
+
 @pytest.mark.slow
 def test_three_pictures_of_a_drawn_person_come_closer_to_the_truth():
     """The promise: what the first picture does not show is at least 30 % nearer to the truth at three pictures."""

@@ -80,7 +80,8 @@ def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequ
         everywhere: What is exchanged in all pairs that do not say otherwise.
 
     Raises:
-        PgpisError: A pair is named twice, a file has another suffix than it must have, or no pair exists.
+        PgpisError: A pair or one of its sources is named twice, a file has another suffix than it must have, or no pair
+            exists.
     """
     table = read_table(path)
     places = {column: folders_of([poses if column == "pose" else sources, path.parent]) for column in FILES}
@@ -94,6 +95,7 @@ def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequ
     aims, aim = table.groups([column for column in ("pose", "target") if column in files])
     requests, request = table.groups([column for column in ("identity", "clothes") if column in table.names])
     pictures = [tuple(file for column, code in group if (file := files[column][code]) is not None) for group in people]
+    _refuse_sources_twice(table, pictures, person)
     own = [_request({column: table.names[column][code] for column, code in group}) for group in requests]
     edits = [merged(request, everywhere) for request in own]
     _refuse_repeated(
@@ -144,6 +146,18 @@ def _refuse_suffixes(table: PairTable, files: dict[str, list[Path | None]]) -> N
     if wrong:
         line, what = min(wrong, key=itemgetter(0))
         raise PgpisError(f"{table.path} line {line}: {what}")
+
+
+def _refuse_sources_twice(table: PairTable, people: list[tuple[Path, ...]], person: NDArray[np.int32]) -> None:
+    """Refuse a picture that is two sources of one pair: the line surely was to name another."""
+    for number, pictures in enumerate(people):
+        if len(set(pictures)) < len(pictures):
+            again = next(picture for picture in pictures if pictures.count(picture) > 1)
+            line = table.lines[np.argmax(person == number)]
+            raise PgpisError(
+                f"{table.path} line {line}: '{again.name}' is two sources of one pair",
+                hint="name another picture of the person, or leave the column empty",
+            )
 
 
 def _refuse_repeated(table: PairTable, columns: tuple[NDArray[np.int64], ...]) -> None:

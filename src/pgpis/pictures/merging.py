@@ -24,6 +24,8 @@ SEAM = 3.0
 """Texels of the texture: standard deviation of the weights where two pictures meet."""
 HARDLY = 1e-6
 """Pixels per texel where a texture has a colour, but its map shows nothing near: better than nothing."""
+NOBODY = -1
+"""Whose a texel is that no picture shows, so that nobody has a share beside it."""
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -53,13 +55,15 @@ def merge_textures(textures: Sequence[Bytes], density: Sequence[Floats]) -> Byte
     """
     if len(textures) == 1:
         return textures[0]
-    return _blended(textures, density, [each.max(axis=2) > 0 for each in textures])
+    shown = [each.max(axis=2) > 0 for each in textures]
+    return _blended(textures, _best(density, shown), shown)
 
 
 def merge_surfaces(surfaces: Sequence[Bytes], density: Sequence[Floats]) -> Bytes:
     """Merge the surfaces of one person, see :mod:`pgpis.pictures.surface`.
 
-    A texel that no picture shows takes the colour of the nearest one of its part that is shown by any.
+    A texel that no picture shows takes the colour of the nearest one of its part that is shown by any. A picture that
+    shows no texel best adds nothing: beside such ones, the same picture again say, a surface stays as it is.
 
     Args:
         surfaces: ``(512, 1024, 3)`` each.
@@ -72,26 +76,30 @@ def merge_surfaces(surfaces: Sequence[Bytes], density: Sequence[Floats]) -> Byte
         return surfaces[0]
     colours, known = zip(*(np.split(surface, 2, axis=1) for surface in surfaces), strict=True)
     shown = [each[..., 0] == SEEN for each in known]
-    merged = _blended(colours, density, shown)
+    best = _best(density, shown)
+    taken = np.unique(best[best != NOBODY])
+    if len(taken) == 1:
+        return surfaces[taken[0]]
+    merged = _blended(colours, best, shown)
     state = np.max(known, axis=0)
     _fill(merged, np.any(shown, axis=0), state[..., 0] == FILLED)
     return np.concatenate([merged, state], axis=1)
 
 
-def _blended(pictures: Sequence[Bytes], density: Sequence[Floats], shown: Sequence[NDArray[np.bool_]]) -> Bytes:
-    """Take each texel from the picture that shows it with most pixels, with soft seams; black where none does."""
+def _best(density: Sequence[Floats], shown: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return which picture shows each texel with most pixels, ``(512, 512)``."""
     weights = np.where(shown, np.maximum(density, HARDLY), 0)  # (N, 512, 512)
-    best = weights.argmax(axis=0)
-    is_shown = np.any(shown, axis=0)  # what nobody shows belongs to nobody, and has no share beside it
-    own = [
-        cv2.GaussianBlur(((best == number) & is_shown).astype(np.float32), (0, 0), SEAM)
-        for number in range(len(pictures))
-    ]
+    return np.where(np.any(shown, axis=0), weights.argmax(axis=0), NOBODY)
+
+
+def _blended(pictures: Sequence[Bytes], best: NDArray[np.int64], shown: Sequence[NDArray[np.bool_]]) -> Bytes:
+    """Take each texel from the picture that shows it best, with soft seams; black where none does."""
+    own = [cv2.GaussianBlur((best == number).astype(np.float32), (0, 0), SEAM) for number in range(len(pictures))]
     shares = np.where(shown, own, 0)
     # where only a picture that is best nowhere near shows a texel, its share would be nothing
     total = shares.sum(axis=0)
     is_alone = total < HARDLY
-    shares[:, is_alone] = (np.arange(len(pictures))[:, None] == best[is_alone]) & is_shown[is_alone]
+    shares[:, is_alone] = np.arange(len(pictures))[:, None] == best[is_alone]
     shares /= np.where(is_alone, 1, total)
     return np.einsum("nhw,nhwc->hwc", shares, np.stack(pictures)).round().astype(np.uint8)
 
