@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
+from PIL import Image
 
 from pgpis.batch import VectorSpec
 from pgpis.cli import main
+from pgpis.data import FolderPairs, PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMStep
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
@@ -157,3 +159,21 @@ def test_several_sources_are_one_texture_and_many_tokens():
     batch["further_source_image"] = batch["source_image"][:, None]
     with pytest.raises(PgpisError, match="most_sources"):
         task.loss(batch, torch.Generator().manual_seed(1), train=True)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_several_sources_are_refused_before_the_first_batch(tiny, toy_root, split, capsys):
+    several = f"--data.{split}.init_args.most_sources=2"
+    assert main(tiny("fit", f"{FLOW}.from_step=3", "--trainer.max_steps=1", several)) == 2
+    assert f"one source of a pair, and data.{split} has several" in capsys.readouterr().err
+
+
+def test_listed_sources_are_refused_too(tmp_path):
+    for name in ("a.png", "b.png", "pose.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "pairs.csv").write_text("source,source_2,pose,target\na.png,b.png,pose.png,a.png\n")
+    task = tiny_fpdm_task(step=FPDMStep(flow_loss=ALL))
+    task.data = PoseTransferDataModule(train=FolderPairs(tmp_path, tmp_path, tmp_path / "pairs.csv"))
+    with pytest.raises(PgpisError, match=r"data\.train lists several: a_2_pose"):
+        task.setup("fit")
+    tiny_mcld_task(step=MCLDStep(flow_loss=ALL)).setup("fit")

@@ -149,6 +149,12 @@ class PoseTransferDataModule(LightningDataModule):
         """Return how many batches each process trains on in an epoch, however much of it is done already."""
         return self.position.batches(0, self._share["world_size"])
 
+    def require_one_source(self, why: str) -> None:
+        """Refuse pairs of several sources in training and validation; see ``PairDataset.require_one_source``."""
+        for split in SPLITS_OF_STAGE["fit"]:
+            if (dataset := getattr(self, split)) is not None:
+                dataset.require_one_source(why, f"data.{split}")
+
     @cached_property
     def position(self) -> EpochPosition:
         """Where in its epoch training is."""
@@ -260,9 +266,7 @@ class PoseTransferDataModule(LightningDataModule):
             hint = "pass frozen_features=model.frozen_features; the command line links it by itself"
             raise PgpisError("data.cache needs the model that is trained", hint=hint)
         train, place = self.dataset("train"), str(self.cache)
-        if train.most_sources > 1:
-            message = "data.cache holds features of one source of a pair, and others are drawn in each epoch"
-            raise PgpisError(message, hint="--data.train.init_args.most_sources 1, or train without a cache")
+        train.require_one_source("data.cache holds features of one source of a pair", "data.train")
         features, specs = self.frozen_features(), self._specs()
         if train.on_missing.of("texture") == "drop" and "texture_moments" in features:
             raise PgpisError(
@@ -271,9 +275,8 @@ class PoseTransferDataModule(LightningDataModule):
             )
         keys = {name: feature_key(feature.picture, specs, feature.weights) for name, feature in features.items()}
         variants = {name: variants_of(key.picture, specs, self.augmentation) for name, key in keys.items()}
-        kept = {feature.picture for feature in features.values() if feature.keeps_picture}
         files = train.features(place) if isinstance(train, Packed) else CacheFolder(Path(place))
-        return FeatureCache(files, keys, variants, kept)
+        return FeatureCache(files, keys, variants, {each.picture for each in features.values() if each.keeps_picture})
 
     def _transform(self, specs: InputSpecs, *, train: bool, cache: FeatureCache | None = None) -> PairTransform:
         drawing = {name: getattr(self, name) for name in DRAWING}

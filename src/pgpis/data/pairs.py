@@ -168,6 +168,22 @@ class PairDataset(PairContents):
         """Return further pictures of a pair's person, neither its source nor its target; by default none is known."""
         return ()
 
+    def require_one_source(self, why: str, option: str) -> None:
+        """Refuse pairs of several sources.
+
+        Args:
+            why: What each pair can have only one for.
+            option: Which data set this is: ``data.train``.
+
+        Raises:
+            PgpisError: Pairs have several, or may draw some.
+        """
+        if self.most_sources > 1:
+            raise PgpisError(f"{why}, and {option} has several", hint=f"--{option}.init_args.most_sources 1")
+        self.setup()
+        if several := next((pair for pair in self.pairs if pair.further), None):
+            raise PgpisError(f"{why}, and {option} lists several: {several.pair_id}", hint="list one of each pair")
+
     def with_sources(self, pair: Pair, pictures: Iterable[Path]) -> Pair:
         """Add further sources to a pair."""
         further = tuple(Source(path, self.made_of(path, "source")) for path in pictures)

@@ -192,9 +192,7 @@ def refuse_other_versions(augmentation: Augmentation, dataset: PairDataset, cach
     if augmentation.reframes:
         message = "data.resident keeps one version of a picture, and reference_zoom or reference_cut makes many"
         raise PgpisError(message, hint="leave them out of data.augmentation")
-    if dataset.most_sources > 1:
-        hint = "--data.train.init_args.most_sources 1"
-        raise PgpisError("data.resident keeps one source of a pair, and others are drawn in each epoch", hint=hint)
+    dataset.require_one_source("data.resident keeps one source of a pair", "data.train")
     if cache is not None:
         raise PgpisError("data.resident takes the place of data.cache", hint="leave one of them out")
 

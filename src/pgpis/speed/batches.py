@@ -50,6 +50,9 @@ class RandomData:
     stick_width: int | None = None
     pose_skeleton: PoseSkeleton | None = None
 
+    def require_one_source(self, why: str) -> None:
+        """Refuse nothing: random batches have as many sources as their setting says."""
+
     def batches_per_epoch(self) -> int:
         """Return a number that warm-up and decay can count with."""
         return 1000

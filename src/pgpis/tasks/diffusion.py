@@ -77,6 +77,8 @@ class DiffusionTask(PictureTask):
         if stage == "fit" and self.step.fuse_qkv:
             message = "step.fuse_qkv draws with copies of weights, and training changes these"
             raise PgpisError(message, hint="leave it out; it is for predict and test")
+        if stage == "fit" and self.step.flow_loss is not None and self.data is not None:
+            self._flow_port().check(self.data)
         super().setup(stage)
 
     def save_memory_or_time(self, step: TrainingStep) -> None:

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from pgpis.batch import PairBatch
 from pgpis.denoiser.flow import AttentionRecord, FlowPictures, Layers, counted, fetched, flow_of
 from pgpis.errors import PgpisError
+from pgpis.tasks.training_data import TrainingData
+
+ONE_SOURCE = "step.flow_loss leads into one source of a pair"
 
 
 class FlowPort(NamedTuple):
@@ -26,6 +29,15 @@ class FlowPort(NamedTuple):
     person: Callable[[PairBatch], torch.Tensor] | None = None
     """Where the person is in the target, bool ``(B, 1, H, W)``; None: nobody knows."""
 
+    def check(self, data: TrainingData) -> None:
+        """Refuse data whose pairs have several sources, where attention reads the tokens of each.
+
+        Raises:
+            PgpisError: They have.
+        """
+        if self.picture == "source_image":
+            data.require_one_source(ONE_SOURCE)
+
     def pictures(self, batch: PairBatch) -> FlowPictures:
         """Return what flows are judged by.
 
@@ -34,10 +46,7 @@ class FlowPort(NamedTuple):
         """
         entries: dict[str, Any] = dict(batch)
         if self.picture == "source_image" and "source_count" in entries:
-            raise PgpisError(
-                "step.flow_loss leads into one source, and pairs have several",
-                hint="data.train.init_args.most_sources: 1",
-            )
+            raise PgpisError(f"{ONE_SOURCE}, and pairs have several", hint="most_sources: 1")
         person = None if self.person is None else self.person(batch)
         return FlowPictures(entries[self.picture], entries["target_image"], person)
 

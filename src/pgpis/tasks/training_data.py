@@ -18,6 +18,13 @@ class TrainingData(Protocol):
     stick_width: int | None
     pose_skeleton: PoseSkeleton | None
 
+    def require_one_source(self, why: str) -> None:
+        """Refuse pairs of several sources in training and validation; ``why`` begins the message.
+
+        Raises:
+            PgpisError: There are some.
+        """
+
     def batches_per_epoch(self) -> int:
         """Return how many batches each process trains on in an epoch."""
 
