@@ -1,12 +1,16 @@
 """Fréchet distance, the legacy Inception transform and features, face distances: both official repositories."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torchvision.models import inception_v3
 
 from parity_files import TOLERANCES, Recorded, close, metric_pictures, recipe_tensor, with_number
+from pgpis.data import Aim, Pair, Person
+from pgpis.evaluate.people import FaceScores
 from pgpis.metrics import L1, MAE, PSNR, SSIM
-from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
 from pgpis.metrics.inception import InceptionFeatures, legacy_input
 from pgpis.weight_files import CATALOGUE
@@ -125,6 +129,10 @@ def test_absolute_differences(parity_root):
 
 def test_face_distances(parity_root):
     meta, tensors = load(parity_root, "mcld")
-    a, b = tensors["face_a"][None], tensors["face_b"][None]
-    assert float(cosine_similarity(a, b)) == pytest.approx(meta["face_cosine"], abs=TOLERANCES["statistic"])
-    assert float(euclidean_distance(a, b)) == pytest.approx(meta["face_euclid"], rel=1e-6)
+    faces = iter(tensors[name].numpy() for name in ("face_a", "face_b", "face_b"))  # of result, source and target
+    picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    score = FaceScores(lambda _: [SimpleNamespace(embedding=next(faces))], lambda _: picture)
+    values = score(Pair("x", Person(Path("x.png")), Aim()), picture, picture)
+    for other in ("source", "target"):
+        assert values[f"face_cosine_{other}"] == pytest.approx(meta["face_cosine"], abs=TOLERANCES["statistic"])
+        assert values[f"face_euclidean_{other}"] == pytest.approx(meta["face_euclid"], rel=1e-6)

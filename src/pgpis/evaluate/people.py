@@ -16,7 +16,6 @@ from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.jobs import reason_of
 from pgpis.metrics import hand_similarity
-from pgpis.metrics.face import cosine_similarity, euclidean_distance
 from pgpis.pictures.keypoints import LEFT_HAND_START, POINT_COUNTS
 from pgpis.preprocess.blazepose.estimator import BlazePoseEstimator
 from pgpis.preprocess.face import FaceEncoder, face_encoder
@@ -54,8 +53,9 @@ class FaceScores:
         values = {}
         for name, other in others.items():
             if ours is not None and other is not None:
-                values[f"face_cosine_{name}"] = float(cosine_similarity(ours, other))
-                values[f"face_euclidean_{name}"] = float(euclidean_distance(ours, other))
+                # rounding makes a little more than 1 of a face and itself
+                values[f"face_cosine_{name}"] = float(torch.cosine_similarity(ours, other).clamp(-1, 1))
+                values[f"face_euclidean_{name}"] = float((ours - other).norm(dim=1))
         return values
 
     def _embedding(self, picture: torch.Tensor) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""Metrics: of picture pairs, of sets, of faces and hands, of the prior's retrieval, and their reports."""
+"""Metrics: of picture pairs, of sets, of hands, of the prior's retrieval, and their reports."""
 
 from pgpis.metrics.dists import DISTS
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance

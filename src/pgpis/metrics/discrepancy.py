@@ -42,7 +42,8 @@ def squared_mmd(
         unbiased: Leave out what compares a feature with itself, as KID does; CMMD's published estimate keeps it.
 
     Returns:
-        float64 ``(R,)``; not a number where the unbiased estimate has less than two features.
+        float64 ``(R,)``, at least 0 but for the unbiased estimate, which is not a number where it has less than two
+        features.
     """
     ours, others, counts = ours.double(), others.double(), counts.double()
     size, other_size = len(ours), len(others)
@@ -63,4 +64,5 @@ def squared_mmd(
     less = 1 if unbiased else 0
     means = within / (size * (size - less)) if size > less else within * torch.nan
     other_mean = own / (other_size * (other_size - less)) if other_size > less else own * torch.nan
-    return means + other_mean - 2 * across / (size * other_size)
+    squares = means + other_mean - 2 * across / (size * other_size)
+    return squares if unbiased else squares.clamp(min=0)  # of equal sets, rounding decides on which side of 0 it is

@@ -10,8 +10,7 @@ from torch import nn
 from torchmetrics.functional.image import dists as torchmetrics_dists
 from torchvision.models.vgg import cfgs, make_layers
 
-from pgpis.metrics.image import PairMetric
-from pgpis.metrics.weights import NetFile
+from pgpis.metrics.weights import NetFile, NetMetric
 from pgpis.weight_files import expected_file, fetch_command
 
 VGG16 = "dists-vgg16"
@@ -23,7 +22,7 @@ LEARNED = Path(torchmetrics_dists.__file__).with_name("dists_models") / "weights
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class DISTS(PairMetric):
+class DISTS(NetMetric):
     """Deep image structure and texture similarity: 0 for equal pictures, about 1 for unlike ones.
 
     Where the weights are absent nothing is measured, as with :class:`pgpis.metrics.LPIPS`.
@@ -40,22 +39,15 @@ class DISTS(PairMetric):
     higher_is_better = False
 
     def __init__(self, weights: str | Path | None = None) -> None:
-        super().__init__()
         file = NetFile("torchvision's VGG-16", expected_file(VGG16, weights), fetch_command(VGG16, weights))
-        self.file = file
-        # in a tuple, because torch registers modules that are attributes
-        self._network: tuple[_Network, ...] = () if file.missing else (_Network(file),)
-
-    @property
-    def not_computed(self) -> str | None:
-        """Which file is missing and the command that gets it, or None."""
-        return None if self._network else self.file.missing
+        super().__init__(file, _Network)
 
     def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         network = self._network[0].to(generated.device)
         with torch.autocast(generated.device.type, enabled=False):
             distances: torch.Tensor = network(generated.float(), target.float())
-        return distances.reshape(len(generated)).to(torch.float64)
+        # of equal pictures, rounding decides on which side of 0 it is
+        return distances.reshape(len(generated)).to(torch.float64).clamp(min=0)
 
 
 class _Network(torchmetrics_dists.DISTSNetwork):

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pgpis.metrics.image import PairMetric, check_window
-from pgpis.metrics.weights import NetFile
+from pgpis.metrics.image import check_window
+from pgpis.metrics.weights import NetFile, NetMetric
 from pgpis.weight_files import expected_file, fetch_command
 
 ALEXNET = "lpips-alexnet"
@@ -21,7 +21,7 @@ SMALLEST = 31
 _LOGGER = logging.getLogger(__name__)
 
 
-class LPIPS(PairMetric):
+class LPIPS(NetMetric):
     """LPIPS 0.1 with AlexNet.
 
     Where the weights are absent nothing is measured: ``not_computed`` and ``result()`` say which file is missing and
@@ -41,21 +41,13 @@ class LPIPS(PairMetric):
     higher_is_better = False
 
     def __init__(self, weights: str | Path | None = None, *, normalize: bool = True) -> None:
-        super().__init__()
-        self.normalize = normalize
         named = weights is not None and Path(weights).suffix == ".pth"
         path = Path(weights).expanduser() if weights and named else expected_file(ALEXNET, weights)
         command = fetch_command(ALEXNET, None if weights is None else path.parent)
-        self.file = NetFile("torchvision's AlexNet, which LPIPS needs", path, command)
-        # in a tuple, because torch registers modules that are attributes
-        self._network: tuple[Any, ...] = () if self.file.missing else (_build(self.file),)
+        super().__init__(NetFile("torchvision's AlexNet, which LPIPS needs", path, command), _build)
+        self.normalize = normalize
         if not self._network:
             _LOGGER.warning("LPIPS is %s", self.not_computed)
-
-    @property
-    def not_computed(self) -> str | None:
-        """Which file is missing and the command that gets it, or None."""
-        return None if self._network else self.file.missing
 
     def _values(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         check_window(generated, SMALLEST, "LPIPS")

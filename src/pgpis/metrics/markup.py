@@ -29,8 +29,22 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in _UNPRINTABLE.sub(" ", text))
 
 
-def latex_row(cells: Iterable[str]) -> str:
-    """Return a row of a table in LaTeX of cells that are markup already."""
+def latex_table(comments: Iterable[str], alignment: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in LaTeX, with comments above; everything in it is markup already."""
+    lines = [
+        *(f"% {comment}" for comment in comments),
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _latex_row(head),
+        r"\midrule",
+        *map(_latex_row, rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
     row = " & ".join(cells)
     # what ends the row before looks for arguments of its own
     return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"

@@ -79,7 +79,7 @@ def write_pair_values(path: str | Path, pair_ids: Sequence[str], values: Mapping
     for name, column in values.items():
         if len(column) != len(pair_ids):
             raise PgpisError(f"{path}: '{name}' has {len(column)} values for {len(pair_ids)} pairs")
-    columns = ([f"{float(value):.6f}" for value in column] for column in values.values())
+    columns = ([f"{float(value):z.6f}" for value in column] for column in values.values())
     write_table(path, ["pair_id", *values], zip(pair_ids, *columns, strict=True))
 
 
@@ -99,4 +99,4 @@ def _plain(name: str, value: Result) -> float | int | str:
 
 
 def _shown(value: float | str) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:z.4f}" if isinstance(value, float) else str(value)

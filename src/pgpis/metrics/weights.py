@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pgpis.errors import PgpisError
+from pgpis.metrics.image import PairMetric
 
 DAMAGED = (
     OSError,
@@ -60,3 +63,28 @@ class NetFile:
         """Return what is said of a file that the net cannot be built from."""
         first, *_ = str(reason).splitlines() or ["damaged file"]
         return PgpisError(f"{self.path} is not {self.what}: {doing}{first}", hint=self.command)
+
+
+class NetMetric(PairMetric):
+    """A metric of pairs by a net; where the file of its weights is absent nothing is measured.
+
+    The net is not a submodule: it never enters a task's checkpoint.
+
+    Args:
+        file: Its weights.
+        build: Makes the net from them.
+
+    Raises:
+        PgpisError: The file is damaged or holds other weights.
+    """
+
+    def __init__(self, file: NetFile, build: Callable[[NetFile], Any]) -> None:
+        super().__init__()
+        self.file = file
+        # in a tuple, because torch registers modules that are attributes
+        self._network: tuple[Any, ...] = () if file.missing else (build(file),)
+
+    @property
+    def not_computed(self) -> str | None:
+        """Which file is missing and the command that gets it, or None."""
+        return None if self._network else self.file.missing
