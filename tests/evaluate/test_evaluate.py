@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -261,6 +262,21 @@ def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
     assert "class=missing" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.parametrize("protocols", [["fpdm"], ["fpdm", "cfld"]])
+def test_lost_pictures_count_for_more_than_missing_weights(words, generated, tmp_path, protocols):
+    next(generated.glob("*.png")).unlink()
+    assert main(words("--protocol", *protocols, weights=tmp_path)) == 1
+
+
+def test_a_face_is_like_itself_and_no_more():
+    values = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
+    picture, pair = torch.zeros(3, 8, 8, dtype=torch.uint8), Pair("a", Person(Path("a.png")), Aim())
+    for embedding in values:
+        face = SimpleNamespace(embedding=embedding)
+        scores = FaceScores(lambda _, face=face: [face], lambda _: picture)(pair, picture, picture)
+        assert scores["face_cosine_target"] <= 1
+
+
 def test_other_weights_are_named(words, weights, tmp_path, capsys):
     folder = tmp_path / "wrong"
     shutil.copytree(weights, folder)
@@ -408,6 +424,7 @@ def test_comparison_finds_the_better_folder(words, generated, toy_root, tmp_path
         (["--size", "4x4", "--protocol", "standard"], "SSIM: pictures of 4x4 pixels are smaller"),
         (["--protocol", "fid"], "protocol"),
         (["--batch-size", "0"], "--batch-size"),
+        (["--name", " "], "--name is empty"),
     ],
 )
 def test_wrong_options_are_named(words, more, message, capsys):

@@ -14,8 +14,9 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import compare
 from pgpis.evaluate.benchmark import RowScores
 from pgpis.evaluate.benchmark_report import _means
+from pgpis.evaluate.columns import shown
 from pgpis.evaluate.features import too_few
-from pgpis.evaluate.methods import Methods, noted, to_latex
+from pgpis.evaluate.methods import Methods, noted, to_latex, write_table
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, ImageCell, Section, Table, histogram, render_page
 from pgpis.evaluate.results import _ranked, to_html, to_json, to_markdown
@@ -38,6 +39,32 @@ def test_a_folder_cannot_add_to_the_tables():
     assert "<img" not in text
     assert "\\|b\\`c\\`&lt;img src=x&gt;\\[d\\](e)\\\\input{f} \\| g \\| h_i (measured here) |" in text
     assert "<img" not in MetricReport("fpdm", 1, {"a": HOSTILE}, details={"b": HOSTILE}).to_markdown()
+
+
+def test_a_note_cannot_add_to_the_tables():
+    own = replace(scores(), not_comparable=HOSTILE)
+    assert "Without published rows: a\\|b\\`c\\`&lt;img src=x&gt;" in to_markdown(own, "ours")
+
+
+def test_every_form_of_the_table_says_what_numbers_do_not_compare_with_and_of_what_each_row_is(tmp_path):
+    details = {"real_train": 1, "real_targets": 3}
+    first = replace(scores(), sets={"fid": 3.0}, values={"psnr": np.array([20.0, np.inf])}, details=details)
+    second = replace(first, pair_ids=tuple("abc"), values={"psnr": np.full(3, 20.0)})
+    write_table(tmp_path, Methods([("one", first), ("two", second)]), [])
+    (tmp_path / "metrics.tex").write_text(to_latex(Methods([("one", first)])))
+    for name in ("table.md", "table.tex", "table.html", "metrics.tex"):
+        text = (tmp_path / name).read_text().replace("\\_", "_").replace("`", "")
+        assert "FID of 2 pictures against 3 is too high: it compares with FID of as many only." in text
+        assert "psnr is infinite for 1 of 2 pairs, which its mean leaves out." in text
+        assert "one: protocol fpdm, 2 pairs" in text
+        assert "two: protocol fpdm, 3 pairs" in text or name == "metrics.tex"
+
+
+def test_nothing_is_less_than_nothing():
+    assert (shown("dists", -4e-7), shown("dists", -6e-5), shown("kid", -0.0)) == ("0.0000", "-0.0001", "0.000")
+    own = replace(scores(), values={"ssim": np.array([-1e-9, -1e-9])})
+    assert "-0.0000" not in compare.to_markdown(compare.compare(own, own), ((Path("A"), own), (Path("B"), own)))
+    assert "-0.0000" not in MetricReport("fpdm", 1, {"a": -1e-9}).to_markdown()
 
 
 def test_a_folder_cannot_run_latex():

@@ -88,8 +88,8 @@ def evaluate(
 
     Example: ``pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352``.
     Several folders or protocols give one table, and a folder of reports for each. Exit codes: 0 done; 1 some pictures
-    are missing or could not be read; 3 a metric was not computed because a file of weights is missing: the table says
-    which, and the command that gets it.
+    are missing or could not be read; 3 none are, but a metric was not computed because a file of weights is missing:
+    the table says which, and the command that gets it.
 
     Args:
         generated: Folders of pictures; subfolders are read too.
@@ -111,7 +111,7 @@ def evaluate(
             page = write_table(out, methods, [write_reports(out / each.folder, *each) for each in evaluations])
             text = to_markdown(methods)
     sys.stdout.write(f"{text}\n{page}\n")
-    return max(_code(each.scores, each.matches) for each in evaluations)
+    return _code(evaluations)
 
 
 def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path | None = None) -> int:
@@ -138,7 +138,7 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
         sides = ((first, ours.scores), (second, theirs.scores))
         page = write_comparison(out, comparison, sides, (ours.matches, theirs.matches))
     sys.stdout.write(f"{to_markdown(comparison, sides)}\n{page}\n")
-    return max(_code(each.scores, each.matches) for each in (ours, theirs))
+    return _code((ours, theirs))
 
 
 def evaluate_command(images: Path, dataset: PairDataset, size: tuple[int, int]) -> str:
@@ -171,6 +171,8 @@ def _names(folders: Sequence[Path], names: Sequence[str]) -> Sequence[str]:
     """Return what the rows of folders are called: as asked for, else by the ends of their paths that differ."""
     if names and len(names) != len(folders):
         raise PgpisError(f"--name gives {len(names)} names for {len(folders)} folders")
+    if any(not name.strip() for name in names):
+        raise PgpisError("--name is empty for one of the folders", hint="--name A B ...")
     names = names or _last_different(folders)
     if len({_folder(name, "").casefold() for name in names}) < len(names):  # of their reports, on any file system
         raise PgpisError(f"folders need different names: {', '.join(names)}", hint="--name A B ...")
@@ -289,9 +291,10 @@ def _score(
     return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches, len(scores.pair_ids)))
 
 
-def _code(scores: Scores, matches: Matches) -> int:
-    for pair_id, reason in scores.failures[:SHOWN]:
+def _code(evaluations: Sequence[_Evaluation]) -> int:
+    """Tell what could not be read, and return the exit code: lost pictures count for more than missing weights."""
+    for pair_id, reason in (failure for each in evaluations for failure in each.scores.failures[:SHOWN]):
         log.error("left out: %s: %s", pair_id, reason)
-    if scores.failures or matches.missing:
+    if any(each.scores.failures or each.matches.missing for each in evaluations):
         return 1
-    return 0 if scores.complete else INCOMPLETE
+    return 0 if all(each.scores.complete for each in evaluations) else INCOMPLETE

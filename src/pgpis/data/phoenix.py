@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from bisect import bisect_right
@@ -20,7 +18,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
-from pgpis.data.tables import read_rows, read_text
+from pgpis.data.tables import csv_text, read_rows, read_text
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import write_text
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -223,13 +221,11 @@ def draw_pairs(lengths: dict[str, int], count: int, seed: int) -> str:
         raise PgpisError("no video has two frames")
     ends = list(accumulate(lengths[name] for name in names))
     rng = np.random.default_rng(seed)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "source", "target"])
+    rows: list[tuple[str | int, ...]] = [("name", "source", "target")]
     for place, shift in zip(rng.integers(0, ends[-1], count).tolist(), rng.random(count).tolist(), strict=True):
         video = bisect_right(ends, place)
         length = lengths[names[video]]
         source = place - (ends[video] - length)
         target = (source + 1 + int(shift * (length - 1))) % length
-        writer.writerow([names[video], source + 1, target + 1])
-    return text.getvalue()
+        rows.append((names[video], source + 1, target + 1))
+    return csv_text(rows)

@@ -1,4 +1,7 @@
-"""Lists that users bring: text, tables and JSON in whatever encoding; read without numpy, as ``--help`` needs it."""
+"""Lists that users bring: text, tables and JSON in whatever encoding; read without numpy, as ``--help`` needs it.
+
+And tables as they are written.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -97,3 +100,10 @@ def iterate_rows(
                 yield reader.line_num, stripped
     except csv.Error as error:
         raise PgpisError(f"cannot read the {what} {path}: line {reader.line_num}: {error}", hint=hint) from error
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

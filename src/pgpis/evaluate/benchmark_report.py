@@ -93,7 +93,7 @@ def _cells(rows: Mapping[str, RowScores], people: People) -> tuple[list[str], li
     ]
     if first.frechet is not None:
         head.append("Fréchet distance ↓")
-        cells = [[*line, f"{row.frechet:.3f}"] for line, row in zip(cells, rows.values(), strict=True)]
+        cells = [[*line, f"{row.frechet:z.3f}"] for line, row in zip(cells, rows.values(), strict=True)]
     return head, cells
 
 
@@ -109,8 +109,8 @@ def _cell(column: str, values: NDArray[np.float64], people: People) -> str:
     digits = 2 if column == "psnr" or column.endswith("_error") else 3
     low, high = bootstrap_interval(values, people)
     if np.isnan(low):
-        return f"{finite.mean():.{digits}f}"
-    return f"{finite.mean():.{digits}f} ({low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f})"
+        return f"{finite.mean():z.{digits}f}"
+    return f"{finite.mean():z.{digits}f} ({low:z.{digits}f}{' to ' if low < 0 else '-'}{high:z.{digits}f})"
 
 
 def _page(

@@ -71,7 +71,7 @@ def shown(metric: str, value: float | str) -> str:
     """Return a value as a table shows it."""
     if isinstance(value, str):
         return value
-    return "inf" if math.isinf(value) else f"{value:.{column(metric).digits}f}"
+    return "inf" if math.isinf(value) else f"{value:z.{column(metric).digits}f}"
 
 
 def ranking(measured: Container[str]) -> str | None:

@@ -19,7 +19,7 @@ from pgpis.evaluate.page import Figure, Section, Table, embedded, render_page
 from pgpis.evaluate.results import SHOWN, finite_or_text, pairs_by_id
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.metrics.markup import latex, latex_row, markdown, markdown_table
+from pgpis.metrics.markup import latex, latex_table, markdown, markdown_table
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _rows(comparison: Comparison) -> list[list[str]]:
     rows = []
     for name, row in comparison.differences.items():
         low, high = row.interval
-        cells = [name, shown(name, row.first), shown(name, row.second), f"{row.difference:+.4f}"]
-        rows.append([*cells, "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}", row.verdict(name)])
+        cells = [name, shown(name, row.first), shown(name, row.second), f"{row.difference:+z.4f}"]
+        rows.append([*cells, "" if math.isnan(low) else f"{low:+z.4f} to {high:+z.4f}", row.verdict(name)])
     unpaired = {**comparison.sets, **comparison.not_computed}
     rows += [[name, shown(name, a), shown(name, b), "", "", ""] for name, (a, b) in unpaired.items()]
     return rows
@@ -123,17 +123,12 @@ def to_markdown(comparison: Comparison, sides: tuple[Side, Side]) -> str:
 
 def to_latex(comparison: Comparison, sides: tuple[Side, Side]) -> str:
     """Return the table of differences for a paper."""
-    lines = [
-        *(f"% {note}" for note in _notes(comparison, sides, latex)),
-        r"\begin{tabular}{lrrrll}",
-        r"\toprule",
-        r"Metric & A & B & B $-$ A & 95\,\% interval & Verdict \\",
-        r"\midrule",
+    rows = [
+        [METRICS[metric].head if metric in METRICS else latex(metric), *map(latex, cells)]
+        for metric, *cells in _rows(comparison)
     ]
-    for metric, *cells in _rows(comparison):
-        head = METRICS[metric].head if metric in METRICS else latex(metric)
-        lines.append(latex_row([head, *map(latex, cells)]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    head = ["Metric", "A", "B", "B $-$ A", r"95\,\% interval", "Verdict"]
+    return latex_table(_notes(comparison, sides, latex), "lrrrll", head, rows)
 
 
 def to_json(comparison: Comparison, sides: tuple[Side, Side]) -> str:

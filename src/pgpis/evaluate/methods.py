@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgpis.data.tables import csv_text
 from pgpis.evaluate.columns import column, columns_of, shown
 from pgpis.evaluate.intervals import Interval
 from pgpis.evaluate.page import Section, Table, render_page
@@ -15,7 +14,7 @@ from pgpis.evaluate.protocols import PROTOCOLS
 from pgpis.evaluate.published import PAPERS, PUBLISHED, ProtocolName
 from pgpis.evaluate.score import Scores
 from pgpis.files import write_text
-from pgpis.metrics.markup import latex, latex_row, markdown, markdown_table
+from pgpis.metrics.markup import latex, latex_table, markdown, markdown_table
 
 ABSENT = "-"
 Measure = tuple[ProtocolName, str]
@@ -75,8 +74,11 @@ class Methods:
         return {} if any(each.not_comparable for each in scores) else known
 
     def notes(self) -> list[str]:
-        """Say why there are no published rows, and what was not computed; of one evaluation its own table says that."""
-        notes: dict[str, None] = {}
+        """Say what numbers do not compare with, why there are no published rows, and what was not computed.
+
+        Of one evaluation its own table says what was not computed.
+        """
+        notes = dict.fromkeys(note for _, scores in self.scores for note in noted(scores))
         for _, scores in self.scores:
             if scores.not_comparable:
                 notes[f"Without published rows: {scores.not_comparable}."] = None
@@ -89,6 +91,10 @@ class Methods:
                 lacking = {metric: why for metric, why in scores.summary().items() if isinstance(why, str)}
                 notes |= {f"{metric} ({scores.protocol}): {why}": None for metric, why in lacking.items()}
         return list(notes)
+
+    def about(self, escape: Callable[[str], str]) -> list[str]:
+        """Say of each method how and of what its scores are."""
+        return [f"{escape(name)}: {about(scores, escape)}" for name, scores in self.scores]
 
     def table(
         self, head: Callable[[str], str], *, intervals: bool, absent: str = ABSENT
@@ -144,44 +150,34 @@ def to_latex(methods: Methods, *, intervals: bool = False) -> str:
     _, rows = methods.table(str, intervals=intervals, absent="--")
     several = len(methods.protocols) > 1
     heads = [column(metric).head + (f" ({latex(protocol)})" if several else "") for protocol, metric in methods.columns]
-    comments = [*dict.fromkeys(about(scores, latex) for _, scores in methods.scores), *map(latex, methods.notes())]
-    lines = [
-        *(f"% {comment}" for comment in comments),
-        rf"\begin{{tabular}}{{l{'r' * len(heads)}l}}",
-        r"\toprule",
-        " & ".join(["Method", *heads, "Paper"]) + r" \\",
-        r"\midrule",
-        *(latex_row(map(latex, row)) for row in rows),
-    ]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    comments = [*methods.about(latex), *map(latex, methods.notes())]
+    cells = [list(map(latex, row)) for row in rows]
+    return latex_table(comments, f"l{'r' * len(heads)}l", ["Method", *heads, "Paper"], cells)
 
 
 def to_markdown(methods: Methods) -> str:
     """Return the table with intervals, and how each row was measured."""
     head, rows = methods.table(str, intervals=True)
-    lines = [f"{markdown(name)}: {about(scores, markdown)}" for name, scores in methods.scores]
-    few = dict.fromkeys(note for _, scores in methods.scores for note in noted(scores))
-    notes = [f"\n{markdown(note)}" for note in (*few, *methods.notes())]
-    return "\n".join([*(f"- {line}" for line in lines), "", *markdown_table(head, rows), *notes]) + "\n"
+    lines = [f"- {line}" for line in methods.about(markdown)]
+    notes = [f"\n{markdown(note)}" for note in methods.notes()]
+    return "\n".join([*lines, "", *markdown_table(head, rows), *notes]) + "\n"
 
 
 def to_csv(methods: Methods) -> str:
     """Return one line for each number, with the ends of its interval, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "paper", "protocol", "metric", "value", "low", "high"])
-    for row in methods.rows():
-        for (protocol, metric), (value, interval) in row.cells.items():
-            writer.writerow([row.name, row.paper, protocol, metric, value, *(interval or ("", ""))])
-    return text.getvalue()
+    cells = [
+        [row.name, row.paper, protocol, metric, value, *(interval or ("", ""))]
+        for row in methods.rows()
+        for (protocol, metric), (value, interval) in row.cells.items()
+    ]
+    return csv_text([["method", "paper", "protocol", "metric", "value", "low", "high"], *cells])
 
 
 def write_table(out: Path, methods: Methods, pages: Sequence[Path]) -> Path:
     """Write ``table.md``, ``table.tex``, ``table.csv`` and ``table.html``, which names the pages; return the last."""
     head, rows = methods.table(str, intervals=True)
-    texts = [f"{name}: {about(scores, str)}" for name, scores in methods.scores]
     sections = [
-        Section(tables=[Table(head, rows)], items=[*texts, *methods.notes()]),
+        Section(tables=[Table(head, rows)], items=[*methods.about(str), *methods.notes()]),
         Section("Pages of the evaluations", items=[str(page.relative_to(out)) for page in pages]),
     ]
     write_text(out / "table.md", to_markdown(methods))

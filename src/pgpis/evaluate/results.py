@@ -11,7 +11,7 @@ import numpy as np
 
 from pgpis.data.pairs import Pair
 from pgpis.evaluate.columns import column, ranking, shown
-from pgpis.evaluate.methods import Methods, about, noted, to_latex
+from pgpis.evaluate.methods import Methods, about, to_latex
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, Section, Table, embedded, histogram, render_page
 from pgpis.evaluate.score import Scores
@@ -81,7 +81,7 @@ def to_markdown(scores: Scores, name: str) -> str:
     methods = Methods([(name, scores)])
     lines = [about(scores, markdown), "", *markdown_table(MEASURED, _measured(scores)), ""]
     lines += markdown_table(*methods.table(str, intervals=False))
-    return "\n".join([*lines, *(f"\n{note}" for note in (*noted(scores), *methods.notes()))]) + "\n"
+    return "\n".join([*lines, *(f"\n{markdown(note)}" for note in methods.notes())]) + "\n"
 
 
 def to_html(scores: Scores, matches: Matches, name: str) -> str:
@@ -91,7 +91,6 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
         for metric, values in scores.values.items()
     ]
     methods = Methods([(name, scores)])
-    notes = (*noted(scores), *methods.notes())
     lists = {
         "Pairs without a picture": list(matches.missing),
         "Pictures of no pair": [str(path) for path in matches.unmapped],
@@ -100,7 +99,7 @@ def to_html(scores: Scores, matches: Matches, name: str) -> str:
     }
     sections = [
         Section(text=about(scores, str), tables=[Table(MEASURED, _measured(scores))]),
-        Section("Beside published numbers", " ".join(notes), [Table(*methods.table(str, intervals=False))]),
+        Section("Beside published numbers", " ".join(methods.notes()), [Table(*methods.table(str, intervals=False))]),
         Section("Distribution over pairs", figures=distributions),
         *_ranked(scores, pairs_by_id(matches)),
         *(Section(f"{title}: {len(items)}", items=items[:MOST_ITEMS]) for title, items in lists.items() if items),

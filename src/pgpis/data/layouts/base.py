@@ -6,8 +6,6 @@ that are named otherwise keep the name that the layout's list has.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
 from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
-from pgpis.data.tables import read_json, read_rows
+from pgpis.data.tables import csv_text, read_json, read_rows
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
 from pgpis.pictures.keypoint_files import points_text
@@ -125,9 +123,7 @@ class Layout(ABC):
         names = [tuple(map(self._listed, pair)) for pair in pairs]
         if self.list_names[0].endswith(".json"):
             return json.dumps([dict(zip(FIELDS, pair, strict=True)) for pair in names], indent=0) + "\n"
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *names])
-        return text.getvalue()
+        return csv_text([COLUMNS, *names])
 
     def points_files(self, points: Mapping[str, Keypoints]) -> dict[Path, str]:
         """Return the files that hold key points, which are given by the key of their picture, and their content.
