@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pgpis.cli.recipes import find_recipe
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.jobs import meter
 from pgpis.models.lifter import SurfaceLifter, lift
 from pgpis.pictures.images import read_image, tensor_to_images
@@ -50,6 +50,7 @@ from pgpis.pictures.keypoints import FEET_AND_HANDS
 from pgpis.pictures.surface import surface_of
 from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.pipelines.bundle import SHIPPED, pack
+from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.preprocess.lifter import FOLDER as LIFTER
 from pgpis.synth.files.deepfashion import SPLITS, Names
 from pgpis.synth.files.formats import write_image
@@ -243,14 +244,15 @@ def ablations(data: Path, out: Path, seeds: Sequence[int] = (0,), epochs: int = 
 
 
 def _budget(recipe: str, epochs: int) -> tuple[str, ...]:
-    """Spell how long an ablation is trained, and how its learning rate changes."""
+    """Spell how long an ablation is trained, and how its learning rate changes: not before the second epoch."""
     steps = FPDM_STEPS if recipe == "fpdm" else MCLD_STEPS
+    decay = [epoch for epoch in (epochs - 2, epochs - 1) if epoch > 0]
     return (
         f"--trainer.max_steps={epochs * steps}",
         f"--trainer.limit_train_batches={steps}",
         f"--trainer.check_val_every_n_epoch={epochs}",
         "--model.init_args.schedule.warmup_epochs=0.5",
-        f"--model.init_args.schedule.decay_epochs=[{epochs - 2}, {epochs - 1}]",
+        f"--model.init_args.schedule.decay_epochs={decay}",
     )
 
 
@@ -444,13 +446,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="for all stages, on a GPU [the recipes' steps]")
     parser.add_argument("--people", type=int, default=PEOPLE, help="people to draw")
     options = parser.parse_args()
+    for seed in options.seeds:
+        check_range("--seeds", seed, 0, LARGEST_SEED, whole=True)
+    for name in ("epochs", "jobs", "people"):
+        check_range(f"--{name}", getattr(options, name), 1, whole=True)
+    check_range("--minutes", options.minutes, 0, optional=True)
     timed = options.minutes is not None
     clock = Clock(time.monotonic() + 60 * options.minutes, 60 * options.minutes) if timed else None
     options.data, options.out = options.data.resolve(), options.out.resolve()  # however they are spelled
     options.out.mkdir(parents=True, exist_ok=True)
     selection = stages(options.data, options.out, options.people, timed=timed)
     if options.ablations:
-        selection += ablations(options.data, options.out, options.seeds, options.epochs)
+        selection += ablations(options.data, options.out, list(dict.fromkeys(options.seeds)), options.epochs)
     left = [stage for stage in selection if not stage.done.is_file()]
     known = {stage.name for stage in selection}
     if options.only is not None:

@@ -16,6 +16,7 @@ from pgpis.cli.recipes import find_recipe
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.pictures.iuv import PART_CHANNEL
+from pgpis.tasks.options import Schedule
 
 
 @pytest.fixture
@@ -63,6 +64,22 @@ def test_ablations_have_one_budget(ablations, tmp_path):
         assert words.index("--config") < words.index(f"--trainer.default_root_dir={tmp_path / 'out' / stage.name}")
         assert (stage.overlay is None) == (words.count("--config") == 1)
         assert (stage.overlay is None) == (stage.name in ("b6", "b6_sources", "mcld_short", "mcld_sources"))
+
+
+@pytest.mark.parametrize(("epochs", "decay"), [(1, []), (2, [1]), (5, [3, 4])])
+def test_any_budget_is_a_schedule(epochs, decay):
+    words = train_demo._budget("fpdm", epochs)
+    [spelt] = [word.partition("=")[2] for word in words if "decay_epochs" in word]
+    assert yaml.safe_load(spelt) == decay
+    assert Schedule(warmup_epochs=0.5, decay_epochs=tuple(decay)).factor(100, 150) == 1  # of the first epoch, warmed up
+
+
+@pytest.mark.parametrize("words", ["--epochs 0", "--seeds 0 -1", "--jobs 0", "--people 0", "--minutes -1"])
+def test_numbers_that_nothing_can_be_trained_with_are_refused_before_any_stage(words, started, tmp_path):
+    option = words.split()[0]
+    with pytest.raises(PgpisError, match=f"{option} is "):
+        started("--ablations", *words.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_ablation_of_mcld_is_a_model(ablations, tmp_path, capsys):
