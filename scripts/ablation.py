@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgpis.cli import main as pgpis
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, check_range
 from pgpis.files import files_below, sha256_of, write_text
 
 TINY_CLIP = {
@@ -189,6 +189,7 @@ def main() -> int:
     options = parser.parse_args()
     selection = [row for row in rows(options.out) if not options.only or row.name in options.only]
     try:
+        check_range("--steps", options.steps, 1, whole=True, optional=True)
         for row in selection:  # before hours of work
             limit = limit_of(options) if row.train else []
             is_done(folder_of(row, options), REPORT, [*words_of(row, options), *limit], options)

@@ -46,6 +46,12 @@ def test_a_result_of_other_words_is_refused(started, tmp_path, capsys, words):
     assert (tmp_path / "out/ablation.md").read_text() == before
 
 
+@pytest.mark.parametrize("steps", ["0", "-1"])
+def test_numbers_of_steps_that_train_nothing_or_for_ever_are_refused(started, capsys, steps):
+    assert started("--steps", steps) == (2, [])
+    assert f"--steps is {steps}, expected" in capsys.readouterr().err
+
+
 def test_a_result_of_unknown_words_is_refused(started, tmp_path, capsys):
     started()
     (tmp_path / "out/a2/words.json").unlink()
