@@ -12,7 +12,7 @@ from pgpis.app.desk import PICTURES, QUIET, Desk
 from pgpis.app.given import some_of
 from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of
 from pgpis.app.pose_inputs import LIBRARY, PHOTO, SKELETON, VIDEO, pose_inputs, pose_of
-from pgpis.app.results import done, finished, result_components, save, save_source, shown, size_of
+from pgpis.app.results import done, finished, result_components, save, save_source, shown
 from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.video import video_inputs
 from pgpis.app.work import Tell, draw
@@ -156,7 +156,8 @@ def _drawn(
             paths = save(made, folder, f"picture-{number}")
             captions = [model if len(made) == 1 else f"{model}, {count}" for count, _ in enumerate(made, 1)]
             pictures += list(zip(paths, captions, strict=True))
-            before = save_source(read, size_of(made[0]), folder)
+            assert made[0].image is not None, "the studio raises where there is none"
+            before = save_source(read, made[0].image.size, folder)
         return finished(done(1 + len(further)), pictures, before, read, folder)
 
     yield from shown(visitor, job, 5)
