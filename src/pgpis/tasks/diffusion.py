@@ -180,15 +180,11 @@ class DiffusionTask(PictureTask):
         """Return the loss of a prediction: the mean squared error."""
         return F.mse_loss(prediction.float(), target.float())
 
-    def moments(self, images: torch.Tensor) -> torch.Tensor:
-        """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
-        return encode_moments(self.vae, images)
-
     def latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents of ``NAME_image``, of its moments where they are cached, float32 ``(B, C, h, w)``."""
         entries: dict[str, Any] = dict(batch)
         cached = entries.get(f"{name}_moments")
-        moments: torch.Tensor = self.moments(entries[f"{name}_image"]) if cached is None else cached
+        moments = encode_moments(self.vae, entries[f"{name}_image"]) if cached is None else cached
         mean, deviation = moments.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
         return (mean + deviation * noise).float() * self.vae.config.scaling_factor
