@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, rows_of
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
 from pgpis.denoiser.flow import flow_loss, recorded_attention
 from pgpis.errors import PgpisError, first_line
@@ -138,8 +138,7 @@ class DiffusionTask(PictureTask):
         if options is None:
             return None
         port = self._flow_port()
-        entries: dict[str, Any] = dict(batch)
-        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        first = rows_of(batch, slice(rows))
         generator = self.step_generator("flow", 0)
         latents, encoded = self.latents(first, "target", generator), self.encode(first, generator)
         steps = min(options.below, self.noise_schedule.config.num_train_timesteps)
