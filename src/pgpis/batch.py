@@ -187,6 +187,14 @@ def joined(batches: Sequence[PairBatch]) -> PairBatch:
     return result
 
 
+def rows_of(batch: PairBatch, rows: slice) -> PairBatch:
+    """Return some pairs of a batch, without the failures of all."""
+    entries: dict[str, Any] = dict(batch)
+    part: Any = {key: value[rows] for key, value in entries.items() if key != "failures"}
+    result: PairBatch = part
+    return result
+
+
 def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
     """Check keys, shapes, dtype and range of a batch against what the model declared.
 

@@ -53,6 +53,11 @@ class Failure:
     reason: str
 
 
+def parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a list into parts of ``size``; the last one has what is left."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def run_units(
     units: Sequence[UnitT], work: Callable[[UnitT], Sequence[Failure] | None], workers: int, doing: str = "drawing"
 ) -> list[Failure]:

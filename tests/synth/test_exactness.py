@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import reference_raster
+from unlit import draw_colors
 
 from pgpis.synth.figure import raster
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
@@ -14,7 +15,7 @@ from pgpis.synth.figure.person import dress
 from pgpis.synth.figure.wardrobe import sample_fabrics
 from pgpis.synth.files.manifest import plain
 from pgpis.synth.scene.camera import place_person, project
-from pgpis.synth.scene.render import draw, draw_colors
+from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import views_of
 from pgpis.synth.scene.scene import Scene
 

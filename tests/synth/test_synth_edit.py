@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from unlit import draw_colors
 
 from pgpis.cli import main
 from pgpis.errors import PgpisError
@@ -20,7 +21,7 @@ from pgpis.synth.files.manifest import Entry, read_manifest
 from pgpis.synth.files.resuming import draw_unit
 from pgpis.synth.files.sheet import sample_people
 from pgpis.synth.scene.edit import isolated, stature, with_fabrics, with_identity, with_outfit, with_paint, with_pose
-from pgpis.synth.scene.render import draw, draw_colors
+from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import view_of, views_of
 from pgpis.synth.scene.scene import Scene
 

@@ -12,7 +12,7 @@ from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
-from pgpis.models.autoencoder import encode_moments
+from pgpis.models.autoencoder import mean_latents
 from pgpis.models.factory import build_vae
 from pgpis.pictures.decoding import warn_once
 from pgpis.pipelines.bundle import load_bundle
@@ -165,7 +165,7 @@ def encoded_in_tiles(vae, size):
     """Return whole and tiled decodings of a smooth picture, and the sizes in latents that the decoder saw."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, size[0] // 16, size[1] // 16, generator=generator) * 2 - 1
-    latents = encode_moments(vae, F.interpolate(coarse, size, mode="bicubic"))[:, : vae.config.latent_channels]
+    latents = mean_latents(vae, F.interpolate(coarse, size, mode="bicubic"))
     whole, seen = vae.decode(latents).sample, []
     hook = vae.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
     with tiled(vae, size):

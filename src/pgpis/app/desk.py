@@ -75,3 +75,11 @@ class Desk:
         """Stop what is being made for this visitor; the page says so once it has stopped."""
         self.visitor(request).stop.set()
         return "<p>Stopping</p>"
+
+
+def make_and_stop(label: str) -> tuple[gr.Button, gr.Button]:
+    """Lay out, in a row, the button that begins and the one that stops what was begun."""
+    with gr.Row():
+        make = gr.Button(label, variant="primary", min_width=140)
+        stop = gr.Button("Stop", variant="stop", min_width=90)
+    return make, stop

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from pgpis.app.desk import PICTURES, QUIET, Desk
+from pgpis.app.desk import PICTURES, QUIET, Desk, make_and_stop
 from pgpis.app.given import some_of
 from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of, photo_of
 from pgpis.app.pose_inputs import LIBRARY, Pose, library, pose_of
@@ -36,9 +36,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
             with gr.Column(visible=False) as by_name:
                 named = library(desk)
             more = more_inputs(desk, (editors or list(desk.offers))[0])
-            with gr.Row():
-                make = gr.Button("Edit", variant="primary", min_width=140)
-                stop = gr.Button("Stop", variant="stop", min_width=90)
+            make, stop = make_and_stop("Edit")
         with gr.Column():
             results = result_components("Unedited")
     kind.change(

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from pgpis.app.desk import BATCHES, QUIET, Desk
+from pgpis.app.desk import BATCHES, QUIET, Desk, make_and_stop
 from pgpis.app.given import list_of, one_of
 from pgpis.app.inputs import drawing_of, more_inputs
 from pgpis.app.predicting import OUT, check_at_once, zipped
@@ -33,9 +33,7 @@ def folder_tab(desk: Desk) -> None:
             poses = gr.File(label="Poses", file_count="multiple", file_types=POSE_TYPES)
             kind = gr.Radio([PHOTOS, POSES], value=PHOTOS, label="The poses are")
             more = more_inputs(desk, next(iter(desk.offers)), with_size=False)
-            with gr.Row():
-                make = gr.Button("Make all pictures", variant="primary", min_width=140)
-                stop = gr.Button("Stop", variant="stop", min_width=90)
+            make, stop = make_and_stop("Make all pictures")
         with gr.Column():
             status = status_line()
             archive = gr.File(label="All pictures and predictions.csv", interactive=False)

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from pgpis.app.desk import PICTURES, QUIET, Desk
+from pgpis.app.desk import PICTURES, QUIET, Desk, make_and_stop
 from pgpis.app.given import some_of
 from pgpis.app.inputs import drawing_of, more_inputs, person_inputs, person_of
 from pgpis.app.pose_inputs import LIBRARY, PHOTO, SKELETON, VIDEO, pose_inputs, pose_of
-from pgpis.app.results import done, finished, result_components, save, save_source, shown, size_of
+from pgpis.app.results import done, finished, result_components, save, save_source, shown
 from pgpis.app.uploads import Upload, Uploads
 from pgpis.app.video import video_inputs
 from pgpis.app.work import Tell, draw
@@ -26,9 +26,7 @@ def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
             person = person_inputs(desk, page)
             poses = pose_inputs(desk, person.photo, (LIBRARY, PHOTO, SKELETON, VIDEO))
             more = more_inputs(desk, next(iter(desk.offers)))
-            with gr.Row():
-                make = gr.Button("Make the picture", variant="primary", min_width=140)
-                stop = gr.Button("Stop", variant="stop", min_width=90)
+            make, stop = make_and_stop("Make the picture")
         with gr.Column():
             results = result_components("Photo")
     poses.kind.change(
@@ -84,9 +82,7 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
             poses = pose_inputs(desk, person.photo, (LIBRARY, PHOTO, SKELETON))
             models = gr.CheckboxGroup(list(desk.offers), value=list(desk.offers), label="Models")
             seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-            with gr.Row():
-                make = gr.Button("Compare", variant="primary", min_width=140)
-                stop = gr.Button("Stop", variant="stop", min_width=90)
+            make, stop = make_and_stop("Compare")
         with gr.Column():
             results = result_components("Photo")
 
@@ -156,7 +152,8 @@ def _drawn(
             paths = save(made, folder, f"picture-{number}")
             captions = [model if len(made) == 1 else f"{model}, {count}" for count, _ in enumerate(made, 1)]
             pictures += list(zip(paths, captions, strict=True))
-            before = save_source(read, size_of(made[0]), folder)
+            assert made[0].image is not None, "the studio raises where there is none"
+            before = save_source(read, made[0].image.size, folder)
         return finished(done(1 + len(further)), pictures, before, read, folder)
 
     yield from shown(visitor, job, 5)

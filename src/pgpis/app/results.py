@@ -13,8 +13,6 @@ from pgpis.app.sessions import Visitor
 from pgpis.app.work import News, StoppedError, Tell, one_message, told
 
 if TYPE_CHECKING:  # load torch
-    from PIL import Image
-
     from pgpis.predictions import Prediction
     from pgpis.studio.studio import Read
 
@@ -151,14 +149,3 @@ def save_source(read: Read, size: tuple[int, int], folder: Path) -> Path:
     path = folder / "source.png"
     read.seen["source"].resize(size).save(path)
     return path
-
-
-def size_of(prediction: Prediction) -> tuple[int, int]:
-    """Return (width, height) of a picture."""
-    return image_of(prediction).size
-
-
-def image_of(prediction: Prediction) -> Image.Image:
-    """Return the picture of what is done."""
-    assert prediction.image is not None, "the studio raises where there is none"
-    return prediction.image

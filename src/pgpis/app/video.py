@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pgpis.app.desk import BATCHES, QUIET, Desk
+from pgpis.app.desk import BATCHES, QUIET, Desk, make_and_stop
 from pgpis.app.inputs import More, PersonInputs, drawing_of, person_of
 from pgpis.app.predicting import OUT, check_at_once, source_words
 from pgpis.app.results import done, shown, status_line
@@ -29,9 +29,7 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
     """
     video_file = gr.File(label="Driving video", file_types=VIDEO_TYPES)
     every = gr.Slider(1, MOST_EVERY, value=5, step=1, label="Take each so many frames", buttons=[])
-    with gr.Row():
-        make = gr.Button("Make the film", variant="primary", min_width=140)
-        stop = gr.Button("Stop", variant="stop", min_width=90)
+    make, stop = make_and_stop("Make the film")
     status = status_line()
     film = gr.Video(label="Photo, pose and result", interactive=False, buttons=["download"])
 

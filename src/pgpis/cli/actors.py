@@ -18,7 +18,7 @@ from pgpis.cluster import Shared, crew
 from pgpis.data import PoseTransferDataModule
 from pgpis.data.pair import Pair
 from pgpis.errors import PgpisError
-from pgpis.jobs import meter
+from pgpis.jobs import meter, parts
 from pgpis.predictions import PredictionFolder, PredictionRecord
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.predicting import PictureTask
@@ -104,11 +104,11 @@ def predict_on_ray(
         folder.close()
         return
     per_pair, size = task.sampling.images_per_pair, data.eval_batch_size
-    starts = range(0, len(unfinished), size)
-    batches: Iterator[list[Pair]] = ([pairs[index] for index in unfinished[s : s + size]] for s in starts)
+    numbers = parts(unfinished, size)
+    batches: Iterator[list[Pair]] = ([pairs[index] for index in batch] for batch in numbers)
     offloads = task.sampling.offload != "none"
     device = "cpu" if accelerator == "cpu" and not offloads else "auto"
-    with crew(actors, len(starts), device) as hired, meter("drawing", len(unfinished) * per_pair) as advance:
+    with crew(actors, len(numbers), device) as hired, meter("drawing", len(unfinished) * per_pair) as advance:
         if offloads and hired.device == "cpu":
             raise PgpisError("sampling.offload lends weights to GPUs, and the cluster has none", hint="--offload none")
         drawing = Shared(_drawing(task, data, folder, trainer.precision_plugin, hired.device))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,16 +37,36 @@ BATCH = 16
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What is scored, and how it is compared."""
+
+    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE[,KEY=VALUE]", "nargs": "*"}] = MODELS
+    """Models to score, with keys of sampling if you like: refine=false, guidance_scale=2. Several of one name are runs
+    of it, as with several seeds, and one row."""
+    generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = ()
+    """A model's pictures; may be given again."""
+    differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = ()
+    """Rows to compare pair by pair."""
+    intervals: Over = "pairs"
+    """What intervals are over: pairs, or people with all their pairs, for what is said of other people."""
+
+    def __post_init__(self) -> None:
+        for _, pipeline in (_halves("--models", word, "=", "NAME=PIPELINE") for word in self.models):
+            refuse_unknown(_with_sampling(pipeline)[0], "--models")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what they are among the settings of a benchmark."""
+        return _rows(self.models, self.generated, self.differences) | {"intervals": self.intervals}
+
+
 def synth(
     *,
     root: Path,
     out: Path,
     pairs: int = 500,
     candidates: int = 5,
-    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE[,KEY=VALUE]", "nargs": "*"}] = MODELS,
-    generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
-    differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
-    intervals: Over = "pairs",
+    rows: Rows,
 ) -> None:
     """Score models on held-out synthetic people against their exact truth, beside rows that need no model.
 
@@ -56,17 +77,12 @@ def synth(
         out: Folder to write to.
         pairs: Test pairs, spread over the list.
         candidates: Drawings to choose from in recognition.
-        models: Models to score, with keys of sampling if you like: refine=false, guidance_scale=2. Several of one name
-            are runs of it, as with several seeds, and one row.
-        generated: A model's pictures; may be given again.
-        differences: Rows to compare pair by pair.
-        intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
+        rows: Rows beside those that need no model.
     """
-    _refuse_unknown(models)
-    rows = _rows(models, generated, differences) | {"intervals": intervals}
+    chosen = rows.settings()
     from pgpis.evaluate.synth_benchmark import SynthSettings, run_synth_benchmark  # loads torch
 
-    settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **rows)
+    settings = SynthSettings(root=root, out=out, pairs=pairs, candidates=candidates, **chosen)
     with locked(out):
         sys.stdout.write(run_synth_benchmark(settings, sample, OwnEncoder()))
 
@@ -78,10 +94,7 @@ def photos(
     pairs: Path | None = None,
     size: tuple[int, int] = (256, 176),
     candidates: int = 5,
-    models: Annotated[Sequence[str], {"metavar": "NAME=PIPELINE[,KEY=VALUE]", "nargs": "*"}] = MODELS,
-    generated: Annotated[Sequence[str], {"metavar": "NAME=FOLDER"}] = (),
-    differences: Annotated[Sequence[str], {"metavar": "A-B", "nargs": "*"}] = (),
-    intervals: Over = "pairs",
+    rows: Rows,
     pose: PoseName = "blazepose",
     densepose: DenseposeName = "lifter",
 ) -> None:
@@ -97,28 +110,17 @@ def photos(
         pairs: CSV with the columns source and pose [all ordered pairs of each person].
         size: Height x width at which pictures are compared.
         candidates: Photographs of different people to choose from in recognition.
-        models: Models to score, with keys of sampling if you like: refine=false, guidance_scale=2. Several of one name
-            are runs of it, as with several seeds, and one row.
-        generated: A model's pictures; may be given again.
-        differences: Rows to compare pair by pair.
-        intervals: What intervals are over: pairs, or people with all their pairs, for what is said of other people.
+        rows: Rows beside those that need no model.
         pose: Pose model.
         densepose: DensePose's net, or what takes its place.
     """
-    _refuse_unknown(models)
-    rows = _rows(models, generated, differences) | {"intervals": intervals}
+    chosen = rows.settings()
     from pgpis.evaluate.photo_benchmark import PhotoSettings, run_photo_benchmark  # loads torch
 
     tools = PrepareSettings(pose=pose, densepose=densepose)
-    settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **rows)
+    settings = PhotoSettings(root=root, out=out, table=pairs, size=size, candidates=candidates, tools=tools, **chosen)
     with locked(out):
         sys.stdout.write(run_photo_benchmark(settings, sample, OwnEncoder()))
-
-
-def _refuse_unknown(models: Sequence[str]) -> None:
-    """Refuse models that are nowhere, before torch is loaded."""
-    for _, pipeline in (_halves("--models", word, "=", "NAME=PIPELINE") for word in models):
-        refuse_unknown(_with_sampling(pipeline)[0], "--models")
 
 
 def _rows(models: Sequence[str], generated: Sequence[str], differences: Sequence[str]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def cache(settings: CacheSettings, *words: str) -> int:
     if settings.runner == "ray" and world > 1:
         raise PgpisError("--runner ray hands out the shards itself", hint="leave torchrun out")
     device = device_here(settings.device) if settings.runner == "local" else "cpu"
-    cli = lightning.build([*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
+    cli = lightning.run(None, [*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
     failures: list[tuple[str, str]] = []
     with locked(settings.out) if rank == 0 else nullcontext():
         parts = _begun(settings, device, cli.model, cli.datamodule, rank, world)

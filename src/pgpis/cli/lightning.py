@@ -288,12 +288,3 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), 
             )
         except ArgumentError as error:
             raise explained(error, verb or "fit") from error
-
-
-def build(words: Sequence[str]) -> PGPISCLI:
-    """Build model, data and trainer from a recipe without running anything.
-
-    Raises:
-        PgpisError: As :func:`run`.
-    """
-    return run(None, words)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from pgpis.cli.models import build
-from pgpis.cli.recipes import find_recipes
-from pgpis.cli.speed import numbers
+from pgpis.cli.speed import BenchSettings, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemorySettings:
+class MemorySettings(BenchSettings):
     """Whose memory is counted."""
 
-    config: tuple[str, ...] = ()
-    """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
-    pipeline: str | None = None
-    """Pipeline folder or bundle, or a model that ships with pgpis."""
     batch_sizes: str | None = None
     """Pairs in a batch, numbers between commas [the recipe's]."""
-    out: Path | None = None
-    """JSON file to write."""
 
 
 def memory(settings: MemorySettings, *words: str) -> None:
@@ -36,7 +28,6 @@ def memory(settings: MemorySettings, *words: str) -> None:
         words: Keys of the recipe.
     """
     sizes = None if settings.batch_sizes is None else numbers("--batch-sizes", settings.batch_sizes, 1)
-    find_recipes(settings.config)
     from pgpis.files import write_text
     from pgpis.speed.memory import MemoryReport, built_in, step_memory, without_content
 
@@ -45,7 +36,7 @@ def memory(settings: MemorySettings, *words: str) -> None:
     precision = str(cli.trainer.precision)
     accumulates = cli.trainer.accumulate_grad_batches > 1
     rows = step_memory(empty, cli.model, sizes or [cli.datamodule.batch_size], precision, accumulates=accumulates)
-    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "precision": precision}
+    subject = {"recipe": settings.recipe, "precision": precision}
     report = MemoryReport(subject, rows)
     if settings.out is not None:
         write_text(settings.out, report.to_json())

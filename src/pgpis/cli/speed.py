@@ -29,14 +29,30 @@ CHATTY = ("lightning.pytorch", "pgpis.methods")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeedSettings:
-    """What is timed, and in which settings."""
+class BenchSettings:
+    """Which model it is."""
 
     config: tuple[str, ...] = ()
-    """Recipe; may be given again [as the pipeline was exported]."""
+    """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
     pipeline: str | None = None
     """Pipeline folder or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it weights are
     random, of the recipe's sizes."""
+    out: Path | None = None
+    """JSON file to write."""
+
+    def __post_init__(self) -> None:
+        find_recipes(self.config)
+
+    @property
+    def recipe(self) -> str | None:
+        """What a report says was measured."""
+        return " ".join(self.config) or self.pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedSettings(BenchSettings):
+    """What is timed, and in which settings."""
+
     compare: str = "eager"
     """Settings between commas, of words between plus signs: eager, fp32, tf32, bf16, fp16, bf16-mixed, fp16-mixed,
     compile, compile-blocks, cuda-graphs, channels-last, two-sources, three-sources, for drawing fused-qkv, deep-cache,
@@ -45,11 +61,9 @@ class SpeedSettings:
     """Pairs in a batch, numbers between commas."""
     device: str | None = None
     """cpu, cuda, cuda:1 [a GPU if there is one]."""
-    out: Path | None = None
-    """JSON file to write, row by row."""
 
     def __post_init__(self) -> None:
-        find_recipes(self.config)
+        super().__post_init__()
         if self.device is not None:
             device_here(self.device)
 
@@ -111,21 +125,15 @@ def train(settings: SpeedSettings, *words: str, steps: int = 8) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadingSettings:
+class LoadingSettings(BenchSettings):
     """Which pairs are loaded, and how."""
 
-    config: tuple[str, ...] = ()
-    """Recipe; may be given again."""
-    pipeline: str | None = None
-    """Model whose inputs are made, in place of a recipe's."""
     workers: str = "0,1,2"
     """Numbers of processes that load, between commas; 0: the one that trains."""
     pairs: int = 64
     """Pairs to load for each figure."""
     cores: int = 16
     """Cores for which a rate is computed from the one that was measured."""
-    out: Path | None = None
-    """JSON file to write."""
 
 
 def data(settings: LoadingSettings, *words: str) -> None:
@@ -151,7 +159,7 @@ def data(settings: LoadingSettings, *words: str) -> None:
     loader.resident = False  # what is timed is the loading of files
     loader.setup("fit")
     torch.set_num_threads(1)
-    subject = {"recipe": " ".join(settings.config) or settings.pipeline, "pairs": len(loader.dataset("train"))}
+    subject = {"recipe": settings.recipe, "pairs": len(loader.dataset("train"))}
     report = LoadingReport(Device("cpu").describe(), {**subject, "batch size": loader.batch_size}, settings.cores)
     report.stages_ms = time_stages(loader, settings.pairs)
     for number in workers:
@@ -177,7 +185,7 @@ def _compare(
     compared, sizes = read_settings(settings.compare, kind), settings.sizes
     device = Device(device_here(settings.device))
     weights = sum(value.numel() for value in cli.model.parameters())
-    about = {"recipe": " ".join(settings.config) or settings.pipeline, "weights": f"{weights / 1e6:.1f} M", **subject}
+    about = {"recipe": settings.recipe, "weights": f"{weights / 1e6:.1f} M", **subject}
     report = Report(kind, device.describe(), about)
     precision = str(cli.trainer.precision)
     bench = make_bench(device, _trainers(cli, device))

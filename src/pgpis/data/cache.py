@@ -23,6 +23,7 @@ from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_stamp
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
+from pgpis.jobs import parts
 
 UNREAD = "unread"
 SHARD = 512
@@ -162,8 +163,8 @@ def _shard_path(folder: Path, number: int) -> Path:
 
 def shards_of(folder: Path, files: Sequence[Any]) -> Iterator[tuple[Path, Sequence[Any]]]:
     """Yield the shards of a variant, and whose features they hold."""
-    for number, start in enumerate(range(0, len(files), SHARD)):
-        yield _shard_path(folder, number), files[start : start + SHARD]
+    for number, part in enumerate(parts(files, SHARD)):
+        yield _shard_path(folder, number), part
 
 
 def write_shard(path: Path, rows: torch.Tensor) -> None:

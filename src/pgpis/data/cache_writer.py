@@ -30,7 +30,7 @@ from pgpis.data.features import FeatureKey, Variant, image_chain, origin_of
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.errors import PgpisError
 from pgpis.files import remove_unfinished, write_text
-from pgpis.jobs import reason_of
+from pgpis.jobs import parts, reason_of
 from pgpis.pictures.images import fit_images
 
 Unreadable = list[tuple[str, str]]
@@ -78,9 +78,9 @@ class ShardMaker:
         """Prepare pictures as training does; one that cannot be read is not a number."""
         images = image_chain(self.feature.picture, self.specs)
         spec = images[self.feature.picture]
-        for start in range(0, len(shard.files), self.batch_size):
+        for files in parts(shard.files, self.batch_size):
             prepared = []
-            for path in shard.files[start : start + self.batch_size]:
+            for path in files:
                 try:
                     image = read_picture(path)
                     image = ImageOps.mirror(image) if shard.variant.flip else image

@@ -26,6 +26,7 @@ from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.errors import PgpisError, check_range
+from pgpis.jobs import parts
 from pgpis.pictures.drawing import CANVAS, DRAWING, PoseSkeleton, check_canvas
 
 MOST_WORKERS = 1024
@@ -207,8 +208,7 @@ class PoseTransferDataModule(LightningDataModule):
         samples = PairSamples(dataset, self._transform(specs, train=False), self.seed)
         step = max(1, len(dataset) // count)
         positions = range(0, min(count, len(dataset)) * step, step)
-        for start in range(0, len(positions), self.eval_batch_size):
-            chosen = positions[start : start + self.eval_batch_size]
+        for chosen in parts(positions, self.eval_batch_size):
             batch = PairCollator(specs)([samples[0, position] for position in chosen])
             values: Any = batch.get(key)
             if values is not None and len(values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from pgpis.data.sampler import Resumable, ResumableSampler
 from pgpis.data.samples import PairSamples
 from pgpis.data.transforms import Augmentation, PairTransform, sample_generator
 from pgpis.errors import PgpisError
-from pgpis.jobs import meter
+from pgpis.jobs import meter, parts
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,10 @@ class ResidentLoader(Resumable):
 
     def __iter__(self) -> Iterator[PairBatch]:
         order = [index for _, index in self.sampler]
-        for start in range(0, len(order), self.batch_size):
-            yield self._batch(order[start : start + self.batch_size])
+        for indices in parts(order, self.batch_size):
+            yield self._batch(indices)
 
-    def _batch(self, indices: list[int]) -> PairBatch:
+    def _batch(self, indices: Sequence[int]) -> PairBatch:
         indices = [self._instead[each] for each in indices]
         index = torch.tensor(indices, device=self.device)
         batch: dict[str, Any] = {key: _unpacked(rows[self._places[key][index]]) for key, rows in self._rows.items()}

@@ -29,7 +29,7 @@ from pgpis.evaluate.made_of import remove_others
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.published import Over
 from pgpis.files import file_name, resolved
-from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, worker_pool
+from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, parts, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
 from pgpis.pictures.iuv import read_part_u_v
@@ -282,8 +282,7 @@ def _score_pair(job: tuple[Judge, Path, Path, list[Path]]) -> list[dict[str, flo
 
 
 def _tokens(files: Sequence[Path], encode: Encode) -> torch.Tensor:
-    chunks = (files[start : start + ENCODED_AT_ONCE] for start in range(0, len(files), ENCODED_AT_ONCE))
-    return torch.cat([encode([read_image(path) for path in chunk]) for chunk in chunks])
+    return torch.cat([encode([read_image(path) for path in part]) for part in parts(files, ENCODED_AT_ONCE)])
 
 
 def token_distance(ours: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from pgpis.data.cache import is_whole, write_shard
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import Size
+from pgpis.jobs import parts
 from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance
 from pgpis.metrics.inception import FEATURES
 from pgpis.metrics.weights import NetFile
@@ -105,10 +106,10 @@ class KeptFeatures:
     def __call__(self, files: Sequence[Path], advance: Advance) -> Iterator[torch.Tensor]:
         """Yield the features of the pictures that can be read, shard by shard."""
         folder = self.options.cache / self._key(files)
-        shards = {folder / f"{number:05d}.safetensors": shard for number, shard in enumerate(_parts(files, SHARD))}
+        shards = {folder / f"{number:05d}.safetensors": shard for number, shard in enumerate(parts(files, SHARD))}
         rows = {path: _unread_rows(path, len(shard)) for path, shard in shards.items()}
         wanted = {path: [shards[path][row] for row in numbers] for path, numbers in rows.items()}
-        batches = [batch for unread in wanted.values() for batch in _parts(unread, self.options.batch_size)]
+        batches = [batch for unread in wanted.values() for batch in parts(unread, self.options.batch_size)]
         computed = self.compute(self.name, batches)
         for path, shard in shards.items():
             numbers = rows[path]
@@ -154,10 +155,6 @@ def features_of(files: Sequence[Path], net: FeatureNet, options: EvaluationOptio
     features = net(pictures).clone()
     features[unreadable] = torch.nan
     return features
-
-
-def _parts(files: Sequence[Path], size: int) -> list[Sequence[Path]]:
-    return [files[start : start + size] for start in range(0, len(files), size)]
 
 
 class SetDistances:

@@ -24,7 +24,7 @@ from pgpis.evaluate.modern import ModernDistances
 from pgpis.evaluate.people import PeopleScores
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, pair_metrics
 from pgpis.evaluate.published import Size
-from pgpis.jobs import broken_pool, leave_interrupts_alone, reason_of
+from pgpis.jobs import broken_pool, leave_interrupts_alone, parts, reason_of
 
 Knuckles = Callable[[Pair], torch.Tensor]
 """Gives x, y of both middle knuckles in pixels of the compared pictures, ``(2, 2)``; NaN where one is not seen."""
@@ -237,8 +237,7 @@ class JudgesOnRay:
 
     def verdicts(self, entries: Sequence[Entry]) -> Iterator[Verdict]:
         """Score pairs in their order; a batch that ends whoever scores it is listed as not read."""
-        starts = range(0, len(entries), self.batch_size)
-        batches = (entries[start : start + self.batch_size] for start in starts)
+        batches = parts(entries, self.batch_size)
         for batch, future in self.crew.done(functools.partial(_score_at, self.bench), batches, in_order=True):
             try:
                 yield future.result()

@@ -38,6 +38,11 @@ def encode_moments(vae: Autoencoder, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([encoded.latent_dist.mean, encoded.latent_dist.std], dim=1)
 
 
+def mean_latents(vae: Autoencoder, images: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the latents of RGB pictures in [-1, 1], not scaled, ``(B, C, h, w)``."""
+    return encode_moments(vae, images).chunk(2, dim=1)[0]
+
+
 def choose_trained(vae: Autoencoder, train: Trained) -> None:
     """Freeze all but what is to be trained: everything, the decoder, or the residual blocks of the decoder.
 

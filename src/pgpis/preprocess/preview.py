@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pgpis.files import printable
-from pgpis.jobs import reason_of
+from pgpis.jobs import parts, reason_of
 from pgpis.pictures.drawing import draw_pose
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_image, save_image
 from pgpis.pictures.iuv import PARTS, part_u_v
@@ -43,12 +43,11 @@ def write_previews(
         folder: Sheets are called ``sheet-0001.jpg`` and so on.
         most: Pictures in all.
     """
-    listed = files[:most]
     sheets = []
-    for start in range(0, len(listed), ROWS):
-        rows = [_row(file, conditions, record) for file in listed[start : start + ROWS]]
+    for number, part in enumerate(parts(files[:most], ROWS), 1):
+        rows = [_row(file, conditions, record) for file in part]
         cell = (rows[0].height, max(row.width for row in rows))
-        sheets.append(folder / f"sheet-{start // ROWS + 1:04d}.jpg")
+        sheets.append(folder / f"sheet-{number:04d}.jpg")
         save_image(grid(rows, len(rows), cell), sheets[-1])
     return sheets
 

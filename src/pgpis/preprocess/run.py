@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pgpis.cluster import ActorPool, connected
 from pgpis.devices import device_here
-from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, worker_pool
+from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, parts, worker_pool
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.due import Due, map_hash
 from pgpis.preprocess.record import Record, append
@@ -114,7 +114,7 @@ def work(
     """
     stage, options = build_stage(condition, settings), settings.own(condition)
     outcomes: list[Outcome] = []
-    for part in _parts(files, settings.batch_size):
+    for part in parts(files, settings.batch_size):
         made = [
             settled(file, replace(outcome, content=file.content, options=options, map=map_hash(condition, file)))
             for file, outcome in zip(part, stage(part), strict=True)
@@ -222,13 +222,9 @@ def order_of(conditions: Iterable[str]) -> list[str]:
     return sorted(conditions, key=lambda condition: kind_of(condition).needs is not None)
 
 
-def _units(condition: str, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[list[PictureFiles]]:
+def _units(condition: str, files: Iterable[PictureFiles], settings: PrepareSettings) -> list[Sequence[PictureFiles]]:
     """Cut pictures into what a process does in one go, and Ctrl-C waits for: for nets, what they see at once."""
-    return _parts(list(files), settings.batch_size if Stage.classes[condition].is_neural else PICTURES_PER_UNIT)
-
-
-def _parts(files: Sequence[PictureFiles], size: int) -> list[list[PictureFiles]]:
-    return [list(files[start : start + size]) for start in range(0, len(files), size)]
+    return parts(list(files), settings.batch_size if Stage.classes[condition].is_neural else PICTURES_PER_UNIT)
 
 
 def _pools(todo: Todo, settings: PrepareSettings, workers: int, stack: ExitStack) -> dict[str, Executor]:

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pgpis.data import PoseTransferDataModule
 from pgpis.data.samples import PairSamples, Sample
 from pgpis.data.transforms import sample_generator
 from pgpis.speed.device import median
+from pgpis.speed.report import headed
 
 STAGES = ("reading and decoding", "drawing and augmenting", "collating")
 
@@ -108,9 +108,7 @@ class LoadingReport:
 
     def print(self, stream: TextIO) -> None:
         """Write tables that are Markdown as well."""
-        console = Console(file=stream, width=200, highlight=False, markup=False)
-        for about in (self.device, self.subject):
-            console.print(", ".join(f"{name} {value}" for name, value in about.items()))
+        console = headed(stream, self.device, self.subject)
         computed = f"pairs/s computed for {self.cores} cores"
         per_pair = Table(*(f"{name}, ms" for name in self.stages_ms), "a pair, ms", computed, box=box.MARKDOWN)
         stages = [f"{value:.3g}" for value in (*self.stages_ms.values(), sum(self.stages_ms.values()))]

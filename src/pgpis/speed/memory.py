@@ -11,7 +11,6 @@ from typing import Any, TextIO
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +20,7 @@ from transformers.initialization import no_init_weights
 from pgpis.errors import PgpisError
 from pgpis.speed.batches import RandomData, random_batch
 from pgpis.speed.device import GIB
+from pgpis.speed.report import headed
 from pgpis.tasks.base import PersonImageTask
 
 TITLES = ("batch", "weights, GiB", "gradients", "optimiser", "the rest", "peak")
@@ -62,8 +62,7 @@ class MemoryReport:
 
     def print(self, stream: TextIO) -> None:
         """Write a table that is Markdown as well, in GiB."""
-        console = Console(file=stream, width=200, highlight=False, markup=False)
-        console.print(", ".join(f"{name} {value}" for name, value in self.subject.items()))
+        console = headed(stream, self.subject)
         table = Table(*TITLES, box=box.MARKDOWN)
         for row in self.rows:
             figures = (row.weights, row.gradients, row.optimizer, row.rest, row.peak)

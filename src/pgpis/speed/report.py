@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -96,9 +97,7 @@ class Report:
 
     def print(self, stream: TextIO) -> None:
         """Write tables that are Markdown as well."""
-        console = Console(file=stream, width=200, highlight=False, markup=False)
-        for about in (self.device, self.subject):
-            console.print(", ".join(f"{name} {value}" for name, value in about.items()))
+        console = headed(stream, self.device, self.subject)
         unit = "pictures/s" if self.kind == "model" else "pairs/s"
         titles = ("setting", "batch", "dtype", "ms/step", unit, "memory, GiB", "of peak", "first run, s", "difference")
         table = Table(*titles, box=box.MARKDOWN)
@@ -117,6 +116,14 @@ class Report:
                     cells = [f"{row.parts_ms[name]:.4g}" if name in row.parts_ms else "-" for name in names]
                     parts.add_row(row.setting, str(row.batch_size), *cells)
             console.print(parts)
+
+
+def headed(stream: TextIO, *heads: Mapping[str, Any]) -> Console:
+    """Write lines of names and values, and return what writes tables below them that are Markdown as well."""
+    console = Console(file=stream, width=200, highlight=False, markup=False)
+    for head in heads:
+        console.print(", ".join(f"{name} {value}" for name, value in head.items()))
+    return console
 
 
 def _finite(value: Any) -> Any:

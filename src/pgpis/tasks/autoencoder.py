@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.errors import PgpisError, check_range
-from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, start_from_patches
+from pgpis.models.autoencoder import Trained, choose_trained, encode_moments, mean_latents, start_from_patches
 from pgpis.models.factory import ModelSpec, build_vae
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
@@ -111,20 +111,18 @@ class AutoencoderTask(PersonImageTask):
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
         """Draw picture | reconstruction."""
         images = batch["target_image"][:rows]
-        return picture_grid([images, self.vae.decode(self._latents(images)).sample])
+        return picture_grid([images, self.vae.decode(mean_latents(self.vae, images)).sample])
 
     def exported(self) -> tuple[str, Any]:
         """Export with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
-        latents = [self._latents(batch.to(self.device)).cpu() for batch in self._pictures(STATISTICS_PICTURES)]
+        pictures = self._pictures(STATISTICS_PICTURES)
+        latents = [mean_latents(self.vae, images.to(self.device)).cpu() for images in pictures]
         self.vae.register_to_config(scaling_factor=1.0 / max(float(torch.cat(latents).std()), 1e-6))
         return "vae", self.vae
 
     def _pictures(self, count: int) -> Iterator[torch.Tensor]:
         data = self.require_data("the scale of latents is estimated from training pictures")
         return data.training_pictures("target_image", self.input_specs, count)
-
-    def _latents(self, images: torch.Tensor) -> torch.Tensor:
-        return encode_moments(self.vae, images).chunk(2, dim=1)[0]
 
 
 def random_crops(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 
-from pgpis.batch import ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import ImageSpec, InputSpecs, PairBatch, rows_of
 from pgpis.denoiser.diffusion import add_noise, denoising_target, offset_noise, sample_timesteps
 from pgpis.denoiser.flow import flow_loss, recorded_attention
 from pgpis.errors import PgpisError, first_line
@@ -140,8 +140,7 @@ class DiffusionTask(PictureTask):
         if options is None:
             return None
         port = self._flow_port()
-        entries: dict[str, Any] = dict(batch)
-        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        first = rows_of(batch, slice(rows))
         generator = self.step_generator("flow", 0)
         latents, encoded = self.latents(first, "target", generator), self.encode(first, generator)
         steps = min(options.below, self.noise_schedule.config.num_train_timesteps)
@@ -182,15 +181,11 @@ class DiffusionTask(PictureTask):
         """Return the loss of a prediction: the mean squared error."""
         return F.mse_loss(prediction.float(), target.float())
 
-    def moments(self, images: torch.Tensor) -> torch.Tensor:
-        """Return mean and deviation of the autoencoder's posterior, ``(B, 2C, h, w)``."""
-        return encode_moments(self.vae, images)
-
     def latents(self, batch: PairBatch, name: str, generator: torch.Generator) -> torch.Tensor:
         """Draw scaled latents of ``NAME_image``, of its moments where they are cached, float32 ``(B, C, h, w)``."""
         entries: dict[str, Any] = dict(batch)
         cached = entries.get(f"{name}_moments")
-        moments: torch.Tensor = self.moments(entries[f"{name}_image"]) if cached is None else cached
+        moments = encode_moments(self.vae, entries[f"{name}_image"]) if cached is None else cached
         mean, deviation = moments.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float32)
         return (mean + deviation * noise).float() * self.vae.config.scaling_factor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,6 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch, VectorSpec
 from pgpis.errors import check_range
-from pgpis.files import replacing_folder
 from pgpis.models.lifter import BODY18_COUNT, LIFTED_POINTS, SurfaceLifter, lift
 from pgpis.pictures.iuv import PART_CHANNEL, U_CHANNEL, V_CHANNEL
 from pgpis.tasks.base import PersonImageTask
@@ -103,13 +102,9 @@ class LifterTask(PersonImageTask):
         lifted = lift(self.lifter, points, silhouette)
         return picture_grid([silhouette.expand(-1, 3, -1, -1) * 2 - 1, truth * 2 - 1, lifted])
 
-    @torch.no_grad()
-    def export(self, directory: str) -> str:
-        """Write ``lifter/``."""
-        path = Path(directory) / "lifter"
-        with replacing_folder(path, overwrite=True) as folder:
-            self.lifter.save_pretrained(folder)
-        return str(path)
+    def exported(self) -> tuple[str, Any]:
+        """Export the lifter."""
+        return "lifter", self.lifter
 
 
 def _inputs(batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import SchedulerMixin
 from torch import nn
 
-from pgpis.batch import PairBatch, PairFailure
+from pgpis.batch import PairBatch, PairFailure, rows_of
 from pgpis.errors import NotFiniteError
 from pgpis.files import file_name
 from pgpis.models.weights import digests_of, settings_of
@@ -181,8 +181,7 @@ class PictureTask(PersonImageTask):
     def _sample_rows(
         self, batch: PairBatch, start: int, size: int, images_per_pair: int
     ) -> tuple[torch.Tensor, dict[int, str]]:
-        entries: dict[str, Any] = dict(batch)
-        rows: Any = {key: value[start : start + size] for key, value in entries.items() if key != "failures"}
+        rows = rows_of(batch, slice(start, start + size))
         reason = "the picture's numbers are not finite"
         try:
             images = self.sample(rows, images_per_pair)
@@ -197,8 +196,7 @@ class PictureTask(PersonImageTask):
     @torch.no_grad()
     def sample_grid(self, batch: PairBatch, rows: int) -> torch.Tensor:
         """Draw source | pose | target | result."""
-        entries: dict[str, Any] = dict(batch)
-        first: Any = {key: value[:rows] for key, value in entries.items() if key != "failures"}
+        first = rows_of(batch, slice(rows))
         result, unfit = self._sample_finite(first)
         for row, reason in unfit.items():
             log.warning("sample grid: %s: %s", first["pair_id"][row], reason)

@@ -14,6 +14,7 @@ from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.methods.mcld.correspondence import Correspondence
 from pgpis.methods.mcld.rendering import RenderedEncoder, render
 from pgpis.methods.mcld.resampler import renamed_resampler
+from pgpis.models.autoencoder import Autoencoder, mean_latents
 from pgpis.models.pose import PoseEncoder
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.iuv import PART_CHANNEL
@@ -106,7 +107,7 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
             face: Raw face embeddings, ``(B, face_dim)`` or ``(B, F, face_dim)``, zeros where there is no face; None for
                 models without face.
             iuv: DensePose map as its PNG is read, channels V, U, part, in [-1, 1], ``(B, 3, H, W)``.
-            rendered: Scaled latents and marks of what :meth:`render` returns; None for models without it.
+            rendered: What :meth:`rendered_latents` returns; None for models without it.
             present: Which of several sources there are, bool ``(B, K)``; None: all.
         """
         dtype = next(self.parameters()).dtype
@@ -133,6 +134,14 @@ class MCLDConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ign
         if self.rendered_encoder is None:
             return None
         return render(batch["surface"], batch["pose_image"], batch.get("backdrop_image"))
+
+    def rendered_latents(self, batch: PairBatch, vae: Autoencoder) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return scaled latents ``(P, C, h, w)`` and marks of what :meth:`render` draws, or None as it does."""
+        rendered = self.render(batch)
+        if rendered is None:
+            return None
+        picture, marks = rendered
+        return mean_latents(vae, picture) * vae.config.scaling_factor, marks
 
     def _aggregate(
         self, source: torch.Tensor, texture: torch.Tensor | None, face: torch.Tensor, present: torch.Tensor | None

@@ -21,7 +21,7 @@ from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
 from pgpis.methods.mcld.refiner import Refiner
 from pgpis.methods.mcld.rendering import surface_of_texture
-from pgpis.models.autoencoder import Autoencoder, encode_moments
+from pgpis.models.autoencoder import Autoencoder, mean_latents
 from pgpis.models.encoders import encode_pictures
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.uv_texture import TEXTURE_SIZE
@@ -233,12 +233,12 @@ class MCLDPipeline(SamplingPipeline):
         source = encode_sources(batch, "source_clip", lambda images, _: encode_pictures(self.image_encoder, images))
         present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         texture = encode_pictures(self.image_encoder, batch["texture_clip"]) if config.use_texture else None
-        rendered = self._rendered(batch)
+        rendered = self.conditioner.rendered_latents(batch, self.vae)
         ports: Ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
         self._check_reference()
         if self.reference_net is not None:
             # officially the middle of the posterior, not a draw from it
-            latents = encode_moments(self.vae, batch["texture_image"]).chunk(2, dim=1)[0]
+            latents = mean_latents(self.vae, batch["texture_image"])
             bank = self.reference_net.bank(latents * self.vae.config.scaling_factor, side_by_side(source, present))
             ports = replace(ports, reference=bank)
         return [replace(ports, tokens=None), ports] if scales["guidance_scale"] > 1 else [ports]
@@ -252,11 +252,3 @@ class MCLDPipeline(SamplingPipeline):
         conditions = [value.repeat(number, 1, 1, 1) for value in (*rendered, batch["pose_image"])]
         refined: torch.Tensor = self.refiner(images.clamp(-1, 1), *conditions)
         return refined
-
-    def _rendered(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Return scaled latents and marks of the texture seen through the map."""
-        rendered = self.conditioner.render(batch)
-        if rendered is None:
-            return None
-        picture, marks = rendered
-        return encode_moments(self.vae, picture).chunk(2, dim=1)[0] * self.vae.config.scaling_factor, marks

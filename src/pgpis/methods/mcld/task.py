@@ -204,11 +204,7 @@ class MCLDTask(DiffusionTask):
     def encode(self, batch: PairBatch, generator: torch.Generator) -> Encoded:
         """Draw the texture's latents, which the ReferenceNet reads, and those of the texture seen through the map."""
         texture = None if self.reference_net is None else self.latents(batch, "texture", generator)
-        rendered = self.conditioner.render(batch)
-        if rendered is None:
-            return texture, None
-        picture, marks = rendered
-        return texture, (self.moments(picture).chunk(2, dim=1)[0] * self.vae.config.scaling_factor, marks)
+        return texture, self.conditioner.rendered_latents(batch, self.vae)
 
     def denoise(
         self,

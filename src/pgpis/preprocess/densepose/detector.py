@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models.detection._utils import BoxCoder  # private to torchvision, but what its own detectors use
 from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
 from pgpis.preprocess.densepose.backbone import LEVELS, STRIDES
@@ -19,13 +20,13 @@ from pgpis.preprocess.densepose.config import DensePoseConfig
 ANCHOR_SIDES = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}
 RATIOS = (0.5, 1.0, 2.0)
 """Height by width."""
-LARGEST_LOG = math.log(1000.0 / 16)
 PROPOSALS = 1000
 """Kept of each level before suppression, and of all after it."""
 PROPOSAL_OVERLAP = 0.7
 BOX_LEVELS = LEVELS[:4]
 BOX_POOL = 7
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+ANCHOR_CODER, BOX_CODER = BoxCoder((1.0, 1.0, 1.0, 1.0)), BoxCoder((10.0, 10.0, 5.0, 5.0))
+"""Move and scale boxes by predicted offsets."""
 CANONICAL_SIDE, CANONICAL_LEVEL = 224, 4
 LEAST_SCORE = 0.05
 BOX_OVERLAP = 0.5
@@ -84,7 +85,7 @@ def propose(
         flat = level_logits.permute(1, 2, 0).reshape(-1).float()
         offsets = level_deltas.view(len(RATIOS), 4, height, width).permute(2, 3, 0, 1).reshape(-1, 4).float()
         best, chosen = flat.topk(min(PROPOSALS, len(flat)))
-        boxes.append(apply_deltas(anchors(level, height, width, flat.device)[chosen], offsets[chosen]))
+        boxes.append(ANCHOR_CODER.decode_single(offsets[chosen], anchors(level, height, width, flat.device)[chosen]))
         scores.append(best)
         levels.append(torch.full_like(chosen, number))
     candidates, confidences, numbers = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
@@ -106,20 +107,6 @@ def anchors(level: str, height: int, width: int, device: torch.device) -> torch.
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack([columns, rows, columns, rows], dim=-1).view(-1, 1, 4)
     return (shifts + torch.tensor(cells, device=device)).view(-1, 4)
-
-
-def apply_deltas(
-    boxes: torch.Tensor, deltas: torch.Tensor, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-) -> torch.Tensor:
-    """Move and scale boxes ``(N, 4)`` by predicted offsets ``(N, 4)``."""
-    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    x, y = boxes[:, 0] + 0.5 * widths, boxes[:, 1] + 0.5 * heights
-    dx, dy = deltas[:, 0] / weights[0], deltas[:, 1] / weights[1]
-    dw = (deltas[:, 2] / weights[2]).clamp(max=LARGEST_LOG)
-    dh = (deltas[:, 3] / weights[3]).clamp(max=LARGEST_LOG)
-    x, y = dx * widths + x, dy * heights + y
-    widths, heights = dw.exp() * widths, dh.exp() * heights
-    return torch.stack([x - 0.5 * widths, y - 0.5 * heights, x + 0.5 * widths, y + 0.5 * heights], dim=1)
 
 
 def nonempty(boxes: torch.Tensor) -> torch.Tensor:
@@ -175,7 +162,7 @@ def choose_people(
         Boxes ``(N, 4)`` in pixels of the net and scores ``(N,)``, best first; at most 100.
     """
     scores = logits.float().softmax(dim=1)[:, 0]
-    boxes = apply_deltas(proposals, deltas.float(), BOX_WEIGHTS)
+    boxes = BOX_CODER.decode_single(deltas.float(), proposals)
     finite = boxes.isfinite().all(dim=1) & scores.isfinite()
     likely = finite & (scores > LEAST_SCORE)
     boxes, scores = clip_boxes_to_image(boxes[likely], size), scores[likely]

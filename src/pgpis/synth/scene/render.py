@@ -107,16 +107,6 @@ def _labels(
     return iuv, layer, keypoint_labels(points, scene.camera, view.distance, iuv[..., 0], layer)
 
 
-def draw_colors(scene: Scene, height: int, width: int) -> tuple[Float, UInt8, npt.NDArray[np.int8]]:
-    """Draw unlit colours ``(H, W, 3)`` at pixel centres, with IUV and layers: what the atlas must agree with."""
-    person = dress(scene.identity, scene.outfit)
-    view = View(person, stand(person, scene.pose)[0], scene.camera, height, width)
-    values = interpolate(person.attributes, person.faces, view.triangle, view.weights)
-    result = np.zeros((height, width, 3), np.float32)
-    result[view.pixels] = person.color(view.layer, Surface.of(values))
-    return result, *view.label_maps()
-
-
 def shade(scene: Scene, person: DressedPerson, vertices: Float, height: int, width: int) -> UInt8:
     """Return the lit picture ``(H, W, 3)``."""
     view = View(person, vertices, scene.camera, height * SAMPLES, width * SAMPLES)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.video import warp_error
 from pgpis.errors import PgpisError
-from pgpis.metrics.flicker import warp_error
 
 
 def picture(seed=0, height=12, width=10):
@@ -26,11 +26,19 @@ def test_what_moves_with_the_flow_has_no_error():
     assert np.nanmean(warp_error(first, second, np.where(np.isnan(flow), np.nan, 0))) > 20
 
 
+def test_flow_out_of_the_frame_does_not_count():
+    second = picture()
+    error = warp_error(np.roll(second, (1, -2), axis=(0, 1)), second, moved_by(2, -1))
+    assert np.isnan(error[0]).all()
+    assert np.isnan(error[:, -2:]).all()
+    assert (error[1:, :-2] == 0).all()
+
+
 def test_it_is_the_mean_absolute_difference_of_interpolated_colours():
     first, second = np.zeros((1, 3, 3), np.uint8), np.zeros((1, 3, 3), np.uint8)
     second[0, :, 0] = 0, 60, 120  # red alone
-    error = warp_error(first, second, moved_by(0.5, 0, 1, 3))
-    np.testing.assert_allclose(error, [[10, 30, 40]], atol=1e-4)  # the border goes on
+    error = warp_error(first, second, moved_by(0.25, 0, 1, 3))
+    np.testing.assert_allclose(error, [[5, 25, 40]], atol=1e-4)  # the last pixel reaches half a pixel past its centre
 
 
 def test_sizes_must_agree():
