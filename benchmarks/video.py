@@ -1,10 +1,10 @@
 """Flicker of drawn signing films, with and without what the frames of a video may share.
 
 Films are drawn, so that their flow is exact. Each is driven by its own poses from its first frame, as on Phoenix. Warp
-error is what :func:`warp_error` says of neighbouring frames, on the person and behind them; hand SSIM that of crops
-around the hands, of pictures at 260 x 210; hand points are BlazePose's (wrists and fingers) in the result, their mean
-distance from those in the truth, in pixels of 256 rows, over the films that have any. Rows of a model: "frames alone"
-has noise of its own for each frame.
+error is what :func:`pgpis.metrics.flicker.warp_error` says of neighbouring frames, on the person and behind them; hand
+SSIM that of crops around the hands, of pictures at 260 x 210; hand points are BlazePose's (wrists and fingers) in the
+result, their mean distance from those in the truth, in pixels of 256 rows, over the films that have any. Rows of a
+model: "frames alone" has noise of its own for each frame.
 
     python benchmarks/video.py [--films 4] [--frames 16] [--models synth-fpdm synth-mcld] [--out outputs/video]
     python benchmarks/video.py --size 256x208 --points 133 --models outputs/fpdm_phoenix/pipeline
@@ -33,8 +33,8 @@ from pgpis.cli.models import load_task
 from pgpis.cli.options import size
 from pgpis.data import OnMissing
 from pgpis.data.folder import FolderPairs
-from pgpis.errors import PgpisError
 from pgpis.files import write_text
+from pgpis.metrics.flicker import warp_error
 from pgpis.metrics.hands import KNUCKLES, hand_similarity
 from pgpis.pictures.arrays import write_array
 from pgpis.pictures.backdrop import backdrop_of
@@ -48,13 +48,12 @@ from pgpis.preprocess.blazepose.estimator import see
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.figure.person import dress
-from pgpis.synth.figure.raster import interpolate
 from pgpis.synth.files.deepfashion import openpose_keypoints, texture_mapper
 from pgpis.synth.files.formats import write_image
-from pgpis.synth.scene.camera import project, sample_studio
-from pgpis.synth.scene.labels import stand
+from pgpis.synth.scene.camera import sample_studio
+from pgpis.synth.scene.flow import exact_flow
 from pgpis.synth.scene.motion import FPS, sign_sequence
-from pgpis.synth.scene.render import Picture, View, draw
+from pgpis.synth.scene.render import Picture, draw
 from pgpis.synth.scene.sampling import Setting, person_of, photograph
 from pgpis.synth.scene.scene import Scene
 from pgpis.tasks.options import Video
@@ -64,8 +63,6 @@ HANDS = (260, 210)
 """Size of the pictures that hands are cut out of."""
 HAND_POINTS = slice(15, 23)
 """Wrists and fingers among BlazePose's points."""
-BEHIND = 0.02
-"""Metres behind the nearest surface from which a point is hidden: cloth lies so far from skin."""
 ROWS = {
     "frames alone": Video(),
     "shared noise": Video(shared_noise=True),
@@ -118,67 +115,6 @@ class DrawnFilm:
         pairs = FolderPairs(source, root / self.name, on_missing=OnMissing(face_space="synth"), frames=True)
         pairs.setup()
         return pairs
-
-
-def exact_flow(first: Scene, second: Scene, height: int, width: int) -> NDArray[np.float32]:
-    """Return how far what each pixel of the first picture shows has moved in the second.
-
-    Args:
-        first: The first picture; what is behind the person stands still where both have one camera.
-        second: The same person in the same clothes.
-        height: Rows of both pictures.
-        width: Columns of both.
-
-    Returns:
-        x and y in pixels, ``(H, W, 2)``; NaN where it is not seen in the second picture.
-    """
-    person = dress(first.identity, first.outfit)
-    moved = stand(person, second.pose)[0]
-    before = View(person, stand(person, first.pose)[0], first.camera, height, width)
-    after = View(person, moved, second.camera, height, width)
-    flow = np.full((height, width, 2), np.nan, np.float32)
-    if first.camera == second.camera:
-        flow[np.isinf(before.distance) & np.isinf(after.distance)] = 0
-    points = interpolate(moved, person.faces, before.triangle, before.weights)  # (N, 3)
-    image = project(second.camera, points, height)[:, :2]
-    column, row = np.floor(image.T).astype(int)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    nearest = after.distance[np.where(inside, row, 0), np.where(inside, column, 0)]
-    seen = inside & np.isfinite(nearest) & (second.camera.distance + points[:, 1] <= nearest + BEHIND)
-    rows, columns = (axis[seen] for axis in before.pixels)
-    flow[rows, columns] = image[seen] - np.column_stack([columns, rows]) - np.float32(0.5)
-    return flow
-
-
-def warp_error(first: NDArray[np.uint8], second: NDArray[np.uint8], flow: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return how much the colours of a frame differ from those of the next one, where what it shows has moved to.
-
-    Args:
-        first: ``(H, W, 3)``.
-        second: Same.
-        flow: Of the first frame, x and y in pixels, ``(H, W, 2)``; NaN where it is not known.
-
-    Returns:
-        Mean absolute difference by pixel of the first frame, 0..255, ``(H, W)``; NaN where the flow is not known, or
-        leads out of the frame.
-
-    Raises:
-        PgpisError: The sizes differ.
-
-    Source: Lai et al. 2018, "Learning Blind Video Temporal Consistency", equation 11.
-    Deviation: Absolute differences in place of squared ones, which a few outlines would decide.
-    """
-    size = first.shape[:2]
-    if second.shape[:2] != size or flow.shape != (*size, 2):
-        raise PgpisError(f"warp error: frames of {size} and {second.shape[:2]}, flow of {flow.shape[:2]}")
-    rows, columns = np.indices(size, np.float32)
-    x, y = columns + flow[..., 0], rows + flow[..., 1]
-    known = (x >= -0.5) & (x < size[1] - 0.5) & (y >= -0.5) & (y < size[0] - 0.5)
-    x, y = (np.where(known, place, 0).astype(np.float32) for place in (x, y))
-    moved = cv2.remap(second.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error: NDArray[np.float32] = np.abs(moved - first).mean(axis=-1)
-    error[~known] = np.nan
-    return error
 
 
 def keypoints_of(picture: Picture, points: int) -> Keypoints:

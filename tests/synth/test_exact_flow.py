@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.video import exact_flow, warp_error
+from pgpis.metrics.flicker import warp_error
+from pgpis.synth.scene.flow import exact_flow
 from pgpis.synth.scene.render import draw
 from pgpis.synth.scene.sampling import signer_of
 

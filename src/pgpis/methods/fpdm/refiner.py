@@ -162,7 +162,7 @@ def refiner_specs(height: int, width: int) -> ImageSpecs:
 
 
 def refiner_inputs(images: torch.Tensor, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what the refiner takes: what latents decode to, ``(R, 3, H, W)``; rows are the B pairs, then they again."""
+    """Return what the refiner takes; ``images`` are what latents decode to: rows of all B pairs, then of all again."""
     each = encode_sources(batch, "source_picture", lambda pictures, _: pictures)
     sources = side_by_side(each, present_sources(batch, len(each)))
     number = len(images) // len(sources)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.video import warp_error
 from pgpis.errors import PgpisError
+from pgpis.metrics.flicker import warp_error
 
 
 def picture(seed=0, height=12, width=10):
