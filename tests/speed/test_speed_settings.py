@@ -9,7 +9,6 @@ from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMPorts, FPDMSampling
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.methods.mcld.task import MCLDTask
-from pgpis.speed.comparison import is_out_of_memory
 from pgpis.speed.random_weights import published, use_random_weights
 from pgpis.speed.settings import EAGER, Setting, read_settings
 from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
@@ -153,15 +152,3 @@ def test_the_denoiser_has_as_many_weights_as_the_published_one(base, weights):
     with torch.device("meta"):
         unet = UNet2DConditionModel(**published()["bases"][base]["unet"])
     assert sum(value.numel() for value in unet.parameters()) == weights
-
-
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("shapes do not match"), False),
-    ],
-)
-def test_knows_when_memory_ran_out(error, is_memory):
-    assert is_out_of_memory(error) == is_memory

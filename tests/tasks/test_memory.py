@@ -1,6 +1,8 @@
 """Pictures with less memory: batches that are halved, weights that are lent, tiles."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -18,7 +20,7 @@ from pgpis.pictures.decoding import warn_once
 from pgpis.pipelines.bundle import load_bundle
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.speed.batches import random_batch
-from pgpis.tasks.memory import tiled
+from pgpis.tasks.memory import is_out_of_memory, tiled
 from tiny_fpdm import HEIGHT, VAE, WIDTH
 from tiny_tasks import tiny_fpdm_task
 
@@ -39,8 +41,40 @@ def batch(task):
     return batch | {name: [f"pair{row}" for row in range(PAIRS)] for name in ("pair_id", "noise_name")}
 
 
+def wrapped(error):
+    """Put an error into another one, as a compiler does."""
+    outer = RuntimeError("the compiled graph failed")
+    outer.__cause__ = error
+    return outer
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("no more"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    MemoryError(),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    wrapped(torch.OutOfMemoryError("no more")),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=repr)
+def test_knows_when_memory_ran_out(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), PgpisError("no face"), OSError(5, "I/O")])
+def test_knows_when_memory_did_not_run_out(error):
+    assert not is_out_of_memory(error)
+
+
 @pytest.mark.parametrize(("fits", "sizes"), [(5, [5]), (2, [5, 2, 2, 1]), (1, [5, 2, 1, 1, 1, 1, 1])])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory: 1 byte")])
+@pytest.mark.parametrize("error", [NO_MEMORY[0], NO_MEMORY[1], MemoryError()], ids=repr)
 def test_batches_are_halved_until_they_fit(task, batch, monkeypatch, fits, sizes, error):
     whole, _ = task._sample_finite(batch, PICTURES)
     sample, drawn = task.sample, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -23,6 +24,17 @@ LEAST_TILE = 256
 """Least side of a tile in pixels: what a net that was trained on whole pictures sees of one must not be too little."""
 OVERLAP = 0.25
 """How much of a tile its neighbour shows too; there, one is blended into the other."""
+NO_MEMORY = re.compile(r"out of memory|not enough memory|(can't|Cannot) allocate memory|ALLOC(ATION)?_FAILED")
+"""What the allocators of PyTorch and the libraries of a GPU's maker say, in errors of many kinds."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU, perhaps within another error."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def halved(pairs: int, reason: str) -> int:
