@@ -324,7 +324,7 @@ def recipes(words, monkeypatch):
 def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
     seen = recipes(words, monkeypatch)
     assert seen[0] == f"synth/{model}.yaml"
-    assert seen[1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
+    assert seen[-1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
 
 
 def test_tools_that_are_given_win_over_a_recipe(monkeypatch):

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderDC
 
-from pgpis.devices import device_here
+from pgpis.devices import gpu_to_lend_to
 from pgpis.errors import PgpisError
 from pgpis.models.autoencoder import Autoencoder, scale_factor
 from pgpis.pictures.decoding import warn_once
@@ -124,10 +124,7 @@ def lend_parts(pipeline: SamplingPipeline, offload: Literal["model", "group"]) -
     Raises:
         PgpisError: There is no GPU.
     """
-    device = torch.accelerator.current_accelerator(check_available=True)
-    if device is None:
-        raise PgpisError("sampling.offload lends weights to a GPU, and there is none", hint="--offload none")
-    device = torch.device(device_here(device.type))
+    device = torch.device(gpu_to_lend_to())
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:
