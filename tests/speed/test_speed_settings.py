@@ -98,6 +98,37 @@ def test_words_that_change_nothing_are_refused(kind, word):
         read_settings(f"eager,bf16+{word}", kind)
 
 
+@pytest.mark.parametrize(
+    ("word", "sampling", "reason"),
+    [
+        ("guidance-band", {"guidance_scale": 1.0}, "guidance is 1.0, and one branch"),
+        ("guidance-band", {"guidance_scale": 0.5, "pose_guidance_scale": 0.5}, "guidance is 0.5"),
+        ("deep-cache", {"num_inference_steps": 1}, "the first step is whole"),
+        ("no-refiner", {}, "draws without one"),
+    ],
+)
+def test_words_that_change_nothing_in_a_model_are_refused(task, word, sampling, reason):
+    setting = read_settings(f"bf16+{word}", "model")[0]
+    task.sampling = replace(task.sampling, **sampling)
+    with pytest.raises(PgpisError, match=f"--compare bf16.{word}: '{word}' changes nothing: .*{reason}"):
+        setting.check(task)
+
+
+@pytest.mark.parametrize(
+    ("word", "sampling"),
+    [
+        ("guidance-band", {"guidance_scale": 1.5}),
+        ("guidance-band", {"guidance_scale": 1.0, "pose_guidance_scale": 0.5}),  # three branches
+        ("deep-cache", {"num_inference_steps": 2}),
+        ("no-refiner", {}),
+    ],
+)
+def test_words_that_change_something_are_taken(task, word, sampling):
+    task.refiner = torch.nn.Identity()
+    task.sampling = replace(task.sampling, **sampling)
+    read_settings(f"bf16+{word}", "model")[0].check(task)
+
+
 def test_tf32_is_for_one_setting_alone():
     before = torch.backends.cuda.matmul.allow_tf32
     with read_settings("tf32", "model")[0].products():
