@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class PredictSettings:
     """Which pictures are made, and how."""
 
-    config: tuple[str, ...] = ()
+    config: Annotated[tuple[str, ...], {"short": ("-c",)}] = ()
     """Recipe; may be given again [as the pipeline was exported]."""
     pipeline: str | None = None
     """Pipeline folder, hub id or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it and
