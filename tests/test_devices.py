@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.devices import check_device_name, device_here, usual_device
+from pgpis.devices import check_device_name, device_here, gpu_to_lend_to, usual_device
 from pgpis.errors import PgpisError
 
 
@@ -35,6 +35,8 @@ def test_a_machine_without_gpus():
     for name in ("cuda", "cuda:0", "mps"):
         with pytest.raises(PgpisError, match=f"--device {name}: PyTorch finds none"):
             device_here(name)
+    with pytest.raises(PgpisError, match="--offload"):
+        gpu_to_lend_to()
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -51,6 +53,7 @@ def test_a_machine_with_gpus(monkeypatch):
 def test_each_of_several_processes_has_a_gpu_of_its_own(rank, gpu, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", rank)
     assert [device_here(name) for name in (None, "cuda", "cuda:0", "cpu")] == [gpu, gpu, "cuda:0", "cpu"]
+    assert gpu_to_lend_to() == gpu
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where nets run: the option ``--device`` of all commands."""
+"""Where nets run: the option ``--device`` of all commands, and the GPU of ``--offload``."""
 
 from __future__ import annotations
 
@@ -47,3 +47,18 @@ def device_here(device: str | None) -> str:
         raise PgpisError(f"--device {device}: PyTorch finds {has} on this machine", hint="--device cpu")
     local = os.environ.get("LOCAL_RANK", "")  # torchrun and Lightning number them
     return f"{kind}:{int(local) % count}" if local and not number else device
+
+
+def gpu_to_lend_to() -> str:
+    """Return the GPU of this machine, of several each process's own, that weights in the CPU's memory are lent to.
+
+    Raises:
+        PgpisError: There is none.
+    """
+    import torch
+
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    if gpu is None:
+        message = "--offload, or sampling.offload, lends weights to a GPU, and PyTorch finds none on this machine"
+        raise PgpisError(message, hint="--offload none")
+    return device_here(gpu.type)

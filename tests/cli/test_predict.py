@@ -324,7 +324,7 @@ def recipes(words, monkeypatch):
 def test_without_a_recipe_a_shipped_model_is_used(words, model, monkeypatch):
     seen = recipes(words, monkeypatch)
     assert seen[0] == f"synth/{model}.yaml"
-    assert seen[1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
+    assert seen[-1]["model"]["init_args"]["pipeline"] == f"synth-{model}"
 
 
 def test_tools_that_are_given_win_over_a_recipe(monkeypatch):
@@ -354,13 +354,19 @@ def test_a_model_of_drawn_faces_is_told_so(words, space, monkeypatch):
     [
         ["--config=fpdm.yaml"],
         ["--ckpt_path=last"],
-        ["-c", "x"],
+        ["-c", "fpdm.yaml"],
     ],
 )
 def test_who_says_more_gets_what_was_asked_for(words, monkeypatch):
     seen = recipes(words, monkeypatch)
-    assert seen[0] in ("fpdm.yaml", "x")
+    assert seen[0] == "fpdm.yaml"
     assert "model" not in seen[-1]
+
+
+def test_flags_win_over_a_recipe_however_it_is_named(monkeypatch):
+    for config in ("-c", "--config"):
+        first, *_, last = recipes(["--steps=3", config, "mcld.yaml"], monkeypatch)
+        assert (first, last["model"]["init_args"]["sampling"]) == ("mcld.yaml", {"num_inference_steps": 3})
 
 
 def test_a_shipped_model_wants_its_own_recipe(inputs, capsys):

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from pgpis.cli import main
-from pgpis.cli.options import documentation
+from pgpis.cli.drawing import DrawingSettings
+from pgpis.cli.options import documentation, options_of
 from pgpis.cli.recipes import TOP_LEVEL
 from pgpis.cli.renamed import subclasses
 from pgpis.cli.training import data_options, tasks_of_recipes
@@ -263,6 +265,38 @@ def test_help_is_one_page_and_names_where_the_rest_is(verb, capsys):
     said = capsys.readouterr().out
     assert len(said.splitlines()) < 60
     assert all(part in said for part in ("--model.help CLASS", "FPDMTask", "--data.batch_size", "--help-all", "docs/"))
+
+
+def test_flags_of_test_lie_over_its_recipes(tiny, capsys):
+    words = ["--dtype", "bf16", "--batch-size=3", "--deep-cache=2", "--guidance-band", "0.1", "0.9"]
+    with pytest.raises(SystemExit):
+        main(tiny("test", *words, "--model.init_args.sampling.deep_cache=4", "--print_config"))
+    config = yaml.safe_load(capsys.readouterr().out)
+    sampling = config["model"]["init_args"]["sampling"]
+    assert (config["trainer"]["precision"], config["data"]["eval_batch_size"]) == ("bf16-true", 3)
+    assert (sampling["guidance_band"], sampling["deep_cache"]) == ([0.1, 0.9], 4)  # keys of the recipe win
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--bach-size=2"], "no such key 'bach-size'; did you mean 'batch-size'?"),
+        (["--ckptpath=last"], "no such key 'ckptpath'; did you mean 'ckpt_path'?"),
+        (["--dtype=fp8"], "argument --dtype: invalid choice: 'fp8'"),
+        (["--model=FPDMTask", "--deep-cache=3"], "name a recipe: pgpis test --config"),
+        (["--config=smoke/fusion.yaml", "--deep-cache=3"], "FusionPriorTask has no option 'sampling.deep_cache'"),
+    ],
+)
+def test_wrong_flags_of_test_are_named(words, expected, capsys):
+    assert main(["test", *words]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_the_help_of_test_names_its_flags(capsys):
+    assert main(["test", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {option.flag}" in said for option in options_of(DrawingSettings))
+    assert "--guidance-band LOW HIGH " in said
 
 
 def test_the_help_names_every_task_and_every_option_of_the_data():

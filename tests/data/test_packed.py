@@ -137,6 +137,17 @@ def test_an_interrupted_pack_is_refused_and_goes_on(toy_root, toy_pack, tmp_path
     }
 
 
+def test_a_pack_goes_on_however_the_root_is_spelt(toy_root, tmp_path, monkeypatch):
+    out, link = tmp_path / "pack", tmp_path / "link"
+    link.symlink_to(toy_root, target_is_directory=True)
+    assert main(["data", "pack", str(toy_root), "--out", str(out), SMALL]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("chunk-*")}
+    monkeypatch.chdir(toy_root.parent)
+    for root in (toy_root.name, f"../{toy_root.parent.name}/{toy_root.name}", str(link)):
+        assert main(["data", "pack", root, "--out", str(out), SMALL]) == 0
+        assert {path: path.stat().st_mtime_ns for path in out.rglob("chunk-*")} == before, root
+
+
 def test_bad_pairs_are_left_out_and_listed(toy_root, tmp_path, capsys):
     root = shutil.copytree(toy_root, tmp_path / "toy")
     folder = DeepFashion(root)

@@ -308,7 +308,7 @@ def test_bad_and_missing_pictures_are_listed_and_the_rest_is_scored(words, gener
 
 
 @pytest.mark.slow
-def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, monkeypatch):
+def test_real_features_are_kept_and_go_on_where_they_stopped(words, toy_root, tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "SHARD", 4)
     assert main(words()) == 0
     _, first = results(tmp_path / "out")
@@ -325,6 +325,10 @@ def test_real_features_are_kept_and_go_on_where_they_stopped(words, tmp_path, mo
     assert second == first
     assert sum(counted) < 6 + 2 * 4 + 1
     assert {path.stat().st_mtime_ns == stamps[path] for path in shards[2:]} == {True}
+    counted.clear()
+    monkeypatch.chdir(toy_root.parent)
+    assert main([toy_root.name if word == str(toy_root) else word for word in words()]) == 0
+    assert sum(counted) == 6, "however the folder is spelt"
 
 
 @pytest.mark.slow

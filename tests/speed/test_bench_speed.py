@@ -200,6 +200,8 @@ def test_times_loading(toy_root, tmp_path, capsys):
     [
         (["model"], "--config or --pipeline is missing"),
         (["model", "--config=smoke/fusion.yaml"], "a FusionPriorTask draws no pictures"),
+        (["model", "--pipeline=synth-mcld", "--compare=eager,guidance-band"], "'guidance-band' changes nothing"),
+        (["train", "--config=smoke/fusion.yaml", "--compare=checkpointing"], "a FusionPriorTask has no denoiser"),
         (["train", "--config=smoke/fpdm.yaml", "--batch-sizes=2,x"], "--batch-sizes is 'x'"),
         (["data", "--config=smoke/fpdm.yaml", "--workers=-1"], "--workers is '-1'"),
     ],

@@ -9,7 +9,6 @@ from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMPorts, FPDMSampling
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.methods.mcld.task import MCLDTask
-from pgpis.speed.comparison import is_out_of_memory
 from pgpis.speed.random_weights import published, use_random_weights
 from pgpis.speed.settings import EAGER, Setting, read_settings
 from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
@@ -99,6 +98,37 @@ def test_words_that_change_nothing_are_refused(kind, word):
         read_settings(f"eager,bf16+{word}", kind)
 
 
+@pytest.mark.parametrize(
+    ("word", "sampling", "reason"),
+    [
+        ("guidance-band", {"guidance_scale": 1.0}, "guidance is 1.0, and one branch"),
+        ("guidance-band", {"guidance_scale": 0.5, "pose_guidance_scale": 0.5}, "guidance is 0.5"),
+        ("deep-cache", {"num_inference_steps": 1}, "the first step is whole"),
+        ("no-refiner", {}, "draws without one"),
+    ],
+)
+def test_words_that_change_nothing_in_a_model_are_refused(task, word, sampling, reason):
+    setting = read_settings(f"bf16+{word}", "model")[0]
+    task.sampling = replace(task.sampling, **sampling)
+    with pytest.raises(PgpisError, match=f"--compare bf16.{word}: '{word}' changes nothing: .*{reason}"):
+        setting.check(task)
+
+
+@pytest.mark.parametrize(
+    ("word", "sampling"),
+    [
+        ("guidance-band", {"guidance_scale": 1.5}),
+        ("guidance-band", {"guidance_scale": 1.0, "pose_guidance_scale": 0.5}),  # three branches
+        ("deep-cache", {"num_inference_steps": 2}),
+        ("no-refiner", {}),
+    ],
+)
+def test_words_that_change_something_are_taken(task, word, sampling):
+    task.refiner = torch.nn.Identity()
+    task.sampling = replace(task.sampling, **sampling)
+    read_settings(f"bf16+{word}", "model")[0].check(task)
+
+
 def test_tf32_is_for_one_setting_alone():
     before = torch.backends.cuda.matmul.allow_tf32
     with read_settings("tf32", "model")[0].products():
@@ -153,15 +183,3 @@ def test_the_denoiser_has_as_many_weights_as_the_published_one(base, weights):
     with torch.device("meta"):
         unet = UNet2DConditionModel(**published()["bases"][base]["unet"])
     assert sum(value.numel() for value in unet.parameters()) == weights
-
-
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("shapes do not match"), False),
-    ],
-)
-def test_knows_when_memory_ran_out(error, is_memory):
-    assert is_out_of_memory(error) == is_memory

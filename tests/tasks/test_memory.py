@@ -1,14 +1,17 @@
 """Pictures with less memory: batches that are halved, weights that are lent, tiles."""
 
+import errno
 import json
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pgpis.cli import main
-from pgpis.cli.predict import PredictSettings
+from pgpis.cli.drawing import DrawingSettings
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
@@ -18,7 +21,7 @@ from pgpis.pictures.decoding import warn_once
 from pgpis.pipelines.bundle import load_bundle
 from pgpis.pipelines.shipped import SHIPPED
 from pgpis.speed.batches import random_batch
-from pgpis.tasks.memory import tiled
+from pgpis.tasks.memory import is_out_of_memory, tiled
 from tiny_fpdm import HEIGHT, VAE, WIDTH
 from tiny_tasks import tiny_fpdm_task
 
@@ -39,8 +42,40 @@ def batch(task):
     return batch | {name: [f"pair{row}" for row in range(PAIRS)] for name in ("pair_id", "noise_name")}
 
 
+def wrapped(error):
+    """Put an error into another one, as a compiler does."""
+    outer = RuntimeError("the compiled graph failed")
+    outer.__cause__ = error
+    return outer
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("no more"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    MemoryError(),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    wrapped(torch.OutOfMemoryError("no more")),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=repr)
+def test_knows_when_memory_ran_out(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), PgpisError("no face"), OSError(5, "I/O")])
+def test_knows_when_memory_did_not_run_out(error):
+    assert not is_out_of_memory(error)
+
+
 @pytest.mark.parametrize(("fits", "sizes"), [(5, [5]), (2, [5, 2, 2, 1]), (1, [5, 2, 1, 1, 1, 1, 1])])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory: 1 byte")])
+@pytest.mark.parametrize("error", [NO_MEMORY[0], NO_MEMORY[1], MemoryError()], ids=repr)
 def test_batches_are_halved_until_they_fit(task, batch, monkeypatch, fits, sizes, error):
     whole, _ = task._sample_finite(batch, PICTURES)
     sample, drawn = task.sample, []
@@ -109,7 +144,7 @@ def test_lent_parts_draw_the_same(task, batch, monkeypatch, offload):
 def test_without_a_gpu_nothing_is_lent(task, batch):
     assert torch.accelerator.current_accelerator(check_available=True) is None
     task.sampling = replace(task.sampling, offload="model")
-    with pytest.raises(PgpisError, match=r"there is none\n.*--offload none"):
+    with pytest.raises(PgpisError, match=r"finds none on this machine\n.*--offload none"):
         task.sample(batch)
 
 
@@ -124,29 +159,54 @@ def test_settings_of_whole_numbers_are_those_of_recipes(task):
     assert json.dumps(task.prediction_settings()["guidance_scale"]) == "2.0"
 
 
-def test_flags_become_keys_of_the_recipe(tmp_path):
-    settings = PredictSettings(
-        out=tmp_path, batch_size="auto", dtype="bf16", offload="group", vae_tiling=True, compile=True, deep_cache=3,
-        guidance_band=(0.2, 0.8),
-    )  # fmt: skip
-    settings.check()
-    recipe = settings.recipe()
-    assert recipe["trainer"] | {"default_root_dir": ""} == {
-        "default_root_dir": "", "logger": False, "precision": "bf16-true", "accelerator": "cpu",
-    }  # fmt: skip
-    assert recipe["data"] == {"eval_batch_size": 16}
-    assert recipe["model"]["init_args"] == {
-        "sampling": {"guidance_band": (0.2, 0.8), "deep_cache": 3, "vae_tiling": True, "offload": "group"},
-        "step": {"compile_unet": True},
-    }
-    assert PredictSettings(out=tmp_path).recipe()["trainer"] == {"default_root_dir": str(tmp_path), "logger": False}
+FLAGS = "--batch-size auto --dtype bf16 --offload group --vae-tiling --compile --deep-cache 3 --guidance-band 0.2 0.8"
+RECIPE = {
+    "model": {
+        "init_args": {
+            "sampling": {"guidance_band": [0.2, 0.8], "deep_cache": 3, "vae_tiling": True, "offload": "group"},
+            "step": {"compile_unet": True},
+        }
+    },
+    "data": {"eval_batch_size": 16},
+    "trainer": {"precision": "bf16-true", "accelerator": "cpu"},
+}
+
+
+@pytest.mark.parametrize("words", [["predict", "--out", "o"], ["test"]], ids=lambda words: words[0])
+def test_flags_become_keys_of_the_recipe(words, monkeypatch):
+    """They lie over the recipes that are named, and keys of the command line over them."""
+    runs = []
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cpu"))
+    monkeypatch.setattr("pgpis.cli.lightning.run", lambda *run: runs.append(run) or SimpleNamespace(exit_code=0))
+    key = "--trainer.precision=32-true"
+    assert main([words[0], "--config", "fpdm.yaml", *words[1:], key, *FLAGS.split()]) == 0
+    ((verb, rest, recipes),) = runs
+    assert (verb, list(rest)) == (words[0], [key])
+    assert str(recipes[0]).endswith("fpdm.yaml")
+    assert recipes[1] == RECIPE
+
+
+def test_without_flags_a_recipe_stays_as_it_is():
+    assert DrawingSettings().recipe() == {}
 
 
 @pytest.mark.parametrize(
-    "words", [["--batch-size", "many"], ["--batch-size", "0"], ["--guidance-band", "0.5"], ["--deep-cache", "0"]]
+    "words",
+    [
+        ["--batch-size", "many"],
+        ["--batch-size", "0"],
+        ["--guidance-band", "0.5"],
+        ["--guidance-band", "0.8", "0.2"],
+        ["--deep-cache", "0"],
+        ["--offload", "model"],  # without a GPU
+    ],
 )
-def test_wrong_flags_are_named(tmp_path, capsys, words):
-    assert main(["predict", "--out", str(tmp_path), *words]) == 2
+@pytest.mark.parametrize(
+    "verb", [["predict", "--out", "o"], ["test", "--config", "fpdm.yaml"]], ids=lambda verb: verb[0]
+)
+def test_wrong_flags_are_named(monkeypatch, capsys, words, verb):
+    monkeypatch.setattr("pgpis.cli.lightning.run", lambda *_: pytest.fail("models were loaded"))
+    assert main([*verb, *words]) == 2
     assert words[0] in capsys.readouterr().err
 
 

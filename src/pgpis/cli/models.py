@@ -24,7 +24,7 @@ SAMPLING = ("height", "width", "output_size", "num_inference_steps", "guidance_s
 DRAWING = ("pose_canvas", "stick_width", "pose_skeleton")
 
 PIPELINE_WORDS = ("--model.init_args.pipeline", "--model.pipeline")
-MODEL_WORDS = ("-c", "--ckpt_path", "--model", "--model.class_path", *PIPELINE_WORDS)
+MODEL_WORDS = ("--ckpt_path", "--model", "--model.class_path", *PIPELINE_WORDS)
 """Keys of a recipe that say which model is meant."""
 
 log = logging.getLogger(__name__)

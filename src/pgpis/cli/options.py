@@ -2,7 +2,7 @@
 
 A parameter that can be given by position is a word, one that cannot is an option: ``batch_size`` is ``--batch-size``. A
 settings dataclass stands for its fields, ``*words`` for what is left, which are keys of a recipe. ``Annotated`` adds
-what argparse should know beside; a ``prefix`` goes before the names of a dataclass's fields.
+what argparse should know beside; a ``prefix`` goes before the names of a dataclass's fields, ``short`` has more names.
 
 jsonargparse, which reads recipes, is not asked: it takes values for YAML, and a folder may be called ``[a]``.
 """
@@ -163,7 +163,8 @@ def _add(container: argparse._ActionsContainer, option: Option) -> None:
     elif not is_word:
         keywords |= {"required": option.required, "dest": dest} | ({"nargs": "+", "action": "extend"} if many else {})
     keywords |= {key: value for key, value in option.more.items() if key in ("nargs", "const", "metavar")}
-    container.add_argument(dest if is_word else option.flag, **keywords)
+    names = [dest] if is_word else [*option.more.get("short", ()), option.flag]
+    container.add_argument(*names, **keywords)
 
 
 def _reading(hint: Any) -> dict[str, Any]:

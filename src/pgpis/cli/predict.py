@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pgpis.cli.drawing import DrawingSettings
 from pgpis.cli.models import names_model, pipeline_in, recipe_of_pipeline
 from pgpis.cli.options import given
 from pgpis.cli.recipes import find_recipes, without_none
@@ -14,7 +15,7 @@ from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import require
 from pgpis.pictures.containers import is_video
-from pgpis.pipelines.limits import LARGEST_SEED, MOST_IMAGES, MOST_STEPS, check_band
+from pgpis.pipelines.limits import LARGEST_SEED, MOST_IMAGES, MOST_STEPS
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 from pgpis.preprocess.settings import PrepareSettings
 
@@ -22,10 +23,6 @@ MCLD_OPTIONS = ("textures", "faces", "missing_face", "identity", "clothes")
 FOLDER_OPTIONS: tuple[str, ...] = ("sources_by", "pairs", "pairing", *MCLD_OPTIONS)
 FOLDER_OPTIONS += ("prepare", "retarget", "save_conditions", "every", "noise_name")
 TOOLS = {"prefix": "prepare-", "group": "tools of --prepare and --driving, as in 'pgpis prepare'"}
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-true", "fp16": "16-true"}
-"""Lightning's names for --dtype."""
-LARGE_BATCH = 16
-"""Pairs of --batch-size auto, before memory ends."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ log = logging.getLogger(__name__)
 class PredictSettings:
     """Which pictures are made, and how."""
 
-    config: tuple[str, ...] = ()
+    config: Annotated[tuple[str, ...], {"short": ("-c",)}] = ()
     """Recipe; may be given again [as the pipeline was exported]."""
     pipeline: str | None = None
     """Pipeline folder, hub id or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it and
@@ -90,43 +87,14 @@ class PredictSettings:
     its mark holds; needs --sources. Options that are given win."""
     no_mark: bool = False
     """Leave out of the pictures what marks them as generated and makes them again."""
-    batch_size: Annotated[str | None, {"metavar": "N|auto"}] = None
-    """Pairs in a batch, or auto: 16. Changes no more than the last bits of pictures; where memory is not enough it is
-    halved [as in the recipe]."""
-    deep_cache: Annotated[int | None, {"metavar": "I"}] = None
-    """Run the whole denoiser in every Ith step, else its outermost blocks alone: about twice as fast, slightly other
-    pictures [1]."""
-    guidance_band: Annotated[tuple[float, float] | None, {"metavar": ("LOW", "HIGH")}] = None
-    """Noise levels from 0 to 1 within which there is guidance; outside, one branch runs [all]."""
-    dtype: Literal["fp32", "bf16", "fp16"] | None = None
-    """Numbers of the weights: half the memory, and faster on most GPUs [as in the recipe: fp32]."""
-    offload: Literal["none", "model", "group"] | None = None
-    """Keep weights in the CPU's memory and lend the GPU a part, or a layer, at a time [none]."""
-    vae_tiling: bool = False
-    """Decode pictures of more than 256 pixels in tiles."""
-    compile: bool = False
-    """Compile the denoiser: a minute's wait, then faster steps."""
+    drawing: Annotated[DrawingSettings, {"group": "memory and time"}] = field(default_factory=DrawingSettings)
+    """How much memory and time pictures take."""
     runner: Literal["local", "ray"] = "local"
     """This machine, or a Ray cluster [local]."""
     workers: int | None = None
     """Processes that draw on the cluster, each a batch at a time [one for each GPU or, without GPUs, core]."""
     tools: Annotated[PrepareSettings, TOOLS] = field(default_factory=PrepareSettings)
     """What makes the conditions of photographs."""
-
-    @property
-    def pairs_at_once(self) -> int | None:
-        """Pairs in a batch; None: as in the recipe.
-
-        Raises:
-            PgpisError: Neither a number nor ``auto``.
-        """
-        if self.batch_size is None:
-            return None
-        if self.batch_size == "auto":
-            return LARGE_BATCH
-        if not self.batch_size.isdecimal():
-            raise PgpisError(f"--batch-size {self.batch_size}: expected a number or auto")
-        return int(self.batch_size)
 
     @property
     def makes_conditions(self) -> bool:
@@ -143,9 +111,7 @@ class PredictSettings:
         check_range("--steps", self.steps, 1, MOST_STEPS, whole=True, optional=True)
         check_range("--guidance-scale", self.guidance_scale, 0, optional=True)
         check_range("--seed", self.seed, 0, LARGEST_SEED, whole=True, optional=True)
-        check_range("--batch-size", self.pairs_at_once, 1, whole=True, optional=True)
-        check_range("--deep-cache", self.deep_cache, 1, whole=True, optional=True)
-        check_band("--guidance-band", self.guidance_band)
+        self.drawing.check()
         if self.poses and self.driving:
             raise PgpisError("--poses and --driving exclude each other", hint="--driving is for photographs")
         if self.like and not self.sources:
@@ -177,6 +143,8 @@ class PredictSettings:
 
     def check_files(self) -> None:
         """Refuse what is not there; pictures of edits are looked for in the folder of sources too."""
+        if self.runner == "local":
+            self.drawing.check_gpu()
         for name in ("sources", "poses", "driving", "pairs", "like"):
             if (path := getattr(self, name)) is not None and DATABASE not in path.parts:
                 require(path, f"--{name}: file or folder")
@@ -192,27 +160,20 @@ class PredictSettings:
             raise PgpisError(f"{flags} would do nothing: nothing is made of photographs", hint="--prepare or --driving")
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings as a recipe, which is laid over that of the model."""
+        """Return the settings but for :attr:`drawing` as a recipe, which is laid over that of the model."""
         out = str(self.out)
         sampling = {
             "images_per_pair": self.images_per_pair,
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance_scale,
-            "guidance_band": self.guidance_band,
-            "deep_cache": self.deep_cache,
-            "vae_tiling": self.vae_tiling or None,
-            "offload": self.offload,
         }
-        model = {"pipeline": self.pipeline, "sampling": sampling, "step": {"compile_unet": self.compile or None}}
+        model = {"pipeline": self.pipeline, "sampling": sampling}
         recipe = {
             "model": {"init_args": model},
-            "data": {"eval_batch_size": self.pairs_at_once, "predict": self._pairs() if self.sources else None},
+            "data": {"predict": self._pairs() if self.sources else None},
             "trainer": {
                 "default_root_dir": f"./{out}" if out.startswith("~") else out,  # the shell has read its own ~ already
                 "logger": False,
-                "precision": None if self.dtype is None else PRECISIONS[self.dtype],
-                # the task's parts stay where they are; the pipeline lends them to the GPU
-                "accelerator": "cpu" if self.offload in ("model", "group") else None,
             },
             "seed_everything": self.seed,
             "return_predictions": False,
@@ -273,7 +234,7 @@ def predict(settings: PredictSettings, *words: str) -> int:
         PgpisError: An option is wrong, or nothing could be made at all.
     """
     settings.check()
-    if not any(word.startswith("--print_config") for word in words):  # which reads none
+    if not any(word.startswith("--print_config") for word in words):  # which needs none
         settings.check_files()
     named = pipeline_in(words)
     if settings.pipeline is not None and named not in (None, settings.pipeline):
@@ -297,4 +258,4 @@ def predict(settings: PredictSettings, *words: str) -> int:
         recipes = ["fpdm.yaml" if settings.pipeline is None else recipe_of_pipeline(settings.pipeline)]
     from pgpis.cli import lightning  # loads torch
 
-    return lightning.run("predict", words, [*recipes, *again, settings.recipe()]).exit_code
+    return lightning.run("predict", words, [*recipes, *again, settings.drawing.recipe(), settings.recipe()]).exit_code

@@ -183,6 +183,8 @@ def _compare(
     from pgpis.speed.settings import read_settings
 
     compared, sizes = read_settings(settings.compare, kind), settings.sizes
+    for setting in compared:
+        setting.check(cli.model)
     device = Device(device_here(settings.device))
     weights = sum(value.numel() for value in cli.model.parameters())
     about = {"recipe": settings.recipe, "weights": f"{weights / 1e6:.1f} M", **subject}

@@ -1,4 +1,4 @@
-"""``pgpis fit``, ``validate`` and ``test``: their words are keys of a recipe."""
+"""``pgpis fit``, ``validate`` and ``test``: their words are keys of a recipe and, of ``test``, how it draws."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pgpis.cli import VERBS
-from pgpis.cli.options import described_in
+from pgpis.cli.drawing import DrawingSettings
+from pgpis.cli.options import described_in, parser_of
 from pgpis.cli.recipes import TOP_LEVEL, packaged_recipes, resolve_configs, strays_in
 from pgpis.errors import PgpisError, nearest
 
 LINKED = ("seed", "input_specs", "loss_specs", "frozen_features")
 """What the DataModule takes from the seed and the model."""
+CONFIG = "--config="
+"""Before the name of a recipe."""
 TRAINER = {
     "default_root_dir": "folder of the run: checkpoints, curves, exported model, results",
     "max_steps": "optimiser steps; -1: no limit",
@@ -50,19 +54,33 @@ def _run(verb: str, words: Sequence[str]) -> int:
     if any(word in ("-h", "--help") for word in words):
         sys.stdout.write(short_help(verb))
         return 0
+    drawing = DrawingSettings()
+    if verb == "test":
+        flags, words = parser_of(DrawingSettings, "pgpis test").parse_known_args(words)
+        drawing = DrawingSettings(**vars(flags))
+        drawing.check()
+        if not any(word.startswith("--print_config") for word in words):
+            drawing.check_gpu()
     words = ["--help" if word == "--help-all" else word for word in words]
     if strays := strays_in(word for word in words if word != "--help"):
         key = strays[0].removeprefix("--").partition("=")[0]
         hint = f"'pgpis {verb} --help' shows what can be given, 'pgpis {verb} --help-all' every key"
-        raise PgpisError(f"no such key '{key}'{nearest(key, TOP_LEVEL)}", hint=hint)
+        known = (*TOP_LEVEL, *(flag.partition(" ")[0].removeprefix("--") for flag in _flags(verb)))
+        raise PgpisError(f"no such key '{key}'{nearest(key, known)}", hint=hint)
     given = {word.partition("=")[0].partition(".")[0] for word in words}
-    if given.isdisjoint(("-c", "--config", "--model", "--print_config", "--help")):
+    recipe = drawing.recipe()
+    suffices = ("--config", "-c", "--print_config", "--help", *(() if "model" in recipe else ("--model",)))
+    if given.isdisjoint(suffices):
         hint = f"name a recipe: pgpis {verb} --config fpdm.yaml; 'pgpis configs' lists them"
         raise PgpisError("--config is missing", hint=hint)
     words = resolve_configs(words)
+    recipes: list[str | dict[str, Any]] = []
+    if recipe:  # it lies over the recipes, and keys lie over it
+        recipes = [*(word.removeprefix(CONFIG) for word in words if word.startswith(CONFIG)), recipe]
+        words = [word for word in words if not word.startswith(CONFIG)]
     from pgpis.cli import lightning  # loads torch
 
-    return lightning.run(verb, words).exit_code
+    return lightning.run(verb, words, recipes).exit_code
 
 
 def short_help(verb: str) -> str:
@@ -82,6 +100,7 @@ def short_help(verb: str) -> str:
     groups = {
         "run": run,
         "model": model,
+        **({"memory and time": flags} if (flags := _flags(verb)) else {}),
         "data": {f"--data.{name} VALUE": text for name, text in data.items()},
         "trainer": {f"--trainer.{name} VALUE": text for name, text in TRAINER.items()},
     }
@@ -97,6 +116,16 @@ def short_help(verb: str) -> str:
         + f"\n\n'pgpis {verb} --help-all' lists every key of Lightning's trainer too. "
         "Documentation: docs/train-your-own.md, docs/cli.md\n"
     )
+
+
+def _flags(verb: str) -> dict[str, str]:
+    """Return the options of a verb that are not keys of a recipe, with their values, and what they mean."""
+    flags = {}
+    for action in parser_of(DrawingSettings, verb)._actions if verb == "test" else ():  # noqa: SLF001  told nowhere else
+        values = (action.metavar,) if isinstance(action.metavar, str) else action.metavar or ()
+        if action.dest != "help":
+            flags[" ".join((action.option_strings[0], *values))] = str(action.help).partition(". ")[0]
+    return flags
 
 
 def tasks_of_recipes() -> list[str]:

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pgpis.caches import below_home
-from pgpis.data.cache import is_whole, write_shard
+from pgpis.data.cache import is_whole, whole_name, write_shard
 from pgpis.data.picture_store import picture_stamp, read_picture
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import Size
@@ -139,7 +139,7 @@ class KeptFeatures:
         weights = self.net.file.path.stat()
         parts: list[object] = [self.net.kind, weights.st_size, weights.st_mtime_ns]
         parts += [PROTOCOLS[self.options.protocol].opencv, self.options.size]
-        parts += [*((str(path), picture_stamp(path)) for path in files)]
+        parts += [*((str(whole_name(path)), picture_stamp(path)) for path in files)]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
 
 

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from pgpis.errors import first_line
 from pgpis.speed.device import Device
 from pgpis.speed.report import DONE, OUT_OF_MEMORY, Report, Row
 from pgpis.speed.settings import Setting
+from pgpis.tasks.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +76,3 @@ def noted(device: Device, row: Row) -> Iterator[None]:
         log.warning("%s, batch of %d: %s", row.setting, row.batch_size, row.status)
         log.debug("%s", row.setting, exc_info=error)
     device.begin()
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out, on a GPU or on the CPU, perhaps within another error."""
-    while error is not None:
-        text = str(error)
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text:
-            return True
-        if "out of memory" in text or "can't allocate memory" in text:
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 
@@ -84,12 +84,30 @@ class Setting:
     flow_loss: bool = False
     """``step.flow_loss`` with its defaults, where the recipe has none."""
 
-    def apply_to(self, task: TaskT, device: torch.device) -> TaskT:
-        """Return a copy of a task on a device, in this setting but for its precision.
+    def check(self, task: PersonImageTask) -> None:
+        """Refuse what changes nothing in a task, before anything is timed.
 
         Raises:
-            PgpisError: The task has no denoiser that could be compiled or checkpointed.
+            PgpisError: Names the setting, the word and why.
         """
+        if not isinstance(task, DiffusionTask):
+            if self.checkpointing or self.compiled or self.flow_loss:
+                raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
+            return
+        sampling = task.sampling
+        scales = {scale for scale in sampling.scales.values() if scale is not None}
+        if self.guidance_band and len(scales) == 1 and max(scales) <= 1:
+            self._refuse("guidance-band", f"guidance is {max(scales)}, and one branch runs in all steps")
+        if self.deep_cache and sampling.num_inference_steps == 1:
+            self._refuse("deep-cache", "the first step is whole, and there is no other")
+        if self.refine is False and (getattr(task, "refiner", None) is None or not sampling.refine):
+            self._refuse("no-refiner", "this model draws without one")
+
+    def _refuse(self, word: str, reason: str) -> NoReturn:
+        raise PgpisError(f"--compare {self.name}: '{word}' changes nothing: {reason}", hint=f"leave {word} out")
+
+    def apply_to(self, task: TaskT, device: torch.device) -> TaskT:
+        """Return a copy of a task on a device, in this setting but for its precision."""
         torch.compiler.reset()
         if self.precision in ("bf16-true", "16-true"):
             task.frozen_hashes()  # else each copy would compute them
@@ -100,8 +118,6 @@ class Setting:
             own.step = self._step_of(own.step)
             own.save_memory_or_time(own.step)  # a copy is not compiled any more
             own.sampling = replace(own.sampling, **self._drawing)
-        elif self.checkpointing or self.compiled or self.flow_loss:
-            raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
         if self.fused:
             make = own.optimizer
             own.optimizer = lambda parameters: _fused(make(parameters))

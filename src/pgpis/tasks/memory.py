@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderDC
 
-from pgpis.devices import device_here
+from pgpis.devices import gpu_to_lend_to
 from pgpis.errors import PgpisError
 from pgpis.models.autoencoder import Autoencoder, scale_factor
 from pgpis.pictures.decoding import warn_once
@@ -23,6 +24,17 @@ LEAST_TILE = 256
 """Least side of a tile in pixels: what a net that was trained on whole pictures sees of one must not be too little."""
 OVERLAP = 0.25
 """How much of a tile its neighbour shows too; there, one is blended into the other."""
+NO_MEMORY = re.compile(r"out of memory|not enough memory|(can't|Cannot) allocate memory|ALLOC(ATION)?_FAILED")
+"""What the allocators of PyTorch and the libraries of a GPU's maker say, in errors of many kinds."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU, perhaps within another error."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def halved(pairs: int, reason: str) -> int:
@@ -112,10 +124,7 @@ def lend_parts(pipeline: SamplingPipeline, offload: Literal["model", "group"]) -
     Raises:
         PgpisError: There is no GPU.
     """
-    device = torch.accelerator.current_accelerator(check_available=True)
-    if device is None:
-        raise PgpisError("sampling.offload lends weights to a GPU, and there is none", hint="--offload none")
-    device = torch.device(device_here(device.type))
+    device = torch.device(gpu_to_lend_to())
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:

@@ -17,7 +17,7 @@ from diffusers import SchedulerMixin
 from torch import nn
 
 from pgpis.batch import PairBatch, PairFailure, rows_of
-from pgpis.errors import NotFiniteError
+from pgpis.errors import NotFiniteError, first_line
 from pgpis.files import file_name
 from pgpis.models.weights import digests_of, settings_of
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
@@ -25,7 +25,7 @@ from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
 from pgpis.tasks.base import PersonImageTask, stable_seed
 from pgpis.tasks.grids import picture_grid
-from pgpis.tasks.memory import halved, lend_parts, refuse_lending, tiled
+from pgpis.tasks.memory import halved, is_out_of_memory, lend_parts, refuse_lending, tiled
 from pgpis.tasks.options import Sampling
 from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
@@ -163,10 +163,10 @@ class PictureTask(PersonImageTask):
             try:
                 parts = [self._sample_rows(batch, start, size, images_per_pair) for start in range(0, pairs, size)]
                 break
-            except RuntimeError as error:  # what a GPU runs out of, and what the allocator of a CPU says
-                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
             self.most_pairs = halved(size, reason)  # outside of the handler, which keeps the tensors of its frames
         # each part has all of its pairs, then all of them again
         numbered = [part.reshape(images_per_pair, -1, *part.shape[1:]) for part, _ in parts]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from pgpis.data.cache import whole_name
 from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.layouts import Split, layouts_in
 from pgpis.data.names import DATABASE
@@ -185,7 +186,7 @@ class Plan:
         for items in groups:
             start, size, stamps = 0, 0, []
             for end, item in enumerate(items, 1):
-                stamps.append([str(item.path), item.kind, *item.stamp])
+                stamps.append([str(whole_name(item.path)), item.kind, *item.stamp])
                 size += stamps[-1][-1]
                 if size >= least_bytes or end == len(items):
                     stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
