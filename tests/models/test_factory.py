@@ -9,8 +9,8 @@ from diffusers.utils import DummyObject
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
-from pgpis.denoiser import build_unet
 from pgpis.convert.filling import fill_module
+from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.task import NOISE
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder, load_vision_encoder, vision_encoder_config
