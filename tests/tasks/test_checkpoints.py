@@ -147,6 +147,8 @@ def test_whatever_is_damaged_is_named_and_the_newest_whole_one_offered(path):
         other.write_bytes(path.read_bytes())
         os.utime(other, (number, number))
     path.with_name("epoch=2.ckpt").write_bytes(b"cut")
+    torch.save({"state_dict": {}}, path.with_name("weights.ckpt"))
+    WholeCheckpoints().save_checkpoint(CHECKPOINT | {"task": lineage(FusionPriorTask)}, path.with_name("prior.ckpt"))
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(PgpisError, match=r"last\.ckpt is damaged or is not a checkpoint") as error:
