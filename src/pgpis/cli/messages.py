@@ -26,7 +26,7 @@ LEARNING_RATE = "optimizer.init_args.lr"
 """Where the learning rate of a task is, which has many names."""
 GROUPS = {"trainer": Trainer, "data": PoseTransferDataModule}
 PROSE = {
-    "key": r"Parser key \"([\w.]+)\"",
+    "key": r"Parser key \"([\w.]+)\"(?!: Unable)",
     "class": r"given class_path '([\w.]+)'",
     "class of options": r"Problem with given class_path '([\w.]+)'",
     "failing class": r"Problem with given class_path '([\w.]+)':\n\s+(?=\S)(?!Parser key|Option)(.+)",
@@ -85,7 +85,7 @@ def _explain(text: str) -> str:
     keys = _all("key", text)
     if not keys and (stray := _all("stray", text)):
         return _unknown_key(stray[0])
-    key = ".".join(dict.fromkeys(keys))
+    key = ".".join(keys)
     unknown_options = _all("option", text) or _all("nested option", text)
     unknown_options += [".".join(words) for words in _all("option of a group", text)]
     if unknown_options and (paths := _all("class", text) or _all("class of options", text)):

@@ -52,5 +52,7 @@ class CheckedPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         if (folder / "model_index.json").is_file():
             for part, model in check_pipeline(cls, folder).items():
                 if part not in options:
-                    check_stored(model, folder / part, f"{folder}: {part}", options.get("variant"))
+                    check_stored(
+                        model, folder / part, f"{pretrained_model_name_or_path}: {part}", options.get("variant")
+                    )
         return super().from_pretrained(folder, **options)

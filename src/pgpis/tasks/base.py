@@ -256,11 +256,11 @@ class PersonImageTask(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not fit, and name its file."""
         try:
-            self.check_checkpoint(checkpoint)
+            self.refuse_other_checkpoint(checkpoint)
         except PgpisError as error:
             raise PgpisError(f"{self.trainer.ckpt_path}: {error.message}", hint=error.hint) from error
 
-    def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or on top of other frozen weights, or whose training diverged.
 
         Where training is to go on, its optimiser must fit too.
