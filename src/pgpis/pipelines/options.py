@@ -74,6 +74,12 @@ def check_anchors(anchors: object, pairs: int) -> None:
         raise PgpisError(f"anchors name pairs up to {int(anchors.max())}, expected 0 to {pairs - 1}")
 
 
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called at the end of a step; None: nothing is."""
+    if callback is not None and not callable(callback):
+        raise PgpisError(f"callback_on_step_end is {type(callback).__name__}, expected a function or None")
+
+
 def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:
     """Put the keyword arguments of another function, to which ``**options`` are passed on, into a method's signature.
 
