@@ -129,6 +129,19 @@ def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path):
     assert (tmp_path / "full/picture.png").exists()
 
 
+def test_a_refusal_leaves_no_lock_in_a_folder_of_the_users(tmp_path):
+    (tmp_path / "walk.txt").write_text("")
+    for _ in range(2):
+        with pytest.raises(PgpisError, match="among"), locked(tmp_path):
+            raise PgpisError("the output is among the inputs")
+        assert [path.name for path in tmp_path.iterdir()] == ["walk.txt"]
+    with locked(tmp_path):
+        pass
+    with pytest.raises(PgpisError, match="other settings"), locked(tmp_path):
+        raise PgpisError("other settings")
+    assert (tmp_path / ".pgpis.lock").exists()  # an earlier run's
+
+
 def test_a_folder_is_locked_for_one_job(tmp_path):
     child = "import sys; from pathlib import Path; from pgpis.files import locked\nwith locked(Path(sys.argv[1])): pass"
     with locked(tmp_path / "out"):

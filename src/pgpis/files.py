@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -245,27 +246,28 @@ def remove_unfinished(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other jobs out of a folder while the block runs; a killed job's lock is gone with it.
 
-    A folder that was made for the block and holds nothing in the end is removed.
+    A folder made for the block that is empty in the end is removed; a refusal leaves no lock where there was none.
 
     Raises:
         PgpisError: Another job writes there, or the folder cannot be written to.
     """
     with writing_at(folder):
-        was_there = folder.exists()
+        was_there, was_locked = folder.exists(), (folder / LOCK).exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
-            hint = "wait until it is done, or choose another folder"
-            raise PgpisError(f"another run is writing to {folder}", hint=hint) from error
+            raise PgpisError(f"another run is writing to {folder}", hint="wait, or choose another folder") from error
     try:
         with resumable():
             yield
     finally:
         with suppress(OSError):
-            if not was_there and os.listdir(folder) == [LOCK]:  # noqa: PTH208  all that there is, in one look
+            is_empty = not was_there and os.listdir(folder) == [LOCK]  # noqa: PTH208  all that there is, in one look
+            if is_empty or (isinstance(sys.exception(), PgpisError) and not was_locked):
                 (folder / LOCK).unlink()  # while it is held: who opened it in the meantime sees that it is gone
+            if is_empty:
                 folder.rmdir()
         lock.release()
 

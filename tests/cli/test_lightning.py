@@ -46,6 +46,9 @@ def test_recipe_is_valid(name, capsys):
     assert "class_path: pgpis.tasks" in capsys.readouterr().out
 
 
+SCHEDULE = "model.init_args.schedule.lr_scheduler"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -58,6 +61,11 @@ def test_recipe_is_valid(name, capsys):
             ["--model.init_args.unet={block_out_chanels: [8]}"],
             ["block_out_chanels", "did you mean 'block_out_channels'"],
         ),
+        ([f"--{SCHEDULE}=StepL"], ["model.schedule.lr_scheduler: no class 'StepL'; did you mean 'StepLR'?"]),
+        ([f"--{SCHEDULE}=torch.optim.Adam"], ["schedule.lr_scheduler: torch.optim.Adam is not a LRScheduler"]),
+        (["--model.init_args.optimizer=torch.optim.Ada"], ["model.optimizer: ", "no class 'Ada'", "mean 'Adam'"]),
+        (["--model.init_args.optimizer.lr=x"], ["model.optimizer.lr: expected float", "got x"]),
+        (["--data=Foo"], ["data: 'Foo' is neither its options nor a YAML file of them"]),
         (["--data.train.init_args.root=nowhere"], ["nowhere", "not found"]),
         (
             ["--model.init_args.fusion_embedder=./nowhere"],
@@ -114,7 +122,7 @@ def test_checkpoint_holds_only_what_was_trained(trained_fpdm):
 def test_checkpoint_on_other_frozen_weights_is_refused(trained_fpdm, tiny, capsys):
     last = trained_fpdm / "checkpoints/last.ckpt"
     assert main(tiny("test", f"--ckpt_path={last}", "--seed_everything=1")) == 2
-    assert "trained with another 'fusion_embedder'" in capsys.readouterr().err
+    assert f"{last}: the checkpoint was trained with another 'fusion_embedder'" in capsys.readouterr().err
 
 
 def test_checkpoint_of_another_task_is_named(trained_fpdm, capsys):

@@ -131,4 +131,6 @@ def test_a_checkpoint_that_is_not_finite_is_refused(trained_fpdm, tiny, tmp_path
     torch.save(checkpoint, path)
     for verb in ("test", "fit"):
         assert main(tiny(verb, f"--ckpt_path={path}")) == 2
-        assert "'unet.conv_in.weight' holds numbers that are not finite" in capsys.readouterr().err
+        assert (
+            f"{path}: its weights: 'unet.conv_in.weight' holds numbers that are not finite" in capsys.readouterr().err
+        )

@@ -70,9 +70,10 @@ def test_weights_of_frozen_parts_are_refused(trained, tiny, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        ({"state_dict": {"x": torch.ones(1)}}, "another model's"),
-        ({"loops": {"fit_loop": {}}}, "in its loops"),
-        ({"optimizer_states": [{"state": {}, "param_groups": []}]}, "cannot go on from this checkpoint: ValueError"),
+        ({"state_dict": {"x": torch.ones(1)}}, "changed.ckpt: the checkpoint is another model's"),
+        ({"loops": {"fit_loop": {}}}, "changed.ckpt: the checkpoint does not say where training stopped"),
+        ({"optimizer_states": [{"state": {}, "param_groups": []}]}, "changed.ckpt: its optimiser's state does not fit"),
+        ({"optimizer_states": []}, "changed.ckpt: its optimiser's state does not fit"),
         ({"lr_schedulers": [7]}, "cannot go on from this checkpoint"),
     ],
 )

@@ -9,6 +9,7 @@ from diffusers.utils import DummyObject
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
+from pgpis.convert.filling import fill_module
 from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.task import NOISE
@@ -47,6 +48,10 @@ def test_encoder_weights_load_strictly():
     weights["visual_projection.weight"] = torch.zeros(1, 16)
     with pytest.raises(PgpisError, match=r"mismatched keys: .*visual_projection\.weight"):
         load_vision_encoder(CLIP, weights)
+    weights["visual_projection.weight"] = encoder.visual_projection.weight.int()
+    for load in (load_vision_encoder, lambda _, weights: fill_module("clip", encoder, weights)):
+        with pytest.raises(PgpisError, match=r"'visual_projection\.weight' is stored as integers"):
+            load(CLIP, weights)
 
 
 def test_a_whole_clip_gives_its_vision_half(tmp_path):

@@ -144,6 +144,18 @@ def test_eighteen_lines_are_deepfashion_unless_told_otherwise(tmp_path):
     assert not read_keypoints(path).visible[17].any()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.txt", "50 60\n70 90\n" * 9), ("a.json", openpose(body25(), canvas_height=99, canvas_width=99))],
+)
+def test_text_may_be_what_windows_writes(tmp_path, name, content, encoding):
+    (tmp_path / name).write_text(content)
+    expected = read_keypoints(tmp_path / name)
+    (tmp_path / name).write_text(content, encoding=encoding)
+    np.testing.assert_array_equal(read_keypoints(tmp_path / name).points, expected.points)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -274,14 +274,18 @@ def test_other_pictures_are_named_with_the_way_to_go(tmp_path, image, message):
     assert mixed.load(1, {"pose"}).pose_image is not None
 
 
-def test_pipelines_warn_once(caplog):
+def test_pipelines_warn_once_of_each_kind(caplog):
     """Who calls a pipeline may have trained it on other drawings."""
     with caplog.at_level(logging.WARNING, "pgpis"):
         specs, canvas = {"pose_image": ImageSpec("pose", 8, 8)}, (550, 375)
         batch = prepare_pairs({"pose": [NOISE, photograph()]}, specs, canvas)
         prepare_pairs({"pose": drawing()}, specs, canvas)
+        for _ in range(2):
+            prepare_pairs({"pose": np.zeros((8, 8, 3), np.uint8)}, specs, canvas)
     assert len(batch["pose_image"]) == 2
-    assert [record.getMessage().count("looks like a photograph") for record in caplog.records] == [1]
+    photo, black = [record.getMessage() for record in caplog.records]
+    assert "looks like a photograph" in photo
+    assert "pose is black" in black
 
 
 def test_checks_of_data_sets_look_at_drawn_poses(tmp_path):

@@ -1,6 +1,7 @@
 """Pipelines of other people: nothing of theirs runs, nothing that they name is imported, and the refusal says why."""
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -8,7 +9,8 @@ import types
 import pytest
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, SchedulerMixin
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModelWithProjection
 
 from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
@@ -127,6 +129,7 @@ CONFIGS = {
     "code": ("source_encoder", {"auto_map": {"AutoModel": "on_the_path.Evil"}}, "'auto_map' asks for code"),
     "code deeper down": ("fusion_embedder", {"encoder_config": {"auto_map": {"a": "b"}}}, "'auto_map' asks for code"),
     "another file": ("source_encoder", {"configuration_files": ["config.4.json"]}, "asks for code"),
+    "other weights": ("source_encoder", {"transformers_weights": "other.safetensors"}, "asks for code, files"),
     "a library": ("unet", {"quantization_config": {"quant_method": "evil"}}, "'quantization_config' asks"),
     "attention of a hub id": ("source_encoder", {"attn_implementation": "evil/attention"}, "asks for code"),
     "a hidden one": ("source_encoder", {"_attn_implementation": "evil/attention:x"}, "asks for code"),
@@ -164,6 +167,97 @@ def test_shards_lie_beside_their_list(name, folder):
     for load in (FPDMPipeline.from_pretrained, lambda folder: build_unet(str(folder / "unet"))):
         with pytest.raises(PgpisError, match="expected the names of"):
             load(folder)
+
+
+def change_weights(folder, part, change):
+    """Change the weights of a part in their file."""
+    path = next((folder / part).glob("*.safetensors"))
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+WEIGHTS = {
+    "unet": "conv_in.bias",
+    "vae": "decoder.conv_in.bias",
+    "conditioner": "pose_encoder.conv_in.bias",
+    "fusion_embedder": "encoder.visual_projection.weight",
+    "source_encoder": "layernorm.bias",
+}
+FAULTS = {
+    "one is missing": (lambda weights, name: weights.pop(name), "missing keys: {name}"),
+    "most are missing": (
+        lambda weights, _: [weights.pop(other) for other in [*weights][1:]],
+        "missing keys: .* and [0-9]+ more",
+    ),
+    "left over": (lambda weights, _: weights.update(zz=torch.ones(1)), "unexpected keys: zz"),
+    "a shape": (lambda weights, name: weights.update({name: torch.ones(3, 1, 1)}), "mismatched keys: .*{name}"),
+    "integers": (lambda weights, name: weights.update({name: weights[name].int()}), "'{name}' is stored as integers"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_weights_that_do_not_fit_are_named(part, fault, folder):
+    change, expected = FAULTS[fault]
+    name = WEIGHTS[part]
+    change_weights(folder, part, lambda weights: change(weights, name))
+    expected = expected.format(name=re.escape(name))
+    with pytest.raises(PgpisError, match=f"^{re.escape(str(folder))}: {part}: ({expected})"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+def test_weights_that_do_not_fit_are_refused_however_they_are_loaded(folder):
+    change_weights(folder, "unet", lambda weights: weights.pop("conv_in.bias"))
+    unet = tiny_pipeline().unet
+    assert FPDMPipeline.from_pretrained(folder, unet=unet).unet is unet
+    with pytest.raises(PgpisError, match=rf"^pipeline: {re.escape(str(folder))}: unet: missing keys: conv_in\.bias"):
+        WAYS["load_pipeline"](folder)
+    with pytest.raises(PgpisError, match=r"^\S+model\.safetensors: unet: missing keys: conv_in\.bias"):
+        WAYS["bundle"](folder)
+
+
+def test_integers_stay_where_the_model_has_them(folder):
+    """Files of earlier versions of transformers hold positions, as integers."""
+    positions = {"encoder.vision_model.embeddings.position_ids": torch.arange(5)[None]}
+    config = FPDMPipeline.from_pretrained(folder).fusion_embedder.encoder.config
+    encoder = CLIPVisionModelWithProjection(config)
+    encoder.save_pretrained(folder.parent / "clip")
+    names = {name.removeprefix("encoder."): value for name, value in positions.items()}
+    change_weights(folder.parent, "clip", lambda weights: weights.update(names))
+    loaded = build_vision_encoder(str(folder.parent / "clip"))
+    assert torch.equal(loaded.state_dict()["visual_projection.weight"], encoder.visual_projection.weight)
+    change_weights(folder.parent, "clip", lambda weights: weights.update(zz=torch.arange(3)))
+    with pytest.raises(PgpisError, match="'zz' is stored as integers"):
+        build_vision_encoder(str(folder.parent / "clip"))
+
+
+@pytest.mark.parametrize("part", ["unet", "source_encoder"])
+def test_weights_in_several_files_are_checked_too(part, folder):
+    pipeline = FPDMPipeline.from_pretrained(folder)
+    for path in (folder / part).glob("*.safetensors"):
+        path.unlink()
+    getattr(pipeline, part).save_pretrained(folder / part, max_shard_size="20KB")
+    again = FPDMPipeline.from_pretrained(folder)
+    for name, value in getattr(pipeline, part).state_dict().items():
+        assert torch.equal(getattr(again, part).state_dict()[name], value)
+    change_weights(folder, part, lambda weights: weights.pop(min(weights)))
+    with pytest.raises(PgpisError, match=f"{part}: missing keys"):
+        FPDMPipeline.from_pretrained(folder)
+    next((folder / part).glob("*.safetensors")).unlink()
+    with pytest.raises(PgpisError, match="cannot be read"):
+        FPDMPipeline.from_pretrained(folder)
+
+
+def test_weights_of_a_variant_are_checked_where_they_are_read(folder):
+    FPDMPipeline.from_pretrained(folder).to(torch.float16).save_pretrained(folder, variant="fp16")
+    (folder / "vae/diffusion_pytorch_model.fp16.safetensors").unlink()  # read without
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(
+        (folder / "vae/diffusion_pytorch_model.safetensors").read_bytes()
+    )
+    FPDMPipeline.from_pretrained(folder, variant="fp16")
+    with pytest.raises(PgpisError, match=r"unet: missing keys: conv_in\.bias"):
+        FPDMPipeline.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(("part", "weights"), [("unet", "diffusion_pytorch_model"), ("source_encoder", "model")])

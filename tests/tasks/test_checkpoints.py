@@ -14,7 +14,7 @@ from pgpis.methods.fpdm.refiner_task import SourceRefinerTask
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.tasks import checkpoints
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, lineage, misfit
-from pgpis.tasks.frozen import refuse_other_frozen
+from pgpis.tasks.frozen import refuse_other_frozen, refuse_other_optimizer, refuse_other_weights
 
 CHECKPOINT = {
     "pytorch-lightning_version": "2.6.0",
@@ -63,6 +63,52 @@ def test_other_frozen_parts_are_named(recorded, present, expected):
         refuse_other_frozen(recorded, present)
 
 
+def test_other_weights_are_named():
+    own = {"a": torch.ones(2, 3), "number": torch.zeros(1, dtype=torch.int64)}
+    refuse_other_weights({name: value.clone() for name, value in own.items()}, own)
+    for change, expected in (
+        ({"a": torch.ones(3, 2)}, r"'a' is \[3, 2\] there and \[2, 3\] here"),
+        ({"a": torch.ones(2, 3, dtype=torch.int32)}, r"'a' is \[2, 3\] of integers there and \[2, 3\] here"),
+        ({"a": "x"}, r"'a' is none there and \[2, 3\] here"),
+        ({"b": torch.ones(1)}, r"'b' is \[1\] there and none here"),
+    ):
+        with pytest.raises(PgpisError, match=f"another model's: {expected}"):
+            refuse_other_weights(own | change, own)
+
+
+def optimizer_state(kind=torch.optim.AdamW, shapes=((2, 3), (4,)), **options):
+    """The weights, and the state of an optimiser over them after a step."""
+    weights = {f"w{number}": torch.ones(shape, requires_grad=True) for number, shape in enumerate(shapes)}
+    optimizer = kind(weights.values(), lr=0.1, **options)
+    sum(value.sum() for value in weights.values()).backward()
+    optimizer.step()
+    return weights, [optimizer.state_dict()]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adafactor, torch.optim.Adadelta, torch.optim.SGD])
+def test_the_state_of_an_optimiser_fits_its_own_weights(kind):
+    weights, states = optimizer_state(kind)
+    refuse_other_optimizer(states, kind(weights.values(), lr=0.1), weights)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (optimizer_state(shapes=((3, 2), (4,)))[1], r"exp_avg of 'w0' is \[3, 2\] there and \[2, 3\] here"),
+        (optimizer_state(shapes=((2, 3),))[1], "size of optimizer's group"),
+        (optimizer_state(torch.optim.SGD, momentum=0.9)[1], "another optimiser than AdamW: no betas"),
+        ([], "not enough values"),
+        ([{"state": {}}], "param_groups"),
+        ([7], "does not fit"),
+    ],
+)
+def test_the_state_of_another_optimiser_is_named(states, expected):
+    weights, _ = optimizer_state()
+    with pytest.raises(PgpisError, match=expected) as error:
+        refuse_other_optimizer(states, torch.optim.AdamW(weights.values(), lr=0.1), weights)
+    assert error.value.hint == checkpoints.OTHER_RECIPE
+
+
 def test_a_write_that_is_cut_leaves_the_old_one(path, monkeypatch):
     def save(_checkpoint, file):
         file.write(b"half")
@@ -101,6 +147,8 @@ def test_whatever_is_damaged_is_named_and_the_newest_whole_one_offered(path):
         other.write_bytes(path.read_bytes())
         os.utime(other, (number, number))
     path.with_name("epoch=2.ckpt").write_bytes(b"cut")
+    torch.save({"state_dict": {}}, path.with_name("weights.ckpt"))
+    WholeCheckpoints().save_checkpoint(CHECKPOINT | {"task": lineage(FusionPriorTask)}, path.with_name("prior.ckpt"))
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(PgpisError, match=r"last\.ckpt is damaged or is not a checkpoint") as error:

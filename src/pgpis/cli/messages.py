@@ -10,6 +10,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError
@@ -25,7 +26,7 @@ LEARNING_RATE = "optimizer.init_args.lr"
 """Where the learning rate of a task is, which has many names."""
 GROUPS = {"trainer": Trainer, "data": PoseTransferDataModule}
 PROSE = {
-    "key": r"Parser key \"([\w.]+)\"",
+    "key": r"Parser key \"([\w.]+)\"(?!: Unable)",
     "class": r"given class_path '([\w.]+)'",
     "class of options": r"Problem with given class_path '([\w.]+)'",
     "failing class": r"Problem with given class_path '([\w.]+)':\n\s+(?=\S)(?!Parser key|Option)(.+)",
@@ -34,10 +35,13 @@ PROSE = {
     "option of a group": r"Group '([\w.]+)' does not accept option '([\w.]+)'",
     "unknown class": r"Expected a dot import path string: (\S+)",
     "stranger": r"Import path ([\w.]+) does not correspond to a subclass of (\w+)",
-    "base": r"Subtypes: \[(?:list\[|<class ')?([\w.]+)",
+    "base": r"Subtypes: \[(?:list\[|<class '|typing\.Callable\[\[.*?\], (?:typing\.Union\[)?)?([\w.]+)",
     "class as value": r"Given value: (?:{'class_path': ')?((?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*)(?:$|')",
-    "type": r"Expected an? (?!dot import)(?:<class ')?(.+?)(?:'>)?(?:\. Got value: .*)?$",
-    "value": r"(?:Got value|Given value): (.+)",
+    "maker": r"Type typing\.Callable\[\[.*?\], (?:typing\.Union\[)?([\w.]+).*: (?:Expected '.* subclass|.*[Mm]odule)",
+    "given": r"(?:Got value|Given value): (?:Namespace\(class_path=')?([\w.]+)",
+    "file": r"Unable to load config \"(.+)\"",
+    "type": r"Expected an? (?!dot import|path but)(?:<class ')?(.+?)(?:'>)?(?:\. Got value: .*)?$",
+    "value": r"(?:Got value|Given value): (.+?)(?:\. Got value: .*)?$",
     "missing": r"the following arguments are required: ([\w.]+)$",
     "stray": r"(?:unrecognized arguments: --|[Kk]ey ['\"])([\w.]+)",
 }
@@ -89,7 +93,7 @@ def _explain(text: str) -> str:
         return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'{_closest(option, load_class(path))}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
-    if unknown := _all("unknown class", text):
+    if (unknown := _all("unknown class", text)) and "." in _all("base", text)[-1]:
         base = load_class(_all("base", text)[-1])
         known = {each.__name__ for each in (base, *subclasses(base))}
         return f"{key}: no class '{unknown[-1]}'{nearest(unknown[-1], known)}"
@@ -124,15 +128,25 @@ def _closest(name: str, of: type) -> str:
 
 
 def _class_problem(text: str) -> str | None:
-    """Return what is wrong with a class that was named, or with its arguments as a whole."""
+    """Return what is wrong with a class or file that was named, or with a class's arguments as a whole."""
+    for file in _all("file", text):
+        if not Path(file).is_file():
+            return f"'{file}' is neither its options nor a YAML file of them"
+    for path, base in zip(_all("given", text), _all("maker", text), strict=False):
+        return _wrong_class(path, base)
     for path, reason in _all("failing class", text):
         return f"{path}: {_import_problem(path) or reason}"
     for path, base in _all("stranger", text):
         return f"{path} is not a {base}"
     values, bases = _all("class as value", text), _all("base", text)
     if values and bases and not _all("key", text.partition("Errors:")[2]):
-        return f"{values[0]}: {_import_problem(values[0]) or 'is not a ' + bases[0].rpartition('.')[2]}"
+        return _wrong_class(values[0], bases[0])
     return None
+
+
+def _wrong_class(path: str, base: str) -> str:
+    problem = _import_problem(path)
+    return f"{path}: {problem}" if problem else f"{path} is not a {base.rpartition('.')[2]}"
 
 
 def _hint(text: str, verb: str) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 from pgpis.convert.architecture import Shapes
 from pgpis.errors import PgpisError
 from pgpis.models.loading import check_finite
+from pgpis.models.stored import refuse_integers
 
 SIZES_HINT = "if the model is not of the published size, describe it with --config or --base"
 
@@ -18,7 +19,7 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
     """Put weights into a module that was built without any.
 
     Raises:
-        PgpisError: A tensor is missing, left over, has another shape or holds numbers that are not finite.
+        PgpisError: A tensor is missing, left over, has another shape, or holds integers or numbers that are not finite.
     """
     expected, present = shapes_of(module.state_dict()), shapes_of(weights)
     problems = [f"lacks '{name}'" for name in expected if name not in present]
@@ -31,6 +32,7 @@ def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor
     if problems:
         more = f" ({len(problems)} such differences)" if len(problems) > 1 else ""
         raise PgpisError(f"{part}: the checkpoint {problems[0]}{more}", hint=hint)
+    refuse_integers(module, weights, part)
     module.load_state_dict(weights, strict=True, assign=True)
     check_finite(part, weights)
     module.eval()

@@ -22,7 +22,6 @@ from pgpis.models.loading import (
     LoadErrors,
     check_finite,
     check_keys,
-    check_loaded,
     init_keys,
     load_diffusers,
     load_strictly,
@@ -31,6 +30,7 @@ from pgpis.models.loading import (
     subfolder_of,
 )
 from pgpis.models.samplers import check_sampler
+from pgpis.models.stored import check_loaded, refuse_integers
 
 ModelSpec: TypeAlias = str | dict[str, Any]
 """A hub id or local folder (pretrained weights), or a configuration (random weights)."""
@@ -73,7 +73,7 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
     translates the published names while loading.
 
     Raises:
-        PgpisError: A weight is missing, left over or has another shape.
+        PgpisError: A weight is missing, left over, or has another shape or integers.
     """
     model_config, model_class = _vision_config(config)
     encoder, report = model_class.from_pretrained(
@@ -85,6 +85,7 @@ def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torc
         ignore_mismatched_sizes=True,  # reported below, with the name
     )
     check_loaded("vision encoder", report)
+    refuse_integers(encoder, state_dict, "vision encoder")
     check_finite("vision encoder", encoder.state_dict())
     return _all_used(encoder)
 

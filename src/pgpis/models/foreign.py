@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, ModelMixin, SchedulerMixin
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel
 
 from pgpis.aliases import with_current_names
@@ -37,8 +38,15 @@ SPARE_NUMBERS = 2**20
 """What a model may have beyond twice the numbers in its files, as parts may be new."""
 
 CONFIGURATIONS = ("config.json", "scheduler_config.json", "preprocessor_config.json", "processor_config.json")
-CODE_KEYS = ("auto_map", "configuration_files", "custom_pipelines", "quantization_config", "trust_remote_code")
-"""Keys by which a configuration asks for code, for another configuration, or for a library that unpacks weights."""
+CODE_KEYS = (
+    "auto_map",
+    "configuration_files",
+    "custom_pipelines",
+    "quantization_config",
+    "transformers_weights",
+    "trust_remote_code",
+)
+"""Keys by which a configuration asks for code, another configuration, other weights, or a library that unpacks them."""
 IMPLEMENTATION = re.compile(r"(attn|experts)_implementation(_internal)?$")
 """Keys whose value may be a hub id with code in it."""
 SHARD = re.compile(r"[\w.-]+\.safetensors")
@@ -83,7 +91,7 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
             raise PgpisError(f"{source}: '{key[:80]}' is too large or nested too deeply for a configuration", hint=HINT)
         is_code = key in CODE_KEYS or (IMPLEMENTATION.search(key) and not str(value).replace("_", "").isalnum())
         if is_code and value is not None:
-            raise PgpisError(f"{source}: '{key}' asks for code or libraries that come with the model", hint=HINT)
+            raise PgpisError(f"{source}: '{key}' asks for code, files or libraries of its own choice", hint=HINT)
         counts_layers = ("layer" in key or "block" in key or "depth" in key) and "channels" not in key
         largest = MOST_LAYERS if counts_layers else LARGEST_NUMBER
         number = len(value) if counts_layers and isinstance(value, list) else value
@@ -123,8 +131,11 @@ def check_folder(folder: Path) -> None:
             raise PgpisError(f"{path}: expected the names of .safetensors files beside it", hint=HINT)
 
 
-def check_size(model_class: type[Any], folder: Path) -> None:
+def check_size(model_class: type[Any], folder: Path) -> nn.Module:
     """Check that a part's files hold about as many numbers as its configuration describes, before memory is taken.
+
+    Returns:
+        The model that its configuration describes, on the device "meta".
 
     Raises:
         PgpisError: They hold less than half, cannot be read, or the configuration describes no such model.
@@ -140,6 +151,7 @@ def check_size(model_class: type[Any], folder: Path) -> None:
         raise PgpisError(f"{folder} holds no .safetensors weights", hint="weights in other formats are not loaded")
     try:
         with torch.device("meta"):
+            model: nn.Module
             if issubclass(model_class, ModelMixin):
                 model = model_class.from_config(read_json(folder / "config.json"))
             else:
@@ -153,6 +165,7 @@ def check_size(model_class: type[Any], folder: Path) -> None:
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * stored + SPARE_NUMBERS:
         raise PgpisError(f"{folder}: its config.json describes {described} numbers, its files hold {stored}", hint=HINT)
+    return model
 
 
 def check_index(index: Any, pipeline_class: type[Any], source: str) -> dict[str, Any]:
@@ -193,13 +206,17 @@ def check_index(index: Any, pipeline_class: type[Any], source: str) -> dict[str,
     return index
 
 
-def check_pipeline(pipeline_class: type[Any], folder: Path) -> None:
+def check_pipeline(pipeline_class: type[Any], folder: Path) -> dict[str, nn.Module]:
     """Check a pipeline's folder: its index, and each component's configurations and sizes.
+
+    Returns:
+        The components that have weights, on the device "meta".
 
     Raises:
         PgpisError: It holds or names what a model has no need of.
     """
     index = check_index(read_json(folder / "model_index.json"), pipeline_class, str(folder))
+    models = {}
     for part in _component_types(pipeline_class):
         if index.get(part) in (None, [None, None]):
             continue
@@ -209,7 +226,8 @@ def check_pipeline(pipeline_class: type[Any], folder: Path) -> None:
         check_folder(folder / part)
         component = _component_class(library, name)
         if component is not None and issubclass(component, (ModelMixin, PreTrainedModel)):
-            check_size(component, folder / part)
+            models[part] = check_size(component, folder / part)
+    return models
 
 
 def _component_types(pipeline_class: type[Any]) -> dict[str, Any]:

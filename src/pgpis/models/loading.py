@@ -15,6 +15,7 @@ from torch import nn
 
 from pgpis.errors import PgpisError, first_line, nearest
 from pgpis.models.foreign import check_config, check_folder, check_size, read_json
+from pgpis.models.stored import check_kinds, check_loaded
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def load_strictly(
         folder = Path(spec, options.get("subfolder") or "")
         if folder.is_dir():
             check_folder(folder)
-            check_size(model_class, folder)
+            check_kinds(check_size(model_class, folder), folder, f"{part} '{spec}'", leaves_out)
         model, report = model_class.from_pretrained(spec, use_safetensors=True, output_loading_info=True, **options)
     check_loaded(f"{part} '{spec}'", report, leaves_out)
     check_finite(f"{part} '{spec}'", model.state_dict())
@@ -112,15 +113,6 @@ class LoadErrors:
                 if not Path(self.spec).is_dir()
                 else "the folder must hold a config.json and .safetensors weights of the right kind",
             ) from error
-
-
-def check_loaded(what: str, report: Any, leaves_out: tuple[str, ...] = ()) -> None:
-    """Raise unless every weight was loaded and none was left over; ``report`` is a library's loading info."""
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(key for key in map(str, report[kind]) if not key.startswith(leaves_out))
-        if names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise PgpisError(f"{what}: {kind.replace('_', ' ')}: {shown}", hint="the weights belong to another model")
 
 
 def weight_not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:

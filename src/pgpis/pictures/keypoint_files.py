@@ -65,8 +65,14 @@ def read_keypoints(path: str | os.PathLike[str], frame: Frame | None = None) -> 
         raise PgpisError(f"cannot read key points {file}: {error}") from error
 
 
+def _read_text(path: Path) -> str:
+    """Read UTF-8, or the UTF-16 that programs of Windows write."""
+    content = path.read_bytes()
+    return content.decode(json.detect_encoding(content))
+
+
 def _read_txt(path: Path, frame: Frame | None) -> Keypoints:
-    rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    rows = [line.split() for line in _read_text(path).splitlines() if line.strip()]
     if len(rows) not in (18, 133) or any(len(row) != 2 for row in rows):
         content = f"{len(rows)} lines of {' or '.join(sorted({str(len(row)) for row in rows})) or 'no'} numbers"
         raise PgpisError(f"{path}: expected 18 or 133 lines 'x y', found {content}", hint=WAYS.get(len(rows)))
@@ -93,7 +99,7 @@ def _read_npy(path: Path, frame: Frame | None) -> Keypoints:
 
 
 def _read_openpose(path: Path, frame: Frame | None) -> Keypoints:
-    return parse_openpose(json.loads(path.read_text(encoding="utf-8-sig")), path, frame)
+    return parse_openpose(json.loads(_read_text(path)), path, frame)
 
 
 def parse_openpose(content: Any, path: Path, frame: Frame | None = None) -> Keypoints:

@@ -162,11 +162,11 @@ def check_drawn_pose(image: Image.Image, name: str) -> None:
 
 
 def warn_of_odd_pose(image: Image.Image) -> None:
-    """Warn once of a picture that is not a skeleton drawn on black; who calls a pipeline may have trained on others."""
+    """Warn of a picture that is not a skeleton drawn on black, once of each kind; others may be what was trained on."""
     try:
         check_drawn_pose(image, "pose")
     except PgpisError as error:
-        tell_once("odd pose", "pipeline", error.message)
+        tell_once(error.message.partition(":")[0], "pipeline", error.message)  # its numbers come after the colon
 
 
 def _figure_on_light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_] | None:

@@ -33,6 +33,7 @@ from pgpis.pipelines.options import (
     SamplingOptions,
     StepCallback,
     check_anchors,
+    check_callback,
     per_row,
     shows_options_of,
 )
@@ -190,6 +191,7 @@ class SamplingPipeline(CheckedPipeline):
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple[Images]:
         """Denoise from latents, or from noise, to the end or until a callback interrupts."""
+        check_callback(callback_on_step_end)
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         steps = self._default("num_inference_steps", num_inference_steps)

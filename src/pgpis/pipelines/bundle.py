@@ -140,7 +140,10 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
             _place(folder, name).write_bytes(text.encode(errors="replace"))
         for name, weights in _weights(file).items():
             save_file(weights, _place(folder, name), metadata={"format": "pt"})
-        return pipeline_class.from_pretrained(folder)
+        try:
+            return pipeline_class.from_pretrained(folder)
+        except PgpisError as error:
+            raise PgpisError(error.message.replace(temporary, str(file)), hint=error.hint) from error
 
 
 def _weights(file: Path) -> dict[str, dict[str, torch.Tensor]]:

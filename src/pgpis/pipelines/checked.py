@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from pgpis.aliases import with_current_names
 from pgpis.errors import PgpisError
 from pgpis.models.foreign import check_index, check_pipeline
+from pgpis.models.stored import check_stored
 
 HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
 
@@ -34,7 +35,8 @@ class CheckedPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 ``trust_remote_code``.
 
         Raises:
-            PgpisError: It is of another pipeline, or holds or names what a model has no need of.
+            PgpisError: It is of another pipeline, holds or names what a model has no need of, or its weights do not fit
+                exactly.
             Exception: What diffusers raises, if it is not there or not whole.
         """
         for option in ("custom_pipeline", "trust_remote_code"):
@@ -48,5 +50,9 @@ class CheckedPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
             check_index(cls.load_config(name, **hub), cls, name)
             folder = Path(cls.download(name, **options))
         if (folder / "model_index.json").is_file():
-            check_pipeline(cls, folder)
+            for part, model in check_pipeline(cls, folder).items():
+                if part not in options:
+                    check_stored(
+                        model, folder / part, f"{pretrained_model_name_or_path}: {part}", options.get("variant")
+                    )
         return super().from_pretrained(folder, **options)

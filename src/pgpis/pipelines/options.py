@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, nearest
 
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
@@ -73,16 +74,34 @@ def check_anchors(anchors: object, pairs: int) -> None:
         raise PgpisError(f"anchors name pairs up to {int(anchors.max())}, expected 0 to {pairs - 1}")
 
 
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called at the end of a step; None: nothing is."""
+    if callback is not None and not callable(callback):
+        raise PgpisError(f"callback_on_step_end is {type(callback).__name__}, expected a function or None")
+
+
 def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:
-    """Put the keyword arguments of another function, to which ``**options`` are passed on, into a signature."""
+    """Put the keyword arguments of another function, to which ``**options`` are passed on, into a method's signature.
+
+    A call with any other is a ``PgpisError`` that names the nearest.
+    """
 
     def decorate(function: CallableT) -> CallableT:
         signature = inspect.signature(function)
         own = {name: entry for name, entry in signature.parameters.items() if entry.kind is not entry.VAR_KEYWORD}
         passed = inspect.signature(other).parameters.items()
         more = [entry for name, entry in passed if entry.kind is entry.KEYWORD_ONLY and name not in own]
-        function.__signature__ = signature.replace(parameters=[*own.values(), *more])  # type: ignore[attr-defined]
-        return function
+        names = [*own, *(entry.name for entry in more)]
+
+        @functools.wraps(function)
+        def checked(self: Any, *arguments: Any, **options: Any) -> Any:
+            for name in options:
+                if name not in names:
+                    raise PgpisError(f"{type(self).__name__} takes no argument '{name}'{nearest(name, names[1:])}")
+            return function(self, *arguments, **options)
+
+        checked.__signature__ = signature.replace(parameters=[*own.values(), *more])  # type: ignore[attr-defined]
+        return cast("CallableT", checked)
 
     return decorate
 

@@ -25,7 +25,13 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.tasks import validation
 from pgpis.tasks.checkpoints import lineage, misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
-from pgpis.tasks.frozen import drop_frozen, keep_frozen, refuse_other_frozen, refuse_other_weights
+from pgpis.tasks.frozen import (
+    drop_frozen,
+    keep_frozen,
+    refuse_other_frozen,
+    refuse_other_optimizer,
+    refuse_other_weights,
+)
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.ranks import gather_rows
 from pgpis.tasks.training_data import TrainingData
@@ -197,7 +203,7 @@ class PersonImageTask(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser over what is trained, and the schedule of its learning rate."""
-        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        optimizer = self._new_optimizer()
         if self.schedule.lr_scheduler is not None:
             scheduler: Any = self.schedule.lr_scheduler(optimizer)
             if isinstance(scheduler, ReduceLROnPlateau):
@@ -206,6 +212,9 @@ class PersonImageTask(LightningModule, ABC):
             steps = self._steps_per_epoch() if self.schedule.warmup_epochs or self.schedule.decay_epochs else 1
             scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def _steps_per_epoch(self) -> int:
         """Count an epoch's steps of the optimiser without asking the trainer.
@@ -245,7 +254,20 @@ class PersonImageTask(LightningModule, ABC):
         checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model or on top of other frozen weights, or whose training diverged."""
+        """Refuse a checkpoint that does not fit, and name its file."""
+        try:
+            self.refuse_other_checkpoint(checkpoint)
+        except PgpisError as error:
+            raise PgpisError(f"{self.trainer.ckpt_path}: {error.message}", hint=error.hint) from error
+
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or on top of other frozen weights, or whose training diverged.
+
+        Where training is to go on, its optimiser must fit too.
+
+        Raises:
+            PgpisError: Says what does not fit; who calls it names the file.
+        """
         recorded = checkpoint.get("frozen")
         if not isinstance(recorded, dict):
             message = "this checkpoint was not written by pgpis: it does not name its frozen parts"
@@ -254,10 +276,13 @@ class PersonImageTask(LightningModule, ABC):
         weights = checkpoint["state_dict"]
         refuse_other_weights(weights, self.state_dict())
         # a buffer may be anything before training has set it
-        check_finite("the checkpoint", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
-        own = self.trainer.fit_loop.state_dict() if self.trainer.training else None
-        if own is not None and (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
+        check_finite("its weights", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
+        if not self.trainer.training:
+            return
+        own = self.trainer.fit_loop.state_dict()
+        if (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
+        refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), dict(self.named_parameters()))
 
 
 def stable_seed(*parts: object) -> int:

@@ -68,15 +68,14 @@ def check_checkpoint(path: Path, task: type[LightningModule], *, training: bool)
         PgpisError: It is damaged, is not a checkpoint, or lacks a part that is needed: names the newest whole one. Or
             it is that of another task.
     """
+    parts = PARTS | TRAINING_PARTS if training else PARTS
     try:
-        checkpoint = _read_whole(path, PARTS | TRAINING_PARTS if training else PARTS)
+        checkpoint = _read_whole(path, parts)
     except PgpisError as error:
-        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in _whole_ones(path)), ANEW)
+        others = _others(path, task, parts)
+        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in others), ANEW)
         raise PgpisError(error.message, hint=hint) from error
-    noted = checkpoint.get("task")  # earlier versions noted none: there the names of weights tell
-    if isinstance(noted, list) and noted and {*map(str, noted)}.isdisjoint(lineage(task)):
-        message = f"{path} is a checkpoint of {str(noted[0])[:80]}, not of {task.__name__}"
-        raise PgpisError(message, hint=OTHER_RECIPE)
+    _refuse_other_task(path, checkpoint, task)
     step = checkpoint.get("global_step")
     return step if isinstance(step, int) else 0
 
@@ -152,12 +151,19 @@ def _read_whole(path: Path, parts: Mapping[str, type]) -> dict[str, Any]:
     return checkpoint
 
 
-def _whole_ones(path: Path) -> Iterator[Path]:
-    """Yield the other checkpoints of a folder that are whole, the newest first."""
+def _refuse_other_task(path: Path, checkpoint: Mapping[str, Any], task: type[LightningModule]) -> None:
+    noted = checkpoint.get("task")  # earlier versions noted none: there the names of weights tell
+    if isinstance(noted, list) and noted and {*map(str, noted)}.isdisjoint(lineage(task)):
+        message = f"{path} is a checkpoint of {str(noted[0])[:80]}, not of {task.__name__}"
+        raise PgpisError(message, hint=OTHER_RECIPE)
+
+
+def _others(path: Path, task: type[LightningModule], parts: Mapping[str, type]) -> Iterator[Path]:
+    """Yield the other checkpoints of a folder that could take the place of one, the newest first."""
     others = [other for other in path.parent.glob("*.ckpt") if other.is_file() and other.name != path.name]
     for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
         try:
-            _read_whole(other, {})
+            _refuse_other_task(other, _read_whole(other, parts), task)
         except PgpisError:
             continue
         yield other

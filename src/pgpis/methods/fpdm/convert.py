@@ -109,7 +109,7 @@ def read_config(path: str | Path | None) -> Overrides:
     if path is None:
         return {}
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise PgpisError(f"cannot read --config {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

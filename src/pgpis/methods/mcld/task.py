@@ -174,7 +174,7 @@ class MCLDTask(DiffusionTask):
             return None
         return FlowPort("self", "texture_image", "all", lambda batch: person_region(batch["pose_image"]))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check a checkpoint as every task does; the face resampler may have the names of earlier versions."""
         weights = checkpoint["state_dict"]
         if all(isinstance(value, torch.Tensor) for value in weights.values()):
@@ -185,7 +185,7 @@ class MCLDTask(DiffusionTask):
                     hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
                 )
             checkpoint["state_dict"] = renamed
-        super().on_load_checkpoint(checkpoint)
+        super().refuse_other_checkpoint(checkpoint)
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
