@@ -26,7 +26,9 @@ def toy(tmp_path, toy_root, monkeypatch):
         content = re.search(rf'```\w+ title="{re.escape(name)}"\n(.*?)```', text, re.DOTALL).group(1)
         lines += len(content.splitlines()) if name.endswith(".py") else 0
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content.replace("outputs/demo/data", str(toy_root)))
+        (tmp_path / name).write_text(
+            content.replace("outputs/demo/data", str(toy_root)).replace("outputs/toy", str(tmp_path / "run"))
+        )
     assert lines <= 100
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -37,18 +39,18 @@ def toy(tmp_path, toy_root, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_third_model_needs_no_other_file(toy, toy_root):
+def test_a_third_model_needs_no_other_file(toy, toy_root, recwarn):
     recipe = f"--config={toy / 'toy.yaml'}"
-    out = f"--trainer.default_root_dir={toy / 'run'}"
-    assert main(["fit", recipe, out]) == 0
+    assert main(["fit", recipe]) == 0
     assert (toy / "run/pipeline/model_index.json").is_file()
-    trained = f"--ckpt_path={toy / 'run/checkpoints/last.ckpt'}"
-    assert main(["test", recipe, out, trained]) == 0
+    trained = "--ckpt_path=last"
+    assert main(["test", recipe, trained]) == 0
     assert json.loads((toy / "run/test/metrics.json").read_text())["samples"] == 6
     picture = min(toy_root.glob("img/**/*.jpg"))
     pose = min(toy_root.glob("pose/**/*.txt"))
     words = [recipe, f"--sources={picture}", f"--poses={pose}"]
     assert main(["predict", trained, *words, f"--out={toy / 'predicted'}"]) == 0
+    assert "dirpath" not in "".join(str(warning.message) for warning in recwarn)
     (drawn,) = (toy / "predicted").glob("*_2_*.png")
     pipeline = str(toy / "run/pipeline")
     assert main(["predict", f"--pipeline={pipeline}", *words, f"--out={toy / 'again'}"]) == 0

@@ -87,10 +87,10 @@ def _explain(text: str) -> str:
     unknown_options = _unknown_options(text)
     if unknown_options and (paths := _all("class", text) or _all("class of options", text)):
         option, path = unknown_options[0], paths[-1]
-        lacks = f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'"
-        if option == PIPELINE:  # pipeline_name is spelt alike, and takes no weights
-            return f"{lacks}, so that it cannot draw with what was exported"
-        return lacks + _closest(option, load_class(path))
+        # pipeline_name is spelt alike, and takes no weights
+        is_pipeline = option == PIPELINE
+        end = ", so that it cannot draw with what was exported" if is_pipeline else _closest(option, load_class(path))
+        return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'{end}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
     if unknown := _all("unknown class", text):
