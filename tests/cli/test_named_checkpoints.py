@@ -27,7 +27,7 @@ def test_checkpoints_of_another_run_are_told(tmp_path, caplog):
     tell_of_others(trainer, tmp_path / "last.ckpt")  # it is gone on with
     assert "another run" not in caplog.text
     tell_of_others(trainer, None)
-    assert f"{tmp_path} has 1 checkpoints of another run, last.ckpt among them" in caplog.text
+    assert f"{tmp_path} holds checkpoints of another run, which stay, last.ckpt among them" in caplog.text
 
 
 @pytest.mark.parametrize(

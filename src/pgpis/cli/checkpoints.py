@@ -61,7 +61,6 @@ def tell_of_others(trainer: Trainer, checkpoint: Path | None) -> None:
             continue
         if others := sorted(path.name for path in folder.glob("*.ckpt")):
             message = (
-                "%s has %d checkpoints of another run, %s among them, which stay beside this one's: from its first "
+                "%s holds checkpoints of another run, which stay, %s among them; --ckpt_path last will be this run's"
             )
-            message += "one on, --ckpt_path last means this run's"
-            log.warning(message, folder, len(others), others[-1])
+            log.warning(message, folder, others[-1])
