@@ -10,6 +10,8 @@ import pytest
 
 import pgpis.methods
 from pgpis.cli import main
+from pgpis.cli.models import load_task
+from pgpis.pictures.images import read_image
 
 PAGE = Path(__file__).parents[1] / "docs/adding-a-model.md"
 FILES = ("toy/conditioner.py", "toy/pipeline.py", "toy/task.py", "toy.yaml")
@@ -24,7 +26,9 @@ def toy(tmp_path, toy_root, monkeypatch):
         content = re.search(rf'```\w+ title="{re.escape(name)}"\n(.*?)```', text, re.DOTALL).group(1)
         lines += len(content.splitlines()) if name.endswith(".py") else 0
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content.replace("outputs/demo/data", str(toy_root)))
+        (tmp_path / name).write_text(
+            content.replace("outputs/demo/data", str(toy_root)).replace("outputs/toy", str(tmp_path / "run"))
+        )
     assert lines < 100
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -35,19 +39,24 @@ def toy(tmp_path, toy_root, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_third_model_needs_no_other_file(toy, toy_root):
+def test_a_third_model_needs_no_other_file(toy, toy_root, recwarn):
     recipe = f"--config={toy / 'toy.yaml'}"
-    out = f"--trainer.default_root_dir={toy / 'run'}"
-    assert main(["fit", recipe, out]) == 0
+    assert main(["fit", recipe]) == 0
     assert (toy / "run/pipeline/model_index.json").is_file()
-    trained = f"--ckpt_path={toy / 'run/checkpoints/last.ckpt'}"
-    assert main(["test", recipe, out, trained]) == 0
+    trained = "--ckpt_path=last"
+    assert main(["test", recipe, trained]) == 0
     assert json.loads((toy / "run/test/metrics.json").read_text())["samples"] == 6
     picture = min(toy_root.glob("img/**/*.jpg"))
     pose = min(toy_root.glob("pose/**/*.txt"))
-    words = [f"--sources={picture}", f"--poses={pose}", f"--out={toy / 'predicted'}"]
-    assert main(["predict", recipe, trained, *words]) == 0
-    assert len(list((toy / "predicted").glob("*_2_*.png"))) == 1
+    words = [recipe, f"--sources={picture}", f"--poses={pose}"]
+    assert main(["predict", trained, *words, f"--out={toy / 'predicted'}"]) == 0
+    assert "dirpath" not in "".join(str(warning.message) for warning in recwarn)
+    (drawn,) = (toy / "predicted").glob("*_2_*.png")
+    pipeline = str(toy / "run/pipeline")
+    assert main(["predict", f"--pipeline={pipeline}", *words, f"--out={toy / 'again'}"]) == 0
+    assert read_image(toy / "again" / drawn.name).tobytes() == read_image(drawn).tobytes()  # marks name the model
+    task = load_task(pipeline)  # the module of its task is imported
+    assert (type(task).__name__, task.sampling.height, task.pipeline_name) == ("ToyTask", 64, pipeline)
 
 
 class Entry:

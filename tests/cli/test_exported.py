@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.cli.models import recipe_of_pipeline
+from pgpis.cli.models import recipe_of_pipeline, tasks_of_pipelines
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm import FPDMPipeline
+from pgpis.methods.fpdm.options import FPDMSampling
+from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.pipelines.bundle import pack
+from pgpis.tasks import DiffusionTask
 from tiny_fpdm import HEIGHT, WIDTH, tiny_pipeline
 from tiny_mcld import tiny_mcld
 
@@ -46,7 +50,7 @@ def test_fit_exports_how_it_samples(tiny, tmp_path):
     assert main(tiny("fit", *words, "--model.init_args.pose_guidance_scale=2.0")) == 0
     assert recipe_of_pipeline(str(tmp_path / "run/pipeline")) == {
         "model": {
-            "class_path": "FPDMTask",
+            "class_path": "pgpis.methods.fpdm.task.FPDMTask",
             "init_args": {
                 "sampling": {
                     "height": 64,
@@ -77,7 +81,7 @@ def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
 def test_the_class_picks_the_task(tmp_path):
     tiny_mcld().save_pretrained(tmp_path)
     recipe = recipe_of_pipeline(str(tmp_path))
-    assert recipe["model"]["class_path"] == "MCLDTask"
+    assert recipe["model"]["class_path"] == "pgpis.methods.mcld.task.MCLDTask"
     assert recipe["model"]["init_args"]["sampling"]["height"] == 512
 
 
@@ -99,6 +103,38 @@ def test_what_is_not_ours_is_named(exported, tmp_path, change, message):
     (tmp_path / "model_index.json").write_text(text)
     with pytest.raises(PgpisError, match=message):
         recipe_of_pipeline(str(tmp_path))
+
+
+def test_the_task_of_a_pipeline_is_the_one_that_names_it(tmp_path):
+    """One that derives from FPDM's has a pipeline of its own; one that draws with FPDM's does not take its place."""
+
+    class DeepPipeline(FPDMPipeline):
+        pass
+
+    class DeepTask(FPDMTask):
+        pipeline_class = DeepPipeline
+
+    class SameTask(DeepTask):  # what it draws with is DeepTask's
+        pass
+
+    class OtherTask(DiffusionTask):
+        pipeline_class = FPDMPipeline
+
+    tasks = tasks_of_pipelines()
+    assert tasks["FPDMPipeline"] == "pgpis.methods.fpdm.task.FPDMTask"
+    assert tasks["DeepPipeline"].endswith(".DeepTask")
+    DeepPipeline(**tiny_pipeline().components).save_pretrained(tmp_path)
+    assert (
+        DeepTask(pipeline=str(tmp_path), sampling=FPDMSampling(HEIGHT, WIDTH)).build_pipeline().__class__
+        is DeepPipeline
+    )
+
+
+def test_a_task_without_the_option_is_named(tmp_path, capsys, predict):
+    assert predict("--config=smoke/autoencoder.yaml", "--pipeline=synth-fpdm") == 2
+    error = capsys.readouterr().err
+    assert "model: AutoencoderTask has no option 'pipeline', so that it cannot draw with what was exported" in error
+    assert "--ckpt_path FILE" in error
 
 
 def test_an_older_export_takes_its_models_recipe(exported, tmp_path, caplog):

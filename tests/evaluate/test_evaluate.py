@@ -468,6 +468,14 @@ def test_foreign_pictures_are_refused(toy_root, tmp_path, capsys):
     assert "no picture belongs to a pair" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["evaluate", "--generated", "."], ["compare", ".", "."]])
+def test_a_reference_that_is_not_there_is_called_by_its_option(words, capsys):
+    assert main([*words, "--reference", "nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert "--reference: folder not found: nowhere" in error
+    assert "init_args" not in error
+
+
 def test_bootstrap_covers_the_mean():
     rng = np.random.default_rng(1)
     hits = 0

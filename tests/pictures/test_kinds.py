@@ -1,10 +1,15 @@
 """A kind of file that pgpis does not know: it is registered and made here, and everything else finds it."""
 
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pgpis.batch import ImageSpec
+from pgpis.cli import main
 from pgpis.cli.prepare import conditions_of
 from pgpis.data import DeepFashion, FolderPairs, OnMissing, PairTransform, check_root
 from pgpis.errors import PgpisError
@@ -135,3 +140,59 @@ def test_what_is_drawn_when_it_is_asked_for_is_missed_nowhere():
     assert [kind.name for kind in drawn] == ["silhouette", "points"]
     assert not set(conditions()) & set(drawn)
     assert conditions({"points", "iuv"}) == [kind_of("iuv"), kind_of("points")]
+
+
+PACKAGE = """
+from pgpis.pictures.images import save_image
+from pgpis.pictures.kinds import Kind, register
+from pgpis.preprocess.stage import Stage
+
+read = "pgpis.pictures.images:read_image"
+register(Kind("heights", "height map", read, suffix=".png", of="target", settings=("person",)))
+
+
+class HeightStage(Stage):
+    condition = "heights"
+    is_neural = False
+
+    def make(self, picture, files):
+        save_image(picture.convert("RGB"), files.path("heights"))
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package that offers a kind, and nothing has imported it."""
+    folder = tmp_path / "site"
+    (folder / "heights-1.0.dist-info").mkdir(parents=True)
+    (folder / "heights-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: heights\nVersion: 1.0\n")
+    (folder / "heights-1.0.dist-info/entry_points.txt").write_text("[pgpis.methods]\nheights = heights_task\n")
+    (folder / "heights_task.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
+    monkeypatch.setattr(Stage, "classes", dict(Stage.classes))
+    yield folder
+    sys.modules.pop("heights_task", None)
+
+
+def forget():
+    """As in another process of the command."""
+    kinds._KINDS.pop("heights")
+    del sys.modules["heights_task"]
+
+
+@pytest.mark.slow
+def test_the_verbs_know_that_of_an_installed_package(package, toy_root, tmp_path, monkeypatch, capsys):
+    """Their workers too, which are fresh processes."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(toy_root, "data")
+    assert main(["prepare", "data", "--conditions=heights", "--workers=1"]) == 0
+    forget()
+    main(["data", "check", "data"])
+    assert "height maps in heights/" in capsys.readouterr().out
+    forget()
+    assert main(["data", "pack", "data", "--out=pack", "--kinds=heights", "--splits=test", "--workers=1"]) == 0
+    assert "heights" in capsys.readouterr().out
+    forget()
+    main(["data", "link", "data", "--to=mcld", "--out=linked"])
+    assert len([*Path("linked/test_heights").iterdir()]) > 0

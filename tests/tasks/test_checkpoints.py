@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from pgpis.methods.fpdm.prior_task import FusionPriorTask
 from pgpis.methods.fpdm.refiner_task import SourceRefinerTask
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.tasks import checkpoints
-from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, lineage, misfit
+from pgpis.tasks.checkpoints import SAVED, WholeCheckpoints, check_checkpoint, last_checkpoint, lineage, misfit
 from pgpis.tasks.frozen import refuse_other_frozen, refuse_other_optimizer, refuse_other_weights
 
 CHECKPOINT = {
@@ -217,3 +218,31 @@ def test_counters_must_be_like_ones_own():
     assert misfit({"a": {"ready": 5, "is_last": 1}, "b": 0}, own) == "a.is_last"
     assert misfit({"a": []}, own) == "a"
     assert misfit({"a": {"ready": True, "is_last": True}}, own) == "a.ready"
+
+
+def test_the_last_one_is_that_which_was_saved_last(tmp_path):
+    """A copy's files have times of their own; a resumed run writes the older name anew."""
+    for age, (name, saved) in enumerate({"last": 300.5, "last-v1": 100.0, "last-v2": 200.0}.items()):
+        torch.save(CHECKPOINT | {SAVED: saved}, tmp_path / f"{name}.ckpt")
+        os.utime(tmp_path / f"{name}.ckpt", (age, age))
+    assert last_checkpoint([tmp_path], training=False) == tmp_path / "last.ckpt"
+
+
+def test_the_last_one_of_earlier_versions_goes_by_times_and_numbers(tmp_path):
+    """``last-v10`` comes after ``last-v9``; what is damaged is told where it is taken."""
+    for name in ("last", "last-v9", "last-v10"):
+        torch.save(CHECKPOINT, tmp_path / f"{name}.ckpt")
+        os.utime(tmp_path / f"{name}.ckpt", (5, 5))
+    assert last_checkpoint([tmp_path], training=True) == tmp_path / "last-v10.ckpt"
+    (tmp_path / "last-v2.ckpt").write_bytes(b"cut")
+    assert last_checkpoint([tmp_path], training=True) == tmp_path / "last-v2.ckpt"
+
+
+@pytest.mark.parametrize(("training", "hint"), [(True, "to start anew"), (False, "--ckpt_path FILE")])
+def test_what_mends_a_missing_one_depends_on_the_verb(training, hint, tmp_path):
+    with pytest.raises(PgpisError, match=r"no last\.ckpt") as error:
+        last_checkpoint([tmp_path], training=training)
+    assert hint in error.value.hint
+    with pytest.raises(PgpisError, match="checkpoint not found: best") as error:
+        check_checkpoint(Path("best"), FPDMTask, training=training)
+    assert hint in error.value.hint

@@ -12,6 +12,7 @@ from pgpis.cli.recipes import find_recipes
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import require, resolved
+from pgpis.methods import load_packages
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.pairs import PairDataset
@@ -30,6 +31,7 @@ def check(root: str, *, report: Path | None = None) -> int:
         require(Path(root), "folder")
     from pgpis.data.check import check_root  # loads torch
 
+    load_packages()
     result = check_root(root)
     sys.stdout.write(result.render())
     if not result.problems:
@@ -53,6 +55,7 @@ def link(source: Path, *, to: LayoutName, out: Path | None = None) -> int:
     require(source, "folder")
     from pgpis.data.link import link_layout  # loads torch
 
+    load_packages()
     out = out or source
     report = link_layout(source, out, to)
     sys.stdout.write(
@@ -107,6 +110,7 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
         raise PgpisError(f"expected ROOT or --config RECIPE{stray}", hint="pgpis data pack --help")
     if root is not None:
         require(root, "folder")
+        load_packages()
     find_recipes(settings.config)
     from pgpis.data.packs.plan import datasets_in  # loads torch
     from pgpis.data.packs.stores import Store

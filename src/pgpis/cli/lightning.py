@@ -18,10 +18,11 @@ from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from pgpis.cli.actors import predict_on_ray, refuse_for_actors
+from pgpis.cli.checkpoints import CHECKPOINTS, checkpoint_named, root_of, tell_of_others
 from pgpis.cli.evaluate import evaluate_command
 from pgpis.cli.messages import explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
-from pgpis.cli.quiet import quiet_libraries
+from pgpis.cli.quiet import MOVED, quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
 from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
@@ -35,12 +36,11 @@ from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
-from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint, last_checkpoint
+from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
 Recipe = str | Mapping[str, Any]
 """The name of a recipe, or what stands in one."""
 Adapt = Callable[[Any], None]
@@ -110,24 +110,21 @@ class PGPISCLI(LightningCLI):
         """Look at the checkpoint before the models are loaded, which takes long."""
         name = self._get(self.config, "ckpt_path")
         if name is not None and name != "hpc":
-            self.checkpoint = self._last_checkpoint() if name == "last" else Path(name)
+            trainer, training = self._get(self.config, "trainer"), self.subcommand == "fit"
+            # predict writes elsewhere than where its recipe trains
+            root = root_of(self.recipes) if self.subcommand == "predict" else Path(trainer.default_root_dir or ".")
+            self.checkpoint = checkpoint_named(name, trainer, root, training=training)
             task = load_class(self._get(self.config, "model").class_path)
-            self.first_step = check_checkpoint(self.checkpoint, task, training=self.subcommand == "fit")
+            self.first_step = check_checkpoint(self.checkpoint, task, training=training)
         if self.adapt is not None:
             self.adapt(self.config)
 
-    def _last_checkpoint(self) -> Path:
-        """Return the file that ``last`` is; Lightning would go on without one."""
-        trainer = self._get(self.config, "trainer")
-        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
-        settings = [callback.get("init_args") or {} for callback in callbacks if callback is not None]
-        folders = [Path(each["dirpath"]) for each in settings if each.get("dirpath")]
-        return last_checkpoint(folders or [Path(trainer.default_root_dir or ".") / CHECKPOINTS])
-
     def instantiate_classes(self) -> None:
-        """Build everything, and let the task know its data."""
+        """Build everything; let the task know its data, and Lightning, which has its own idea, the last checkpoint."""
         super().instantiate_classes()
         self.model.data = self.datamodule
+        if self._get(self.config, "ckpt_path") == "last":
+            self.config_init[self.subcommand].ckpt_path = str(self.checkpoint)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, whose checkpoints are written whole, to one folder per run: ``last`` finds them there."""
@@ -168,6 +165,7 @@ class PGPISCLI(LightningCLI):
                 if self.trainer.is_global_zero:
                     for unfinished in (root, root / CHECKPOINTS):
                         remove_unfinished(unfinished)
+                    tell_of_others(self.trainer, self.checkpoint)
                 self.trainer.callbacks.append(StopOnSignal(stack.enter_context(held()), self.command))
             try:
                 super()._run_subcommand(subcommand)
@@ -194,7 +192,7 @@ class PGPISCLI(LightningCLI):
             raise PgpisError("predict needs a trained model", hint="--pipeline FOLDER, or --ckpt_path FILE")
         if self._on_ray:
             refuse_for_actors(self.model, self._get(self.config, "trainer"))
-        checkpoint = self._get(self.config, "ckpt_path")
+        checkpoint = self._get(self.config_init, "ckpt_path")
         marking = {name: self._get(self.config, name) for name in ("like", "no_mark")}
         self.folder = open_folder(self.model, self.datamodule, self.trainer, checkpoint, marking)
 
@@ -269,7 +267,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), 
     if any("help" in word for word in current):
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}
-    with quiet_libraries():
+    with quiet_libraries(*([] if verb == "fit" else [MOVED])):
         try:
             return PGPISCLI(
                 PersonImageTask,

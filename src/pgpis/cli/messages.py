@@ -24,6 +24,8 @@ from pgpis.errors import PgpisError, nearest
 
 LEARNING_RATE = "optimizer.init_args.lr"
 """Where the learning rate of a task is, which has many names."""
+PIPELINE = "pipeline"
+"""Option of the tasks that draw with what was exported; ``--pipeline`` sets it."""
 GROUPS = {"trainer": Trainer, "data": PoseTransferDataModule}
 PROSE = {
     "key": r"Parser key \"([\w.]+)\"(?!: Unable)",
@@ -86,11 +88,13 @@ def _explain(text: str) -> str:
     if not keys and (stray := _all("stray", text)):
         return _unknown_key(stray[0])
     key = ".".join(keys)
-    unknown_options = _all("option", text) or _all("nested option", text)
-    unknown_options += [".".join(words) for words in _all("option of a group", text)]
+    unknown_options = _unknown_options(text)
     if unknown_options and (paths := _all("class", text) or _all("class of options", text)):
         option, path = unknown_options[0], paths[-1]
-        return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'{_closest(option, load_class(path))}"
+        # pipeline_name is spelt alike, and takes no weights
+        is_pipeline = option == PIPELINE
+        end = ", so that it cannot draw with what was exported" if is_pipeline else _closest(option, load_class(path))
+        return f"{key}: {path.rsplit('.', 1)[-1]} has no option '{option}'{end}"
     if problem := _class_problem(text):
         return f"{key}: {problem}"
     if (unknown := _all("unknown class", text)) and "." in _all("base", text)[-1]:
@@ -102,6 +106,11 @@ def _explain(text: str) -> str:
     if types and value:
         return f"{key}: expected {' or '.join(types)}, got {value[0]}"
     return _one_line(text)
+
+
+def _unknown_options(text: str) -> list[str]:
+    options = _all("option", text) or _all("nested option", text)
+    return options + [".".join(words) for words in _all("option of a group", text)]
 
 
 def _unknown_key(key: str) -> str:
@@ -158,6 +167,8 @@ def _hint(text: str, verb: str) -> str:
         return f"--{'.'.join(keys)}.init_args.{missing[0]}=VALUE"
     if "No module named" in text:
         return "PYTHONPATH=FOLDER, with the folder that holds the module, or install its package"
+    if _unknown_options(text) == [PIPELINE]:
+        return "--config RECIPE --ckpt_path FILE; docs/adding-a-model.md shows a task that has the option"
     if ((keys or _all("stray", text) or [""])[0]).partition(".")[0] == "model":
         path = (_all("class", text) or ["CLASS"])[-1]
         name = path.rsplit(".", 1)[-1] if path.startswith("pgpis.") else path

@@ -57,8 +57,7 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     if name in SHIPPED:
         return SHIPPED[name].recipe
     refuse_unknown(name)
-    from pgpis.methods import tasks_of_pipelines  # these load torch
-    from pgpis.pipelines.bundle import read_pipeline_index
+    from pgpis.pipelines.bundle import read_pipeline_index  # loads torch
 
     index = read_pipeline_index(name)
     kind = str(index["_class_name"])
@@ -66,7 +65,8 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     if kind not in tasks:
         raise PgpisError(
             f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
-            hint="--config RECIPE, the one that it was trained with; known are " + ", ".join(sorted(tasks)),
+            hint="--config RECIPE beside it, the one that it was trained with; or install a package whose entry point "
+            f"names the module of its task, see docs/adding-a-model.md; known are {', '.join(sorted(tasks))}",
         )
     task, recipe = tasks[kind], OLDER.get(kind)
     if "height" not in index and recipe is not None:
@@ -75,6 +75,22 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
     sampling = {key: index[key] for key in SAMPLING if index.get(key) is not None}
     drawing = {key: index[key] for key in DRAWING if index.get(key) is not None}
     return {"model": {"class_path": task, "init_args": {"sampling": sampling}}, "data": drawing}
+
+
+def tasks_of_pipelines() -> dict[str, str]:
+    """Return the import path of each method's task, by the name of the pipeline that it exports.
+
+    A task that derives from another one and has its pipeline does not take its place, nor does that of a package take
+    the place of one of pgpis.
+    """
+    from pgpis.cli.renamed import subclasses  # these load torch
+    from pgpis.methods import load_methods
+    from pgpis.tasks.diffusion import DiffusionTask
+
+    load_methods()
+    tasks = [task for task in subclasses(DiffusionTask) if "pipeline_class" in vars(task)]
+    tasks.sort(key=lambda task: task.__module__.startswith("pgpis."))  # the last one counts
+    return {vars(task)["pipeline_class"].__name__: f"{task.__module__}.{task.__qualname__}" for task in tasks}
 
 
 def load_task(pipeline: str, sampling: Mapping[str, Any] | None = None) -> PictureTask:

@@ -15,6 +15,7 @@ from pgpis.cli.options import given
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range, nearest
 from pgpis.files import locked, remove_unfinished, require, resolved
+from pgpis.methods import load_packages
 from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import PrepareSettings, refuse_idle
 
@@ -67,6 +68,7 @@ def prepare(
         )
         refuse_idle(given(settings), ["densepose"])
         return _compare(root, layout, settings)
+    load_packages()
     chosen = conditions_of(conditions)
     refuse_idle(given(settings), chosen)
     # these load torch

@@ -20,16 +20,18 @@ KNOWN_WARNINGS = (
     ".*in eval mode at the start of training.*",  # frozen parts are meant to be
     ".*Total length of .(DataLoader|list). across ranks is zero.*",  # nothing left to predict, or not here
 )
+MOVED = ".*The dirpath has changed from.*"
+"""What is kept of a checkpoint's folder is of no use to who goes on with its weights alone."""
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Drop known warnings, bars of loading files, and what vendors say about their services."""
+def quiet_libraries(*more: str) -> Iterator[None]:
+    """Drop known warnings and ``more`` of them, bars of loading files, and what vendors say about their services."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
     with warnings.catch_warnings():
-        for message in KNOWN_WARNINGS:
+        for message in (*KNOWN_WARNINGS, *more):
             warnings.filterwarnings("ignore", message=message)
         yield
 

@@ -10,12 +10,13 @@ import logging
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pgpis.aliases import current_class
-from pgpis.cli.recipes import read_recipe
+from pgpis.cli.recipes import describe, read_recipe
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
@@ -63,9 +64,11 @@ def with_current_options(words: Sequence[str]) -> list[str]:
         The words; a recipe that extends another or is of an earlier version is given by its text.
 
     Raises:
-        PgpisError: A recipe that is extended is not there, or an option is gone that was set to another value.
+        PgpisError: A recipe that is extended is not there, or an overlay comes before its recipe, or an option is gone
+            that was set to another value.
     """
     recipes = {word: read_recipe(word.removeprefix(RECIPE)) for word in words if word.startswith(RECIPE)}
+    _refuse_overlays(words, recipes)
     names = _Names(_task_of(words, recipes))
     current = []
     remaining = itertools.pairwise([*words, ""])
@@ -127,14 +130,14 @@ class _Names:
         """Replace names in a recipe; return whether there were any."""
         changed = False
         for node in _mappings(content):
-            path = _entry(node, "class_path")
+            path = entry(node, "class_path")
             current = _current_path(str(path.value)) if isinstance(path, yaml.ScalarNode) else ""
             if path is not None and current not in ("", path.value):
                 self.replaced[path.value] = path.value = current
                 changed = True
         for group, options in {
-            "model": _entry(_entry(content, "model"), "init_args"),
-            "data": _entry(content, "data"),
+            "model": entry(entry(content, "model"), "init_args"),
+            "data": entry(content, "data"),
         }.items():
             if not isinstance(options, yaml.MappingNode):
                 continue
@@ -167,6 +170,25 @@ def fields_of_options(described: type) -> dict[str, tuple[str, ...]]:
     return options
 
 
+def _refuse_overlays(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNode]]) -> None:
+    """Refuse a recipe that sets options of a model before any word or recipe says which model it is."""
+    for word in words:
+        if word.partition("=")[0] in ("--model", "--model.class_path"):
+            return
+        for content in recipes.get(word, ()):
+            model = entry(content, "model")
+            if isinstance(model, yaml.ScalarNode) or entry(model, "class_path") is not None:
+                return
+            path = word.removeprefix(RECIPE)
+            if entry(model, "init_args") is not None and "\n" not in path:
+                over = re.search(r"\(over ([\w/]+\.yaml)", describe(Path(path)))
+                raise PgpisError(
+                    f"{path} is an overlay: it sets options of a model and does not say which, by model.class_path",
+                    hint=f"name the recipe that it belongs to before it: --config {over[1] if over else 'RECIPE'} "
+                    f"--config {path}",
+                )
+
+
 def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNode]]) -> type | None:
     """Return the task that the last word about it names; None where it cannot be imported."""
     task = ""
@@ -175,8 +197,8 @@ def _task_of(words: Sequence[str], recipes: Mapping[str, Sequence[yaml.MappingNo
         if key in ("--model", "--model.class_path"):
             task = value or following
         for content in recipes.get(word, ()):
-            model = _entry(content, "model")
-            path = _entry(model, "class_path") if isinstance(model, yaml.MappingNode) else model
+            model = entry(content, "model")
+            path = entry(model, "class_path") if isinstance(model, yaml.MappingNode) else model
             task = str(path.value) if isinstance(path, yaml.ScalarNode) else task
     if "." not in task:
         return next((each for each in subclasses(PersonImageTask) if each.__name__ == task), None)
@@ -213,7 +235,8 @@ def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
         yield from _mappings(entry[1] if isinstance(entry, tuple) else entry)
 
 
-def _entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
+def entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Return the value of a key; None: it has none, or this is not a mapping."""
     entries = node.value if isinstance(node, yaml.MappingNode) else ()
     return next((value for own, value in entries if own.value == key), None)
 
@@ -223,7 +246,7 @@ def _put(node: yaml.MappingNode, name: str | None, value: yaml.Node) -> None:
     if name is None:
         return
     group, _, field = name.partition(".")
-    target = _entry(node, group)
+    target = entry(node, group)
     if not isinstance(target, yaml.MappingNode):
         target = yaml.MappingNode("tag:yaml.org,2002:map", [])
         node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", group), target))

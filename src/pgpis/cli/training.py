@@ -65,6 +65,10 @@ def _run(verb: str, words: Sequence[str]) -> int:
     if strays := strays_in(word for word in words if word != "--help"):
         key = strays[0].removeprefix("--").partition("=")[0]
         hint = f"'pgpis {verb} --help' shows what can be given, 'pgpis {verb} --help-all' every key"
+        if key == "pipeline":
+            hint = "--model.init_args.pipeline FOLDER, beside --config RECIPE; --pipeline belongs to pgpis predict"
+        elif key.endswith(".yaml"):
+            hint = f"a recipe is named by --config: pgpis {verb} --config {key}"
         known = (*TOP_LEVEL, *(flag.partition(" ")[0].removeprefix("--") for flag in _flags(verb)))
         raise PgpisError(f"no such key '{key}'{nearest(key, known)}", hint=hint)
     given = {word.partition("=")[0].partition(".")[0] for word in words}

@@ -45,6 +45,9 @@ class Reference:
         Raises:
             PgpisError: The folder holds no such data set, or its list cannot be read.
         """
+        if not self.root.is_dir():
+            hint = "--reference FOLDER, a data set with its list of pairs, as 'pgpis data check FOLDER' shows it"
+            raise PgpisError(f"--reference: folder not found: {self.root}", hint=hint)
         if find_release(self.root) is not None:
             dataset: PairDataset = Phoenix14T(self.root, self.split, max_pairs=self.max_pairs, videos=self.videos)
         elif self.videos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,7 +117,7 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             index = read_index(path)
         else:
-            index = read_json(path / INDEX) if (path / INDEX).is_file() else DiffusionPipeline.load_config(name)
+            index = read_json(path / INDEX) if (path / INDEX).is_file() else _index_of_hub(name)
         index = check_config(index, name)
         return {**index, "_class_name": str(index["_class_name"])}
     except (PgpisError, *LOAD_ERRORS) as error:
@@ -125,6 +126,12 @@ def read_pipeline_index(name: str) -> dict[str, Any]:
             hint="'pgpis fit' exports one to outputs/.../pipeline, 'pgpis convert fpdm' or 'mcld' makes one of "
             "official weights",
         ) from error
+
+
+def _index_of_hub(name: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks.*")  # an argument of diffusers' own
+        return DiffusionPipeline.load_config(name)
 
 
 def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:

@@ -46,8 +46,10 @@ def refuse_unknown(name: str, option: str = "--pipeline") -> None:
         option: What the user gave the name for.
 
     Raises:
-        PgpisError: Names the model that ships whose name is closest.
+        PgpisError: It is a recipe's name, or nobody's: names the model that ships whose name is closest.
     """
+    if Path(name).suffix in (".yaml", ".yml") and not Path(name).is_dir():
+        raise PgpisError(f"{option}: '{name}' is a recipe, expected a pipeline", hint=f"--config {name}")
     if name not in SHIPPED and "/" not in name and not Path(name).exists():
         raise PgpisError(
             f"{option}: '{name}' is neither a folder or file nor a model that ships with pgpis{nearest(name, SHIPPED)}",

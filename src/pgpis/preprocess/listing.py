@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.layouts import Layout, Split, layout_named, layouts_in
+from pgpis.data.layouts import FPDMLayout, Layout, Split, layout_named, layouts_in
 from pgpis.data.names import DATABASE
 from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.user_files import beside, first_names, without_prepared
@@ -33,7 +33,8 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
             ``photos_texture/anna.png``, ``photos_face/anna.npy`` and ``photos_face_mask/anna.png``.
 
     Raises:
-        PgpisError: The folder is missing or empty, or its layout has no place for a condition.
+        PgpisError: The folder is missing or empty, lacks nothing but its lists, or its layout has no place for a
+            condition.
     """
     require(root, "folder", hint="pgpis prepare FOLDER")
     needs = [kind_of(option).needs for option in options]
@@ -44,11 +45,30 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
     layouts = layouts_in(root)
     if layout not in ("auto", "photos"):
         if layout_named(layout) not in layouts:
-            raise PgpisError(f"{root} has no layout '{layout}'", hint=f"pgpis data check {root}")
+            lists = _lists_of(layout_named(layout))
+            hint = f"write the list of pairs, see docs/train-your-own.md; 'pgpis data check {root}' says what is there"
+            raise PgpisError(f"{root} has no layout '{layout}': none of its lists is there, {lists}", hint=hint)
         layouts = [layout_named(layout)]
+    if layout == "auto" and not layouts and _lacks_lists(root):
+        lists = _lists_of(FPDMLayout)
+        raise PgpisError(
+            f"{root} has img/ as a data set has it, and no list of pairs: {lists}",
+            hint="write the list first, see docs/train-your-own.md; --layout photos takes it for photographs",
+        )
     files = _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
     _refuse_shared(files)
     return files
+
+
+def _lists_of(layout: type[Layout]) -> str:
+    return " or ".join(
+        dict.fromkeys(name.format(split=split) for name in layout.list_names for split in get_args(Split))
+    )
+
+
+def _lacks_lists(root: Path) -> bool:
+    """Whether a folder without lists is laid out as data sets are: ``img/``, and no picture beside it."""
+    return (root / "img").is_dir() and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir())
 
 
 def _refuse_shared(files: Sequence[PictureFiles]) -> None:

@@ -102,16 +102,17 @@ def settled(file: PictureFiles, outcome: Outcome) -> Outcome:
 
 
 def work(
-    settings: PrepareSettings, condition: str, files: Sequence[PictureFiles], record: Path | None = None
+    settings: PrepareSettings, stage_class: type[Stage], files: Sequence[PictureFiles], record: Path | None = None
 ) -> list[Outcome]:
     """Do one stage of a few pictures.
 
     Args:
         settings: With which tools.
-        condition: What to make.
+        stage_class: What makes the files: a worker imports its module, which may be of another package.
         files: The pictures.
         record: A worker adds outcomes to it at once: a kill then loses nothing.
     """
+    condition = stage_class.condition
     stage, options = build_stage(condition, settings), settings.own(condition)
     outcomes: list[Outcome] = []
     for part in parts(files, settings.batch_size):
@@ -135,7 +136,7 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
             blocked = [file for file in unit if (file.name, needed) in failed]
             outcomes = [settled(file, failed[file.name, needed].blocks(condition)) for file in blocked]
             ready = [file for file in unit if (file.name, needed) not in failed]
-            outcomes += work(settings, condition, ready) if ready else []
+            outcomes += work(settings, Stage.classes[condition], ready) if ready else []
             failed |= {(outcome.name, condition): outcome for outcome in outcomes if outcome.reason is not None}
             yield outcomes
 
@@ -194,9 +195,10 @@ def _run_pools(
     running: dict[Future[list[Outcome]], str] = {}
 
     def submit(condition: str, files: Iterable[PictureFiles]) -> None:
+        stage = Stage.classes[condition]
         for unit in _units(condition, files, settings):
             with born_deaf():
-                running[pools[condition].submit(work, settings, condition, unit, record)] = condition
+                running[pools[condition].submit(work, settings, stage, unit, record)] = condition
 
     for condition in pools:
         later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}

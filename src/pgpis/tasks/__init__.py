@@ -3,7 +3,7 @@
 from pgpis.aliases import earlier_names
 from pgpis.tasks.autoencoder import AutoencoderTask
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.diffusion import DiffusionTask
+from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.encoder import VisionEncoderTask
 from pgpis.tasks.lifter import LifterTask
 from pgpis.tasks.options import Dropping, Sampling, Schedule, TrainingStep
@@ -20,6 +20,7 @@ __all__ = [
     "Schedule",
     "TrainingStep",
     "VisionEncoderTask",
+    "load_pipeline",
 ]
 
 __getattr__ = earlier_names(__name__)

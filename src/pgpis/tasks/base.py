@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pgpis.models.loading import check_finite
 from pgpis.models.weights import weights_hash
 from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.tasks import validation
-from pgpis.tasks.checkpoints import lineage, misfit
+from pgpis.tasks.checkpoints import SAVED, lineage, misfit
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.tasks.frozen import (
     drop_frozen,
@@ -248,10 +249,11 @@ class PersonImageTask(LightningModule, ABC):
         return self._frozen_hashes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record whose weights they are, and on which frozen ones; weights that are not finite are not saved."""
+        """Record whose weights they are, on which frozen ones, and when; weights that are not finite are not saved."""
         require_finite(self.trainer, "the weights", weights_are_finite(self))
         checkpoint["task"] = lineage(type(self))
         checkpoint["frozen"] = self.frozen_hashes()
+        checkpoint[SAVED] = time.time()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not fit, and name its file."""

@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 PARTS: dict[str, type] = {"pytorch-lightning_version": str, "state_dict": dict}
 TRAINING_PARTS: dict[str, type] = {"loops": dict, "optimizer_states": list, "lr_schedulers": list}
+SAVED = "saved"
+"""In a checkpoint: when it was saved, in seconds since 1970."""
 ANEW = "leave --ckpt_path out to start anew"
+NAMED = "--ckpt_path FILE, or last where --config is the recipe of a run in this folder"
 OTHER_RECIPE = "--config must be the recipe, with the options, that it was trained with"
 
 
@@ -72,8 +75,9 @@ def check_checkpoint(path: Path, task: type[LightningModule], *, training: bool)
     try:
         checkpoint = _read_whole(path, parts)
     except PgpisError as error:
+        otherwise = ANEW if training else NAMED
         others = _others(path, task, parts)
-        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in others), ANEW)
+        hint = error.hint or next((f"--ckpt_path {other}, which is whole" for other in others), otherwise)
         raise PgpisError(error.message, hint=hint) from error
     _refuse_other_task(path, checkpoint, task)
     step = checkpoint.get("global_step")
@@ -86,16 +90,29 @@ def lineage(task: type[LightningModule]) -> list[str]:
     return [each.__name__ for each in derived if not inspect.isabstract(each)]
 
 
-def last_checkpoint(folders: Sequence[Path]) -> Path:
-    """Return the newest file that ``--ckpt_path last`` can mean; Lightning would go on without one.
+def last_checkpoint(folders: Sequence[Path], *, training: bool) -> Path:
+    """Return the file that ``--ckpt_path last`` means: the one that was saved last, also where files were copied.
 
     Raises:
         PgpisError: There is none in any of the folders.
     """
     paths = [path for folder in folders for path in folder.glob("last*.ckpt")]
     if not paths:
-        raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW)
-    return max(paths, key=lambda path: path.stat().st_mtime)
+        raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW if training else NAMED)
+    return max(paths, key=_age) if len(paths) > 1 else paths[0]
+
+
+def _age(path: Path) -> tuple[float, int]:
+    """Return when a checkpoint was saved, and its number among those of one moment.
+
+    Earlier versions noted no time, and of what is damaged nobody knows: there the file's own counts.
+    """
+    try:
+        saved = read_checkpoint(path, mmap=True).get(SAVED)
+    except PgpisError:  # told where it is the one that is taken
+        saved = None
+    number = re.search(r"-v(\d+)$", path.stem)
+    return saved if isinstance(saved, float) else path.stat().st_mtime, int(number[1]) if number else 0
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:

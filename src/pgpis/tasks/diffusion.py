@@ -211,13 +211,15 @@ def _size(latents: torch.Tensor) -> tuple[int, int]:
     return latents.shape[-2], latents.shape[-1]
 
 
-def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, option: str = "pipeline") -> PipelineT:
+def load_pipeline(
+    pipeline_class: type[PipelineT], name: str, converter: str | None = None, option: str = "pipeline"
+) -> PipelineT:
     """Load a pipeline by folder, hub id, ``.safetensors`` bundle, or the name of a model that ships with pgpis.
 
     Args:
         pipeline_class: What it must be.
         name: Where it is.
-        converter: The command that makes one from official weights.
+        converter: The command that makes one from official weights, if there are any.
         option: What the user gave the name for, for messages.
 
     Raises:
@@ -241,6 +243,7 @@ def load_pipeline(pipeline_class: type[PipelineT], name: str, converter: str, op
     except LOAD_ERRORS as error:
         raise PgpisError(
             f"{option}: cannot load '{name}': {first_line(error)}",
-            hint=f"'pgpis fit' exports one to outputs/.../pipeline, '{converter}' makes one from official weights",
+            hint="'pgpis fit' exports one to outputs/.../pipeline"
+            + (f", '{converter}' makes one from official weights" if converter else ""),
         ) from error
     return loaded

@@ -23,7 +23,7 @@ from pgpis.files import locked, printable, remove_unfinished, resolved, sha256_o
 from pgpis.interrupts import resumable
 from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
-from pgpis.pictures.kinds import conditions
+from pgpis.pictures.kinds import Kind, all_kinds, conditions, register
 
 NEED = "packing needs litdata"
 
@@ -70,7 +70,7 @@ def pack_pairs(
             remove_unfinished(store.folder)
         store.write(PACK, _json({"format": FORMAT, "finished": False, "source": source}))
         shards = list(plan.shards(shard_bytes))
-        if failures := run_units(shards, partial(write_shard, store), workers, "packing"):
+        if failures := run_units(shards, partial(write_shard, store, all_kinds()), workers, "packing"):
             raise PgpisError(f"{store}/{failures[0].unit}: {failures[0].reason}", hint="the same command goes on")
         records = [json.loads(store.read(shard.record)) for shard in shards]
         reasons = _reasons(shards, records)
@@ -143,12 +143,18 @@ def _no_pair(first: Failure) -> PgpisError:
     return PgpisError(f"no pair can be packed; the first one: {first.unit}: {first.reason}")
 
 
-def write_shard(store: Store, shard: Shard) -> None:
+def write_shard(store: Store, kinds: Sequence[Kind], shard: Shard) -> None:
     """Write a shard, unless it is there; a file that cannot be read is empty in it, and its record says why.
+
+    Args:
+        store: Where to.
+        kinds: What its files may be: a worker knows none that another package has registered.
+        shard: What is in it.
 
     Raises:
         PgpisError: The store cannot be written to.
     """
+    register(*kinds)
     if _is_whole(store, shard):
         return
     litdata = optional_module("litdata.streaming.writer", NEED, INSTALL)  # takes seconds

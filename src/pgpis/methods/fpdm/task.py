@@ -86,7 +86,7 @@ class FPDMTask(DiffusionTask):
             ports = asdict(conditioner) | {"source_size": conditioner.source_size or 512}
             self.conditioner = FPDMConditioner.for_components(self.unet, self.source_encoder, prior, **ports)
         else:
-            self.take_parts(load_pipeline(FPDMPipeline, pipeline, "pgpis convert fpdm"))
+            self.take_parts(load_pipeline(self.pipeline_class, pipeline, "pgpis convert fpdm"))
             if conditioner.source_size is not None:
                 self.conditioner.register_to_config(source_size=conditioner.source_size)
         self.noise_schedule = self.scheduler

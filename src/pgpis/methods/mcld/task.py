@@ -125,7 +125,7 @@ class MCLDTask(DiffusionTask):
             if start_from is not None:
                 self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from"))
         else:
-            self.take_parts(load_pipeline(MCLDPipeline, pipeline, "pgpis convert mcld"))
+            self.take_parts(load_pipeline(self.pipeline_class, pipeline, "pgpis convert mcld"))
             names = ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence")
             for name in (*names, "rendered_texture", "backdrop"):
                 trained = self.conditioner.config[name]
