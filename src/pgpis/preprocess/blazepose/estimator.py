@@ -26,6 +26,8 @@ BROAD = 0.45
 """Of the torso's length: shoulders so far apart across it are those of a front or a back, not of a side."""
 WIDER = 1.15
 """By how much the region grows for a second look."""
+SURE = 0.9
+"""Mean score of all looks from which a front without a face is one, cut or hidden: of backs the net is less sure."""
 MARGIN = 0.015
 """How far outside the silhouette a point may lie, in sides of the person's region."""
 SMALL = 256
@@ -64,8 +66,8 @@ def see(picture: Pixels, person: int = 0, *, mirror: bool = True) -> Sighting:
     Args:
         picture: ``(H, W, 3)`` RGB.
         person: The ``person``-th largest one.
-        mirror: Whether a back is looked at again where the net sees a front without a face: in the mirrored picture,
-            then in a larger region. The net takes the left of some backs for their right, and seldom in all of these.
+        mirror: Whether a front without a face is looked at again, in the mirrored picture and in larger regions: the
+            net takes the left of some backs for their right, seldom in all of these, and then with lower scores.
 
     Raises:
         NothingFoundError: There is nobody.
@@ -77,7 +79,7 @@ def see(picture: Pixels, person: int = 0, *, mirror: bool = True) -> Sighting:
     body, doubt = bodies[person], ""
     is_faceless = read_face(picture, body)[1] < NO_FACE
     if mirror and is_faceless and _turn(body) <= -BROAD:
-        body, doubt = _back(picture, body)
+        body, doubt = _looked_at_again(picture, body)
     mask = silhouette(picture, body)
     return Sighting(body, _seen(body, mask, is_back=is_faceless and _turn(body) > 0), mask, doubt)
 
@@ -93,20 +95,24 @@ def _turn(body: Body) -> float:
     return float((right - left) @ [-up[1], up[0]]) / length**2
 
 
-def _back(picture: Pixels, body: Body) -> tuple[Body, str]:
-    """Return a reading of a back that the net took for a front, and why it is uncertain."""
+def _looked_at_again(picture: Pixels, body: Body) -> tuple[Body, str]:
+    """Return the best reading of a front without a face, which may be a back, and why it is uncertain."""
+    unsure = "it shows no face, and may be a back"
+    if not _inside(body.points[[LEFT_SHOULDER, RIGHT_SHOULDER]], picture).all():  # legs: no torso says what they are
+        return body, unsure
     wide = replace(body.region, side=body.region.side * WIDER)
     mirror = np.ascontiguousarray(picture[:, ::-1])
     seen = [_mirrored(region, picture.shape[1]) for region in detect(mirror)]
     near = min(seen, key=lambda region: float(np.hypot(*np.subtract(region.centre, body.region.centre))), default=wide)
     wide_near = replace(near, side=near.side * WIDER)
-    for region, is_mirrored in ((near, True), (wide, False), (wide_near, True)):
-        reading = _read_mirrored(mirror, region) if is_mirrored else read_body(picture, region)
+    readings = [_read_mirrored(mirror, near), read_body(picture, wide), _read_mirrored(mirror, wide_near)]
+    for reading in readings:
         if _turn(reading) > 0 and reading.score >= LEAST_PERSON:
             return reading, "it shows a back, of which the mirrored picture gives another pose"
-    return _exchanged(
-        body, body.points[OTHER_SIDE], body.region
-    ), "it shows a back that was taken for a front: left and right are exchanged"
+    if np.mean([body.score, *(reading.score for reading in readings)]) >= SURE:
+        return body, unsure
+    exchanged = _exchanged(body, body.points[OTHER_SIDE], body.region)
+    return exchanged, "it shows a back that was taken for a front: left and right are exchanged"
 
 
 def _read_mirrored(mirror: Pixels, region: Region) -> Body:
@@ -137,13 +143,17 @@ def _seen(body: Body, mask: Mask, *, is_back: bool) -> NDArray[np.bool_]:
     person = cv2.dilate(small, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) >= INSIDE
     height, width = mask.shape
     x, y = body.points.T
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     columns = (x / width * person.shape[1]).astype(int).clip(0, person.shape[1] - 1)
     rows = (y / height * person.shape[0]).astype(int).clip(0, person.shape[0] - 1)
-    seen: NDArray[np.bool_] = inside & person[rows, columns]
+    seen: NDArray[np.bool_] = _inside(body.points, mask) & person[rows, columns]
     if is_back:
         seen[FRONT_OF_HEAD] = False
     return seen
+
+
+def _inside(points: Points, picture: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which points lie in a picture ``(H, W, …)``."""
+    return np.all((points >= 0) & (points < picture.shape[1::-1]), axis=1)
 
 
 class BlazePoseEstimator:
