@@ -100,6 +100,27 @@ def test_uncertain_poses_are_said_with_their_picture(tmp_path, monkeypatch, caps
     assert any("collins.png: pose is uncertain: " in line for line in caplog.messages)
 
 
+def test_clothes_of_nobody_cost_their_own_pairs(tmp_path):
+    """The reason is told, and no command that would fail for it again."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(astronaut()).save(folder / "collins.png")
+    Image.new("RGB", (60, 80), "white").save(folder / "nobody.png")
+    table = tmp_path / "pairs.csv"
+    edited = "source,pose,clothes\ncollins.png,collins.png,upper=nobody.png\n"
+    settings = PrepareSettings(weights=tmp_path)
+    table.write_text(f"{edited}collins.png,collins.png,\n")
+    pairs = PhotoPairs(folder, folder, pairs_csv=table, settings=settings)
+    pairs.setup()
+    table.write_text(edited)
+
+    assert [pair.pair_id for pair in pairs.pairs] == ["collins_2_collins_upper-nobody", "collins_2_collins"]
+    with pytest.raises(PgpisError, match=r"^clothes upper=nobody\.png: no texture map.*: no people found$"):
+        pairs.load(0, {"texture"})
+    with pytest.raises(PgpisError, match=r"^clothes upper=nobody\.png: no texture map.*: no people found$"):
+        PhotoPairs(folder, folder, pairs_csv=table, settings=settings).setup()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prepare", "predict"])
 def test_one_line_says_so(tmp_path, caplog, verb):
