@@ -253,6 +253,23 @@ def test_nobody(picture):
         see(picture)
 
 
+@pytest.mark.parametrize("size", [(2600, 2600), (512, 5200), (5200, 512)], ids=["square", "wide", "high"])
+def test_somebody_who_is_too_small_for_one_look_is_found(photograph, sighting, size):
+    """In a part of the picture, which is said; others look as they did."""
+    height, width = size
+    top, left = (height - 512) // 2, (width - 512) // 3
+    wall = np.full((height, width, 3), 190, np.uint8)
+    wall[top : top + 512, left : left + 512] = photograph
+    far = see(wall)
+
+    assert not any(read_body(wall, region).score >= estimator.LEAST_PERSON for region in detect(wall))
+    assert np.linalg.norm(far.body.points - [left, top] - sighting.body.points, axis=1)[:13].max() < 40
+    assert "crop it" in far.doubt
+    assert not sighting.doubt
+    with pytest.raises(PgpisError, match="1 people found"):
+        see(wall, 1)
+
+
 def test_fewer_people_than_asked_for(photograph):
     with pytest.raises(PgpisError, match="1 people found, --person 1"):
         see(photograph, 1)

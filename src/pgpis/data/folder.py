@@ -259,7 +259,7 @@ class FolderPairs(PairDataset):
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Return what is exchanged, or why it cannot be, which costs the pairs that ask for it."""
         try:
-            return request and self._with_files(request)
+            return None if request is None else self._with_files(request)
         except PgpisError as error:
             return Edit(fault=error.with_traceback(None))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -18,6 +20,12 @@ from pgpis.preprocess.settings import SkeletonName, refuse_absent
 
 LEAST_PERSON = 0.3
 """Score of the landmark net below which there is nobody."""
+LEAST_SMALL = 0.9
+"""The same where the detector sees somebody in a part of the picture alone."""
+SMALLEST_SQUARE = 64
+"""Pixels of a side; in a smaller one nobody is looked for."""
+APART = 0.2
+"""Of a person's region: the shoulders of others are at least so far away; who is nearer is the same person."""
 LEAST_PART = 0.5
 """Score of a hand or face below which it is not seen."""
 NO_FACE = 0.1
@@ -74,14 +82,42 @@ def see(picture: Pixels, person: int = 0, *, mirror: bool = True) -> Sighting:
         PgpisError: There are people, but not so many.
     """
     bodies = [read_body(picture, region) for region in detect(picture)]
-    bodies = [body for body in bodies if body.score >= LEAST_PERSON]
+    bodies, doubt = [body for body in bodies if body.score >= LEAST_PERSON], ""
+    if not bodies:
+        bodies, doubt = _small_people(picture), "somebody is seen in a part of the picture alone: crop it to the person"
     refuse_absent("people", len(bodies), person)
-    body, doubt = bodies[person], ""
+    body = bodies[person]
     is_faceless = read_face(picture, body)[1] < NO_FACE
     if mirror and is_faceless and _turn(body) <= -BROAD:
         body, doubt = _looked_at_again(picture, body)
     mask = silhouette(picture, body)
     return Sighting(body, _seen(body, mask, is_back=is_faceless and _turn(body) > 0), mask, doubt)
+
+
+def _small_people(picture: Pixels) -> list[Body]:
+    """Look for people in overlapping squares of a picture in which they are too small for the detector."""
+    height, width = picture.shape[:2]
+    side = min(height, width, -(-max(height, width) // 2))
+    if side < SMALLEST_SQUARE:
+        return []
+    corners = itertools.product(*(np.linspace(0, long - side, -(-2 * long // side) - 1) for long in (height, width)))
+    bodies: list[tuple[float, Body]] = []
+    for top, left in ((int(top), int(left)) for top, left in corners):
+        for region in detect(np.ascontiguousarray(picture[top : top + side, left : left + side])):
+            if region.side <= max(height, width) / 2:  # who is larger would have been seen, and is none
+                x, y = region.centre
+                body = read_body(picture, replace(region, centre=(x + left, y + top)))
+                bodies.append((float(np.hypot(x - side / 2, y - side / 2)), body))
+    people: list[Body] = []
+    for _, body in sorted(bodies, key=itemgetter(0)):  # squares that show somebody in the middle cut nothing off
+        apart = (np.linalg.norm(_chest(body) - _chest(other)) / other.region.side for other in people)
+        if body.score >= LEAST_SMALL and all(distance > APART for distance in apart):
+            people.append(body)
+    return sorted(people, key=lambda body: -body.region.side)
+
+
+def _chest(body: Body) -> Points:
+    return np.asarray(body.points[[LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=0))
 
 
 def _turn(body: Body) -> float:
