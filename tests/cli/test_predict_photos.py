@@ -241,6 +241,9 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
         (["--poses={photos}/driving", "--retarget"], "go with --driving"),
         (["--poses={photos}/driving", "--prepare", "--retarget"], "--driving FOLDER in place of --poses"),
         (["--driving={photos}/kept"], "kept"),
+        (["--driving={photos}/walk.txt"], "unknown suffix '.txt', expected one video, or driving photographs (.jpg"),
+        (["--driving={photos}/dance.gif"], "unknown suffix '.gif', expected one video, or driving photographs (.jpg"),
+        (["--driving={photos}/empty.mp4"], "empty.mp4 is empty, expected a video"),
         (["--driving={photos}/no.mp4"], "no.mp4"),
         (["--poses={photos}/driving", "--prepare", "--every=2"], "--every goes with a video"),
         (["--poses={photos}/clip.mp4"], "--driving takes the poses from a video"),
@@ -263,6 +266,8 @@ def test_faces_may_be_absent(mcld, photos, tmp_path_factory, capsys):
     ],
 )
 def test_wrong_options_are_named(fpdm, photos, weights, more, message, capsys):
+    for name in ("walk.txt", "dance.gif", "empty.mp4"):
+        (photos / name).touch()
     words = arguments(photos, weights, fpdm, "fpdm", *(word.format(photos=photos) for word in more))
     assert main(words) == 2
     assert message in capsys.readouterr().err

@@ -230,3 +230,19 @@ def test_surfaces_are_edited_as_textures_are(folders):
     (folders / "photos_surface/ben.png").unlink()
     with pytest.raises(PgpisError, match=r"of another: .*photos_surface/ben\.png"):
         made.load(0, reads)
+
+
+@pytest.mark.parametrize("edit", [",upper=carla.jpg", "carla.jpg,", ",upper=dora.jpg"])
+def test_a_lender_that_cannot_lend_costs_its_own_pairs(folders, edit):
+    shutil.copy(folders / "photos/anna.jpg", folders / "photos/dora.jpg")  # of whom nothing is made
+    table = folders / "pairs.csv"
+    table.write_text(f"source,pose,identity,clothes\nanna.jpg,walk.png,{edit}\nanna.jpg,walk.png,,upper=ben.jpg\n")
+    made = pairs(folders, pairs_csv=table)
+
+    with pytest.raises(PgpisError, match=r"carla|dora"):
+        made.load(0, READS)
+    assert made.fingerprint(0, READS) == ""
+    assert made.load(1, READS).conditions["face"].max() == 50
+    table.write_text(f"source,pose,identity,clothes\nanna.jpg,walk.png,{edit}\n")
+    with pytest.raises(PgpisError, match=r"carla|dora"):
+        pairs(folders, pairs_csv=table)

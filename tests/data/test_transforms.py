@@ -9,6 +9,7 @@ from PIL import Image
 from pgpis.batch import ImageSpec
 from pgpis.data import Aim, Augmentation, DeepFashion, LoadedPair, Pair, PairTransform, Person, sample_generator
 from pgpis.errors import PgpisError
+from pgpis.pictures import plausibility
 from pgpis.pictures.decoding import warn_once
 from pgpis.pictures.images import image_to_tensor, resize
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -137,6 +138,19 @@ def test_drawn_poses_of_another_shape_are_centred_on_black():
     rows = (image[0] > 0.9).nonzero()[:, 0]
     assert rows.float().mean() == pytest.approx(54.5, abs=0.5)
     assert int(rows.max() - rows.min()) + 1 == pytest.approx(25, abs=2)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_first_source_of_another_shape_is_named(loaded, specs, caplog, train):
+    """What is drawn of it is as it was; training pictures are their data set's."""
+    plausibility._is_news.cache_clear()
+    transform = PairTransform(specs, train=train)
+    transform(loaded, sample_generator(0))
+    assert not caplog.messages
+    for _ in range(2):
+        transform(replace(loaded, source=loaded.source.resize((80, 64))), sample_generator(0))
+    told = "80x64 pixels are squashed to the shape of 375x550; crop such sources to it"
+    assert caplog.messages == ([] if train else [f"{loaded.pair.source}: {told}"])
 
 
 def test_self_pairs_take_the_target_as_source(toy_root):

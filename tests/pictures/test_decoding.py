@@ -189,3 +189,17 @@ def test_padding_of_a_large_drawing_is_bounded(size, monkeypatch):
     assert padded.width * padded.height <= 1.05 * 2**20 < whole.width * whole.height
     small, expected = (np.asarray(image.resize((88, 128))).astype(float) for image in (padded, whole))
     assert np.abs(small - expected).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(tmp_path, caplog, suffix):
+    path = tmp_path / f"dance.{suffix}"
+    frames = [Image.new("RGB", (32, 48), colour) for colour in ("red", "blue", "white")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    still = tmp_path / f"still.{suffix}"
+    frames[0].save(still)
+
+    assert np.asarray(read_image(path))[0, 0].tolist() == [255, 0, 0]
+    assert caplog.messages == [f"{path}: the first of its 3 frames is taken"]
+    read_image(still)
+    assert len(caplog.messages) == 1

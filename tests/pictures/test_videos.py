@@ -153,7 +153,7 @@ def test_jobs_that_ask_for_the_same_frames_at_once_all_get_them(clip, tmp_path, 
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        (b"", "clip.mp4", "cannot read the video"),
+        (b"", "clip.mp4", "is empty, expected a video"),
         (b"#EXTM3U\nfile:///etc/passwd\n", "clip.mp4", "cannot read the video"),
         (b"ffconcat version 1.0\nfile other.mp4\n", "clip.avi", "cannot read the video"),
         (None, "clip.gif", "expected a video"),

@@ -15,12 +15,12 @@ from pgpis.pictures.keypoints import FACE_START, LEFT_HAND_START, Frame, Keypoin
 from pgpis.preprocess.blazepose import estimator
 from pgpis.preprocess.blazepose import silhouette as silhouettes
 from pgpis.preprocess.blazepose.body import detect, read_body
-from pgpis.preprocess.blazepose.estimator import COCO17, BlazePoseEstimator, see
+from pgpis.preprocess.blazepose.estimator import COCO17, TORSO, BlazePoseEstimator, see
 from pgpis.preprocess.blazepose.regions import Region
 from pgpis.preprocess.settings import NothingFoundError
 
 SAMPLES = Path(os.environ.get("PGPIS_SAMPLES", Path(__file__).parents[3] / "shared/samples")) / "deepfashion"
-NOSE, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 11, 12
+NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_KNEE, RIGHT_KNEE = 0, 11, 12, 25, 26
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +149,43 @@ def test_the_mirrored_picture_gives_the_mirrored_points(photograph, sighting):
 
 
 @pytest.mark.parametrize("quarters", range(4), ids=["upright", "on the left", "upside down", "on the right"])
-def test_a_back_that_is_read_as_a_front_is_read_again(photograph, monkeypatch, quarters):
-    """Where no reading shows a back, left and right are exchanged, and the pose is said to be uncertain."""
+def test_a_front_without_a_face_is_one_where_the_net_is_sure_of_it(photograph, monkeypatch, quarters):
+    """Else it is a back, and left and right are exchanged; both poses are said to be uncertain."""
     photograph = np.ascontiguousarray(np.rot90(photograph, quarters))
     front = read_body(photograph, detect(photograph)[0])
     monkeypatch.setattr(estimator, "read_face", lambda *_: (None, 0.0))
-    result = see(photograph)
+    sure = see(photograph)
+    monkeypatch.setattr(estimator, "SURE", 1.1)
+    unsure = see(photograph)
 
-    assert "left and right are exchanged" in result.doubt
-    assert np.allclose(result.body.points[RIGHT_SHOULDER], front.points[LEFT_SHOULDER])
-    assert not result.seen[NOSE]
+    assert np.array_equal(sure.body.points, front.points)
+    assert "shows no face" in sure.doubt
+    assert "left and right are exchanged" in unsure.doubt
+    assert np.allclose(unsure.body.points[RIGHT_SHOULDER], front.points[LEFT_SHOULDER])
+    assert not unsure.seen[NOSE]
     assert not see(photograph, mirror=False).doubt
+
+
+def test_the_frame_may_cut_off_the_head_of_a_front():
+    """No face shows then, as none shows of a back, which may be cut too."""
+    from_the_side = ("4047/01_2", "7301/04_1", "7301/04_7", "3372/03_2", "7132/04_4")
+    for path in (path for path in sample_pictures() if not any(side in str(path) for side in from_the_side)):
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        whole = see(picture).body.points
+        head, neck = whole[:11, 1].mean(), whole[TORSO[:2], 1].mean()
+        cut = see(picture[int(0.4 * head + 0.6 * neck) :]).body.points
+        sides = [points[LEFT_SHOULDER, 0] > points[RIGHT_SHOULDER, 0] for points in (whole, cut)]
+
+        assert sides[0] == sides[1], path
+
+
+def test_legs_alone_keep_their_sides():
+    path = next(path for path in sample_pictures() if "00004047/01_7" in str(path))
+    legs = see(np.asarray(Image.open(path).convert("RGB"))[608:])
+
+    assert legs.body.points[TORSO[:2], 1].min() < 0
+    assert legs.body.points[LEFT_KNEE, 0] > legs.body.points[RIGHT_KNEE, 0]
+    assert "may be a back" in legs.doubt
 
 
 def test_a_back_upside_down_keeps_its_sides():
@@ -167,7 +193,7 @@ def test_a_back_upside_down_keeps_its_sides():
     for path in (path for path in sample_pictures() if "back" in path.stem):
         picture = np.asarray(Image.open(path).convert("RGB"))
         upright, turned = see(picture), see(np.ascontiguousarray(picture[::-1, ::-1]))
-        trunk = estimator.TORSO
+        trunk = TORSO
         back, other = (picture.shape[1::-1] - turned.body.points[points] for points in (trunk, [12, 11, 24, 23]))
 
         assert not turned.seen[NOSE], path
@@ -225,6 +251,23 @@ def test_a_turned_region_is_cut_out_and_its_points_are_placed_back(photograph):
 def test_nobody(picture):
     with pytest.raises(NothingFoundError, match="no people found"):
         see(picture)
+
+
+@pytest.mark.parametrize("size", [(2600, 2600), (512, 5200), (5200, 512)], ids=["square", "wide", "high"])
+def test_somebody_who_is_too_small_for_one_look_is_found(photograph, sighting, size):
+    """In a part of the picture, which is said; others look as they did."""
+    height, width = size
+    top, left = (height - 512) // 2, (width - 512) // 3
+    wall = np.full((height, width, 3), 190, np.uint8)
+    wall[top : top + 512, left : left + 512] = photograph
+    far = see(wall)
+
+    assert not any(read_body(wall, region).score >= estimator.LEAST_PERSON for region in detect(wall))
+    assert np.linalg.norm(far.body.points - [left, top] - sighting.body.points, axis=1)[:13].max() < 40
+    assert "crop it" in far.doubt
+    assert not sighting.doubt
+    with pytest.raises(PgpisError, match="1 people found"):
+        see(wall, 1)
 
 
 def test_fewer_people_than_asked_for(photograph):

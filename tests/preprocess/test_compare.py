@@ -59,6 +59,15 @@ def test_a_picture_with_fewer_people_than_person_counts_ends_nothing(photographs
     assert capsys.readouterr().out.count("nobody found") == 2 * 4
 
 
+def test_a_damaged_picture_is_listed_at_the_end(photographs, weights, capsys):
+    (photographs / "a.png").write_bytes(b"no picture")
+    assert main(["prepare", str(photographs), "--compare", "--weights", str(weights)]) == 1
+    told = capsys.readouterr()
+    assert "| collins.png | 0." in told.out
+    assert "| mean |" in told.out
+    assert "1 cannot be read:\n  a.png: cannot read picture" in told.err
+
+
 def test_without_densepose_weights_the_command_that_gets_them_is_told(photographs, tmp_path, capsys):
     assert main(["prepare", str(photographs), "--compare", "--weights", str(tmp_path)]) == 2
     message = capsys.readouterr().err

@@ -104,9 +104,13 @@ def _refuse_with_compare(others: Mapping[str, bool]) -> None:
 
 
 def _compare(root: Path, layout: str, settings: PrepareSettings) -> int:
-    """Print how far the lifter and DensePose's net agree on each picture, and on average; 1 if they never can."""
+    """Print how far the lifter and DensePose's net agree on each picture, and on average.
+
+    Returns:
+        0, or 1 if they never can, or if a picture cannot be read.
+    """
     # these load torch
-    from pgpis.jobs import meter
+    from pgpis.jobs import meter, shortlist
     from pgpis.metrics.markup import markdown_table
     from pgpis.preprocess.compare import Agreement, compare_maps, reference_net
     from pgpis.preprocess.listing import find_pictures
@@ -114,9 +118,13 @@ def _compare(root: Path, layout: str, settings: PrepareSettings) -> int:
     files = find_pictures(root, [], layout)
     head = [each.name for each in fields(Agreement)]
     results: list[tuple[str, Agreement | None]] = []
+    unread: list[str] = []
     with meter("comparing", len(files)) as advance:
-        for result in compare_maps(files, settings):
-            results.append(result)
+        for name, result in compare_maps(files, settings):
+            if isinstance(result, str):
+                unread.append(f"{name}: {result}")
+            else:
+                results.append((name, result))
             advance(1)
     rows = [[name, *(f"{value:.3f}" for value in astuple(each))] for name, each in results if each is not None]
     rows += [[name, *["nobody found"] * len(head)] for name, each in results if each is None]
@@ -126,7 +134,9 @@ def _compare(root: Path, layout: str, settings: PrepareSettings) -> int:
         rows.append(["mean", *(f"{mean:.3f}" for mean in means)])
     title = f"lifter against {reference_net(settings).densepose}"
     sys.stdout.write("\n".join(markdown_table([title, *head], rows)) + "\n")
-    return 0 if means else 1
+    if unread:
+        sys.stderr.write("\n".join([f"{len(unread)} cannot be read:", *shortlist(unread)]) + "\n")
+    return 0 if means and not unread else 1
 
 
 def conditions_of(text: str) -> list[str]:

@@ -42,6 +42,8 @@ class PairContents(ABC):
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of all that :meth:`load` reads but the target; empty where a part cannot be read."""
         pair = self.pairs[index]
+        if pair.edit is not None and pair.edit.fault is not None:
+            return ""
         content: dict[str, Any] = {}
         first = self._first_frames.get(pair.video or "", index) if self.anchored else index
         if first != index:

@@ -24,6 +24,11 @@ class EditRequest:
         """What it asks for, however the names of pictures are spelt."""
         return (self.identity and Path(self.identity), *((group, Path(name)) for group, name in self.clothes))
 
+    @property
+    def lenders(self) -> list[str]:
+        """Names of the pictures that something is taken from."""
+        return [name for _, name in self.clothes] + ([self.identity] if self.identity else [])
+
     @classmethod
     def parse(cls, identity: str | None, clothes: Sequence[str]) -> EditRequest | None:
         """Read ``GROUP=PICTURE`` words; None where nothing is asked.

@@ -14,8 +14,17 @@ from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_i
 from pgpis.data.missing import OnMissing
 from pgpis.data.pair import Aim, Edit, Pair, Person, Source
 from pgpis.data.pairs import PairDataset
-from pgpis.data.picture_store import content_hash, picture_exists
-from pgpis.data.user_files import beside, find_file, folders_of, list_files, pair_by_stem, people_in, short_names
+from pgpis.data.picture_store import picture_exists
+from pgpis.data.user_files import (
+    beside,
+    find_file,
+    folders_of,
+    list_files,
+    pair_by_stem,
+    people_in,
+    refuse_shared,
+    short_names,
+)
 from pgpis.errors import PgpisError, refuse_if_all_fail
 from pgpis.files import is_file, printable
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -60,6 +69,8 @@ class FolderPairs(PairDataset):
     """
 
     complete = False
+    pose_files, pose_suffixes = "poses", POSE_SUFFIXES
+    """What files of poses are called in messages, and how they end."""
 
     def __init__(
         self,
@@ -101,7 +112,7 @@ class FolderPairs(PairDataset):
 
         Raises:
             PgpisError: A folder is missing or empty, a file has an unknown suffix, nothing pairs up, a pair is
-                named twice, or an edit names a picture that does not exist.
+                named twice, or no pair can be made for its edit; else such a pair fails alone.
         """
         everywhere = EditRequest.parse(self.identity, self.clothes)
         listed = self._listed(everywhere)
@@ -126,23 +137,24 @@ class FolderPairs(PairDataset):
         aims = [(f"_2_{pose_names[pose]}", Aim(pose, target, of_poses[pose])) for pose, target in listed.aims]
         requests = [merged(own, everywhere) for own in listed.edits]
         names = distinct((request and request.of_files, edit_name(request)) for request in requests)
-        edits = [self._named(names[request and request.of_files], self._edit(request)) for request in requests]
-        return [
+        edits = [
+            (name, (edit := self._edit(request)) and replace(edit, name=name))
+            for request in requests
+            for name in [names[request and request.of_files]]
+        ]
+        pairs = [
             Pair(f"{name}{name_of_pose}{name_of_edit}", person, aim, edit)
             for (name, person), (name_of_pose, aim), (name_of_edit, edit) in listed.zipped(people, aims, edits)
         ]
-
-    @staticmethod
-    def _named(name: str, edit: Edit | None) -> tuple[str, Edit | None]:
-        """Return how an edit ends the names of results, and the edit, which knows it."""
-        return name, edit and replace(edit, name=name)
+        refuse_if_all_fail(Pair.refuse_fault, pairs)
+        return pairs
 
     def _listed(self, everywhere: EditRequest | None) -> Listed:
         """Read the table, or pair the files of the folders, with what is exchanged in each pair."""
         if self.pairs_csv is not None:
-            return listed_in_table(self.pairs_csv, self.sources, self.poses, everywhere)
+            return listed_in_table(self.pairs_csv, self.sources, self.poses, everywhere, self.pose_suffixes)
         people = self._people()
-        poses = list_files(self.poses, POSE_SUFFIXES, "poses")
+        poses = list_files(self.poses, self.pose_suffixes, self.pose_files)
         if self.pairing == "stem":
             pairs = pair_by_stem(list(people), poses, by_person=self.sources_by == "person")
             return one_by_one([people[person] for person, _ in pairs], [pose for _, pose in pairs])
@@ -178,7 +190,7 @@ class FolderPairs(PairDataset):
                 owners = [(source.picture, source.conditions.get(kind.name)) for source in self.sources_read(kind)]
             else:
                 owners = [(pair.pose, pair.file(kind.name)) for pair in by_pose(self.pairs) if pair.pose is not None]
-            _refuse_shared(kind, owners)
+            refuse_shared(kind, owners)
         super().require(origins)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
@@ -245,8 +257,13 @@ class FolderPairs(PairDataset):
         return f"pgpis predict --prepare draws them from the key points; else {usual}"
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
-        if request is None:
-            return None
+        """Return what is exchanged, or why it cannot be, which costs the pairs that ask for it."""
+        try:
+            return None if request is None else self._with_files(request)
+        except PgpisError as error:
+            return Edit(fault=error.with_traceback(None))
+
+    def _with_files(self, request: EditRequest) -> Edit:
         identity: dict[str, Path | None] | None = None
         if request.identity is not None:
             identity = self.made_of(self._picture(request.identity), "source")
@@ -259,18 +276,18 @@ class FolderPairs(PairDataset):
             clothes.append((parts_of(group), files))
         return Edit(identity, tuple(clothes))
 
-    def _needed(self, kind: str, path: Path | None, edit: str) -> Path:
-        """Return the file of an edit, which must exist."""
+    def _needed(self, kind: str, path: Path | None, edit: str) -> None:
         if path is None or not is_file(path):
             raise PgpisError(f"{edit}: no {kind_of(kind).what} {path}", hint=self.on_missing.hint(kind))
-        return path
 
     def _picture(self, name: str) -> Path:
-        beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
-        path = find_file(name, folders_of([self.sources, Path(), *beside_table]))
-        if not picture_exists(path):
+        if not picture_exists(path := self._place_of(name)):
             raise PgpisError(f"picture not found: {name}; looked in {self.sources} and in the working directory")
         return path
+
+    def _place_of(self, name: str) -> Path:
+        beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
+        return find_file(name, folders_of([self.sources, Path(), *beside_table]))
 
 
 def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
@@ -281,20 +298,3 @@ def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
 def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:
     """Return a pair of each pose, likewise."""
     return {id(pair.pose): pair for pair in pairs}.values()
-
-
-def _refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:
-    """Refuse two files of different content whose texture, face or map would be one and the same file."""
-    first: dict[str, tuple[Path, Path]] = {}
-    for owner, path in owners:
-        if path is None:
-            continue
-        other, others = first.setdefault(str(path).casefold(), (owner, path))
-        if other == owner or content_hash(other) == content_hash(owner):
-            continue
-        # a file system that ignores case takes two names for one
-        if others == path or (others.exists() and path.exists() and others.samefile(path)):
-            raise PgpisError(
-                f"{other} and {owner} would share the {kind.what} {path}, which can belong to only one of them",
-                hint="rename one of them, or put them into folders of their own",
-            )

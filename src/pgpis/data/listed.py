@@ -70,7 +70,13 @@ def _listed(sources: Sequence[tuple[Path, ...]], poses: Sequence[Path], numbers:
     return Listed(sources, [(pose, None) for pose in poses], (source, pose, np.zeros_like(source)))
 
 
-def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequest | None = None) -> Listed:
+def listed_in_table(
+    path: Path,
+    sources: Path,
+    poses: Path,
+    everywhere: EditRequest | None = None,
+    pose_suffixes: Sequence[str] = POSE_SUFFIXES,
+) -> Listed:
     """Read a table of pairs; its names are looked up in the folders, then beside the table.
 
     Args:
@@ -78,6 +84,7 @@ def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequ
         sources: Folder of pictures of people.
         poses: Folder of poses.
         everywhere: What is exchanged in all pairs that do not say otherwise.
+        pose_suffixes: Of files that can be poses.
 
     Raises:
         PgpisError: A pair or one of its sources is named twice, a file has another suffix than it must have, or no pair
@@ -90,7 +97,7 @@ def listed_in_table(path: Path, sources: Path, poses: Path, everywhere: EditRequ
         for column in FILES
         if column in table.names
     }
-    _refuse_suffixes(table, files)
+    _refuse_suffixes(table, files, pose_suffixes)
     people, person = table.groups([column for column in SOURCES if column in files])
     aims, aim = table.groups([column for column in ("pose", "target") if column in files])
     requests, request = table.groups([column for column in ("identity", "clothes") if column in table.names])
@@ -133,11 +140,11 @@ def _request(fields: dict[str, str]) -> EditRequest | None:
     return EditRequest.parse(fields.get("identity"), clothes)
 
 
-def _refuse_suffixes(table: PairTable, files: dict[str, list[Path | None]]) -> None:
+def _refuse_suffixes(table: PairTable, files: dict[str, list[Path | None]], pose_suffixes: Sequence[str]) -> None:
     """Refuse sources and poses that no file of theirs can be; the first one in the table is named."""
     wrong = []
     for column in (*SOURCES, "pose"):
-        usual = POSE_SUFFIXES if column == "pose" else IMAGE_SUFFIXES
+        usual = pose_suffixes if column == "pose" else IMAGE_SUFFIXES
         for code, file in enumerate(files.get(column, ())):
             if file is not None and file.suffix.lower() not in usual:
                 line = table.lines[np.argmax(table.codes[column] == code)]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pgpis.errors import PgpisError
 from pgpis.files import printable
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.uv_texture import PART_GROUPS
@@ -84,6 +85,8 @@ class Edit:
     """Parts of the body, and the files of the picture that they are taken from."""
     name: str = ""
     """How it ends the names of results."""
+    fault: PgpisError | None = None
+    """Why it cannot be made; None where it can."""
 
     @property
     def swaps(self) -> tuple[tuple[tuple[int, ...], Files], ...]:
@@ -156,6 +159,15 @@ class Pair:
     def pose_file(self) -> Path | None:
         """The file that names the target pose."""
         return self.aim.pose or self.aim.conditions.get("iuv")
+
+    def refuse_fault(self) -> None:
+        """Say why the edit cannot be made, where it cannot.
+
+        Raises:
+            PgpisError: :attr:`Edit.fault`.
+        """
+        if self.edit is not None and self.edit.fault is not None:
+            raise self.edit.fault
 
     def file(self, origin: str) -> Path | None:
         """Return the file of ``source``, ``target`` or a kind of condition, as edited."""

@@ -203,6 +203,7 @@ class PairDataset(PairContents):
             PgpisError: A file is missing or unreadable.
         """
         pair = self.pairs[index]
+        pair.refuse_fault()
         may_draw = generator is not None and pair.target is not None
         if may_draw and torch.rand((), generator=generator).item() < self.self_pair_probability:
             pair = self.as_self_pair(pair)

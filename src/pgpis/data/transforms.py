@@ -20,6 +20,7 @@ from pgpis.pictures.framing import reframed
 from pgpis.pictures.images import fit_images
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
+from pgpis.pictures.plausibility import tell_once
 
 if TYPE_CHECKING:  # it imports this module
     from pgpis.data.features import FeatureCache
@@ -138,6 +139,8 @@ class PairTransform:
                 not know.
         """
         flip = detour = False
+        for each in () if self.train else (loaded, *loaded.further):
+            self._tell_squashed(each)
         keypoints = None if loaded.keypoints is None else self._place(self._known(loaded))
         if self.train:
             if generator is None:
@@ -171,6 +174,13 @@ class PairTransform:
             for name, origin in self.cached.items():
                 tensors[name] = self.cache.read(name, loaded.pair.file(origin), flip=flip, detour=detour)
         return tensors
+
+    def _tell_squashed(self, loaded: LoadedPair) -> None:
+        """Warn once of a source that looks squashed to the model, which has seen none of that shape."""
+        source, (height, width) = loaded.source, self.pose_canvas
+        if source is not None and other_aspect(source.height, source.width, self.pose_canvas):
+            text = f"{source.width}x{source.height} pixels are squashed to the shape of {width}x{height}"
+            tell_once("squashed", str(loaded.pair.source), f"{text}; crop such sources to it")
 
     def _framed(self, source: Image.Image | None, generator: torch.Generator | None) -> Image.Image | None:
         """Frame a source anew where the augmentation says so."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-from pgpis.data.picture_store import picture_exists
+from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, resolved
@@ -196,3 +196,28 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
             count = seen[path.name.casefold()]
             names[path] = path.name if count == 1 else f"{path.name}~{count}"
     return names
+
+
+def refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> None:
+    """Refuse two files of different content whose texture, face or map would be one and the same file.
+
+    Args:
+        kind: Texture, face or map.
+        owners: Each file, and where that of the kind is that was made of it.
+
+    Raises:
+        PgpisError: Names both files.
+    """
+    first: dict[str, tuple[Path, Path]] = {}
+    for owner, path in owners:
+        if path is None:
+            continue
+        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        if other == owner or content_hash(other) == content_hash(owner):
+            continue
+        # a file system that ignores case takes two names for one
+        if others == path or (others.exists() and path.exists() and others.samefile(path)):
+            raise PgpisError(
+                f"{other} and {owner} would share the {kind.what} {path}, which can belong to only one of them",
+                hint="rename one of them, or put them into folders of their own",
+            )

@@ -142,6 +142,9 @@ def warn_once(message: str) -> None:
 def _load(content: bytes, name: object) -> Image.Image:
     image = _open(content, name)
     image.load()
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format in ("PNG", "WEBP"):  # a JPEG may have small copies of itself
+        warn_once(f"{name}: the first of its {count} frames is taken")
     _correct_transparency(image, content)
     return image
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,9 @@ def _opened(path: Path) -> Iterator[Any]:
             raise PgpisError(f"cannot read the video {path}: {error.strerror}") from error
         if not is_video(path):
             raise PgpisError(f"{path}: expected a video ({', '.join(CONTAINERS)})")
+        if not file.seek(0, SEEK_END):
+            raise PgpisError(f"{path} is empty, expected a video")
+        file.seek(0)
         with _errors_named(path):
             container = av.open(file, format=CONTAINERS[path.suffix.lower()], metadata_errors="ignore")
             stack.enter_context(container)

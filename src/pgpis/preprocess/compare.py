@@ -47,11 +47,14 @@ def reference_net(settings: PrepareSettings) -> PrepareSettings:
     return replace(settings, densepose="r101-dl") if settings.densepose in (None, "lifter") else settings
 
 
-def compare_maps(files: Sequence[PictureFiles], settings: PrepareSettings) -> Iterator[tuple[str, Agreement | None]]:
+def compare_maps(
+    files: Sequence[PictureFiles], settings: PrepareSettings
+) -> Iterator[tuple[str, Agreement | str | None]]:
     """Make both maps of each picture, keeping neither, and compare them.
 
     Yields:
-        The picture's name, and how far the maps agree; None where one of the tools finds no such person.
+        The picture's name, and how far the maps agree; None where one of the tools finds no such person; why the
+        picture cannot be read.
 
     Raises:
         PgpisError: The net's weights are missing; names the command that gets them.
@@ -60,7 +63,11 @@ def compare_maps(files: Sequence[PictureFiles], settings: PrepareSettings) -> It
     require_weights(["densepose"], reference)
     stages = [DensePoseStage(replace(settings, densepose="lifter")), DensePoseStage(reference)]
     for file in files:
-        picture = read_image(file.picture)
+        try:
+            picture = read_image(file.picture)
+        except PgpisError as error:
+            yield file.name, error.message
+            continue
         try:
             maps = [stage.maps([picture])[0] for stage in stages]
         except PgpisError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from pgpis.pictures.keypoints import FEET_AND_HANDS, Frame, Keypoints
 from pgpis.preprocess.blazepose.estimator import PERSON, Sighting, see
 from pgpis.preprocess.blazepose.regions import Pixels
 from pgpis.preprocess.outline import silhouette_of
-from pgpis.preprocess.settings import Box, NothingFoundError
+from pgpis.preprocess.settings import Box, NothingFoundError, box_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "bundles" / "surface_lifter"
 POINTS = (
@@ -40,8 +40,6 @@ MOST_LEAN = 30
 """Degrees by which a trunk may lean; the net has seen hardly anybody who leans more."""
 LONGER_SIDE = (256, 1024)
 """Least and most pixels of a map of key points."""
-
-TOO_SMALL = "the person is too small in their picture for a map"
 
 
 class LiftedDensePose:
@@ -72,7 +70,7 @@ class LiftedPerson:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a picture that the net sees, in its aspect ratio, and maybe partly outside."""
+    """The part of a picture that the net sees, the person upright, in its aspect ratio, and maybe partly outside."""
 
     left: float
     top: float
@@ -109,7 +107,8 @@ def lifted_map(picture: Pixels, person: int = 0) -> tuple[Pixels, Box, str]:
     sighting = see(picture, person)
     if not (sighting.silhouette >= PERSON).any():
         raise NothingFoundError("no people found")
-    iuv, box = _lifted(sighting.silhouette, _points(sighting))
+    points = _points(sighting)
+    iuv, box = _lifted(sighting.silhouette, points, _uprighting(points[:, :2]))
     return iuv, box, sighting.doubt
 
 
@@ -147,58 +146,60 @@ def map_of_points(keypoints: Keypoints, size: tuple[int, int] | None = None) -> 
     )  # in training, what lay outside was unknown
     if not silhouette.any() or not inside.any():
         raise PgpisError(f"no known part of the body lies in the picture of {frame.size}")
-    turn, turned_size = _uprighting(points, size)
-    turned = cv2.warpAffine(silhouette.astype(np.float32), turn, turned_size)
-    if not (turned >= PERSON).any():
-        raise PgpisError(TOO_SMALL)
-    told = np.where(inside[:, None], points @ turn[:, :2].T + turn[:, 2], 0.0)
-    iuv, _ = _lifted(turned, np.column_stack([told, inside]))
-    iuv = cv2.warpAffine(iuv, turn, size[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    told = np.column_stack([np.where(inside[:, None], points, 0.0), inside])
+    iuv, _ = _lifted(silhouette.astype(np.float32), told, _uprighting(points))
     if not iuv.any():
-        raise PgpisError(TOO_SMALL)
+        raise PgpisError("the person is too small in their picture for a map")
     # the net takes edges for background
     nearest = distance_transform_edt(iuv[..., 0] == 0, return_distances=False, return_indices=True)
     return np.asarray(iuv[tuple(nearest)] * silhouette[..., None], np.uint8)
 
 
-def _uprighting(points: NDArray[np.float64], size: tuple[int, int]) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Return what turns people upright whose trunk leans by more than the net has seen, and columns and rows then.
+def _uprighting(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what turns people upright, ``(2, 3)``, whose trunk leans by more than the net has seen.
 
     Others stay as they are, and so do those of whom only shoulders or only hips are known.
     """
-    height, width = size
     x, y = points[list(HIPS)].mean(axis=0) - points[list(SHOULDERS)].mean(axis=0)
     lean = np.degrees(np.arctan2(x, y))  # 0 is upright; counter-clockwise
-    if not abs(lean) > MOST_LEAN:
-        return np.eye(2, 3), (width, height)
-    side = math.ceil(math.hypot(height, width))
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -lean, 1)
-    turn[:, 2] += np.array([side - width, side - height]) / 2
-    return turn, (side, side)
+    return cv2.getRotationMatrix2D((0, 0), -lean, 1) if abs(lean) > MOST_LEAN else np.eye(2, 3)
 
 
-def _lifted(silhouette: NDArray[np.float32], points: NDArray[np.float64]) -> tuple[Pixels, Box]:
+def _lifted(
+    silhouette: NDArray[np.float32], points: NDArray[np.float64], turn: NDArray[np.float64]
+) -> tuple[Pixels, Box]:
     """Make the map of a person, and tell the box around them.
 
     Args:
         silhouette: ``(H, W)`` probability that a pixel shows the person; at least one does.
         points: ``(26, 3)`` the net's points in pixels, and 1 where they are known, else 0.
+        turn: ``(2, 3)`` what turns the person upright.
     """
     is_person = silhouette >= PERSON
-    rows, columns = np.flatnonzero(is_person.any(axis=1)), np.flatnonzero(is_person.any(axis=0))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    rows = np.flatnonzero(is_person.any(axis=1))
+    left, right = is_person[rows].argmax(axis=1), is_person.shape[1] - is_person[rows, ::-1].argmax(axis=1)
+    ends = np.column_stack([np.concatenate([left, right] * 2), np.concatenate([rows, rows, rows + 1, rows + 1])])
     lifter = load_lifter()
     size = (int(lifter.config.width), int(lifter.config.height))
-    window = _window(box, size)
-    near = cv2.warpAffine(silhouette, window.matrix, size, flags=cv2.INTER_AREA) >= PERSON
-    placed = (points - [window.left, window.top, 0]) * [window.scale, window.scale, 1]
-    shares = placed.astype(np.float32) / np.array([*size, 1], np.float32)
+    window = _window(_around(_turned(ends, turn)), size)
+    matrix = (np.vstack([window.matrix, [0, 0, 1]]) @ np.vstack([turn, [0, 0, 1]]))[:2]
+    near = cv2.warpAffine(silhouette, matrix, size, flags=cv2.INTER_AREA) >= PERSON
+    placed = (_turned(points[:, :2], turn) - [window.left, window.top]) * window.scale
+    shares = np.column_stack([placed, points[:, 2]]).astype(np.float32) / np.array([*size, 1], np.float32)
     tensors = torch.from_numpy(shares)[None], torch.from_numpy(near).float()[None, None]
     with torch.inference_mode():
         small = part_u_v(tensor_to_images(lift(lifter, *tensors))[0])
-    back = cv2.invertAffineTransform(window.matrix)
+    back = cv2.invertAffineTransform(matrix)
     iuv = cv2.warpAffine(small, back, silhouette.shape[::-1], flags=cv2.INTER_NEAREST)
-    return np.asarray(iuv * is_person[..., None], np.uint8), box
+    return np.asarray(iuv * is_person[..., None], np.uint8), _around(ends)
+
+
+def _turned(points: NDArray[Any], turn: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(points @ turn[:, :2].T + turn[:, 2], np.float64)
+
+
+def _around(points: NDArray[Any]) -> Box:
+    return box_of(float(corner) for corner in (*points.min(axis=0), *points.max(axis=0)))
 
 
 def _window(box: Box, size: tuple[int, int]) -> Window:

@@ -17,7 +17,7 @@ from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs, by_pose, by_source
 from pgpis.data.further import sources_read
 from pgpis.data.pair import Edit, LoadedPair, Pair
-from pgpis.data.picture_store import content_hash
+from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, passing_folder, printable
 from pgpis.pictures.containers import is_video
@@ -75,8 +75,9 @@ class PhotoPairs(FolderPairs):
             raise PgpisError("--retarget needs the poses of photographs", hint="--driving FOLDER in place of --poses")
         if settings.skeleton != "body18" and retarget:
             raise PgpisError("--retarget works on 18 body points", hint="leave --prepare-skeleton out")
-        self.driving = driving
-        self.retarget = retarget
+        self.driving, self.retarget = driving, retarget
+        if driving:
+            self.pose_files, self.pose_suffixes = "one video, or driving photographs", IMAGE_SUFFIXES
         self.settings = settings
         self.chosen = chosen
         self.save_conditions = None if save_conditions is None else Path(save_conditions)
@@ -95,11 +96,7 @@ class PhotoPairs(FolderPairs):
             name = file_name(self._video.stem, f"-{content_hash(self._video)[:16]}-{self.every}")
             frames = extract_frames(self._video, self._conditions / "frames" / name, self.every)
             self.poses, self.frames_per_second = frames.folder, frames.frames_per_second
-        pairs = super().read_pairs()
-        for pair in pairs if self.driving else ():
-            if pair.pose is None or pair.pose.suffix.lower() not in IMAGE_SUFFIXES:
-                raise PgpisError(f"{pair.pose} is not a photograph", hint="--poses FOLDER in place of --driving")
-        return pairs
+        return super().read_pairs()
 
     def require(self, origins: Collection[str]) -> None:
         """Make what the model reads and is missing, then look for it as ``FolderPairs`` does.
@@ -110,7 +107,7 @@ class PhotoPairs(FolderPairs):
         self.refuse_unread(origins)
         if self.retarget and "pose" not in origins:
             raise PgpisError("--retarget moves key points, and this model reads none")
-        kinds = filter(self._makes, conditions(origins))
+        kinds = [*filter(self._makes, conditions(origins))]
         made = [kind.option for kind in kinds if self.driving or kind.of == "source"]
         refuse_idle(self.chosen, made + ["pose"] * (self.driving and "pose" in origins), "--prepare-")
         lacking: list[tuple[str, list[Path]]] = []
@@ -118,7 +115,7 @@ class PhotoPairs(FolderPairs):
         pairs = by_source(self.pairs)
         if "pose" in origins:
             lacking.append(("pose", poses + [pair.source for pair in pairs if self.retarget]))
-        for kind in filter(self._makes, conditions(origins)):
+        for kind in kinds:
             sources = [own.picture for own in self.sources_read(kind) if not _exists(own.conditions.get(kind.name))]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
@@ -175,13 +172,17 @@ class PhotoPairs(FolderPairs):
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Make what an edit takes from other pictures, which is needed to list the pairs."""
         if request is not None:
-            lenders = [name for _, name in request.clothes] + ([request.identity] if request.identity else [])
-            pictures = [self._picture(name) for name in lenders]
-            self._lenders += pictures
+            pictures = [path for name in request.lenders if picture_exists(path := self._place_of(name))]
             self._make([path for path in pictures if not _exists(self.made_of(path, "source")["texture"])], "texture")
             if request.identity is not None and self._makes(kind_of("face")):
-                self._make([self._picture(request.identity)], "face")
+                self._make([self._place_of(request.identity)], "face")
+            self._lenders += [path for path in pictures if _exists(self.made_of(path, "source")["texture"])]
         return super()._edit(request)
+
+    def _needed(self, kind: str, path: Path | None, edit: str) -> None:
+        if path in self._reasons:
+            raise PgpisError(f"{edit}: no {kind_of(kind).what}: {self._reasons[path]}")
+        super()._needed(kind, path, edit)
 
     def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
         """Say why nothing at all could be made."""
@@ -243,8 +244,7 @@ class PhotoPairs(FolderPairs):
     def _place(self, picture: str, condition: str, tools: str = "") -> Path:
         """Return where a condition of a picture is kept; the name changes with the picture's content and the tools."""
         path = Path(picture)
-        tools = tools or self.settings.tools(condition)
-        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {tools}"
+        stamp = f"{content_hash(path) or printable(str(path.absolute()))} {tools or self.settings.tools(condition)}"
         digits = hashlib.sha256(stamp.encode()).hexdigest()[:DIGITS]
         cut = file_name(path.stem, f"-{digits}{kind_of(condition).photo_suffix}")
         return self._conditions / condition / cut
@@ -278,10 +278,10 @@ class PhotoPairs(FolderPairs):
         if drawn is not None and "iuv" in files:
             provenance["pose"] = exact_openpose(read_keypoints(drawn, self.pose_frame))
             del files["iuv"]
-        choices = {name: value for option in made for name, value in self.settings.choices(option).items()}
+        choices: dict[str, object] = {"retarget": True} if self.retarget else {}
+        choices |= {name: value for option in made for name, value in self.settings.choices(option).items()}
         plain = {name: value for name, value in choices.items() if not isinstance(value, Path | None)}
-        moved = {"retarget": True} if self.retarget else {}
-        return {**provenance, "tools": {"made": made, **moved, **plain} if made else {}}
+        return {**provenance, "tools": {"made": made, **plain} if made else {}}
 
     def pose_content(self, pair: Pair) -> str:
         """Identify the key points that were found in photographs."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -18,6 +20,12 @@ from pgpis.preprocess.settings import SkeletonName, refuse_absent
 
 LEAST_PERSON = 0.3
 """Score of the landmark net below which there is nobody."""
+LEAST_SMALL = 0.9
+"""The same where the detector sees somebody in a part of the picture alone."""
+SMALLEST_SQUARE = 64
+"""Pixels of a side; in a smaller one nobody is looked for."""
+APART = 0.2
+"""Of a person's region: the shoulders of others are at least so far away; who is nearer is the same person."""
 LEAST_PART = 0.5
 """Score of a hand or face below which it is not seen."""
 NO_FACE = 0.1
@@ -26,6 +34,8 @@ BROAD = 0.45
 """Of the torso's length: shoulders so far apart across it are those of a front or a back, not of a side."""
 WIDER = 1.15
 """By how much the region grows for a second look."""
+SURE = 0.9
+"""Mean score of all looks from which a front without a face is one, cut or hidden: of backs the net is less sure."""
 MARGIN = 0.015
 """How far outside the silhouette a point may lie, in sides of the person's region."""
 SMALL = 256
@@ -64,22 +74,50 @@ def see(picture: Pixels, person: int = 0, *, mirror: bool = True) -> Sighting:
     Args:
         picture: ``(H, W, 3)`` RGB.
         person: The ``person``-th largest one.
-        mirror: Whether a back is looked at again where the net sees a front without a face: in the mirrored picture,
-            then in a larger region. The net takes the left of some backs for their right, and seldom in all of these.
+        mirror: Whether a front without a face is looked at again, in the mirrored picture and in larger regions: the
+            net takes the left of some backs for their right, seldom in all of these, and then with lower scores.
 
     Raises:
         NothingFoundError: There is nobody.
         PgpisError: There are people, but not so many.
     """
     bodies = [read_body(picture, region) for region in detect(picture)]
-    bodies = [body for body in bodies if body.score >= LEAST_PERSON]
+    bodies, doubt = [body for body in bodies if body.score >= LEAST_PERSON], ""
+    if not bodies:
+        bodies, doubt = _small_people(picture), "somebody is seen in a part of the picture alone: crop it to the person"
     refuse_absent("people", len(bodies), person)
-    body, doubt = bodies[person], ""
+    body = bodies[person]
     is_faceless = read_face(picture, body)[1] < NO_FACE
     if mirror and is_faceless and _turn(body) <= -BROAD:
-        body, doubt = _back(picture, body)
+        body, doubt = _looked_at_again(picture, body)
     mask = silhouette(picture, body)
     return Sighting(body, _seen(body, mask, is_back=is_faceless and _turn(body) > 0), mask, doubt)
+
+
+def _small_people(picture: Pixels) -> list[Body]:
+    """Look for people in overlapping squares of a picture in which they are too small for the detector."""
+    height, width = picture.shape[:2]
+    side = min(height, width, -(-max(height, width) // 2))
+    if side < SMALLEST_SQUARE:
+        return []
+    corners = itertools.product(*(np.linspace(0, long - side, -(-2 * long // side) - 1) for long in (height, width)))
+    bodies: list[tuple[float, Body]] = []
+    for top, left in ((int(top), int(left)) for top, left in corners):
+        for region in detect(np.ascontiguousarray(picture[top : top + side, left : left + side])):
+            if region.side <= max(height, width) / 2:  # who is larger would have been seen, and is none
+                x, y = region.centre
+                body = read_body(picture, replace(region, centre=(x + left, y + top)))
+                bodies.append((float(np.hypot(x - side / 2, y - side / 2)), body))
+    people: list[Body] = []
+    for _, body in sorted(bodies, key=itemgetter(0)):  # squares that show somebody in the middle cut nothing off
+        apart = (np.linalg.norm(_chest(body) - _chest(other)) / other.region.side for other in people)
+        if body.score >= LEAST_SMALL and all(distance > APART for distance in apart):
+            people.append(body)
+    return sorted(people, key=lambda body: -body.region.side)
+
+
+def _chest(body: Body) -> Points:
+    return np.asarray(body.points[[LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=0))
 
 
 def _turn(body: Body) -> float:
@@ -93,20 +131,24 @@ def _turn(body: Body) -> float:
     return float((right - left) @ [-up[1], up[0]]) / length**2
 
 
-def _back(picture: Pixels, body: Body) -> tuple[Body, str]:
-    """Return a reading of a back that the net took for a front, and why it is uncertain."""
+def _looked_at_again(picture: Pixels, body: Body) -> tuple[Body, str]:
+    """Return the best reading of a front without a face, which may be a back, and why it is uncertain."""
+    unsure = "it shows no face, and may be a back"
+    if not _inside(body.points[[LEFT_SHOULDER, RIGHT_SHOULDER]], picture).all():  # legs: no torso says what they are
+        return body, unsure
     wide = replace(body.region, side=body.region.side * WIDER)
     mirror = np.ascontiguousarray(picture[:, ::-1])
     seen = [_mirrored(region, picture.shape[1]) for region in detect(mirror)]
     near = min(seen, key=lambda region: float(np.hypot(*np.subtract(region.centre, body.region.centre))), default=wide)
     wide_near = replace(near, side=near.side * WIDER)
-    for region, is_mirrored in ((near, True), (wide, False), (wide_near, True)):
-        reading = _read_mirrored(mirror, region) if is_mirrored else read_body(picture, region)
+    readings = [_read_mirrored(mirror, near), read_body(picture, wide), _read_mirrored(mirror, wide_near)]
+    for reading in readings:
         if _turn(reading) > 0 and reading.score >= LEAST_PERSON:
             return reading, "it shows a back, of which the mirrored picture gives another pose"
-    return _exchanged(
-        body, body.points[OTHER_SIDE], body.region
-    ), "it shows a back that was taken for a front: left and right are exchanged"
+    if np.mean([body.score, *(reading.score for reading in readings)]) >= SURE:
+        return body, unsure
+    exchanged = _exchanged(body, body.points[OTHER_SIDE], body.region)
+    return exchanged, "it shows a back that was taken for a front: left and right are exchanged"
 
 
 def _read_mirrored(mirror: Pixels, region: Region) -> Body:
@@ -137,13 +179,17 @@ def _seen(body: Body, mask: Mask, *, is_back: bool) -> NDArray[np.bool_]:
     person = cv2.dilate(small, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) >= INSIDE
     height, width = mask.shape
     x, y = body.points.T
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     columns = (x / width * person.shape[1]).astype(int).clip(0, person.shape[1] - 1)
     rows = (y / height * person.shape[0]).astype(int).clip(0, person.shape[0] - 1)
-    seen: NDArray[np.bool_] = inside & person[rows, columns]
+    seen: NDArray[np.bool_] = _inside(body.points, mask) & person[rows, columns]
     if is_back:
         seen[FRONT_OF_HEAD] = False
     return seen
+
+
+def _inside(points: Points, picture: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which points lie in a picture ``(H, W, …)``."""
+    return np.all((points >= 0) & (points < picture.shape[1::-1]), axis=1)
 
 
 class BlazePoseEstimator:
