@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.data import astronaut
+from skimage.data import astronaut, rocket
 
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoint_files import read_keypoints
@@ -251,6 +251,11 @@ def test_a_turned_region_is_cut_out_and_its_points_are_placed_back(photograph):
 def test_nobody(picture):
     with pytest.raises(NothingFoundError, match="no people found"):
         see(picture)
+
+
+def test_what_looks_like_somebody_small_is_nobody_where_its_mirror_image_does_not():
+    with pytest.raises(NothingFoundError, match="no people found"):
+        see(rocket())
 
 
 @pytest.mark.parametrize("size", [(2600, 2600), (512, 5200), (5200, 512)], ids=["square", "wide", "high"])

@@ -46,7 +46,7 @@ class DiffusionTask(PictureTask):
     unet: Any
     vae: Autoencoder
     noise_schedule: Any
-    """A diffusers scheduler that holds the noise levels of training."""
+    """A diffusers scheduler that holds the noise levels of training; the sampler, unless a task sets another."""
 
     def __init__(
         self,
@@ -68,6 +68,8 @@ class DiffusionTask(PictureTask):
         """Freeze parts, refuse those that do not fit together before the first batch, and save memory or time."""
         if self.step.flow_loss is not None:
             self._flow_port()
+        if "noise_schedule" not in vars(self):
+            self.noise_schedule = self.scheduler
         self.freeze(*frozen)
         self.build_pipeline()
         self.save_memory_or_time(self.step)

@@ -21,7 +21,7 @@ from pgpis.preprocess.settings import SkeletonName, refuse_absent
 LEAST_PERSON = 0.3
 """Score of the landmark net below which there is nobody."""
 LEAST_SMALL = 0.9
-"""The same where the detector sees somebody in a part of the picture alone."""
+"""The same where the detector sees somebody in a part of the picture alone, there and in its mirrored copy."""
 SMALLEST_SQUARE = 64
 """Pixels of a side; in a smaller one nobody is looked for."""
 APART = 0.2
@@ -101,17 +101,20 @@ def _small_people(picture: Pixels) -> list[Body]:
     if side < SMALLEST_SQUARE:
         return []
     corners = itertools.product(*(np.linspace(0, long - side, -(-2 * long // side) - 1) for long in (height, width)))
+    mirror = np.ascontiguousarray(picture[:, ::-1])
     bodies: list[tuple[float, Body]] = []
     for top, left in ((int(top), int(left)) for top, left in corners):
         for region in detect(np.ascontiguousarray(picture[top : top + side, left : left + side])):
             if region.side <= max(height, width) / 2:  # who is larger would have been seen, and is none
                 x, y = region.centre
-                body = read_body(picture, replace(region, centre=(x + left, y + top)))
-                bodies.append((float(np.hypot(x - side / 2, y - side / 2)), body))
+                region = replace(region, centre=(x + left, y + top))
+                body = read_body(picture, region)
+                if min(body.score, _read_mirrored(mirror, region).score) >= LEAST_SMALL:
+                    bodies.append((float(np.hypot(x - side / 2, y - side / 2)), body))
     people: list[Body] = []
     for _, body in sorted(bodies, key=itemgetter(0)):  # squares that show somebody in the middle cut nothing off
         apart = (np.linalg.norm(_chest(body) - _chest(other)) / other.region.side for other in people)
-        if body.score >= LEAST_SMALL and all(distance > APART for distance in apart):
+        if all(distance > APART for distance in apart):
             people.append(body)
     return sorted(people, key=lambda body: -body.region.side)
 
