@@ -21,7 +21,7 @@ from pgpis.preprocess.settings import SkeletonName, refuse_absent
 LEAST_PERSON = 0.3
 """Score of the landmark net below which there is nobody."""
 LEAST_SMALL = 0.9
-"""The same where the detector sees somebody in a part of the picture alone, there and in its mirrored copy."""
+"""The same where somebody is seen in a part of the picture alone, whose mirrored copy must then show somebody too."""
 SMALLEST_SQUARE = 64
 """Pixels of a side; in a smaller one nobody is looked for."""
 APART = 0.2
@@ -104,12 +104,12 @@ def _small_people(picture: Pixels) -> list[Body]:
     mirror = np.ascontiguousarray(picture[:, ::-1])
     bodies: list[tuple[float, Body]] = []
     for top, left in ((int(top), int(left)) for top, left in corners):
-        for region in detect(np.ascontiguousarray(picture[top : top + side, left : left + side])):
-            if region.side <= max(height, width) / 2:  # who is larger would have been seen, and is none
-                x, y = region.centre
-                region = replace(region, centre=(x + left, y + top))
+        for own in detect(np.ascontiguousarray(picture[top : top + side, left : left + side])):
+            if own.side <= max(height, width) / 2:  # who is larger would have been seen, and is none
+                x, y = own.centre
+                region = replace(own, centre=(x + left, y + top))
                 body = read_body(picture, region)
-                if min(body.score, _read_mirrored(mirror, region).score) >= LEAST_SMALL:
+                if body.score >= LEAST_SMALL and _read_mirrored(mirror, region).score >= LEAST_PERSON:
                     bodies.append((float(np.hypot(x - side / 2, y - side / 2)), body))
     people: list[Body] = []
     for _, body in sorted(bodies, key=itemgetter(0)):  # squares that show somebody in the middle cut nothing off
