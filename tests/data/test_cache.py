@@ -60,14 +60,14 @@ def test_the_loss_is_the_same(words, tmp_path):
 
 @pytest.mark.slow
 def test_encoders_are_not_run_and_pictures_not_read(words, tmp_path, monkeypatch):
-    from pgpis.tasks import DiffusionTask
+    from pgpis.tasks import diffusion
 
     assert main(cache(words, tmp_path / "cache")) == 0
 
     def fail(*_):
         raise AssertionError("the encoder was run")
 
-    monkeypatch.setattr(DiffusionTask, "moments", fail)
+    monkeypatch.setattr(diffusion, "encode_moments", fail)
     assert main(words("fit", f"--data.cache={tmp_path}/cache", *QUICK)) == 0
     flow = "--model.init_args.step.flow_loss.weight=0.1"  # this loss reads pictures beside their features
     assert main(words("fit", f"--data.cache={tmp_path}/cache", flow, *QUICK, out="flow")) == 0
