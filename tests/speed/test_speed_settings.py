@@ -1,16 +1,19 @@
 """Words of ``--compare``, and random weights in the place of published ones."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from pgpis.batch import ImageSpec
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMPorts, FPDMSampling
 from pgpis.methods.fpdm.task import FPDMTask
 from pgpis.methods.mcld.task import MCLDTask
 from pgpis.speed.random_weights import published, use_random_weights
 from pgpis.speed.settings import EAGER, Setting, read_settings
+from pgpis.tasks.options import FlowLoss
 from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
 
 
@@ -114,6 +117,20 @@ def test_words_that_change_nothing_in_a_model_are_refused(task, word, sampling, 
         setting.check(task)
 
 
+def test_a_flow_loss_that_is_there_or_has_nothing_to_look_at_is_refused(task):
+    (setting,) = read_settings("flow-loss", "train")
+    setting.check(task)
+    task.step = replace(task.step, flow_loss=FlowLoss(weight=0.1))
+    with pytest.raises(PgpisError, match="'flow-loss' changes nothing: the recipe has it"):
+        setting.check(task)
+
+
+def test_further_sources_of_a_task_that_reads_none_are_refused():
+    task = SimpleNamespace(input_specs={"target_image": ImageSpec("target", HEIGHT, WIDTH)})
+    with pytest.raises(PgpisError, match="'three-sources' changes nothing: this task reads no source"):
+        read_settings("three-sources", "train")[0].check(task)
+
+
 @pytest.mark.parametrize(
     ("word", "sampling"),
     [
@@ -121,6 +138,7 @@ def test_words_that_change_nothing_in_a_model_are_refused(task, word, sampling, 
         ("guidance-band", {"guidance_scale": 1.0, "pose_guidance_scale": 0.5}),  # three branches
         ("deep-cache", {"num_inference_steps": 2}),
         ("no-refiner", {}),
+        ("two-sources", {}),
     ],
 )
 def test_words_that_change_something_are_taken(task, word, sampling):

@@ -141,8 +141,9 @@ def _class_problem(text: str) -> str | None:
     for file in _all("file", text):
         if not Path(file).is_file():
             return f"'{file}' is neither its options nor a YAML file of them"
-    for path, base in zip(_all("given", text), _all("maker", text), strict=False):
-        return _wrong_class(path, base)
+    given, makers = _all("given", text), _all("maker", text)
+    if given and makers:
+        return _wrong_class(given[0], makers[0])
     for path, reason in _all("failing class", text):
         return f"{path}: {_import_problem(path) or reason}"
     for path, base in _all("stranger", text):

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 
+from pgpis.data.further import PER_SOURCE
 from pgpis.errors import PgpisError, nearest
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
@@ -82,7 +83,7 @@ class Setting:
     fused: bool = False
     """The optimiser's ``fused``."""
     flow_loss: bool = False
-    """``step.flow_loss`` with its defaults, where the recipe has none."""
+    """``step.flow_loss`` with its defaults."""
 
     def check(self, task: PersonImageTask) -> None:
         """Refuse what changes nothing in a task, before anything is timed.
@@ -90,6 +91,8 @@ class Setting:
         Raises:
             PgpisError: Names the setting, the word and why.
         """
+        if self.sources > 1 and not any(spec.origin in PER_SOURCE for spec in task.input_specs.values()):
+            self._refuse("two-sources" if self.sources == 2 else "three-sources", "this task reads no source")
         if not isinstance(task, DiffusionTask):
             if self.checkpointing or self.compiled or self.flow_loss:
                 raise PgpisError(f"--compare {self.name}: a {type(task).__name__} has no denoiser")
@@ -102,6 +105,9 @@ class Setting:
             self._refuse("deep-cache", "the first step is whole, and there is no other")
         if self.refine is False and (getattr(task, "refiner", None) is None or not sampling.refine):
             self._refuse("no-refiner", "this model draws without one")
+        if self.flow_loss and (task.step.flow_loss is not None or task.flow_port is None):
+            reason = "the recipe has it" if task.step.flow_loss is not None else "the denoiser attends to no picture"
+            self._refuse("flow-loss", reason)
 
     def _refuse(self, word: str, reason: str) -> NoReturn:
         raise PgpisError(f"--compare {self.name}: '{word}' changes nothing: {reason}", hint=f"leave {word} out")
@@ -127,7 +133,7 @@ class Setting:
         compiled = step.compile_unet if self.compiled is None else self.compiled
         checkpointing = self.checkpointing or step.gradient_checkpointing
         fused = self.fused_qkv or step.fuse_qkv
-        flow = step.flow_loss or (FlowLoss() if self.flow_loss else None)
+        flow = FlowLoss() if self.flow_loss else step.flow_loss
         return replace(
             step, compile_unet=compiled, gradient_checkpointing=checkpointing, fuse_qkv=fused, flow_loss=flow
         )
