@@ -151,6 +151,14 @@ def test_a_driving_video_gives_a_film(client, people, tmp_path):
     assert str(film).endswith(".mp4")
 
 
+def test_only_what_is_made_writes_its_status(client):
+    """What stops it answers on another connection: its words could come last, and stay."""
+    page = client.config["dependencies"]
+    stops = [event for event in page if event["api_name"].startswith("stop")]
+    assert len(stops) == 5
+    assert [event["outputs"] for event in stops] == [[]] * 5
+
+
 @pytest.mark.slow
 def test_stop_ends_a_folder_too(client, people):
     files = [[handle_file(str(path)) for path in people]] * 2

@@ -71,10 +71,12 @@ class Desk:
         tools += ["--save-conditions", "conditions"]  # beside the results: what is made of photos goes with the visitor
         return ["--pipeline", self.offer(model).pipeline, *tools, *given]
 
-    def stop(self, request: gr.Request) -> str:
-        """Stop what is being made for this visitor; the page says so once it has stopped."""
+    def stop(self, request: gr.Request) -> None:
+        """Stop what is being made for this visitor.
+
+        What makes it says so on the page: a second answer here could come after that one.
+        """
         self.visitor(request).stop.set()
-        return "<p>Stopping</p>"
 
 
 def make_and_stop(label: str) -> tuple[gr.Button, gr.Button]:

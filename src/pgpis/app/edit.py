@@ -104,7 +104,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
         show_progress_on=results.status,
         **PICTURES,
     )
-    stop.click(desk.stop, None, results.status, **QUIET)
+    stop.click(desk.stop, None, None, **QUIET)
 
 
 def _groups(parts: list[str]) -> list[str]:

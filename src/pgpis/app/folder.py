@@ -85,7 +85,7 @@ def folder_tab(desk: Desk) -> None:
         show_progress_on=status,
         **BATCHES,
     )
-    stop.click(desk.stop, None, status, **QUIET)
+    stop.click(desk.stop, None, None, **QUIET)
 
 
 def _lay_out(visitor: Visitor, uploads: Sequence[Upload], folder: Path, suffixes: Sequence[str]) -> None:

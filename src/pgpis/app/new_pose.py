@@ -69,7 +69,7 @@ def new_pose_tab(desk: Desk, page: gr.Blocks) -> None:
         show_progress_on=results.status,
         **PICTURES,
     )
-    stop.click(desk.stop, None, results.status, api_name="stop", queue=False, show_progress="hidden")
+    stop.click(desk.stop, None, None, api_name="stop", queue=False, show_progress="hidden")
     with poses.video:
         video_inputs(desk, person, more)
 
@@ -114,7 +114,7 @@ def compare_tab(desk: Desk, page: gr.Blocks) -> None:
         show_progress_on=results.status,
         **PICTURES,
     )
-    stop.click(desk.stop, None, results.status, **QUIET)
+    stop.click(desk.stop, None, None, **QUIET)
 
 
 def _drawn(

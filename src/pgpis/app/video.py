@@ -79,4 +79,4 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
         show_progress_on=status,
         **BATCHES,
     )
-    stop.click(desk.stop, None, status, **QUIET)
+    stop.click(desk.stop, None, None, **QUIET)
