@@ -187,7 +187,10 @@ def main() -> int:
     parser.add_argument("--real", action="store_true", help="published sizes: needs a GPU and pretrained weights")
     parser.add_argument("--only", nargs="*", default=[], help="names of rows, such as A2 B6")
     options = parser.parse_args()
-    selection = [row for row in rows(options.out) if not options.only or row.name in options.only]
+    known = list(rows(options.out))
+    if unknown := set(options.only) - {row.name for row in known}:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; one of {', '.join(row.name for row in known)}")
+    selection = [row for row in known if not options.only or row.name in options.only]
     try:
         check_range("--steps", options.steps, 1, whole=True, optional=True)
         for row in selection:  # before hours of work

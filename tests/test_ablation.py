@@ -74,3 +74,9 @@ def test_a_result_of_weights_that_were_trained_anew_is_refused(started, tmp_path
     weights.write_bytes(b"others")
     assert started("--steps", "3", "--only", "B6") == (2, [])
     assert "out/b6 was made with other words" in capsys.readouterr().err
+
+
+def test_a_row_that_there_is_not_is_refused(started, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        started("--only", "B6", "B66")
+    assert "no such row: B66; one of A1, A2" in capsys.readouterr().err
