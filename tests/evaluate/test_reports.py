@@ -19,6 +19,7 @@ from pgpis.evaluate.features import too_few
 from pgpis.evaluate.methods import Methods, noted, to_latex, write_table
 from pgpis.evaluate.naming import Matches
 from pgpis.evaluate.page import Figure, ImageCell, Section, Table, histogram, render_page
+from pgpis.evaluate.published import PUBLISHED
 from pgpis.evaluate.results import _ranked, to_html, to_json, to_markdown
 from pgpis.evaluate.score import NO_VALUES, Scores
 from pgpis.metrics import MetricReport
@@ -118,6 +119,26 @@ def test_a_distance_of_few_pictures_is_told_where_there_is_one(generated, real, 
     note = f"FID of {generated} pictures against {real} is too high: it compares with FID of as many only."
     assert noted(none) == []
     assert noted(replace(none, sets={"fid": 3.0})) == [note] * few
+
+
+def test_a_row_stands_below_published_ones_of_the_same_kind():
+    """FPDM's own numbers make FPDM's own row, whose first FID is against the training pictures."""
+    published = PUBLISHED["fpdm"][256, 176]["FPDM (B6)"]
+    sets = {"fid": published["fid_gt"], "fid_gt": published["fid_gt"], "fid_train": published["fid_train"]}
+    values = {name: np.full(2, published[name]) for name in ("lpips", "ssim", "psnr")}
+    details = {"real_train": 48674, "real_targets": 2100}
+    own = Scores("fpdm", (256, 176), ("x", "y"), values, sets, {}, (), details)
+    head, rows = Methods([("ours", own)]).table(str, intervals=False)
+    assert head == ["", "fid_train", "fid_gt", "lpips", "ssim", "psnr", "paper"]
+    cells = {name: cells for name, *cells, _ in rows}
+    assert cells["ours (measured here)"] == cells["FPDM (B6)"] == ["7.318", "5.459", "0.1445", "0.7417", "18.832"]
+    other = replace(own, protocol="cfld", sets={**sets, "fid": sets["fid_train"]})
+    assert Methods([("ours", other)]).table(str, intervals=False)[1][-1][1:3] == ["7.318", "5.459"]
+    notes = [
+        f"FID of 2 pictures against {real} is too high: it compares with FID of as many only." for real in (2100, 48674)
+    ]
+    assert noted(own) == notes
+    assert noted(other) == notes[::-1]
 
 
 def test_only_weights_that_one_can_get_make_a_result_incomplete():

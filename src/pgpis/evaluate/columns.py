@@ -6,11 +6,11 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from pgpis.evaluate.published import ProtocolName
+from pgpis.evaluate.published import FIELDS, FPDM_FIELDS, ProtocolName
 
-PUBLISHED_COLUMNS = ("fid", "fid_gt", "lpips", "ssim", "psnr")
 MODERN_COLUMNS = ("fd_dinov2", "kid", "cmmd", "dists", "face_cosine_target", "pck", "pckh", "oks", "nobody")
-"""Columns of tables of methods, of protocol ``modern`` and of the others."""
+COLUMNS: Mapping[ProtocolName, tuple[str, ...]] = {"fpdm": FPDM_FIELDS, "modern": MODERN_COLUMNS}
+"""Columns of tables of methods, by protocols that have others than :data:`FIELDS`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ RANKING = ("lpips", "dists", "ssim", "oks")
 
 def columns_of(protocol: ProtocolName) -> tuple[str, ...]:
     """Return the metrics that a table of methods shows."""
-    return MODERN_COLUMNS if protocol == "modern" else PUBLISHED_COLUMNS
+    return COLUMNS.get(protocol, FIELDS)
 
 
 def column(metric: str) -> Column:

@@ -21,9 +21,11 @@ Measure = tuple[ProtocolName, str]
 """Protocol and metric: a column."""
 Cell = tuple[float, Interval | None]
 """Value and interval."""
-ENOUGH = {"fid": 2048, "fd_dinov2": 1024}
+ENOUGH = {"fid": 2048, "fid_gt": 2048, "fid_train": 2048, "fd_dinov2": 1024}
 """Pictures, generated or real, below which a Fréchet distance is too high: fewer than features give a singular
 covariance."""
+SETS = {"fid_gt": "targets", "fid_train": "train"}
+"""Real pictures of a distance that is not against the protocol's own."""
 
 
 @dataclass(frozen=True)
@@ -132,17 +134,18 @@ def about(scores: Scores, escape: Callable[[str], str]) -> str:
 
 
 def noted(scores: Scores) -> list[str]:
-    """Say that a Fréchet distance is of too few pictures, and which means leave out pairs, if it is so."""
-    metric, notes, count = columns_of(scores.protocol)[0], [], len(scores.pair_ids)
-    if isinstance(scores.summary().get(metric), float):
-        real = int(scores.details[f"real_{PROTOCOLS[scores.protocol].real_set}"])
+    """Say which Fréchet distances are of too few pictures, and which means leave out pairs."""
+    notes: dict[str, None] = {}
+    count, main = len(scores.pair_ids), PROTOCOLS[scores.protocol].real_set
+    for metric in [metric for metric in ENOUGH if isinstance(scores.sets.get(metric), float)]:
+        real = int(scores.details[f"real_{SETS.get(metric, main)}"])
         if min(count, real) < ENOUGH[metric]:
             label = column(metric).label.partition("$")[0]
             sets = f"{label} of {count} pictures against {real}"
-            notes.append(f"{sets} is too high: it compares with {label} of as many only.")
+            notes[f"{sets} is too high: it compares with {label} of as many only."] = None
     for name, infinite in scores.left_out.items():
-        notes.append(f"{name} is infinite for {infinite} of {count} pairs, which its mean leaves out.")
-    return notes
+        notes[f"{name} is infinite for {infinite} of {count} pairs, which its mean leaves out."] = None
+    return list(notes)
 
 
 def to_latex(methods: Methods, *, intervals: bool = False) -> str:

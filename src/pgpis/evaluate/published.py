@@ -13,14 +13,16 @@ Over = Literal["pairs", "people"]
 
 Row = Mapping[str, float]
 FIELDS = ("fid", "fid_gt", "lpips", "ssim", "psnr")
-"""Of the rows below."""
+"""Columns of tables of methods; the FID of CFLD and of those that follow it is against the training pictures."""
+FPDM_FIELDS = ("fid_train", *FIELDS[1:])
+"""Columns of FPDM's tables: both of its FIDs, of which the first is against the training pictures too."""
 
 
-def _rows(text: str) -> dict[str, Row]:
+def _rows(text: str, fields: tuple[str, ...] = FIELDS) -> dict[str, Row]:
     table: dict[str, Row] = {}
     for line in text.strip().splitlines():
         name, *cells = (cell.strip() for cell in line.split("|"))
-        table[name] = {field: float(cell) for field, cell in zip(FIELDS, cells, strict=True) if cell != "-"}
+        table[name] = {field: float(cell) for field, cell in zip(fields, cells, strict=True) if cell != "-"}
     return table
 
 
@@ -62,7 +64,7 @@ MCLD | 7.079 | - | - | 0.7557 | 18.211
 """
 
 PUBLISHED: Mapping[ProtocolName, Mapping[Size, Mapping[str, Row]]] = {
-    "fpdm": {(256, 176): _rows(_FPDM_256), (512, 352): _rows(_FPDM_512)},
+    "fpdm": {(256, 176): _rows(_FPDM_256, FPDM_FIELDS), (512, 352): _rows(_FPDM_512, FPDM_FIELDS)},
     "cfld": {(256, 176): _rows(_CFLD_256), (512, 352): _rows(_CFLD_512)},
 }
 """Published on DeepFashion. Of Leffa, IMAGPose and X-MDPT it is known only that their FID is that of CFLD's kind."""
