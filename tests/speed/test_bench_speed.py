@@ -9,11 +9,15 @@ import torch
 
 from pgpis.cli import main
 from pgpis.denoiser import ConditionedUNet, denoise
+from pgpis.methods.fpdm.options import FPDMStep
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.speed.device import Clock, Device
 from pgpis.speed.report import Report, Row
 from pgpis.speed.sampling import SamplingBench
+from pgpis.speed.settings import read_settings
+from pgpis.speed.training import TrainingBench
 from pgpis.tasks.diffusion import DiffusionTask
+from tiny_tasks import tiny_fpdm_task
 
 RECIPES = {"fpdm": "tiny.yaml", "mcld": "tiny_mcld.yaml"}
 
@@ -72,8 +76,10 @@ def test_says_what_ideas_cost(model, tmp_path):
 def test_a_further_loss_and_source_are_in_the_step(method, tmp_path):
     out, words = tmp_path / "speed.json", ("--steps=1", "--device=cpu")
     assert bench("train", method, out, "--compare=eager,flow-loss,three-sources", "--batch-sizes=8", *words) == 0
-    _, flow, sources = rows_of(out)
+    eager, flow, sources = rows_of(out)
     assert (flow["status"], sources["status"]) == ("done", "done")
+    assert sources["tflop_per_step"] > eager["tflop_per_step"]
+    assert (flow["tflop_per_step"], flow["share_of_peak"]) == (None, None), "it is of pairs with little noise"
     assert min(flow["difference"], sources["difference"]) > 0
 
 
@@ -144,6 +150,16 @@ def test_times_training(method, tmp_path):
     assert other["difference"] < 1e-4
 
 
+def test_what_a_recipe_computes_twice_counts_once_and_what_a_word_adds_counts():
+    def count(text, **step):
+        task = tiny_fpdm_task(step=FPDMStep(**step))
+        return TrainingBench(task, Device("cpu"), None).flops(read_settings(text, "train")[0].counted)
+
+    eager = count("eager")
+    assert count("eager", gradient_checkpointing=True) == count("bf16-mixed+compile+checkpointing") == eager > 0
+    assert count("three-sources") > count("two-sources") > eager
+
+
 def test_a_fast_setting_that_is_wrong_shows(tmp_path, monkeypatch):
     def blurred(unet, latents, timesteps, conditions):
         exact = denoise(unet, latents, timesteps, conditions)
@@ -171,6 +187,26 @@ def test_goes_on_where_memory_runs_out(tmp_path, monkeypatch, capsys):
     assert (large["status"], large["ms_per_step"]) == ("out of memory", None)
     assert small["status"] == "done"
     assert "| out of memory |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["model", "train"])
+def test_without_the_first_setting_there_is_nothing_to_differ_from(kind, tmp_path, monkeypatch):
+    bench_class = SamplingBench if kind == "model" else TrainingBench
+    whole = bench_class.measure
+
+    def measure(self, setting, batch_size, row):
+        if (setting.name, batch_size) == ("eager", 2):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return whole(self, setting, batch_size, row)
+
+    monkeypatch.setattr(bench_class, "measure", measure)
+    out = tmp_path / "speed.json"
+    words = ["--compare=eager,channels-last,bf16", "--batch-sizes=2,1", "--steps=1", "--device=cpu"]
+    assert bench(kind, "fpdm", out, *words) == 0
+    rows = rows_of(out)
+    assert [row["status"] for row in rows] == ["out of memory", *["done"] * 5]
+    assert [row["difference"] for row in rows[:4]] == [None, None, None, 0]
+    assert min(row["difference"] for row in rows[4:]) >= 0
 
 
 def test_goes_on_after_an_error_and_says_so(tmp_path, monkeypatch):
@@ -226,6 +262,16 @@ def test_a_card_is_known_by_its_name(monkeypatch):
     assert device.peak("bf16") == (989e12, "data sheet")
     monkeypatch.setattr(Device, "name", "NVIDIA H100 PCIe")
     assert device.peak("bf16") == (756e12, "data sheet")
+    monkeypatch.setattr(Device, "_measure", lambda *_: 1e12)
+    for name in (
+        "H100 NVL",
+        "H200 NVL",
+        "H100 80GB HBM3 MIG 1g.10gb",
+        "GeForce RTX 4090 Laptop GPU",
+        "GeForce RTX 4090 D",
+    ):
+        monkeypatch.setattr(Device, "name", f"NVIDIA {name}")
+        assert device.peak("bf16") == (1e12, "measured: a large matrix product")
 
 
 def test_what_is_no_number_is_null():

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from pgpis.errors import first_line
 from pgpis.speed.device import Device
 from pgpis.speed.report import DONE, OUT_OF_MEMORY, Report, Row
@@ -22,11 +24,11 @@ class Bench(Protocol):
 
     device: Device
 
-    def flops(self) -> float:
+    def flops(self, setting: Setting) -> float:
         """Count the FLOPs of a step of one pair; more pairs take as many times more."""
 
-    def measure(self, setting: Setting, batch_size: int, row: Row) -> None:
-        """Fill a row."""
+    def measure(self, setting: Setting, batch_size: int, row: Row) -> torch.Tensor:
+        """Fill a row, but for what follows from other rows and FLOPs; return what was computed."""
 
 
 def compare(
@@ -51,15 +53,21 @@ def compare(
         How many rows failed otherwise than for lack of memory.
     """
     failed = 0
-    flops = None
-    with noted(bench.device, Row("counting FLOPs", 1, "")):
-        flops = bench.flops()
+    flops: dict[Setting, float] = {}
+    for setting in dict.fromkeys(setting.counted for setting in settings):
+        with noted(bench.device, Row("counting FLOPs", 1, "")):
+            flops[setting] = bench.flops(setting)
     for batch_size in batch_sizes:
+        reference = None  # stays so where the first setting fails
         for setting in settings:
             row = Row(setting.name, batch_size, setting.dtype(precision, is_gpu=bench.device.is_gpu))
             with noted(bench.device, row):
-                bench.measure(setting, batch_size, row)
-                row.count(None if flops is None else flops * batch_size, bench.device.peak(row.dtype)[0])
+                result = bench.measure(setting, batch_size, row)
+                if setting is settings[0]:
+                    reference = result
+                if reference is not None:
+                    row.difference = (result - reference).abs().max().item()
+                row.count(flops.get(setting.counted), bench.device.peak(row.dtype)[0])
                 log.info("%s, batch of %d: %.4g ms a step", row.setting, row.batch_size, row.ms_per_step)
             failed += row.status not in (DONE, OUT_OF_MEMORY)
             report.add(row, out)

@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib
 import platform
+import re
 import resource
 import statistics
 import time
@@ -24,6 +25,8 @@ PEAKS = {
     "RTX 4090": {"bf16": 165.0, "fp16": 165.0, "tf32": 82.6, "fp32": 82.6},
 }
 """Dense TFLOP/s by a part of the card's name, with float32 sums, from the makers' data sheets."""
+OTHERS = re.compile(r"\b(NVL|MIG|Laptop|D)\b")
+"""Words of a name that make it another card's, or a part of a card."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
 VERSIONS = ("torch", "diffusers", "lightning", "transformers")
 GIB = 2**30
@@ -58,7 +61,7 @@ class Device:
     def peak(self, dtype: str) -> tuple[float, str]:
         """Return the most FLOP/s in ``bf16``, ``fp16``, ``tf32`` or ``fp32``, and where that is from."""
         for part, peaks in PEAKS.items() if self.is_gpu else ():
-            if part in self.name:
+            if part in self.name and not OTHERS.search(self.name):
                 return peaks[dtype] * 1e12, "data sheet"
         kinds = {dtype} if self.is_gpu else {dtype, "fp32"}  # few processors multiply halves themselves
         return max(map(self._measure, kinds)), "measured: a large matrix product"

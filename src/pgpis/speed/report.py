@@ -36,7 +36,7 @@ class Row:
     ms_per_step: float | None = None
     """Milliseconds of a step: in ``model`` the mean over all steps, in ``train`` the median."""
     steps_are_whole: bool = True
-    """Whether no step is shortened; otherwise no share of the peak is given, which counts whole steps."""
+    """Whether all steps compute as much as the one that is counted; otherwise no share of the peak is given."""
     per_second: float | None = None
     """Pictures in ``model``, whole ones with conditions and decoding; pairs in ``train``."""
     peak_memory_gib: float | None = None
@@ -48,16 +48,17 @@ class Row:
     share_of_peak: float | None = None
     """Counted FLOP/s over the device's peak."""
     difference: float | None = None
-    """Largest difference from the first setting at this batch size: of pictures in [-1, 1], or of losses."""
+    """Largest difference from the first setting at this batch size: of pictures in [-1, 1], or of losses; None where
+    that one failed."""
     parts_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds of what runs once per picture, by name."""
 
     def count(self, flops: float | None, peak: float) -> None:
-        """Set what follows from a step's FLOPs and the device's peak in FLOP/s."""
+        """Set what follows from the FLOPs of one pair's step and the device's peak in FLOP/s."""
         self.peak_tflops = peak / 1e12
         if flops is not None and self.ms_per_step and self.steps_are_whole:
-            self.tflop_per_step = flops / 1e12
-            self.share_of_peak = flops / (self.ms_per_step / 1e3) / peak
+            self.tflop_per_step = flops * self.batch_size / 1e12
+            self.share_of_peak = flops * self.batch_size / (self.ms_per_step / 1e3) / peak
 
 
 COLUMNS = {

@@ -78,12 +78,17 @@ class Setting:
     """As ``sampling.refine``."""
     sources: int = 1
     """Sources of each pair."""
-    checkpointing: bool = False
+    checkpointing: bool | None = None
     """As ``step.gradient_checkpointing``."""
     fused: bool = False
     """The optimiser's ``fused``."""
     flow_loss: bool = False
     """``step.flow_loss`` with its defaults."""
+
+    @property
+    def counted(self) -> Setting:
+        """Return the setting whose FLOPs are counted in place of this one's: eager, and nothing is computed twice."""
+        return replace(EAGER, checkpointing=False, sources=self.sources)
 
     def check(self, task: PersonImageTask) -> None:
         """Refuse what changes nothing in a task, before anything is timed.
@@ -131,7 +136,7 @@ class Setting:
 
     def _step_of(self, step: TrainingStep) -> TrainingStep:
         compiled = step.compile_unet if self.compiled is None else self.compiled
-        checkpointing = self.checkpointing or step.gradient_checkpointing
+        checkpointing = step.gradient_checkpointing if self.checkpointing is None else self.checkpointing
         fused = self.fused_qkv or step.fuse_qkv
         flow = FlowLoss() if self.flow_loss else step.flow_loss
         return replace(

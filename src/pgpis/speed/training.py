@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from pgpis.speed.batches import RandomData, random_batch
 from pgpis.speed.device import Clock, Device, median
 from pgpis.speed.report import Row
-from pgpis.speed.settings import EAGER, Setting
+from pgpis.speed.settings import Setting
 from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.diffusion import DiffusionTask
 
 
 class StepClock(Callback):
@@ -57,23 +58,21 @@ class TrainingBench:
     """Makes a trainer in a setting's precision; further arguments are the Trainer's."""
     steps: int = 8
     """Timed steps after the first two, which warm up."""
-    references: dict[int, list[float]] = field(default_factory=dict)
-    """Losses of the first setting, by batch size."""
 
-    def flops(self) -> float:
-        """Count the products of one pair's step, forward and backward; recomputed ones do not count."""
-        task = EAGER.apply_to(self.task, self.device.torch).train()
+    def flops(self, setting: Setting) -> float:
+        """Count the products of one pair's step, forward and backward."""
+        task = setting.apply_to(self.task, self.device.torch).train()
         generator = torch.Generator(device=self.device.torch).manual_seed(0)
         _know_data(task)
-        batch = random_batch(task.loss_specs, 1, self.device.torch)
+        batch = random_batch(task.loss_specs, 1, self.device.torch, setting.sources)
         half = torch.autocast(self.device.torch.type, torch.bfloat16, enabled=self.device.is_gpu)  # to spare memory
         with half, FlopCounterMode(display=False) as counter:
             loss: Any = task.loss(batch, generator, train=True)["loss"]
             loss.backward()
         return float(counter.get_total_flops())
 
-    def measure(self, setting: Setting, batch_size: int, row: Row) -> None:
-        """Fill a row: time, memory, and how far the losses are from those of the first setting."""
+    def measure(self, setting: Setting, batch_size: int, row: Row) -> torch.Tensor:
+        """Fill a row with times and memory; return the losses, one a step."""
         task = setting.apply_to(self.task, self.device.torch)
         _know_data(task)
         batch = random_batch(task.loss_specs, batch_size, self.device.torch, setting.sources)
@@ -87,11 +86,10 @@ class TrainingBench:
             trainer.fit(task, DataLoader(batches, batch_size=None, collate_fn=_unchanged))
         row.first_run_s = clock.first_end - start
         row.peak_memory_gib = self.device.peak_memory()
+        row.steps_are_whole = not isinstance(task, DiffusionTask) or task.step.flow_loss is None  # it is of some pairs
         row.ms_per_step = median(clock.clock.milliseconds()[1:])
         row.per_second = 1e3 * batch_size / row.ms_per_step
-        losses = [loss.item() for loss in clock.losses]
-        reference = self.references.setdefault(batch_size, losses)
-        row.difference = max(abs(own - other) for own, other in zip(losses, reference, strict=True))
+        return torch.stack(clock.losses).double().cpu()
 
 
 def _unchanged(batch: Any) -> Any:
