@@ -13,7 +13,7 @@ from pgpis.data import Aim, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate import compare
 from pgpis.evaluate.benchmark import RowScores
-from pgpis.evaluate.benchmark_report import _means
+from pgpis.evaluate.benchmark_report import _means, table
 from pgpis.evaluate.columns import shown
 from pgpis.evaluate.features import too_few
 from pgpis.evaluate.methods import Methods, noted, to_latex, write_table
@@ -25,6 +25,9 @@ from pgpis.evaluate.score import NO_VALUES, Scores
 from pgpis.metrics import MetricReport
 
 HOSTILE = "a|b`c`<img src=x>[d](e)\\input{f}\n| g | h_i"
+
+
+DIFFERENT = "Distances of sets do not compare: A and B are of different pairs"
 
 
 def scores():
@@ -154,6 +157,23 @@ def test_the_file_of_a_benchmark_is_json():
     assert means["truth"]["print_sharpness"] == pytest.approx(0.6)
 
 
+def test_a_benchmark_says_which_means_leave_out_equal_pictures():
+    copy = RowScores({"psnr": np.array([np.inf, np.inf, 9.0, 10.0])}, None)
+    ours = RowScores({"psnr": np.array([30.0, np.inf, 12.0, np.inf])}, None)
+    truth = RowScores({"psnr": np.full(4, np.inf)}, None)
+    text = table({"copy": copy, "truth": truth, "ours - copy": ours - copy, "ours - truth": ours - truth})
+    note = "psnr is infinite for {} of 4 pictures, which mean and interval leave out."
+    assert text.count("is infinite") == 2
+    assert f"\ncopy: {note.format(2)}\n" in text
+    assert f"\nours - copy: {note.format(3)}\n" in text
+    assert "| ours - copy | 3.00 |" in text
+    means = _means({"copy": copy, "truth": truth})
+    assert means["copy"]["left_out"] == {"psnr": 2}
+    assert "left_out" not in means["truth"]
+    runs = RowScores({"psnr": np.stack([ours.values["psnr"], np.full(4, 9.0)])}, None)
+    assert "infinite for 2 of 8 pictures" in table({"runs": runs})
+
+
 @pytest.fixture
 def matched(tmp_path):
     """Pictures of eight pairs."""
@@ -199,7 +219,7 @@ def test_a_comparison_says_what_it_is_of_and_what_it_lacks(matched, tmp_path):
         text = (tmp_path / f"comparison.{suffix}").read_text()
         for word in ("alexnet is missing", "runs/first", "runs/second", "512x352", "2 pairs that both have"):
             assert word in text
-        assert "different numbers of pictures" in text
+        assert DIFFERENT in text
     content = json.loads((tmp_path / "comparison.json").read_text())
     assert content["sets"] == {"fid": {"a": 3.0, "b": 5.0}, "kid": {"a": "inf", "b": 1.0}}
     assert content["not_computed"]["dists"]["b"] == "not computed: alexnet is missing"
@@ -232,6 +252,19 @@ def test_what_is_so_of_both_sides_is_said_once():
     side = Path("A"), replace(of_pairs([1.0, 2.0]), sets={"fid": 3.0})
     text = compare.to_markdown(compare.compare(side[1], side[1]), (side, side))
     assert text.count("is too high") == text.count("- A and B: FID of 2 pictures") == 1
+
+
+def test_sets_of_other_pairs_do_not_compare_though_they_are_as_many():
+    ours = replace(scores(), sets={"fid": 3.0}, details={"real_targets": 3})
+    ours = replace(ours, pair_ids=tuple("xyz"), values={"ssim": np.array([0.5, 0.7, 0.9]), "l1": np.array([9.0, 1, 2])})
+    theirs = replace(ours, pair_ids=tuple("zwy"), values={"ssim": np.array([0.9, 0.1, 0.7]), "l1": np.full(3, np.inf)})
+    for other, differ in ((theirs, True), (replace(ours, pair_ids=tuple("zxy")), False)):
+        text = compare.to_markdown(compare.compare(ours, other), ((Path("A"), ours), (Path("B"), other)))
+        assert (DIFFERENT in text) == differ
+    both = compare.compare(ours, theirs)
+    assert both.pair_ids == tuple("yz")
+    assert (both.differences["ssim"].first, both.differences["ssim"].second) == (0.8, 0.8)
+    assert both.not_computed["l1"] == (1.5, np.inf), "means are of these pairs too"
 
 
 def of_people(values):

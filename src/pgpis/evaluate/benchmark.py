@@ -135,7 +135,10 @@ class RowScores:
     frechet: float | None
 
     def __sub__(self, other: RowScores) -> RowScores:
-        differences = {column: values - other.values[column] for column, values in self.values.items()}
+        differences = {}
+        for column, values in self.values.items():  # infinite where either is
+            infinite = np.isinf(other.values[column])
+            differences[column] = np.where(infinite, np.inf, values) - np.where(infinite, 0, other.values[column])
         both = None if self.frechet is None or other.frechet is None else self.frechet - other.frechet
         return RowScores(differences, both)
 

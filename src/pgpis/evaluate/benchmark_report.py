@@ -14,7 +14,7 @@ from pgpis.evaluate.benchmark import TRUTH, BenchmarkSettings, RowScores, row_fi
 from pgpis.evaluate.intervals import People, bootstrap_interval
 from pgpis.evaluate.page import ImageCell, Section, Table, embedded, render_page
 from pgpis.files import write_text
-from pgpis.metrics.markup import markdown_table
+from pgpis.metrics.markup import markdown, markdown_table
 from pgpis.metrics.summary import write_table
 
 HIGHER = {"ssim", "psnr", "pose_recognised", "identity_recognised", "outfit_recognised"}
@@ -62,7 +62,10 @@ def write_report(
 
 
 def _means(rows: Mapping[str, RowScores], people: People = None) -> dict[str, dict[str, object]]:
-    """Return for each row the means of its columns, and under ``intervals`` the ends of 95 % of each."""
+    """Return for each row the means of its columns, and under ``intervals`` the ends of 95 % of each.
+
+    Under ``left_out``, if there are any: how many pictures have infinite values, which both leave out.
+    """
     means: dict[str, dict[str, object]] = {}
     for name, row in rows.items():
         means[name] = {column: _mean(values) for column, values in row.values.items()}
@@ -70,6 +73,8 @@ def _means(rows: Mapping[str, RowScores], people: People = None) -> dict[str, di
             means[name]["frechet_distance"] = row.frechet
         ends = {column: bootstrap_interval(values, people) for column, values in row.values.items()}
         means[name]["intervals"] = {column: pair for column, pair in ends.items() if np.isfinite(pair).all()}
+        if left_out := _left_out(row):
+            means[name]["left_out"] = left_out
     return means
 
 
@@ -80,9 +85,27 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def table(rows: Mapping[str, RowScores], people: People = None) -> str:
-    """Return the table in Markdown: means and 95 % intervals over pairs or people, and over runs of a method."""
-    head, cells = _cells(rows, people)
-    return "\n".join(markdown_table(head, cells)) + "\n"
+    """Return the table in Markdown: means and 95 % intervals over pairs or people, and over runs of a method.
+
+    Lines below it say which of them leave out infinite values.
+    """
+    notes = [f"\n{markdown(note)}" for note in _notes(rows)]
+    return "\n".join([*markdown_table(*_cells(rows, people)), *notes]) + "\n"
+
+
+def _left_out(row: RowScores) -> dict[str, int]:
+    """Count the infinite values that a mean leaves out, by column; none where all are, and there is no mean."""
+    counts = {column: int(np.isinf(values).sum()) for column, values in row.values.items()}
+    return {column: count for column, count in counts.items() if count and np.isfinite(row.values[column]).any()}
+
+
+def _notes(rows: Mapping[str, RowScores]) -> list[str]:
+    notes = []
+    for name, row in rows.items():
+        for column, count in _left_out(row).items():
+            pictures = f"{count} of {row.values[column].size} pictures"
+            notes.append(f"{name}: {column} is infinite for {pictures}, which mean and interval leave out.")
+    return notes
 
 
 def _cells(rows: Mapping[str, RowScores], people: People) -> tuple[list[str], list[list[str]]]:
@@ -127,4 +150,5 @@ def _page(
         for index in chosen.tolist()
     ]
     pictures = Section(f"{len(chosen)} of {len(pairs)} pairs", tables=[Table(["", *names], lines, pictures=True)])
-    return render_page("Benchmark", [Section(tables=[Table(*_cells(rows, people)) for rows in tables]), pictures])
+    scores = [Section(tables=[Table(*_cells(rows, people))], items=_notes(rows)) for rows in tables]
+    return render_page("Benchmark", [*scores, pictures])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,21 +62,30 @@ def compare(first: Scores, second: Scores) -> Comparison:
     theirs = [place[first.pair_ids[number]] for number in ours]
     if not ours:
         raise PgpisError("the two folders have no pair in common")
+    first, second = _only(first, ours), _only(second, theirs)
     differences = {}
     for name, values in first.values.items():
         if name in second.values:
-            both = np.stack([values[ours], second.values[name][theirs]])
+            both = np.stack([values, second.values[name]])
             finite = np.flatnonzero(np.isfinite(both).all(axis=0))
             a, b = both[:, finite]
             if len(a):
-                people = None if first.people is None else [first.people[ours[place]] for place in finite]
+                people = None if first.people is None else [first.people[number] for number in finite.tolist()]
                 mean_a, mean_b, difference = (float(each.mean()) for each in (a, b, b - a))
                 differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a, people))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     means = [scores.summary() for scores in (first, second)]
     others = [name for name in {**means[0], **means[1]} if name not in differences and name not in sets]
     rest = {name: (means[0].get(name, ABSENT), means[1].get(name, ABSENT)) for name in others}
-    return Comparison(tuple(first.pair_ids[number] for number in ours), differences, sets, rest)
+    return Comparison(first.pair_ids, differences, sets, rest)
+
+
+def _only(scores: Scores, numbers: Sequence[int]) -> Scores:
+    """Return the scores of some pairs; distances of sets stay those of all."""
+    people = None if scores.people is None else [scores.people[number] for number in numbers]
+    values = {name: of_pairs[numbers] for name, of_pairs in scores.values.items()}
+    pair_ids = tuple(scores.pair_ids[number] for number in numbers)
+    return replace(scores, pair_ids=pair_ids, values=values, people=people)
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
@@ -107,8 +116,10 @@ def _notes(comparison: Comparison, sides: tuple[Side, Side], escape: Callable[[s
         for note in noted(scores):
             by_note.setdefault(note, []).append(letter)
     notes += [escape(f"{' and '.join(letters)}: {note}") for note, letters in by_note.items()]
-    if len({len(scores.pair_ids) for _, scores in sides}) > 1:
-        notes.append("Distances of sets do not compare: A and B have different numbers of pictures that can be read.")
+    if set(ours.pair_ids) != set(theirs.pair_ids):
+        notes.append(
+            "Distances of sets do not compare: A and B are of different pairs, as not all pictures can be read."
+        )
     return notes
 
 
