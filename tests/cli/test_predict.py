@@ -131,6 +131,21 @@ def test_pairs_from_a_table(predict, inputs):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sources/anna.jpg", "poses/walk.txt"])
+def test_a_file_that_is_away_for_a_run_costs_no_picture(name, predict, inputs):
+    (inputs / "pairs.csv").write_text("source,pose\nanna.jpg,walk.txt\nbert.jpg,drawn.jpg\n")
+    words = predict("out", "--pairs", inputs / "pairs.csv")
+    assert main(words) == 0
+    picture, listed = inputs / "out/anna_2_walk.png", (inputs / "out/predictions.csv").read_bytes()
+    made = picture.stat().st_mtime_ns
+    (inputs / name).rename(inputs / "away")
+    assert main(words) == 1
+    (inputs / "away").rename(inputs / name)
+    assert main(words) == 0
+    assert (picture.stat().st_mtime_ns, (inputs / "out/predictions.csv").read_bytes()) == (made, listed)
+
+
+@pytest.mark.slow
 def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
     (inputs / "sources/bad.png").write_bytes(b"")
     (inputs / "poses/bad.txt").write_text("1 2\n3\n")
