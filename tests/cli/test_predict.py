@@ -248,6 +248,11 @@ def test_keys_of_the_recipe_win(pipeline, capsys):
         ({"sources": Path("s"), "driving": Path("photos"), "every": 5}, "--every goes with a video"),
         ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": 0}, "--every is 0"),
         ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": -1}, "--every is -1"),
+        ({"noise_name": ""}, "--noise-name: expected 1 to 255 characters, got 0"),
+        ({"noise_name": "a" * 256}, "--noise-name: expected 1 to 255 characters, got 256"),
+        ({"noise_name": "caf\udce9"}, "--noise-name caf%E9: its name is not UTF-8"),
+        ({"sources": Path("caf\udce9.jpg"), "poses": Path("p")}, "--sources caf%E9.jpg: its name is not UTF-8"),
+        ({"clothes": ("upper=caf\udce9.jpg",)}, "--clothes upper=caf%E9.jpg: its name is not UTF-8"),
         ({"steps": 2000}, "--steps is 2000, expected a whole number from 1 to 1000"),
         (
             {"sources": Path("s"), "poses": Path("p"), "tools": PrepareSettings(inpaint="fast", pose="blazepose")},
