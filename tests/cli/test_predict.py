@@ -131,6 +131,21 @@ def test_pairs_from_a_table(predict, inputs):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sources/anna.jpg", "poses/walk.txt"])
+def test_a_file_that_is_away_for_a_run_costs_no_picture(name, predict, inputs):
+    (inputs / "pairs.csv").write_text("source,pose\nanna.jpg,walk.txt\nbert.jpg,drawn.jpg\n")
+    words = predict("out", "--pairs", inputs / "pairs.csv")
+    assert main(words) == 0
+    picture, listed = inputs / "out/anna_2_walk.png", (inputs / "out/predictions.csv").read_bytes()
+    made = picture.stat().st_mtime_ns
+    (inputs / name).rename(inputs / "away")
+    assert main(words) == 1
+    (inputs / "away").rename(inputs / name)
+    assert main(words) == 0
+    assert (picture.stat().st_mtime_ns, (inputs / "out/predictions.csv").read_bytes()) == (made, listed)
+
+
+@pytest.mark.slow
 def test_a_bad_file_is_listed_and_the_rest_is_made(predict, inputs, capsys):
     (inputs / "sources/bad.png").write_bytes(b"")
     (inputs / "poses/bad.txt").write_text("1 2\n3\n")
@@ -233,6 +248,11 @@ def test_keys_of_the_recipe_win(pipeline, capsys):
         ({"sources": Path("s"), "driving": Path("photos"), "every": 5}, "--every goes with a video"),
         ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": 0}, "--every is 0"),
         ({"sources": Path("s"), "driving": Path("clip.mp4"), "every": -1}, "--every is -1"),
+        ({"noise_name": ""}, "--noise-name: expected 1 to 255 characters, got 0"),
+        ({"noise_name": "a" * 256}, "--noise-name: expected 1 to 255 characters, got 256"),
+        ({"noise_name": "caf\udce9"}, "--noise-name caf%E9: its name is not UTF-8"),
+        ({"sources": Path("caf\udce9.jpg"), "poses": Path("p")}, "--sources caf%E9.jpg: its name is not UTF-8"),
+        ({"clothes": ("upper=caf\udce9.jpg",)}, "--clothes upper=caf%E9.jpg: its name is not UTF-8"),
         ({"steps": 2000}, "--steps is 2000, expected a whole number from 1 to 1000"),
         (
             {"sources": Path("s"), "poses": Path("p"), "tools": PrepareSettings(inpaint="fast", pose="blazepose")},

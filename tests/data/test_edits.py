@@ -88,12 +88,19 @@ def test_what_is_asked_of_all_is_in_every_name(folders):
 
 def test_what_a_line_does_not_ask_for_is_as_for_all(folders):
     table = folders / "pairs.csv"
-    table.write_text("source,pose,identity,clothes\nanna.jpg,walk.png,,feet=ben.jpg\nanna.jpg,walk.png,,\n")
-    own, plain = pairs(folders, pairs_csv=table, identity="ben.jpg", clothes=("upper=ben.jpg",)).pairs
-    assert own.pair_id == "anna_2_walk_identity-ben_feet-ben"
-    assert plain.pair_id == "anna_2_walk_identity-ben_upper-ben"
+    lines = ("anna.jpg,walk.png,,feet=ben.jpg", "anna.jpg,walk.png,,", "anna.jpg,walk.png,,torso=anna.jpg")
+    table.write_text("\n".join(["source,pose,identity,clothes", *lines, ""]))
+    own, plain, other = pairs(
+        folders, pairs_csv=table, identity="ben.jpg", clothes=("upper=ben.jpg", "lower=ben.jpg")
+    ).pairs
+    assert own.pair_id == "anna_2_walk_identity-ben_upper-ben_lower-ben_feet-ben"
+    assert plain.pair_id == "anna_2_walk_identity-ben_upper-ben_lower-ben"
+    assert other.pair_id == "anna_2_walk_identity-ben_lower-ben_torso-anna", "torso is a part of upper"
     assert own.edit.identity == plain.edit.identity
-    assert [parts for parts, _ in own.edit.clothes] == [PART_GROUPS["feet"]]
+    assert [parts for parts, _ in own.edit.clothes] == [PART_GROUPS[group] for group in ("upper", "lower", "feet")]
+    table.write_text("source,pose,clothes\nanna.jpg,walk.png,\nanna.jpg,walk.png,upper=ben.jpg\n")
+    with pytest.raises(PgpisError, match="lines 2 and 3 name the same pair"):
+        pairs(folders, pairs_csv=table, clothes=("upper=ben.jpg", "lower=ben.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,7 @@ def test_what_a_line_does_not_ask_for_is_as_for_all(folders):
         ("anna.jpg,walk.png,", "./anna.jpg,walk.png,"),
         ("anna.jpg,walk.png,", "anna.jpg,.//walk.png,"),
         ("anna.jpg,walk.png,upper=ben.jpg", "anna.jpg,walk.png,upper=./ben.jpg"),
+        ("anna.jpg,walk.png,upper=ben.jpg", "anna.jpg,walk.png,arms=ben.jpg|torso=ben.jpg"),
     ],
 )
 def test_a_pair_spelt_in_two_ways_is_named_twice(one, same, folders):

@@ -236,6 +236,18 @@ def test_more_than_four_are_left_out(people, caplog):
     assert "first 4 of 6" in caplog.text
 
 
+def test_folders_without_pictures_are_left_out(people, caplog):
+    (people / "people/carl").mkdir()
+    (people / "people/dora").mkdir()
+    (people / "people/dora/notes.txt").touch()
+    assert [pair.pair_id for pair in pairs(people).pairs] == ["anna_2_walk", "ben_2_walk"]
+    assert caplog.text.count("2 folders hold no picture, left out: carl, dora") == 1
+    for person in ("anna", "ben"):
+        shutil.rmtree(people / f"people/{person}")
+    with pytest.raises(PgpisError, match=r"nothing to read in .*carl: it is empty"):
+        pairs(people)
+
+
 def test_without_folders_of_people(people):
     with pytest.raises(PgpisError, match="holds no folders"):
         pairs(people, "people/anna")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pgpis.pictures.backdrop import backdrop_of
+from pgpis.pictures.backdrop import backdrop_of, with_margin
 from pgpis.pictures.surface import FILLED, SEEN, SURFACE_SIZE, fill_charts, paint, seen_charts, surface_of
 from pgpis.pictures.uv_texture import part_table
 
@@ -98,3 +98,17 @@ def test_backdrops_of_odd_pictures(size):
 
     assert (backdrop_of(picture, person) == 77).all()
     assert (backdrop_of(picture, np.ones(size, bool)) == 77).all()
+
+
+def test_the_margin_of_a_large_picture_is_that_of_a_small_one(monkeypatch):
+    """A pixel of its outline may differ; the dilation that small pictures keep would take minutes of large ones."""
+    noise = np.random.default_rng(0).random((12, 9)).astype(np.float32)
+    person = cv2.resize(noise, (450, 600), interpolation=cv2.INTER_CUBIC) > 0.7
+    dilated = with_margin(person)
+    monkeypatch.setattr("pgpis.pictures.backdrop.DILATED", 0)
+    near = with_margin(person)
+    assert person.sum() < near.sum() < person.size
+    assert not (near & ~dilated).any()
+    assert not (dilated & ~cv2.dilate(near.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).any()
+    assert not with_margin(np.zeros_like(person)).any()
+    assert with_margin(np.ones_like(person)).all()

@@ -32,12 +32,14 @@ def predict(tmp_path, monkeypatch):
                 ),
                 Image.new("RGB", (8, 8)),
             )
+            if files[pair]
+            else Prediction(PredictionRecord.failed(pair, "picture not found"), None)
             for pair in pairs
         ]
         batch = {"pair_id": pairs, "pose_image": torch.zeros(len(pairs), 3, 8, 8)}
         folder.add(folder.write(items, batch))
         folder.close()
-        assert folder.summarise()
+        assert folder.summarise() == all(files.values())
         return set(pairs)
 
     return run
@@ -55,6 +57,22 @@ def test_what_is_there_is_not_written_again(predict):
     assert predict(FILES | {"anna_2_walk": "other files"}) == {"anna_2_walk"}
     assert statuses() == dict.fromkeys(FILES, DONE)
     assert not Path("out/.parts").exists()
+
+
+def test_a_picture_whose_files_cannot_be_read_now_stays(predict):
+    """The pair fails as long as they are away, however often it is tried, and is done when they are back."""
+    predict()
+    picture, table = Path("out/anna_2_walk.png"), Path("out/predictions.csv")
+    made, listed = picture.stat().st_mtime_ns, table.read_bytes()
+    for _ in range(2):
+        assert predict(FILES | {"anna_2_walk": ""}) == {"anna_2_walk"}
+        records = read_records(Path("out"))[0]
+        assert [record.status for record in records if record.pair_id == "anna_2_walk"] == ["picture not found", DONE]
+    assert predict() == set()
+    assert (picture.stat().st_mtime_ns, table.read_bytes()) == (made, listed)
+    predict(FILES | {"anna_2_walk": ""})
+    assert predict(FILES | {"anna_2_walk": "other files"}) == {"anna_2_walk"}
+    assert statuses() == dict.fromkeys(FILES, DONE)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -259,6 +260,26 @@ def test_triples_of_another_data_set_in_the_same_place_are_refused(manifest, tmp
     assert main([*words, "2"]) == 0
     assert "1 triples drawn, 1 there already" in capsys.readouterr().out
     assert "manifest" in json.loads((out / "job.json").read_bytes())
+
+
+def test_a_folder_of_another_command_is_refused_and_not_to_be_removed(manifest, tmp_path, capsys):
+    shutil.copy(manifest / "manifest.jsonl", tmp_path)
+    (tmp_path / "job.json").write_text('{"format": 1, "people": 2}')
+    words = ["synth", "edit", "--from", str(tmp_path), "--out", str(tmp_path), "--kind", "fabric", "--split", "all"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path} was begun by another command: its job.json has no 'from'" in told
+    assert "delete" not in told
+
+
+def test_kinds_are_told_as_they_are_given(manifest, tmp_path):
+    (tmp_path / "job.json").write_text(
+        json.dumps(
+            {"format": 1, "from": str(manifest), "kind": ["fabric", "paint"], "pictures": 1, "seed": 0, "split": "all"}
+        )
+    )
+    with pytest.raises(PgpisError, match="was begun with --kind fabric paint, not paint"):
+        triples.make_triples(manifest, tmp_path, ["paint", "paint"], 1, split="all")
 
 
 def test_a_scene_of_another_version_is_told(manifest):

@@ -13,7 +13,7 @@ from pgpis.cli.options import given
 from pgpis.cli.recipes import find_recipes, without_none
 from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import require
+from pgpis.files import LONGEST_NAME, printable, require
 from pgpis.pictures.containers import is_video
 from pgpis.pipelines.limits import LARGEST_SEED, MOST_IMAGES, MOST_STEPS
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
@@ -112,6 +112,7 @@ class PredictSettings:
         check_range("--guidance-scale", self.guidance_scale, 0, optional=True)
         check_range("--seed", self.seed, 0, LARGEST_SEED, whole=True, optional=True)
         self.drawing.check()
+        self._check_texts()
         if self.poses and self.driving:
             raise PgpisError("--poses and --driving exclude each other", hint="--driving is for photographs")
         if self.like and not self.sources:
@@ -140,6 +141,15 @@ class PredictSettings:
         if not self.like:
             self.check_tools()
         find_recipes(self.config)
+
+    def _check_texts(self) -> None:
+        if self.noise_name is not None and not 0 < len(self.noise_name) <= LONGEST_NAME:
+            raise PgpisError(f"--noise-name: expected 1 to {LONGEST_NAME} characters, got {len(self.noise_name)}")
+        for name, value in vars(self).items():
+            for text in map(str, value if isinstance(value, tuple) else (value,)):
+                if (shown := printable(text)) != text:  # no recipe can hold it
+                    message = f"--{name.replace('_', '-')} {shown}: its name is not UTF-8"
+                    raise PgpisError(message, hint="rename it; files in a folder that is named may be called anything")
 
     def check_files(self) -> None:
         """Refuse what is not there; pictures of edits are looked for in the folder of sources too."""

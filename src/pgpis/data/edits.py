@@ -21,8 +21,9 @@ class EditRequest:
 
     @property
     def of_files(self) -> tuple[Hashable, ...]:
-        """What it asks for, however the names of pictures are spelt."""
-        return (self.identity and Path(self.identity), *((group, Path(name)) for group, name in self.clothes))
+        """What it asks for, in whatever order, and however groups and names of pictures are spelt."""
+        clothes = frozenset((part, Path(name)) for group, name in self.clothes for part in parts_of(group))
+        return self.identity and Path(self.identity), clothes
 
     @property
     def lenders(self) -> list[str]:
@@ -51,10 +52,12 @@ class EditRequest:
 
 
 def merged(own: EditRequest | None, everywhere: EditRequest | None) -> EditRequest | None:
-    """Return what a pair asks for by itself and, where it says nothing of it, what is asked of all."""
+    """Return what a pair asks for by itself and, of parts of the body it says nothing of, what is asked of all."""
     if own is None or everywhere is None:
         return own or everywhere
-    return EditRequest(own.identity or everywhere.identity, own.clothes or everywhere.clothes)
+    taken = {part for group, _ in own.clothes for part in parts_of(group)}
+    rest = tuple(word for word in everywhere.clothes if taken.isdisjoint(parts_of(word[0])))
+    return EditRequest(own.identity or everywhere.identity, rest + own.clothes)
 
 
 def edit_name(edit: EditRequest | None) -> str:

@@ -55,7 +55,7 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
     """Return the pictures of each person by their folder, in the order of their names: a folder in ``folder`` each.
 
     Raises:
-        PgpisError: There is no such folder, or one holds no picture.
+        PgpisError: There is no such folder, or none of those in it holds a picture.
     """
     expected = "expected a folder of pictures for each person"
     if not os.path.isdir(folder):  # noqa: PTH112  false also for a name that no file system takes
@@ -66,13 +66,22 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
         raise PgpisError(f"{folder} holds no folders; {expected}", hint="--sources-by picture: each picture for itself")
     if files:
         log.warning("%s: %d files are left out; %s", folder, len(files), expected)
-    people = {}
+    people: dict[Path, tuple[Path, ...]] = {}
+    without: dict[Path, PgpisError] = {}
     for person in folders:
-        pictures = list_files(person, IMAGE_SUFFIXES, "pictures of a person")
+        try:
+            pictures = list_files(person, IMAGE_SUFFIXES, "pictures of a person")
+        except PgpisError as error:
+            without[person] = error
+            continue
         if len(pictures) > MOST_SOURCES:
             names = first_names(pictures[:MOST_SOURCES])
             log.warning("%s: the first %d of %d pictures are taken: %s", person, MOST_SOURCES, len(pictures), names)
         people[person] = tuple(pictures[:MOST_SOURCES])
+    if not people:
+        raise next(iter(without.values()))
+    if without:
+        log.warning("%s: %d folders hold no picture, left out: %s", folder, len(without), first_names(list(without)))
     return people
 
 

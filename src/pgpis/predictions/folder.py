@@ -141,6 +141,8 @@ class PredictionFolder:
         for folder in (self.out, self.out / "poses", self.out / "videos"):
             remove_unfinished(folder)
         records, damaged = read_records(self.out)
+        pictured = {record.pair_id for record in records if record.status == DONE}
+        records = [record for record in records if record.status == DONE or record.pair_id not in pictured]
         for path in damaged:
             set_aside(path, "some of its lines cannot be read, and their pictures are made again")
         if len(records) > MANY:
@@ -152,6 +154,8 @@ class PredictionFolder:
             if fingerprint is None or any(row.status != DONE for row in rows):
                 continue
             made_of_these = all(row.fingerprint == self._combined(fingerprint) for row in rows)
+            if not fingerprint:  # the pair fails this time, and is done when its files are back
+                continue
             changed += not made_of_these
             is_complete = len(rows) >= int(self.settings["images_per_pair"])
             if made_of_these and is_complete and all(_is_whole(self.out / row.image) for row in rows):

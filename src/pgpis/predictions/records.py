@@ -78,7 +78,8 @@ def read_records(folder: Path) -> tuple[list[PredictionRecord], list[Path]]:
     """Read the table and what a stopped job left beside it.
 
     Returns:
-        The latest records, those of a pair together, and the files of which a part cannot be read.
+        The latest records, those of a pair together, and the files of which a part cannot be read. A pair that fails
+        where its pictures are there, as its files could not be read again, has the records of both.
     """
     latest: dict[str, list[PredictionRecord]] = {}
     damaged = []
@@ -91,6 +92,9 @@ def read_records(folder: Path) -> tuple[list[PredictionRecord], list[Path]]:
             rows = own.setdefault(record.pair_id, [])
             rows[:] = [row for row in rows if row.image != record.image]
             rows.append(record)
+        for pair_id, rows in own.items():
+            if not any(row.image for row in rows):
+                rows[:0] = [row for row in latest.get(pair_id, ()) if row.image]
         latest |= own
         damaged += [] if is_whole else [path]
     return [record for rows in latest.values() for record in rows], damaged

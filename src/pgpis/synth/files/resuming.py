@@ -103,8 +103,11 @@ def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise PgpisError(f"cannot read {path}: {error}", hint=hint) from error
     begun_with = {**{name: options[name] for name in UNNAMED if name in options}, **begun_with}
+    if strange := sorted(options.keys() - begun_with.keys()):
+        message = f"{out} was begun by another command: its {JOB} has no '{strange[0]}'"
+        raise PgpisError(message, hint="choose another folder with --out")
     for name, value in options.items():
-        before = begun_with.get(name)
+        before = begun_with[name]
         if before == value or (name == growing and isinstance(before, int) and before < value):
             continue
         spelling = f"--{name.replace('_', '-')}" if name not in ("format", *UNNAMED) else name
@@ -113,4 +116,7 @@ def _open_folder(out: Path, options: dict[str, Any], growing: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    """Spell an option as it is given: height x width, or words."""
+    if not isinstance(value, list):
+        return str(value)
+    return ("x" if all(isinstance(each, int) for each in value) else " ").join(map(str, value))

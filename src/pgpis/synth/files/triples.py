@@ -122,8 +122,9 @@ def make_triples(
             f"{root / MANIFEST} has fewer than two people in the deepfashion layout whose split is {split}",
             hint="an edit needs another person to take from: choose --split all, or draw more people",
         )
+    kinds = sorted({*kinds})
     triples = [triple for kind in KINDS if kind in kinds for triple in choose(entries, kind, pictures, seed)]
-    options = {"from": str(resolved(root)), "kind": sorted(kinds), "pictures": pictures, "seed": seed, "split": split}
+    options = {"from": str(resolved(root)), "kind": kinds, "pictures": pictures, "seed": seed, "split": split}
     options["manifest"] = sha256_of(root / MANIFEST)[:16]  # another data set may lie there by now
     with drawn_units(out, options, triples, draw_triple, workers, growing="pictures") as report:
         _write_lists(out, triples)
