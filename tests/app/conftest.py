@@ -56,6 +56,7 @@ def predicting_here(monkeypatch):
     from pgpis.cli import main
 
     def predict(words, folder, _total, _tell):
+        (folder / predicting.LOG).touch()
         with contextlib.chdir(folder):
             return main(["predict", *words, "--out", predicting.OUT])
 

@@ -14,10 +14,13 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from pgpis.app import predicting as app_predicting
 from pgpis.app.poses import named_poses
+from pgpis.app.predicting import LOG, OUT
 from pgpis.cli import main
 from pgpis.pictures.keypoint_files import write_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
+from pgpis.predictions import PredictionFolder, PredictionRecord
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1", "localhost"])]
 NAMED = next(iter(named_poses()))
@@ -157,6 +160,72 @@ def test_only_what_is_made_writes_its_status(client):
     stops = [event for event in page if event["api_name"].startswith("stop")]
     assert len(stops) == 5
     assert [event["outputs"] for event in stops] == [[]] * 5
+
+
+@pytest.fixture
+def predicting(monkeypatch):
+    """Stands in for ``pgpis predict``: two of its pairs end with these statuses, and then it."""
+
+    def set_up(*statuses, log="", code=-9, is_whole=False):
+        def predict(_words, folder, _total, _tell):
+            out = PredictionFolder(folder / OUT, {"images_per_pair": 1})
+            for number, status in enumerate(statuses):
+                image = f"p{number}.png" if status == "done" else ""
+                out.add([PredictionRecord(f"p{number}", image, "", "", 0, status, 0.1, "")])
+                if image:
+                    Image.new("RGB", (8, 8)).save(folder / OUT / image)
+            if is_whole:
+                out.close()
+            (folder / LOG).write_text(log)
+            return code
+
+        monkeypatch.setattr(app_predicting, "_watched", predict)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "reason"),
+    [
+        ("pgpis: 2 pairs are done", -9, "pgpis predict ended with SIGKILL"),
+        ("pgpis: error: the disk is full\n  hint: make room\n", 2, "the disk is full"),
+        ("pgpis: error: RuntimeError: no <GPU>\n", 1, "RuntimeError: no &lt;GPU&gt;"),
+        ("pgpis: error: stopped by SIGTERM; this command goes on with it: pgpis x", 143, "stopped by SIGTERM"),
+    ],
+)
+def test_a_folder_that_ended_part_way_is_not_shown_as_done(client, people, predicting, log, code, reason):
+    predicting("done", "unreadable", log=log, code=code)
+    files = [[handle_file(str(path)) for path in people[:2]]] * 2
+    words = ("photos of people in the poses", "synth-fpdm", 1, None, 0, 1)
+    status, archive = client.predict(*files, *words, api_name="/folder")
+    assert f"<p>1 of 4 pictures are done, then it ended: {reason}" in status
+    assert "goes on with it" not in status
+    with zipfile.ZipFile(archive) as content:
+        assert set(content.namelist()) == {"predictions.csv", "p0.png"}
+        rows = list(csv.DictReader(io.StringIO(content.read("predictions.csv").decode())))
+    assert [row["status"] for row in rows] == ["done", "unreadable"]
+
+
+def test_a_folder_with_failures_is_done(client, people, predicting):
+    predicting("done", "unreadable", code=1, is_whole=True)
+    files = [[handle_file(str(path)) for path in people[:2]], [handle_file(str(people[3]))]]
+    words = ("photos of people in the poses", "synth-fpdm", 1, None, 0, 1)
+    assert "<p>1 pictures, 1 failed: predictions.csv" in client.predict(*files, *words, api_name="/folder")[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"log": "pgpis: p.mp4: no codec", "code": 1, "is_whole": True}, "no film could be made: p.mp4: no codec"),
+        ({}, "no film could be made: 1 of 2 pictures are done, then it ended: pgpis predict ended with SIGKILL"),
+    ],
+)
+def test_a_film_that_cannot_be_made_says_why(client, people, predicting, tmp_path, how, message):
+    predicting("done", "unreadable", **how)
+    write_video(tmp_path / "clip.mp4", [FrameFiles((people[2],)), FrameFiles((people[3],))], 5)
+    files = handle_file(str(people[0])), {"video": handle_file(str(tmp_path / "clip.mp4"))}["video"]
+    with pytest.raises(AppError, match=message):
+        client.predict(*files, 1, "synth-fpdm", 1, None, 0, api_name="/film")
 
 
 @pytest.mark.slow

@@ -223,6 +223,38 @@ def test_what_a_server_may_answer_later_is_asked_again(monkeypatch, error, is_as
             store.read("pack.json")
 
 
+def test_what_a_bucket_refuses_on_writing_is_told_at_once(bucket, monkeypatch):
+    """Errors of uploads hold no answer themselves; the one of the server is what they came of."""
+    monkeypatch.setattr(stores, "PAUSES", (1000.0,))
+    with pytest.raises(StoreError, match=r"cannot write s3://nobodys/toy/a\.json.*NoSuchBucket") as error:
+        Store("s3://nobodys/toy").write("a.json", b"{}")
+    assert error.value.hint == "is there such a bucket or folder, and may this machine write to it?"
+
+    def refuse(*_):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(stores, "_client_of", lambda *_: SimpleNamespace(put_file=refuse))
+    with pytest.raises(StoreError, match="Access Denied"):
+        Store("abfs://people/toy").write("a.json", b"{}")
+
+
+@pytest.mark.parametrize("place", ["s3:", "s3://", "s3:///people", "s3:/bucket/people", "gs://", "hf:/people"])
+def test_a_url_that_lacks_its_bucket_is_no_folder(place, toy_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "pack", str(toy_root), "--out", place]) == 2
+    assert f"'{place}' names no place" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(PgpisError, match="names no place"):
+        Packed(place)
+
+
+@pytest.mark.parametrize(
+    "place", ["C:/people", "C:\\people", "c:", "a:b/c", "file:///people", "s3://b", "memory://a:/b"]
+)
+def test_drives_and_urls_are_places(place):
+    assert str(Store(place).below("train")).startswith(place)
+
+
 @pytest.mark.parametrize("same_length", [True, False])
 def test_what_is_packed_anew_is_read_anew(same_length, toy_root, tmp_path, monkeypatch):
     root, store = tmp_path / "data", f"file://{tmp_path}/pack"

@@ -34,6 +34,17 @@ def test_the_first_line_says_what_parts_the_columns_whatever_ends_it(tmp_path):
         assert rows_of(read_table(tmp_path / "pairs.csv"))[0] == (2, ROWS[0][1] | {"source": "anna,b,c,d.jpg"})
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_empty_rows_and_columns_of_spreadsheets_are_none(separator, tmp_path):
+    table = "\n,,,\n \nsource,pose,,\na.jpg,b.txt,,\n,,,\nc.jpg,d.txt\n".replace(",", separator)
+    (tmp_path / "pairs.csv").write_text(table)
+    rows = [(5, {"source": "a.jpg", "pose": "b.txt"}), (7, {"source": "c.jpg", "pose": "d.txt"})]
+    assert rows_of(read_table(tmp_path / "pairs.csv")) == rows
+    (tmp_path / "pairs.csv").write_text(table.replace("b.txt", f"b.txt{separator}more"))
+    with pytest.raises(PgpisError, match=r"line 5: expected source,pose, found 'a\.jpg b\.txt more'"):
+        read_table(tmp_path / "pairs.csv")
+
+
 def test_a_table_may_name_a_file_whose_name_is_not_utf8(tmp_path):
     (tmp_path / "pairs.csv").write_bytes(TABLE.encode("latin-1"))
     (_, first), (_, second) = rows_of(read_table(tmp_path / "pairs.csv"))

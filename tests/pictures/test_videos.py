@@ -90,6 +90,14 @@ def test_the_most_pixels_are_those_that_are_shown(tmp_path, monkeypatch):
         next(read_frames(path))
 
 
+def test_a_row_that_is_too_wide_for_a_video_is_made_smaller(tmp_path):
+    picture = tmp_path / "wide.png"
+    Image.new("RGB", (2048, 64), "red").save(picture)
+    write_video(tmp_path / "wide.mp4", [FrameFiles((picture,) * 17)])
+    [(_, frame)] = read_frames(tmp_path / "wide.mp4")
+    assert frame.size == (963 * 17 + 1, 30)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 @pytest.mark.parametrize(
     ("times", "expected"),

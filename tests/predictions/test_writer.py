@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from pgpis.errors import PgpisError
-from pgpis.predictions import DONE, Prediction, PredictionFolder, PredictionRecord
+from pgpis.pictures.videos import read_frames
+from pgpis.predictions import DONE, Prediction, PredictionFolder, PredictionRecord, write_videos
 from pgpis.predictions.records import read_records, write_table
 
 FILES = {"anna_2_walk": "files of anna", "bert_2_walk": "files of bert"}
@@ -170,3 +172,46 @@ def test_a_record_that_was_cut_short_costs_no_other_record(predict, caplog):
     assert predict() == {"bert_2_walk"}
     assert statuses() == dict.fromkeys(FILES, DONE)
     assert "damaged" not in caplog.text
+
+
+def test_what_failed_and_is_no_longer_asked_for_is_forgotten(predict):
+    """A failure of what is still asked for stays until it is made, as do pictures that nobody asks for."""
+    predict()
+    table = Path("out/predictions.csv")
+    head, anna, bert = table.read_text().splitlines(keepends=True)
+    gone = ",".join(["carl_2_walk", "", "", "", "", "cannot be read", "0.0", ""]) + "\n"
+    table.write_text(head + anna + bert + gone)
+    assert predict({"bert_2_walk": FILES["bert_2_walk"]}) == set()
+    assert statuses() == dict.fromkeys(FILES, DONE)
+
+
+def test_pairs_that_failed_are_counted_and_not_their_pictures(tmp_path, caplog):
+    folder = PredictionFolder(tmp_path, {"images_per_pair": 2})
+    whole = [numbered("bert", number) for number in (0, 1)]
+    folder.add([*whole, numbered("anna", 0), PredictionRecord.failed("anna", "not finite")])
+    folder.close()
+    assert not folder.summarise()
+    assert "1 of 2 pairs failed" in caplog.text
+
+
+def numbered(pair, number):
+    return PredictionRecord(pair, f"{pair}_{number}.png", "source.png", "", number, DONE, 0.5, "")
+
+
+def test_a_film_shows_all_pictures_of_a_pair_in_order(tmp_path):
+    count = 11
+    source = tmp_path / "source.png"
+    Image.new("RGB", (16, 16)).save(source)
+    folder = PredictionFolder(tmp_path / "out", {"images_per_pair": count})
+    (folder.out / "poses").mkdir(parents=True)
+    for pair in ("whole", "half"):
+        Image.new("RGB", (16, 16)).save(folder.pose_picture(pair))
+        records = [numbered(pair, number) for number in range(count if pair == "whole" else 3)]
+        for record in records:
+            Image.new("RGB", (16, 16), (20 * record.seed,) * 3).save(folder.out / record.image)
+        folder.add(records)
+    folder.close()
+    assert write_videos(folder, {"film": [(pair, source, None) for pair in ("whole", "half")]}, 25)
+    [frame] = read_frames(folder.out / "videos/film.mp4")
+    shown = np.asarray(frame[1].convert("L"), int)[8, 8::16]
+    assert np.abs(shown - [0, 0, *range(0, 20 * count, 20)]).max() < 10

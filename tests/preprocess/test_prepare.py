@@ -756,7 +756,7 @@ def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path, monkeypatc
 
     root = tmp_path / "phoenix"
     monkeypatch.setattr(resuming, "run_units", lambda units, work, _: [work(unit) for unit in units] and [])
-    assert not make_dataset(root, DatasetOptions(2, 2, layout="phoenix", frames=2, seed=1, test_share=0.5)).failures
+    assert not make_dataset(root, DatasetOptions(3, 2, layout="phoenix", frames=2, seed=1)).failures
     dataset = Phoenix14T(root, "test")
     dataset.setup()
     pair = dataset.pairs[0]

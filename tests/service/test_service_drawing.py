@@ -14,7 +14,7 @@ from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
 from pgpis.predictions import Prediction
 from pgpis.preprocess.settings import PrepareSettings
-from pgpis.service.drawing import draw_jobs
+from pgpis.service.drawing import draw_jobs, failure
 from pgpis.service.jobs import Job, Upload
 from pgpis.studio.request import Drawing
 from pgpis.studio.studio import Read, Studio
@@ -80,6 +80,30 @@ def test_equal_settings_are_drawn_together(tmp_path):
     ]
     assert [answer.drawn_together for answer in answers] == [3, 1, 2, 0, 1, 0, 0], "each drawing is told once"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("message", "hint", "told"),
+    [
+        ("no limb is seen", "leave --retarget out", "leave retarget out"),
+        (
+            "it is black",
+            "--driving takes photographs; --poses takes points",
+            "driving takes photographs; pose takes points",
+        ),
+        ("far outside", "give the size: --data.predict.init_args.pose_size '[H, W]'", None),
+        (
+            "no map",
+            "pgpis prepare FOLDER --conditions densepose; --driving takes photographs",
+            "driving takes photographs",
+        ),
+        ("too much memory", "--dtype bf16, --vae-tiling or fewer --images-per-pair", None),
+        ("nobody", None, None),
+    ],
+)
+def test_clients_are_told_no_options_of_the_command_line(message, hint, told):
+    answer = failure(PgpisError(message, hint=hint), job("red"))
+    assert json.loads(answer.body)["error"] == {"message": message, "hint": told}
 
 
 def test_one_that_cannot_be_read_fails_alone(tmp_path):

@@ -92,6 +92,14 @@ def photos(*contents):
     return [*(("source", ("me.jpg", content)) for content in contents), ("pose", ("pose.txt", POINTS))]
 
 
+def test_fields_in_the_address_are_not_passed_over(service):
+    files = {"source": ("me.jpg", PICTURE), "pose": ("pose.txt", POINTS)}
+    answer = service.client.post("/v1/pictures?steps=3", files=files)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "'steps' is in the address, expected in the form"
+    assert not service.jobs
+
+
 def test_a_source_that_is_given_again_is_of_the_same_person(service, tmp_path):
     contents = PICTURE, encoded(Image.new("RGB", (64, 96), "red"), "PNG"), PICTURE, PICTURE
     assert service.client.post("/v1/pictures", files=photos(*contents)).status_code == 200
@@ -159,6 +167,7 @@ FIELDS = [
     ({"height": 4096, "width": 96}, "height"),
     ({"height": 128}, "height and width go together"),
     ({"retarget": "maybe"}, "retarget"),
+    ({"retarget": True}, "retarget goes with driving, not with pose"),
     ({"format": "svg"}, "format"),
     ({"format": "png", "pictures": 2}, "do not fit into one PNG"),
     ({"model": "synth-fdpm"}, "did you mean 'synth-fpdm'"),

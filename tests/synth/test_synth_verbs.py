@@ -36,6 +36,8 @@ def manifest(tmp_path_factory):
         (["--out", "d", "--people", "2", "--views", "1"], ["--views is 1", "from 2 to 100"]),
         (["--out", "d", "--people", "2", "--size", "300x200"], ["--size", "300x200", "256x176", "512x352"]),
         (["--out", "d", "--people", "2", "--layout", "lip"], ["--layout", "lip", "phoenix"]),
+        (["--out", "d", "--people", "2", "--layout", "phoenix"], ["--people is 2", "at least 3", "--layout phoenix"]),
+        (["--out", "d", "--people", "2", "--layout", "both"], ["--people is 2", "at least 3", "--layout both"]),
         (["--out", "d", "--people", "2", "--seed", "-1"], ["--seed is -1"]),
         (["--out", "d", "--people", "2", "--workers", "0"], ["--workers is 0"]),
         (["--out", "d", "--people", "2", "--test-share", "0.9"], ["--test-share 0.9"]),

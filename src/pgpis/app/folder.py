@@ -13,7 +13,7 @@ import gradio as gr
 from pgpis.app.desk import BATCHES, QUIET, Desk, make_and_stop
 from pgpis.app.given import list_of, one_of
 from pgpis.app.inputs import drawing_of, more_inputs
-from pgpis.app.predicting import OUT, check_at_once, zipped
+from pgpis.app.predicting import OUT, as_status, check_at_once, zipped
 from pgpis.app.results import shown, status_line
 from pgpis.app.sessions import Visitor
 from pgpis.app.uploads import MOST_PIXELS, PICTURE_TYPES, POSE_TYPES, Upload
@@ -56,7 +56,7 @@ def folder_tab(desk: Desk) -> None:
         visitor = desk.visitor(request)
 
         def job(folder: Path, tell: Tell) -> list[Any]:
-            from pgpis.predictions.records import DONE, TABLE  # loads torch
+            from pgpis.predictions.records import TABLE  # loads torch
 
             people, targets = list_of(sources, "photo of a person"), list_of(poses, "pose")
             are_photos = one_of(poses_are, (PHOTOS, POSES), "kind of poses") == PHOTOS
@@ -67,13 +67,13 @@ def folder_tab(desk: Desk) -> None:
             _lay_out(visitor, targets, folder / "poses", PICTURE_TYPES if are_photos else POSE_TYPES)
             words = ["--sources", "people", *(["--driving"] if are_photos else ["--prepare", "--poses"]), "poses"]
             words += desk.words(model, drawing)
-            records = desk.batches.predict(words, folder, total, tell)
+            made = desk.batches.predict(words, folder, total, tell)
             out = folder / OUT
-            files = [out / record.image for record in records if record.status == DONE]
-            failed = [record for record in records if record.status != DONE]
-            text = f"<p>{len(files)} pictures" + (f", {len(failed)} failed: predictions.csv says why" if failed else "")
+            files = [out / record.image for record in made.done]
+            failed = f", {len(made.failed)} failed: {TABLE} says why" if made.failed else ""
+            text = f"{len(files)} pictures{failed}" if made.is_whole else made.ended_early(total)
             extra = [path for path in (out / TABLE, out / "contact_sheet.jpg") if path.exists()]
-            return [f"{text}</p>", str(zipped(folder, [*extra, *files]))]
+            return [as_status(text, visitor.folder), str(zipped(folder, [*extra, *files]))]
 
         yield from shown(visitor, job, 2)
 

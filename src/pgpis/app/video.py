@@ -10,7 +10,7 @@ import gradio as gr
 
 from pgpis.app.desk import BATCHES, QUIET, Desk, make_and_stop
 from pgpis.app.inputs import More, PersonInputs, drawing_of, person_of
-from pgpis.app.predicting import OUT, check_at_once, source_words
+from pgpis.app.predicting import OUT, as_status, check_at_once, source_words
 from pgpis.app.results import done, shown, status_line
 from pgpis.app.uploads import VIDEO_TYPES, Upload, Uploads
 from pgpis.app.work import Tell
@@ -63,11 +63,13 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
             total = -(-frame_count(driving) // every)
             check_at_once(total)
             words = [*source_words(sources, folder), "--driving", str(driving), "--every", str(every)]
-            desk.batches.predict([*words, *desk.words(model, drawing)], folder, total, tell)
+            made = desk.batches.predict([*words, *desk.words(model, drawing)], folder, total, tell)
             films = list((folder / OUT / "videos").glob("*.mp4"))
             if not films:
-                raise PgpisError("no film could be made of the pictures")
-            return [f"<p>{done(len(sources))}</p>", str(films[0])]
+                reason = made.reason if made.is_whole else made.ended_early(total)
+                raise PgpisError(f"no film could be made: {reason}")
+            lacking = made.failed and f"; {len(made.failed)} of {total} frames failed: {made.failed[0].status}"
+            return [as_status(f"{done(len(sources))}{lacking or ''}", visitor.folder), str(films[0])]
 
         yield from shown(visitor, job, 2)
 

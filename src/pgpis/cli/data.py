@@ -117,6 +117,7 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
     from pgpis.data.packs.write import pack_pairs
     from pgpis.jobs import Failure, render_failures
 
+    out = Store(settings.out)
     datasets = datasets_in(root) if root is not None else _datasets_of(settings.config, words)
     failures: list[Failure] = []
     if settings.cache is not None and "train" not in (settings.splits or datasets):
@@ -125,7 +126,7 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
         datasets[split].setup()
-        store = Store(settings.out).below(split)
+        store = out.below(split)
         workers = settings.workers or os.cpu_count() or 1
         cache = settings.cache if split == "train" else None
         report = pack_pairs(datasets[split], store, settings.kinds, settings.shard_size * 1e6, workers, cache)

@@ -65,6 +65,8 @@ def read_table(path: Path) -> PairTable:
     while some := list(islice(rows, LINES_AT_ONCE)):  # by columns they are read in half of the time
         for number, fields in some:
             fields.extend([""] * (len(columns) - len(fields)))  # the last columns may be left out
+            while len(fields) > len(columns) and not fields[-1]:
+                fields.pop()
             if len(fields) > len(columns) or not (fields[source] and fields[pose]):
                 found = " ".join(fields).rstrip()
                 raise PgpisError(f"{path} line {number}: expected {','.join(columns)}, found '{found}'")
@@ -84,6 +86,8 @@ def read_table(path: Path) -> PairTable:
 
 def _columns(path: Path, names: Sequence[str]) -> list[str]:
     columns = [name.lower() for name in names]
+    while columns and not columns[-1]:  # spreadsheets save empty columns, too
+        columns.pop()
     if not {"source", "pose"} <= set(columns):
         raise PgpisError(f"{path}: the first line must be 'source,pose' or 'source,pose,target'")
     for column in columns:

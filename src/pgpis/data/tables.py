@@ -80,7 +80,7 @@ def read_rows(
     """Read the lines of a table with their numbers; empty ones are left out.
 
     Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is whichever of comma, semicolon and tab the
-    first line has most of.
+    first line that is not empty has most of.
     """
     rows = iterate_rows(path, what, hint, delimiter, names_files=names_files)
     return [(number, [*map(sys.intern, fields)]) for number, fields in rows]  # a million times the same name are one
@@ -91,8 +91,12 @@ def iterate_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Read the lines of a table one by one, see :func:`read_rows`."""
     lines = _open_text(path, what, hint, names_files=names_files)
-    first = lines.readline()
-    reader = csv.reader(chain([first], lines), delimiter=delimiter or max(",;\t", key=first.count))
+    first = []
+    for line in lines:
+        first.append(line)
+        if line.strip(' ,;"\t\r\n'):  # spreadsheets save an empty row as its delimiters
+            break
+    reader = csv.reader(chain(first, lines), delimiter=delimiter or max(",;\t", key="".join(first[-1:]).count))
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]

@@ -30,12 +30,14 @@ CLEARLY = 0.02
 MOST_FRAMES = 10_000
 """Of one video; a bit more than six minutes at 25 a second."""
 MOST_PIXELS = 7680 * 4320
+WIDEST = 16384
+"""That x264 writes."""
 QUALITY = {"crf": "18", "preset": "medium"}
 
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The pictures of one frame, from left to right; all are brought to the last one's size."""
+    """The pictures of one frame, from left to right; all are brought to the last one's size if that fits."""
 
     pictures: tuple[Path, ...]
 
@@ -61,7 +63,9 @@ def write_video(
 
     if not frames:
         raise PgpisError(f"{path}: no frames")
-    size = read(frames[0].pictures[-1]).size
+    width, height = read(frames[0].pictures[-1]).size
+    shrunk = min(1.0, WIDEST / (width * len(frames[0].pictures)))
+    size = int(width * shrunk), max(1, int(height * shrunk))
     width = size[0] * len(frames[0].pictures)
     with replacing(path) as temporary:
         try:

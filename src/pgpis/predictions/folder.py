@@ -147,11 +147,14 @@ class PredictionFolder:
             set_aside(path, "some of its lines cannot be read, and their pictures are made again")
         if len(records) > MANY:
             log.info("%s: looking at the %d pictures of earlier runs", self.out, len(records))
-        finished, again = set[str](), set[str]()
+        finished, again, idle = set[str](), set[str](), set[str]()
         changed = 0
         for pair_id, group in groupby(records, attrgetter("pair_id")):
             rows, fingerprint = list(group), fingerprint_of(pair_id)
-            if fingerprint is None or any(row.status != DONE for row in rows):
+            if fingerprint is None:
+                idle.add(pair_id)
+                continue
+            if any(row.status != DONE for row in rows):
                 continue
             made_of_these = all(row.fingerprint == self._combined(fingerprint) for row in rows)
             if not fingerprint:  # the pair fails this time, and is done when its files are back
@@ -164,7 +167,9 @@ class PredictionFolder:
             again.add(pair_id)
             for row in rows:
                 (self.out / row.image).unlink(missing_ok=True)
-        self._write_table([record for record in records if record.pair_id not in again])
+        # nothing would ever replace a failure of what is no longer asked for
+        kept = [record for record in records if record.status == DONE or record.pair_id not in idle]
+        self._write_table([record for record in kept if record.pair_id not in again])
         if finished:
             log.info("%s: %d pairs are done, going on with the rest", self.out, len(finished))
         if changed:
@@ -255,7 +260,8 @@ class PredictionFolder:
         for record in failed[:20]:
             log.error("failed: %s: %s", record.pair_id, record.status)
         if failed:
-            log.error("%d of %d pairs failed; all are in %s", len(failed), len(records), self.out / TABLE)
+            pairs_failed, pairs_all = (len({record.pair_id for record in some}) for some in (failed, records))
+            log.error("%d of %d pairs failed; all are in %s", pairs_failed, pairs_all, self.out / TABLE)
         return not failed
 
     def _sheet_row(self, pair_id: str, records: Sequence[PredictionRecord]) -> list[Path]:

@@ -108,8 +108,13 @@ def write_table(path: Path, records: Iterable[PredictionRecord]) -> None:
     """
     with writing(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")  # of names that are not UTF-8
-        _write_lines(text, sorted(records, key=attrgetter("pair_id", "image")), header=True)
+        _write_lines(text, sorted(records, key=_order), header=True)
         text.detach()
+
+
+def _order(record: PredictionRecord) -> tuple[str, int]:
+    """Sort a pair's pictures by their numbers, ``_10`` after ``_9``; names that were cut stay as they were written."""
+    return record.pair_id, len(record.image)
 
 
 def _write_lines(file: TextIO, records: Iterable[PredictionRecord], *, header: bool) -> None:

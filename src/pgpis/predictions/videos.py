@@ -1,4 +1,4 @@
-"""Videos of predicted frames: source | pose | truth | result."""
+"""Videos of predicted frames: source | pose | truth | results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pgpis.pictures.images import read_image
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions.folder import PredictionFolder
 from pgpis.predictions.records import DONE, read_records
+from pgpis.predictions.sheet import MOST_RESULTS
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ def write_videos(
     frames_per_second: float,
     read_input: Callable[[Path], Image.Image] = read_image,
 ) -> bool:
-    """Write a video of each sequence whose frames were predicted.
+    """Write a video of each sequence whose frames were predicted; of a frame that has several pictures, all are shown.
 
     Args:
-        folder: Holds the pictures.
+        folder: Holds the pictures, of the same number for each frame; frames that lack one are left out.
         sequences: By the name of the video, its frames: pair, source and, where there is one, the truth.
         frames_per_second: Of the videos.
         read_input: Reads a source or a truth, which may be in a pack.
@@ -35,7 +36,11 @@ def write_videos(
     Returns:
         Whether all could be written.
     """
-    images = {record.pair_id: record.image for record in read_records(folder.out)[0] if record.status == DONE}
+    images: dict[str, list[Path]] = {}
+    for record in read_records(folder.out)[0]:
+        if record.status == DONE:
+            images.setdefault(record.pair_id, []).append(folder.out / record.image)
+    number = int(folder.settings["images_per_pair"])
     inputs = {path for sequence in sequences.values() for _, *paths in sequence for path in paths}
 
     def read(path: Path) -> Image.Image:
@@ -44,9 +49,9 @@ def write_videos(
     is_whole = True
     for name, sequence in sequences.items():
         frames = [
-            FrameFiles((source, folder.pose_picture(pair), *([truth] if truth else []), folder.out / images[pair]))
+            FrameFiles((source, folder.pose_picture(pair), *([truth] if truth else []), *images[pair][:MOST_RESULTS]))
             for pair, source, truth in sequence
-            if pair in images
+            if len(images.get(pair, ())) >= number
         ]
         if not frames:
             continue

@@ -106,7 +106,7 @@ class PhotoPairs(FolderPairs):
         """
         self.refuse_unread(origins)
         if self.retarget and "pose" not in origins:
-            raise PgpisError("--retarget moves key points, and this model reads none")
+            raise PgpisError("retarget moves key points, and this model reads none")
         kinds = [*filter(self._makes, conditions(origins))]
         made = [kind.option for kind in kinds if self.driving or kind.of == "source"]
         refuse_idle(self.chosen, made + ["pose"] * (self.driving and "pose" in origins), "--prepare-")

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ from pgpis.studio.request import Drawing
 from pgpis.studio.studio import Read, Studio
 
 log = logging.getLogger(__name__)
+
+OPTION = re.compile(r"--(retarget|driving|pose)s?\b(?!-)")
+"""Of ``pgpis predict``, that the form has too."""
 
 
 def draw_jobs(studio: Studio, jobs: Sequence[Job], folder: Path) -> list[Answer]:
@@ -105,7 +109,9 @@ def _base64(content: bytes) -> str:
 def failure(error: Exception, job: Job) -> Answer:
     """Return the answer to a job that failed: the client's to mend, or ours."""
     if isinstance(error, PgpisError):
-        return Answer(status=422, body=error_body(error.message, error.hint), model=job.model)
+        clauses = OPTION.sub(r"\1", error.hint or "").split("; ")
+        hint = "; ".join(clause for clause in clauses if "--" not in clause)  # clients have no other options
+        return Answer(status=422, body=error_body(OPTION.sub(r"\1", error.message), hint or None), model=job.model)
     log.error("%s: a picture could not be drawn", job.model, exc_info=error)
     hint = "the log of the service says more"
     return Answer(status=500, body=error_body("the picture could not be drawn", hint), model=job.model)

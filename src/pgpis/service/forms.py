@@ -81,6 +81,9 @@ async def read_job(request: Request, models: Mapping[str, str], limits: Limits) 
         raise RefusedError(
             415, "the request is not a form with files", hint="multipart/form-data, as curl -F source=@me.jpg sends it"
         )
+    for name in request.query_params:
+        hint = "curl -F sends fields of the form"
+        raise RefusedError(422, f"'{_shown(name)}' is in the address, expected in the form", hint=hint)
     form = await read_form(request, limits.max_bytes)
     try:
         _refuse_repeated(form)
@@ -135,7 +138,7 @@ def _job(
     return Job(
         model=model,
         drawing=drawing,
-        files=_read_files(files, limits),
+        files=_read_files(files, limits, retarget=form.retarget),
         further=tuple(_picture(content, f"{SOURCE} {number}", limits) for number, content in enumerate(further, 2)),
         retarget=form.retarget,
         as_json=form.format == "json" or form.pictures > 1 or form.seen,
@@ -166,7 +169,7 @@ def _read_texts(texts: Mapping[str, str], files: Mapping[str, bytes]) -> Picture
         raise RefusedError(422, f"{name} is '{_shown(texts[name])}': {reason[0].lower()}{reason[1:]}") from error
 
 
-def _read_files(files: Mapping[str, bytes], limits: Limits) -> dict[str, Upload]:
+def _read_files(files: Mapping[str, bytes], limits: Limits, *, retarget: bool) -> dict[str, Upload]:
     """Check which files there are, and look at the first bytes of each."""
     for name in files:
         if name.startswith(CLOTHES):
@@ -184,6 +187,8 @@ def _read_files(files: Mapping[str, bytes], limits: Limits) -> dict[str, Upload]
         given = "both are given" if "pose" in files else "both are missing"
         hint = "pose is a file of key points or a drawn skeleton, driving a photograph of somebody in the pose"
         raise RefusedError(422, f"expected one of pose and driving, {given}", hint=hint)
+    if retarget and "pose" in files:
+        raise RefusedError(422, "retarget goes with driving, not with pose", hint="leave retarget out")
     return {
         name: _pose(content, limits) if name == "pose" else _picture(content, name, limits)
         for name, content in files.items()

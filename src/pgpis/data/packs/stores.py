@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,12 @@ PAUSES = (1.0, 4.0, 15.0)
 
 TIMED_OUT, TOO_MANY = 408, 429
 """Statuses of HTTP by which a server refuses what it would answer later."""
+NOWHERE = re.compile(r"[A-Za-z][\w+.-]+:(/*|/[^/].*)|s3:///.*", re.DOTALL)
+"""URLs that lack their bucket, as those of an empty variable do, or a slash; ``C:/people`` is none."""
+HINTS = {
+    "read": "is it complete, and can this machine reach it?",
+    "write": "is there such a bucket or folder, and may this machine write to it?",
+}
 
 
 class StoreError(UnwritableError):
@@ -38,10 +45,18 @@ class StoreError(UnwritableError):
 
 @dataclass(frozen=True)
 class Store:
-    """Files by name, in one flat place."""
+    """Files by name, in one flat place.
+
+    Raises:
+        PgpisError: The place is a URL that names none.
+    """
 
     place: str
     """Folder, or URL such as ``s3://bucket/people``. Credentials and endpoint of S3 are those of boto3."""
+
+    def __post_init__(self) -> None:
+        if NOWHERE.fullmatch(self.place):
+            raise PgpisError(f"'{self.place}' names no place", hint="a folder, or a URL such as s3://bucket/people")
 
     def __str__(self) -> str:
         return self.place
@@ -156,23 +171,25 @@ class Store:
                 status = _status_of(error)
                 cause = FileNotFoundError(name) if status == 404 else error
                 is_refused = 400 <= status < 500 and status not in (TIMED_OUT, TOO_MANY)
-                is_final = is_refused or isinstance(error, FileNotFoundError | NotADirectoryError)
+                is_final = is_refused or isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
                 reason = f"cannot {verb} {self}/{name}: {first_line(error)}"
                 if pause is None or self.folder or is_final:
-                    raise StoreError(reason, hint="is it complete, and can this machine reach it?") from cause
+                    raise StoreError(reason, hint=HINTS[verb]) from cause
                 log.warning("%s; trying again in %g s", reason, pause)
                 time.sleep(pause)
         raise AssertionError  # the last attempt returns or raises
 
 
 def _status_of(error: Exception) -> int:
-    """Return the HTTP status that an error of a store's client tells; 0: none."""
-    response = getattr(error, "response", None)
-    if isinstance(response, Mapping):  # botocore's
-        statuses = [dict(response.get("ResponseMetadata") or {}).get("HTTPStatusCode")]
-    else:  # an object of requests, httpx or azure, or the error itself
-        names = ("status_code", "status", "code")
-        statuses = [getattr(owner, name, None) for owner in (response, error) for name in names]
+    """Return the HTTP status that an error of a store's client tells, or the one that it came of; 0: none."""
+    statuses: list[object] = []
+    for each in (error, error.__cause__, error.__context__):  # boto3's of an upload tells none itself
+        response = getattr(each, "response", None)
+        if isinstance(response, Mapping):  # botocore's
+            statuses.append(dict(response.get("ResponseMetadata") or {}).get("HTTPStatusCode"))
+        else:  # an object of requests, httpx or azure, or the error itself
+            names = ("status_code", "status", "code")
+            statuses += [getattr(owner, name, None) for owner in (response, each) for name in names]
     return next((status for status in statuses if isinstance(status, int)), 0)
 
 

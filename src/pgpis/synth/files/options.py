@@ -15,6 +15,8 @@ Look = Literal["drawn", "photo", "mixed"]
 MOST_VIEWS = 100
 """A kind of view comes at most twice in eight, and an item's number has two digits."""
 MOST_TEST_SHARE = 0.5
+LEAST_SIGNERS = 3
+"""With fewer, train would be empty."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class DatasetOptions:
     """
 
     people: int
-    """Number of people; in the phoenix layout, of signers with a sequence each."""
+    """Number of people; in the phoenix layout, of signers with a sequence each, at least 3."""
     views: int = 5
     """Pictures a person in the deepfashion layout: front, side, back, upper body, walking and so on; after the eighth
     the kinds repeat in other poses."""
@@ -76,6 +78,9 @@ class DatasetOptions:
 
     def __post_init__(self) -> None:
         check_range("--people", self.people, 2, 10**6, whole=True)
+        if self.layout != "deepfashion" and self.people < LEAST_SIGNERS:
+            reason = f"--people is {self.people}, expected at least {LEAST_SIGNERS} with --layout {self.layout}"
+            raise PgpisError(reason, hint="one for each of train, dev and test")
         check_range("--views", self.views, 2, MOST_VIEWS, whole=True)
         check_range("--frames", self.frames, 1, 9999, whole=True)
         check_range("--seed", self.seed, 0, 2**32 - 1, whole=True)
