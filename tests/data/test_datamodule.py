@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, ModelCheckpoint
 
 from pgpis.batch import check_batch
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
@@ -158,12 +158,12 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fit(data, folder=None, ckpt_path=None, **options):
+def fit(data, folder=None, ckpt_path=None, callbacks=(), **options):
     """Train, and keep a checkpoint of each step in a folder."""
     recorder = Recorder()
-    callbacks = []
+    callbacks = [*callbacks]
     if folder is not None:
-        callbacks = [ModelCheckpoint(folder / "checkpoints", save_top_k=-1, every_n_train_steps=1, filename="{step}")]
+        callbacks += [ModelCheckpoint(folder / "checkpoints", save_top_k=-1, every_n_train_steps=1, filename="{step}")]
     trainer = Trainer(
         accelerator="cpu",
         callbacks=callbacks,
@@ -238,6 +238,16 @@ def test_another_batch_size_sees_every_pair_once_an_epoch(toy_root, specs, tmp_p
             assert sorted(indices) == list(range(9)), f"epoch {epoch}, resumed after step {step}"
 
 
+def test_the_batch_size_that_a_callback_finds_counts(toy_root, specs, tmp_path):
+    finder = BatchSizeFinder(init_val=2, steps_per_trial=1, max_trials=2)
+    data = nine_pairs(toy_root, specs, with_val=False)
+    whole, _ = fit(data, tmp_path, callbacks=[finder], max_epochs=1, default_root_dir=tmp_path)
+    assert (data.batch_size, data.batches_per_epoch()) == (4, 3)
+    rest = nine_pairs(toy_root, specs, batch_size=4, with_val=False)
+    resumed, _ = fit(rest, ckpt_path=tmp_path / "checkpoints" / "step=1.ckpt", max_epochs=1)
+    assert resumed.seen == [row for row in whole.seen[-3:] if row[2] >= 1]
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
 def test_another_number_of_processes_shares_the_rest_of_the_epoch(before, after):
     def shares(world_size, **start):
@@ -254,7 +264,7 @@ def test_another_number_of_processes_shares_the_rest_of_the_epoch(before, after)
 
 
 def test_the_position_counts_all_processes_and_is_refused_where_it_is_none(caplog):
-    position = EpochPosition(pairs=24, seed=0, batch_size=2)
+    position = EpochPosition(pairs=24, seed=0, batch_size=lambda: 2)
     with pytest.raises(PgpisError, match="how many pairs"):
         position.load_state_dict({"epoch": 0, "samples": -8, "batches": 2, "pairs": 24, "seed": 0})
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)

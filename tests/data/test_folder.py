@@ -254,6 +254,10 @@ def test_the_fingerprint_is_that_of_everything_that_is_read(folders):
     edited = fingerprint("texture", clothes=("upper=anna.jpg",))
     Image.new("RGB", (512, 512), "blue").save(texture)
     assert fingerprint("texture", clothes=("upper=anna.jpg",)) != edited
+    table = sources / "pairs.csv"
+    for names in ("source,pose\nanna.jpg,anna.txt\n", "source,pose,target\nanna.jpg,anna.txt,ben.png\n"):
+        table.write_text(names)
+        assert (fingerprint(pairs_csv=table) == before[0]) == ("target" not in names), "poses are squashed like it"
 
 
 def test_noise_may_have_a_name_of_its_own(folders):

@@ -1,8 +1,9 @@
 """Several sources of a pair: who they are, what is read of them, and what a batch holds."""
 
+import json
 import shutil
 from collections import defaultdict
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -302,6 +303,20 @@ def test_a_test_takes_the_first_others(toy_root):
     dataset.setup()
     assert [len(pair.further) for pair in dataset.pairs] == [1] * len(dataset)
     assert dataset.load(0).further == dataset.load(0).further != ()
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("anna/", 1), ("anna-{}/", 0), ("", 0)])
+def test_pictures_of_ones_own_show_one_person_in_one_folder(tmp_path, caplog, folder, shown):
+    keys = [f"{folder.format(view)}{view}.jpg" for view in range(3)]
+    for key in keys:
+        (tmp_path / "img" / key).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (44, 64)).save(tmp_path / "img" / key)
+    listed = [{"source_image": f"./img/{a}", "target_image": f"./img/{b}"} for a, b in permutations(keys, 2)]
+    (tmp_path / "train_pairs_data.json").write_text(json.dumps(listed))
+    dataset = DeepFashion(tmp_path, "train", most_sources=3)
+    dataset.setup()
+    assert [len(dataset.others_of(pair)) for pair in dataset.pairs] == [shown] * 6
+    assert ("names no further picture of a source" in caplog.text) == (not shown)
 
 
 @pytest.mark.parametrize("option", [{"resident": True}, {"cache": "features"}])

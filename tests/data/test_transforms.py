@@ -105,21 +105,23 @@ def whole_body(toy):
     return replace(toy, keypoints=whole), replace(toy, keypoints=whole.to_body18())
 
 
-def test_a_model_of_18_points_is_shown_the_body_of_133(loaded, caplog):
+@pytest.mark.parametrize("train", [True, False])
+def test_a_model_of_18_points_is_shown_the_body_of_133(loaded, caplog, train):
     whole, body = whole_body(loaded)
-    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=False, pose_skeleton="body18")
+    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=train, pose_skeleton="body18")
     warn_once.cache_clear()
 
-    assert torch.equal(transform(whole)["pose"], transform(body)["pose"])
+    ours, theirs = (transform(pair, sample_generator(0))["pose"] for pair in (whole, body))
+    assert torch.equal(ours, theirs)
     assert "the 18 of the body are drawn" in caplog.text
 
 
-@pytest.mark.parametrize(("train", "skeleton", "is_whole"), [(False, "wholebody133", False), (True, "body18", True)])
-def test_key_points_that_the_model_does_not_know_are_refused(loaded, train, skeleton, is_whole):
-    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=train, pose_skeleton=skeleton)
-    whole, body = whole_body(loaded)
-    with pytest.raises(PgpisError, match=rf"{body.pair.pose} has .* points, and data.pose_skeleton is {skeleton}"):
-        transform(whole if is_whole else body, sample_generator(0))
+@pytest.mark.parametrize(("train", "mend"), [(False, "--prepare-skeleton wholebody133"), (True, "skeleton body18")])
+def test_key_points_that_the_model_does_not_know_are_refused(loaded, train, mend):
+    transform = PairTransform({"pose": ImageSpec("pose", 110, 75)}, train=train, pose_skeleton="wholebody133")
+    with pytest.raises(PgpisError, match=r"has 18 points, and data.pose_skeleton is wholebody133") as refusal:
+        transform(loaded, sample_generator(0))
+    assert mend in refusal.value.hint
 
 
 def test_where_nobody_says_what_a_model_knows_whole_bodies_are_warned_about(loaded, caplog):
@@ -138,6 +140,29 @@ def test_drawn_poses_of_another_shape_are_centred_on_black():
     rows = (image[0] > 0.9).nonzero()[:, 0]
     assert rows.float().mean() == pytest.approx(54.5, abs=0.5)
     assert int(rows.max() - rows.min()) + 1 == pytest.approx(25, abs=2)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("size", [(44, 64), (60, 64), (90, 64)])
+def test_what_shows_the_pose_lies_on_the_target(size, train):
+    """Whatever the shape of the pictures: key points, a drawn pose, and a map."""
+    width, height = size
+    box = (width // 4, 0, width // 2, height // 8)
+    picture = Image.new("RGB", size)
+    picture.paste("white", box)
+    pair = Pair("a_2_b", Person(Path("a")), Aim(Path("b"), target=Path("c")))
+    specs = {origin: ImageSpec(origin, 64, 44, filter="nearest") for origin in ("target", "pose", "iuv")}
+    transform = PairTransform(specs, train=train, augmentation=Augmentation(0, 0, 0))
+    loaded = LoadedPair(pair, picture, picture, pose_image=picture, conditions={"iuv": picture})
+
+    shown = transform(loaded, sample_generator(0))
+    assert torch.equal(shown["pose"], shown["target"])
+    assert torch.equal(shown["iuv"], shown["target"])
+    shares = np.random.default_rng(0).uniform(0, 1, (18, 2))
+    frames = (Frame(height, width), Frame(*transform.pose_canvas))
+    points = [Keypoints.from_array(shares * (frame.width, frame.height), frame, "body18") for frame in frames]
+    drawn, expected = (transform(replace(loaded, keypoints=each), sample_generator(0))["pose"] for each in points)
+    assert torch.equal(drawn, expected)
 
 
 @pytest.mark.parametrize("train", [True, False])

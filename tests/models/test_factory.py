@@ -88,6 +88,7 @@ def test_diffusers_weights_load_strictly(tmp_path):
         (build_scheduler, {"_class_name": "DDPMSheduler"}, "did you mean 'DDPMScheduler'"),
         (build_vision_encoder, "/nowhere/encoder", "folder not found: /nowhere/encoder"),
         (build_vae, "./nowhere", "folder not found"),
+        (build_vae, "nowhere", "folder not found: nowhere"),  # names of the hub have a slash
         (build_unet, "stabilityai/stable-diffusion-2-1", "hf download stabilityai/stable-diffusion-2-1"),
         (build_vision_encoder, "openai/clip-vit-large-patch14", "hf download openai/clip-vit-large-patch14"),
         (build_scheduler, "stabilityai/stable-diffusion-2-1", "hf download stabilityai/stable-diffusion-2-1"),

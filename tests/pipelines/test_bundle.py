@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from pgpis.cli.recipes import PACKAGED
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMPipeline
-from pgpis.pipelines.bundle import MARK, SHIPPED, VERSION, load_bundle, pack, read_card, read_index
+from pgpis.methods.mcld import MCLDPipeline
+from pgpis.models.factory import build_vae, build_vision_encoder
+from pgpis.pipelines.bundle import MARK, SHIPPED, VERSION, build_part, load_bundle, pack, read_card, read_index
 from tiny_fpdm import tiny_pipeline
 
 
@@ -121,6 +123,18 @@ def test_other_files_are_refused(folder, tmp_path):
     with pytest.raises(PgpisError, match=r"run\.py: a bundle holds JSON and safetensors only"):
         pack(folder, tmp_path / "x.safetensors", {})
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_part_may_be_that_of_a_shipped_model():
+    whole = load_bundle(MCLDPipeline, SHIPPED["synth-mcld"].path)
+    for model in SHIPPED:  # one of them holds the autoencoder of both
+        own, taken = whole.vae.state_dict(), build_part("vae", model, build_vae).state_dict()
+        assert own.keys() == taken.keys()
+        assert all(torch.equal(value, taken[name]) for name, value in own.items())
+    with pytest.raises(PgpisError, match="image_encoder: 'synth-fpdm' has no such part") as refusal:
+        build_part("image_encoder", "synth-fpdm", build_vision_encoder)
+    assert refusal.value.hint == "synth-mcld"
+    assert build_part("vae", "elsewhere", str.upper) == "ELSEWHERE"
 
 
 def test_a_shipped_bundle_says_how_it_samples():

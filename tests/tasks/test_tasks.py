@@ -95,6 +95,15 @@ def test_learning_rate_warms_up_and_decays():
     assert factors(task, [0, 4, 9], accumulation=2) == pytest.approx([0.1, 0.5, 1.0])
 
 
+def test_the_schedule_counts_batches_of_the_size_that_a_callback_found():
+    task = Task(Schedule(warmup_epochs=2))
+    assert factors(task, [9], batches=10) == [0.5]
+    schedule = task.configure_optimizers()["lr_scheduler"]["scheduler"]
+    task.data.batches_per_epoch = lambda: 5
+    task.on_train_start()
+    assert schedule.lr_lambdas[0](4) == 0.5
+
+
 def tiny_clip(image_size=32):
     sizes = {
         "hidden_size": 16,

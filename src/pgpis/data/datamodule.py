@@ -159,7 +159,7 @@ class PoseTransferDataModule(LightningDataModule):
     @cached_property
     def position(self) -> EpochPosition:
         """Where in its epoch training is."""
-        return EpochPosition(len(self.dataset("train")), self.seed, self.batch_size)
+        return EpochPosition(len(self.dataset("train")), self.seed, lambda: self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the data: the position in the epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Role, all_kinds, conditions
+
+log = logging.getLogger(__name__)
 
 
 class DeepFashion(PairDataset):
@@ -38,8 +41,8 @@ class DeepFashion(PairDataset):
         self_pair_probability: Share of training pairs whose target picture also serves as source.
         on_missing: What happens where a face, texture or DensePose map does not exist that the model reads.
         most_sources: Up to so many pictures are sources of a pair: the source, and others of the same garment (the same
-            ``id_00003372/03``) that the lists name, but never the target. In training a random number of random ones;
-            else the first ones by name.
+            ``id_00003372/03``; of other names the same folder) that the lists name, but never the target. In training a
+            random number of random ones; else the first ones by name.
     """
 
     def __init__(
@@ -85,6 +88,9 @@ class DeepFashion(PairDataset):
             return pairs
         for key in sorted({key for pair in listed for key in pair}):
             self._of_garment.setdefault(garment_of(key), []).append(self._picture(key))
+        if not any(map(self.others_of, pairs)):
+            text = "most_sources is %d, but %s names no further picture of a source, which its folder would tell"
+            log.warning(text, self.most_sources, self._layouts[0].list_path)
         if self.split == "train":
             return pairs  # drawn anew for each step
         return [self.with_sources(pair, self.others_of(pair)[: self.most_sources - 1]) for pair in pairs]

@@ -213,9 +213,9 @@ class FolderPairs(PairDataset):
         return [source for pair in pairs for source in sources_read(kind.name, pair.sources)]
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
-        """Return the hash of all that :meth:`load` reads but the target, and of a noise that was asked for by name."""
-        content = super().fingerprint(index, origins)
-        return f"{content} {self.noise_name}" if content and self.noise_name else content
+        """Return the hash of what :meth:`load` reads, of the noise's own name, and of whether there is a target."""
+        parts = (super().fingerprint(index, origins), self.noise_name, "squashed" if self.pairs[index].target else "")
+        return parts[0] and " ".join(filter(None, parts))
 
     def _pairs_by_pose(self) -> Iterable[Pair]:
         """Return a pair of each pose."""

@@ -48,9 +48,12 @@ def tree_to_result(name: str) -> str:
 
 
 def garment_of(name: str) -> str:
-    """Return what the tree names of all pictures of a garment on its model begin with: ``.../id_00003372/03``."""
+    """Return what the tree names of all pictures of a garment on its model begin with: ``.../id_00003372/03``.
+
+    Of names of another spelling it is the folder; a picture in none stands for itself.
+    """
     match = TREE.match(name)
-    return name[: match.end(4)] if match else name
+    return name[: match.end(4)] if match else name.rpartition("/")[0] or name
 
 
 def pair_name(source: str, target: str) -> str:

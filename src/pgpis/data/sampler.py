@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +94,8 @@ class EpochPosition:
     """Number of training pairs."""
     seed: int
     """Seed of their order."""
-    batch_size: int
-    """Pairs per batch and process."""
+    batch_size: Callable[[], int]
+    """Returns the pairs per batch and process, which a callback may choose after the position was first asked for."""
 
     def __post_init__(self) -> None:
         self._start = {"epoch": -1, "samples": 0, "batches": 0}
@@ -132,7 +132,7 @@ class EpochPosition:
             return epochs.processed + 1, 0  # saved after the last batch, before the epoch was closed
         start = self._start if self._start["epoch"] == epochs.processed else {"samples": 0, "batches": 0}
         new = batches.current.processed - start["batches"]
-        return epochs.processed, start["samples"] + new * self.batch_size * trainer.world_size
+        return epochs.processed, start["samples"] + new * self.batch_size() * trainer.world_size
 
     def go_on(self, trainer: Trainer) -> tuple[int, int]:
         """Return :meth:`of`, and let the trainer count the batches of this run's size."""
@@ -171,7 +171,7 @@ class EpochPosition:
 
     def batches(self, start: int, world_size: int) -> int:
         """Return how many batches each process makes of an epoch of which ``start`` samples were seen."""
-        return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size)
+        return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size())
 
 
 class Resumable:

@@ -86,7 +86,8 @@ class PairTransform:
     """Apply ``augmentation``."""
     pose_canvas: tuple[int, int] = CANVAS
     """(height, width) on which key points are drawn before they are resized; it decides how thick the limbs are. A pose
-    whose frame has another aspect ratio is centred on it instead of squashed."""
+    or map of another aspect ratio is centred on it; but where a pair has a target, it is squashed as the target is, on
+    which it must lie."""
     stick_width: int | None = None
     """Half the thickness of a limb on that canvas; the skeleton's own by default."""
     pose_skeleton: PoseSkeleton | None = None
@@ -141,7 +142,8 @@ class PairTransform:
         flip = detour = False
         for each in () if self.train else (loaded, *loaded.further):
             self._tell_squashed(each)
-        keypoints = None if loaded.keypoints is None else self._place(self._known(loaded))
+        has_target = loaded.pair.target is not None  # all that shows its pose is squashed as it is
+        keypoints = None if loaded.keypoints is None else self._place(self._known(loaded), squash=has_target)
         if self.train:
             if generator is None:
                 raise PgpisError("PairTransform(train=True) needs a generator for its random draws")
@@ -162,11 +164,12 @@ class PairTransform:
             height, width = self.pose_canvas
             pictures["pose"] = Image.fromarray(draw_pose(keypoints, height, width, stick_width=self.stick_width))
         elif loaded.pose_image is not None:
-            pictures["pose"] = centre_on_canvas(loaded.pose_image, self.pose_canvas)
+            drawing = loaded.pose_image
+            pictures["pose"] = drawing if has_target else centre_on_canvas(drawing, self.pose_canvas)
         for name, content in loaded.conditions.items():
             if isinstance(content, Image.Image):
-                of_pose = kind_of(name).of == "target"
-                pictures[name] = centre_on_canvas(content, self.pose_canvas) if of_pose else content
+                is_centred = kind_of(name).of == "target" and not has_target
+                pictures[name] = centre_on_canvas(content, self.pose_canvas) if is_centred else content
         pictures |= {origin: Image.new("RGB", (1, 1)) for origin in loaded.dropped if origin != "face"}
         tensors = fit_images(pictures, self.images, detour=detour) | self._vectors(loaded)
         tensors |= self._further(loaded, generator, flip=flip, detour=detour)
@@ -226,17 +229,18 @@ class PairTransform:
             warn_once(f"{reason}: --data.pose_skeleton says it, body18 or wholebody133")
         if self.pose_skeleton in (None, keypoints.skeleton):
             return keypoints
-        if self.train or self.pose_skeleton == "wholebody133":
+        if self.pose_skeleton == "wholebody133":
             message = f"{loaded.pair.pose} has {count} points, and data.pose_skeleton is {self.pose_skeleton}"
-            raise PgpisError(message, hint="poses of 133 points (--driving with --prepare-skeleton wholebody133)")
-        warn_once(f"poses of {count} points: the 18 of the body are drawn, which are what the model was trained on")
+            mend = "--data.pose_skeleton body18" if self.train else "--driving with --prepare-skeleton wholebody133"
+            raise PgpisError(message, hint=f"poses of 133 points, or {mend}")
+        warn_once(f"poses of {count} points: the 18 of the body are drawn, as data.pose_skeleton is body18")
         return keypoints.to_body18()
 
-    def _place(self, keypoints: Keypoints) -> Keypoints:
+    def _place(self, keypoints: Keypoints, *, squash: bool) -> Keypoints:
         """Move key points to the canvas."""
         height, width = self.pose_canvas
         frame = keypoints.frame
-        if other_aspect(frame.height, frame.width, self.pose_canvas):
+        if not squash and other_aspect(frame.height, frame.width, self.pose_canvas):
             frame = frame.padded(width / height)
             keypoints = Keypoints(keypoints.points, keypoints.visible, frame, keypoints.skeleton)
         return keypoints.to(Frame(height, width))

@@ -98,11 +98,12 @@ class LoadErrors:
         self.spec = spec
 
     def __enter__(self) -> None:
-        looks_local = self.spec.startswith(("/", ".", "~")) or self.spec.count("/") > 1
+        looks_local = self.spec.startswith(("/", ".", "~")) or self.spec.count("/") != 1  # as in no OWNER/NAME
         if looks_local and not Path(self.spec).is_dir():
             raise PgpisError(
                 f"{self.part}: folder not found: {self.spec}",
-                hint="give a folder written by save_pretrained, or a hub id such as stabilityai/stable-diffusion-2-1",
+                hint="give a folder written by save_pretrained, a hub id such as stabilityai/stable-diffusion-2-1, or "
+                "for recipes of synth/ a model that ships with pgpis: synth-mcld",
             )
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:

@@ -6,7 +6,8 @@ import json
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +18,17 @@ from safetensors.torch import load_file, save_file
 
 from pgpis.errors import PgpisError, first_line
 from pgpis.files import files_below, replacing
+from pgpis.models.factory import ModelSpec
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
 from pgpis.models.loading import LOAD_ERRORS
 from pgpis.models.weights import tensors_hash
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 
-__all__ = ["SHIPPED", "load_bundle", "pack", "read_card", "read_index", "read_pipeline_index"]
+__all__ = ["SHIPPED", "build_part", "load_bundle", "pack", "read_card", "read_index", "read_pipeline_index"]
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
+PartT = TypeVar("PartT")
 
 INDEX = "model_index.json"
 MARK = "pgpis_bundle"
@@ -141,6 +144,33 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
         PgpisError: The file is not a bundle, not whole, of another pipeline, or names what a model has no need of.
     """
     check_index(read_index(file), pipeline_class, str(file))
+    with _unpacked(file) as folder:
+        return pipeline_class.from_pretrained(folder)
+
+
+def build_part(name: str, spec: ModelSpec, build: Callable[[ModelSpec], PartT]) -> PartT:
+    """Build a part of a model, which may be that of a model that ships with pgpis.
+
+    Args:
+        name: What pipelines call the part.
+        spec: As ``build`` takes it, or the name of a model that ships.
+        build: Builds the part from a hub id, a folder or a configuration.
+
+    Raises:
+        PgpisError: The model has no such part, or what ``build`` raises.
+    """
+    if not isinstance(spec, str) or spec not in SHIPPED:
+        return build(spec)
+    with _unpacked(SHIPPED[spec].path) as folder:
+        if not (folder / name).is_dir():
+            having = [other for other, shipped in SHIPPED.items() if name in read_index(shipped.path)]
+            raise PgpisError(f"{name}: '{spec}' has no such part", hint=" or ".join(having) or None)
+        return build(str(folder / name))
+
+
+@contextmanager
+def _unpacked(file: Path) -> Iterator[Path]:
+    """Lay the files of a bundle into a folder while they are loaded; errors name the bundle."""
     with tempfile.TemporaryDirectory(prefix="pgpis-") as temporary:
         folder = Path(temporary)
         for name, text in _texts(file).items():
@@ -148,7 +178,7 @@ def load_bundle(pipeline_class: type[PipelineT], file: Path) -> PipelineT:
         for name, weights in _weights(file).items():
             save_file(weights, _place(folder, name), metadata={"format": "pt"})
         try:
-            return pipeline_class.from_pretrained(folder)
+            yield folder
         except PgpisError as error:
             raise PgpisError(error.message.replace(temporary, str(file)), hint=error.hint) from error
 

@@ -68,6 +68,7 @@ class PersonImageTask(LightningModule, ABC):
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
+        self._epoch_steps = 1
         self._means = validation.ValidationMeans()
         self.register_state_dict_post_hook(drop_frozen)
         self.register_load_state_dict_pre_hook(keep_frozen)
@@ -148,6 +149,7 @@ class PersonImageTask(LightningModule, ABC):
     def on_train_start(self) -> None:
         """Let trained parts drop out what they should: weights that were loaded come in evaluation mode."""
         self.train()
+        self._count_steps()  # a callback may have found another batch size since the schedule was made
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of one batch and log it."""
@@ -210,23 +212,26 @@ class PersonImageTask(LightningModule, ABC):
             if isinstance(scheduler, ReduceLROnPlateau):
                 return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
         else:
-            steps = self._steps_per_epoch() if self.schedule.warmup_epochs or self.schedule.decay_epochs else 1
-            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
+            self._count_steps()
+            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, self._epoch_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
 
-    def _steps_per_epoch(self) -> int:
-        """Count an epoch's steps of the optimiser without asking the trainer.
+    def _count_steps(self) -> None:
+        """Count an epoch's steps of the optimiser, where the schedule needs it, without asking the trainer.
 
         The trainer's own count would make it build the training batches before it restores a checkpoint, and a
         resumed run would then start its epoch from the first batch.
         """
+        schedule = self.schedule
+        if schedule.lr_scheduler is not None or not (schedule.warmup_epochs or schedule.decay_epochs):
+            return
         batches = self.require_data("warm-up and decay count epochs").batches_per_epoch()
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        self._epoch_steps = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
 
     def require_data(self, why: str) -> TrainingData:
         """Return what the task is trained on, or raise where nobody has told it."""

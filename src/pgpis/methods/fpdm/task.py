@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
 from pgpis.pictures.drawing import DRAWING
+from pgpis.pipelines.bundle import build_part
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -33,7 +35,8 @@ class FPDMTask(DiffusionTask):
     Args:
         sampling: How pictures are drawn.
         base: Stable Diffusion to start from: hub id or folder with ``unet``, ``vae`` and ``scheduler``.
-        unet: Denoiser from elsewhere than ``base``: hub id, folder or configuration (random weights).
+        unet: Denoiser from elsewhere than ``base``: hub id, folder, configuration (random weights), or a model that
+            ships with pgpis, of which it is taken.
         vae: Autoencoder, likewise; frozen.
         scheduler: Noise schedule of training and default sampler, likewise; ``_class_name`` may name any of diffusers.
         source_encoder: Vision encoder of the source (DINOv2; CLIP for B1), likewise; frozen.
@@ -77,11 +80,14 @@ class FPDMTask(DiffusionTask):
         self.source_detour = source_detour
         self.refiner: SourceRefiner | None = None  # trained by a task of its own
         if pipeline is None:
-            prior = None if fusion_embedder is None else build_fusion_embedder(fusion_embedder)
-            self.unet = build_unet(base if unet is None else unet, fusion=prior is not None)
-            self.vae = build_vae(base if vae is None else vae)
+            prior = None
+            if fusion_embedder is not None:
+                prior = build_part("fusion_embedder", fusion_embedder, build_fusion_embedder)
+            own_unet = partial(build_unet, fusion=prior is not None)
+            self.unet = build_part("unet", base if unet is None else unet, own_unet)
+            self.vae = build_part("vae", base if vae is None else vae, build_vae)
             self.scheduler = build_scheduler(base if scheduler is None else scheduler)
-            self.source_encoder = build_vision_encoder(source_encoder)
+            self.source_encoder = build_part("source_encoder", source_encoder, build_vision_encoder)
             self.fusion_embedder = prior
             ports = asdict(conditioner) | {"source_size": conditioner.source_size or 512}
             self.conditioner = FPDMConditioner.for_components(self.unet, self.source_encoder, prior, **ports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, buil
 from pgpis.models.loading import take_over
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
+from pgpis.pipelines.bundle import build_part
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -55,7 +57,8 @@ class MCLDTask(DiffusionTask):
     Args:
         sampling: How pictures are drawn.
         base: Stable Diffusion to start from: hub id or folder with ``unet`` and ``vae``.
-        unet: Denoiser from elsewhere than ``base``: hub id, folder or configuration (random weights).
+        unet: Denoiser from elsewhere than ``base``: hub id, folder, configuration (random weights), or a model that
+            ships with pgpis, of which it is taken.
         reference_net: ReferenceNet, likewise; by default what the denoiser starts from.
         vae: Autoencoder, likewise; frozen.
         scheduler: Noise schedule of training, as configuration; MCLD's by default.
@@ -106,11 +109,12 @@ class MCLDTask(DiffusionTask):
         self.refiner: Refiner | None = None  # trained by a task of its own
         if pipeline is None:
             unet = base if unet is None else unet
-            self.unet = build_unet(unet, fusion=False, extra_tokens=True)
+            self.unet = build_part("unet", unet, partial(build_unet, fusion=False, extra_tokens=True))
             reference = unet if reference_net is None else reference_net
-            self.reference_net = build_reference_net(reference) if conditioner.use_texture else None
-            self.vae = build_vae(base if vae is None else vae)
-            self.image_encoder = build_vision_encoder(image_encoder)
+            has_net = conditioner.use_texture
+            self.reference_net = build_part("reference_net", reference, build_reference_net) if has_net else None
+            self.vae = build_part("vae", base if vae is None else vae, build_vae)
+            self.image_encoder = build_part("image_encoder", image_encoder, build_vision_encoder)
             self.scheduler = build_scheduler(noise)
             ports = asdict(conditioner)
             controlnet = ports.pop("pose_encoder")
