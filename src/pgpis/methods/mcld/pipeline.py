@@ -16,6 +16,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser import ConditionedUNet, Ports
+from pgpis.denoiser.attention import refuse_unread
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
@@ -229,6 +230,8 @@ class MCLDPipeline(SamplingPipeline):
 
     def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> list[Ports]:
         """Return the ports of the branches that must run: all but the pose left out, and everything."""
+        if not self.unet.supports_cache:
+            refuse_unread()
         config = self.conditioner.config
         source = encode_sources(batch, "source_clip", lambda images, _: encode_pictures(self.image_encoder, images))
         present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
