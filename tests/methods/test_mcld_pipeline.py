@@ -227,6 +227,10 @@ def test_ablations_close_their_port():
 def test_bad_input_is_named(pipeline):
     with pytest.raises(PgpisError, match="texture"):
         make(pipeline, texture="picture.png")
+    for name in ("surface", "backdrop"):
+        for given in (picture(4), "hello"):
+            with pytest.raises(PgpisError, match=f"{name}: this model was trained without it, expected None"):
+                make(pipeline, **{name: given})
     with pytest.raises(PgpisError, match="multiples of 2"):
         make(pipeline, height=HEIGHT + 1)
     for face_embedding in (np.zeros(128, np.float32), np.full(512, np.nan)):

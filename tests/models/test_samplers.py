@@ -2,6 +2,7 @@
 
 import re
 
+import diffusers
 import pytest
 from diffusers import CogVideoXDPMScheduler
 
@@ -78,3 +79,18 @@ def test_few_leading_steps_are_warned_of_once(caplog):
     for _ in range(2):
         check_steps(build_scheduler(LEADING), 5)
     assert caplog.text.count("begins at noise level 801 of 0 to 999") == 1
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize("name", ["IPNDMScheduler", "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+def test_samplers_whose_time_steps_are_no_noise_levels_are_refused_with_any_number_of_steps(name, steps):
+    with pytest.raises(PgpisError, match=f"with which {name} begins at noise level") as refusal:
+        check_steps(getattr(diffusers, name)(), steps)
+    assert refusal.value.hint == "another sampling.scheduler"
+
+
+def test_values_that_a_scheduler_does_not_have_are_named():
+    with pytest.raises(PgpisError, match=r"scheduler: UnCLIPScheduler cannot be built: .*squaredcos_cap_v2"):
+        build_scheduler({"_class_name": "UnCLIPScheduler"})
+    with pytest.raises(PgpisError, match="scheduler: DDPMScheduler cannot be built: wobbly"):
+        build_scheduler({"beta_schedule": "wobbly"})

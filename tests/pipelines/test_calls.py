@@ -117,6 +117,20 @@ def test_a_callback_interrupts(call):
     assert not torch.equal(stopped, call(**options).images), "the next call is not interrupted"
 
 
+def test_a_callback_that_returns_nothing_changes_nothing(call):
+    options = {"output_type": "latent"}
+    expected = call(**options).images
+    for nothing in (None, {}):
+        assert torch.equal(call(callback_on_step_end=lambda *_, back=nothing: back, **options).images, expected)
+    for returned, message in (
+        (torch.zeros(1), "returned Tensor"),
+        ({"latents": torch.zeros(1)}, "latents that are"),
+        (3, "int"),
+    ):
+        with pytest.raises(PgpisError, match=f"callback_on_step_end .*{message}.*, expected None or "):
+            call(callback_on_step_end=lambda *_, back=returned: back, **options)
+
+
 def test_guidance_may_be_left_to_a_band_of_noise_levels(call):
     options = {"num_inference_steps": 5, "output_type": "latent", "guidance_scale": 3.0}
     rows = []

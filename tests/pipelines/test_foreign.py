@@ -16,6 +16,7 @@ from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.methods.fpdm.prior import load_fusion_embedder
+from pgpis.methods.fpdm.refiner import SourceRefiner
 from pgpis.models import build_vae, build_vision_encoder
 from pgpis.pipelines.bundle import load_bundle, pack
 from pgpis.tasks.diffusion import load_pipeline
@@ -260,6 +261,20 @@ def test_weights_of_a_variant_are_checked_where_they_are_read(folder):
         FPDMPipeline.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("spoil", [shutil.rmtree, lambda part: (part / "config.json").write_text("{")])
+def test_folders_of_parts_that_are_passed_are_not_looked_at(spoil, saved, tmp_path):
+    pipeline = FPDMPipeline.from_pretrained(saved, refiner=SourceRefiner((8, 8, 16), (8, 8, 8), head_dim=8))
+    pipeline.save_pretrained(tmp_path)
+    for part in ("unet", "source_encoder", "scheduler", "refiner"):
+        spoil(tmp_path / part)
+        with pytest.raises((PgpisError, OSError)):
+            FPDMPipeline.from_pretrained(tmp_path)
+    parts = {part: pipeline.components[part] for part in ("unet", "source_encoder", "scheduler")}
+    loaded = FPDMPipeline.from_pretrained(tmp_path, **parts, refiner=None)
+    assert {part: loaded.components[part] for part in parts} == parts
+    assert loaded.refiner is None
+
+
 @pytest.mark.parametrize(("part", "weights"), [("unet", "diffusion_pytorch_model"), ("source_encoder", "model")])
 def test_pickled_weights_are_not_read(part, weights, folder):
     (folder / part / f"{weights}.safetensors").unlink()
@@ -282,8 +297,8 @@ def test_code_is_not_run_even_if_asked(option, folder):
 
 def test_the_index_of_a_hub_id_is_checked_before_anything_is_downloaded(monkeypatch):
     index = {"_class_name": "FPDMPipeline", "unet": ["os", "system"]}
-    monkeypatch.setattr(FPDMPipeline, "load_config", lambda *_, **__: index)
-    monkeypatch.setattr(FPDMPipeline, "download", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(FPDMPipeline, "load_config", lambda *_, **__: (index, None))
+    monkeypatch.setattr("pgpis.models.hub.snapshot_download", lambda *_, **__: pytest.fail("downloaded"))
     with pytest.raises(PgpisError, match=r"'somebody/model': component 'unet' is os\.system"):
         FPDMPipeline.from_pretrained("somebody/model")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
@@ -12,6 +14,28 @@ from pgpis.errors import PgpisError
 
 STOCK = AttnProcessor2_0()
 STOCK_FUSED = FusedAttnProcessor2_0()
+
+
+class InSlices:
+    """``set_attention_slice`` of a UNet of diffusers, with which a layer of one head cannot be halved."""
+
+    def set_attention_slice(self: Any, slice_size: str | int | list[int] | None = "auto") -> None:
+        """Compute attention in slices, as the base class does; None: as the class was built."""
+        if slice_size == "auto":
+            layers = (module for module in self.modules() if isinstance(module, Attention))
+            slice_size = [max(1, layer.sliceable_head_dim // 2) for layer in layers]
+        super().set_attention_slice(slice_size)  # type: ignore[misc]
+        if slice_size is None:
+            self.set_default_attn_processor()
+
+
+def refuse_unread() -> NoReturn:
+    """Refuse conditions that :class:`ConditionedAttentionProcessor` alone reads, and from what is cached."""
+    raise PgpisError(
+        "tokens by stage, extra tokens, a reference and anchors need keys and values that are computed once",
+        hint="cache them, and take the processors that read them: pipeline.disable_attention_slicing() or "
+        "unet.set_default_attn_processor()",
+    )
 
 
 class ConditionedAttentionProcessor(nn.Module):

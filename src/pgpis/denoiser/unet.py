@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from pgpis.denoiser.attention import ConditionedAttentionProcessor, keys_values
+from pgpis.denoiser.attention import ConditionedAttentionProcessor, InSlices, keys_values, refuse_unread
 from pgpis.denoiser.conditions import STAGES, Conditions, LayerConditions, Ports
 from pgpis.denoiser.fusing import fuse, keep_fused_out_of_weights, unfuse
 from pgpis.errors import PgpisError
@@ -47,7 +47,7 @@ class PoseConvIn(nn.Conv2d):
         return features + sample[:, self.in_channels :]
 
 
-class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
+class ConditionedUNet(InSlices, UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     """``UNet2DConditionModel`` that receives :class:`Conditions`.
 
     Arguments, configuration and the names of the weights are those of ``UNet2DConditionModel``: Stable Diffusion's
@@ -167,10 +167,7 @@ class ConditionedUNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore
             return Conditions(pose_features, time_embedding, tokens, layers)
         more = (ports.extra_tokens, ports.reference, ports.anchors)
         if not isinstance(ports.tokens, torch.Tensor) or any(entry is not None for entry in more):
-            raise PgpisError(
-                "tokens by stage, extra tokens, a reference and anchors need keys and values that are computed once",
-                hint="cache them, and take the processors that read them: unet.set_default_attn_processor()",
-            )
+            refuse_unread()
         absent = torch.zeros_like(ports.tokens)
         tokens = torch.cat([absent] * (without * repeats) + [ports.tokens] * shown)
         return Conditions(pose_features, time_embedding, tokens, {})

@@ -13,7 +13,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin
 from diffusers.utils import DummyObject
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, PretrainedConfig
 
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, first_line, nearest
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder
 from pgpis.models.foreign import check_config, read_json
@@ -29,7 +29,7 @@ from pgpis.models.loading import (
     stored_config,
     subfolder_of,
 )
-from pgpis.models.samplers import check_sampler
+from pgpis.models.samplers import UNFIT, check_sampler
 from pgpis.models.stored import check_loaded, refuse_integers
 
 ModelSpec: TypeAlias = str | dict[str, Any]
@@ -131,7 +131,7 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
             the values of Stable Diffusion 2.1.
 
     Raises:
-        PgpisError: Not found, no such scheduler, one that cannot draw, or a key that it does not have.
+        PgpisError: Not found, no such scheduler, one that cannot draw, or a key or value that it does not have.
     """
     if isinstance(spec, str):
         with LoadErrors("scheduler", spec):
@@ -142,7 +142,11 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
     scheduler_class = _scheduler_class(name)
     keys = init_keys(scheduler_class)
     check_keys("scheduler", fields, keys)
-    return scheduler_class(**{key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields))
+    values = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
+    try:
+        return scheduler_class(**values)
+    except UNFIT as error:
+        raise PgpisError(f"scheduler: {name} cannot be built: {first_line(error)}") from error
 
 
 def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collection[str] = ()) -> SchedulerMixin:
@@ -171,8 +175,9 @@ def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collectio
 def _scheduler_class(name: str) -> type[SchedulerMixin]:
     found = getattr(diffusers, name, None)
     if isinstance(found, DummyObject):
-        wanted = " and ".join(found._backends)  # noqa: SLF001  diffusers tells it nowhere else
-        raise PgpisError(f"scheduler: {name} needs {wanted}, which is not installed", hint=f"pip install {wanted}")
+        wanted = found._backends  # noqa: SLF001  diffusers tells it nowhere else
+        message = f"scheduler: {name} needs {' and '.join(wanted)}, which is not installed"
+        raise PgpisError(message, hint=f"pip install {' '.join(wanted)}")
     if not (inspect.isclass(found) and issubclass(found, SchedulerMixin)):
         names = [entry for entry in dir(diffusers) if entry.endswith("Scheduler")]
         known = [entry for entry in names if not isinstance(getattr(diffusers, entry), DummyObject)]

@@ -13,7 +13,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +206,21 @@ def check_index(index: Any, pipeline_class: type[Any], source: str) -> dict[str,
     return index
 
 
-def check_pipeline(pipeline_class: type[Any], folder: Path) -> dict[str, nn.Module]:
+def stored_parts(
+    index: Mapping[str, Any], pipeline_class: type[Any], passed: Collection[str]
+) -> dict[str, tuple[str, str]]:
+    """Return library and class of the components that a checked index has, but for those that are passed instead."""
+    named = {part: index.get(part) for part in _component_types(pipeline_class) if part not in passed}
+    return {part: (value[0], value[1]) for part, value in named.items() if value not in (None, [None, None])}
+
+
+def check_pipeline(pipeline_class: type[Any], folder: Path, passed: Collection[str] = ()) -> dict[str, nn.Module]:
     """Check a pipeline's folder: its index, and each component's configurations and sizes.
+
+    Args:
+        pipeline_class: What it must be.
+        folder: Where it is.
+        passed: Components that come from elsewhere, whose folders are not looked at.
 
     Returns:
         The components that have weights, on the device "meta".
@@ -217,10 +230,7 @@ def check_pipeline(pipeline_class: type[Any], folder: Path) -> dict[str, nn.Modu
     """
     index = check_index(read_json(folder / "model_index.json"), pipeline_class, str(folder))
     models = {}
-    for part in _component_types(pipeline_class):
-        if index.get(part) in (None, [None, None]):
-            continue
-        library, name = index[part]
+    for part, (library, name) in stored_parts(index, pipeline_class, passed).items():
         if (folder / part / f"{library}.py").exists():
             raise PgpisError(f"{folder / part / f'{library}.py'}: a pipeline folder may not hold code", hint=HINT)
         check_folder(folder / part)

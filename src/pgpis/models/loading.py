@@ -15,6 +15,7 @@ from torch import nn
 
 from pgpis.errors import PgpisError, first_line, nearest
 from pgpis.models.foreign import check_config, check_folder, check_size, read_json
+from pgpis.models.hub import fetch, fetch_parts
 from pgpis.models.stored import check_kinds, check_loaded
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,14 @@ def load_strictly(
         PgpisError: Not found, unreadable, or weights that do not fit exactly or are not finite.
     """
     with LoadErrors(part, spec):
-        folder = Path(spec, options.get("subfolder") or "")
-        if folder.is_dir():
-            check_folder(folder)
-            check_kinds(check_size(model_class, folder), folder, f"{part} '{spec}'", leaves_out)
-        model, report = model_class.from_pretrained(spec, use_safetensors=True, output_loading_info=True, **options)
+        subfolder = options.get("subfolder") or ""
+        root = Path(spec) if Path(spec).is_dir() else fetch_parts(spec, [subfolder])
+        folder = root / subfolder
+        check_folder(folder)
+        check_kinds(check_size(model_class, folder), folder, f"{part} '{spec}'", leaves_out)
+        model, report = model_class.from_pretrained(
+            str(root), use_safetensors=True, output_loading_info=True, **options
+        )
     check_loaded(f"{part} '{spec}'", report, leaves_out)
     check_finite(f"{part} '{spec}'", model.state_dict())
     return model
@@ -84,9 +88,10 @@ def stored_config(model_class: type[Any], spec: str, subfolder: str | None = Non
 
 
 def subfolder_of(spec: str, name: str) -> str | None:
-    """Return ``name`` unless ``spec`` is the folder of the part itself."""
-    folder = Path(spec)
-    is_part = any((folder / file).is_file() for file in ("config.json", "scheduler_config.json"))
+    """Return ``name`` unless ``spec``, a folder or hub id, is the part itself."""
+    configs = ("config.json", "scheduler_config.json")
+    folder = Path(spec) if Path(spec).is_dir() else fetch(spec, ("model_index.json", *configs))
+    is_part = any((folder / file).is_file() for file in configs)
     return None if is_part else name
 
 

@@ -45,7 +45,7 @@ def check_sampler(sampler: type[SchedulerMixin]) -> None:
 def check_steps(sampler: SchedulerMixin, steps: object) -> None:
     """Refuse numbers of steps with which a scheduler fails, or does not begin near pure noise.
 
-    It stays as it is.
+    That includes all numbers, where its time steps are no noise levels. It stays as it is.
 
     Raises:
         PgpisError: Names the number, and numbers or settings that go.
@@ -66,12 +66,13 @@ def check_steps(sampler: SchedulerMixin, steps: object) -> None:
         f"num_inference_steps is {number}, with which {name} begins at noise level {first:g} of 0 to {levels - 1}, "
         "though the picture begins as pure noise"
     )
-    if number < FEW_STEPS and first < levels:
+    has_spacing = "timestep_spacing" in inspect.signature(type(sampler).__init__).parameters
+    if number < FEW_STEPS and first < levels and has_spacing:
         warn_once(f"{message}; sampling.scheduler: {{timestep_spacing: trailing}} begins at the last")
         return
     fewer = (other for other in range(number - 1, 0, -1) if least <= _first_level(sampler, other) < levels)
-    hint = f"--steps {next(fewer, 1)}, or sampling.scheduler: {{timestep_spacing: trailing}}"
-    raise PgpisError(message, hint=hint)
+    setting = "sampling.scheduler: {timestep_spacing: trailing}" if has_spacing else "another sampling.scheduler"
+    raise PgpisError(message, hint=f"--steps {found}, or {setting}" if (found := next(fewer, None)) else setting)
 
 
 def _first_level(sampler: SchedulerMixin, steps: int) -> float:

@@ -35,6 +35,7 @@ from pgpis.pipelines.options import (
     check_anchors,
     check_callback,
     per_row,
+    replaced_latents,
     shows_options_of,
 )
 
@@ -228,7 +229,7 @@ class SamplingPipeline(CheckedPipeline):
                     sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
                     if callback_on_step_end is not None:
                         shown = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
-                        sample = callback_on_step_end(self, step, int(timestep), shown).get("latents", sample)
+                        sample = replaced_latents(callback_on_step_end(self, step, int(timestep), shown), sample)
                     progress.update()
             images = self._finish(sample, tensors, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)

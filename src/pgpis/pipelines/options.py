@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import numpy as np
@@ -21,8 +21,8 @@ OutputType: TypeAlias = Literal["pil", "np", "pt", "latent"]
 Images: TypeAlias = list[Image.Image] | NDArray[np.float32] | torch.Tensor
 """Pictures for "pil"; ``(R, H, W, 3)`` in [0, 1] for "np"; ``(R, 3, H, W)`` in [-1, 1] for "pt"; scaled latents
 ``(R, C, h, w)`` for "latent"."""
-StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
-"""From pipeline, number of the step, time step and tensors by name to those that it replaces."""
+StepCallback: TypeAlias = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
+"""From pipeline, number of the step, time step and tensors by name to those that it replaces; None: nothing."""
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -53,7 +53,8 @@ class SamplingOptions(TypedDict, total=False):
     """Compute the tokens' keys and values once; False recomputes them at each step, where the method allows it."""
     callback_on_step_end: StepCallback | None
     """Called as ``callback(pipeline, step, timestep, tensors)``; ``latents`` in what it returns replace the current
-    ones, ``pipeline._interrupt = True`` ends the denoising. Or one of diffusers' ``PipelineCallback``."""
+    ones, None leaves them, and ``pipeline._interrupt = True`` ends the denoising. Or a ``PipelineCallback`` of
+    diffusers."""
     callback_on_step_end_tensor_inputs: Sequence[str]
     """What ``tensors`` holds: ``latents``."""
     return_dict: bool
@@ -78,6 +79,22 @@ def check_callback(callback: object) -> None:
     """Refuse what cannot be called at the end of a step; None: nothing is."""
     if callback is not None and not callable(callback):
         raise PgpisError(f"callback_on_step_end is {type(callback).__name__}, expected a function or None")
+
+
+def replaced_latents(returned: object, latents: torch.Tensor) -> torch.Tensor:
+    """Return the latents that a callback returned, or those that there are.
+
+    Raises:
+        PgpisError: It returned something else than tensors by name or None, or latents of another shape.
+    """
+    if returned is None:
+        return latents
+    new = returned.get("latents", latents) if isinstance(returned, Mapping) else None
+    if isinstance(new, torch.Tensor) and new.shape == latents.shape:
+        return new
+    got = type(returned).__name__ if new is None else f"latents that are {getattr(new, 'shape', type(new).__name__)}"
+    expected = f"None or {{'latents': a tensor of shape {tuple(latents.shape)}}}"
+    raise PgpisError(f"callback_on_step_end returned {got}, expected {expected}")
 
 
 def shows_options_of(other: Callable[..., Any]) -> Callable[[CallableT], CallableT]:

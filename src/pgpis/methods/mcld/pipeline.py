@@ -16,6 +16,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from pgpis.batch import ImageSpec, InputSpecs, PairBatch
 from pgpis.denoiser import ConditionedUNet, Ports
+from pgpis.denoiser.attention import refuse_unread
 from pgpis.errors import PgpisError
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.reference import ReferenceNet
@@ -162,9 +163,10 @@ class MCLDPipeline(SamplingPipeline):
 
         Args:
             source: Picture of the person, or a list of B.
-            texture: The person's texture map, or a list of B; None for models without texture.
+            texture: The person's texture map, or a list of B; None for models without texture, which do not look at it.
             iuv: DensePose's map of the target pose as its PNG reads, channels V, U, part; or a list of B.
-            face: Raw face embedding ``(512,)``, or a list of B; None: no face is known.
+            face: Raw face embedding ``(512,)``, or a list of B; None: no face is known. Models without faces do not
+                look at it.
             surface: What the source shows of the body (:mod:`pgpis.pictures.surface`), or a list of B; for models with
                 ``rendered_texture``. None: the texture, as if all of it were guessed.
             backdrop: The source without the person, or a list of B; for models with ``backdrop``. None: white.
@@ -174,8 +176,9 @@ class MCLDPipeline(SamplingPipeline):
             **options: See :class:`SamplingOptions`; officially 20 DDIM steps, scale 3.5.
 
         Raises:
-            PgpisError: Numbers of pictures that do not match, a map that is not DensePose's, or a face embedding of
-                another size or that is not finite; else see :meth:`generate`.
+            PgpisError: Numbers of pictures that do not match, a surface or backdrop that the model does not read, a map
+                that is not DensePose's, or a face embedding of another size or that is not finite; else see
+                :meth:`generate`.
         """
         height, width = self._size(height, width)
         pictures = {"source": source, "texture": texture, "iuv": iuv, "surface": surface, "backdrop": backdrop}
@@ -212,6 +215,10 @@ class MCLDPipeline(SamplingPipeline):
         lacking = {
             key: spec for key, spec in specs.items() if spec.origin in STAND_INS and pictures.get(spec.origin) is None
         }
+        read = {spec.origin for spec in specs.values()}
+        for name in STAND_INS:
+            if pictures.get(name) is not None and name not in read:
+                raise PgpisError(f"{name}: this model was trained without it, expected None")
         given = {key: spec for key, spec in specs.items() if key not in lacking}
         batch: Any = prepare_pairs(pictures, given, pose_canvas)
         if lacking:
@@ -229,6 +236,8 @@ class MCLDPipeline(SamplingPipeline):
 
     def condition(self, batch: PairBatch, scales: Mapping[str, float]) -> list[Ports]:
         """Return the ports of the branches that must run: all but the pose left out, and everything."""
+        if not self.unet.supports_cache:
+            refuse_unread()
         config = self.conditioner.config
         source = encode_sources(batch, "source_clip", lambda images, _: encode_pictures(self.image_encoder, images))
         present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)

@@ -11,6 +11,7 @@ from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import nn
 
+from pgpis.denoiser.attention import InSlices
 from pgpis.errors import PgpisError
 from pgpis.models.factory import ModelSpec
 from pgpis.models.loading import (
@@ -42,7 +43,7 @@ class LastBlock(nn.Module):
         return hidden_states
 
 
-class ReferenceNet(UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
+class ReferenceNet(InSlices, UNet2DConditionModel):  # type: ignore[misc, unused-ignore]
     """``UNet2DConditionModel`` without what comes after its last ``norm1``.
 
     Arguments and names of weights are the base class's; the tail (rest of the last transformer block, its output
