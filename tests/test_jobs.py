@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,7 +21,7 @@ import pytest
 from pgpis import cli, cluster
 from pgpis.errors import PgpisError
 from pgpis.files import write_bytes
-from pgpis.interrupts import StopRequest
+from pgpis.interrupts import SIGNALS, StopRequest, ended_at_once
 from pgpis.jobs import as_done, run_units, worker_pool
 from pgpis.refusals import UnwritableError
 
@@ -93,6 +95,69 @@ def test_a_cluster_without_gpus_is_refused_where_one_is_asked_for(monkeypatch):
     for device, hired in (("cuda", ((4, 1), "cuda")), ("auto", ((4, 1), "cuda")), ("cpu", ((8, 0), "cpu"))):
         with cluster.crew(None, 9, device) as crew:
             assert (crew.pool, crew.device) == hired
+
+
+class RayError(Exception):
+    """Ray's own."""
+
+
+def ray_whose_actors(ready):
+    """The parts of Ray that a pool needs; ``ready()`` is asked of each actor that is started."""
+    actor = SimpleNamespace(
+        __ray_ready__=SimpleNamespace(remote=lambda: ready), work=SimpleNamespace(remote=lambda call: call)
+    )
+    return SimpleNamespace(
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=type("RayTaskError", (RayError,), {})),
+        remote=lambda _: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda _: actor)),
+        wait=lambda references, **_: (references, []),
+        get=lambda reference: reference(),
+        kill=lambda _: None,
+    )
+
+
+def test_a_cluster_without_pgpis_is_told_at_once(monkeypatch):
+    def fail():
+        raise RayError("The actor died in its creation task\n  ^^^^\nModuleNotFoundError: No module named 'pgpis'\n")
+
+    monkeypatch.setattr(cluster, "_ray", lambda: ray_whose_actors(fail))
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_STARTS", 0.001)
+    with cluster.ActorPool(2) as pool:
+        for future in [pool.submit(os.getpid) for _ in range(5)]:
+            with pytest.raises(PgpisError, match=r"no worker can be started .*: No module named 'pgpis'") as error:
+                future.result(10)
+            assert "install pgpis on every machine" in error.value.hint
+
+
+def test_machines_on_which_nothing_starts_do_not_stop_the_others(monkeypatch):
+    """The first start succeeds, thirty fail, and then the other actor comes, too."""
+    starts = itertools.count()
+    all_tried = threading.Event()
+
+    def ready():
+        if 0 < (start := next(starts)) <= 30:
+            raise RayError("its machine has no pgpis")
+        if start:
+            all_tried.set()
+
+    monkeypatch.setattr(cluster, "_ray", lambda: ray_whose_actors(ready))
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_STARTS", 0.001)
+    with cluster.ActorPool(2) as pool:
+        assert [pool.submit(os.getpid).result(10) for _ in range(5)] == [os.getpid()] * 5
+        assert all_tried.wait(10)
+        assert pool.submit(os.getpid).result(10) == os.getpid()
+
+
+def test_ray_does_not_answer_the_signals(monkeypatch):
+    def init(*_, **__):
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
+
+    ray = {"is_initialized": lambda: False, "init": init, "cluster_resources": dict, "shutdown": lambda: None}
+    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(**ray))
+    with ended_at_once():
+        ours = [signal.getsignal(signum) for signum in SIGNALS]
+        with cluster.connected():
+            assert [signal.getsignal(signum) for signum in SIGNALS] == ours
 
 
 def test_workers_look_for_garbage_as_rarely_as_the_command(monkeypatch):

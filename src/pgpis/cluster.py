@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import queue
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pgpis.errors import PgpisError
-from pgpis.interrupts import StopRequest, held
+from pgpis.interrupts import StopRequest, answered_as_before, held
 from pgpis.jobs import THREADS, as_done
 from pgpis.lazy import collect_rarely, optional_module
 
@@ -49,7 +50,8 @@ def connected() -> Iterator[dict[str, float]]:
         # without an address Ray would look for a cluster on this machine, and wait minutes for one that was killed
         address = os.environ.get("RAY_ADDRESS") or "local"
         try:
-            ray.init(address, logging_level="warning", include_dashboard=False)
+            with answered_as_before():  # Ray's own handlers end the process at once
+                ray.init(address, logging_level="warning", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise PgpisError(f"cannot reach the Ray cluster {address}: {error}", hint="ray status") from error
     try:
@@ -75,7 +77,7 @@ class ActorPool(Executor):
         actor = _ray().remote(_Actor).options(num_cpus=cpus, num_gpus=gpus)
         self._start = functools.partial(actor.remote, str(Path.cwd()))
         self._units: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
-        self._has_ended = threading.Event()
+        self._has_ended, self._works = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(actors)]
         for thread in self._threads:
             thread.start()
@@ -83,7 +85,8 @@ class ActorPool(Executor):
     def submit(self, function: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
         """Let an actor call a function; see ``Executor.submit``.
 
-        The future's exception is that of the function, or ``BrokenExecutor`` where actors died of it.
+        The future's exception is that of the function, ``BrokenExecutor`` where actors died of it, or ``PgpisError``
+        where no actor can be started at all.
         """
         unit = _Unit(functools.partial(function, *args, **options), Future[T]())
         self._units.put(unit)
@@ -99,22 +102,39 @@ class ActorPool(Executor):
 
     def _serve(self) -> None:
         """Start an actor and hand it one unit after the other; where it dies, start another."""
-        while not self._has_ended.is_set():
-            actor, is_alive = self._started(), True
-            while is_alive and (unit := self._units.get()) is not None and not self._has_ended.is_set():
-                is_alive = self._is_done(unit, actor)
-            _ray().kill(actor)
+        try:
+            while not self._has_ended.is_set():
+                actor, is_alive = self._started(), True
+                while is_alive and (unit := self._units.get()) is not None and not self._has_ended.is_set():
+                    is_alive = self._is_done(unit, actor)
+                _ray().kill(actor)
+        except PgpisError as error:
+            while (unit := self._units.get()) is not None and not self._has_ended.is_set():
+                if unit.tries or unit.future.set_running_or_notify_cancel():
+                    unit.future.set_exception(error)
 
     def _started(self) -> Any:
-        """Start an actor that can work; one that never can, because pgpis is not there, say, tells its first unit."""
+        """Start an actor that can work, on another machine maybe than where it could not be started.
+
+        Raises:
+            PgpisError: None of this pool could ever be.
+        """
         ray = _ray()
-        for _ in range(MOST_STARTS):
+        for start in itertools.count(1):
             actor = self._start()
             ready = actor.__ray_ready__.remote()
             try:
-                if not self._comes(ready) or ray.get(ready):
-                    break
-            except ray.exceptions.RayError:  # its machine has just been lost, which the cluster has not noticed yet
+                if self._comes(ready):
+                    ray.get(ready)
+                    self._works.set()
+                break
+            except ray.exceptions.RayError as error:  # or its machine has just been lost, unnoticed by the cluster
+                reason = str(error).strip().splitlines()[-1]
+                if start % MOST_STARTS == 0:
+                    if not self._works.is_set():
+                        hint = "install pgpis on every machine of the cluster, the same version as here"
+                        raise PgpisError(f"no worker can be started on the cluster: {reason}", hint=hint) from error
+                    log.warning("a worker could not be started %d times, and is tried again: %s", start, reason)
                 self._has_ended.wait(SECONDS_BETWEEN_STARTS)
         return actor
 

@@ -85,17 +85,25 @@ def _end(signum: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
+def answered_as_before() -> Iterator[list[signal.Signals]]:
+    """Put back what answers both signals, whatever the block sets: itself, or a library such as Ray.
+
+    Yields:
+        The signals that are not ignored, and may be answered otherwise.
+    """
+    is_main = threading.current_thread() is threading.main_thread()  # Python sets handlers nowhere else
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS if is_main}
+    try:
+        yield [signum for signum, usual in before.items() if usual is not signal.SIG_IGN]
+    finally:
+        for signum, usual in before.items():
+            signal.signal(signum, signal.SIG_DFL if usual is None else usual)
+
+
+@contextmanager
 def _answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Set the handler of both signals; one that is ignored (``nohup``, ``&``) stays ignored."""
-    if threading.current_thread() is not threading.main_thread():  # Python sets handlers nowhere else
+    with answered_as_before() as signals:
+        for signum in signals:
+            signal.signal(signum, handler)
         yield
-        return
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    handled = {signum: usual for signum, usual in before.items() if usual is not signal.SIG_IGN}
-    for signum in handled:
-        signal.signal(signum, handler)
-    try:
-        yield
-    finally:
-        for signum, usual in handled.items():
-            signal.signal(signum, signal.SIG_DFL if usual is None else usual)

@@ -166,6 +166,22 @@ def test_a_full_cache_disk_costs_the_cache_alone(uploaded, expected, tmp_path, m
     assert not list(tmp_path.rglob("*.bin"))
 
 
+def test_what_is_in_the_cache_is_read_there_though_its_disk_is_full(uploaded, expected, tmp_path, monkeypatch):
+    fetched, reads, fetch, read = [], [], stores._S3.get_file, Store.read
+
+    def full(self, name, path):
+        if fetched:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fetched.append(name)
+        fetch(self, name, path)
+
+    monkeypatch.setattr(stores._S3, "get_file", full)
+    monkeypatch.setattr(Store, "read", lambda self, *where: reads.append((self.folder, where[0])) or read(self, *where))
+    assert pictures(Packed(uploaded, cache_dir=tmp_path)) == expected
+    assert (None, fetched[0]) not in reads
+    assert any(folder is None for folder, _ in reads)
+
+
 def test_a_full_disk_ends_packing_and_is_named(toy_root, tmp_path, monkeypatch, capsys):
     from litdata.streaming.writer import BinaryWriter
 

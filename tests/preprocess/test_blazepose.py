@@ -1,7 +1,11 @@
 """BlazePose's nets on real photographs: those of the samples where they are, and public-domain ones of scikit-image."""
 
+import contextlib
 import os
+import threading
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from skimage.data import astronaut, rocket
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import FACE_START, LEFT_HAND_START, Frame, Keypoints
-from pgpis.preprocess.blazepose import estimator
+from pgpis.preprocess.blazepose import estimator, nets
 from pgpis.preprocess.blazepose import silhouette as silhouettes
 from pgpis.preprocess.blazepose.body import detect, read_body
 from pgpis.preprocess.blazepose.estimator import COCO17, TORSO, BlazePoseEstimator, see
@@ -287,3 +291,31 @@ def test_the_body_of_keypoints_is_coco17s(photograph):
     coco = Keypoints.from_visible(points.points[:17], points.visible[:17], points.frame, "coco17").to_body18()
 
     assert np.allclose(coco.points[known], body.points[known])
+
+
+def test_threads_that_load_nets_leave_the_error_stream(monkeypatch):
+    """Each points it elsewhere for a moment, and would put back what another one has put there."""
+    usual, barrier = os.fstat(2), threading.Barrier(4)
+    silenced = nets._silenced
+
+    @contextlib.contextmanager
+    def slowly():
+        with silenced():
+            time.sleep(0.02)
+            yield
+            time.sleep(0.02)
+
+    def load(name):
+        barrier.wait()
+        return nets.load_net(name)
+
+    monkeypatch.setattr(nets, "_silenced", slowly)
+    nets._loaded.cache_clear()
+    names = ["face_landmark", "pose_detection", "face_landmark", "hand_landmark_full"]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            loaded = list(pool.map(load, names))
+        assert os.path.samestat(os.fstat(2), usual)
+    finally:
+        nets._loaded.cache_clear()
+    assert loaded[0] is loaded[2]

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,8 @@ from pgpis.preprocess import run as jobs
 from pgpis.preprocess import stages
 from pgpis.preprocess.face import Face
 from pgpis.preprocess.listing import find_pictures
-from pgpis.preprocess.settings import PictureFiles
+from pgpis.preprocess.settings import PictureFiles, PrepareSettings
+from pgpis.preprocess.stage import Stage, Uncertain
 from pgpis.preprocess.stages import is_valid
 from pgpis.synth.figure.identity import face_code
 from pgpis.synth.files.manifest import read_manifest
@@ -745,6 +748,28 @@ def test_equal_settings_share_their_models(settings):
     assert stages.build_stage("pose", replace(settings)) is first
     assert stages.build_stage("pose", replace(settings, pose="body17")) is not first
     stages.build_stage.cache_clear()
+
+
+def test_threads_that_share_a_stage_do_not_share_its_doubts(photos, monkeypatch):
+    """As two visitors of the page do."""
+    monkeypatch.setattr(Stage, "classes", dict(Stage.classes))
+    both_are_made = threading.Barrier(2)
+
+    class DoubtingStage(Stage):
+        condition = "pose"
+
+        def make(self, picture, files):
+            doubt = "" if files.name == "anna.png" else "may be a back"
+            both_are_made.wait(10)
+            return Uncertain((0, 0, *picture.size), doubt)
+
+    stage, files = DoubtingStage(PrepareSettings()), find_pictures(photos, ["pose"])
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [outcome for (outcome,) in pool.map(stage, [[file] for file in files])]
+    assert [(each.name, each.doubt, each.box) for each in outcomes] == [
+        ("anna.png", "", (0, 0, 48, 64)),
+        ("sub/bert.jpg", "may be a back", (0, 0, 48, 64)),
+    ]
 
 
 @pytest.mark.slow

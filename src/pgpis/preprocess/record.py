@@ -46,6 +46,8 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with suppress(PgpisError) if error else nullcontext():  # what ended the job is told
+            if error:  # workers have added what they had in hand, and nobody was left to hear of it
+                self.outcomes |= Record(self.path).outcomes
             write_text(self.path, _lines(self.outcomes[key] for key in sorted(self.outcomes)))
 
     def add(self, outcomes: Sequence[Outcome]) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from pgpis.preprocess.stages import build_stage, require_weights
 PICTURES_PER_UNIT = 4
 PICTURES_PER_PROCESS = 16
 """At least: starting one costs seconds."""
+MOST_DEADLY = 10
+"""So many pictures in a row of which workers die are not to blame for it."""
 
 Todo = Mapping[str, Sequence[PictureFiles]]
 Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], None, None]]
@@ -116,14 +119,17 @@ def work(
     stage, options = build_stage(condition, settings), settings.own(condition)
     outcomes: list[Outcome] = []
     for part in parts(files, settings.batch_size):
-        made = [
-            settled(file, replace(outcome, content=file.content, options=options, map=map_hash(condition, file)))
-            for file, outcome in zip(part, stage(part), strict=True)
-        ]
+        made = [_signed(file, outcome, options) for file, outcome in zip(part, stage(part), strict=True)]
         if record is not None:
             append(record, made)
         outcomes += made
     return outcomes
+
+
+def _signed(file: PictureFiles, outcome: Outcome, options: str) -> Outcome:
+    """Add of what, and with which options, a file was made or could not be made; see :func:`settled`."""
+    made_of = map_hash(outcome.condition, file)
+    return settled(file, replace(outcome, content=file.content, options=options, map=made_of))
 
 
 def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
@@ -158,16 +164,19 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
         yield from _run_pools(todo, settings, _pools(todo, settings, workers, stack), path)
 
 
-def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
+def run_ray(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Generator[list[Outcome], None, None]:
     """Do everything in actors of a Ray cluster; what an actor that dies was doing is done anew.
+
+    A picture of which one actor after the other dies is a failure.
 
     Args:
         todo: Pictures of each stage.
         settings: With which tools.
         workers: Actors of each stage at most.
+        path: The record; actors write to it.
 
     Raises:
-        PgpisError: There is no cluster, or actors die again and again.
+        PgpisError: There is no cluster, or actors cannot be started, or die of one picture after the other.
     """
     stages = [condition for condition, files in todo.items() if files]
     on_gpu = [stage for stage in stages if Stage.classes[stage].is_neural and settings.chosen_device.startswith("cuda")]
@@ -184,39 +193,58 @@ def run_ray(todo: Todo, settings: PrepareSettings, workers: int, _path: Path) ->
             )
             for stage in stages
         }
-        yield from _run_pools(todo, settings, pools, None)
+        yield from _run_pools(todo, settings, pools, path)
 
 
 def _run_pools(
-    todo: Todo, settings: PrepareSettings, pools: Mapping[str, Executor], record: Path | None
+    todo: Todo, settings: PrepareSettings, pools: Mapping[str, Executor], record: Path
 ) -> Generator[list[Outcome], None, None]:
-    """Do each stage in its pool; a picture goes on to the next one as soon as it is through one."""
+    """Do each stage in its pool; a picture goes on to the next one as soon as it is through one.
+
+    Whatever ends it early, what workers have in hand they finish and record: no file is left of which nobody knows.
+    """
     waiting: dict[str, dict[str, PictureFiles]] = {}
-    running: dict[Future[list[Outcome]], str] = {}
+    running: dict[Future[list[Outcome]], tuple[str, Sequence[PictureFiles]]] = {}
+    deadly: Counter[str] = Counter()
 
     def submit(condition: str, files: Iterable[PictureFiles]) -> None:
         stage = Stage.classes[condition]
         for unit in _units(condition, files, settings):
             with born_deaf():
-                running[pools[condition].submit(work, settings, stage, unit, record)] = condition
+                running[pools[condition].submit(work, settings, stage, unit, record)] = condition, unit
 
-    for condition in pools:
-        later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}
-        waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
-        submit(condition, (file for file in todo[condition] if file.name not in later))
-    while running:
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in finished:
-            condition = running.pop(future)
-            try:
-                outcomes = future.result()
-            except BrokenExecutor as error:
+    def outcomes_of(future: Future[list[Outcome]], condition: str, unit: Sequence[PictureFiles]) -> list[Outcome]:
+        try:
+            outcomes = future.result()
+        except BrokenExecutor as error:
+            deadly[condition] += len(unit) == 1
+            if isinstance(error, BrokenProcessPool) or deadly[condition] == MOST_DEADLY:
                 raise broken_pool(f"making {condition}", error) from error
-            yield outcomes
-            for after in (after for after in pools if kind_of(after).needs == condition):
-                freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
-                submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
-                yield [settled(file, outcome.blocks(after)) for file, outcome in freed if file and outcome.reason]
+            if len(unit) > 1:  # which of them was it?
+                for file in unit:
+                    submit(condition, [file])
+                return []
+            return [_signed(file, Outcome(file.name, condition, str(error)), settings.own(condition)) for file in unit]
+        deadly[condition] = 0
+        return outcomes
+
+    try:
+        for condition in pools:
+            later = {file.name for file in todo.get(kind_of(condition).needs or "", ())}
+            waiting[condition] = {file.name: file for file in todo[condition] if file.name in later}
+            submit(condition, (file for file in todo[condition] if file.name not in later))
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                condition, unit = running.pop(future)
+                outcomes = outcomes_of(future, condition, unit)
+                yield outcomes
+                for after in (after for after in pools if kind_of(after).needs == condition):
+                    freed = [(waiting[after].pop(outcome.name, None), outcome) for outcome in outcomes]
+                    submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
+                    yield [settled(file, outcome.blocks(after)) for file, outcome in freed if file and outcome.reason]
+    finally:
+        wait([future for future in running if not future.cancel()])
 
 
 def order_of(conditions: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from PIL import Image
 
@@ -17,10 +17,17 @@ from pgpis.refusals import UnwritableError
 log = logging.getLogger(__name__)
 
 
+class Uncertain(NamedTuple):
+    """Where in the picture a file that was made comes from, and why it is uncertain; empty where it is not."""
+
+    box: Box
+    doubt: str
+
+
 class Stage(ABC):
     """Makes one kind of file for pictures; a picture that fails does not stop the others.
 
-    A class that names its ``condition`` is what makes that kind.
+    A class that names its ``condition`` is what makes that kind. Threads share an object of it.
 
     Args:
         settings: With which tools.
@@ -43,8 +50,6 @@ class Stage(ABC):
 
     def __init__(self, settings: PrepareSettings) -> None:
         self.settings = settings.settled()
-        self.doubt = ""
-        """Why what is being made is uncertain; ``make`` says it."""
 
     def __call__(self, files: Sequence[PictureFiles]) -> list[Outcome]:
         """Make the files of some pictures, each atomically.
@@ -54,15 +59,15 @@ class Stage(ABC):
         """
         return [self.attempt(file, self._make, file) for file in files]
 
-    def _make(self, files: PictureFiles) -> Box | None:
+    def _make(self, files: PictureFiles) -> Box | Uncertain | None:
         return self.make(read_image(files.picture), files)
 
-    def attempt(self, files: PictureFiles, make: Callable[..., Box | None], *arguments: Any) -> Outcome:
+    def attempt(self, files: PictureFiles, make: Callable[..., Box | Uncertain | None], *arguments: Any) -> Outcome:
         """Make the file of one picture, and say what became of it."""
-        self.doubt = ""
         try:
-            box = make(*arguments)
-            return Outcome(files.name, self.condition, box=box, doubt=self.doubt)
+            made = make(*arguments)
+            box, doubt = made if isinstance(made, Uncertain) else (made, "")
+            return Outcome(files.name, self.condition, box=box, doubt=doubt)
         except UnwritableError:  # it ends the job
             raise
         except Exception as error:
@@ -71,8 +76,8 @@ class Stage(ABC):
             return Outcome(files.name, self.condition, reason_of(error), found)
 
     @abstractmethod
-    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
-        """Make the file of one picture; return where in the picture it comes from.
+    def make(self, picture: Image.Image, files: PictureFiles) -> Box | Uncertain | None:
+        """Make the file of one picture; return where in the picture it comes from, and maybe why it is uncertain.
 
         Raises:
             NothingFoundError: The picture shows no such thing.

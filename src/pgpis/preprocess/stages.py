@@ -37,7 +37,7 @@ from pgpis.preprocess.settings import (
     box_of,
     refuse_absent,
 )
-from pgpis.preprocess.stage import Stage
+from pgpis.preprocess.stage import Stage, Uncertain
 from pgpis.weight_files import find, require
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,13 @@ class PoseStage(Stage):
         super().__init__(settings)
         self.estimator = pose_estimator(settings)
 
-    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
+    def make(self, picture: Image.Image, files: PictureFiles) -> Uncertain:
         """See :meth:`Stage.make`."""
-        person = self.settings.person or 0
+        person, doubt = self.settings.person or 0, ""
         if isinstance(self.estimator, BlazePoseEstimator):
             pixels = np.asarray(picture)
             sighting = see(pixels, person)
-            self.doubt = sighting.doubt
+            doubt = sighting.doubt
             points, scores = self.estimator.keypoints(pixels, sighting)
         else:
             points, scores = self.estimator(picture, person)
@@ -72,7 +72,7 @@ class PoseStage(Stage):
             raise NothingFoundError("a person was found, but no point of it is certain enough")
         check_keypoints(points, "a person was found")
         write_keypoints(files.path("pose"), points, scores)
-        return _rounded([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)])
+        return Uncertain(_rounded([*points.points[seen].min(axis=0), *points.points[seen].max(axis=0)]), doubt)
 
 
 def densepose_weights(settings: PrepareSettings) -> tuple[str, ...]:
@@ -135,15 +135,14 @@ class DensePoseStage(Stage):
             maps: list[Any] = self.net(pictures, self.settings.overflow, self.settings.person)
         return maps
 
-    def _write(self, result: Any, files: PictureFiles) -> Box:
+    def _write(self, result: Any, files: PictureFiles) -> Uncertain:
         if result is None:
             raise NothingFoundError("no people found")
         iuv, person = result
-        self.doubt = getattr(person, "doubt", "")
         save_image(Image.fromarray(iuv_pixels(iuv)), files.path("densepose"))
-        return _rounded(person.box)
+        return Uncertain(_rounded(person.box), getattr(person, "doubt", ""))
 
-    def make(self, picture: Image.Image, files: PictureFiles) -> Box | None:
+    def make(self, picture: Image.Image, files: PictureFiles) -> Uncertain:
         """See :meth:`Stage.make`."""
         return self._write(self.maps([picture])[0], files)
 

@@ -46,6 +46,7 @@ class Shards:
         self.cache_bytes = cache_bytes
         self.starts = [0, *accumulate(chunk["chunk_size"] for chunk in chunks)]
         self.keep_from(0)
+        self._is_full = False
         self._offsets: dict[int, NDArray[np.int64]] = {}
 
     def keep_from(self, number: int) -> None:
@@ -75,19 +76,21 @@ class Shards:
         return b"" if end - begin == WORD else store.read(chunk["filename"], begin + WORD, end)
 
     def _nearest(self, shard: int) -> Store:
-        """Return where to read a shard: where it is, or in the cache, into which it is copied first."""
+        """Return where to read a shard: where it is, or in the cache, into which it is copied while there is room."""
         if self.store.folder is not None or shard not in self.kept:
             return self.store
         name, digest = self.chunks[shard]["filename"], self.chunks[shard]["sha256"]
         path = self.cache / digest[:16] / name  # another content is another file
         if not is_file(path):
+            if self._is_full:
+                return self.store
             try:
                 self._fetch(name, path, digest)
             except StoreError:
                 raise
             except PgpisError as error:
                 log.warning("%s; training goes on without more shards in the cache", error.message)
-                self.kept = frozenset()
+                self._is_full = True
                 return self.store
         return Store(str(path.parent))
 

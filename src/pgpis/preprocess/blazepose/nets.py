@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from pgpis.lazy import optional_module
 
+_LOADING = threading.Lock()
+"""Held while the error stream of the whole process points elsewhere: two threads would each put back the other's."""
 INSTALL = "pip install 'ai-edge-litert>=2.1'"
 
 Array = NDArray[np.float32]
@@ -66,10 +68,13 @@ class Net:
             return {name: np.array(self._interpreter.get_tensor(index)[0]) for name, index in self._outputs.items()}
 
 
-@functools.cache
 def load_net(name: str) -> Net:
-    """Load a net once in a process."""
-    return Net(name)
+    """Load a net once in a process, whichever threads ask for it."""
+    with _LOADING:
+        return _loaded(name)
+
+
+_loaded = functools.cache(Net)
 
 
 def sigmoid(values: Array) -> Array:
