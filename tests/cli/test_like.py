@@ -137,7 +137,10 @@ def test_a_pipeline_of_ones_own_is_named_again(inputs, trained_fpdm, capsys):
     assert results[0].read_bytes() == first.read_bytes()
 
 
-@pytest.mark.parametrize("more", ["", ", lambda_min_clipped: -.inf"])
+SPELT = pytest.param(", lambda_min_clipped: -.inf", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("more", ["", SPELT])
 def test_a_sampler_with_settings_that_are_not_finite(more, inputs):
     """JSON has no infinity, which is DPMSolver's by default."""
     scheduler = f"--model.init_args.sampling.scheduler={{_class_name: DPMSolverMultistepScheduler{more}}}"
