@@ -60,7 +60,7 @@ class NotFiniteError(PgpisError):
     def __init__(self, rows: Sequence[int], images: Sized, dtype: str, cause: str) -> None:
         which = "" if len(images) == 1 else f" of the results {', '.join(map(str, rows))} (of 0 to {len(images) - 1})"
         if dtype == "float16":
-            cause = "float16 ends at 65504: use bfloat16 or float32 (torch_dtype, or --trainer.precision)"
+            cause = "float16 ends at 65504: use bfloat16 or float32 (dtype, or --trainer.precision)"
         super().__init__(f"the numbers{which} are not finite in {dtype}", hint=cause)
         self.reason = f"the picture's numbers are not finite in {dtype}: {cause}"
         self.rows = rows

@@ -137,6 +137,22 @@ def test_a_pipeline_of_ones_own_is_named_again(inputs, trained_fpdm, capsys):
     assert results[0].read_bytes() == first.read_bytes()
 
 
+SPELT = pytest.param(", lambda_min_clipped: -.inf", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("more", ["", SPELT])
+def test_a_sampler_with_settings_that_are_not_finite(more, inputs):
+    """JSON has no infinity, which is DPMSolver's by default."""
+    scheduler = f"--model.init_args.sampling.scheduler={{_class_name: DPMSolverMultistepScheduler{more}}}"
+    assert predict(inputs, "first", scheduler, "--poses", inputs / "poses", sources="sources/anna.jpg") == 0
+    first = inputs / "first/anna_2_walk.png"
+    content = json.loads((inputs / "first/settings.json").read_text(), parse_constant=pytest.fail)
+    assert content["scheduler_config"]["lambda_min_clipped"] == "-inf"
+    code, results = again(first, inputs / "sources/anna.jpg", inputs / "again")
+    assert code == 0
+    assert results[0].read_bytes() == first.read_bytes()
+
+
 @pytest.mark.slow
 def test_names_are_text_whatever_they_look_like(inputs):
     (inputs / "sources/anna.jpg").rename(inputs / "sources/[null].jpg")

@@ -76,6 +76,21 @@ def test_mappings_that_were_joined(recipe):
     assert content(word)["model"]["init_args"] == {"conditioner": {"use_face": True, "face_tokens": 4}}
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "names"),
+    [
+        ("FPDMTask", "{height: 96, sampling: {height: 64}}", "height, of an earlier version, and sampling.height"),
+        ("FPDMTask", "{sampling: {width: 64}, drop_pose: 0.1, dropping: {pose: 0}}", "drop_pose, .* and dropping.pose"),
+        ("MCLDTask", "{resampler: {face_tokens: 4}, conditioner: {face_tokens: 8}}",
+         "resampler.face_tokens, .* and conditioner.face_tokens"),
+    ],
+)  # fmt: skip
+def test_an_option_by_both_its_names_is_refused(recipe, task, options, names):
+    word = recipe(f"model: {{class_path: {task}, init_args: {options}}}")
+    with pytest.raises(PgpisError, match=f"mine.yaml sets one option by two names: {names}"):
+        with_current_options([word])
+
+
 def test_a_recipe_of_today_is_passed_on_as_it_is(recipe, caplog):
     words = [recipe(CURRENT), "--model.init_args.sampling.height=96", "--trainer.max_steps", "3"]
     assert with_current_options(words) == words
@@ -91,6 +106,7 @@ def test_a_recipe_of_today_is_passed_on_as_it_is(recipe, caplog):
         (["--model.init_args.lr_scheduler.init_args.T_max=4"],
          ["--model.init_args.schedule.lr_scheduler.init_args.T_max=4"]),
         (["--model.init_args.save_test_images", "true", "--data.pin_memory=false"], []),
+        (["--data.pin_memory", "--trainer.max_steps", "3"], ["--trainer.max_steps", "3"]),
         (["--model.init_args.unet.height=64"], ["--model.init_args.unet.height=64"]),
         (["--model.init_args.clip_noise=0"], ["--model.init_args.clip_noise=0"]),  # MCLD's, and this is FPDM
     ],

@@ -136,7 +136,7 @@ def test_to_a_device_moves_every_part(pipeline):
 
 
 def test_numbers_by_part(folder, name):
-    loaded = KINDS[name].from_pretrained(folder, torch_dtype={"unet": torch.bfloat16, "default": torch.float32})
+    loaded = KINDS[name].from_pretrained(folder, dtype={"unet": torch.bfloat16, "default": torch.float32})
     assert (loaded.unet.dtype, loaded.vae.dtype) == (torch.bfloat16, torch.float32)
     assert latents(loaded).isfinite().all()
 
@@ -227,7 +227,7 @@ def test_a_variant_is_saved_and_loaded(pipeline, name, tmp_path):
     files = [path.name for path in tmp_path.rglob("*") if path.suffix not in {"", ".json"}]
     assert len(files) == len(modules(pipeline))
     assert all(file.endswith(".fp16.safetensors") for file in files)
-    loaded = KINDS[name].from_pretrained(tmp_path, variant="fp16", torch_dtype=torch.float16)
+    loaded = KINDS[name].from_pretrained(tmp_path, variant="fp16", dtype=torch.float16)
     assert_same(weights(loaded), weights(pipeline))
     assert_close(latents(loaded), latents(pipeline), 0)
 

@@ -15,7 +15,9 @@ from pgpis.app.poses import named_poses
 from pgpis.cli import main
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
+from pgpis.models.factory import build_sampler
 from pgpis.pictures.keypoint_files import write_keypoints
+from pgpis.predictions import read_mark
 from pgpis.preprocess.settings import PrepareSettings
 from pgpis.studio.request import Drawing, PictureRequest
 from pgpis.studio.studio import Studio
@@ -120,6 +122,17 @@ def test_a_picture_of_dragged_points_is_made_again_from_its_mark(studio, people,
     assert main([str(word) for word in words]) == 0
     (again,) = (tmp_path / "again").glob("*.png")
     assert again.read_bytes() == prediction.png()
+
+
+def test_marks_of_a_sampler_with_settings_that_are_not_finite(studio, people, tmp_path, monkeypatch):
+    task = studio.task("FPDM")
+    monkeypatch.setattr(
+        task, "scheduler", build_sampler(task.scheduler, {"_class_name": "DPMSolverMultistepScheduler"})
+    )
+    request = PictureRequest(source=people[0], pose=people[3], driving=True, drawing=SMALL)
+    ((prediction,),) = studio.draw("FPDM", [studio.read("FPDM", request, tmp_path)])
+    (tmp_path / "taken.png").write_bytes(prediction.png())
+    assert read_mark(tmp_path / "taken.png").settings["scheduler_config"]["lambda_min_clipped"] == "-inf"
 
 
 def test_marks_can_be_left_out(studio, people, tmp_path, monkeypatch):

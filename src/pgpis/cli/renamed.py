@@ -65,7 +65,7 @@ def with_current_options(words: Sequence[str]) -> list[str]:
 
     Raises:
         PgpisError: A recipe that is extended is not there, or an overlay comes before its recipe, or an option is gone
-            that was set to another value.
+            that was set to another value, or set by its earlier name and by today's.
     """
     recipes = {word: read_recipe(word.removeprefix(RECIPE)) for word in words if word.startswith(RECIPE)}
     _refuse_overlays(words, recipes)
@@ -75,7 +75,8 @@ def with_current_options(words: Sequence[str]) -> list[str]:
     for word, following in remaining:
         option = OPTION.fullmatch(word)
         if word in recipes:
-            changed = [names.replace_in(content) for content in recipes[word]]
+            path = "a recipe" if "\n" in word else word.removeprefix(RECIPE)
+            changed = [names.replace_in(content, path) for content in recipes[word]]
             texts = [f"{RECIPE}{yaml.serialize(content)}" for content in recipes[word]]
             current += texts if len(texts) > 1 or any(changed) else [word]
         elif option is None:
@@ -85,7 +86,7 @@ def with_current_options(words: Sequence[str]) -> list[str]:
             today = names.today(group, name, (value or following).removeprefix("="))
             if today is not None:
                 current.append(word if today == name else f"--model.init_args.{today}{value or ''}")
-            elif not value:
+            elif not value and not following.startswith("--"):
                 next(remaining, None)
     if names.replaced:
         pairs = ", ".join(f"{name} -> {today}" for name, today in names.replaced.items())
@@ -126,8 +127,12 @@ class _Names:
         self.replaced[name] = current
         return current
 
-    def replace_in(self, content: yaml.MappingNode) -> bool:
-        """Replace names in a recipe; return whether there were any."""
+    def replace_in(self, content: yaml.MappingNode, recipe: str) -> bool:
+        """Replace names in a recipe; return whether there were any.
+
+        Raises:
+            PgpisError: It sets an option by its earlier name and by today's; names ``recipe`` and both.
+        """
         changed = False
         for node in _mappings(content):
             path = entry(node, "class_path")
@@ -145,7 +150,7 @@ class _Names:
                 today = self.today(group, str(key.value), str(value.value))
                 if today != str(key.value):
                     options.value.remove((key, value))
-                    _put(options, today, value)
+                    _put(options, str(key.value), today, value, recipe)
                     changed = True
         return changed
 
@@ -241,19 +246,25 @@ def entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
     return next((value for own, value in entries if own.value == key), None)
 
 
-def _put(node: yaml.MappingNode, name: str | None, value: yaml.Node) -> None:
-    """Put a value under ``GROUP.FIELD``, or all entries of a mapping under ``GROUP``; None: nowhere."""
-    if name is None:
+def _put(node: yaml.MappingNode, earlier: str, name: str | None, value: yaml.Node, recipe: str) -> None:
+    """Put a value under ``GROUP.FIELD``, or all entries of a mapping under ``GROUP``; None: nowhere.
+
+    Raises:
+        PgpisError: There is a value already; names both names.
+    """
+    group, _, field = (name or "").partition(".")
+    if not field:
+        for own, each in value.value if group and isinstance(value, yaml.MappingNode) else ():
+            _put(node, f"{earlier}.{own.value}", f"{group}.{own.value}", each, recipe)
         return
-    group, _, field = name.partition(".")
     target = entry(node, group)
     if not isinstance(target, yaml.MappingNode):
         target = yaml.MappingNode("tag:yaml.org,2002:map", [])
         node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", group), target))
-    if field:
-        target.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", field), value))
-    elif isinstance(value, yaml.MappingNode):
-        target.value.extend(value.value)
+    if entry(target, field) is not None:
+        message = f"{recipe} sets one option by two names: {earlier}, of an earlier version, and {name}"
+        raise PgpisError(message, hint=f"leave out {earlier}")
+    target.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", field), value))
 
 
 def _is_same(value: str, today: str) -> bool:

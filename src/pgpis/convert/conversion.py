@@ -13,6 +13,7 @@ from typing import Any
 from pgpis.convert.rules import KeyReport
 from pgpis.errors import PgpisError
 from pgpis.files import refuse_unwritable, replacing_folder
+from pgpis.models.weights import in_json
 
 log = logging.getLogger(__name__)
 
@@ -87,4 +88,4 @@ def finish(report: ConversionReport, pipeline: Any, add_files: Callable[[Path], 
 
 def plain_config(component: Any) -> dict[str, Any]:
     """Return the configuration of a diffusers component as JSON has it."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()}
+    return in_json({key: list(value) if isinstance(value, tuple) else value for key, value in component.config.items()})

@@ -127,8 +127,8 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
 
     Args:
         spec: Hub id or folder (subfolder ``scheduler``), read into a ``DDPMScheduler`` as officially; or a
-            configuration, whose ``_class_name`` may name another diffusers scheduler. Keys that are not given take
-            the values of Stable Diffusion 2.1.
+            configuration, whose ``_class_name`` may name another diffusers scheduler, infinity as text or number.
+            Keys that are not given take the values of Stable Diffusion 2.1.
 
     Raises:
         PgpisError: Not found, no such scheduler, one that cannot draw, or a key or value that it does not have.
@@ -137,7 +137,7 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
         with LoadErrors("scheduler", spec):
             config = stored_config(diffusers.DDPMScheduler, spec, subfolder_of(spec, "scheduler"))
             return diffusers.DDPMScheduler.from_config(config)
-    fields = dict(spec or {})
+    fields = {key: INFINITE.get(str(value), value) for key, value in (spec or {}).items()}
     name = str(fields.pop("_class_name", "DDPMScheduler"))
     scheduler_class = _scheduler_class(name)
     keys = init_keys(scheduler_class)
@@ -186,6 +186,8 @@ def _scheduler_class(name: str) -> type[SchedulerMixin]:
     return found
 
 
+INFINITE = {spelt: float(spelt.replace(".", "")) for spelt in ("inf", "-inf", ".inf", "-.inf")}
+"""Numbers by how marks and YAML spell them."""
 NOISE_LEVELS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
     "prediction_type",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -40,4 +41,12 @@ def digests_of(parts: Mapping[str, nn.Module]) -> dict[str, str]:
 def settings_of(part: object) -> dict[str, Any]:
     """Return how a part of diffusers is configured, without what says where it came from."""
     config = part.config if isinstance(part, ConfigMixin) else {}
-    return {key: config[key] for key in sorted(config) if not key.startswith("_")}
+    return in_json({key: config[key] for key in sorted(config) if not key.startswith("_")})
+
+
+def in_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with numbers that JSON does not have, as infinity, as texts; ``build_scheduler`` reads these."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in settings.items()
+    }

@@ -19,7 +19,7 @@ from torch import nn
 from pgpis.batch import PairBatch, PairFailure, rows_of
 from pgpis.errors import NotFiniteError, first_line
 from pgpis.files import file_name
-from pgpis.models.weights import digests_of, settings_of
+from pgpis.models.weights import digests_of, in_json, settings_of
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
@@ -252,7 +252,8 @@ class PictureTask(PersonImageTask):
 
     def _mark(self, batch: PairBatch, row: int, number: int) -> Mark:
         place = place_of(row, batch, self.place_in_batch, self.most_pairs)
-        return Mark(self._noise_name(batch, row), number, place, batch["provenance"][row], self.sampling.scheduler)
+        sampler = self.sampling.scheduler and in_json(self.sampling.scheduler)
+        return Mark(self._noise_name(batch, row), number, place, batch["provenance"][row], sampler)
 
     def _record(self, batch: PairBatch, row: int, number: int, seconds: float) -> PredictionRecord:
         pair_id = batch["pair_id"][row]

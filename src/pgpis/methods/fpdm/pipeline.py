@@ -30,7 +30,7 @@ class FPDMPipeline(SamplingPipeline):
     Args:
         vae: Autoencoder.
         unet: Denoiser.
-        scheduler: Any diffusers scheduler.
+        scheduler: One of diffusers whose steps are noise levels of training.
         source_encoder: Vision encoder that gives the tokens.
         conditioner: Trained projections.
         fusion_embedder: The prior; None for models without one (B1-B3).

@@ -43,7 +43,8 @@ class MCLDPipeline(SamplingPipeline):
         vae: Autoencoder.
         unet: Denoiser.
         reference_net: Net that reads the texture; it must have the denoiser's blocks. None for models without texture.
-        scheduler: Any diffusers scheduler; officially DDIM with zero terminal SNR and trailing steps.
+        scheduler: One of diffusers whose steps are noise levels of training; officially DDIM with zero terminal SNR and
+            trailing steps.
         image_encoder: CLIP for the source and the texture.
         conditioner: Trained projections.
         refiner: Puts details of the source back into the finished picture (ours); None: the latents decode to it.
