@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 """Keys of a saved configuration that say nothing about the architecture."""
 
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, AttributeError, LookupError, TypeError, SafetensorError)
+LOAD_ERRORS = (
+    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    SafetensorError,
+)  # fmt: skip
 """What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
 
 
