@@ -228,7 +228,7 @@ def test_folders_with_content_are_left_alone(official, tmp_path):
         (json.dumps({**CONFIG, "source_encoder": {}}), "source_encoder: cannot tell the number of attention heads"),
         (json.dumps({**CONFIG, "unet": {**CONFIG["unet"], "norm_num_groups": 7}}), "unet: .* divisible(.|\n)*--config"),
         (json.dumps({**CONFIG, "unet": {**CONFIG["unet"], "attention_head_dim": "x"}}), "unet: .*(.|\n)*--config"),
-        (json.dumps({**CONFIG, "conditioner": {"dropout": "x"}}), "conditioner: .*(.|\n)*--config"),
+        (json.dumps({**CONFIG, "conditioner": {"dropout": 2}}), "conditioner: .*(.|\n)*--config"),
         (json.dumps({**CONFIG, "scheduler": {"beta_schedule": "x"}}), "scheduler: .*(.|\n)*--config"),
         (json.dumps({**CONFIG, "source_encoder": {"num_attention_heads": 0}}), "source_encoder: .*(.|\n)*--config"),
     ],

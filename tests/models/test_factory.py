@@ -91,7 +91,15 @@ def test_diffusers_weights_load_strictly(tmp_path):
         (build_unet, {**UNET, "norm_num_groups": 7}, "unet: its configuration describes no model: num_channels"),
         (build_unet, {**UNET, "norm_num_groups": 0}, "unet: its configuration describes no model"),
         (build_reference_net, {**UNET, "norm_num_groups": 7}, "reference_net: its configuration describes no model"),
-        (build_vae, {**VAE, "layers_per_block": "x"}, "vae: its configuration describes no model"),
+        (build_vae, {**VAE, "layers_per_block": None}, "vae: its configuration describes no model"),
+        (build_vae, {**VAE, "scaling_factor": "x"}, "vae: 'scaling_factor' is 'x', expected a number"),
+        (build_scheduler, {"clip_sample": "no"}, "scheduler: 'clip_sample' is 'no', expected true or false"),
+        (
+            build_scheduler,
+            {"prediction_type": "v_predict"},
+            "no such prediction_type 'v_predict'; did you mean 'v_pred",
+        ),
+        (build_scheduler, {"timestep_spacing": 3}, "scheduler: no such timestep_spacing '3'; one of linspace, leading"),
         (build_scheduler, {"beta_schedule": "x"}, "scheduler: its configuration describes no model"),
         (
             build_vision_encoder,

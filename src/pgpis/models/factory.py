@@ -148,6 +148,10 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
     scheduler_class = _scheduler_class(name)
     keys = init_keys(scheduler_class)
     check_keys("scheduler", fields, keys)
+    for key, choices in _SCHEDULER_CHOICES.items():
+        if (choice := fields.get(key, choices[0])) not in choices:
+            near = nearest(str(choice), choices)
+            raise PgpisError(f"scheduler: no such {key} '{choice}'{near}; one of {', '.join(choices)}")
     fields = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
     with building("scheduler: its configuration"):
         return scheduler_class(**fields)
@@ -194,6 +198,11 @@ NOISE_LEVELS = (
     "prediction_type",
 )  # fmt: skip
 """What a sampler must have in common with the noise schedule of training."""
+_SCHEDULER_CHOICES = {
+    "prediction_type": ("epsilon", "sample", "v_prediction", "flow_prediction"),
+    "timestep_spacing": ("linspace", "leading", "trailing"),
+}
+"""What diffusers would not check before it draws."""
 _SD21_NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
