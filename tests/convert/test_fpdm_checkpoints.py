@@ -111,7 +111,7 @@ def test_half_precision_safetensors(official, tmp_path):
 def test_models_without_a_prior(tmp_path, source):
     original = tiny_pipeline(prior=False, source=source)
     path = save_lightning(tmp_path / "last.ckpt", official_state(original, tmp_path / "original"))
-    config = {name: fields for name, fields in CONFIG.items() if name != "conditioner"}
+    config = {name: CONFIG[name] for name in ("unet", "vae", "source_encoder")}
     (tmp_path / "config.json").write_text(json.dumps(config))
     convert_fpdm(None, path, tmp_path / "out", config=tmp_path / "config.json")
     converted = load(tmp_path / "out")
@@ -226,12 +226,32 @@ def test_folders_with_content_are_left_alone(official, tmp_path):
         (json.dumps({**CONFIG, "unet": {"norm_num_groups": 4}}), "unet: cannot tell the number of attention heads"),
         (json.dumps({**CONFIG, "vae": {}}), "vae: cannot tell the number of norm groups"),
         (json.dumps({**CONFIG, "source_encoder": {}}), "source_encoder: cannot tell the number of attention heads"),
+        (json.dumps({**CONFIG, "unet": {**CONFIG["unet"], "norm_num_groups": 7}}), "unet: .* divisible(.|\n)*--config"),
+        (json.dumps({**CONFIG, "unet": {**CONFIG["unet"], "attention_head_dim": "x"}}), "unet: .*(.|\n)*--config"),
+        (json.dumps({**CONFIG, "conditioner": {"dropout": 2}}), "conditioner: .*(.|\n)*--config"),
+        (json.dumps({**CONFIG, "scheduler": {"beta_schedule": "x"}}), "scheduler: .*(.|\n)*--config"),
+        (json.dumps({**CONFIG, "source_encoder": {"num_attention_heads": 0}}), "source_encoder: .*(.|\n)*--config"),
     ],
 )
 def test_configurations_are_checked(official, tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(PgpisError, match=message):
         convert_fpdm(None, official.diffusion, tmp_path / "out", config=tmp_path / "config.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_of_what_the_checkpoint_does_not_hold_is_refused(base, tmp_path):
+    """It would change nothing."""
+    original = tiny_pipeline(prior=False)
+    state = official_state(original, tmp_path / "original")
+    state = {name: value for name, value in state.items() if not name.startswith("vae.")}
+    path = save_lightning(tmp_path / "last.ckpt", state)
+    for part in ("vae", "fusion_encoder"):
+        config = {name: CONFIG[name] for name in ("source_encoder", "conditioner", part)}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(PgpisError, match=f"--config names '{part}', of which the checkpoint holds no tensor"):
+            convert_fpdm(None, path, tmp_path / "out", config=tmp_path / "config.json", base=str(base))
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_configuration(official, tmp_path):

@@ -213,7 +213,7 @@ def write_other_byte_order(path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: path.mkdir(), "checkpoint not found"),
+        (lambda path: path.mkdir(), "is a folder, expected the file"),
         (lambda path: path.write_bytes(b""), "is not a checkpoint"),
         (lambda path: path.write_text("epoch,loss\n"), "is not a checkpoint"),
         (write_zip, "holds no data.pkl"),

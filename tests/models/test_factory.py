@@ -12,6 +12,8 @@ from transformers import CLIPConfig, CLIPModel
 from pgpis.convert.filling import fill_module
 from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.prior import build_fusion_embedder
+from pgpis.methods.mcld.reference import build_reference_net
 from pgpis.methods.mcld.task import NOISE
 from pgpis.models import build_scheduler, build_vae, build_vision_encoder, load_vision_encoder, vision_encoder_config
 from pgpis.models.factory import NOISE_LEVELS, build_sampler
@@ -86,6 +88,27 @@ def test_diffusers_weights_load_strictly(tmp_path):
         (build_vae, {**VAE, "latent_channel": 4}, "did you mean 'latent_channels'"),
         (build_scheduler, {"beta_strat": 0.1}, "did you mean 'beta_start'"),
         (build_scheduler, {"_class_name": "DDPMSheduler"}, "did you mean 'DDPMScheduler'"),
+        (build_unet, {**UNET, "norm_num_groups": 7}, "unet: its configuration describes no model: num_channels"),
+        (build_unet, {**UNET, "norm_num_groups": 0}, "unet: its configuration describes no model"),
+        (build_reference_net, {**UNET, "norm_num_groups": 7}, "reference_net: its configuration describes no model"),
+        (build_vae, {**VAE, "layers_per_block": None}, "vae: its configuration describes no model"),
+        (build_vae, {**VAE, "scaling_factor": "x"}, "vae: 'scaling_factor' is 'x', expected a number"),
+        (build_scheduler, {"clip_sample": "no"}, "scheduler: 'clip_sample' is 'no', expected true or false"),
+        (
+            build_scheduler,
+            {"prediction_type": "v_predict"},
+            "no such prediction_type 'v_predict'; did you mean 'v_pred",
+        ),
+        (build_scheduler, {"timestep_spacing": 3}, "scheduler: no such timestep_spacing '3'; one of linspace, leading"),
+        (build_scheduler, {"beta_schedule": "x"}, "scheduler: the configuration of DDPMScheduler describes no model"),
+        (
+            build_vision_encoder,
+            {**CLIP, "num_attention_heads": 3},
+            "is not a multiple of the number of attention heads",
+        ),
+        (build_vision_encoder, {**CLIP, "hidden_act": "x"}, "describes no model: there is no 'x'"),
+        (build_vision_encoder, {**DINO, "patch_size": 0}, "vision encoder: its configuration describes no model"),
+        (build_fusion_embedder, {"encoder": CLIP, "hidden_dim": "x"}, "fusion_embedder: its configuration describes"),
         (build_vision_encoder, "/nowhere/encoder", "folder not found: /nowhere/encoder"),
         (build_vae, "./nowhere", "folder not found"),
         (build_vae, "nowhere", "folder not found: nowhere"),  # names of the hub have a slash

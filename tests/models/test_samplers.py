@@ -90,7 +90,7 @@ def test_samplers_whose_time_steps_are_no_noise_levels_are_refused_with_any_numb
 
 
 def test_values_that_a_scheduler_does_not_have_are_named():
-    with pytest.raises(PgpisError, match=r"scheduler: UnCLIPScheduler cannot be built: .*squaredcos_cap_v2"):
+    with pytest.raises(PgpisError, match=r"the configuration of UnCLIPScheduler describes no model: .*squaredcos_cap"):
         build_scheduler({"_class_name": "UnCLIPScheduler"})
-    with pytest.raises(PgpisError, match="scheduler: DDPMScheduler cannot be built: wobbly"):
+    with pytest.raises(PgpisError, match="scheduler: the configuration of DDPMScheduler describes no model: wobbly"):
         build_scheduler({"beta_schedule": "wobbly"})

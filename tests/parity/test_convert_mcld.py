@@ -68,6 +68,15 @@ def test_converted_weights_are_the_official_ones(original, words, meta, tmp_path
         assert torch.equal(converted.conditioner.state_dict()[name], value)
     report = json.loads((tmp_path / "out/conversion.json").read_text())
     assert len(report["files"]) == len(FILES)
+    told = {
+        name for file in report["files"].values() for own in file["renamed"].values() for name in own.split(" and ")
+    }
+    written = {
+        f"{part}/{name}"
+        for part in ("unet", "reference_net", "conditioner")
+        for name in getattr(converted, part).state_dict()
+    }
+    assert told == written
     dropped = [name for file in report["files"].values() for name in file["dropped"]]
     assert dropped
     assert all(name.startswith(last_attention(meta)) for name in dropped)

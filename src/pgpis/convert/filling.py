@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from pgpis.convert.architecture import Shapes
 from pgpis.errors import PgpisError
+from pgpis.models.foreign import building
 from pgpis.models.loading import check_finite
 from pgpis.models.stored import refuse_integers
 
+Module = TypeVar("Module", bound=nn.Module)
+
 SIZES_HINT = "if the model is not of the published size, describe it with --config or --base"
+
+
+@contextmanager
+def building_part(part: str, hint: str = SIZES_HINT) -> Iterator[None]:
+    """Turn whatever building a part from its configuration raises into one error, with ``hint`` if it has none.
+
+    Raises:
+        PgpisError: The configuration describes no such part.
+    """
+    try:
+        with building(f"{part}: its configuration"):
+            yield
+    except PgpisError as error:
+        raise PgpisError(error.message, hint=error.hint or hint) from error
+
+
+def build_empty(part: str, build: Callable[[], Module], hint: str = SIZES_HINT) -> Module:
+    """Build a part whose tensors have no values, as :func:`building_part` says."""
+    with torch.device("meta"), building_part(part, hint):
+        return build()
 
 
 def fill_module(part: str, module: nn.Module, weights: Mapping[str, torch.Tensor], hint: str = SIZES_HINT) -> None:

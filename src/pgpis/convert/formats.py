@@ -17,6 +17,8 @@ def check_format(path: Path) -> None:
     Raises:
         PgpisError: It is not there, cut off, or something else.
     """
+    if path.is_dir():
+        raise PgpisError(f"{path} is a folder, expected the file of a checkpoint")
     if not path.is_file():
         raise PgpisError(f"checkpoint not found: {path}")
     try:

@@ -20,6 +20,7 @@ from pgpis.denoiser.conditions import STAGES, Conditions, LayerConditions, Ports
 from pgpis.denoiser.fusing import fuse, keep_fused_out_of_weights, unfuse
 from pgpis.errors import PgpisError
 from pgpis.models.factory import ModelSpec
+from pgpis.models.foreign import building
 from pgpis.models.loading import check_keys, init_keys, load_diffusers, public_fields
 
 # diffusers' loader looks for the base class in the module that model_index.json names
@@ -219,7 +220,8 @@ def build_unet(spec: ModelSpec, *, fusion: bool = True, extra_tokens: bool = Fal
     if not isinstance(spec, Mapping):
         return load_diffusers(ConditionedUNet, "unet", spec, subfolder="unet", **ports)
     check_keys("unet", spec, init_keys(ConditionedUNet))
-    return ConditionedUNet.from_config({**public_fields(spec), **ports})
+    with building("unet: its configuration"):
+        return ConditionedUNet.from_config({**public_fields(spec), **ports})
 
 
 def _attention_layers(transformer: Transformer2DModel) -> list[tuple[str, Attention]]:

@@ -13,10 +13,10 @@ from diffusers import AutoencoderDC, AutoencoderKL, SchedulerMixin
 from diffusers.utils import DummyObject
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, PretrainedConfig
 
-from pgpis.errors import PgpisError, first_line, nearest
+from pgpis.errors import PgpisError, nearest
 from pgpis.models.autoencoder import Autoencoder
 from pgpis.models.encoders import VisionEncoder
-from pgpis.models.foreign import check_config, read_json
+from pgpis.models.foreign import building, check_config, read_json
 from pgpis.models.loading import (
     BOOKKEEPING,
     LoadErrors,
@@ -29,7 +29,7 @@ from pgpis.models.loading import (
     stored_config,
     subfolder_of,
 )
-from pgpis.models.samplers import UNFIT, check_sampler
+from pgpis.models.samplers import check_sampler
 from pgpis.models.stored import check_loaded, refuse_integers
 
 ModelSpec: TypeAlias = str | dict[str, Any]
@@ -54,7 +54,8 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
     """
     if isinstance(spec, Mapping):
         config, model_class = _vision_config(spec)
-        return _all_used(model_class(config).eval())
+        with building("vision encoder: its configuration"):
+            return _all_used(model_class(config).eval())
     with LoadErrors("vision encoder", spec):
         path = Path(spec) / "config.json"
         stored = read_json(path) if path.is_file() else PretrainedConfig.get_config_dict(spec)[0]
@@ -66,27 +67,31 @@ def build_vision_encoder(spec: ModelSpec) -> VisionEncoder:
     return _all_used(load_strictly(_FAMILIES[model_type][1], "vision encoder", spec, text_half, dtype=torch.float32))
 
 
-def load_vision_encoder(config: Mapping[str, Any], state_dict: Mapping[str, torch.Tensor]) -> VisionEncoder:
+def load_vision_encoder(
+    config: Mapping[str, Any], state_dict: Mapping[str, torch.Tensor], part: str = "vision encoder"
+) -> VisionEncoder:
     """Build a vision encoder from a configuration and weights in memory, strictly.
 
     Weights may carry the names of any transformers version: 5.x renames DINOv2's attention layers in memory and
-    translates the published names while loading.
+    translates the published names while loading. ``part`` is what errors call the encoder.
 
     Raises:
-        PgpisError: A weight is missing, left over, or has another shape or integers.
+        PgpisError: A weight is missing, left over, or has another shape or integers; or the configuration describes no
+            encoder.
     """
-    model_config, model_class = _vision_config(config)
-    encoder, report = model_class.from_pretrained(
-        None,
-        config=model_config,
-        state_dict=dict(state_dict),
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # reported below, with the name
-    )
-    check_loaded("vision encoder", report)
-    refuse_integers(encoder, state_dict, "vision encoder")
-    check_finite("vision encoder", encoder.state_dict())
+    model_config, model_class = _vision_config(config, part)
+    with building(f"{part}: its configuration"):
+        encoder, report = model_class.from_pretrained(
+            None,
+            config=model_config,
+            state_dict=dict(state_dict),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with the name
+        )
+    check_loaded(part, report)
+    refuse_integers(encoder, state_dict, part)
+    check_finite(part, encoder.state_dict())
     return _all_used(encoder)
 
 
@@ -110,7 +115,8 @@ def build_vae(spec: ModelSpec) -> Autoencoder:
     if isinstance(spec, Mapping):
         vae_class = _autoencoder_class(spec.get("_class_name", "AutoencoderKL"))
         check_keys("vae", public_fields(spec), init_keys(vae_class))
-        return vae_class.from_config(public_fields(spec)).eval()
+        with building("vae: its configuration"):
+            return vae_class.from_config(public_fields(spec)).eval()
     with LoadErrors("vae", spec):
         name = stored_config(AutoencoderKL, spec, subfolder_of(spec, "vae")).get("_class_name", "AutoencoderKL")
     return load_diffusers(_autoencoder_class(name), "vae", spec, subfolder="vae")
@@ -142,11 +148,13 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
     scheduler_class = _scheduler_class(name)
     keys = init_keys(scheduler_class)
     check_keys("scheduler", fields, keys)
-    values = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
-    try:
-        return scheduler_class(**values)
-    except UNFIT as error:
-        raise PgpisError(f"scheduler: {name} cannot be built: {first_line(error)}") from error
+    for key, choices in _SCHEDULER_CHOICES.items():
+        if (choice := fields.get(key, choices[0])) not in choices:
+            near = nearest(str(choice), choices)
+            raise PgpisError(f"scheduler: no such {key} '{choice}'{near}; one of {', '.join(choices)}")
+    fields = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
+    with building(f"scheduler: the configuration of {name}"):
+        return scheduler_class(**fields)
 
 
 def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collection[str] = ()) -> SchedulerMixin:
@@ -193,6 +201,11 @@ NOISE_LEVELS = (
     "prediction_type",
 )  # fmt: skip
 """What a sampler must have in common with the noise schedule of training."""
+_SCHEDULER_CHOICES = {
+    "prediction_type": ("epsilon", "sample", "v_prediction", "flow_prediction"),
+    "timestep_spacing": ("linspace", "leading", "trailing"),
+}
+"""What diffusers would not check before it draws."""
 _SD21_NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -213,14 +226,17 @@ def _all_used(encoder: VisionEncoder) -> VisionEncoder:
     return encoder
 
 
-def _vision_config(spec: Mapping[str, Any]) -> tuple[PretrainedConfig, type[VisionEncoder]]:
+def _vision_config(
+    spec: Mapping[str, Any], part: str = "vision encoder"
+) -> tuple[PretrainedConfig, type[VisionEncoder]]:
     model_type = str(spec.get("model_type", ""))
     if model_type not in _FAMILIES:
         raise PgpisError(
-            f"vision encoder: model_type is '{model_type}'{nearest(model_type, _FAMILIES)}; "
+            f"{part}: model_type is '{model_type}'{nearest(model_type, _FAMILIES)}; "
             "expected 'clip_vision_model' or 'dinov2'"
         )
     config_class, model_class = _FAMILIES[model_type]
-    check_keys("vision encoder", spec, config_class().to_dict())
+    check_keys(part, spec, config_class().to_dict())
     fields = {key: value for key, value in spec.items() if key not in (*BOOKKEEPING, "model_type")}
-    return config_class(**fields), model_class
+    with building(f"{part}: its configuration"):
+        return config_class(**fields), model_class

@@ -14,6 +14,7 @@ import sys
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -149,23 +150,33 @@ def check_size(model_class: type[Any], folder: Path) -> nn.Module:
         raise PgpisError(f"{path} cannot be read: {error}") from error
     if not stored:
         raise PgpisError(f"{folder} holds no .safetensors weights", hint="weights in other formats are not loaded")
-    try:
-        with torch.device("meta"):
-            model: nn.Module
-            if issubclass(model_class, ModelMixin):
-                model = model_class.from_config(read_json(folder / "config.json"))
-            else:
-                model = model_class(model_class.config_class.from_pretrained(folder))
-    except PgpisError:
-        raise
-    except Exception as error:
-        raise PgpisError(
-            f"{folder}: its config.json describes no {model_class.__name__}: {first_line(error)}"
-        ) from error
+    with torch.device("meta"), building(f"{folder}: its config.json", model_class.__name__):
+        model: nn.Module
+        if issubclass(model_class, ModelMixin):
+            model = model_class.from_config(read_json(folder / "config.json"))
+        else:
+            model = model_class(model_class.config_class.from_pretrained(folder))
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * stored + SPARE_NUMBERS:
         raise PgpisError(f"{folder}: its config.json describes {described} numbers, its files hold {stored}", hint=HINT)
     return model
+
+
+@contextmanager
+def building(configuration: str, kind: str = "model") -> Iterator[None]:
+    """Turn whatever a library raises at a configuration from which it cannot build a ``kind`` into one error.
+
+    Raises:
+        PgpisError: Says where the configuration is from, and what the library says of it.
+    """
+    try:
+        yield
+    except PgpisError:
+        raise
+    except Exception as error:
+        reason = first_line(error.__cause__ or error)  # transformers says first that there is an error
+        reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
+        raise PgpisError(f"{configuration} describes no {kind}: {reason}") from error
 
 
 def check_index(index: Any, pipeline_class: type[Any], source: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 """Keys of a saved configuration that say nothing about the architecture."""
 
-LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, AttributeError, LookupError, TypeError, SafetensorError)
+LOAD_ERRORS = (
+    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    SafetensorError,
+)  # fmt: skip
 """What diffusers, transformers and huggingface_hub raise when something cannot be loaded."""
 
 
@@ -156,9 +159,10 @@ def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
     log.info("%s: %d of %d tensors start as those of start_from", part, len(fitting), len(own))
 
 
-def init_keys(model_class: type[Any]) -> list[str]:
-    """Return the names of a constructor's arguments: the keys that its configuration may have."""
-    return [name for name in inspect.signature(model_class.__init__).parameters if name != "self"]
+def init_keys(model_class: type[Any]) -> dict[str, Any]:
+    """Return the keys that a configuration may have, with defaults: a constructor's arguments."""
+    arguments = inspect.signature(model_class.__init__).parameters
+    return {name: argument.default for name, argument in arguments.items() if name != "self"}
 
 
 def public_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,9 +170,15 @@ def public_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if not key.startswith("_")}
 
 
-def check_keys(part: str, spec: Mapping[str, Any], valid: Iterable[str]) -> None:
-    """Raise for the first key of a configuration that is not valid, naming the nearest one that is."""
-    known = list(valid)
-    for key in spec:
-        if key not in known and not key.startswith("_") and key not in BOOKKEEPING:
-            raise PgpisError(f"{part}: no such key '{key}'{nearest(key, known)}")
+def check_keys(part: str, spec: Mapping[str, Any], valid: Mapping[str, Any]) -> None:
+    """Check a configuration; ``valid`` has the defaults of all its keys.
+
+    Raises:
+        PgpisError: Names the first key that is not valid and the nearest one that is, or a text in place of a number.
+    """
+    for key, value in spec.items():
+        if key not in valid and not key.startswith("_") and key not in BOOKKEEPING:
+            raise PgpisError(f"{part}: no such key '{key}'{nearest(key, valid)}")
+        if isinstance(value, str) and isinstance(default := valid.get(key), (int, float)):
+            expected = "true or false" if isinstance(default, bool) else "a number"
+            raise PgpisError(f"{part}: '{key}' is '{value}', expected {expected}")

@@ -10,14 +10,15 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 
 from pgpis.convert import architecture
-from pgpis.convert.architecture import Component, Config, Shapes
+from pgpis.convert.architecture import Component, Config
 from pgpis.convert.conversion import ConversionReport, plain_config
-from pgpis.convert.filling import as_float32, fill_module, shapes_of
+from pgpis.convert.filling import as_float32, build_empty, building_part, fill_module, shapes_of
 from pgpis.denoiser import ConditionedUNet, build_unet
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.conditioner import FPDMConditioner
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import FusionEmbedder
+from pgpis.models.encoders import VisionEncoder
 from pgpis.models.factory import build_scheduler, build_vae, load_vision_encoder, vision_encoder_config
 from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, stored_config, subfolder_of
 from pgpis.models.weights import weights_hash
@@ -48,26 +49,40 @@ def assemble(parts: Parts, overrides: Overrides, base: str | None, report: Conve
     components: dict[str, Any] = {
         "unet": _build_unet(parts["unet"], overrides.get("unet", {}), base, fusion=has_prior),
         "vae": _build_vae(parts.get("vae"), overrides.get("vae", {}), base, report),
-        "scheduler": _build_scheduler(overrides.get("scheduler", {}), base),
     }
+    with building_part("scheduler"):
+        components["scheduler"] = _build_scheduler(overrides.get("scheduler", {}), base)
     source, known = parts["source_encoder"], overrides.get("source_encoder", {})
     source_config = architecture.vision_config(shapes_of(source), known, "source_encoder")
-    encoder = components["source_encoder"] = load_vision_encoder(source_config, source)
+    encoder = components["source_encoder"] = _load_encoder("source_encoder", source_config, source)
     components["conditioner"] = _build_conditioner(
         parts["conditioner"], overrides.get("conditioner", {}), source_config
     )
-    if has_prior:
+    if not has_prior:
+        _refuse_unused("fusion_encoder", overrides.get("fusion_encoder", {}))
+    else:
         components["fusion_embedder"] = _build_prior(parts["fusion_embedder"], overrides.get("fusion_encoder", {}))
     report.configs = {name: plain_config(part) for name, part in components.items() if part is not encoder}
     report.configs["source_encoder"] = vision_encoder_config(encoder)
     return FPDMPipeline(**components)
 
 
+def _refuse_unused(part: str, known: Config) -> None:
+    if known:
+        raise PgpisError(
+            f"--config names '{part}', of which the checkpoint holds no tensor", hint="leave it out of that file"
+        )
+
+
 def _filled(part: str, weights: dict[str, torch.Tensor], build: Callable[[], Any]) -> Any:
-    with torch.device("meta"):
-        module = build()
+    module = build_empty(part, build)
     fill_module(part, module, weights)
     return module
+
+
+def _load_encoder(part: str, config: Config, weights: dict[str, torch.Tensor]) -> VisionEncoder:
+    with building_part(part):
+        return load_vision_encoder(config, weights, part)
 
 
 def _build_unet(weights: dict[str, torch.Tensor], known: Config, base: str | None, *, fusion: bool) -> ConditionedUNet:
@@ -84,6 +99,7 @@ def _build_vae(
                 "the diffusion checkpoint holds no autoencoder",
                 hint="take it from --base, a Stable Diffusion 2.1 folder or hub id",
             )
+        _refuse_unused("vae", known)
         vae = build_vae(base)
         report.added |= {f"vae/{name}": base for name in vae.state_dict()}
         return vae
@@ -93,48 +109,44 @@ def _build_vae(
 
 def _build_conditioner(weights: dict[str, torch.Tensor], known: Config, source_config: Config) -> FPDMConditioner:
     check_keys("conditioner", known, init_keys(FPDMConditioner))
-    config = _conditioner_config(shapes_of(weights), known)
+    config = _conditioner_config(Component("conditioner", shapes_of(weights), known))
     if source_config["model_type"] != "dinov2" and "source_size" not in known:
         config["source_size"] = source_config["image_size"]  # CLIP takes no other size
     return _filled("conditioner", weights, lambda: FPDMConditioner.from_config(config))
 
 
-def _conditioner_config(shapes: Shapes, known: Config) -> Config:
+def _conditioner_config(part: Component) -> Config:
     """Return the configuration of an ``FPDMConditioner``.
 
     Source: The official code sees sources of 512 pixels and, with transformers 4.40, interpolates positions by scale.
     """
-    part = Component("conditioner", shapes, known)
-    stages = part.numbers(r"pose_encoder\.blocks\.(\d+)\.")[1::2]
-    hidden = ["conv_in", *(f"blocks.{stage}" for stage in stages)]
     config: Config = {
-        "source_dim": part.shape("source_projection.net.0.weight")[1],
-        "token_hidden_dim": part.shape("source_projection.net.0.weight")[0],
-        "token_dim": part.shape("source_projection.net.4.weight")[0],
-        "pose_hidden_channels": [part.shape(f"pose_encoder.{layer}.weight")[0] for layer in hidden],
-        "pose_channels": part.shape("pose_encoder.conv_out.weight")[0],
+        "source_dim": part.shape("source_projection.net.0.weight", 2)[1],
+        "token_hidden_dim": part.shape("source_projection.net.0.weight", 2)[0],
+        "token_dim": part.shape("source_projection.net.4.weight", 2)[0],
+        **part.pose_encoder("pose_encoder."),
         "fusion_dim": None,
         "position_interpolation": "scale_factor",
         "source_size": 512,
     }
     if part.has("fusion_projection."):
-        config["fusion_hidden_dim"], config["fusion_dim"] = part.shape("fusion_projection.net.0.weight")
-        config["time_embed_dim"] = part.shape("fusion_projection.net.3.weight")[0]
-    return {**config, **known}
+        config["fusion_hidden_dim"], config["fusion_dim"] = part.shape("fusion_projection.net.0.weight", 2)
+        config["time_embed_dim"] = part.shape("fusion_projection.net.3.weight", 2)[0]
+    return {**config, **part.known}
 
 
 def _build_prior(weights: dict[str, torch.Tensor], known: Config) -> FusionEmbedder:
     prefix = "encoder."
     encoder_weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     encoder_config = architecture.vision_config(shapes_of(encoder_weights), known, "fusion_encoder")
-    encoder = load_vision_encoder(encoder_config, encoder_weights)
-    whole = Component("fusion_embedder", shapes_of(weights), {})
-    with torch.device("meta"):
-        prior = FusionEmbedder(
-            encoder_config=vision_encoder_config(encoder),
-            projection_dim=whole.shape("fusion_head.pose_projection.weight")[0],
-            hidden_dim=whole.shape("fusion_head.hidden_layer.weight")[0],
-        )
+    encoder = _load_encoder("fusion_encoder", encoder_config, encoder_weights)
+    whole = Component("fusion_embedder", shapes_of(weights))
+    config = {
+        "encoder_config": vision_encoder_config(encoder),
+        "projection_dim": whole.shape("fusion_head.pose_projection.weight", 2)[0],
+        "hidden_dim": whole.shape("fusion_head.hidden_layer.weight", 2)[0],
+    }
+    prior = build_empty("fusion_embedder", lambda: FusionEmbedder(**config))
     prior.encoder = encoder
     head = {name: value for name, value in weights.items() if not name.startswith(prefix)}
     loaded = {f"{prefix}{name}": value for name, value in encoder.state_dict().items()}

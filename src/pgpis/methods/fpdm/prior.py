@@ -15,6 +15,7 @@ from pgpis.batch import ImageSpec, ImageSpecs
 from pgpis.errors import PgpisError, nearest
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_vision_encoder, vision_encoder_config
+from pgpis.models.foreign import building
 from pgpis.models.loading import init_keys, load_diffusers
 
 
@@ -181,7 +182,8 @@ def build_fusion_embedder(spec: ModelSpec) -> FusionEmbedder:
             raise PgpisError(f"fusion_embedder: no such key '{key}'{nearest(key, valid)}")
     if "encoder" not in spec:
         raise PgpisError("fusion_embedder: 'encoder' is missing: a hub id, a folder or a configuration")
-    return FusionEmbedder.from_encoder(**spec)
+    with building("fusion_embedder: its configuration"):
+        return FusionEmbedder.from_encoder(**spec)
 
 
 def load_fusion_embedder(folder: str) -> FusionEmbedder:

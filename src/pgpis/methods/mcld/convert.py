@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pgpis.convert import architecture
+from pgpis.convert.architecture import Component, Config, Shapes
 from pgpis.convert.conversion import ConversionReport, begin, finish, plain_config
-from pgpis.convert.filling import as_float32, fill_module, shapes_of
+from pgpis.convert.filling import as_float32, build_empty, fill_module, shapes_of
 from pgpis.convert.rules import KeyReport
 from pgpis.convert.state_dicts import read_state_dict
-from pgpis.denoiser import ConditionedUNet
+from pgpis.denoiser import build_unet
 from pgpis.errors import PgpisError, check_range
 from pgpis.methods.mcld.conditioner import MCLDConditioner
 from pgpis.methods.mcld.pipeline import MCLDPipeline
-from pgpis.methods.mcld.reference import ReferenceNet
-from pgpis.methods.mcld.resampler import renamed_resampler
+from pgpis.methods.mcld.reference import ReferenceNet, build_reference_net
+from pgpis.methods.mcld.resampler import renamed_resampler, resampler_names
 from pgpis.methods.mcld.sizes import HEADS, IMAGE_ENCODER, NORM_GROUPS, RESAMPLER_HEAD_DIM
 from pgpis.models.factory import build_scheduler, build_vae, build_vision_encoder
 
@@ -32,7 +31,9 @@ SCHEDULER = {
     "timestep_spacing": "trailing",
 }
 SIZES_HINT = "if the model is not of the published size, say --heads, --resampler-head-dim and --norm-groups"
+UNETS_HINT = "--denoising is denoising_unet.pth, --reference is reference_unet.pth"
 CONFIGURED = ("unet", "conditioner", "vae", "scheduler")
+FACES = "conditioner/face_resampler."
 TAIL = "follows the last norm1 of the ReferenceNet: nothing reads it"
 
 
@@ -60,15 +61,17 @@ def convert_mcld(
         check_range(f"--{name}", value, 1, whole=True)
     report = begin(out)
     config = {"attention_head_dim": heads, "norm_num_groups": norm_groups, "upcast_attention": False, "sample_size": 64}
-    weights = _read(denoising, report, "unet")
-    unet_config = architecture.unet_config(shapes_of(weights), config)
-    with torch.device("meta"):
-        unet, reference_net = ConditionedUNet(**unet_config, extra_tokens=True), ReferenceNet(**unet_config)
+    weights = _read(denoising, report, "unet/")
+    unet_config = architecture.unet_config(shapes_of(weights), config, "denoising_unet", UNETS_HINT)
+    unet = build_empty("denoising_unet", lambda: build_unet(unet_config, fusion=False, extra_tokens=True), SIZES_HINT)
+    reference_net = build_empty("reference_unet", lambda: build_reference_net(unet_config), SIZES_HINT)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
     fill_module("reference_unet", reference_net, _read_reference(reference, reference_net, report), hint=SIZES_HINT)
-    faces, poses = _read(image_proj, report, "conditioner"), _read(pose_guider, report, "conditioner")
-    with torch.device("meta"):
-        conditioner = MCLDConditioner(**_conditioner_config(faces, poses, resampler_head_dim))
+    faces, poses = _read(image_proj, report, FACES), _read(pose_guider, report, "conditioner/pose_encoder.")
+    for name in faces:
+        report.files[str(image_proj)].renamed[name] = " and ".join(FACES + own for own in resampler_names(name))
+    ports = _conditioner_config(shapes_of(faces), shapes_of(poses), resampler_head_dim)
+    conditioner = build_empty("conditioner", lambda: MCLDConditioner(**ports), SIZES_HINT)
     fill_module("image_proj_model", conditioner.face_resampler, renamed_resampler(faces), hint=SIZES_HINT)
     fill_module("pose_guider", conditioner.pose_encoder, poses, hint=SIZES_HINT)
     vae, encoder = build_vae(base), build_vision_encoder(image_encoder)
@@ -88,15 +91,15 @@ def convert_mcld(
     return report
 
 
-def _read(path: str | Path, report: ConversionReport, component: str) -> dict[str, torch.Tensor]:
+def _read(path: str | Path, report: ConversionReport, prefix: str) -> dict[str, torch.Tensor]:
     tensors = read_state_dict(path).tensors
-    report.files[str(path)] = KeyReport({name: f"{component}/{name}" for name in tensors})
+    report.files[str(path)] = KeyReport({name: f"{prefix}{name}" for name in tensors})
     return as_float32(tensors)
 
 
 def _read_reference(path: str | Path, reference_net: ReferenceNet, report: ConversionReport) -> dict[str, torch.Tensor]:
     """Leave out what comes after the last ``norm1``, and say so in the report."""
-    weights, keys = _read(path, report, "reference_net"), report.files[str(path)]
+    weights, keys = _read(path, report, "reference_net/"), report.files[str(path)]
     tail = reference_net.tail()
     for name in [name for name in weights if name.startswith(tail)]:
         del keys.renamed[name], weights[name]
@@ -104,27 +107,22 @@ def _read_reference(path: str | Path, reference_net: ReferenceNet, report: Conve
     return weights
 
 
-def _conditioner_config(
-    faces: Mapping[str, torch.Tensor], poses: Mapping[str, torch.Tensor], head_dim: int
-) -> dict[str, Any]:
-    try:
-        dim, face_dim = faces["proj_in.weight"].shape
-        blocks = sum(name.startswith("blocks.") and name.endswith("bias") for name in poses)
-        layers = ["conv_in", *(f"blocks.{stage}" for stage in range(1, blocks, 2))]
-        return {
-            "token_dim": faces["proj_out.weight"].shape[0],
-            "face_dim": face_dim,
-            "resampler_dim": dim,
-            "resampler_depth": len({name.split(".")[1] for name in faces if name.startswith("layers.")}),
-            "resampler_heads": faces["layers.0.0.to_q.weight"].shape[0] // head_dim,
-            "resampler_head_dim": head_dim,
-            "face_tokens": faces["latents"].shape[1],
-            "pose_hidden_channels": tuple(poses[f"{layer}.weight"].shape[0] for layer in layers),
-            "pose_channels": poses["conv_out.weight"].shape[0],
-            "iuv_filter": "bicubic",  # the official loader mixes labels
-        }
-    except KeyError as error:
-        raise PgpisError(
-            f"a tensor is missing: {error}",
-            hint="--image-proj is image_proj_model.pth, --pose-guider is pose_guider.pth",
-        ) from error
+def _conditioner_config(face_shapes: Shapes, pose_shapes: Shapes, head_dim: int) -> Config:
+    hint = "--image-proj is image_proj_model.pth, --pose-guider is pose_guider.pth"
+    faces = Component("image_proj_model", face_shapes, hint=hint)
+    poses = Component("pose_guider", pose_shapes, hint=hint)
+    dim, face_dim = faces.shape("proj_in.weight", 2)
+    width = faces.shape("layers.0.0.to_q.weight", 2)[0]
+    if width % head_dim:
+        raise PgpisError(f"--resampler-head-dim is {head_dim}, expected a divisor of {width}, the width of all heads")
+    return {
+        "token_dim": faces.shape("proj_out.weight", 2)[0],
+        "face_dim": face_dim,
+        "resampler_dim": dim,
+        "resampler_depth": len(faces.numbers(r"layers\.(\d+)\.")),
+        "resampler_heads": width // head_dim,
+        "resampler_head_dim": head_dim,
+        "face_tokens": faces.shape("latents", 3)[1],
+        **poses.pose_encoder(),
+        "iuv_filter": "bicubic",  # the official loader mixes labels
+    }

@@ -14,6 +14,7 @@ from torch import nn
 from pgpis.denoiser.attention import InSlices
 from pgpis.errors import PgpisError
 from pgpis.models.factory import ModelSpec
+from pgpis.models.foreign import building
 from pgpis.models.loading import (
     LoadErrors,
     check_keys,
@@ -139,7 +140,8 @@ def build_reference_net(spec: ModelSpec) -> ReferenceNet:
     """Build the ReferenceNet; ``spec`` as in :func:`pgpis.denoiser.build_unet`, a stock UNet's tail is left out."""
     if isinstance(spec, Mapping):
         check_keys("reference_net", spec, init_keys(ReferenceNet))
-        return ReferenceNet.from_config(public_fields(spec))
+        with building("reference_net: its configuration"):
+            return ReferenceNet.from_config(public_fields(spec))
     with LoadErrors("reference_net", spec):
         config = stored_config(UNet2DConditionModel, spec, subfolder_of(spec, "unet"))
         with torch.device("meta"):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
+from pgpis.errors import PgpisError
+
 OFFICIAL = re.compile(r"layers\.(?P<number>\d+)\.(?P<part>[01]\.\w+)\.(?P<kind>weight|bias)")
 """A layer is a list of its attention and its feed-forward net."""
 NAMES = {
@@ -22,14 +24,27 @@ NAMES = {
 """Parts of an official layer, and what diffusers calls them; keys and values lie in one matrix."""
 
 
+def resampler_names(name: str) -> list[str]:
+    """Return what diffusers calls a tensor of the resampler, whichever of both names is given; several: its halves."""
+    layer = OFFICIAL.fullmatch(name)
+    if layer is None or layer["part"] not in NAMES:
+        return [name]
+    return [f"layers.{layer['number']}.{part}.{layer['kind']}" for part in NAMES[layer["part"]].split()]
+
+
 def renamed_resampler(weights: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
-    """Return weights in which those of the resampler, after ``prefix``, have diffusers' names, whichever they had."""
+    """Return weights in which those of the resampler, after ``prefix``, have diffusers' names, whichever they had.
+
+    Raises:
+        PgpisError: Keys and values are not two halves of one tensor.
+    """
     renamed: dict[str, torch.Tensor] = {}
     for name, value in weights.items():
-        layer = OFFICIAL.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
-        if layer is None or layer["part"] not in NAMES:
-            renamed[name] = value
+        own = resampler_names(name.removeprefix(prefix)) if name.startswith(prefix) else []
+        if len(own) < 2:
+            renamed[prefix + own[0] if own else name] = value
             continue
-        own = [f"{prefix}layers.{layer['number']}.{part}.{layer['kind']}" for part in NAMES[layer["part"]].split()]
-        renamed |= zip(own, value.chunk(len(own)), strict=True)
+        if value.ndim == 0 or len(value) % len(own):
+            raise PgpisError(f"face resampler: '{name}' has shape {tuple(value.shape)}, expected keys and values alike")
+        renamed |= zip([prefix + each for each in own], value.chunk(len(own)), strict=True)
     return renamed
