@@ -152,9 +152,9 @@ def build_scheduler(spec: ModelSpec | None = None) -> SchedulerMixin:
         if (choice := fields.get(key, choices[0])) not in choices:
             near = nearest(str(choice), choices)
             raise PgpisError(f"scheduler: no such {key} '{choice}'{near}; one of {', '.join(choices)}")
-    fields = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
+    values = {key: value for key, value in _SD21_NOISE.items() if key in keys} | public_fields(fields)
     with building(f"scheduler: the configuration of {name}"):
-        return scheduler_class(**fields)
+        return scheduler_class(**values)
 
 
 def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collection[str] = ()) -> SchedulerMixin:
