@@ -38,6 +38,7 @@ from pgpis.metrics.flicker import warp_error
 from pgpis.metrics.hands import KNUCKLES, hand_similarity
 from pgpis.pictures.arrays import write_array
 from pgpis.pictures.backdrop import backdrop_of
+from pgpis.pictures.drawing import CANVAS, other_aspect
 from pgpis.pictures.images import tensor_to_images
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.keypoint_files import write_keypoints
@@ -124,6 +125,13 @@ def keypoints_of(picture: Picture, points: int) -> Keypoints:
     seen = np.repeat(picture.whole133[:, 2:] > 0, 2, axis=1)
     places = np.where(seen, picture.whole133[:, :2], MISSING).astype(np.float64)
     return Keypoints(places, seen, Frame(*picture.rgb.shape[:2]), "wholebody133")
+
+
+def fit_canvas(task: Any, size: tuple[int, int]) -> None:
+    """Let a task draw poses on a canvas of a film's shape, so that they lie on its frames."""
+    height, _ = canvas = task.drawing["pose_canvas"] or CANVAS
+    if other_aspect(*size, canvas):
+        task.drawing = {**task.drawing, "pose_canvas": (height, round(height * size[1] / size[0]))}
 
 
 def draw_frames(task: Any, pairs: FolderPairs, video: Video) -> list[NDArray[np.uint8]]:
@@ -228,6 +236,7 @@ def main() -> int:
             task = load_task(model)
             height, width = arguments.size
             task.sampling = replace(task.sampling, height=height, width=width, output_size=None)
+            fit_canvas(task, (height, width))
             for name, video in ROWS.items():
                 start = time.perf_counter()
                 drawn = [draw_frames(task, each, video) for each in pairs]

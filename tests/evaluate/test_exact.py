@@ -166,9 +166,19 @@ def test_a_pair_that_cannot_be_read_ends_the_run_with_its_name(root, tmp_path):
     dataset = pairs_of(tmp_path)
     broken = dataset.pairs[1].source
     broken.write_bytes(broken.read_bytes()[:200])
-    task = SimpleNamespace(input_specs={"source_image": ImageSpec("source", 8, 8)})
+    task = SimpleNamespace(input_specs={"source_image": ImageSpec("source", 8, 8)}, drawing={})
     with pytest.raises(PgpisError, match=f"pair .* cannot be read: .*{broken.name}"):
         list(bench.batches(dataset, task))
+
+
+def test_poses_are_drawn_as_the_model_was_trained_with(root):
+    def drawn(**drawing):
+        specs = {"pose_image": ImageSpec("pose", 64, 44)}
+        return next(bench.batches(pairs_of(root), SimpleNamespace(input_specs=specs, drawing=drawing)))["pose_image"]
+
+    assert torch.equal(drawn(pose_canvas=None, stick_width=None), drawn())
+    assert drawn(stick_width=12).abs().lt(0.9).sum() != drawn().abs().lt(0.9).sum()
+    assert not torch.equal(drawn(pose_canvas=(275, 188)), drawn())
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ class OwnEncoder:
 
 
 def batches(pairs: PairDataset, task: DiffusionTask) -> Iterator[PairBatch]:
-    """Read pairs in batches as a task reads them: all of them, as whatever is compared has the same pairs.
+    """Read pairs in batches as a task reads and draws them: all of them, as what is compared has the same pairs.
 
     Raises:
         PgpisError: Files are missing that it reads, or a pair cannot be read.
@@ -218,7 +218,8 @@ def batches(pairs: PairDataset, task: DiffusionTask) -> Iterator[PairBatch]:
     from pgpis.data import PoseTransferDataModule
 
     pairs.require({spec.origin for spec in task.input_specs.values()})
-    data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, input_specs=task.input_specs)
+    drawn = {name: value for name, value in task.drawing.items() if value is not None}
+    data = PoseTransferDataModule(test=pairs, batch_size=BATCH, num_workers=0, input_specs=task.input_specs, **drawn)
     for batch in data.test_dataloader():
         if batch["failures"]:
             pair_id, reason = batch["failures"][0]
