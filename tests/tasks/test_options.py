@@ -136,3 +136,12 @@ def test_a_constructor_has_less_than_sixteen_arguments(task):
     import inspect
 
     assert len(inspect.signature(task).parameters) < 16
+
+
+def test_another_methods_denoiser_may_be_any_module():
+    task = tiny_fpdm_task()
+    task.save_memory_or_time(FPDMStep(gradient_checkpointing=True))
+    task.save_memory_or_time(FPDMStep())
+    assert not task.unet.is_gradient_checkpointing, "recomputing stays on"
+    task.unet = torch.nn.Linear(1, 1)  # not of diffusers
+    task.save_memory_or_time(FPDMStep())

@@ -81,7 +81,8 @@ def people_in(folder: Path) -> dict[Path, tuple[Path, ...]]:
     if not people:
         raise next(iter(without.values()))
     if without:
-        log.warning("%s: %d folders hold no picture, left out: %s", folder, len(without), first_names(list(without)))
+        text = "%s: %d folders hold no picture that can be read, left out: %s"
+        log.warning(text, folder, len(without), first_names(list(without)))
     return people
 
 

@@ -87,9 +87,10 @@ class DiffusionTask(PictureTask):
         """Recompute in the backward pass what takes much memory, lay weights out and compile, as ``step`` says."""
         for name in {"unet", "reference_net"}.intersection(self.parts):
             part = getattr(self, name)
-            if part is not None:  # a copy may have it on
-                change = "enable" if step.gradient_checkpointing else "disable"
-                getattr(part, f"{change}_gradient_checkpointing")()
+            if step.gradient_checkpointing and part is not None:
+                part.enable_gradient_checkpointing()
+            elif getattr(part, "is_gradient_checkpointing", False):  # a copy of a task that recomputes
+                part.disable_gradient_checkpointing()
         if step.channels_last:
             self.to(memory_format=torch.channels_last)
         if step.fuse_qkv:
