@@ -154,13 +154,14 @@ def test_a_sampler_with_settings_that_are_not_finite(more, inputs):
 
 
 @pytest.mark.slow
-def test_names_are_text_whatever_they_look_like(inputs):
-    (inputs / "sources/anna.jpg").rename(inputs / "sources/[null].jpg")
-    words = ["--poses", inputs / "poses", "--noise-name=null"]
-    assert predict(inputs, "first", *words, sources="sources/[null].jpg") == 0
-    first = inputs / "first/[null]_2_walk.png"
-    assert read_mark(first).noise_name == "null"
-    code, results = again(first, inputs / "sources/[null].jpg", inputs / "again")
+@pytest.mark.parametrize(("name", "words"), [("[null]", ["--noise-name=null"]), ("7e10", [])])
+def test_names_are_text_whatever_they_look_like(name, words, inputs):
+    (inputs / "sources/anna.jpg").rename(inputs / f"sources/{name}.jpg")
+    words = ["--poses", inputs / "poses", *words]
+    assert predict(inputs, "first", *words, sources=f"sources/{name}.jpg") == 0
+    first = inputs / f"first/{name}_2_walk.png"
+    assert read_mark(first).noise_name == name.strip("[]")
+    code, results = again(first, inputs / f"sources/{name}.jpg", inputs / "again")
     assert code == 0
     assert results[0].read_bytes() == first.read_bytes()
 

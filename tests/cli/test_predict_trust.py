@@ -81,6 +81,8 @@ def test_other_weights_and_ways_of_drawing_are_refused(words, files, pipeline, c
     assert main(words(f"--pipeline={copy}")) == 0
     assert main(words("--data.stick_width=12")) == 2
     assert "stick_width=None, now stick_width=12" in capsys.readouterr().err
+    assert main(words("--data.pose_skeleton=wholebody133")) == 2
+    assert "now pose_skeleton=wholebody133" in capsys.readouterr().err
     weights = Path(copy, "unet/diffusion_pytorch_model.safetensors")
     save_file({name: value * 1.5 for name, value in load_file(weights).items()}, weights)
     before = times()

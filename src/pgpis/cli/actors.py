@@ -19,6 +19,7 @@ from pgpis.data import PoseTransferDataModule
 from pgpis.data.pair import Pair
 from pgpis.errors import PgpisError
 from pgpis.jobs import meter, parts
+from pgpis.pictures.drawing import DRAWING
 from pgpis.predictions import PredictionFolder, PredictionRecord
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.predicting import PictureTask
@@ -131,9 +132,7 @@ def _drawing(
         eval_batch_size=data.eval_batch_size,
         num_workers=0,
         input_specs=data.input_specs,
-        pose_canvas=data.pose_canvas,
-        stick_width=data.stick_width,
-        pose_skeleton=data.pose_skeleton,
+        **{name: getattr(data, name) for name in DRAWING},
     )
     if task.sampling.offload != "none":
         device = "cpu"  # the pipeline lends its parts

@@ -240,6 +240,13 @@ def _short(key: str) -> str:
     return key.replace(".init_args.", ".")
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes all texts: PyYAML leaves ``1e3`` plain, which is a number to jsonargparse."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool):
         raise PgpisError(f"seed_everything is {value}, expected a whole number", hint="--seed_everything 0")
@@ -260,7 +267,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), 
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
     arguments = resolve_configs([f"--config={recipe}" for recipe in recipes if isinstance(recipe, str)])
-    arguments += [f"--config={yaml.safe_dump(recipe)}" for recipe in recipes if not isinstance(recipe, str)]
+    arguments += [f"--config={yaml.dump(recipe, Dumper=_Quoting)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
     load_methods()
     current = with_current_options(arguments)

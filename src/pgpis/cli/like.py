@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from pgpis.cli.models import names_model
+from pgpis.cli.models import DRAWING, names_model
 from pgpis.cli.options import given, with_more
 from pgpis.cli.predict import PredictSettings
 from pgpis.errors import PgpisError
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 POSES = "like"
 """Folder among the results for the key points that a mark holds."""
-NOT_SAMPLING = ("seed", "precision", "pose_canvas", "stick_width", "scheduler", "scheduler_config")
+NOT_SAMPLING = ("seed", "precision", *DRAWING, "scheduler", "scheduler_config")
 """Settings of a mark whose place in a recipe is not ``sampling``, or that the pipeline has by itself."""
 RENAMED = {"steps": "num_inference_steps"}
 
@@ -90,7 +90,7 @@ def recipe_like(picture: MarkedPicture) -> dict[str, Any]:
         raise PgpisError(f"{picture.path}: its mark is damaged: {texts[0]} is not a number")
     usual = {"guidance_band": None, "deep_cache": None, "vae_tiling": False, "refine": True, "video": asdict(Video())}
     scheduler = mark.sampler and check_config(mark.sampler, str(picture.path))
-    data = {key: mark.settings[key] for key in ("pose_canvas", "stick_width") if key in mark.settings}
+    data = {key: mark.settings[key] for key in DRAWING if key in mark.settings}
     if mark.batch[1] > 1:
         log.info("%s was one of a batch of %d, and is made as one of as many", picture.path, mark.batch[1])
     return {

@@ -34,8 +34,7 @@ def open_folder(
     settings = model.prediction_settings() | {
         "ckpt_path": ckpt_path,
         "precision": trainer.precision,
-        "pose_canvas": data.pose_canvas,
-        "stick_width": data.stick_width,
+        **{name: getattr(data, name) for name in model.drawing},
     }
     dataset = data.dataset("predict")
     dataset.setup()

@@ -180,7 +180,7 @@ class Studio:
         """Return what marks hold beside the pair, as ``pgpis predict`` notes it."""
         if model not in self._weights:
             self._weights[model] = {f"{WEIGHTS}{part}": digest for part, digest in task.prediction_weights().items()}
-        drawn = {name: getattr(task.data, name) for name in ("pose_canvas", "stick_width")}
+        drawn = {name: getattr(task.data, name) for name in task.drawing}
         settings = {**task.prediction_settings(), "precision": PRECISION, **drawn, **self._weights[model]}
         return dict(json.loads(json.dumps(settings, default=str)))
 
