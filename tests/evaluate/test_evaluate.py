@@ -257,7 +257,7 @@ def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
         assert file in values[name]
         assert "pgpis weights fetch" in values[name]
     assert "buffalo_s/w600k_mbf.onnx" in values["face_similarity"]
-    assert "pgpis weights fetch face-buffalo_s" in values["face_similarity"]
+    assert "pgpis weights fetch face-buffalo_s --accept-licence" in values["face_similarity"]
     assert values["psnr"] > 15
     assert "class=missing" in (tmp_path / "out/report.html").read_text()
 
