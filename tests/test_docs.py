@@ -228,6 +228,21 @@ def test_links_resolve(page):
             assert anchor in {slugify(heading, "-") for heading in headings}, f"{page.name}: no heading for {link}"
 
 
+def test_messages_name_pages_of_the_documentation_that_exist_and_no_path_that_a_wheel_lacks():
+    named = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        if not re.search(r"docs/|manual\(", text := path.read_text(encoding="utf-8")):
+            continue
+        nodes = list(ast.walk(ast.parse(text)))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        assert not [node.value for node in texts if "docs/" in node.value and id(node) not in docstrings], path
+        calls = (node for node in nodes if getattr(getattr(node, "func", None), "id", "") == "manual")
+        named |= {page.value for call in calls for page in call.args}
+    assert named >= {"train-your-own", "data/phoenix"}
+    assert all((ROOT / f"docs/{page}.md").is_file() for page in named)
+
+
 def test_tables_of_options_are_those_of_the_code():
     for path, text, right in option_tables.pages():
         assert text == right, f"{path.name}: 'make tables' writes it"

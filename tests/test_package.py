@@ -84,6 +84,12 @@ def test_the_wheel_carries_every_recipe(installed):
     assert not list(installed.rglob("*.ckpt"))
 
 
+def test_the_wheel_carries_licence_and_notice(installed):
+    (folder,) = installed.glob("pgpis-*.dist-info/licenses")
+    for name in ("LICENSE", "NOTICE"):
+        assert (folder / name).read_bytes() == (REPOSITORY / name).read_bytes()
+
+
 def test_the_wheel_is_small(installed):
     (wheel,) = installed.parent.glob("*.whl")
     assert wheel.stat().st_size < 90e6

@@ -291,7 +291,9 @@ def test_missing_files_and_places_are_named(home):
     assert "glintr100" not in told.value.message
     assert str(home / ".cache/pgpis/weights") in told.value.message
     assert str(home / ".insightface/models") in told.value.message
-    assert told.value.hint == "pgpis weights fetch face-antelopev2"
+    licence = f"face-antelopev2: {CATALOGUE['face-antelopev2'].licence}"
+    command = "pgpis weights fetch face-antelopev2 --accept-licence"
+    assert told.value.hint == f"if you keep to the licence ({licence}): {command}"
 
 
 def test_all_that_is_missing_is_fetched_by_one_command(home, tmp_path):

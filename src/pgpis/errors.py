@@ -27,6 +27,11 @@ class PgpisError(Exception):
         self.hint = hint
 
 
+def manual(*pages: str) -> str:
+    """Name pages of the documentation in a message: without a path, since a wheel does not hold them."""
+    return f"the documentation's page{'s' if len(pages) > 1 else ''} {' and '.join(pages)}"
+
+
 def refuse_if_all_fail(attempt: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Try items until one succeeds.
 

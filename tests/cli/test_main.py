@@ -212,6 +212,13 @@ def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsy
     assert main(["data", "check", str(root)]) == 1
     assert lost.name in (tmp_path / "data-problems.txt").read_text()
     assert lost.stem in capsys.readouterr().out
+    shutil.copy(toy_root / lost.relative_to(root), lost)
+    (tmp_path / "told.txt").write_text("an earlier check's")
+    assert main(["data", "check", str(root), "--report", str(tmp_path / "told.txt")]) == 0
+    assert (tmp_path / "told.txt").read_text() == ""
+    assert (tmp_path / "data-problems.txt").exists()
+    assert main(["data", "check", str(root)]) == 0
+    assert not (tmp_path / "data-problems.txt").exists()
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -265,7 +265,9 @@ def test_help_is_one_page_and_names_where_the_rest_is(verb, capsys):
     assert main([verb, "--help"]) == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) < 60
-    assert all(part in said for part in ("--model.help CLASS", "FPDMTask", "--data.batch_size", "--help-all", "docs/"))
+    assert all(
+        part in said for part in ("--model.help CLASS", "FPDMTask", "--data.batch_size", "--help-all", "train-your-own")
+    )
 
 
 def test_flags_of_test_lie_over_its_recipes(tiny, capsys):

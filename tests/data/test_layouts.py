@@ -135,6 +135,22 @@ def test_missing_faces_stop_the_job(faceless):
     assert "drop" in str(error.value)
 
 
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_all_that_is_missing_is_one_message(people, tmp_path, policy):
+    root = tmp_path / "data"
+    shutil.copytree(people, root, ignore=shutil.ignore_patterns("*texture*", "*surface*", "*backdrop*", "*_face"))
+    made = dataset(root, "train", on_missing=OnMissing(texture=policy, face="drop"))
+    with pytest.raises(PgpisError) as error:
+        made.require({*CONDITIONS, "surface", "backdrop"})
+    for what in ("texture map", "surface", "backdrop"):
+        assert f"6 of 6 pairs have no {what} (.png)" in error.value.message
+    assert "face embedding" not in error.value.message
+    assert error.value.hint == "pgpis prepare FOLDER --conditions densepose,texture,surface,backdrop"
+    with pytest.raises(PgpisError) as error:
+        dataset(root, "train").require({*CONDITIONS, "backdrop"})
+    assert error.value.hint.startswith("pgpis prepare FOLDER --conditions densepose,texture,backdrop,face, or set on_m")
+
+
 def test_missing_faces_become_zeros(faceless, caplog):
     root, _ = faceless
     made = dataset(root, "train", on_missing=OnMissing(face="drop"))

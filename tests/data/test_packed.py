@@ -191,8 +191,8 @@ def test_a_kind_that_was_not_packed_is_named(textured_root, tmp_path):
     pack = Packed(tmp_path)
     pack.setup()
     pack.require({"source", "target", "pose", "iuv"})
-    with pytest.raises(PgpisError, match=r"kind texture was not packed[\s\S]*--kinds pose iuv texture"):
-        pack.require({"source", "texture"})
+    with pytest.raises(PgpisError, match=r"not packed: texture, face[\s\S]*--kinds pose iuv texture face"):
+        pack.require({"source", "texture", "face"})
     assert main([*command[:-1], "textur"]) == 2
 
 

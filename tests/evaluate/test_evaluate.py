@@ -26,7 +26,7 @@ from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
 from pgpis.evaluate.judge import Bench, Judge
-from pgpis.evaluate.naming import identities
+from pgpis.evaluate.naming import identities, list_pictures, match_pictures
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
 from pgpis.evaluate.published import PUBLISHED
@@ -257,7 +257,7 @@ def test_missing_weights_leave_the_rest(words, tmp_path, monkeypatch):
         assert file in values[name]
         assert "pgpis weights fetch" in values[name]
     assert "buffalo_s/w600k_mbf.onnx" in values["face_similarity"]
-    assert "pgpis weights fetch face-buffalo_s" in values["face_similarity"]
+    assert "pgpis weights fetch face-buffalo_s --accept-licence" in values["face_similarity"]
     assert values["psnr"] > 15
     assert "class=missing" in (tmp_path / "out/report.html").read_text()
 
@@ -465,7 +465,13 @@ def test_foreign_pictures_are_refused(toy_root, tmp_path, capsys):
     (tmp_path / "x").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "x/photo.png")
     assert main(["evaluate", "--generated", str(tmp_path / "x"), "--reference", str(toy_root)]) == 2
-    assert "no picture belongs to a pair" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no picture belongs to a pair of the list, e.g. photo.png" in told
+    hint = told.split("hint: ")[1].split()[-1]
+    (tmp_path / "x/photo.png").rename(tmp_path / "x" / hint)
+    data = DeepFashion(toy_root, "test")
+    data.setup()
+    assert match_pictures(list_pictures(tmp_path / "x"), data.pairs).files[0][0] is data.pairs[0]
 
 
 @pytest.mark.parametrize("words", [["evaluate", "--generated", "."], ["compare", ".", "."]])

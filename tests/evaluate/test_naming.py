@@ -100,6 +100,7 @@ def test_pictures_in_linked_folders_are_listed(tmp_path):
     for folder in ("results", "elsewhere"):
         (tmp_path / folder).mkdir()
     (tmp_path / "elsewhere/a.png").touch()
+    (tmp_path / "results/contact_sheet.jpg").touch()
     (tmp_path / "results/part").symlink_to("../elsewhere")
     assert list_pictures(tmp_path / "results") == [tmp_path / "results/part/a.png"]
 

@@ -339,7 +339,7 @@ def test_the_message_names_the_option(folders):
     pairs.setup()
     with pytest.raises(PgpisError, match="2 of 2 pairs have no DensePose map") as error:
         pairs.require({"iuv"})
-    assert "pgpis predict --prepare draws them from the key points" in error.value.hint
+    assert "pgpis predict --prepare draws DensePose maps from the key points" in error.value.hint
 
 
 @pytest.mark.slow

@@ -704,6 +704,8 @@ class TestCommand:
         assert file in told
         assert f"pgpis weights fetch {name}" in told
         assert str(less) in told
+        others = {"pose": "texture", "densepose": "pose"}.get(condition, "pose,texture")
+        assert f"; --conditions {others} does without" in told
         assert not (photos.parent / "photos_pose").exists()
         assert not (photos / "prepare.jsonl").exists()
 

@@ -20,6 +20,7 @@ from pgpis.app.uploads import MOST_PIXELS, PICTURE_TYPES, POSE_TYPES, Upload
 from pgpis.app.work import Tell
 from pgpis.errors import PgpisError
 from pgpis.files import file_name
+from pgpis.pictures.sheet import CONTACT_SHEET
 from pgpis.studio.uploads import picture_suffix
 
 POSES, PHOTOS = "pose files: OpenPose JSON, 18-point txt, drawn skeletons", "photos of people in the poses"
@@ -72,7 +73,7 @@ def folder_tab(desk: Desk) -> None:
             files = [out / record.image for record in made.done]
             failed = f", {len(made.failed)} failed: {TABLE} says why" if made.failed else ""
             text = f"{len(files)} pictures{failed}" if made.is_whole else made.ended_early(total)
-            extra = [path for path in (out / TABLE, out / "contact_sheet.jpg") if path.exists()]
+            extra = [path for path in (out / TABLE, out / CONTACT_SHEET) if path.exists()]
             return [as_status(text, visitor.folder), str(zipped(folder, [*extra, *files]))]
 
         yield from shown(visitor, job, 2)

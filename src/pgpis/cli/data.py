@@ -25,7 +25,7 @@ def check(root: str, *, report: Path | None = None) -> int:
 
     Args:
         root: Folder of the data set, or folder or URL of a pack.
-        report: Where all problems are listed [ROOT-problems.txt].
+        report: Where all problems are listed [ROOT-problems.txt, if there are any].
     """
     if "://" not in root:
         require(Path(root), "folder")
@@ -34,10 +34,13 @@ def check(root: str, *, report: Path | None = None) -> int:
     load_packages()
     result = check_root(root)
     sys.stdout.write(result.render())
+    listing = report or Path(f"{resolved(root).name}-problems.txt")
+    if result.problems or report is not None:
+        result.write(listing)
+    else:
+        listing.unlink(missing_ok=True)  # of an earlier check
     if not result.problems:
         return 0
-    listing = report or Path(f"{resolved(root).name}-problems.txt")
-    result.write(listing)
     sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n")
     return 1
 

@@ -84,7 +84,7 @@ def evaluate(
     name: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> int:
-    """Score folders of generated pictures, whatever their naming, against a data set.
+    """Score folders of generated pictures, in any method's naming, against a data set.
 
     Example: ``pgpis evaluate --generated outputs/fpdm/test/images --reference data/deepfashion --size 512x352``.
     Several folders or protocols give one table, and a folder of reports for each. Exit codes: 0 done; 1 some pictures
@@ -122,7 +122,7 @@ def compare(first: Path, second: Path, *, settings: ScoringSettings, out: Path |
     --size 512x352``. Exit codes as of ``evaluate``.
 
     Args:
-        first: Folder of pictures A, as ``test`` or ``predict`` names them.
+        first: Folder of pictures A, named after the pairs of the list as ``test`` does, or as other methods do.
         second: Folder of pictures B of the same pairs.
         settings: What they are compared with.
         out: Folder to write to: comparison.html, .md, .tex and .json [A-against-B].
@@ -264,7 +264,7 @@ def _matched(folder: Path, dataset: PairDataset) -> Matches:
     if not matches.files:
         raise PgpisError(
             f"{folder}: no picture belongs to a pair of the list, e.g. {matches.unmapped[0].name}",
-            hint="names must mention source and target, as in SOURCE_2_TARGET.png",
+            hint=f"'pgpis test' names pictures as the list does: {file_name(dataset.pairs[0].pair_id, '.png')}",
         )
     return matches
 

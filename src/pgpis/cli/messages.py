@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pgpis.cli.recipes import TOP_LEVEL
 from pgpis.cli.renamed import fields_of_options, load_class, subclasses
 from pgpis.data import PoseTransferDataModule
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, manual, nearest
 
 LEARNING_RATE = "optimizer.init_args.lr"
 """Where the learning rate of a task is, which has many names."""
@@ -169,7 +169,7 @@ def _hint(text: str, verb: str) -> str:
     if "No module named" in text:
         return "PYTHONPATH=FOLDER, with the folder that holds the module, or install its package"
     if _unknown_options(text) == [PIPELINE]:
-        return "--config RECIPE --ckpt_path FILE; docs/adding-a-model.md shows a task that has the option"
+        return f"--config RECIPE --ckpt_path FILE; {manual('adding-a-model')} shows a task that has the option"
     if ((keys or _all("stray", text) or [""])[0]).partition(".")[0] == "model":
         path = (_all("class", text) or ["CLASS"])[-1]
         name = path.rsplit(".", 1)[-1] if path.startswith("pgpis.") else path

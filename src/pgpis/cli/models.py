@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pgpis.cli.recipes import find_recipes
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, manual
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
 
 if TYPE_CHECKING:  # these load torch
@@ -66,7 +66,7 @@ def recipe_of_pipeline(name: str) -> str | dict[str, Any]:
         raise PgpisError(
             f"--pipeline: '{name}' is a {kind}, and pgpis does not know its task",
             hint="--config RECIPE beside it, the one that it was trained with; or install a package whose entry point "
-            f"names the module of its task, see docs/adding-a-model.md; known are {', '.join(sorted(tasks))}",
+            f"names its task's module, see {manual('adding-a-model')}; known are {', '.join(sorted(tasks))}",
         )
     task, recipe = tasks[kind], OLDER.get(kind)
     if "height" not in index and recipe is not None:

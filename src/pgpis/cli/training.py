@@ -14,7 +14,7 @@ from pgpis.cli import VERBS
 from pgpis.cli.drawing import DrawingSettings
 from pgpis.cli.options import described_in, parser_of
 from pgpis.cli.recipes import TOP_LEVEL, packaged_recipes, resolve_configs, strays_in
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, manual, nearest
 
 LINKED = ("seed", "input_specs", "loss_specs", "frozen_features")
 """What the DataModule takes from the seed and the model."""
@@ -118,7 +118,7 @@ def short_help(verb: str) -> str:
         f"{VERBS[verb][1].capitalize()}.\n\n"
         + "\n\n".join(parts)
         + f"\n\n'pgpis {verb} --help-all' lists every key of Lightning's trainer too. "
-        "Documentation: docs/train-your-own.md, docs/cli.md\n"
+        f"More: {manual('train-your-own', 'cli')}\n"
     )
 
 

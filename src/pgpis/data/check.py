@@ -26,7 +26,7 @@ from pgpis.data.phoenix import (
     read_corpus,
 )
 from pgpis.data.picture_store import picture_exists, read_picture
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, manual
 from pgpis.files import files_below, write_text
 from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
@@ -95,7 +95,7 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
             f"{root} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
-            hint="see docs/data/deepfashion.md and docs/data/phoenix.md",
+            hint=f"see {manual('data/deepfashion', 'data/phoenix')}",
         )
     report.layout, report.notes = " and ".join(names), list(dict.fromkeys(report.notes))
     return report

@@ -249,12 +249,12 @@ class FolderPairs(PairDataset):
         """Return where the DensePose map of a source is: as its texture, beside its folder."""
         return self._beside(picture, kind_of("iuv"), "source")
 
-    def hint(self, kind: Kind) -> str:
+    def hint(self, *kinds: Kind) -> str:
         """See ``PairDataset.hint``; maps can also be made of poses that are key points."""
-        usual = super().hint(kind)
-        if kind.name != "iuv" or all(str(pair.pose).lower().endswith(tuple(IMAGE_SUFFIXES)) for pair in self.pairs):
-            return usual
-        return f"pgpis predict --prepare draws them from the key points; else {usual}"
+        suffixes = {Path(str(pair.pose)).suffix.lower() for pair in self.pairs}
+        if kind_of("iuv") not in kinds or suffixes <= {*IMAGE_SUFFIXES}:
+            return super().hint(*kinds)
+        return f"pgpis predict --prepare draws DensePose maps from the key points; else {super().hint(*kinds)}"
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Return what is exchanged, or why it cannot be, which costs the pairs that ask for it."""

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError
-from pgpis.pictures.kinds import kind_of
+from pgpis.pictures.kinds import kind_of, what_makes
 
 WhenMissing = Literal["error", "drop", "skip"]
 SYNTH_NORM = 22.0
 """Length of every face code of ``pgpis synth``, by which they are told from a recogniser's embeddings."""
-FACE_HINTS = {
-    "recogniser": "pgpis prepare FOLDER --conditions face, or set on_missing.face to 'drop' (no face) or 'skip'",
-    "synth": "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it",
-}
+OR_NO_FACE = ", or set on_missing.face to 'drop' (no face) or 'skip'"
+NO_OTHER_FACES = "--missing-face drop goes without; those of 'pgpis prepare' are of another kind and would mislead it"
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,12 @@ class OnMissing:
         policy: WhenMissing = getattr(self, kind, "error")
         return self.others.get(kind, policy)
 
-    def hint(self, kind: str) -> str:
-        """Return what the user can do about it."""
-        return FACE_HINTS[self.face_space] if kind == "face" else kind_of(kind).hint
+    def hint(self, *kinds: str) -> str:
+        """Return what the user can do where files of some kinds are missing."""
+        if "face" in kinds and self.face_space == "synth":
+            others = [kind_of(kind) for kind in kinds if kind != "face"]
+            return "; ".join(filter(None, (what_makes(*others), NO_OTHER_FACES)))
+        return what_makes(*map(kind_of, kinds)) + ("face" in kinds) * OR_NO_FACE
 
     def refuse_foreign(self, face: NDArray[np.float32], path: Path) -> None:
         """Refuse a face embedding of another space, where that can be seen.
@@ -66,4 +67,4 @@ class OnMissing:
         """
         if self.face_space == "synth" and abs(float(np.linalg.norm(face)) - SYNTH_NORM) > 0.01:
             message = f"{path}: not a face of pgpis synth; this model was trained with those alone"
-            raise PgpisError(message, hint=FACE_HINTS["synth"])
+            raise PgpisError(message, hint=NO_OTHER_FACES)

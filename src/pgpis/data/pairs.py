@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -95,30 +95,37 @@ class PairDataset(PairContents):
             message = "--identity and --clothes exchange face and texture, and this model reads neither"
             raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
         names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
-        for kind in conditions(origins):
+
+        def lack(kind: Kind) -> list[Pair]:
             files = [pair.file(kind.name) for pair in self.pairs]
             different = {id(path): path for path in files}  # which a million pairs share; each folder is listed once
-            lacking = {key for key, path in different.items() if path is None or path.name not in names(path.parent)}
-            missing = (
-                [pair for pair, path in zip(self.pairs, files, strict=True) if id(path) in lacking] if lacking else []
-            )
-            if missing:
-                self._treat(kind, missing)
+            absent = {key for key, path in different.items() if path is None or path.name not in names(path.parent)}
+            return [pair for pair, path in zip(self.pairs, files, strict=True) if id(path) in absent] if absent else []
 
-    def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
-        policy, hint = self.on_missing.of(kind.name), self.hint(kind)
+        self._treat(conditions(origins), lack)
+
+    def _treat(self, kinds: Iterable[Kind], lack: Callable[[Kind], list[Pair]]) -> None:
+        """Do what ``on_missing`` says about the pairs that lack a kind; all that may not be missing is one error."""
+        refused = {kind: told for kind in kinds if (missing := lack(kind)) and (told := self._refused(kind, missing))}
+        if refused:
+            raise PgpisError("; ".join(refused.values()), hint=self.hint(*refused))
+
+    def _refused(self, kind: Kind, missing: Sequence[Pair]) -> str | None:
+        """Leave pairs out or go on without a kind where that is allowed; else return what is missing."""
+        policy = self.on_missing.of(kind.name)
         expected = list(dict.fromkeys(str(pair.file(kind.name) or pair.pair_id) for pair in missing))
         message = f"{len(missing)} of {len(self.pairs)} pairs have no {kind.what}: {', '.join(expected[:3])}"
         if policy == "error" and (self.complete or len(missing) == len(self.pairs)):
-            raise PgpisError(message, hint=hint)
+            return message
         if policy == "drop":
             log.warning("%s; the model gets zeros for them", message)
         elif policy == "skip":
-            log.warning("%s; they are left out", message)
             lacking = {pair.pair_id for pair in missing}
-            self._pairs = tuple(pair for pair in self.pairs if pair.pair_id not in lacking)
-            if not self._pairs:
-                raise PgpisError(f"no pair is left: {message}", hint=hint)
+            if not (left := tuple(pair for pair in self.pairs if pair.pair_id not in lacking)):
+                return f"no pair is left: {message}"
+            log.warning("%s; they are left out", message)
+            self._pairs = left
+        return None
 
     @property
     def places(self) -> tuple[Path, ...]:
@@ -286,6 +293,6 @@ class PairDataset(PairContents):
         where = f": {path}" if path is not None else ""
         raise PgpisError(f"no {kind_of(origin).what}{where}", hint=self.hint(kind_of(origin)))
 
-    def hint(self, kind: Kind) -> str:
-        """Return what the user can do where files of a kind are missing."""
-        return self.on_missing.hint(kind.name)
+    def hint(self, *kinds: Kind) -> str:
+        """Return what the user can do where files of some kinds are missing."""
+        return self.on_missing.hint(*(kind.name for kind in kinds))

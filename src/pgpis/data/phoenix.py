@@ -19,7 +19,7 @@ from pgpis.data.mska import KeypointFile
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.tables import csv_text, read_rows, read_text
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError, check_range, manual
 from pgpis.files import write_text
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
@@ -79,7 +79,7 @@ class Phoenix14T(PairDataset):
         if release is None:
             raise PgpisError(
                 f"no release of RWTH-PHOENIX-Weather 2014T in {self.root}; expected {RELEASE}/annotations/manual",
-                hint="see docs/data/phoenix.md",
+                hint=f"see {manual('data/phoenix')}",
             )
         self.release = release
         names = read_corpus(corpus_path(self.release, SPLITS[self.split]))
@@ -193,7 +193,7 @@ def read_corpus(path: Path) -> list[str]:
     Raises:
         PgpisError: It is missing or malformed, or a name leaves the folder.
     """
-    lines = read_text(path, "table of videos", hint="see docs/data/phoenix.md").splitlines()
+    lines = read_text(path, "table of videos", hint=f"see {manual('data/phoenix')}").splitlines()
     if not lines or lines[0].split("|")[0].strip() != "name":
         raise PgpisError(f"{path}: the first line must begin with 'name|video|'")
     names = [line.split("|")[0].strip() for line in lines[1:] if line.strip()]

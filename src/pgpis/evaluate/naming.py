@@ -11,6 +11,7 @@ from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
+from pgpis.pictures.sheet import CONTACT_SHEET
 
 PICTURE = re.compile(
     r"(?:fashion)?(WOMEN|MEN)[/_]?([A-Za-z_]+?)[/_]?id_?(\d{8})[/_]?"
@@ -58,7 +59,7 @@ def persons_of(pair_ids: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures in a folder and its subfolders.
+    """List the pictures in a folder and its subfolders, but for the poses and the sheet that ``pgpis predict`` adds.
 
     Raises:
         PgpisError: It is missing or holds none.
@@ -67,6 +68,7 @@ def list_pictures(folder: Path) -> list[Path]:
         raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
     files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     files = [path for path in files if path.name[0] != "." and path.parent.name != "poses"]
+    files = [path for path in files if path.name != CONTACT_SHEET]
     if not files:
         raise PgpisError(f"no pictures in {folder}; expected {', '.join(IMAGE_SUFFIXES)}")
     return files
@@ -75,8 +77,9 @@ def list_pictures(folder: Path) -> list[Path]:
 def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
     """Find the pair of each picture.
 
-    A name is that of a pair (as ``pgpis predict`` and ``test`` write it) or mentions source and target, in this order,
-    in any spelling of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on.
+    A name is that of a pair, as ``pgpis test`` writes it, or mentions source and target, in this order, in any spelling
+    of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on. What ``pgpis
+    predict`` makes of folders, not of a data set, is called after the files alone, and is of no pair of a list.
     """
     by_name = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
     by_pictures = {tuple(mentioned): pair for pair in pairs if len(mentioned := identities(pair.pair_id)) == 2}

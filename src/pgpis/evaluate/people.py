@@ -169,4 +169,4 @@ def as_image(picture: torch.Tensor) -> Image.Image:
 
 def why_not(error: PgpisError) -> str:
     """Return what stands in place of a score whose net cannot be loaded."""
-    return f"not computed: {error.message}{f', get it with: {error.hint}' if error.hint else ''}"
+    return f"not computed: {error.message}{f'; hint: {error.hint}' if error.hint else ''}"

@@ -77,11 +77,6 @@ class Kind:
         """Options of all kinds that are made for it, in order."""
         return (self.option,) if self.needs is None else (self.needs, self.option)
 
-    @property
-    def hint(self) -> str:
-        """What a user can do where it is missing."""
-        return self.command or f"pgpis prepare FOLDER --conditions {','.join(self.chain)}; see docs/data/own-photos.md"
-
     def read(self, path: Path) -> Any:
         """Read a file.
 
@@ -125,6 +120,13 @@ def conditions(origins: Iterable[str] | None = None) -> list[Kind]:
     """
     named = None if origins is None else set(origins)
     return [k for k in all_kinds() if k.of and not k.is_pose and (k.is_file if named is None else k.name in named)]
+
+
+def what_makes(*kinds: Kind) -> str:
+    """Return the command that makes files of all these kinds, or several where one cannot; empty for no kinds."""
+    options = dict.fromkeys(option for kind in kinds if not kind.command for option in kind.chain)
+    prepare = [f"pgpis prepare FOLDER --conditions {','.join(options)}"] if options else []
+    return "; ".join([*prepare, *dict.fromkeys(kind.command for kind in kinds if kind.command)])
 
 
 def prepared() -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from pgpis.files import printable
 
 CAPTION = 16
 """Height of the line of text over a row."""
+CONTACT_SHEET = "contact_sheet.jpg"
+"""Name of the sheet that lies among the results of ``pgpis predict``."""
 
 
 def tile(image: Image.Image, height: int, most_width: int) -> Image.Image:

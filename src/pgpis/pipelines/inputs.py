@@ -15,7 +15,7 @@ from pgpis.errors import PgpisError
 from pgpis.pictures.drawing import centre_on_canvas
 from pgpis.pictures.images import fit_images, upright_rgb
 from pgpis.pictures.iuv import check_iuv
-from pgpis.pictures.kinds import conditions
+from pgpis.pictures.kinds import conditions, what_makes
 from pgpis.pictures.plausibility import warn_of_odd_pose
 
 Picture: TypeAlias = Image.Image | NDArray[np.uint8]
@@ -42,7 +42,7 @@ def prepare_pairs(
     origins = {spec.origin for spec in images.values()}
     for name in sorted(origins):
         if pictures.get(name) is None:
-            hint = next((kind.hint for kind in conditions({name})), None)
+            hint = what_makes(*conditions({name})) or None
             raise PgpisError(f"{name}: got None, but this model was trained with it", hint=hint)
     columns = {
         name: [_fit_drawn(_as_image(picture, name), name, canvas) for picture in _as_list(entries, name)]

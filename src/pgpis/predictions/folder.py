@@ -19,6 +19,7 @@ from pgpis.batch import PairBatch
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, remove_unfinished, resolved, write_text
 from pgpis.pictures.images import read_image, save_image, tensor_to_images
+from pgpis.pictures.sheet import CONTACT_SHEET
 from pgpis.predictions.again import MarkedPicture
 from pgpis.predictions.differences import told_differences
 from pgpis.predictions.marks import WEIGHTS, Mark, save_marked
@@ -253,7 +254,7 @@ class PredictionFolder:
         pairs = groupby(sorted(done, key=attrgetter("pair_id")), attrgetter("pair_id"))
         rows = (self._sheet_row(pair_id, list(group)) for pair_id, group in pairs)  # the sheet takes the first ones
         try:
-            draw_contact_sheet(rows, self.out / "contact_sheet.jpg", read_source)
+            draw_contact_sheet(rows, self.out / CONTACT_SHEET, read_source)
         except Exception as error:  # noqa: BLE001  it only shows the results, which are all there
             log.warning("no contact sheet: %s", error)
         log.info("%d pictures in %s (predictions.csv, contact_sheet.jpg)", len(done), self.out)

@@ -11,7 +11,7 @@ from pgpis.data.layouts import FPDMLayout, Layout, Split, layout_named, layouts_
 from pgpis.data.names import DATABASE
 from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.user_files import beside, first_names, without_prepared
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, manual
 from pgpis.files import files_below, require
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, conditions, kind_of
@@ -46,14 +46,16 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
     if layout not in ("auto", "photos"):
         if layout_named(layout) not in layouts:
             lists = _lists_of(layout_named(layout))
-            hint = f"write the list of pairs, see docs/train-your-own.md; 'pgpis data check {root}' says what is there"
+            page = manual("train-your-own")
+            hint = f"write the list of pairs, see {page}; 'pgpis data check {root}' says what is there"
             raise PgpisError(f"{root} has no layout '{layout}': none of its lists is there, {lists}", hint=hint)
         layouts = [layout_named(layout)]
     if layout == "auto" and not layouts and _lacks_lists(root):
         lists = _lists_of(FPDMLayout)
         raise PgpisError(
             f"{root} has img/ as a data set has it, and no list of pairs: {lists}",
-            hint="write the list first, see docs/train-your-own.md; --layout photos takes it for photographs",
+            hint='write the list first, [{"source_image": "./img/a.jpg", "target_image": "./img/b.jpg"}, ...]; '
+            "--layout photos takes it for photographs",
         )
     files = _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
     _refuse_shared(files)

@@ -184,16 +184,16 @@ class PhotoPairs(FolderPairs):
             raise PgpisError(f"{edit}: no {kind_of(kind).what}: {self._reasons[path]}")
         super()._needed(kind, path, edit)
 
-    def _treat(self, kind: Kind, missing: Sequence[Pair]) -> None:
+    def _refused(self, kind: Kind, missing: Sequence[Pair]) -> str | None:
         """Say why nothing at all could be made."""
         reasons = [self._reasons.get(pair.file(kind.name) or Path()) for pair in missing]
         if self.on_missing.of(kind.name) == "error" and len(missing) == len(self.pairs) and all(reasons):
-            raise PgpisError(f"no pair has a {kind.what}; {missing[0].pair_id}: {reasons[0]}", hint=self.hint(kind))
-        super()._treat(kind, missing)
+            return f"no pair has a {kind.what}; {missing[0].pair_id}: {reasons[0]}"
+        return super()._refused(kind, missing)
 
-    def hint(self, kind: Kind) -> str:
+    def hint(self, *kinds: Kind) -> str:
         """See ``PairDataset.hint``; what can be made of key points is made already."""
-        return self.on_missing.hint(kind.name)
+        return self.on_missing.hint(*(kind.name for kind in kinds))
 
     def _existing(self, pair: Pair, origin: str) -> Path | None:
         """Say why a file could not be made."""

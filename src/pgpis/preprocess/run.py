@@ -13,13 +13,14 @@ from pathlib import Path
 
 from pgpis.cluster import ActorPool, connected
 from pgpis.devices import device_here
+from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, parts, worker_pool
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.due import Due, map_hash
 from pgpis.preprocess.record import Record, append
 from pgpis.preprocess.settings import Outcome, PictureFiles, PrepareSettings
 from pgpis.preprocess.stage import Stage
-from pgpis.preprocess.stages import build_stage, require_weights
+from pgpis.preprocess.stages import build_stage, require_weights, without_missing
 
 PICTURES_PER_UNIT = 4
 PICTURES_PER_PROCESS = 16
@@ -75,7 +76,13 @@ def prepare(
     todo, result = due.todo, PrepareResult(already=due.already, failures=due.failures)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
-    require_weights(counts, settings)
+    try:
+        require_weights(counts, settings)
+    except PgpisError as error:
+        if not (others := without_missing(conditions, settings)):
+            raise
+        hint = f"{error.hint}; --conditions {','.join(others)} does without"
+        raise PgpisError(error.message, hint=hint) from error
     settings = settings.settled()
     # closed first: no worker adds to a record that is being written anew
     with record, meters(counts) as advance, closing(runner(todo, settings, workers, record.path)) as stream:

@@ -38,7 +38,7 @@ from pgpis.preprocess.settings import (
     refuse_absent,
 )
 from pgpis.preprocess.stage import Stage, Uncertain
-from pgpis.weight_files import find, require
+from pgpis.weight_files import fetch_command, find, locate, require
 
 log = logging.getLogger(__name__)
 
@@ -258,10 +258,21 @@ def require_weights(conditions: Iterable[str], settings: PrepareSettings) -> Non
     for condition in stages:
         if replaced := settings.replaced(condition):
             log.info(
-                "%s by %s, which ships with pgpis; with 'pgpis weights fetch %s' by %s",
-                *(kind_of(condition).plural, getattr(settings.settled(), condition), " ".join(replaced)),
-                USUAL[condition][-1],
+                "%s by %s, which ships with pgpis; with '%s' by %s",
+                *(kind_of(condition).plural, getattr(settings.settled(), condition)),
+                *(fetch_command(replaced, settings.weights), USUAL[condition][-1]),
             )
+
+
+def without_missing(conditions: Iterable[str], settings: PrepareSettings) -> list[str]:
+    """Return those of the conditions that no missing weights are needed for."""
+    weights = {name: stage.weights(settings) for name, stage in Stage.classes.items()}
+    lacking = {
+        name
+        for name, needed in weights.items()
+        if any(None in locate(each, settings.weights).values() for each in needed)
+    }
+    return [condition for condition in conditions if lacking.isdisjoint(kind_of(condition).chain)]
 
 
 def is_valid(condition: str, files: PictureFiles) -> bool:

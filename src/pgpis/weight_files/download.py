@@ -49,8 +49,8 @@ class Download:
 
     def __init__(self, entry: WeightFile, folder: str | os.PathLike[str] | None, target: Path, opener: Opener) -> None:
         self.entry, self.opener = entry, opener
-        again = fetch_command(entry.name, folder) + (" --accept-licence" if entry.commercial is False else "")
-        self.again, self.goes_on = again, f"{again} goes on from there"
+        again = self.again = fetch_command(entry.name, folder)
+        self.goes_on = f"{again} goes on from there"
         self.by_hand = (
             f"get {entry.url} on another machine, put it here as {target / entry.download}, then run '{again}'"
         )

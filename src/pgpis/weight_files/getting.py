@@ -56,7 +56,7 @@ def fetch(
         if entry.commercial is False and not accept_licence:
             raise PgpisError(
                 f"weights '{name}': the licence does not allow every use ({entry.licence})",
-                hint=f"if you keep to it: {fetch_command(name, folder)} --accept-licence",
+                hint=f"if you keep to it: {fetch_command(name, folder)}",
             )
         log.info("%s: %s to %s, licence: %s", name, entry.url, target, entry.licence)
         return _get(entry, target, Download(entry, folder, target, opener))

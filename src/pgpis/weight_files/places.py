@@ -87,15 +87,15 @@ def require(names: Iterable[str], folder: str | os.PathLike[str] | None = None) 
     missing = {name: ", ".join(files) for name, files in nowhere.items() if files}
     if not missing:
         return
-    command = fetch_command(" ".join(missing), folder)
+    command = fetch_command(missing, folder)
+    restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
+    if restricted:
+        licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
+        command = f"if you keep to the licence ({licences}): {command}"
     looked = ", ".join(dict.fromkeys(str(place) for name in missing for place in places(name, folder)))
     if len(missing) == 1:
         [(name, files)] = missing.items()
         raise PgpisError(f"weights '{name}': {files} not found, looked in {looked}", hint=command)
-    restricted = [entry for entry in map(catalogued, missing) if entry.commercial is False]
-    if restricted:
-        licences = "; ".join(f"{entry.name}: {entry.licence}" for entry in restricted)
-        command = f"if you keep to the licence ({licences}): {command} --accept-licence"
     entries = "; ".join(f"'{name}': {files}" for name, files in missing.items())
     raise PgpisError(f"weights not found: {entries}; looked in {looked}", hint=command)
 
@@ -105,10 +105,12 @@ def expected_file(name: str, folder: str | os.PathLike[str] | None = None) -> Pa
     return next(iter(locate(name, folder).values())) or places(name, folder)[0] / catalogued(name).files[0]
 
 
-def fetch_command(name: str, folder: str | os.PathLike[str] | None = None) -> str:
-    """Return the command that fetches an entry."""
+def fetch_command(names: str | Iterable[str], folder: str | os.PathLike[str] | None = None) -> str:
+    """Return the command that fetches one entry, or several; where a licence is to be accepted, it does."""
+    names = [names] if isinstance(names, str) else [*names]
     option = "" if folder is None else f" --folder {shlex.quote(str(folder))}"
-    return f"pgpis weights fetch {name}{option}"
+    accepted = " --accept-licence" if any(catalogued(name).commercial is False for name in names) else ""
+    return f"pgpis weights fetch {' '.join(names)}{option}{accepted}"
 
 
 def _cache_folder(cache: str) -> Path | None:

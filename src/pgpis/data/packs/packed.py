@@ -134,14 +134,10 @@ class Packed(PairDataset):
             PgpisError: A kind was not packed, or files are missing that may not be.
         """
         wanted = [kind.name for kind in conditions(origins) if self.on_missing.of(kind.name) == "error"]
-        for name in wanted + [POSE] * (POSE in origins):
-            if name not in self.kinds:
-                kinds = " ".join([*self.kinds, name])
-                hint = f"run pgpis data pack ROOT --out {self.root} --kinds {kinds}"
-                raise PgpisError(f"{self.root.below(self.split)}: kind {name} was not packed", hint=hint)
-        for kind in conditions(origins):
-            if missing := [pair for pair in self.pairs if pair.file(kind.name) is None]:
-                self._treat(kind, missing)
+        if absent := [name for name in wanted + [POSE] * (POSE in origins) if name not in self.kinds]:
+            hint = f"run pgpis data pack ROOT --out {self.root} --kinds {' '.join([*self.kinds, *absent])}"
+            raise PgpisError(f"{self.root.below(self.split)}: not packed: {', '.join(absent)}", hint=hint)
+        self._treat(conditions(origins), lambda kind: [pair for pair in self.pairs if pair.file(kind.name) is None])
 
     def features(self, place: str) -> PackedFeatures:
         """Return the features that were packed, for training that takes them in place of pictures.

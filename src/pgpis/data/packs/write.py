@@ -23,7 +23,7 @@ from pgpis.files import locked, printable, remove_unfinished, resolved, sha256_o
 from pgpis.interrupts import resumable
 from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
-from pgpis.pictures.kinds import Kind, all_kinds, conditions, register
+from pgpis.pictures.kinds import Kind, all_kinds, conditions, register, what_makes
 
 NEED = "packing needs litdata"
 
@@ -109,7 +109,7 @@ def _plan(dataset: PairDataset, kinds: Collection[str], cache: Path | None) -> P
         raise _no_pair(plan.failures[0])
     for kind in wanted if kinds else ():
         if kind.name not in plan.packed_kinds():
-            raise PgpisError(f"--kinds {kind.name}: no pair has a {kind.what}", hint=kind.hint)
+            raise PgpisError(f"--kinds {kind.name}: no pair has a {kind.what}", hint=what_makes(kind))
     return plan
 
 
