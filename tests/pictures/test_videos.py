@@ -1,5 +1,7 @@
 """H.264 that browsers play, frames of it as pictures, and files that are none."""
 
+import io
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -63,6 +65,7 @@ def film(path, size=(64, 48), times=range(6), ratio=None, rate=25):
         for number, time in enumerate(times):
             pixels = np.full((size[1], size[0], 3), 30 + 40 * number % 200, np.uint8)
             pixels[:, : size[0] // 2, 0] = 255
+            pixels[: size[1] // 2, :, 2] = 255
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 25)
             container.mux(stream.encode(frame))
@@ -81,6 +84,57 @@ def test_pixels_that_are_not_square_are_shown_as_players_do(ratio, shown, tmp_pa
     red = np.asarray(picture)[..., 0] > 200
     assert abs(red[:, : shown[0] // 2].mean() - 1) < 0.03
     assert red[:, shown[0] // 2 :].mean() < 0.03
+
+
+def shown_by(path, *matrix):
+    """Write a display matrix into a film, as cameras do, and return its first frame."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44
+    a, b, c, d = (round(value * 2**16) for value in matrix)
+    content[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    (_, picture), *_ = read_frames(path)
+    return np.asarray(picture).astype(int)
+
+
+@pytest.mark.parametrize("ratio", [None, 2])
+@pytest.mark.parametrize("rows", [((x, 0), (0, y)) for x in (1, -1) for y in (1, -1)])
+@pytest.mark.parametrize("is_sideways", [False, True])
+def test_frames_are_turned_and_flipped_as_players_do(rows, is_sideways, ratio, tmp_path):
+    path = film(tmp_path / "film.mp4", ratio=ratio and Fraction(ratio))
+    before = shown_by(path, 1, 0, 0, 1)
+    (a, b), (c, d) = rows[::-1] if is_sideways else rows
+    y, x = np.indices(before.shape[:2])
+    to_x, to_y = a * x + c * y, b * x + d * y  # from the corner at which they begin to be seen
+    to_x, to_y = to_x - to_x.min(), to_y - to_y.min()
+    expected = np.zeros((to_y.max() + 1, to_x.max() + 1, 3), int)
+    expected[to_y, to_x] = before
+    np.testing.assert_array_equal(shown_by(path, a, b, c, d), expected)
+
+
+def test_odd_display_matrices(tmp_path):
+    """No angle, one that is a right one but for rounding, and one that is none."""
+    path = film(tmp_path / "film.mp4")
+    before = shown_by(path, 1, 0, 0, 1)
+    np.testing.assert_array_equal(shown_by(path, 0, 0, 0, 0), before)
+    np.testing.assert_array_equal(shown_by(path, 1e-4, 1, -1, 1e-4), np.rot90(before, -1))
+    np.testing.assert_array_equal(shown_by(path, -1, 1e-4, 1e-4, 1), before[:, ::-1])
+    assert shown_by(path, 0.866, 0.5, -0.5, 0.866).shape == (74, 80, 3)
+
+
+def test_side_data_without_a_name_costs_no_frame(tmp_path):
+    """EXIF, of which PyAV does not know the name."""
+    exif, picture = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(picture, "JPEG", exif=exif)
+    with av.open(str(tmp_path / "film.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.pix_fmt, stream.width, stream.height = "yuvj420p", 64, 48
+        packet = av.Packet(picture.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
+        container.mux(packet)
+    ((_, frame),) = read_frames(tmp_path / "film.avi")
+    assert frame.size in ((48, 64), (64, 48))  # ffmpeg reads it from version 8 on
 
 
 def test_the_most_pixels_are_those_that_are_shown(tmp_path, monkeypatch):

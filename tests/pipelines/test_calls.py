@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers.callbacks import SDCFGCutoffCallback
 from PIL import Image
 
 from pgpis.errors import NotFiniteError, PgpisError
@@ -53,6 +54,9 @@ def call(request):
         ({"guidance_scale": math.inf}, "guidance_scale is inf"),
         ({"guidance_scale": -1.0}, r"guidance_scale is -1\.0"),
         ({"callback_on_step_end": 3}, "callback_on_step_end is int, expected a function or None"),
+        ({"callback_on_step_end_tensor_inputs": "latent"}, "a callback gets no 'latent', expected one of 'latents'"),
+        ({"callback_on_step_end_tensor_inputs": 3}, "a callback gets no 3, expected one of 'latents'"),
+        ({"callback_on_step_end": SDCFGCutoffCallback()}, "a callback gets no 'prompt_embeds'"),
         ({"foo": 1}, r"^(FPDM|MCLD)Pipeline takes no argument 'foo'$"),
         ({"num_inference_step": 1}, "takes no argument 'num_inference_step'; did you mean 'num_inference_steps'"),
         ({"guidance_band": (0.5, 1.5)}, r"guidance_band is 1\.5"),
@@ -124,7 +128,10 @@ def test_a_callback_that_returns_nothing_changes_nothing(call):
         assert torch.equal(call(callback_on_step_end=lambda *_, back=nothing: back, **options).images, expected)
     for returned, message in (
         (torch.zeros(1), "returned Tensor"),
-        ({"latents": torch.zeros(1)}, "latents that are"),
+        ({"latents": torch.zeros(1)}, r"latents that are torch.float32 of shape \(1,\)"),
+        ({"latents": torch.zeros(1, 4, HEIGHT // 2, WIDTH // 2, dtype=torch.int64)}, "latents that are torch.int64"),
+        ({"latents": None}, "latents that are NoneType"),
+        ({"latent": torch.zeros(1)}, "returned 'latent'"),
         (3, "int"),
     ):
         with pytest.raises(PgpisError, match=f"callback_on_step_end .*{message}.*, expected None or "):

@@ -199,10 +199,13 @@ def test_a_callback_reads_and_replaces_what_it_asks_for(pipeline):
     assert seen[0][1] > seen[1][1]
     expected = latents(pipeline)
     assert not torch.allclose(replaced, expected)
-    seen.clear()
-    unread = latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs=[])
-    assert [names for _, _, names in seen] == [[], []]
-    assert_close(unread, expected, 0)
+    named = latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs="latents")
+    assert_close(named, replaced, 0)
+    for none in ([], None):
+        seen.clear()
+        unread = latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs=none)
+        assert [names for _, _, names in seen] == [[], []]
+        assert_close(unread, expected, 0)
     with pytest.raises(PgpisError, match=r"callback_on_step_end_tensor_inputs: .*'prompt_embeds', expected"):
         latents(pipeline, callback_on_step_end=double, callback_on_step_end_tensor_inputs=["prompt_embeds"])
 

@@ -67,7 +67,12 @@ def run(settings):
         lines = [json.loads(line) for line in (root / NAME).read_text().splitlines()]
         outcomes = {(line["name"], line["condition"]): line for line in lines}
         return SimpleNamespace(
-            made=dict(result.made), already=dict(result.already), failures=result.failures, lines=lines, of=outcomes
+            made=dict(result.made),
+            already=dict(result.already),
+            failures=result.failures,
+            doubtful=result.doubtful,
+            lines=lines,
+            of=outcomes,
         )
 
     return run

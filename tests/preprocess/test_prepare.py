@@ -27,7 +27,8 @@ from pgpis.pictures.uv_texture import TextureMapper
 from pgpis.preprocess import run as jobs
 from pgpis.preprocess import stages
 from pgpis.preprocess.face import Face
-from pgpis.preprocess.listing import find_pictures
+from pgpis.preprocess.listing import find_pictures, tell_of_gone
+from pgpis.preprocess.record import Record
 from pgpis.preprocess.settings import PictureFiles, PrepareSettings
 from pgpis.preprocess.stage import Stage, Uncertain
 from pgpis.preprocess.stages import is_valid
@@ -124,6 +125,18 @@ def test_a_second_run_makes_nothing(photos, run):
     assert after == before
 
 
+def test_doubts_of_earlier_runs_are_told_again(photos, pictures, run):
+    """As of one that was interrupted, and said nothing at its end."""
+    first = run(photos, "pose")
+    lines = [line | {"doubt": "may be a back"} for line in first.lines]
+    (photos / "prepare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pictures[2].save(photos / "anna.png")
+    second = run(photos, "pose")
+    assert (second.made, second.already) == ({"pose": 1}, {"pose": 1})
+    assert [(each.name, each.doubt) for each in second.doubtful] == [("sub/bert.jpg", "may be a back")]
+    assert run(photos, "densepose").doubtful == []  # of what is asked for
+
+
 def test_a_broken_picture_is_tried_again_once_mended(photos, pictures, run):
     (photos / "broken.png").write_bytes(b"no picture")
     assert run(photos, "pose").made == {"pose": 2}
@@ -149,6 +162,42 @@ def test_what_was_made_of_another_picture_is_made_again(photos, pictures, run):
     for _ in range(2):
         assert {failure.name for failure in run(photos).failures} == {"anna.png"}
         assert not any(output(photos, condition, "anna").exists() for condition in SUFFIXES)
+
+
+def test_what_was_made_of_a_picture_of_another_suffix_is_made_again(photos, pictures, run):
+    first = run(photos, "pose")
+    (photos / "anna.png").unlink()
+    pictures[2].save(photos / "anna.webp", lossless=True)
+    second = run(photos, "pose")
+    assert (second.made, second.already) == ({"pose": 1}, {"pose": 1})
+    assert second.of["anna.webp", "pose"]["content"] != first.of["anna.png", "pose"]["content"]
+    assert run(photos, "pose").made == {}
+
+
+def test_files_of_photographs_that_are_gone_are_named_once(photos, run, weights, caplog):
+    run(photos, "pose", "densepose")
+    assert main(["prepare", str(photos), "--conditions", "pose", "--weights", str(weights)]) == 0
+    assert "are gone" not in caplog.text
+    (photos / "sub/bert.jpg").rename(photos / "sub/berta.jpg")
+    before = outputs(photos)
+    tell_of_gone(photos, find_pictures(photos, ["pose"]), Record(photos / "prepare.jsonl").outcomes.values())
+    (told,) = [message for message in caplog.messages if "are gone" in message]
+    left = [output(photos, condition, "sub/bert") for condition in ("densepose", "pose")]
+    assert told.startswith(f"{photos}: 2 files were made of pictures that are gone, and stay")
+    assert told.endswith(f": {left[0]}, {left[1]}")
+    assert outputs(photos) == before
+    for path in left:
+        path.unlink()
+    caplog.clear()
+    assert main(["prepare", str(photos), "--conditions", "pose", "--weights", str(weights)]) == 0
+    assert "are gone" not in caplog.text
+
+
+def test_pictures_that_a_list_leaves_out_are_not_gone(photos, run, caplog):
+    run(photos, "pose")
+    files = find_pictures(photos, ["pose"])
+    tell_of_gone(photos, files[:1], Record(photos / "prepare.jsonl").outcomes.values())
+    assert "are gone" not in caplog.text
 
 
 def test_what_was_made_of_another_map_is_made_again(photos, run):

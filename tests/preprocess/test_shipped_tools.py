@@ -11,6 +11,7 @@ from skimage.data import astronaut
 from pgpis.cli import main
 from pgpis.cli.prepare import _summary
 from pgpis.errors import PgpisError
+from pgpis.pictures.decoding import warn_once
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.surface import SEEN
@@ -94,10 +95,16 @@ def test_uncertain_poses_are_said_with_their_picture(tmp_path, monkeypatch, caps
     assert all("may be a back" in each.doubt for each in result.doubtful)
     assert Record(folder / "prepare.jsonl").outcomes["collins.png", "pose"].doubt == result.doubtful[1].doubt
     assert "2 are uncertain" in _summary(["pose", "densepose"], result, record.path)
-    dancers = PhotoPairs(folder, folder, settings=PrepareSettings(weights=tmp_path))
-    dancers.setup()
-    dancers.require({"source", "pose"})
-    assert any("collins.png: pose is uncertain: " in line for line in caplog.messages)
+    again = prepare(files, ["pose", "densepose"], PrepareSettings(weights=tmp_path), Record(record.path), run_here)
+    assert (again.made, again.doubtful) == ({}, result.doubtful)
+    for _ in range(2):  # the second time they are there
+        caplog.clear()
+        warn_once.cache_clear()
+        kept = tmp_path / "kept"
+        dancers = PhotoPairs(folder, folder, settings=PrepareSettings(weights=tmp_path), save_conditions=kept)
+        dancers.setup()
+        dancers.require({"source", "pose"})
+        assert sum("collins.png: pose is uncertain: " in line for line in caplog.messages) == 1
 
 
 def test_clothes_of_nobody_cost_their_own_pairs(tmp_path):

@@ -72,7 +72,7 @@ def prepare(
     chosen = conditions_of(conditions)
     refuse_idle(given(settings), chosen)
     # these load torch
-    from pgpis.preprocess.listing import find_pictures
+    from pgpis.preprocess.listing import find_pictures, tell_of_gone
     from pgpis.preprocess.preview import write_previews
     from pgpis.preprocess.record import NAME, Record
     from pgpis.preprocess.run import prepare as make_conditions
@@ -87,6 +87,8 @@ def prepare(
         for place in {path.parent for file in files for _, path in file.outputs}:
             remove_unfinished(place)
         record = Record(folder / NAME)
+        if root.is_dir():
+            tell_of_gone(root, files, record.outcomes.values())
         result = make_conditions(files, chosen, settings, record, run, workers or os.cpu_count() or 1, again=again)
     sys.stdout.write(_summary(chosen, result, record.path))
     if preview is not None:

@@ -150,9 +150,8 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
             reason = f"{path} has more than {MOST_FRAMES * every:,} frames"
             raise PgpisError(reason, hint="cut it, or take fewer: --every 5")
         if (number - 1) % every == 0:
-            turned = int(getattr(frame, "rotation", 0))  # a telephone that was held upright
             picture = _with_square_pixels(path, Image.fromarray(frame.to_ndarray(format="rgb24")), ratio)
-            yield number, picture.rotate(turned, expand=True) if turned else picture
+            yield number, _upright(picture, frame)
     if not number:
         raise PgpisError(f"{path} holds no frames")
 
@@ -164,6 +163,20 @@ def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None
     if size[0] * size[1] > MOST_PIXELS:
         raise PgpisError(f"{path}: its frames are shown at {size[0]}x{size[1]} pixels, more than 7680x4320")
     return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _upright(picture: Image.Image, frame: Any) -> Image.Image:
+    """Flip and turn a picture as players do: a telephone was held upright, or shows its owner as a mirror does."""
+    try:
+        a, b, _, c, d, *_ = np.frombuffer(frame.side_data["DISPLAYMATRIX"], np.int32).tolist()
+    except (KeyError, ValueError):  # there is none, or something beside it that PyAV cannot name
+        a = b = c = d = 0
+    if a * d < b * c:  # what the angle leaves out; the angle is that of the first row, which this flip keeps
+        picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    turn = int(frame.rotation)
+    quarter = 90 * round(turn / 90)
+    turn = quarter if abs(turn - quarter) <= 1 else turn  # by rounding
+    return picture.rotate(turn, expand=True) if -180 <= turn <= 180 else picture
 
 
 def frame_count(path: Path) -> int:

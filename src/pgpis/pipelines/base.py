@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Unpack, get_args
 
 import torch
-from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
@@ -32,8 +31,8 @@ from pgpis.pipelines.options import (
     OutputType,
     SamplingOptions,
     StepCallback,
+    callback_inputs,
     check_anchors,
-    check_callback,
     per_row,
     replaced_latents,
     shows_options_of,
@@ -132,7 +131,6 @@ class SamplingPipeline(CheckedPipeline):
         scales: Mapping[str, object],
         num_images_per_pair: object,
         output_type: str,
-        tensor_inputs: Sequence[str],
     ) -> None:
         """Refuse a call that would fail later, or give something else without a word."""
         specs = self.input_specs(self.config.height, self.config.width)
@@ -150,11 +148,6 @@ class SamplingPipeline(CheckedPipeline):
             raise PgpisError(
                 f"output_type is {output_type!r}, expected one of {', '.join(map(repr, kinds))}"
                 f"{nearest(str(output_type).lower(), kinds)}"
-            )
-        if unknown := [name for name in tensor_inputs if name not in self._callback_tensor_inputs]:
-            raise PgpisError(
-                f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
-                f"{', '.join(map(repr, self._callback_tensor_inputs))}"
             )
 
     def _is_within(self, band: tuple[float, float], timestep: torch.Tensor) -> bool:
@@ -188,15 +181,13 @@ class SamplingPipeline(CheckedPipeline):
         anchors: torch.Tensor | None = None,
         cache_keys_values: bool = True,
         callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = ("latents",),
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple[Images]:
         """Denoise from latents, or from noise, to the end or until a callback interrupts."""
-        check_callback(callback_on_step_end)
-        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
-            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        asked = callback_inputs(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         steps = self._default("num_inference_steps", num_inference_steps)
-        self._check_call(batch, steps, scales, num_images_per_pair, output_type, callback_on_step_end_tensor_inputs)
+        self._check_call(batch, steps, scales, num_images_per_pair, output_type)
         check_band("guidance_band", guidance_band)
         check_range("deep_cache", deep_cache, 1, whole=True, optional=True)
         pairs, device = len(batch["pose_image"]), self._execution_device
@@ -228,7 +219,7 @@ class SamplingPipeline(CheckedPipeline):
                     guided = self.guide(predictions, scales)
                     sample = self.scheduler.step(guided, timestep, sample, **extra, return_dict=False)[0]
                     if callback_on_step_end is not None:
-                        shown = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
+                        shown = {"latents": sample} if asked else {}
                         sample = replaced_latents(callback_on_step_end(self, step, int(timestep), shown), sample)
                     progress.update()
             images = self._finish(sample, tensors, output_type)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import numpy as np
 import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -55,8 +56,8 @@ class SamplingOptions(TypedDict, total=False):
     """Called as ``callback(pipeline, step, timestep, tensors)``; ``latents`` in what it returns replace the current
     ones, None leaves them, and ``pipeline._interrupt = True`` ends the denoising. Or a ``PipelineCallback`` of
     diffusers."""
-    callback_on_step_end_tensor_inputs: Sequence[str]
-    """What ``tensors`` holds: ``latents``."""
+    callback_on_step_end_tensor_inputs: Sequence[str] | None
+    """What ``tensors`` holds: ``latents``, or nothing."""
     return_dict: bool
     """False returns a tuple instead."""
 
@@ -75,25 +76,50 @@ def check_anchors(anchors: object, pairs: int) -> None:
         raise PgpisError(f"anchors name pairs up to {int(anchors.max())}, expected 0 to {pairs - 1}")
 
 
-def check_callback(callback: object) -> None:
-    """Refuse what cannot be called at the end of a step; None: nothing is."""
+def callback_inputs(callback: object, names: object, known: Sequence[str]) -> list[str]:
+    """Return the names of the tensors that a callback is given at the end of a step.
+
+    Args:
+        callback: None: nothing is called.
+        names: One name, several, or None for none; a callback of diffusers names its own.
+        known: What there is to give.
+
+    Raises:
+        PgpisError: The callback cannot be called, or asks for something else.
+    """
     if callback is not None and not callable(callback):
         raise PgpisError(f"callback_on_step_end is {type(callback).__name__}, expected a function or None")
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+        names = callback.tensor_inputs
+    names = [] if names is None else [names] if isinstance(names, str) or not isinstance(names, Iterable) else [*names]
+    if unknown := [name for name in names if name not in known]:
+        raise PgpisError(
+            f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
+            f"{', '.join(map(repr, known))}"
+        )
+    return names
 
 
 def replaced_latents(returned: object, latents: torch.Tensor) -> torch.Tensor:
     """Return the latents that a callback returned, or those that there are.
 
     Raises:
-        PgpisError: It returned something else than tensors by name or None, or latents of another shape.
+        PgpisError: It returned something else than latents by name or None, or latents that are of another shape or
+            no floating point numbers.
     """
     if returned is None:
         return latents
-    new = returned.get("latents", latents) if isinstance(returned, Mapping) else None
-    if isinstance(new, torch.Tensor) and new.shape == latents.shape:
-        return new
-    got = type(returned).__name__ if new is None else f"latents that are {getattr(new, 'shape', type(new).__name__)}"
-    expected = f"None or {{'latents': a tensor of shape {tuple(latents.shape)}}}"
+    if not isinstance(returned, Mapping):
+        got = type(returned).__name__
+    elif others := [name for name in returned if name != "latents"]:
+        got = repr(others[0])
+    else:
+        new = returned.get("latents", latents)
+        if isinstance(new, torch.Tensor) and new.shape == latents.shape and new.is_floating_point():
+            return new
+        kind = f"{new.dtype} of shape {tuple(new.shape)}" if isinstance(new, torch.Tensor) else type(new).__name__
+        got = f"latents that are {kind}"
+    expected = f"None or {{'latents': a tensor of floating point numbers of shape {tuple(latents.shape)}}}"
     raise PgpisError(f"callback_on_step_end returned {got}, expected {expected}")
 
 

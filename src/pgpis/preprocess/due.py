@@ -30,12 +30,15 @@ class Due:
     already: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     """What earlier runs did not find, and what cannot be made anew because its map is not there."""
+    doubtful: list[Outcome] = field(default_factory=list)
+    """What earlier runs made that stays, and is uncertain."""
     _made_with: Counter[tuple[str, str]] = field(default_factory=Counter)
     _maps_gone: Counter[str] = field(default_factory=Counter)
 
     def look(self, files: Sequence[PictureFiles]) -> None:
         """Look at what is there, and say what stays although it would not be made like that today."""
         self.todo = {condition: [] for condition in self.options}
+        self._adopt(files)
         with meter("looking at what is there", len(files)) as looked:
             for file in files:
                 looked(1)
@@ -48,6 +51,14 @@ class Due:
             needed = kind_of(condition).needs
             message = "%s: %d there were made of a %s that is gone, and stay; --conditions %s,%s makes both anew"
             log.warning(message, condition, count, kind_of(needed or "").label, needed, condition)
+
+    def _adopt(self, files: Sequence[PictureFiles]) -> None:
+        """Take what is recorded of ``anna.png`` for ``anna.jpg``, if only that is there: both have the same files."""
+        names = {file.name.rpartition(".")[0]: file.name for file in files}
+        for (name, condition), outcome in [*self.record.outcomes.items()]:
+            now = names.get(name.rpartition(".")[0], name)
+            if now != name:
+                self.record.outcomes.setdefault((now, condition), replace(outcome, name=now))
 
     def _look_at(self, file: PictureFiles) -> None:
         stale = {condition for condition, _ in file.outputs if self.record.is_made_of_another_picture(file, condition)}
@@ -63,6 +74,7 @@ class Due:
             is_there = is_valid(condition, file)
             if is_there and condition not in stale:
                 self.already[condition] += 1
+                self.doubtful += [outcome] if outcome is not None and outcome.doubt else []
                 self._made_with[condition, "" if outcome is None else outcome.options] += 1
                 self._maps_gone.update([condition] if made_of and not has_map else [])
             elif needed is not None and needed not in todo and (needed in stale or (is_there and not has_map)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +16,7 @@ from pgpis.files import files_below, require
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, conditions, kind_of
 from pgpis.preprocess.record import NAME
-from pgpis.preprocess.settings import PictureFiles
+from pgpis.preprocess.settings import Outcome, PictureFiles
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +97,39 @@ def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     files: list[PictureFiles] = []
     for name in (name for name in names if name.suffix.lower() in IMAGE_SUFFIXES):
         picture = folder / name
-        places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
-        outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
+        outputs = tuple((kind.option, _beside(folder, name, kind)) for kind in kinds)
         files.append(PictureFiles(name.as_posix(), picture, outputs))
     if not files:
         raise PgpisError(f"no pictures in {root}; {expected}")
     if others:
         log.warning("%s: %d files are left out, %s: %s", root, len(others), expected, first_names(others))
     return files
+
+
+def _beside(folder: Path, name: Path, kind: Kind) -> Path:
+    """Return where a condition of a photograph goes, by its name in a folder of photographs."""
+    return beside(folder / name.name, kind).parent / name.parent / f"{name.stem}{kind.photo_suffix}"
+
+
+def tell_of_gone(root: Path, files: Sequence[PictureFiles], outcomes: Iterable[Outcome]) -> None:
+    """Warn, once, of what was made of photographs that are gone, as other commands go on to read it.
+
+    Args:
+        root: The folder of photographs; of a data set, whose lists choose the pictures, nothing is said.
+        files: The pictures that are there.
+        outcomes: Those of all runs.
+    """
+    stems = {file.name.rpartition(".")[0] for file in files}  # anna.jpg replaces anna.png
+    made = (each for each in outcomes if each.reason is None and each.name.rpartition(".")[0] not in stems)
+    gone = [(Path(each.name), kind_of(each.condition)) for each in made if not (root / each.name).exists()]
+    left = [path for name, kind in gone if (path := _beside(root, name, kind)).is_file()]
+    if left:
+        more = f" and {len(left) - 5} more in {', '.join(sorted({str(path.parent) for path in left}))}"
+        message = (
+            "%s: %d files were made of pictures that are gone, and stay, so that other commands read them; %s: %s%s"
+        )
+        mend = "remove them, or bring the pictures back"
+        log.warning(message, root, len(left), mend, ", ".join(map(str, left[:5])), more if len(left) > 5 else "")
 
 
 def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:

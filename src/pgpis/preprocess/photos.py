@@ -206,16 +206,15 @@ class PhotoPairs(FolderPairs):
 
     def _make(self, pictures: Iterable[Path], condition: str) -> None:
         """Make one kind of file of some pictures in this process."""
-        files, conditions = self._todo(pictures, condition), kind_of(condition).chain
-        if not files:
-            return
-        log.info("making %s of %d photographs", " and ".join(conditions), len(files))
-        result = prepare(files, conditions, self.settings.settled(), Record(self._conditions / NAME), run_here)
-        for outcome in result.doubtful:
-            log.warning("%s: %s is uncertain: %s", outcome.name, outcome.condition, outcome.doubt)
-        for outcome in result.failures:
-            hint = PERSON_HINT if self.driving and "--person" in str(outcome.reason) else ""
-            self._reasons[self._place(outcome.name, outcome.condition)] = f"{outcome.reason}{hint}"
+        pictures, chain = [*pictures], kind_of(condition).chain
+        record, files = Record(self._conditions / NAME), self._todo(pictures, condition)
+        if files:
+            log.info("making %s of %d photographs", " and ".join(chain), len(files))
+            for outcome in prepare(files, chain, self.settings.settled(), record, run_here).failures:
+                hint = PERSON_HINT if self.driving and "--person" in str(outcome.reason) else ""
+                self._reasons[self._place(outcome.name, outcome.condition)] = f"{outcome.reason}{hint}"
+        for option in chain:
+            record.tell_doubts(pictures, option, self.settings.own(option))
 
     def _draw_maps(self) -> None:
         """Make the maps of poses that are nothing but key points."""

@@ -9,8 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import append_bytes, write_text
+from pgpis.pictures.decoding import warn_once
 from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import Outcome, PictureFiles
 
@@ -64,6 +66,21 @@ class Record:
         """Whether what is there was made of another picture; where the last run made no file, it is somebody else's."""
         outcome = self.outcomes.get((file.name, condition))
         return outcome is not None and outcome.reason is None and self.is_of_another_picture(file, condition)
+
+    def tell_doubts(self, pictures: Iterable[Path], condition: str, options: str) -> None:
+        """Warn, once, of what was made of pictures as they are now, with such options, and is uncertain.
+
+        Args:
+            pictures: Their paths are their names here.
+            condition: What was made.
+            options: See :attr:`Outcome.options`.
+        """
+        for picture in pictures:
+            outcome = self.outcomes.get((str(picture), condition))
+            if outcome is None or not outcome.doubt or outcome.options != options:
+                continue
+            if outcome.content == content_hash(picture):
+                warn_once(f"{picture}: {condition} is uncertain: {outcome.doubt}")
 
 
 def append(path: Path, outcomes: Iterable[Outcome]) -> None:

@@ -43,7 +43,7 @@ class PrepareResult:
     failures: list[Outcome] = field(default_factory=list)
     """Of this run, and what earlier runs did not find in a picture."""
     doubtful: list[Outcome] = field(default_factory=list)
-    """What this run made, and is uncertain."""
+    """What is there, of this run or an earlier one, and is uncertain."""
 
 
 def prepare(
@@ -73,7 +73,7 @@ def prepare(
     options = {condition: settings.own(condition) for condition in order_of(conditions)}
     due = Due(options, record, again)
     due.look(files)
-    todo, result = due.todo, PrepareResult(already=due.already, failures=due.failures)
+    todo, result = due.todo, PrepareResult(already=due.already, failures=due.failures, doubtful=due.doubtful)
     start = time.monotonic()
     counts: dict[str, int] = {condition: len(listed) for condition, listed in todo.items() if listed}
     try:
