@@ -16,7 +16,7 @@ from pgpis.data.pair import LoadedPair, Pair, Source
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
 from pgpis.pictures.iuv import read_part_u_v
-from pgpis.pictures.kinds import kind_of
+from pgpis.pictures.kinds import kind_of, what_makes
 from pgpis.pictures.merging import merge_surfaces, merge_textures, pixels_per_texel
 
 MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float32]]], NDArray[np.uint8]]] = {
@@ -105,7 +105,7 @@ def _density(path: Path | None, picture: Path) -> NDArray[np.float32]:
         where = f": {path}" if path is not None else ""
         raise PgpisError(
             f"{picture}: no DensePose map{where}, which says what of its texture is taken beside other sources'",
-            hint=kind_of("iuv").hint,
+            hint=what_makes(kind_of("iuv")),
         )
     return pixels_per_texel(read_part_u_v(path))
 
