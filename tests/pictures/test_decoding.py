@@ -90,7 +90,6 @@ def test_a_huge_file_is_not_even_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "read",
     [

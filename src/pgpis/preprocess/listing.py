@@ -95,8 +95,7 @@ def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     files: list[PictureFiles] = []
     for name in (name for name in names if name.suffix.lower() in IMAGE_SUFFIXES):
         picture = folder / name
-        places = ((kind, beside(folder / name.name, kind).parent / name.parent) for kind in kinds)
-        outputs = tuple((kind.option, place / f"{name.stem}{kind.photo_suffix}") for kind, place in places)
+        outputs = tuple((kind.option, beside(folder / name.name, kind, below=name.parent)) for kind in kinds)
         files.append(PictureFiles(name.as_posix(), picture, outputs))
     if not files:
         raise PgpisError(f"no pictures in {root}; {expected}")
