@@ -261,7 +261,7 @@ def test_accents_may_be_one_character_or_two(folders, caplog):
     sources, poses = folders
     for form, other in (("NFD", "NFC"), ("NFC", "NFD")):
         name, typed = normalize(form, "josé"), normalize(other, "josé")
-        below, textures = sources / name, sources.parent / f"{typed}_texture"
+        below, textures = sources / name, sources / f"{typed}_texture"
         below.mkdir()
         textures.mkdir()
         (below / f"{name}.jpg").write_bytes((sources / "anna.jpg").read_bytes())
