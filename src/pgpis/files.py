@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pgpis.errors import PgpisError
 from pgpis.interrupts import resumable
-from pgpis.refusals import write_refusal
+from pgpis.refusals import open_file, write_refusal
 
 LOCK = ".pgpis.lock"
 TEMPORARY = ".pgpis-"
@@ -290,8 +290,8 @@ def waiting_for(lock: Path) -> Iterator[None]:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the sha256 of a file's content, in hexadecimal."""
-    with Path(path).open("rb") as file:
+    """Return the sha256 of a file's content, in hexadecimal; raises as :func:`open_file`."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

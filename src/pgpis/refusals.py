@@ -1,4 +1,4 @@
-"""What the user is told where a file or folder cannot be written or used, and whether others would fail alike."""
+"""What the user is told where a file or folder cannot be read, written or used, and whether others would fail alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import shutil
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 from pgpis.errors import PgpisError
@@ -58,6 +60,25 @@ def refusal_of(error: OSError) -> PgpisError | None:
         return None
     hint = "choose a place that you may use" if error.errno in (errno.EACCES, errno.EPERM) else _REMEDIES[error.errno]
     return PgpisError(f"cannot use {os.fsdecode(error.filename)}: {os.strerror(error.errno)}", hint=hint)
+
+
+def file_status(path: str | os.PathLike[str]) -> os.stat_result:
+    """Return the status of a file that is to be read: a pipe could be waited for, and a device read, for ever.
+
+    Raises:
+        OSError: It is missing, or its folder may not be entered.
+        PgpisError: It is a folder, pipe, socket or device.
+    """
+    status = os.stat(path)  # noqa: PTH116  a path may be text
+    if not stat.S_ISREG(status.st_mode):
+        raise PgpisError(f"cannot read {os.fspath(path)}: it is not a file")
+    return status
+
+
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file to read its bytes; raises as :func:`file_status`."""
+    file_status(path)
+    return Path(path).open("rb")
 
 
 def _is_full(path: Path) -> bool:

@@ -1,6 +1,8 @@
 import json
 import os
+import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from forked import process
 from pgpis.data import FolderPairs, OnMissing, PairTransform
 from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
-from pgpis.data.user_files import list_files
+from pgpis.data.user_files import beside, list_files
 from pgpis.errors import PgpisError
+from pgpis.pictures.kinds import kind_of
 from table_memory import measure
 
 BODY = [value for point in range(18) for value in (20.0 + point, 30.0 + 2 * point, 1.0)]
@@ -233,6 +236,58 @@ def test_names_that_are_not_utf8_can_be_written(folders):
     dataset = FolderPairs(sources, poses, pairs_csv=sources / "pairs.csv")
     assert ids(dataset) == ["caf%E9_2_anna"]
     assert dataset.load(0).source.size == (44, 64)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
+def test_what_is_no_file_costs_its_pairs_and_no_time(folders):
+    sources, poses = folders
+    for folder, name in ((sources, "pipe.png"), (poses, "pipe.txt"), (poses, "pipe.npy")):
+        os.mkfifo(folder / name)
+    (sources / "device.png").symlink_to("/dev/zero")
+    (sources / "loop.png").symlink_to("loop.png")
+    (sources / "empty.png").touch()
+    dataset = FolderPairs(sources, poses, pose_size=(256, 176))
+    odd = [index for index, name in enumerate(ids(dataset)) if not name.startswith(("anna", "ben")) or "pipe" in name]
+    assert len(odd) == len(dataset) - 8
+    for index in odd:
+        empty = dataset.pairs[index].source.name == "empty.png" and "pipe" not in dataset.pairs[index].pair_id
+        assert (dataset.fingerprint(index, {"source", "pose"}) != "") == empty
+        with pytest.raises(PgpisError, match=r"(pipe|device|loop|empty)\.\w+"):
+            dataset.load(index)
+
+
+def test_accents_may_be_one_character_or_two(folders, caplog):
+    """An archive of macOS has the pictures in NFD, and what names them is typed in NFC; or the other way round."""
+    sources, poses = folders
+    for form, other in (("NFD", "NFC"), ("NFC", "NFD")):
+        name, typed = normalize(form, "josé"), normalize(other, "josé")
+        below, textures = sources / name, sources / f"{typed}_texture"
+        below.mkdir()
+        textures.mkdir()
+        (below / f"{name}.jpg").write_bytes((sources / "anna.jpg").read_bytes())
+        pose, texture = sources.parent / "one" / f"{typed}.txt", textures / f"{typed}.png"
+        pose.parent.mkdir(exist_ok=True)
+        pose.write_bytes((poses / "anna.txt").read_bytes())
+        Image.new("RGB", (192, 128)).save(texture)
+        assert ids(FolderPairs(below, pose.parent, pairing="stem")) == [f"{name}_2_{typed}"]
+        assert beside(below / f"{name}.jpg", kind_of("texture")).name == texture.name
+        table = sources.parent / "pairs.csv"
+        table.write_text(f"source,pose\n{typed}/{typed}.jpg,{name}.txt\n", encoding="utf-8")
+        dataset = FolderPairs(sources, pose.parent, pairs_csv=table)
+        assert ids(dataset) == [f"{name}_2_{typed}"]
+        assert dataset.load(0).source.size == (44, 64)
+        for path in (*below.iterdir(), below, pose, texture, textures):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_two_files_whose_accents_alone_differ_are_two(folders):
+    sources, poses = folders
+    for form in ("NFC", "NFD"):
+        (sources / normalize(form, "josé.jpg")).write_bytes((sources / "anna.jpg").read_bytes())
+    names = ids(FolderPairs(sources, poses / "anna.txt"))
+    assert len({normalize("NFC", name) for name in names}) == 4
+    with pytest.raises(PgpisError, match="several files are called"):
+        ids(FolderPairs(sources, poses, pairing="stem"))
 
 
 def test_the_fingerprint_is_that_of_everything_that_is_read(folders):

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_foreign_names_keep_their_spelling(tmp_path):
     (tmp_path / "train.csv").write_text("from,to\na_1front.jpg,b_2side.jpg\n")
     pair = dataset(tmp_path).pairs[0]
     assert (pair.pair_id, pair.source) == ("a_1front.jpg_2_b_2side.jpg", tmp_path / "train/a_1front.jpg")
+
+
+def test_accents_in_a_list_may_be_one_character_and_on_the_disk_two(tmp_path):
+    for folder in ("train", "train_texture"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "train" / normalize("NFD", "josé.png")).touch()
+    texture = tmp_path / "train_texture" / normalize("NFD", "josé.png")
+    texture.touch()
+    (tmp_path / "train.csv").write_text("from,to\njosé.jpg,josé.jpg\n", encoding="utf-8")
+    pair = dataset(tmp_path).pairs[0]
+    assert pair.source.is_file()
+    assert pair.file("texture") == texture
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -94,6 +95,12 @@ def test_what_fits_nothing_is_listed():
 def test_own_pairs_match_by_their_name():
     own = Pair("anna_2_walk", Person(Path("anna.jpg")), Aim())
     assert match_pictures([Path("out/anna_2_walk.png")], [own]).files == ((own, Path("out/anna_2_walk.png")),)
+
+
+def test_accents_of_generated_pictures_may_be_one_character_or_two():
+    own = Pair(normalize("NFC", "josé_2_walk"), Person(Path("josé.jpg")), Aim())
+    path = Path("out") / normalize("NFD", "josé_2_walk.png")
+    assert match_pictures([path], [own]).files == ((own, path),)
 
 
 def test_pictures_in_linked_folders_are_listed(tmp_path):

@@ -14,13 +14,19 @@ from PIL import EpsImagePlugin, Image, ImageFile
 
 from hostile_pictures import chunk, compressed_bmp, encoded, exif, many_scans, png, with_exif
 from pgpis.batch import ImageSpec
-from pgpis.data.picture_store import read_picture
+from pgpis.data.lmdb_reader import read_entry
+from pgpis.data.packs.stores import Store
+from pgpis.data.picture_store import content_hash, read_picture
 from pgpis.errors import PgpisError
+from pgpis.files import sha256_of
+from pgpis.models.foreign import read_json
 from pgpis.pictures import drawing as drawing_module
+from pgpis.pictures.arrays import read_face
 from pgpis.pictures.decoding import MOST_BYTES, decode, verified_size
 from pgpis.pictures.images import fit_images, read_image, upright_rgb
 from pgpis.pictures.iuv import read_iuv
 from pgpis.pictures.uv_texture import read_chart_masks
+from pgpis.pictures.videos import frame_count
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
 
@@ -84,11 +90,25 @@ def test_a_huge_file_is_not_even_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
-def test_what_is_not_a_file_does_not_hang(tmp_path):
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_image,
+        read_face,
+        frame_count,
+        read_json,
+        sha256_of,
+        lambda path: read_entry(path, b"key"),
+        lambda path: Store(str(path.parent)).read(path.name),
+    ],
+)
+def test_what_is_not_a_file_does_not_hang(read, tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
-    for path in (tmp_path / "a.jpg", tmp_path):
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for path in (tmp_path / "a.jpg", tmp_path / "device", tmp_path):
         with pytest.raises(PgpisError, match="it is not a file"):
-            read_image(path)
+            read(path)
+        assert not content_hash(path)
 
 
 @pytest.mark.parametrize("error", [struct.error, zlib.error, TypeError, AttributeError, KeyError, SyntaxError,

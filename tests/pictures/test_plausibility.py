@@ -78,6 +78,14 @@ def test_units_are_recognised_in_every_format(tmp_path, caplog, unit, change, na
     assert unit == "pixels" or f"0{name}: key points are fractions" in told[0]
 
 
+@pytest.mark.parametrize("step", [1, -1])  # down, or across: of a person who lies
+@pytest.mark.parametrize("nearer", [3, 3.5, 4, 5])
+def test_fractions_of_a_close_up_are_recognised(tmp_path, nearer, step):
+    shares = ((BODY / SIZE - [0.5, 0.1]) * nearer + [0.5, 0.3])[:, ::step]
+    points = read_keypoints(write(tmp_path / "a.json", shares), FRAME).points
+    np.testing.assert_allclose(points, shares * SIZE, atol=1e-6)
+
+
 def test_fractions_fill_the_picture_behind_deepfashions_border(tmp_path):
     points = read_keypoints(write(tmp_path / "a.txt", BODY / SIZE)).to(FRAME).points
     np.testing.assert_allclose(points, BODY, atol=1e-6)

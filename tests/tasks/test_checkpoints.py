@@ -238,6 +238,14 @@ def test_the_last_one_of_earlier_versions_goes_by_times_and_numbers(tmp_path):
     assert last_checkpoint([tmp_path], training=True) == tmp_path / "last-v2.ckpt"
 
 
+def test_the_last_one_is_no_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "last-v1.ckpt").symlink_to("moved.ckpt")
+    with pytest.raises(PgpisError, match=r"last-v1\.ckpt is not a file"):
+        last_checkpoint([tmp_path], training=True)
+    torch.save(CHECKPOINT, tmp_path / "last.ckpt")
+    assert last_checkpoint([tmp_path], training=True) == tmp_path / "last.ckpt"
+
+
 @pytest.mark.parametrize(("training", "hint"), [(True, "to start anew"), (False, "--ckpt_path FILE")])
 def test_what_mends_a_missing_one_depends_on_the_verb(training, hint, tmp_path):
     with pytest.raises(PgpisError, match=r"no last\.ckpt") as error:

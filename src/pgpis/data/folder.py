@@ -241,8 +241,8 @@ class FolderPairs(PairDataset):
         is_one = place is not None and place.suffix.lower() == kind.photo_suffix
         if is_one or picture.parent == root or root not in picture.parents:
             return usual
-        whole = beside(root / picture.name, kind, place)  # where pgpis prepare puts it, of all folders below
-        below = whole.parent / picture.parent.relative_to(root) / whole.name
+        # where pgpis prepare puts it, of all folders below
+        below = beside(root / picture.name, kind, place, below=picture.parent.relative_to(root))
         return usual if is_file(usual) and not is_file(below) else below
 
     def map_of(self, picture: Path) -> Path | None:

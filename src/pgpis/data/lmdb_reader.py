@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pgpis.errors import PgpisError
 from pgpis.pictures.decoding import MOST_BYTES
+from pgpis.refusals import open_file
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
 HEADER = 16  # bytes of a page before its content
@@ -37,7 +38,7 @@ def read_entry(database: Path, key: bytes) -> bytes | None:
         PgpisError: The file is missing, truncated or damaged, or the entry is too large.
     """
     try:
-        with database.open("rb") as file:
+        with open_file(database) as file:
             return _Tree(file).get(key)
     except FileNotFoundError:
         raise PgpisError(f"LMDB not found: {database}") from None

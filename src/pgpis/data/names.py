@@ -1,9 +1,12 @@
-"""Names: of published layouts and of an LMDB's file; of a picture in DeepFashion: tree, flat, and FPDM's results."""
+"""Names of layouts, of an LMDB's file, of a picture in DeepFashion (tree, flat, FPDM's results); and their accents."""
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 from pgpis.errors import PgpisError
 
@@ -13,6 +16,25 @@ DATABASE = "data.mdb"
 
 TREE = re.compile(r"(MEN|WOMEN)/([^/]+)/id_(\d{8})/(\d\d)_(\d)_(\w+)")
 FLAT = re.compile(r"fashion(MEN|WOMEN)(\w+?)id(\d{8})(\d\d)_(\d)(\w+)")
+
+
+def alike(name: str) -> str:
+    """Return what names have in common that some file systems take for one.
+
+    These differ in upper and lower case, or have ``é`` as one character (NFC) or as two (NFD), as macOS archives it.
+    """
+    return normalize("NFC", name).casefold()
+
+
+def as_on_disk(path: Path) -> Path:
+    """Return a path with its accents, which are one character or two, as the disk has them; what is not there stays."""
+    if os.fspath(path).isascii() or os.path.lexists(path):
+        return path
+    found = Path()
+    for part in path.parts:
+        spellings = [found / part, *(found / normalize(form, part) for form in ("NFC", "NFD"))]
+        found = next((spelling for spelling in spellings if os.path.lexists(spelling)), spellings[0])
+    return found
 
 
 def _respelt(name: str, pattern: re.Pattern[str], template: str, example: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pgpis.data.names import alike
 from pgpis.errors import PgpisError
 from pgpis.files import printable
 from pgpis.pictures.keypoints import Keypoints
@@ -224,8 +225,8 @@ def without_garbage_collection() -> Iterator[None]:
 def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     """Number the names that other pairs have already, ``a, a~2``: each names one result.
 
-    Names that differ only in upper and lower case count as the same: some file systems think so. A pair that is listed
-    twice keeps its name.
+    Names that are :func:`alike` count as the same: some file systems think so. A pair that is listed twice keeps its
+    name.
     """
     listed = list(pairs)
     if all(pair.pair_id.isascii() for pair in listed):  # a million names need not be kept in a second spelling
@@ -238,7 +239,7 @@ def with_names_of_their_own(pairs: Iterable[Pair]) -> list[Pair]:
     for pair in listed:
         first = name = printable(pair.pair_id)
         number = 1
-        while (owner := owners.setdefault(name.casefold(), pair)) is not pair and owner != pair:
+        while (owner := owners.setdefault(alike(name), pair)) is not pair and owner != pair:
             number += 1
             name = f"{first}~{number}"
         named.append(pair if name == pair.pair_id else replace(pair, pair_id=name))

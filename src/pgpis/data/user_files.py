@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
+from unicodedata import normalize
 
+from pgpis.data.names import alike, as_on_disk
 from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
@@ -104,7 +106,7 @@ def _prepared_of(folder: Path) -> Path | None:
     """Return the folder beside this one of which it holds what was made; None: there is none."""
     options = ["preview", *(kind.option for kind in all_kinds() if kind.name != "picture")]
     stems = (folder.name.removesuffix(f"_{option}") for option in options)
-    others = (folder.with_name(stem) for stem in stems if stem not in ("", folder.name))
+    others = (as_on_disk(folder.with_name(stem)) for stem in stems if stem not in ("", folder.name))
     return next((other for other in others if other.is_dir()), None)
 
 
@@ -129,7 +131,7 @@ def stem_of(path: Path) -> str:
 
 
 def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path], *, by_person: bool = False) -> list[tuple[Path, Path]]:
-    """Pair files of the same name.
+    """Pair files of the same name, whether its accents are one character (NFC) or two (NFD).
 
     Args:
         sources: Pictures, or people's folders.
@@ -143,7 +145,7 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path], *, by_person: b
     for files, name_of in ((sources, attrgetter("name") if by_person else stem_of), (poses, stem_of)):
         paths = dict[str, Path]()
         for path in files:
-            if (other := paths.setdefault(name_of(path), path)) is not path:
+            if (other := paths.setdefault(normalize("NFC", name_of(path)), path)) is not path:
                 message = f"{path.parent}: several files are called '{name_of(path)}': {other.name}, {path.name}"
                 raise PgpisError(message, hint="rename one, or use --pairs")
         named.append(paths)
@@ -161,19 +163,20 @@ def pair_by_stem(sources: Sequence[Path], poses: Sequence[Path], *, by_person: b
     return [(source_of[stem], pose_of[stem]) for stem in common]
 
 
-def beside(path: Path, kind: Kind, place: Path | None = None) -> Path:
+def beside(path: Path, kind: Kind, place: Path | None = None, *, below: Path = Path()) -> Path:
     """Return where what was made of a picture is: ``photos_texture/anna.png`` of ``photos/anna.jpg``.
 
     Args:
         path: The picture, or a pose.
         kind: What was made of it.
         place: Replaces the folder or, as a file, the result.
+        below: Where it is in that folder.
     """
     if place is not None and place.suffix.lower() == kind.photo_suffix:
         return place
     parent = path.parent if path.parent.name not in ("", "..") else resolved(path.parent)
     folder = place or parent.with_name(f"{parent.name}_{kind.option}")
-    return folder / f"{stem_of(path)}{kind.photo_suffix}"
+    return as_on_disk(folder / below / f"{stem_of(path)}{kind.photo_suffix}")
 
 
 def folders_of(places: Iterable[Path]) -> list[Path]:
@@ -183,27 +186,27 @@ def folders_of(places: Iterable[Path]) -> list[Path]:
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
     """Look a name up in folders; where it is in none, return where it was expected first."""
-    candidates = [folder / name for folder in folders]
+    candidates = [as_on_disk(folder / name) for folder in folders]
     return next((path for path in candidates if picture_exists(path)), candidates[0])
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:
     """Return a distinct name for each file: its stem, else with suffix, else with folder, else with a number.
 
-    Names that differ only in upper and lower case count as the same: some file systems think so.
+    Names that are :func:`alike` count as the same: some file systems think so.
     """
     files = list(dict.fromkeys(paths))
     spellings = (stem_of, lambda path: path.name, lambda path: f"{path.parent.name}_{path.name}")
     names: dict[Path, str] = {}
     for spelling in spellings:
         open_files = [path for path in files if path not in names]
-        taken = Counter(spelling(path).casefold() for path in open_files)
-        names |= {path: spelling(path) for path in open_files if taken[spelling(path).casefold()] == 1}
+        taken = Counter(alike(spelling(path)) for path in open_files)
+        names |= {path: spelling(path) for path in open_files if taken[alike(spelling(path))] == 1}
     seen: Counter[str] = Counter()
     for path in files:
         if path not in names:
-            seen[path.name.casefold()] += 1
-            count = seen[path.name.casefold()]
+            seen[alike(path.name)] += 1
+            count = seen[alike(path.name)]
             names[path] = path.name if count == 1 else f"{path.name}~{count}"
     return names
 
@@ -222,10 +225,10 @@ def refuse_shared(kind: Kind, owners: Iterable[tuple[Path, Path | None]]) -> Non
     for owner, path in owners:
         if path is None:
             continue
-        other, others = first.setdefault(str(path).casefold(), (owner, path))
+        other, others = first.setdefault(alike(str(path)), (owner, path))
         if other == owner or content_hash(other) == content_hash(owner):
             continue
-        # a file system that ignores case takes two names for one
+        # a file system may take two names for one
         if others == path or (others.exists() and path.exists() and others.samefile(path)):
             raise PgpisError(
                 f"{other} and {owner} would share the {kind.what} {path}, which can belong to only one of them",

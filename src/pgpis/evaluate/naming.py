@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pgpis.data.names import alike
 from pgpis.data.pairs import Pair
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, files_below
@@ -81,12 +82,12 @@ def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
     of DeepFashion's names: ``fashion…_2_fashion…_vis.jpg``, ``WOMEN…jpg_2_WOMEN…jpg.png`` and so on. What ``pgpis
     predict`` makes of folders, not of a data set, is called after the files alone, and is of no pair of a list.
     """
-    by_name = {Path(file_name(pair.pair_id, ".png")).stem.casefold(): pair for pair in pairs}
+    by_name = {alike(Path(file_name(pair.pair_id, ".png")).stem): pair for pair in pairs}
     by_pictures = {tuple(mentioned): pair for pair in pairs if len(mentioned := identities(pair.pair_id)) == 2}
     pictures: dict[str, Path] = {}
     unmapped, doubled = [], []
     for path in files:
-        match = by_name.get(path.stem.casefold()) or by_name.get(path.name.casefold())
+        match = by_name.get(alike(path.stem)) or by_name.get(alike(path.name))
         match = match or by_pictures.get(tuple(identities(path.name)))
         if match is None:
             unmapped.append(path)

@@ -26,6 +26,7 @@ from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTraine
 
 from pgpis.aliases import with_current_names
 from pgpis.errors import PgpisError, first_line, nearest
+from pgpis.refusals import file_status
 
 LARGEST_JSON = 2**23
 """Bytes of a configuration."""
@@ -64,7 +65,7 @@ def read_json(path: Path) -> Any:
         PgpisError: It is missing, too large, nested too deeply, or not JSON.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
+        if file_status(path).st_size > LARGEST_JSON:
             raise PgpisError(f"{path} has more than {LARGEST_JSON} bytes; expected a configuration")
         return parse_json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

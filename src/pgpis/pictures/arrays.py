@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pgpis.errors import PgpisError, first_line
 from pgpis.files import writing
+from pgpis.refusals import file_status
 
 LARGEST = 2**26
 """Bytes of an array; what is read here describes one picture."""
@@ -27,8 +28,11 @@ def read_array(path: str | os.PathLike[str], expected: str) -> NDArray[Any]:
         PgpisError: It is missing, damaged, or holds something else than numbers.
     """
     try:
+        file_status(path)
         # mapped first: a header that claims more than the file holds is an error before memory is taken
         values = np.load(Path(path), mmap_mode="r", allow_pickle=False)
+    except PgpisError:
+        raise
     except FileNotFoundError:
         raise PgpisError(f"file not found: {path}; expected {expected}") from None
     except Exception as error:  # NumPy's reader lets through whatever the parsers raise that it is built on

@@ -7,7 +7,6 @@ import functools
 import io
 import logging
 import os
-import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from pgpis.errors import PgpisError
+from pgpis.refusals import file_status
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,9 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         PgpisError: It is missing, not a regular file, too large, or cannot be read.
     """
     try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PgpisError(f"cannot read picture {path}: it is not a file")
-        if status.st_size > MOST_BYTES:
-            raise PgpisError(f"{path} has {status.st_size} bytes, expected a picture of at most {MOST_BYTES}")
+        size = file_status(path).st_size
+        if size > MOST_BYTES:
+            raise PgpisError(f"{path} has {size} bytes, expected a picture of at most {MOST_BYTES}")
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise PgpisError(f"picture not found: {path}") from None

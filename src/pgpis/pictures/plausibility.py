@@ -30,7 +30,7 @@ FARTHEST_POINT = 10
 LARGEST_UNIT = 4
 """A frame of this size or less is a unit, not a picture."""
 NEAR = 1.5
-"""Numbers of which half are nearer to 0 than this are not pixels."""
+"""Numbers of which half are nearer to 0 than this, across or down, are not pixels."""
 POSE_SIZE = "give the size that the numbers refer to: --data.predict.init_args.pose_size '[HEIGHT, WIDTH]'"
 
 DARK, BRIGHT = 40, 64
@@ -85,8 +85,9 @@ def _in_pixels(keypoints: Keypoints, name: str) -> Keypoints:
     frame, seen = keypoints.frame, keypoints.points[keypoints.seen]
     if not len(seen) or max(frame.height, frame.width) <= LARGEST_UNIT:
         return keypoints
-    # the middle one of the numbers decides: a joint outside the picture makes no pixels of the others
-    if (np.median(np.abs(seen), axis=0) > NEAR).any():
+    # the middle one of the numbers decides: a joint outside the picture makes no pixels of the others; and of a
+    # close-up, of which most lies below the picture or beside it, the other axis does
+    if (np.median(np.abs(seen), axis=0) > NEAR).all():
         return keypoints
     is_signed = (seen < -0.05).any(axis=1).mean() > 1 / 3
     unit = "from -1 to 1" if is_signed else "from 0 to 1"

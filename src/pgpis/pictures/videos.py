@@ -20,6 +20,7 @@ from pgpis.files import file_name, replacing, replacing_folder, waiting_for
 from pgpis.jobs import reason_of
 from pgpis.pictures.containers import CONTAINERS, is_video
 from pgpis.pictures.images import read_image, save_image
+from pgpis.refusals import open_file
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_file(path))
         except OSError as error:
             raise PgpisError(f"cannot read the video {path}: {error.strerror}") from error
         if not is_video(path):

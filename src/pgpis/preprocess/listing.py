@@ -108,7 +108,7 @@ def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
 
 def _beside(folder: Path, name: Path, kind: Kind) -> Path:
     """Return where a condition of a photograph goes, by its name in a folder of photographs."""
-    return beside(folder / name.name, kind).parent / name.parent / f"{name.stem}{kind.photo_suffix}"
+    return beside(folder / name.name, kind, below=name.parent)
 
 
 def tell_of_gone(root: Path, files: Sequence[PictureFiles], outcomes: Iterable[Outcome]) -> None:

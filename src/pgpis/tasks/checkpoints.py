@@ -96,9 +96,11 @@ def last_checkpoint(folders: Sequence[Path], *, training: bool) -> Path:
     Raises:
         PgpisError: There is none in any of the folders.
     """
-    paths = [path for folder in folders for path in folder.glob("last*.ckpt")]
+    named = [path for folder in folders for path in folder.glob("last*.ckpt")]
+    paths = [path for path in named if path.is_file()]
     if not paths:
-        raise PgpisError(f"--ckpt_path last: no last.ckpt in {folders[0]}", hint=ANEW if training else NAMED)
+        reason = f"{named[0]} is not a file, nor leads to one" if named else f"no last.ckpt in {folders[0]}"
+        raise PgpisError(f"--ckpt_path last: {reason}", hint=ANEW if training else NAMED)
     return max(paths, key=_age) if len(paths) > 1 else paths[0]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
-from pgpis.data.names import FLAT, TREE, LayoutName, flat_to_tree, tree_to_flat
+from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, tree_to_flat
 from pgpis.data.tables import csv_text, read_json, read_rows
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
@@ -95,7 +95,7 @@ class Layout(ABC):
         """Return where a picture's file of a kind is, or would be; a picture may have another suffix than its key."""
         path = self._below(str(self.folder(kind)), key)
         suffix = kind_of(kind).suffix
-        return existing(path) if suffix is None else path.with_suffix(suffix)
+        return existing(path) if suffix is None else as_on_disk(path.with_suffix(suffix))
 
     def new_path(self, key: str, kind: str, suffix: str) -> Path:
         """Return where a new file goes, whatever lies there already."""
@@ -188,5 +188,5 @@ def flat_name(key: str) -> str:
 
 def existing(path: Path) -> Path:
     """Return the file, or the one of the same name with another suffix of pictures, where that is there."""
-    others = (path.with_suffix(suffix) for suffix in (path.suffix, ".jpg", ".png", ".jpeg"))
+    others = (as_on_disk(path.with_suffix(suffix)) for suffix in (path.suffix, ".jpg", ".png", ".jpeg"))
     return next((other for other in others if is_file(other)), path)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pgpis.errors import PgpisError, first_line
 from pgpis.files import TEMPORARY, replacing, resolved, sha256_of, write_bytes, writing_at
 from pgpis.lazy import optional_module
-from pgpis.refusals import UnwritableError
+from pgpis.refusals import UnwritableError, open_file
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Store:
         """
 
         def of_disk(folder: Path) -> bytes:
-            with (folder / name).open("rb") as file:
+            with open_file(folder / name) as file:
                 file.seek(begin)
                 return file.read(-1 if end is None else end - begin)
 
