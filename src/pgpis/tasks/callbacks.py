@@ -70,12 +70,13 @@ class SampleGrid(Callback):
             return
         assert isinstance(pl_module, PersonImageTask)
         grids = {"samples": pl_module.sample_grid(batch, self.pairs), "flow": pl_module.flow_grid(batch, self.pairs)}
-        for name, grid in grids.items():
-            if grid is None:
+        for name, drawn in grids.items():
+            if drawn is None:
                 continue
+            grid = drawn.float().nan_to_num(-1.0, -1.0, -1.0)  # black, also where a logger would refuse it
             for logger in loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
+                    picture = (grid.cpu() / 2 + 0.5).clamp(0, 1)
                     logger.experiment.add_image(name, picture, trainer.global_step)
                 else:
                     logger.log_image(key=name, images=tensor_to_images(grid[None]), step=trainer.global_step)
