@@ -160,7 +160,7 @@ class PGPISCLI(LightningCLI):
             raise PgpisError(f"cannot write {path}: a folder is in the place of the file")
         with ExitStack() as stack:
             if folder is not None and self.trainer.is_global_zero:
-                stack.enter_context(locked(folder))
+                stack.enter_context(locked(folder, resumes=subcommand == "predict"))
             if subcommand == "fit":
                 if self.trainer.is_global_zero:
                     for unfinished in (root, root / CHECKPOINTS):
