@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger
 
 from pgpis.cli import main
 from pgpis.cli.drawing import DrawingSettings
@@ -117,7 +117,7 @@ class Needy(Callback):
         raise ModuleNotFoundError(reason)
 
 
-class Refusing(Logger):
+class Refusing(CSVLogger):
     """Takes no argument that it is given."""
 
     def __init__(self, rows: int = 1):
