@@ -24,6 +24,8 @@ logging.raiseExceptions = False
 # a shell in the background ignores Ctrl-C, and so would all jobs that tests start and interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup does
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # what tests write need not outlive a power cut; each wait for the disk takes milliseconds
 os.fsync = lambda _: None

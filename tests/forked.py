@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+from pgpis.interrupts import SIGNALS
+
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
     ["pgpis.cli.lightning", "pgpis.tasks", "pgpis.cli.prepare", "pgpis.preprocess.stages", "pgpis.synth.files.dataset"]
@@ -48,7 +50,7 @@ def _call(work, arguments, log, folder, environment):
     os.dup2(file, 1)
     os.dup2(file, 2)
     multiprocessing.set_start_method("fork", force=True)  # a loader's workers would load all of it once more
-    for signum in (signal.SIGINT, signal.SIGTERM):  # as a shell in the foreground leaves them
+    for signum in SIGNALS:  # as a shell in the foreground leaves them
         signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
     work(*arguments)
 

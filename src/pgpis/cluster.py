@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pgpis.errors import PgpisError
 from pgpis.interrupts import StopRequest, answered_as_before, held
-from pgpis.jobs import THREADS, as_done
+from pgpis.jobs import THREADS, as_done, born_deaf
 from pgpis.lazy import collect_rarely, optional_module
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def connected() -> Iterator[dict[str, float]]:
         # without an address Ray would look for a cluster on this machine, and wait minutes for one that was killed
         address = os.environ.get("RAY_ADDRESS") or "local"
         try:
-            with answered_as_before():  # Ray's own handlers end the process at once
+            with born_deaf(), answered_as_before():  # Ray's own handlers end the process at once
                 ray.init(address, logging_level="warning", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise PgpisError(f"cannot reach the Ray cluster {address}: {error}", hint="ray status") from error

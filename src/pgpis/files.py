@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -243,10 +243,11 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, resumes: bool = True) -> Iterator[None]:
     """Keep other jobs out of a folder while the block runs; a killed job's lock is gone with it.
 
     A folder made for the block that is empty in the end is removed; a refusal leaves no lock where there was none.
+    ``resumes``: the same command goes on with what the block has written, and a stop says so.
 
     Raises:
         PgpisError: Another job writes there, or the folder cannot be written to.
@@ -254,13 +255,12 @@ def locked(folder: Path) -> Iterator[None]:
     with writing_at(folder):
         was_there, was_locked = folder.exists(), (folder / LOCK).exists()
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
         try:
-            lock.acquire(blocking=False)
+            (lock := FileLock(folder / LOCK)).acquire(blocking=False)
         except Timeout as error:
             raise PgpisError(f"another run is writing to {folder}", hint="wait, or choose another folder") from error
     try:
-        with resumable():
+        with resumable() if resumes else nullcontext():
             yield
     finally:
         with suppress(OSError):

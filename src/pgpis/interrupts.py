@@ -1,14 +1,19 @@
-"""Ctrl-C and SIGTERM: a job ends at once, or where it loses nothing."""
+"""Ctrl-C, SIGTERM and SIGHUP: a job ends at once, or where it loses nothing."""
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANGUP)
+OF_TERMINAL = (signal.SIGINT, *HANGUP)
+"""Those that a terminal sends to every process of the job: Ctrl-C, and that it is closed."""
 
 
 class Stopped(BaseException):
@@ -50,6 +55,7 @@ class StopRequest:
 
     def note(self, signum: int, _frame: FrameType | None) -> None:
         """Remember a signal; a second Ctrl-C ends the job at once."""
+        leave_terminal()
         if self.signum is not None and signum == signal.SIGINT:
             raise Stopped(signum)
         self.signum = self.signum or signum
@@ -57,8 +63,8 @@ class StopRequest:
 
 @contextmanager
 def ended_at_once() -> Iterator[None]:
-    """Let both signals raise :class:`Stopped` where the job is while the block runs."""
-    with _answered(_end):
+    """Let the signals raise :class:`Stopped` where the job is while the block runs."""
+    with answered(_end):
         yield
 
 
@@ -74,19 +80,20 @@ def resumable() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[StopRequest]:
-    """Keep both signals back while the block runs, until the job asks for them."""
+    """Keep the signals back while the block runs, until the job asks for them."""
     request = StopRequest()
-    with _answered(request.note):
+    with answered(request.note):
         yield request
 
 
 def _end(signum: int, _frame: FrameType | None) -> None:
+    leave_terminal()
     raise Stopped(signum)
 
 
 @contextmanager
 def answered_as_before() -> Iterator[list[signal.Signals]]:
-    """Put back what answers both signals, whatever the block sets: itself, or a library such as Ray.
+    """Put back what answers the signals, whatever the block sets: itself, or a library such as Ray.
 
     Yields:
         The signals that are not ignored, and may be answered otherwise.
@@ -101,9 +108,19 @@ def answered_as_before() -> Iterator[list[signal.Signals]]:
 
 
 @contextmanager
-def _answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Set the handler of both signals; one that is ignored (``nohup``, ``&``) stays ignored."""
+def answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Set the handler of the signals; one that is ignored (``nohup``, ``&``) stays ignored."""
     with answered_as_before() as signals:
         for signum in signals:
             signal.signal(signum, handler)
         yield
+
+
+def leave_terminal() -> None:
+    """Write to nowhere what would go to a terminal that was closed: that fails, and a job has its state to save."""
+    for output in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, output)
+                os.close(nowhere)

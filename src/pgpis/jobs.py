@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pgpis.errors import PgpisError
-from pgpis.interrupts import StopRequest
+from pgpis.interrupts import OF_TERMINAL, StopRequest
 from pgpis.lazy import collect_rarely
 from pgpis.refusals import UnwritableError
 
@@ -180,8 +180,9 @@ def shortlist(lines: Sequence[str]) -> list[str]:
 
 
 def leave_interrupts_alone(_worker: int = 0) -> None:
-    """Let the parent alone answer Ctrl-C, which the terminal sends to every process of the group."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let the parent alone answer what the terminal sends to every process of the group, as Ctrl-C."""
+    for signum in OF_TERMINAL:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _begin() -> None:
@@ -205,12 +206,12 @@ def _end_with_parent() -> None:
 def born_deaf() -> Iterator[None]:
     """Let processes that start inside ignore Ctrl-C also while they are importing, before their initializer runs.
 
-    They inherit the blocked signal. Here it only waits: one that comes meanwhile is answered at the end.
+    They inherit the blocked signals. Here it only waits: one that comes meanwhile is answered at the end.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINAL)
     try:
         yield
     finally:

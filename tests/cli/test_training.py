@@ -12,6 +12,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import CSVLogger
 
 from pgpis.cli import main
 from pgpis.cli.drawing import DrawingSettings
@@ -107,6 +108,37 @@ class SignalAt(Callback):
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         if trainer.global_step == self.step and self.validating:
             os.kill(os.getpid(), self.signum)
+
+
+class Needy(Callback):
+    """As Lightning's loggers and callbacks are whose package is missing."""
+
+    def __init__(self, reason: str = "Requirement 'nothere>=1.0' not met. HINT: Try running `pip install nothere`"):
+        raise ModuleNotFoundError(reason)
+
+
+class Refusing(CSVLogger):
+    """Takes no argument that it is given."""
+
+    def __init__(self, rows: int = 1):
+        raise TypeError(f"{rows} rows\nare too many")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("callbacks=test_training.Needy", "trainer.callbacks: Needy needs nothere\n  hint: pip install nothere\n"),
+        (
+            "callbacks=[Timer, {class_path: test_training.Needy, init_args: {reason: No module named 'a.b'}}]",
+            "trainer.callbacks: Needy needs a\n  hint: pip install a\n",
+        ),
+        ("logger=test_training.Refusing", "trainer.logger: Refusing: 1 rows are too many\n  hint: "),
+    ],
+)
+def test_an_object_of_the_trainer_that_cannot_be_made_is_named(word, expected, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    assert main(["fit", "--config=smoke/fpdm.yaml", f"--trainer.{word}"]) == 2
+    assert f"pgpis: error: {expected}" in capsys.readouterr().err
 
 
 @pytest.mark.slow

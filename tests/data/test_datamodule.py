@@ -279,6 +279,25 @@ def test_the_position_counts_all_processes_and_is_refused_where_it_is_none(caplo
     assert "30 pairs" in caplog.text
 
 
+@pytest.mark.parametrize(("window", "left"), [(4, None), (3, 1)])
+def test_a_first_step_of_fewer_batches_is_told(window, left, caplog):
+    """Going on with batches of 2 after 2 of 8; Lightning steps where the batches of the epoch are a whole multiple."""
+    position = EpochPosition(pairs=24, seed=0, batch_size=lambda: 2)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(accelerator="cpu", accumulate_grad_batches=window, **quiet)
+    trainer.fit_loop.epoch_progress.current.started = 1
+    loop = trainer.fit_loop.epoch_loop
+    batches = loop.batch_progress
+    batches.total.ready = batches.current.ready = batches.current.processed = batches.current.completed = 2
+    position.load_state_dict({"epoch": 0, "samples": 16, "batches": 2, "pairs": 24, "seed": 0})
+    for _ in range(2):
+        position.go_on(trainer)
+    assert caplog.text.count("the first step takes") == (left is not None)
+    assert left is None or f"takes {left} of them, not {window}" in caplog.text
+    batches.current.ready += left or window
+    assert loop._accumulated_batches_reached()
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_overfitting_trains_on_the_same_batches(toy_root, specs, num_workers):
     data = module(toy_root, specs, num_workers=num_workers)

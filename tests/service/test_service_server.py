@@ -140,7 +140,7 @@ def test_commands_of_the_page_work(service, requests, tmp_path):
         assert Image.open(path).size == (176, 256), path
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_requests_under_way_are_finished_for_as_long_as_they_may_take(signum, code, monkeypatch):
     """Uvicorn raises the signal again when it has finished."""
     seen = []
@@ -152,7 +152,7 @@ def test_requests_under_way_are_finished_for_as_long_as_they_may_take(signum, co
         def run(self, _sockets):
             signal.raise_signal(signum)
 
-    monkeypatch.setattr(server.uvicorn, "Server", Server)
+    monkeypatch.setattr(server, "_Server", Server)
     monkeypatch.setattr(server.uvicorn, "Config", lambda _app, **options: SimpleNamespace(**options))
     workers = SimpleNamespace(verify_worker_status=lambda: None, app=None)
     with socket.create_server(("127.0.0.1", 0)) as listener, ended_at_once():

@@ -20,15 +20,18 @@ LOSSES = (5.0, 1.0, 4.0, 6.0, 2.0, 7.0, 3.0, 8.0, 9.0, 4.0)
 class Line(LightningModule):
     """One weight, which asks for a stop in a training batch, or in the validation after a step."""
 
-    def __init__(self, request: StopRequest, in_batch: int | None = None, in_validation: int | None = None) -> None:
+    def __init__(
+        self, request: StopRequest, in_batch: int | None = None, in_validation: int | None = None, twice: bool = False
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.line = torch.nn.Linear(1, 1)
-        self.request, self.in_batch, self.in_validation = request, in_batch, in_validation
+        self.request, self.in_batch, self.in_validation, self.twice = request, in_batch, in_validation, twice
 
     def training_step(self, batch, batch_idx):
         if self.in_batch == self.trainer.fit_loop.epoch_loop.total_batch_idx:
-            self.request.signum = signal.SIGINT
+            for _ in range(1 + self.twice):
+                self.request.note(signal.SIGINT, None)
         return (self.line(batch) - 3).square().mean()
 
     def validation_step(self, batch, batch_idx):
@@ -64,7 +67,7 @@ def fit(folder, options, checkpoint=None, **stop):
         try:
             trainer.fit(model, loader, loader, ckpt_path=checkpoint)
         except Stopped as error:
-            stopped = error.command.split()[-1]
+            stopped = error.command and error.command.split()[-1]
     state = {
         "best": (best.best_model_path, best.best_model_score),
         "patience": (patience.wait_count, patience.best_score),
@@ -114,3 +117,15 @@ def test_epochs_of_one_step_can_be_stopped(tmp_path):
     assert stopped is not None
     _, state = fit(tmp_path / "again", options, stopped)
     assert state["weight"] == whole["weight"]
+
+
+def test_a_second_ctrl_c_names_the_last_checkpoint_of_this_run_alone(tmp_path):
+    """Where it has saved none, the same command begins anew, and another run's is not what goes on with it."""
+    options = {"max_epochs": 3}
+    _, whole = fit(tmp_path / "whole", options)
+    assert fit(tmp_path / "run", options, in_batch=2, twice=True)[0] is None
+    stopped, state = fit(tmp_path / "run", options, in_batch=BATCHES + 2, twice=True)
+    assert stopped == str(tmp_path / "run/last.ckpt")
+    assert state["progress"] == (1, BATCHES + 2)
+    assert fit(tmp_path / "run", options, stopped)[1]["weight"] == whole["weight"]
+    assert fit(tmp_path / "run", options, in_batch=2, twice=True)[0] is None

@@ -1,6 +1,6 @@
 """Validation: one mean over the pairs of all processes, and the schedules that count validations."""
 
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
+from pgpis.tasks.callbacks import SampleGrid
 from pgpis.tasks.options import Schedule
 
 VALUES = (0.1, 0.7, 0.3)
@@ -143,3 +144,17 @@ def test_a_validation_of_nothing_is_not_counted(tmp_path):
 def test_what_is_monitored_but_not_logged_is_named(tmp_path):
     with pytest.raises(PgpisError, match=r"ReduceLROnPlateau monitors 'val/los', which is not logged(.|\n)*val/loss"):
         fit(tmp_path, on_plateau("val/los"), [VALUES])
+
+
+def test_pictures_that_are_not_finite_are_black_in_any_logger():
+    logged = {}
+    logger = SimpleNamespace(log_image=lambda key, images, **_: logged.update({key: images[0]}))
+    trainer = SimpleNamespace(loggers=[logger], sanity_checking=False, global_step=1)
+    task, grid = Task(), torch.ones(3, 4, 8)
+    for column, value in enumerate((torch.nan, torch.inf, -torch.inf)):
+        grid[:, :, column] = value
+    task.sample_grid = task.flow_grid = lambda *_: grid
+    SampleGrid().on_validation_batch_end(trainer, task, None, batch_of(*VALUES), 0)
+    assert set(logged) == {"samples", "flow"}
+    for picture in logged.values():
+        assert [picture.getpixel((column, 0))[0] for column in range(4)] == [0, 0, 0, 255]

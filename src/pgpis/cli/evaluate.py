@@ -224,7 +224,7 @@ def _scored(
         if not both:
             raise PgpisError("the two folders have no pair in common")
         matched = [(name, folder, matches.only(both)) for name, folder, matches in matched]
-    with locked(out):
+    with locked(out, resumes=False):
         most = max(len(matches.files) for _, _, matches in matched) + len(reals.train) + len(reals.targets)
         with _crew(settings, most) as crew:
             evaluations = [

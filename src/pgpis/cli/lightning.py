@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from pgpis.cli.actors import predict_on_ray, refuse_for_actors
 from pgpis.cli.checkpoints import CHECKPOINTS, checkpoint_named, root_of, tell_of_others
 from pgpis.cli.evaluate import evaluate_command
-from pgpis.cli.messages import explained, trainer_explained
+from pgpis.cli.messages import explained, objects_explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import MOVED, quiet_libraries
 from pgpis.cli.recipes import leaves_of, resolve_configs
@@ -121,7 +121,8 @@ class PGPISCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build everything; let the task know its data, and Lightning, which has its own idea, the last checkpoint."""
-        super().instantiate_classes()
+        with objects_explained(self.parser, self._get(self.config, "trainer"), self.command[1]):
+            super().instantiate_classes()
         self.model.data = self.datamodule
         if self._get(self.config, "ckpt_path") == "last":
             self.config_init[self.subcommand].ckpt_path = str(self.checkpoint)
@@ -160,7 +161,7 @@ class PGPISCLI(LightningCLI):
             raise PgpisError(f"cannot write {path}: a folder is in the place of the file")
         with ExitStack() as stack:
             if folder is not None and self.trainer.is_global_zero:
-                stack.enter_context(locked(folder))
+                stack.enter_context(locked(folder, resumes=subcommand == "predict"))
             if subcommand == "fit":
                 if self.trainer.is_global_zero:
                     for unfinished in (root, root / CHECKPOINTS):

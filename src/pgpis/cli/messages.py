@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from pgpis.cli.recipes import TOP_LEVEL
 from pgpis.cli.renamed import fields_of_options, load_class, subclasses
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError, manual, nearest
+from pgpis.refusals import refusal_of
 
 LEARNING_RATE = "optimizer.init_args.lr"
 """Where the learning rate of a task is, which has many names."""
@@ -70,9 +73,60 @@ def trainer_explained(verb: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         hint = f"'pgpis {verb} --help-all' describes every key of the trainer"
         raise PgpisError(f"trainer: {_one_line(str(error))}", hint=hint) from error
+
+
+@contextmanager
+def objects_explained(parser: LightningArgumentParser, trainer: Namespace | None, verb: str) -> Iterator[None]:
+    """Turn what a logger, a callback or the like of the trainer raises when it is made into the error that names it.
+
+    jsonargparse tells it among the types that the key could have had instead.
+
+    Args:
+        parser: Makes the objects while the block runs.
+        trainer: The trainer's settings.
+        verb: For the hint.
+
+    Raises:
+        PgpisError: One cannot be made.
+    """
+    failed: list[tuple[type, Exception]] = []
+
+    def make(kind: type, *args: Any, **options: Any) -> Any:
+        try:
+            return kind(*args, **options)
+        except Exception as error:
+            if not (isinstance(error, PgpisError) or (isinstance(error, OSError) and refusal_of(error))):
+                failed.append((kind, error))
+            raise
+
+    with warnings.catch_warnings(action="ignore"):  # deprecated, and what Lightning itself calls
+        parser.add_instantiator(make, object)
+    try:
+        yield
+    except Exception as error:
+        for kind, reason in failed[-1:]:
+            for key, path in _classes("trainer", {} if trainer is None else trainer.as_dict()):
+                if load_class(path) is kind:
+                    raise _unmade(key, kind, reason, verb) from error
+        raise
+
+
+def _classes(key: str, settings: Any) -> Iterator[tuple[str, str]]:
+    """Yield the path of each class in settings, and the key that it stands at."""
+    for each in settings if isinstance(settings, list) else [settings]:
+        for name, value in each.items() if isinstance(each, dict) else ():
+            yield from [(key, value)] if name == "class_path" else _classes(f"{key}.{name}", value)
+
+
+def _unmade(key: str, kind: type, reason: Exception, verb: str) -> PgpisError:
+    missing = re.search(r"'([\w-]+)", str(reason)) if isinstance(reason, ModuleNotFoundError) else None
+    if missing:  # "No module named 'x.y'", or Lightning's "Requirement 'x>=1' not met"
+        return PgpisError(f"{key}: {kind.__name__} needs {missing[1]}", hint=f"pip install {missing[1]}")
+    told = _one_line(str(reason)) or type(reason).__name__
+    return PgpisError(f"{key}: {kind.__name__}: {told}", hint=f"'pgpis {verb} --help-all' describes every key")
 
 
 def _all(name: str, text: str) -> list[Any]:

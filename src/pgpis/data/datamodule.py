@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
 from pgpis.errors import PgpisError, check_range
-from pgpis.jobs import parts
+from pgpis.jobs import leave_interrupts_alone, parts
 from pgpis.pictures.drawing import CANVAS, DRAWING, PoseSkeleton, check_canvas
 
 MOST_WORKERS = 1024
@@ -296,5 +295,5 @@ class PoseTransferDataModule(LightningDataModule):
 
 def _start_worker(_worker: int) -> None:
     """Leave Ctrl-C to the main process, and OpenCV's thread pool, which does not survive fork, out of workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_interrupts_alone()
     cv2.setNumThreads(0)

@@ -149,6 +149,10 @@ class EpochPosition:
         for name in ("ready", "started", "processed", "completed"):
             setattr(progress.current, name, getattr(progress.current, name) + difference)
         self._start = {"epoch": epoch, "samples": samples, "batches": batches}
+        window = trainer.accumulate_grad_batches
+        if difference and batches % window:  # Lightning takes a step after each whole multiple of it
+            left = window - batches % window
+            log.warning("batches of another size than before: the first step takes %d of them, not %d", left, window)
         return epoch, samples
 
     def _close_epoch(self, trainer: Trainer) -> None:

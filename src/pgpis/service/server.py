@@ -6,6 +6,8 @@ import logging
 import math
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -14,7 +16,8 @@ from litserve.connector import check_cuda_with_nvidia_smi  # type: ignore[import
 from litserve.utils import wrap_litserve_start  # type: ignore[import-untyped]
 
 from pgpis.errors import PgpisError
-from pgpis.interrupts import Stopped
+from pgpis.interrupts import Stopped, answered
+from pgpis.jobs import born_deaf
 from pgpis.service.app import create_app
 from pgpis.service.desk import Desk
 from pgpis.service.settings import KEY_VARIABLE, ServiceSettings
@@ -25,6 +28,16 @@ WATCH_SECONDS = 0.5
 """After which it is noticed that a worker died."""
 
 log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Finishes requests under way also when its terminal is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Answer all signals that end a job."""
+        with super().capture_signals(), answered(self.handle_exit):
+            yield
 
 
 def run(settings: ServiceSettings, load: Load) -> int:
@@ -61,7 +74,9 @@ def run(settings: ServiceSettings, load: Load) -> int:
         desk = Desk(server, settings.limits.timeout)
         server.app = create_app(settings, desk.ask, desk.ready, len(devices), server.lifespan)
         # LitServer.run would answer in processes of their own, where a request never hears that its worker has died
-        with wrap_litserve_start(server, worker_monitor=True):
+        with ExitStack() as stack:
+            with born_deaf():  # the service ends them
+                stack.enter_context(wrap_litserve_start(server, worker_monitor=True))
             try:
                 return _answer(server, listener, settings)
             finally:
@@ -87,7 +102,7 @@ def _answer(server: LitServer, listener: socket.socket, settings: ServiceSetting
         timeout_graceful_shutdown=math.ceil(settings.limits.timeout),
     )
     try:
-        uvicorn.Server(config).run([listener])
+        _Server(config).run([listener])
     except Stopped as stop:  # requests under way are finished; uvicorn raises the signal again
         return stop.code
     return 0

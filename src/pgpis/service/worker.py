@@ -21,6 +21,7 @@ from litserve import LitAPI  # type: ignore[import-untyped]
 from litserve.loops.simple_loops import BatchedLoop  # type: ignore[import-untyped]
 from litserve.utils import LitAPIStatus, LoopResponseType  # type: ignore[import-untyped]
 
+from pgpis.jobs import leave_interrupts_alone
 from pgpis.lazy import collect_rarely
 from pgpis.service.jobs import Answer, Job
 
@@ -114,7 +115,7 @@ class PictureAPI(LitAPI):
         from pgpis.preprocess.settings import PrepareSettings
         from pgpis.studio.studio import Studio
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the service ends its workers
+        leave_interrupts_alone()  # the service ends its workers
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # temporary files are removed
         logging.basicConfig(format="pgpis: %(message)s", level=logging.WARNING)
         logging.getLogger("pgpis").setLevel(logging.ERROR)  # what is doubtful about a picture is its sender's to know

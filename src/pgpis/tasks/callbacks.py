@@ -70,12 +70,13 @@ class SampleGrid(Callback):
             return
         assert isinstance(pl_module, PersonImageTask)
         grids = {"samples": pl_module.sample_grid(batch, self.pairs), "flow": pl_module.flow_grid(batch, self.pairs)}
-        for name, grid in grids.items():
-            if grid is None:
+        for name, drawn in grids.items():
+            if drawn is None:
                 continue
+            grid = drawn.float().nan_to_num(-1.0, -1.0, -1.0)  # black, also where a logger would refuse it
             for logger in loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    picture = (grid.float().cpu() / 2 + 0.5).clamp(0, 1)
+                    picture = (grid.cpu() / 2 + 0.5).clamp(0, 1)
                     logger.experiment.add_image(name, picture, trainer.global_step)
                 else:
                     logger.log_image(key=name, images=tensor_to_images(grid[None]), step=trainer.global_step)
@@ -86,7 +87,7 @@ def _takes_pictures(logger: Logger) -> bool:
 
 
 class StopOnSignal(Callback):
-    """Saves a checkpoint and ends training when Ctrl-C or SIGTERM asked for it.
+    """Saves a checkpoint and ends training when a signal, as Ctrl-C, asked for it.
 
     It waits until nothing is under way that a checkpoint does not hold: for the end of an optimiser's step, as
     gradients that are being accumulated are in none; for a validation that is due; and, at the end of an epoch, for the
@@ -134,14 +135,28 @@ class StopOnSignal(Callback):
         agree = trainer.strategy.reduce_boolean_decision
         if not (agree(self.request.signum is not None, all=False) and agree(at_rest, all=True)):
             return
-        callback = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
-        command = None
+        callback, command = _keeper(trainer), None
         if callback is not None and not trainer.sanity_checking and not trainer.fast_dev_run:
             callback.save_last = True  # as a file of its own, not as a link
             metrics = callback._monitor_candidates(trainer)  # noqa: SLF001  keeps its own record of what is the last
             callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
-            command = shlex.join([*self.command, "--ckpt_path", callback.last_model_path])  # the last one given counts
+            command = self._going_on_with(callback.last_model_path)
         raise Stopped(self.request.signum or signal.SIGTERM, command)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Name the last checkpoint of this run where a second Ctrl-C did not wait for another."""
+        callback = _keeper(trainer)
+        if isinstance(exception, Stopped) and exception.command is None and callback is not None:
+            last = callback.last_model_path if callback._last_checkpoint_saved else ""  # noqa: SLF001  of no earlier run
+            if last and Path(last).exists():
+                exception.command = self._going_on_with(last)
+
+    def _going_on_with(self, checkpoint: str) -> str:
+        return shlex.join([*self.command, "--ckpt_path", checkpoint])  # the last one given counts
+
+
+def _keeper(trainer: Trainer) -> ModelCheckpoint | None:
+    return next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
 
 
 def _has_one_step(trainer: Trainer) -> bool:
