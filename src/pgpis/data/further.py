@@ -100,7 +100,7 @@ def _merged(sources: Sequence[LoadedPair], origins: Collection[str], map_of: Fin
     return merged
 
 
-def _density(path: Path | None, picture: Path) -> NDArray[np.float32]:
+def _density(path: Path | None, picture: Path) -> NDArray[np.float64]:
     if path is None or not is_file(path):
         where = f": {path}" if path is not None else ""
         raise PgpisError(
