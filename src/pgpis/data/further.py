@@ -19,7 +19,7 @@ from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.kinds import kind_of
 from pgpis.pictures.merging import merge_surfaces, merge_textures, pixels_per_texel
 
-MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float32]]], NDArray[np.uint8]]] = {
+MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float64]]], NDArray[np.uint8]]] = {
     "texture": merge_textures,
     "surface": merge_surfaces,
 }
