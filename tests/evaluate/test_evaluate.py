@@ -20,25 +20,36 @@ from pgpis.cli import main
 from pgpis.cli.evaluate import _last_different
 from pgpis.data import Aim, DeepFashion, Pair, Person
 from pgpis.data.layouts.base import key_of
-from pgpis.data.names import pair_name
+from pgpis.data.names import flat_to_tree, pair_name
 from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
+from pgpis.evaluate.features import set_digest
 from pgpis.evaluate.judge import Bench, Judge
 from pgpis.evaluate.naming import identities, list_pictures, match_pictures
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
 from pgpis.evaluate.published import PUBLISHED
-from pgpis.evaluate.reference import KnuckleFinder, list_digest
+from pgpis.evaluate.reference import KnuckleFinder, Reference, list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
-from pgpis.metrics import FeatureStatistics, InceptionFeatures, frechet_distance, hand_crops, inception
+from pgpis.metrics import (
+    SSIM,
+    FeatureStatistics,
+    InceptionFeatures,
+    frechet_distance,
+    hand_crops,
+    hand_similarity,
+    inception,
+)
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.preprocess.settings import NothingFoundError
 from pgpis.weight_files import CATALOGUE
 
 SIZE = "64x56"
+ENDS = ("source", "target")
+PAIRS = {"mcld": "", "patn": "fasion-resize-pairs-"}
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +195,13 @@ def test_published_rows_need_the_whole_published_list(words, toy_root, generated
     dataset.setup()
     monkeypatch.setattr(reference_module, "PUBLISHED_LIST", list_digest(dataset.pairs))
     main(line)
+    shown = capsys.readouterr().out
+    assert "published FIDs are against DeepFashion's 49,568 pictures, not against these 6" in shown
+    digest = results(tmp_path / "out")[0]["details"]["real_train_hash"]
+    assert digest in shown.replace("\\", "")
+    assert digest in (tmp_path / "out/report.html").read_text()
+    monkeypatch.setitem(reference_module.PUBLISHED_REALS, "others", (6, digest))
+    main(line)
     assert "| FPDM (B6) |" in capsys.readouterr().out
     next(generated.glob("*.png")).unlink()
     assert main(line) == 1
@@ -202,6 +220,71 @@ def test_the_published_list_is_known_in_any_spelling():
     pairs = [Pair(pair_name(source, target), Person(Path()), Aim()) for source, target in reversed(rows)]
     assert list_digest(pairs) == reference_module.PUBLISHED_LIST
     assert list_digest(pairs[1:]) != reference_module.PUBLISHED_LIST
+    lists = {split: (samples / f"lists/{split}.lst").read_text().split() for split in ("train", "test")}
+    targets = {target for _, target in rows}
+    others = [tree for name in (*lists["test"], *lists["train"]) if (tree := flat_to_tree(name)) not in targets]
+    for kind, names in (("train", lists["train"]), ("others", others)):
+        assert (len(names), set_digest(map(Path, names))) == reference_module.PUBLISHED_REALS[kind]
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Nine pictures for training and three for testing, of which pairs name three and two."""
+    for split, count in (("train", 9), ("test", 3)):
+        names = [f"fashionWOMENShortsid0000000{count}0{number}_1front.jpg" for number in range(count)]
+        (tmp_path / f"{split}.lst").write_text("".join(f"{name}\n" for name in names))
+        rows = [(0, 1), (0, 2)] if split == "train" else [(0, 1)]
+        pairs = "".join(f"{names[source]},{names[target]}\n" for source, target in rows)
+        (tmp_path / f"{split}.csv").write_text(f"from,to\n{pairs}")
+        tree = [
+            {f"{end}_image": f"./img/{flat_to_tree(names[place])}" for end, place in zip(ENDS, row, strict=True)}
+            for row in rows
+        ]
+        (tmp_path / f"{split}_pairs_data.json").write_text(json.dumps(tree))
+        for name in names:
+            for path in (tmp_path / split / name, tmp_path / "img" / flat_to_tree(name)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", ["fpdm", "mcld", "patn"])
+@pytest.mark.parametrize("lists", [True, False])
+def test_real_pictures_are_those_of_the_split_and_not_of_pairs_alone(listed, layout, lists, caplog):
+    """``cfld`` takes all pictures for training, ``fpdm`` all that are no target, wherever the layout tells them."""
+    for split in ("train", "test"):
+        if not lists:
+            (listed / f"{split}.lst").unlink()
+        if layout == "fpdm":
+            shutil.rmtree(listed / split)
+            (listed / f"{split}.csv").unlink()
+        else:
+            (listed / f"{split}_pairs_data.json").unlink()
+            (listed / f"{split}.csv").rename(listed / f"{PAIRS[layout]}{split}.csv")
+    dataset = DeepFashion(listed, "test", layout)
+    dataset.setup()
+    reference = Reference(listed, layout=layout, max_pairs=1)
+    train, others, pcdm, modern = reference.real_sets(dataset, ["cfld", "fpdm", "pcdm", "modern"])
+    told = lists or layout != "fpdm"
+    assert [len(each.train) for each in (train, others, modern)] == [9 if told else 3, 11, 0]
+    assert train == pcdm
+    assert all(path.is_file() for path in others.train)
+    assert set(others.train) >= {*train.train, dataset.pairs[0].source}
+    assert dataset.pairs[0].target not in others.train
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (not told)
+    assert told or "against the 3 pictures that pairs name, and there may be more: train.lst in" in messages[0]
+
+
+def test_a_set_has_one_hash_in_any_spelling(listed):
+    hashes = set()
+    for layout in ("fpdm", "mcld"):
+        dataset = DeepFashion(listed, "test", layout)
+        dataset.setup()
+        (reals,) = Reference(listed, layout=layout).real_sets(dataset, ["cfld"])
+        hashes.add((reals.digests["train"], reals.digests["targets"]))
+    assert len(hashes) == 1
+    assert set_digest(reals.train[1:]) != reals.digests["train"] == set_digest(reals.train[::-1])
 
 
 def test_pictures_of_another_size_are_told(words, tmp_path, capsys):
@@ -576,3 +659,20 @@ def test_crops_of_hands():
     assert not crops[1, :, :30].any()
     assert torch.equal(crops[1, :, 30:, 30:], images[1, :, :30, :30])
     assert not hand_crops(images[:1], torch.tensor([[500.0, -400.0]])).any()
+
+
+def test_hands_outside_the_picture_are_not_seen_and_padding_does_not_count():
+    generated, target = torch.randint(0, 256, (2, 1, 3, 260, 210), generator=torch.Generator().manual_seed(0))
+    generated, target = generated.to(torch.uint8), target.to(torch.uint8)
+
+    def score(*center):
+        return hand_similarity(generated, target, torch.tensor([[center, (torch.nan, torch.nan)]]))[0]
+
+    crops = [hand_crops(images, torch.tensor([[100.0, 150.0]])) for images in (generated, target)]
+    assert score(100.2, 149.8) == SSIM("gaussian").pair_values(*crops)[0]
+    for center in ((100, 260), (100, 330), (-0.5, 100), (210, 100), (60, -40)):
+        assert np.isnan(score(*map(float, center))), center
+    for center in ((100.0, 259.7), (0.0, 0.0), (209.0, 259.0)):
+        assert abs(score(*center)) < 0.05, "noise is not alike"
+    both = hand_similarity(generated, target, torch.tensor([[(100.2, 149.8), (60.0, 330.0)]]))
+    assert both[0] == score(100.2, 149.8)

@@ -1,11 +1,12 @@
 """One texture of several pictures of a person."""
 
+import cv2
 import numpy as np
 import pytest
 
 from pgpis.pictures.merging import merge_surfaces, merge_textures, pixels_per_texel
 from pgpis.pictures.surface import FILLED, SEEN, surface_of
-from pgpis.pictures.uv_texture import TextureMapper, part_table
+from pgpis.pictures.uv_texture import TextureMapper, part_table, texel_places, texel_table
 from pgpis.synth.figure.atlas import person_atlas, texture_charts
 from pgpis.synth.figure.person import dress
 from pgpis.synth.scene.render import draw
@@ -25,6 +26,13 @@ def view(height: int, *parts: int) -> np.ndarray:
     return iuv
 
 
+def framed(height: int, enlarged: int = 1) -> np.ndarray:
+    """Return a map of ``FRONT`` so many rows high in a picture of 200, each pixel of which is enlarged."""
+    iuv = np.zeros((200, 60, 3), np.uint8)
+    iuv[:height] = view(height, FRONT)
+    return iuv.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+
+
 def plain(grey: int, *parts: int) -> np.ndarray:
     texture = np.zeros((512, 512, 3), np.uint8)
     texture[np.isin(part_table(), parts)] = grey
@@ -38,20 +46,38 @@ def test_a_single_texture_stays():
 
 def test_twice_as_many_pixels_are_twice_as_many_per_texel():
     own = part_table() == FRONT
-    far, near = (pixels_per_texel(view(height, FRONT)) for height in (80, 160))
+    far, near = (pixels_per_texel(framed(height)) for height in (80, 160))
     np.testing.assert_allclose(near[own].mean() / far[own].mean(), 2, rtol=0.02)
     assert not far[part_table() == BACK].any()
 
 
+@pytest.mark.parametrize("enlarged", [1, 4])
 @pytest.mark.parametrize("nearest", [0, 1])
-def test_the_picture_with_most_pixels_wins_in_any_order(nearest):
-    heights = [60, 60]
-    heights[nearest] = 180
-    density = [pixels_per_texel(view(height, FRONT)) for height in heights]
+def test_the_picture_with_most_pixels_wins_in_any_order(nearest, enlarged):
+    """However large the file of the other one is."""
+    maps = [framed(60, enlarged), framed(60, enlarged)]
+    maps[nearest] = framed(180)
+    density = [pixels_per_texel(iuv) for iuv in maps]
     merged = merge_textures([plain(50, FRONT), plain(200, FRONT)], density)
     greys, counts = np.unique(merged[part_table() == FRONT], return_counts=True)
     assert greys[counts.argmax()] == (50, 200)[nearest]
     assert counts.max() / counts.sum() > 0.95  # but for texels at the border, where the grid of pixels decides
+
+
+@pytest.mark.parametrize("enlarged", [1, 3])
+def test_pictures_of_one_size_are_merged_by_their_pixels(enlarged):
+    maps = [framed(height, enlarged) for height in (60, 180, 100)]
+    for iuv, rows in zip(maps, (slice(0, 20), slice(50, 120), slice(100, 140)), strict=True):
+        iuv[rows] = 0
+    surfaces = [surface_of(np.full(iuv.shape, 60 * number, np.uint8), iuv) for number, iuv in enumerate(maps, 1)]
+    counts = []
+    for iuv in maps:
+        charts = np.bincount(texel_places(iuv)[0], minlength=24 * 200**2).reshape(24, 200, 200).astype(np.float32)
+        means = np.ravel([cv2.GaussianBlur(chart, (0, 0), 5) for chart in charts])
+        counts.append(np.maximum(np.take(np.concatenate([[0], means]), texel_table()), 1e-6))
+    merged = merge_surfaces(surfaces, [pixels_per_texel(iuv) for iuv in maps])
+    np.testing.assert_array_equal(merged, merge_surfaces(surfaces, counts))
+    assert len(np.unique(merged[:, :512])) > 10  # all have a part in it, with seams
 
 
 def test_each_shows_what_the_others_do_not():

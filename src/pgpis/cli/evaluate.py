@@ -218,19 +218,19 @@ def _scored(
     matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
     if settings.intervals == "people":
         persons_of([pair.pair_id for pair in dataset.pairs])
-    reals = reference.real_sets(dataset)
+    reals = reference.real_sets(dataset, [options.protocol for options in ways])
     if only_common:
         both = set.intersection(*({pair.pair_id for pair, _ in matches.files} for _, _, matches in matched))
         if not both:
             raise PgpisError("the two folders have no pair in common")
         matched = [(name, folder, matches.only(both)) for name, folder, matches in matched]
     with locked(out, resumes=False):
-        most = max(len(matches.files) for _, _, matches in matched) + len(reals.train) + len(reals.targets)
+        most = max(len(matches.files) for _, _, matches in matched) + max(map(len, reals))
         with _crew(settings, most) as crew:
             evaluations = [
-                _Evaluation(name, folder, _score(folder, matches, reference, dataset, reals, options, crew), matches)
+                _Evaluation(name, folder, _score(folder, matches, reference, dataset, real, options, crew), matches)
                 for name, folder, matches in matched
-                for options in ways
+                for options, real in zip(ways, reals, strict=True)
             ]
         if settings.intervals == "people":
             evaluations = [each._replace(scores=each.scores.over_people()) for each in evaluations]
@@ -288,7 +288,7 @@ def _score(
         at_phoenix_size = isinstance(dataset, Phoenix14T) and options.size == (260, 210)
         knuckles = KnuckleFinder(dataset.with_pairs(()), options.size) if at_phoenix_size else None
         scores = evaluate(matches.files, reals, options, advance, knuckles, crew)
-    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches, len(scores.pair_ids)))
+    return replace(scores, not_comparable=reference.why_not_comparable(dataset, matches, scores, reals))
 
 
 def _code(evaluations: Sequence[_Evaluation]) -> int:

@@ -19,7 +19,7 @@ from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.kinds import kind_of, what_makes
 from pgpis.pictures.merging import merge_surfaces, merge_textures, pixels_per_texel
 
-MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float32]]], NDArray[np.uint8]]] = {
+MERGED: Mapping[str, Callable[[Sequence[NDArray[np.uint8]], Sequence[NDArray[np.float64]]], NDArray[np.uint8]]] = {
     "texture": merge_textures,
     "surface": merge_surfaces,
 }
@@ -100,7 +100,7 @@ def _merged(sources: Sequence[LoadedPair], origins: Collection[str], map_of: Fin
     return merged
 
 
-def _density(path: Path | None, picture: Path) -> NDArray[np.float32]:
+def _density(path: Path | None, picture: Path) -> NDArray[np.float64]:
     if path is None or not is_file(path):
         where = f": {path}" if path is not None else ""
         raise PgpisError(

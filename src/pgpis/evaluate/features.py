@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 from pgpis.caches import below_home
 from pgpis.data.cache import is_whole, whole_name, write_shard
 from pgpis.data.picture_store import picture_stamp, read_picture
+from pgpis.evaluate.naming import identities
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions, Protocol
 from pgpis.evaluate.published import Size
 from pgpis.jobs import parts
@@ -41,6 +43,24 @@ class RealSets:
 
     train: tuple[Path, ...]
     targets: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.targets)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Of both sets by name, which pictures they hold."""
+        return {"train": set_digest(self.train), "targets": set_digest(self.targets)}
+
+
+def set_digest(files: Iterable[Path]) -> str:
+    """Return a digest of which pictures a set holds, whatever their order and place.
+
+    Pictures of DeepFashion are told by name in any spelling, others by name and folder.
+    """
+    known = ((file, identities(file.as_posix())) for file in files)
+    names = ["/".join(mentioned[-1] if mentioned else (file.parent.name, file.stem)) for file, mentioned in known]
+    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:16]
 
 
 def default_cache() -> Path:

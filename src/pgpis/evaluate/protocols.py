@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from pgpis.data.layouts.real import RealKind
 from pgpis.evaluate.published import ProtocolName, Size
 from pgpis.metrics import DISTS, L1, LPIPS, MAE, PSNR, SSIM, PairMetric
 from pgpis.metrics.image import check_window
@@ -33,6 +34,8 @@ class Protocol:
     lpips_normalize: bool
     """Whether LPIPS sees [-1, 1], as it was made; else [0, 1], which compares with nothing else."""
     ssim: Literal["field", "torchmetrics"]
+    training: RealKind | None = "train"
+    """Real pictures of ``fid_train``: those of training, or all but the targets; None: there is no such FID."""
     modern: bool = False
     """Whether the distances of :mod:`pgpis.evaluate.modern`, DISTS and key points take the place of FID and SSIM."""
 
@@ -47,8 +50,8 @@ class Protocol:
 
 PROTOCOLS: Mapping[ProtocolName, Protocol] = {
     "cfld": Protocol("cfld", "train", False, "legacy", True, "field"),
-    "fpdm": Protocol("fpdm", "targets", False, "legacy", True, "field"),
-    "modern": Protocol("modern", "targets", False, "standard", True, "torchmetrics", modern=True),
+    "fpdm": Protocol("fpdm", "targets", False, "legacy", True, "field", "others"),
+    "modern": Protocol("modern", "targets", False, "standard", True, "torchmetrics", None, modern=True),
     "pcdm": Protocol("pcdm", "train", True, "legacy", False, "field"),
     "standard": Protocol("standard", "train", False, "standard", True, "torchmetrics"),
 }

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,12 +14,16 @@ from typing import Literal
 import torch
 
 from pgpis.data.deepfashion import DeepFashion
+from pgpis.data.layouts.real import RealKind, real_pictures
 from pgpis.data.names import LayoutName
 from pgpis.data.pairs import Pair, PairDataset
 from pgpis.data.phoenix import Phoenix14T, find_release
 from pgpis.errors import PgpisError
 from pgpis.evaluate.features import RealSets
 from pgpis.evaluate.naming import Matches, identities
+from pgpis.evaluate.protocols import PROTOCOLS
+from pgpis.evaluate.published import ProtocolName
+from pgpis.evaluate.score import Scores
 from pgpis.metrics.hands import KNUCKLES
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.synth.files.manifest import MANIFEST
@@ -27,6 +32,12 @@ log = logging.getLogger(__name__)
 
 PUBLISHED_LIST = "7a8893c370cd5a6ebb45215178b042f78a6cbebd6bbd14afee2abc6992e9e5c3"
 """sha256 of DeepFashion's 8,570 test pairs in any spelling; see :func:`list_digest`."""
+
+PUBLISHED_REALS: dict[RealKind, tuple[int, str]] = {
+    "train": (48_674, "6e92511dc031c26d"),
+    "others": (49_568, "d357d74cb62fd3ae"),
+}
+"""How many pictures of DeepFashion are for training, and their digest; ``others`` are all but 3,144 targets."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +68,45 @@ class Reference:
         dataset.setup()
         return dataset
 
-    def real_sets(self, dataset: PairDataset) -> RealSets:
-        """Return the training pictures (those of the training list that are not targets) and the distinct targets."""
+    def real_sets(self, dataset: PairDataset, protocols: Sequence[ProtocolName]) -> list[RealSets]:
+        """Return for each protocol the real pictures of training, which are no targets, and the distinct targets."""
+        kinds = [PROTOCOLS[protocol].training for protocol in protocols]
+        train = {kind: self._training(kind) for kind in dict.fromkeys(kinds) if isinstance(dataset, DeepFashion)}
         targets = {pair.target for pair in dataset.pairs if pair.target is not None}
-        train: set[Path] = set()
-        if isinstance(dataset, DeepFashion):
-            try:
-                training = DeepFashion(self.root, "train", self.layout)
-                training.setup()
-                train = {path for p in training.pairs for path in (p.source, p.target) if path is not None}
-            except PgpisError as error:
-                log.warning("no training pictures: %s", error.message)
-        return RealSets(tuple(sorted(train - targets)), tuple(sorted(targets)))
+        return [RealSets(tuple(sorted(train.get(kind, set()) - targets)), tuple(sorted(targets))) for kind in kinds]
 
-    def why_not_comparable(self, dataset: PairDataset, matches: Matches, scored: int) -> str:
-        """Return why scores do not stand beside published numbers, which are of DeepFashion's whole test list."""
+    def _training(self, kind: RealKind | None) -> AbstractSet[Path]:
+        if kind is None:
+            return set()
+        try:
+            pictures, only_of_pairs = real_pictures(self.root, self.split, kind, self.layout)
+        except PgpisError as error:
+            log.warning("no training pictures: %s", error.message)
+            return set()
+        if only_of_pairs:
+            text = "fid_train is against the %s pictures that pairs name, and there may be more: %s in %s would tell"
+            lists = "train.lst" if kind == "train" else "train.lst and test.lst"
+            log.warning(text, f"{len(pictures):,}", lists, self.root)
+        return pictures
+
+    def why_not_comparable(self, dataset: PairDataset, matches: Matches, scores: Scores, reals: RealSets) -> str:
+        """Return why scores do not stand beside published numbers, which are of DeepFashion's whole lists."""
+        kind = PROTOCOLS[scores.protocol].training
         if (self.root / MANIFEST).is_file():
             return "these are synthetic people, published numbers are of DeepFashion"
         if not isinstance(dataset, DeepFashion):
             return "published numbers are of DeepFashion"
         if list_digest(dataset.pairs) != PUBLISHED_LIST:
             return f"published numbers are of DeepFashion's 8,570 test pairs, not of these {len(dataset.pairs):,}"
-        if matches.missing:
-            return f"published numbers are of 8,570 test pairs, {len(matches.missing):,} of which have no picture here"
-        if scored < len(dataset):
-            return f"published numbers are of 8,570 test pairs, {len(dataset) - scored:,} of which could not be read"
-        return ""
+        if kind and reals.digests["train"] != PUBLISHED_REALS[kind][1]:
+            count = PUBLISHED_REALS[kind][0]
+            return (
+                f"published FIDs are against DeepFashion's {count:,} pictures, not against these {len(reals.train):,}"
+            )
+        lost, how = len(matches.missing), "have no picture here"
+        if not lost:
+            lost, how = len(dataset) - len(scores.pair_ids), "could not be read"
+        return f"published numbers are of 8,570 test pairs, {lost:,} of which {how}" if lost else ""
 
 
 def list_digest(pairs: Sequence[Pair]) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,9 +164,13 @@ def _details(
     if protocol.modern:
         if bodies is not None and bodies.names:
             details |= {"detector": bodies.detector, "without_person_target": int(np.isnan(values["nobody"]).sum())}
-        return details | {"real_targets": len(reals.targets)}
-    sets = {"real_train": len(reals.train), "real_targets": len(reals.targets)}
-    return details | sets | {"features": protocol.features}
+        return details | _set("targets", reals)
+    return details | _set("train", reals) | _set("targets", reals) | {"features": protocol.features}
+
+
+def _set(name: Literal["train", "targets"], reals: RealSets) -> dict[str, str | int]:
+    """Say how many and which pictures a real set holds."""
+    return {f"real_{name}": len(getattr(reals, name)), f"real_{name}_hash": reals.digests[name]}
 
 
 def _warn_of_other_sizes(sizes: Counter[Size], size: Size) -> None:

@@ -45,19 +45,22 @@ def hand_crops(images: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
 def hand_similarity(generated: torch.Tensor, target: torch.Tensor, centers: torch.Tensor) -> NDArray[np.float64]:
     """Return the mean Gaussian SSIM of the crops of each pair's hands; NaN where neither is seen.
 
+    A crop that reaches beyond the picture is cut there: padding would be alike in both.
+
     Args:
         generated: uint8 ``(B, 3, H, W)``.
         target: Same.
-        centers: x and y of both middle knuckles in pixels, ``(B, 2, 2)``; NaN for a hand that is not seen.
+        centers: x and y of both middle knuckles in pixels, ``(B, 2, 2)``; NaN, or a place outside the picture, for a
+            hand that is not seen.
 
     Source: SignGAN (Saunders et al. 2022), as FPDM reports it. Which SSIM they take is not published; this is the
         Gaussian one of the field's scripts.
     """
     metric = SSIM("gaussian")
     values = torch.full((len(centers), 2), torch.nan, dtype=torch.float64)
-    for hand in range(2):
-        seen = centers[:, hand].isfinite().all(dim=1)
-        if seen.any():
-            crops = [hand_crops(images[seen], centers[seen, hand]) for images in (generated, target)]
-            values[seen, hand] = metric.pair_values(*crops)
+    seen = ((centers >= 0) & (centers < centers.new_tensor([generated.shape[-1], generated.shape[-2]]))).all(dim=2)
+    for pair, hand in seen.nonzero().tolist():
+        middle = centers[pair, hand].round().int().tolist()
+        x, y = (slice(max(place - CROP // 2, 0), place + CROP // 2) for place in middle)
+        values[pair, hand] = metric.pair_values(*(images[None, pair, :, y, x] for images in (generated, target)))[0]
     return values.nanmean(dim=1).numpy()

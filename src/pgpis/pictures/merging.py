@@ -1,8 +1,8 @@
 """One texture, or surface, of several pictures of a person: each texel from the picture that shows it best.
 
 DensePose's map has no normals, so that the angle to the camera's axis is not known. What is known is how many pixels
-of a picture lie on a piece of a chart. That number falls with the cosine of the angle, and rises as the camera comes
-closer.
+of a picture lie on a piece of a chart, as a share of all its pixels, which grow in number by mere enlarging. That share
+falls with the cosine of the angle, and rises as the camera comes closer.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ AROUND = 5.0
 SEAM = 3.0
 """Texels of the texture: standard deviation of the weights where two pictures meet."""
 HARDLY = 1e-6
-"""Pixels per texel where a texture has a colour, but its map shows nothing near: better than nothing."""
+"""Pixels per texel, or shares of pictures, that are as good as none."""
+PICTURE = 256 * 176
+"""Pixels of the picture that counts are told of."""
 NOBODY = -1
 """Whose a texel is that no picture shows, so that nobody has a share beside it."""
 
 Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 def pixels_per_texel(iuv: Bytes) -> Floats:
     """Return how many pixels of a picture lie on each texel of the texture, as a mean around it, ``(512, 512)``.
+
+    They are counted as if the picture had 256 x 176 pixels, whatever its size.
 
     Args:
         iuv: Map of the picture, ``(H, W, 3)`` of part, U, V.
     """
     texels, _ = texel_places(iuv)
     counts = np.bincount(texels, minlength=PARTS * CHART_SIZE**2).reshape(PARTS, CHART_SIZE, CHART_SIZE)
-    means = [cv2.GaussianBlur(chart.astype(np.float32), (0, 0), AROUND) for chart in counts]
-    return np.take(np.concatenate([np.zeros(1, np.float32), np.ravel(means)]), texel_table())
+    means = np.ravel([cv2.GaussianBlur(chart.astype(np.float32), (0, 0), AROUND) for chart in counts])
+    shown = np.where(means > HARDLY, means, 0).astype(np.float64)  # in float32, scaling would make equal what is not
+    return np.take(np.concatenate([np.zeros(1), shown * (PICTURE / iuv[..., 0].size)]), texel_table())
 
 
 def merge_textures(textures: Sequence[Bytes], density: Sequence[Floats]) -> Bytes:
@@ -87,9 +92,9 @@ def merge_surfaces(surfaces: Sequence[Bytes], density: Sequence[Floats]) -> Byte
 
 
 def _best(density: Sequence[Floats], shown: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """Return which picture shows each texel with most pixels, ``(512, 512)``."""
-    weights = np.where(shown, np.maximum(density, HARDLY), 0)  # (N, 512, 512)
-    return np.where(np.any(shown, axis=0), weights.argmax(axis=0), NOBODY)
+    """Return which picture shows each texel with most pixels, ``(512, 512)``; with none is better than not at all."""
+    best = np.where(shown, density, -1).argmax(axis=0)
+    return np.where(np.any(shown, axis=0), best, NOBODY)
 
 
 def _blended(pictures: Sequence[Bytes], best: NDArray[np.int64], shown: Sequence[NDArray[np.bool_]]) -> Bytes:

@@ -91,13 +91,14 @@ def callback_inputs(callback: object, names: object, known: Sequence[str]) -> li
         raise PgpisError(f"callback_on_step_end is {type(callback).__name__}, expected a function or None")
     if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
         names = callback.tensor_inputs
-    names = [] if names is None else [names] if isinstance(names, str) or not isinstance(names, Iterable) else [*names]
-    if unknown := [name for name in names if name not in known]:
+    several = isinstance(names, Iterable) and not isinstance(names, str)
+    asked: list[Any] = [] if names is None else [*names] if several else [names]  # type: ignore[misc]
+    if unknown := [name for name in asked if name not in known]:
         raise PgpisError(
             f"callback_on_step_end_tensor_inputs: a callback gets no {unknown[0]!r}, expected one of "
             f"{', '.join(map(repr, known))}"
         )
-    return names
+    return asked
 
 
 def replaced_latents(returned: object, latents: torch.Tensor) -> torch.Tensor:

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
 from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, tree_to_flat
-from pgpis.data.tables import csv_text, read_json, read_rows
+from pgpis.data.tables import csv_text, read_json, read_rows, read_text
 from pgpis.errors import PgpisError
-from pgpis.files import is_file
+from pgpis.files import files_below, is_file
+from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoint_files import points_text
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
 from pgpis.pictures.kinds import conditions, kind_of
@@ -78,6 +79,39 @@ class Layout(ABC):
         is_json = self.list_path.suffix == ".json"
         rows, (source, target) = (self._entries(), FIELDS) if is_json else (self._lines(), COLUMNS)
         return [(self._named(where, row, source), self._named(where, row, target)) for where, row in rows]
+
+    def read_pictures(self) -> list[str]:
+        """Return the keys of all pictures of the split, also of those in no pair; none where nothing tells them.
+
+        They are those that ``{split}.lst`` names, else those in the folder of the split, if it has one of its own.
+
+        Raises:
+            PgpisError: The list is malformed, or a name leaves the folder.
+        """
+        path = self.root / f"{self.split}.lst"
+        if is_file(path):
+            lines = enumerate(read_text(path, "list of pictures", self._hint).splitlines(), 1)
+            return [self._picture_key(f"{path} line {number}", line.strip()) for number, line in lines if line.strip()]
+        return self._pictures_below() if self._is_parted else []
+
+    def all_pictures(self) -> list[str]:
+        """Return the keys of the pictures of all splits; none where they lie in a folder for each split."""
+        return [] if self._is_parted else self._pictures_below()
+
+    @property
+    def _is_parted(self) -> bool:
+        names = (name for name in self.folders["picture"] if "{split}" in name)
+        return self.folder("picture") in [name.format(split=self.split) for name in names]
+
+    def _pictures_below(self) -> list[str]:
+        folder = self.place_of("picture")
+        files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+        names = [path.relative_to(folder).as_posix() for path in files]
+        return list(map(key_of, names)) if self.is_flat else names
+
+    def _picture_key(self, where: str, name: str) -> str:
+        """Return the key of a picture in a list of pictures: flat in any layout, or as lists of pairs spell it."""
+        return self._key(where, name) if "/" in name else Layout._key(self, where, name)
 
     def folder(self, kind: str) -> str | None:
         """Return the folder of a kind of file, relative to the root; None: this layout has no such files."""

@@ -11,17 +11,23 @@ FACE_PARTS = (23, 24)
 """DensePose's parts of the head, which MCLD's loss counts twice."""
 
 
-def min_snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float = 5.0) -> torch.Tensor:
-    """Return ``min(SNR + 1, gamma) / (SNR + 1)``: the min-SNR weight of each sample for velocity prediction.
+def min_snr_weights(
+    alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float = 5.0, prediction_type: str = "v_prediction"
+) -> torch.Tensor:
+    """Return the min-SNR weight of each sample, float32 ``(B,)``, by what the denoiser predicts.
 
-    From the noise schedule ``(T,)``, whose terminal SNR may be zero, and time steps ``(B,)`` to float32 ``(B,)`` in
-    (0, 1].
+    ``min(SNR + 1, gamma) / (SNR + 1)`` for a velocity, ``min(SNR, gamma) / SNR`` for noise (``epsilon``, 1 where the
+    SNR is zero) and ``min(SNR, gamma)`` for the picture itself (``sample``).
 
-    Source: MCLD's released training; Hang et al. 2023.
+    From the noise schedule ``(T,)``, whose terminal SNR may be zero, and time steps ``(B,)``.
+
+    Source: MCLD's released training, which knows the first two; Hang et al. 2023.
     """
     alphas = alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
-    inverse = 1 - alphas  # 1 / (SNR + 1)
-    return torch.minimum(torch.ones_like(inverse), gamma * inverse)
+    noise = 1 - alphas  # 1 / (SNR + 1)
+    if prediction_type == "sample":
+        return (alphas / noise).clamp(max=gamma)
+    return (gamma * (noise / alphas if prediction_type == "epsilon" else noise)).clamp(max=1)
 
 
 def face_region(iuv: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -241,7 +241,8 @@ class MCLDTask(DiffusionTask):
     ) -> torch.Tensor:
         """Return MCLD's weighted loss."""
         face = face_region(batch["pose_image"], *prediction.shape[-2:]) if self.step.face_loss else None
-        weights = min_snr_weights(self.noise_schedule.alphas_cumprod, timesteps, self.step.snr_gamma)
+        alphas, predicted = self.noise_schedule.alphas_cumprod, self.noise_schedule.config.prediction_type
+        weights = min_snr_weights(alphas, timesteps, self.step.snr_gamma, predicted)
         return focal_loss(prediction, target, weights, face)
 
     @torch.no_grad()
