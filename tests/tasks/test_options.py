@@ -80,15 +80,15 @@ def test_min_snr_weights_are_those_of_what_is_predicted(predicted):
     alphas = task.noise_schedule.alphas_cumprod.double()
     timesteps = torch.arange(0, len(alphas), 7)
     snr = (alphas / (1 - alphas))[timesteps]
-    bounded = snr.clamp(max=5)
-    expected = {"epsilon": bounded / snr, "sample": bounded, "v_prediction": (snr + 1).clamp(max=5) / (snr + 1)}
+    picture = (snr + 1).clamp(max=5)
+    expected = {"epsilon": snr.clamp(max=5) / snr, "sample": picture, "v_prediction": picture / (snr + 1)}
     prediction, target = torch.randn(2, 1, 4, 8, 6, generator=torch.Generator().manual_seed(0))
     for timestep, weight in zip(timesteps, expected[predicted], strict=True):
         loss = task.error({}, prediction, target, timestep[None])
         assert loss.item() == pytest.approx(weight.item() * (prediction - target).square().mean().item(), rel=1e-4)
     last = torch.tensor([len(alphas) - 1])
     assert alphas[last] == 0
-    limit = {"epsilon": 1, "sample": 0, "v_prediction": 1}[predicted]
+    limit = {"epsilon": 1, "sample": 1, "v_prediction": 1}[predicted]
     assert min_snr_weights(alphas, last, prediction_type=predicted) == limit
 
 

@@ -17,16 +17,17 @@ def min_snr_weights(
     """Return the min-SNR weight of each sample, float32 ``(B,)``, by what the denoiser predicts.
 
     ``min(SNR + 1, gamma) / (SNR + 1)`` for a velocity, ``min(SNR, gamma) / SNR`` for noise (``epsilon``, 1 where the
-    SNR is zero) and ``min(SNR, gamma)`` for the picture itself (``sample``).
+    SNR is zero) and ``min(SNR + 1, gamma)`` for the picture itself (``sample``), whose squared error is that of the
+    velocity divided by ``SNR + 1``: where nothing but noise is left, ``min(SNR, gamma)`` would teach nothing.
 
     From the noise schedule ``(T,)``, whose terminal SNR may be zero, and time steps ``(B,)``.
 
-    Source: MCLD's released training, which knows the first two; Hang et al. 2023.
+    Source: MCLD's released training, which knows the first two.
     """
     alphas = alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
     noise = 1 - alphas  # 1 / (SNR + 1)
     if prediction_type == "sample":
-        return (alphas / noise).clamp(max=gamma)
+        return (1 / noise).clamp(max=gamma)
     return (gamma * (noise / alphas if prediction_type == "epsilon" else noise)).clamp(max=1)
 
 
