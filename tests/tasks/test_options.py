@@ -75,7 +75,7 @@ def test_mclds_loss_is_weighted_as_asked(face_loss, gamma):
 
 @pytest.mark.parametrize("predicted", ["epsilon", "sample", "v_prediction"])
 def test_min_snr_weights_are_those_of_what_is_predicted(predicted):
-    """Weighted errors are those of the picture times ``min(SNR, gamma)``; a velocity's weights are MCLD's own."""
+    """A velocity's and noise's weights are those of the released training; a picture's are the velocity's objective."""
     task = tiny_mcld_task(step=MCLDStep(face_loss=False), scheduler={"prediction_type": predicted})
     alphas = task.noise_schedule.alphas_cumprod.double()
     timesteps = torch.arange(0, len(alphas), 7)
@@ -88,8 +88,7 @@ def test_min_snr_weights_are_those_of_what_is_predicted(predicted):
         assert loss.item() == pytest.approx(weight.item() * (prediction - target).square().mean().item(), rel=1e-4)
     last = torch.tensor([len(alphas) - 1])
     assert alphas[last] == 0
-    limit = {"epsilon": 1, "sample": 1, "v_prediction": 1}[predicted]
-    assert min_snr_weights(alphas, last, prediction_type=predicted) == limit
+    assert min_snr_weights(alphas, last, prediction_type=predicted) == 1
 
 
 @pytest.mark.slow
