@@ -39,7 +39,7 @@ from pgpis.metrics import (
     FeatureStatistics,
     InceptionFeatures,
     frechet_distance,
-    hand_crops,
+    hand_crop,
     hand_similarity,
     inception,
 )
@@ -654,11 +654,9 @@ def test_hand_pose_is_the_mean_distance_of_what_both_show():
 
 def test_crops_of_hands():
     images = torch.arange(2 * 3 * 80 * 70, dtype=torch.int64).remainder(256).to(torch.uint8).view(2, 3, 80, 70)
-    crops = hand_crops(images, torch.tensor([[35.0, 40.0], [0.0, 0.0]]))
-    assert torch.equal(crops[0], images[0, :, 10:70, 5:65])
-    assert not crops[1, :, :30].any()
-    assert torch.equal(crops[1, :, 30:, 30:], images[1, :, :30, :30])
-    assert not hand_crops(images[:1], torch.tensor([[500.0, -400.0]])).any()
+    assert torch.equal(hand_crop(images[0], torch.tensor([35.0, 40.0])), images[0, :, 10:70, 5:65])
+    assert torch.equal(hand_crop(images[1], torch.tensor([0.0, 0.0])), images[1, :, :30, :30])
+    assert torch.equal(hand_crop(images[1], torch.tensor([69.8, 79.4])), images[1, :, 49:, 40:])
 
 
 def test_hands_outside_the_picture_are_not_seen_and_padding_does_not_count():
@@ -668,7 +666,7 @@ def test_hands_outside_the_picture_are_not_seen_and_padding_does_not_count():
     def score(*center):
         return hand_similarity(generated, target, torch.tensor([[center, (torch.nan, torch.nan)]]))[0]
 
-    crops = [hand_crops(images, torch.tensor([[100.0, 150.0]])) for images in (generated, target)]
+    crops = [images[..., 120:180, 70:130] for images in (generated, target)]
     assert score(100.2, 149.8) == SSIM("gaussian").pair_values(*crops)[0]
     for center in ((100, 260), (100, 330), (-0.5, 100), (210, 100), (60, -40)):
         assert np.isnan(score(*map(float, center))), center
@@ -676,3 +674,5 @@ def test_hands_outside_the_picture_are_not_seen_and_padding_does_not_count():
         assert abs(score(*center)) < 0.05, "noise is not alike"
     both = hand_similarity(generated, target, torch.tensor([[(100.2, 149.8), (60.0, 330.0)]]))
     assert both[0] == score(100.2, 149.8)
+    with pytest.raises(PgpisError, match=r"got \(2, 2\) centres for 1 pictures"):
+        hand_similarity(generated, target, torch.zeros(2, 2))

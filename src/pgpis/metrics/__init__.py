@@ -2,7 +2,7 @@
 
 from pgpis.metrics.dists import DISTS
 from pgpis.metrics.frechet import FeatureStatistics, frechet_distance
-from pgpis.metrics.hands import hand_crops, hand_similarity
+from pgpis.metrics.hands import hand_crop, hand_similarity
 from pgpis.metrics.image import L1, MAE, PSNR, SSIM, PairMetric, to_uint8
 from pgpis.metrics.inception import InceptionFeatures
 from pgpis.metrics.lpips import LPIPS
@@ -22,7 +22,7 @@ __all__ = [
     "PairMetric",
     "RetrievalMetrics",
     "frechet_distance",
-    "hand_crops",
+    "hand_crop",
     "hand_similarity",
     "to_uint8",
     "write_pair_values",
