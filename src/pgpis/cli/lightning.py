@@ -170,7 +170,7 @@ class PGPISCLI(LightningCLI):
                 self.trainer.callbacks.append(StopOnSignal(stack.enter_context(held()), self.command))
             try:
                 super()._run_subcommand(subcommand)
-            except Exception as error:
+            except Exception as error:  # readers of states raise anything; told below, or raised again
                 if isinstance(error, PgpisError) or not self._restores:
                     raise
                 raise PgpisError(  # between the reading of a checkpoint and the first step, it is what does not fit

@@ -97,7 +97,7 @@ def objects_explained(parser: LightningArgumentParser, trainer: Namespace | None
     def make(kind: type, *args: Any, **options: Any) -> Any:
         try:
             return kind(*args, **options)
-        except Exception as error:
+        except Exception as error:  # of somebody else's class; noted and raised again
             if not (isinstance(error, PgpisError) or (isinstance(error, OSError) and refusal_of(error))):
                 failed.append((kind, error))
             raise
@@ -106,9 +106,10 @@ def objects_explained(parser: LightningArgumentParser, trainer: Namespace | None
         parser.add_instantiator(make, object)
     try:
         yield
-    except Exception as error:
-        for kind, reason in failed[-1:]:
-            for key, path in _classes("trainer", {} if trainer is None else trainer.as_dict()):
+    except Exception as error:  # jsonargparse's own, whatever the object raised
+        if failed and trainer is not None:
+            kind, reason = failed[-1]
+            for key, path in _classes("trainer", trainer.as_dict()):
                 if load_class(path) is kind:
                     raise _unmade(key, kind, reason, verb) from error
         raise

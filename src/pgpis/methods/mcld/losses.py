@@ -22,7 +22,7 @@ def min_snr_weights(
 
     From the noise schedule ``(T,)``, whose terminal SNR may be zero, and time steps ``(B,)``.
 
-    Source: MCLD's released training, which knows the first two.
+    Source: MCLD's released training, of a velocity; Hang et al. 2023, of noise.
     """
     alphas = alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
     noise = 1 - alphas  # 1 / (SNR + 1)
