@@ -1,6 +1,8 @@
 """The benchmark on photographs: who is shown twice, what is scored, and the whole way."""
 
 import json
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +13,9 @@ from PIL import Image
 from pgpis.cli import main
 from pgpis.data import Aim, Pair, Person
 from pgpis.errors import PgpisError
-from pgpis.evaluate import photo_benchmark
-from pgpis.evaluate.photo_benchmark import PhotoScores, list_pairs, people_of
+from pgpis.evaluate import photo_scores
+from pgpis.evaluate.photo_benchmark import list_pairs, people_of
+from pgpis.evaluate.photo_scores import PhotoScores, mean_product
 from pgpis.pictures.images import save_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.kinds import all_kinds
@@ -93,7 +96,7 @@ def scores(tmp_path, monkeypatch):
     """Four people before grey walls, in one colour each; their maps are a square of one part."""
     person = np.zeros(SIZE, bool)
     person[16:48, 12:32] = True
-    monkeypatch.setattr(photo_benchmark, "see", lambda _: SimpleNamespace(silhouette=person.astype(float)))
+    monkeypatch.setattr(photo_scores, "see", lambda _: SimpleNamespace(silhouette=person.astype(float)))
     maps, people = {}, {}
     for number, (colour, part) in enumerate([(200, FRONT), (150, BACK), (60, FRONT), (0, LEFT_THIGH)]):
         picture, iuv = np.full((*SIZE, 3), 128, np.uint8), np.zeros((*SIZE, 3), np.uint8)
@@ -113,11 +116,33 @@ def of_colour(person, colour, background=128):
 def test_an_outfit_is_recognised_by_its_colours(scores):
     judge, person = scores
     target = next(iter(judge.maps))
-    assert {path.name for path in judge.others(target)} == {"1.png", "2.png", "3.png"}
     pictures = [of_colour(person, colour) for colour in (200, 180, 170, 60)]
     # the back of the second person stands for the front that is not shown; the thigh has nothing in common
     recognised = [scored["outfit_recognised"] for scored in judge(target, pictures)]
     assert recognised == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_an_outfit_is_recognised_among_all_choices_of_other_people(scores):
+    judge, person = scores
+    first, second, third, _ = judge.maps
+    picture = [of_colour(person, 170)]  # 30 from the truth, 20 from the second person, 110 from the third
+
+    def recognised(**changes):
+        [scored] = replace(judge, **changes)(first, picture)
+        return scored["outfit_recognised"]
+
+    assert recognised(candidates=2) == 0.5, "one of two people is farther away"
+    assert recognised(candidates=3) == 0
+    assert recognised(candidates=2, people=judge.people | {third: judge.people[second]}) == 0.5, "one of two pictures"
+    names = dict(reversed(judge.people.items()))
+    assert recognised(candidates=2, people=names) == 0.5, "whatever their order"
+
+
+@pytest.mark.parametrize("chosen", [1, 2, 4, 5])
+def test_the_mean_over_all_choices_is_that_of_trying_them_all(chosen):
+    shares = [0.0, 1.0, 0.25, 0.7, 0.5]
+    tried = [np.prod(each) for each in combinations(shares, chosen)]
+    assert mean_product(shares, chosen) == pytest.approx(np.mean(tried))
 
 
 def test_an_outfit_that_nobody_can_see_is_not_missed(scores):
@@ -145,7 +170,7 @@ def test_a_truth_in_which_nobody_is_found_has_no_background(scores, monkeypatch)
         raise NothingFoundError("nobody")
 
     judge, person = scores
-    monkeypatch.setattr(photo_benchmark, "see", nobody)
+    monkeypatch.setattr(photo_scores, "see", nobody)
     [scored] = judge(next(iter(judge.maps)), [of_colour(person, 200)])
     assert np.isnan(scored["background_error"])
     assert scored["outfit_recognised"] == 1

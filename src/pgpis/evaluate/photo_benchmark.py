@@ -1,35 +1,24 @@
 """The benchmark on photographs: people who are shown more than once, one picture the source, the other pose and truth.
 
-Everything else that a model reads is made of the photographs, by the tools of ``pgpis prepare``.
-
-``background error`` is the mean absolute difference of colours (0..255) beside the silhouette of the truth and a margin
-around it. ``outfit recognised`` asks whether a picture's clothes are nearer to the truth's than to those of photographs
-of other people. Clothes are the mean colours of DensePose's parts from neck to wrists and ankles, as far as the truth
-shows them, each weighed by its pixels there. A generated picture's are read through the truth's map, as it should show
-that pose; the others' through their own, and where they do not show a part, its twin is read: so colours are compared,
-and not poses.
+Everything else that a model reads is made of the photographs, by the tools of ``pgpis prepare``. What is measured is in
+:mod:`pgpis.evaluate.photo_scores`.
 """
 
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pgpis.data import OnMissing, Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
-from pgpis.evaluate.baselines import mean_part_colours, part_colours, with_twins
 from pgpis.evaluate.benchmark import (
     PIXEL_COLUMNS,
     TRUTH,
@@ -43,21 +32,15 @@ from pgpis.evaluate.benchmark import (
 )
 from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.naming import identities
+from pgpis.evaluate.photo_scores import PhotoScores
 from pgpis.metrics.summary import write_table
-from pgpis.pictures.backdrop import with_margin
-from pgpis.pictures.images import read_image, resize
-from pgpis.pictures.iuv import PARTS, read_part_u_v
+from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.kinds import conditions
-from pgpis.pictures.uv_texture import PART_GROUPS
-from pgpis.preprocess.blazepose.estimator import PERSON, see
 from pgpis.preprocess.listing import find_pictures
 from pgpis.preprocess.photos import PhotoPairs
-from pgpis.preprocess.settings import NothingFoundError, PrepareSettings
+from pgpis.preprocess.settings import PrepareSettings
 
 log = logging.getLogger(__name__)
-
-CLOTHED = [part - 1 for part in (*PART_GROUPS["upper"], *PART_GROUPS["lower"])]
-"""Rows of the parts' colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,79 +193,3 @@ def _leave_out_unreadable(dataset: PairDataset) -> None:
     if not readable:
         raise PgpisError(f"no pair can be scored: {reason}")
     dataset._pairs = tuple(readable)  # noqa: SLF001  all rows have the same pairs
-
-
-@dataclass(frozen=True)
-class PhotoScores:
-    """Scores pictures of one pose by the photograph that is the truth, and those of other people."""
-
-    maps: Mapping[Path, Path]
-    """DensePose's map of each photograph."""
-    people: Mapping[Path, int]
-    """Whom each photograph shows."""
-    size: tuple[int, int]
-    """(height, width) at which pictures are compared."""
-    candidates: int = 5
-    """Photographs to choose from, the truth among them."""
-    seed: int = 0
-    """Chooses the others; the same for the same truth, whoever made the picture."""
-
-    def __call__(self, target: Path, pictures: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """Score what several methods made of one pair.
-
-        Args:
-            target: The true photograph.
-            pictures: The generated ones; each is brought to the compared size.
-
-        Returns:
-            For each picture the background's error, NaN where nobody is found in the truth, or the person fills it;
-            1.0 where the outfit was recognised, else 0.0, NaN where the truth shows no clothes, or nobody else shows
-            any of the same parts.
-        """
-        photograph = read_image(target)
-        truth = np.asarray(resize(photograph, *self.size))
-        background = self._background(photograph)
-        parts = self._small(read_part_u_v(self.maps[target])[..., 0])
-        weights = np.bincount(parts.ravel(), minlength=PARTS + 1)[1:]
-        worn = part_colours(truth, parts)
-        others = [with_twins(mean_part_colours(other, self.maps[other])) for other in self.others(target)]
-        scores = []
-        for picture in pictures:
-            ours = np.asarray(resize(picture, *self.size))
-            colours = part_colours(ours, parts)
-            own = _clothes_distance(colours, worn, weights)
-            known = [each for other in others if np.isfinite(each := _clothes_distance(colours, other, weights))]
-            recognised = float(all(own < each for each in known)) if known and np.isfinite(own) else float("nan")
-            difference = np.abs(ours.astype(np.int16) - truth.astype(np.int16))[background]
-            error = float(difference.mean()) if difference.size else float("nan")
-            scores.append({"background_error": error, "outfit_recognised": recognised})
-        return scores
-
-    def _background(self, photograph: Image.Image) -> NDArray[np.bool_]:
-        """Return what lies beside the person, at the compared size; nothing where nobody is found."""
-        try:
-            person = see(np.asarray(photograph)).silhouette > PERSON
-        except NothingFoundError:
-            return np.zeros(self.size, bool)
-        return ~self._small(with_margin(person))
-
-    def others(self, target: Path) -> list[Path]:
-        """Choose photographs of other people, one of each."""
-        rng = np.random.default_rng([zlib.crc32(target.name.encode()), self.seed])
-        by_person: dict[int, list[Path]] = {}
-        for picture, person in self.people.items():
-            if person != self.people[target]:
-                by_person.setdefault(person, []).append(picture)
-        people = rng.permutation(sorted(by_person))[: self.candidates - 1]
-        return [by_person[person][int(rng.integers(len(by_person[person])))] for person in people]
-
-    def _small(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Bring labels of pixels to the compared size."""
-        return np.asarray(resize(Image.fromarray(labels), *self.size, nearest=True))
-
-
-def _clothes_distance(ours: NDArray[np.float64], theirs: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
-    """Return how far the colours of clothes are apart, over parts that both know; infinite where there is none."""
-    difference = np.abs(ours - theirs).mean(axis=1)[CLOTHED]
-    known = np.isfinite(difference)
-    return float(np.average(difference[known], weights=weights[CLOTHED][known])) if known.any() else np.inf
