@@ -15,7 +15,7 @@ from pgpis.data import Aim, Pair, Person
 from pgpis.errors import PgpisError
 from pgpis.evaluate import photo_scores
 from pgpis.evaluate.photo_benchmark import list_pairs, people_of
-from pgpis.evaluate.photo_scores import PhotoScores, mean_product
+from pgpis.evaluate.photo_scores import PhotoScores, clothes_colours, mean_product
 from pgpis.pictures.images import save_image
 from pgpis.pictures.iuv import iuv_pixels
 from pgpis.pictures.kinds import all_kinds
@@ -83,6 +83,20 @@ def test_pairs_that_are_not_connected_are_of_one_person_by_their_names():
     ]
 
 
+def test_names_tell_persons_however_their_folder_is_spelt(tmp_path, monkeypatch):
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "link").symlink_to("photographs")
+    monkeypatch.chdir(tmp_path)
+    roots = [Path("photographs"), tmp_path / "link", Path("link/../photographs")]
+    ends = [("anna_1", "anna_2"), ("anna_3", "anna_4"), ("bob_1", "bob_2")]
+    pairs = [
+        Pair(f"{a}_2_{b}", Person(root / f"{a}.jpg"), Aim(target=root / f"{b}.jpg"))
+        for (a, b), root in zip(ends, roots, strict=True)
+    ]
+    for root in roots:
+        assert len(set(people_of(pairs, root).values())) == 2, root
+
+
 def test_names_that_tell_no_persons_are_not_asked():
     assert people_in("IMG_1>IMG_2", "IMG_3>IMG_4") == [["IMG_1", "IMG_2"], ["IMG_3", "IMG_4"]]
     assert people_in("monday/a>tuesday/a", "monday/b>tuesday/b") == [
@@ -106,7 +120,7 @@ def scores(tmp_path, monkeypatch):
         save_image(Image.fromarray(picture), path)
         maps[path], people[path] = tmp_path / f"map{number}.png", number
         save_image(Image.fromarray(iuv_pixels(iuv)), maps[path])
-    return PhotoScores(maps, people, SIZE, candidates=4), person
+    return PhotoScores(maps, people, clothes_colours(maps), SIZE, candidates=4), person
 
 
 def of_colour(person, colour, background=128):
@@ -153,6 +167,7 @@ def test_an_outfit_that_nobody_can_see_is_not_missed(scores):
     iuv = np.zeros((*SIZE, 3), np.uint8)
     iuv[person] = HEAD, 100, 100
     save_image(Image.fromarray(iuv_pixels(iuv)), judge.maps[first])
+    judge = replace(judge, worn=clothes_colours(judge.maps))
     assert np.isnan(judge(first, pictures)[0]["outfit_recognised"]), "the truth shows a head alone"
     assert judge(second, [of_colour(person, 150)])[0]["outfit_recognised"] == 1, "of those who show clothes"
 

@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pgpis.data import OnMissing, Pair
+from pgpis.data.cache import whole_name
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.evaluate.benchmark import (
@@ -32,7 +33,7 @@ from pgpis.evaluate.benchmark import (
 )
 from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.naming import identities
-from pgpis.evaluate.photo_scores import PhotoScores
+from pgpis.evaluate.photo_scores import PhotoScores, clothes_colours
 from pgpis.metrics.summary import write_table
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.kinds import conditions
@@ -107,7 +108,7 @@ def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode)
     people = people_of(dataset.pairs, settings.root)
     _refuse_few(people, settings)
     maps = {picture: required(dataset.made_of(picture, "target")["iuv"]) for picture in people}
-    judge = PhotoScores(maps, people, settings.size, settings.candidates)
+    judge = PhotoScores(maps, people, clothes_colours(maps), settings.size, settings.candidates)
     files = make_pictures(settings, dataset, usual_baselines(dataset, settings.size), sample)
     rows = score_rows(settings, files, dataset.pairs, judge, encode)
     if without := int(np.isnan(rows[TRUTH].values["background_error"]).sum()):
@@ -160,7 +161,11 @@ def people_of(pairs: Sequence[Pair], root: Path) -> dict[Path, int]:
     """
     ends = [(pair.source, required(pair.target)) for pair in pairs]
     pictures = list(dict.fromkeys(path for both in ends for path in both))
-    named = {path: _person_of(path.relative_to(root).as_posix()) if root in path.parents else path for path in pictures}
+    folder, whole = whole_name(root / "picture").parent, {path: whole_name(path) for path in pictures}
+    named = {
+        path: _person_of(name.relative_to(folder).as_posix()) if folder in name.parents else path
+        for path, name in whole.items()
+    }
     if len(set(named.values())) > 1 and all(named[source] == named[target] for source, target in ends):
         numbers = {person: number for number, person in enumerate(dict.fromkeys(named.values()))}
         return {picture: numbers[person] for picture, person in named.items()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.evaluate.baselines import mean_part_colours, part_colours, with_twins
+from pgpis.jobs import meter
 from pgpis.pictures.backdrop import with_margin
 from pgpis.pictures.images import read_image, resize
 from pgpis.pictures.iuv import PARTS, read_part_u_v
@@ -32,6 +32,16 @@ CLOTHED = [part - 1 for part in (*PART_GROUPS["upper"], *PART_GROUPS["lower"])]
 """Rows of the parts' colours."""
 
 
+def clothes_colours(maps: Mapping[Path, Path]) -> dict[Path, NDArray[np.float64]]:
+    """Return the colours ``(24, 3)`` of parts of each photograph, by its DensePose map, with those of their twins."""
+    colours = {}
+    with meter("clothes", len(maps)) as advance:
+        for picture, iuv in maps.items():
+            colours[picture] = with_twins(mean_part_colours(picture, iuv))
+            advance(1)
+    return colours
+
+
 @dataclass(frozen=True)
 class PhotoScores:
     """Scores pictures of one pose by the photograph that is the truth, and those of other people."""
@@ -40,6 +50,8 @@ class PhotoScores:
     """DensePose's map of each photograph."""
     people: Mapping[Path, int]
     """Whom each photograph shows."""
+    worn: Mapping[Path, NDArray[np.float64]]
+    """What each person wears in each photograph, see :func:`clothes_colours`."""
     size: tuple[int, int]
     """(height, width) at which pictures are compared."""
     candidates: int = 5
@@ -91,16 +103,11 @@ class PhotoScores:
         farther: dict[int, list[bool]] = {}
         for picture, person in self.people.items():
             if person != self.people[target]:
-                distance = _clothes_distance(colours, self._worn[picture], weights)
+                distance = _clothes_distance(colours, self.worn[picture], weights)
                 if np.isfinite(distance):
                     farther.setdefault(person, []).append(own < distance)
         chosen = min(self.candidates - 1, len(farther))
         return mean_product([float(np.mean(each)) for each in farther.values()], chosen) if chosen else float("nan")
-
-    @cached_property
-    def _worn(self) -> dict[Path, NDArray[np.float64]]:
-        """Colours of the clothes of each photograph, from their own maps."""
-        return {picture: with_twins(mean_part_colours(picture, self.maps[picture])) for picture in self.people}
 
     def _small(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Bring labels of pixels to the compared size."""
