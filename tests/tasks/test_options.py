@@ -14,6 +14,7 @@ from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.task import MCLDTask
 from pgpis.models.weights import weights_hash
+from pgpis.speed.batches import RandomData, random_batch
 from pgpis.tasks.options import Schedule
 from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
 from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
@@ -133,9 +134,21 @@ def test_another_sampler_shares_the_noise_levels_of_training():
 def test_a_task_that_must_know_its_data_says_so():
     task = tiny_mcld_task()
     with pytest.raises(PgpisError, match="clip_std is estimated from training sources"):
-        task.on_fit_start()
+        task.prepare_training()
     task.data = object()
     assert task.__getstate__()["data"] is None
+
+
+def test_a_loop_of_ones_own_prepares_the_training_first():
+    """MCLD's noise goes by a deviation that is estimated before the first step."""
+    task = tiny_mcld_task()
+    batch, generator = random_batch(task.loss_specs, 2, torch.device("cpu")), torch.Generator().manual_seed(0)
+    assert task.loss(batch, generator, train=False)["loss"].isfinite()
+    with pytest.raises(PgpisError, match=r"clip_std is not known.*\n.*task\.prepare_training\(\)"):
+        task.loss(batch, generator, train=True)
+    task.data = RandomData()
+    task.prepare_training()
+    assert task.loss(batch, generator, train=True)["loss"].isfinite()
 
 
 @pytest.mark.parametrize("task", ["FPDMTask", "MCLDTask"])

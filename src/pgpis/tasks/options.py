@@ -178,7 +178,8 @@ class FlowLoss:
     below: int = 500
     """Only pairs whose noise is that of a time step below this one."""
     from_step: int = 0
-    """Step of the optimiser from which on it counts: the paper adds it in a last stage of training."""
+    """Step of the optimiser from which on it counts: the paper adds it in a last stage of training. Where no trainer
+    counts steps, as in a loop of your own, it counts from the first."""
 
     def __post_init__(self) -> None:
         check_range("step.flow_loss.weight", self.weight, 0)

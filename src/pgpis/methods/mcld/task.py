@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch._subclasses.fake_tensor import is_fake
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
@@ -140,6 +141,7 @@ class MCLDTask(DiffusionTask):
         self.parts_are_complete("vae", "image_encoder", *(["refiner"] if self.refiner is not None else []))
         if self.reference_net is not None and step.freeze_reference_tail:
             self.freeze(f"reference_net.up_blocks.{len(self.reference_net.up_blocks) - 1}")
+        self._knows_clip_std = False
         self.register_buffer("clip_std", read_clip_std(step.clip_std, embedding_width(self.image_encoder)))
 
     def _start_from(self, other: MCLDPipeline) -> None:
@@ -192,7 +194,7 @@ class MCLDTask(DiffusionTask):
         super().refuse_other_checkpoint(checkpoint)
 
     @torch.no_grad()
-    def on_fit_start(self) -> None:
+    def prepare_training(self) -> None:
         """Estimate the deviation of CLIP's embedding, unless a file or a checkpoint gave it."""
         if not self.step.clip_noise or not self.clip_std.isnan().any():
             return
@@ -227,7 +229,7 @@ class MCLDTask(DiffusionTask):
             texture = self._embedding(batch, "texture", None if masks is None else masks["all"])
         if masks is not None and self.step.clip_noise:
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
-            source = source + self.step.clip_noise * self.clip_std * noise
+            source = source + self.step.clip_noise * self._known_clip_std() * noise
         present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         latents, rendered = encoded
         ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
@@ -244,6 +246,14 @@ class MCLDTask(DiffusionTask):
         alphas, predicted = self.noise_schedule.alphas_cumprod, self.noise_schedule.config.prediction_type
         weights = min_snr_weights(alphas, timesteps, self.step.snr_gamma, predicted)
         return focal_loss(prediction, target, weights, face)
+
+    def _known_clip_std(self) -> torch.Tensor:
+        if not self._knows_clip_std and not is_fake(self.clip_std):  # looks once: a GPU would be waited for each time
+            if self.clip_std.isnan().any():
+                message = "clip_std is not known, by which training makes noise of step.clip_noise"
+                raise PgpisError(message, hint="task.prepare_training() estimates it from the pictures of task.data")
+            self._knows_clip_std = True
+        return self.clip_std
 
     @torch.no_grad()
     def _source_embeddings(self, batch: PairBatch, keep: torch.Tensor | None) -> torch.Tensor:
