@@ -19,6 +19,10 @@ from pgpis.tasks.options import Schedule
 from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
 from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
 
+METHODS = {
+    "fpdm": (tiny_fpdm_task, FPDMTask, FPDMSampling(HEIGHT, WIDTH)),
+    "mcld": (tiny_mcld_task, MCLDTask, MCLDSampling(HEIGHT, WIDTH)),
+}
 OPTIONS = (Schedule, FPDMSampling, FPDMDropping, FPDMStep, FPDMPorts, MCLDSampling, MCLDDropping, MCLDStep, MCLDPorts)
 
 
@@ -47,6 +51,9 @@ def test_defaults_are_the_methods_own():
         (lambda: FPDMDropping(pose=2), "dropping.pose is 2"),
         (lambda: MCLDDropping(all=-1), "dropping.all is -1"),
         (lambda: MCLDStep(snr_gamma=-1), "step.snr_gamma is -1"),
+        (lambda: MCLDStep(snr_gamma=0), "step.snr_gamma is 0, expected a number above 0\n.*1e9, bounds no weight"),
+        (lambda: Schedule(decay_factor=0), "schedule.decay_factor is 0, expected a number above 0"),
+        (lambda: FPDMPorts(dropout=1), "conditioner.dropout is 1, expected a number from 0 to 0.99"),
         (lambda: FPDMStep(noise_offset=float("nan")), "step.noise_offset is nan"),
     ],
 )
@@ -129,6 +136,31 @@ def test_another_sampler_shares_the_noise_levels_of_training():
     assert (type(task.scheduler).__name__, type(task.noise_schedule).__name__) == ("DDIMScheduler", "DDPMScheduler")
     assert torch.equal(task.scheduler.alphas_cumprod, task.noise_schedule.alphas_cumprod)
     assert task.scheduler.config.timestep_spacing == "trailing"
+
+
+@pytest.mark.parametrize("method", ["fpdm", "mcld"])
+def test_training_goes_on_with_what_the_pipeline_predicts(method, tmp_path, caplog):
+    """Where the recipe does not say; another prediction is refused, of a pipeline as of a checkpoint."""
+    make, task_class, sampling = METHODS[method]
+    task = make(scheduler={**NOISE, "prediction_type": "epsilon"})
+    pipeline = task.export(str(tmp_path))
+    with caplog.at_level("INFO"):
+        again = task_class(sampling, pipeline=pipeline)
+    assert again.noise_schedule.config.prediction_type == "epsilon"
+    assert ("prediction_type is epsilon, as the pipeline was trained with" in caplog.text) == (method == "mcld")
+    named = task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "epsilon"})
+    assert torch.equal(named.noise_schedule.alphas_cumprod, again.noise_schedule.alphas_cumprod)
+    with pytest.raises(PgpisError, match="prediction_type is v_prediction, and this model was trained to predict eps"):
+        task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "v_prediction"})
+    with pytest.raises(PgpisError, match="its denoiser predicts epsilon, and this one v_prediction"):
+        make().refuse_other_checkpoint({"prediction_type": "epsilon", "state_dict": {}, "frozen": {}})
+
+
+def test_a_start_that_predicts_something_else_is_told(tmp_path, caplog):
+    start = tiny_mcld_task(scheduler={"prediction_type": "epsilon"}).export(str(tmp_path))
+    task = tiny_mcld_task(start_from=start)
+    assert task.noise_schedule.config.prediction_type == task.scheduler.config.prediction_type == "v_prediction"
+    assert "start_from predicts epsilon: this one learns v_prediction" in caplog.text
 
 
 def test_a_task_that_must_know_its_data_says_so():

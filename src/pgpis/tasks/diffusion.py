@@ -19,12 +19,16 @@ from pgpis.models.loading import LOAD_ERRORS, check_finite_model
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
+from pgpis.tasks.checkpoints import OTHER_RECIPE
 from pgpis.tasks.flow import FlowPort, flow_columns
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
 from pgpis.tasks.predicting import PictureTask
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
+
+PREDICTED = "prediction_type"
+"""In a checkpoint, and of a scheduler: what the denoiser predicts."""
 
 
 class DiffusionTask(PictureTask):
@@ -82,6 +86,18 @@ class DiffusionTask(PictureTask):
         if stage == "fit" and self.step.flow_loss is not None and self.data is not None:
             self._flow_port().check(self.data)
         super().setup(stage)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record what the denoiser predicts as well."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[PREDICTED] = self.noise_schedule.config.get(PREDICTED)
+
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check a checkpoint as every task does, and what its denoiser predicts, where it says so."""
+        own = self.noise_schedule.config.get(PREDICTED)
+        if (predicted := checkpoint.get(PREDICTED, own)) != own:
+            raise PgpisError(f"its denoiser predicts {predicted}, and this one {own}", hint=OTHER_RECIPE)
+        super().refuse_other_checkpoint(checkpoint)
 
     def save_memory_or_time(self, step: TrainingStep) -> None:
         """Recompute in the backward pass what takes much memory, lay weights out and compile, as ``step`` says."""
