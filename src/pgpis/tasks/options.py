@@ -36,7 +36,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_range("schedule.warmup_epochs", self.warmup_epochs, 0)
-        check_range("schedule.decay_factor", self.decay_factor, 0)
+        check_range("schedule.decay_factor", self.decay_factor, 0, above=True)
         for epoch in self.decay_epochs:
             check_range("schedule.decay_epochs", epoch, 0)
 

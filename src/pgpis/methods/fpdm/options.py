@@ -64,5 +64,5 @@ class FPDMPorts:
     """How DINOv2 interpolates positions: ``scale_factor`` as the official weights need."""
 
     def __post_init__(self) -> None:
-        check_range("conditioner.dropout", self.dropout, 0, 1)
+        check_range("conditioner.dropout", self.dropout, 0, 0.99)  # 1 lets nothing through
         check_range("conditioner.source_size", self.source_size, 1, MOST_PIXELS, whole=True, optional=True)

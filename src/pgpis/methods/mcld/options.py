@@ -32,7 +32,7 @@ class MCLDStep(TrainingStep):
 
     noise_offset: float = 0.05
     snr_gamma: float = 5.0
-    """Bound of the min-SNR weight."""
+    """Bound of the min-SNR weight; a large one turns it off."""
     face_loss: bool = True
     """Count the squared error in the face region twice."""
     clip_noise: float = 0.05
@@ -45,7 +45,7 @@ class MCLDStep(TrainingStep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("step.snr_gamma", self.snr_gamma, 0)
+        check_range("step.snr_gamma", self.snr_gamma, 0, above=True, hint="a large one, as 1e9, bounds no weight")
         check_range("step.clip_noise", self.clip_noise, 0)
 
 
