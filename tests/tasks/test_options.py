@@ -53,6 +53,12 @@ def test_defaults_are_the_methods_own():
         (lambda: MCLDStep(snr_gamma=-1), "step.snr_gamma is -1"),
         (lambda: MCLDStep(snr_gamma=0), "step.snr_gamma is 0, expected a number above 0\n.*1e9, bounds no weight"),
         (lambda: Schedule(decay_factor=0), "schedule.decay_factor is 0, expected a number above 0"),
+        (lambda: FPDMPorts(token_hidden_dim=0), "conditioner.token_hidden_dim is 0, expected a whole number of at"),
+        (lambda: FPDMPorts(pose_hidden_channels=()), "conditioner.pose_hidden_channels is 0"),
+        (lambda: MCLDPorts(pose_hidden_channels=(4, 0)), "conditioner.pose_hidden_channels is 0"),
+        (lambda: MCLDPorts(resampler_depth=0), "conditioner.resampler_depth is 0"),
+        (lambda: MCLDPorts(resampler_heads=0), "conditioner.resampler_heads is 0"),
+        (lambda: MCLDPorts(face_tokens=0), "conditioner.face_tokens is 0"),
         (lambda: FPDMPorts(dropout=1), "conditioner.dropout is 1, expected a number from 0 to 0.99"),
         (lambda: FPDMStep(noise_offset=float("nan")), "step.noise_offset is nan"),
     ],
@@ -154,6 +160,15 @@ def test_training_goes_on_with_what_the_pipeline_predicts(method, tmp_path, capl
         task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "v_prediction"})
     with pytest.raises(PgpisError, match="its denoiser predicts epsilon, and this one v_prediction"):
         make().refuse_other_checkpoint({"prediction_type": "epsilon", "state_dict": {}, "frozen": {}})
+
+
+def test_switches_that_no_other_test_names():
+    """A squashed source in training; the ReferenceNet's last block."""
+    detours = [tiny_fpdm_task(source_detour=on).input_specs["source_image"].train_detour for on in (True, False)]
+    assert detours == [(28, 28), None]
+    tail = "reference_net.up_blocks.1"
+    frozen = [tail in tiny_mcld_task(step=MCLDStep(freeze_reference_tail=on)).frozen for on in (True, False)]
+    assert frozen == [True, False]
 
 
 def test_a_start_that_predicts_something_else_is_told(tmp_path, caplog):

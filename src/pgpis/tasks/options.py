@@ -164,6 +164,17 @@ class Dropping:
         }
 
 
+def check_sizes(**sizes: int | tuple[int, ...]) -> None:
+    """Refuse sizes of a conditioner's layers, or lists of them, that leave a layer empty.
+
+    Raises:
+        PgpisError: Names the option.
+    """
+    for name, size in sizes.items():
+        for each in (size,) if isinstance(size, int) else size or (0,):
+            check_range(f"conditioner.{name}", each, 1, whole=True)
+
+
 @dataclass(frozen=True)
 class FlowLoss:
     """A further loss, on where the attention to the reference looks; see docs/models/flow.md.

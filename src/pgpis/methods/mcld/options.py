@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpis.errors import check_range
-from pgpis.tasks.options import Dropping, Sampling, TrainingStep
+from pgpis.tasks.options import Dropping, Sampling, TrainingStep, check_sizes
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,7 @@ class MCLDPorts:
     """The texture, seen through the target's map, as a further condition behind ``conv_in``; false as officially."""
     backdrop: bool = False
     """The backdrop of the source lies behind it; needs ``rendered_texture``."""
+
+    def __post_init__(self) -> None:
+        names = ("pose_hidden_channels", "resampler_dim", "resampler_depth", "resampler_heads", "resampler_head_dim")
+        check_sizes(**{name: getattr(self, name) for name in (*names, "face_tokens")})
