@@ -39,6 +39,8 @@ def main(words: Sequence[str] | None = None) -> None:
     pairs = DeepFashion(options.root, "train", layout=options.method, on_missing=OnMissing(face="drop"))
     data = PoseTransferDataModule(train=pairs, input_specs=task.input_specs, batch_size=4, num_workers=0)
     data.setup("fit")
+    task.data = data
+    task.prepare_training()
     optimizer = torch.optim.AdamW([weight for weight in task.parameters() if weight.requires_grad], lr=1e-4)
     generator = torch.Generator(task.device).manual_seed(0)
     batches = (batch for _ in range(options.steps) for batch in data.train_dataloader())

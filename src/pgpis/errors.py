@@ -73,7 +73,15 @@ class NotFiniteError(PgpisError):
 
 
 def check_range(
-    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False, optional: bool = False
+    name: str,
+    value: object,
+    least: float,
+    most: float = math.inf,
+    *,
+    whole: bool = False,
+    optional: bool = False,
+    above: bool = False,
+    hint: str | None = None,
 ) -> None:
     """Refuse an option that is not a finite number in ``[least, most]``.
 
@@ -84,17 +92,21 @@ def check_range(
         most: Largest value allowed.
         whole: Whether it must be a whole number.
         optional: Whether None is allowed too.
+        above: Whether ``least`` itself is not allowed.
+        hint: What mends it.
 
     Raises:
         PgpisError: Names the option, its value and what was expected.
     """
     kind = numbers.Integral if whole else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if (optional and value is None) or (is_number and least <= value <= most and value < math.inf):  # type: ignore[operator]
+    if (optional and value is None) or (
+        is_number and least <= value <= most and value < math.inf and not (above and value == least)  # type: ignore[operator]
+    ):
         return
     expected = "a whole number" if whole else "a number"
-    expected += f" from {least} to {most}" if most < math.inf else f" of at least {least}"
-    raise PgpisError(f"{name} is {value!r}, expected {expected}")
+    expected += f" from {least} to {most}" if most < math.inf else f" {'above' if above else 'of at least'} {least}"
+    raise PgpisError(f"{name} is {value!r}, expected {expected}", hint=hint)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

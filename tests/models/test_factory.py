@@ -167,6 +167,8 @@ def test_a_sampler_without_the_noise_levels_of_training_is_refused():
     trained = build_scheduler(NOISE)
     with pytest.raises(PgpisError, match="PNDMScheduler has no rescale_betas_zero_snr, with which this model was"):
         build_sampler(trained, {"_class_name": "PNDMScheduler"})
+    with pytest.raises(PgpisError, match="prediction_type is sample, and this model was trained to predict v_pred"):
+        build_sampler(trained, {"prediction_type": "sample"})
     assert type(build_sampler(trained, {"timestep_spacing": "leading"}, NOISE)).__name__ == "DDIMScheduler"
     with pytest.raises(PgpisError, match="did you mean 'beta_start'"):
         build_sampler(trained, {"beta_strat": 1})

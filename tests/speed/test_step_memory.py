@@ -11,6 +11,7 @@ from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMStep
 from pgpis.methods.mcld.options import MCLDStep
+from pgpis.speed.batches import RandomData
 from pgpis.speed.memory import GIB, LiveBytes, built_in, count_step, optimizer_bytes, step_memory, without_content
 from pgpis.tasks.options import FlowLoss
 from tiny_tasks import tiny_fpdm_task, tiny_mcld_task
@@ -90,7 +91,10 @@ def test_the_count_is_that_of_tensors_that_exist(make):
     with built_in(empty):
         task = make()
     (row,) = step_memory(empty, task, [2])
-    _, weights, gradients, rest = count_step(make().train(), 2, None, accumulates=False)
+    real = make().train()
+    real.data = RandomData()
+    real.prepare_training()
+    _, weights, gradients, rest = count_step(real, 2, None, accumulates=False)
     assert (row.weights, row.gradients) == (weights, gradients)
     assert row.rest == pytest.approx(rest, rel=0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,9 +73,16 @@ def test_it_begins_at_its_step_and_not_in_validation(method):
     make, step, *_ = method
     plain = make()
     for options, train in ((FlowLoss(below=1000, from_step=1), True), (ALL, False)):
-        found = losses(make(step=step(flow_loss=options)), train=train)
+        task = make(step=step(flow_loss=options))
+        task._trainer = SimpleNamespace(global_step=0)
+        found = losses(task, train=train)
         assert found.keys() == {"loss"}
         assert torch.equal(found["loss"], losses(plain, train=train)["loss"])
+
+
+def test_it_counts_from_the_first_step_where_no_trainer_counts_steps(method):
+    make, step, *_ = method
+    assert "flow" in losses(make(step=step(flow_loss=FlowLoss(below=1000, from_step=1))))
 
 
 def test_it_teaches_queries_and_keys_alone(method):

@@ -14,10 +14,15 @@ from pgpis.methods.mcld.losses import face_region, focal_loss, min_snr_weights
 from pgpis.methods.mcld.options import MCLDDropping, MCLDPorts, MCLDSampling, MCLDStep
 from pgpis.methods.mcld.task import MCLDTask
 from pgpis.models.weights import weights_hash
+from pgpis.speed.batches import RandomData, random_batch
 from pgpis.tasks.options import Schedule
 from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
 from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
 
+METHODS = {
+    "fpdm": (tiny_fpdm_task, FPDMTask, FPDMSampling(HEIGHT, WIDTH)),
+    "mcld": (tiny_mcld_task, MCLDTask, MCLDSampling(HEIGHT, WIDTH)),
+}
 OPTIONS = (Schedule, FPDMSampling, FPDMDropping, FPDMStep, FPDMPorts, MCLDSampling, MCLDDropping, MCLDStep, MCLDPorts)
 
 
@@ -46,6 +51,15 @@ def test_defaults_are_the_methods_own():
         (lambda: FPDMDropping(pose=2), "dropping.pose is 2"),
         (lambda: MCLDDropping(all=-1), "dropping.all is -1"),
         (lambda: MCLDStep(snr_gamma=-1), "step.snr_gamma is -1"),
+        (lambda: MCLDStep(snr_gamma=0), "step.snr_gamma is 0, expected a number above 0\n.*1e9, bounds no weight"),
+        (lambda: Schedule(decay_factor=0), "schedule.decay_factor is 0, expected a number above 0"),
+        (lambda: FPDMPorts(token_hidden_dim=0), "conditioner.token_hidden_dim is 0, expected a whole number of at"),
+        (lambda: FPDMPorts(pose_hidden_channels=()), "conditioner.pose_hidden_channels is 0"),
+        (lambda: MCLDPorts(pose_hidden_channels=(4, 0)), "conditioner.pose_hidden_channels is 0"),
+        (lambda: MCLDPorts(resampler_depth=0), "conditioner.resampler_depth is 0"),
+        (lambda: MCLDPorts(resampler_heads=0), "conditioner.resampler_heads is 0"),
+        (lambda: MCLDPorts(face_tokens=0), "conditioner.face_tokens is 0"),
+        (lambda: FPDMPorts(dropout=1), "conditioner.dropout is 1, expected a number from 0 to 0.99"),
         (lambda: FPDMStep(noise_offset=float("nan")), "step.noise_offset is nan"),
     ],
 )
@@ -130,12 +144,58 @@ def test_another_sampler_shares_the_noise_levels_of_training():
     assert task.scheduler.config.timestep_spacing == "trailing"
 
 
+@pytest.mark.parametrize("method", ["fpdm", "mcld"])
+def test_training_goes_on_with_what_the_pipeline_predicts(method, tmp_path, caplog):
+    """Where the recipe does not say; another prediction is refused, of a pipeline as of a checkpoint."""
+    make, task_class, sampling = METHODS[method]
+    task = make(scheduler={**NOISE, "prediction_type": "epsilon"})
+    pipeline = task.export(str(tmp_path))
+    with caplog.at_level("INFO"):
+        again = task_class(sampling, pipeline=pipeline)
+    assert again.noise_schedule.config.prediction_type == "epsilon"
+    assert ("prediction_type is epsilon, as the pipeline was trained with" in caplog.text) == (method == "mcld")
+    named = task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "epsilon"})
+    assert torch.equal(named.noise_schedule.alphas_cumprod, again.noise_schedule.alphas_cumprod)
+    with pytest.raises(PgpisError, match="prediction_type is v_prediction, and this model was trained to predict eps"):
+        task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "v_prediction"})
+    with pytest.raises(PgpisError, match="its denoiser predicts epsilon, and this one v_prediction"):
+        make().refuse_other_checkpoint({"prediction_type": "epsilon", "state_dict": {}, "frozen": {}})
+
+
+def test_switches_that_no_other_test_names():
+    """A squashed source in training; the ReferenceNet's last block."""
+    detours = [tiny_fpdm_task(source_detour=on).input_specs["source_image"].train_detour for on in (True, False)]
+    assert detours == [(28, 28), None]
+    tail = "reference_net.up_blocks.1"
+    frozen = [tail in tiny_mcld_task(step=MCLDStep(freeze_reference_tail=on)).frozen for on in (True, False)]
+    assert frozen == [True, False]
+
+
+def test_a_start_that_predicts_something_else_is_told(tmp_path, caplog):
+    start = tiny_mcld_task(scheduler={"prediction_type": "epsilon"}).export(str(tmp_path))
+    task = tiny_mcld_task(start_from=start)
+    assert task.noise_schedule.config.prediction_type == task.scheduler.config.prediction_type == "v_prediction"
+    assert "start_from predicts epsilon: this one learns v_prediction" in caplog.text
+
+
 def test_a_task_that_must_know_its_data_says_so():
     task = tiny_mcld_task()
     with pytest.raises(PgpisError, match="clip_std is estimated from training sources"):
-        task.on_fit_start()
+        task.prepare_training()
     task.data = object()
     assert task.__getstate__()["data"] is None
+
+
+def test_a_loop_of_ones_own_prepares_the_training_first():
+    """MCLD's noise goes by a deviation that is estimated before the first step."""
+    task = tiny_mcld_task()
+    batch, generator = random_batch(task.loss_specs, 2, torch.device("cpu")), torch.Generator().manual_seed(0)
+    assert task.loss(batch, generator, train=False)["loss"].isfinite()
+    with pytest.raises(PgpisError, match=r"clip_std is not known.*\n.*task\.prepare_training\(\)"):
+        task.loss(batch, generator, train=True)
+    task.data = RandomData()
+    task.prepare_training()
+    assert task.loss(batch, generator, train=True)["loss"].isfinite()
 
 
 @pytest.mark.parametrize("task", ["FPDMTask", "MCLDTask"])

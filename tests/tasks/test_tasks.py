@@ -12,9 +12,10 @@ from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMTask, FusionPriorTask
 from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.models.weights import weights_hash
-from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.options import Schedule
+from pgpis.tasks.seeds import stable_seed
 from tiny_fpdm import tiny_pipeline
 
 
@@ -57,6 +58,20 @@ def test_trained_weights_load_strictly_without_the_frozen_ones():
     assert torch.equal(target.encoder.weight, frozen)
     with pytest.raises(RuntimeError, match=r"head\.bias"):
         target.load_state_dict({"head.weight": source.head.weight})
+
+
+@pytest.mark.parametrize("part", ["pipeline", "module"])
+def test_weights_that_are_not_finite_are_not_exported(part, tmp_path, monkeypatch):
+    """Also outside of Lightning's trainer, whatever the task."""
+    model = tiny_pipeline() if part == "pipeline" else tiny_pipeline().unet
+    monkeypatch.setattr(Task, "exported", lambda _: ("model", model))
+    task = Task()
+    task.export(str(tmp_path))
+    with torch.no_grad():
+        (model.unet if part == "pipeline" else model).conv_in.weight[0] = torch.nan
+    with pytest.raises(PgpisError, match=r"model.*'conv_in.weight' holds numbers that are not finite"):
+        task.export(str(tmp_path / "bad"))
+    assert not (tmp_path / "bad").exists()
 
 
 def test_seed_depends_on_every_part_and_nothing_else():

@@ -29,7 +29,7 @@ from pgpis.models.loading import (
     stored_config,
     subfolder_of,
 )
-from pgpis.models.samplers import check_sampler
+from pgpis.models.samplers import check_sampler, predicted_as_trained
 from pgpis.models.stored import check_loaded, refuse_integers
 
 ModelSpec: TypeAlias = str | dict[str, Any]
@@ -167,8 +167,9 @@ def build_sampler(trained: SchedulerMixin, spec: dict[str, Any], also: Collectio
 
     Raises:
         PgpisError: No such scheduler, one that cannot draw, a key that it does not have, or its class cannot have
-            these noise levels.
+            these noise levels or the denoiser predicts something else.
     """
+    predicted_as_trained(trained, spec)
     name = str(spec.get("_class_name", type(trained).__name__))
     keys = init_keys(_scheduler_class(name))
     levels = {key: value for key in NOISE_LEVELS if (value := trained.config.get(key))}

@@ -143,6 +143,14 @@ def check_finite(what: str, weights: Mapping[str, torch.Tensor]) -> None:
         )
 
 
+def check_finite_model(what: str, model: Any) -> None:
+    """Refuse a module, or a pipeline whose ``components`` are some, with weights that are not finite."""
+    parts = getattr(model, "components", {"": model})
+    for part, module in parts.items():
+        if isinstance(module, nn.Module):
+            check_finite(f"{what}: {part}" if part else what, module.state_dict())
+
+
 def take_over(part: str, module: nn.Module, other: nn.Module) -> None:
     """Take over the weights of another model of the same class, of any size, that have the same name and shape.
 

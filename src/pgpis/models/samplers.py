@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 from diffusers import SchedulerMixin
 from torch._subclasses.fake_tensor import unset_fake_temporarily
@@ -40,6 +42,19 @@ def check_sampler(sampler: type[SchedulerMixin]) -> None:
     if reason:
         message = f"scheduler: {sampler.__name__} cannot draw pictures here: {reason}"
         raise PgpisError(message, hint="one that can, such as DDIMScheduler or DPMSolverMultistepScheduler")
+
+
+def predicted_as_trained(trained: SchedulerMixin, spec: Mapping[str, Any]) -> str | None:
+    """Return what a denoiser predicts, as the scheduler says that it comes with.
+
+    Raises:
+        PgpisError: ``spec``, settings of another scheduler, say otherwise.
+    """
+    predicted: str | None = trained.config.get("prediction_type")
+    if predicted and (other := spec.get("prediction_type", predicted)) != predicted:
+        message = f"scheduler: prediction_type is {other}, and this model was trained to predict {predicted}"
+        raise PgpisError(message, hint="leave it out")
+    return predicted
 
 
 def check_steps(sampler: SchedulerMixin, steps: object) -> None:

@@ -20,7 +20,7 @@ from pgpis.errors import PgpisError, first_line
 from pgpis.files import files_below, replacing
 from pgpis.models.factory import ModelSpec
 from pgpis.models.foreign import check_config, check_index, parse_json, read_json
-from pgpis.models.loading import LOAD_ERRORS
+from pgpis.models.loading import LOAD_ERRORS, check_finite
 from pgpis.models.weights import tensors_hash
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
@@ -56,7 +56,8 @@ def pack(folder: Path, file: Path, card: dict[str, Any], beside: Path | None = N
             looks for them there.
 
     Raises:
-        PgpisError: The folder is not a pipeline's, or holds other files than JSON and safetensors.
+        PgpisError: The folder is not a pipeline's, holds other files than JSON and safetensors, or
+            weights that are not finite in half precision.
     """
     if not (folder / INDEX).is_file():
         raise PgpisError(f"{folder} is not a pipeline: no model_index.json", hint="'pgpis fit' exports one")
@@ -73,6 +74,7 @@ def pack(folder: Path, file: Path, card: dict[str, Any], beside: Path | None = N
             texts[name] = json.dumps(content)
         else:
             raise PgpisError(f"{path}: a bundle holds JSON and safetensors only")
+    check_finite(f"{folder}, in half precision", tensors)
     metadata = {MARK: VERSION, "files": json.dumps(texts), "card": json.dumps(card)}
     if beside is not None:
         ours, theirs = _by_file(tensors), _by_file(load_file(beside))

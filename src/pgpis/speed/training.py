@@ -64,6 +64,7 @@ class TrainingBench:
         task = setting.apply_to(self.task, self.device.torch).train()
         generator = torch.Generator(device=self.device.torch).manual_seed(0)
         _know_data(task)
+        task.prepare_training()
         batch = random_batch(task.loss_specs, 1, self.device.torch, setting.sources)
         half = torch.autocast(self.device.torch.type, torch.bfloat16, enabled=self.device.is_gpu)  # to spare memory
         with half, FlopCounterMode(display=False) as counter:

@@ -78,9 +78,9 @@ class AutoencoderTask(PersonImageTask):
         """Target pictures only."""
         return {"target_image": ImageSpec("target", self.height, self.width)}
 
-    def on_fit_start(self) -> None:
+    def prepare_training(self) -> None:
         """Set the weights from which training starts, unless it goes on from a checkpoint."""
-        if self.start_pictures is not None and self.trainer.ckpt_path is None:
+        if self.start_pictures is not None and (self._trainer is None or self.trainer.ckpt_path is None):
             start_from_patches(self.vae, torch.cat(list(self._pictures(self.start_pictures))).to(self.device))
 
     def loss(self, batch: PairBatch, generator: torch.Generator, *, train: bool) -> dict[str, torch.Tensor]:

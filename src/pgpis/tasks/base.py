@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
@@ -20,7 +19,7 @@ from pgpis.batch import FrozenFeature, InputSpecs, PairBatch, PairFailure, check
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import replacing_folder
 from pgpis.metrics.summary import MetricReport
-from pgpis.models.loading import check_finite
+from pgpis.models.loading import check_finite, check_finite_model
 from pgpis.models.weights import weights_hash
 from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.tasks import validation
@@ -35,6 +34,7 @@ from pgpis.tasks.frozen import (
 )
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.ranks import gather_rows
+from pgpis.tasks.seeds import stable_seed
 from pgpis.tasks.training_data import TrainingData
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ class PersonImageTask(LightningModule, ABC):
 
     @torch.no_grad()
     def export(self, directory: str) -> str:
-        """Write the trained model in the form that ``from_pretrained`` reads; return the folder."""
+        """Write the trained model in the form that ``from_pretrained`` reads, if it is finite; return the folder."""
         name, model = self.exported()
+        check_finite_model(name, model)
         path = Path(directory) / name
         with replacing_folder(path, overwrite=True) as folder:
             model.save_pretrained(folder)
@@ -145,6 +146,13 @@ class PersonImageTask(LightningModule, ABC):
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
+
+    def prepare_training(self) -> None:
+        """Find out, of ``data``, what the first step needs; Lightning's trainer calls it, a loop of your own must."""
+
+    def on_fit_start(self) -> None:
+        """Prepare the training."""
+        self.prepare_training()
 
     def on_train_start(self) -> None:
         """Let trained parts drop out what they should: weights that were loaded come in evaluation mode."""
@@ -290,9 +298,3 @@ class PersonImageTask(LightningModule, ABC):
         if (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
         refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), dict(self.named_parameters()))
-
-
-def stable_seed(*parts: object) -> int:
-    """Return a 63-bit seed that depends only on the parts, not on the process or machine."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

@@ -15,16 +15,20 @@ from pgpis.denoiser.flow import flow_loss, recorded_attention
 from pgpis.errors import PgpisError, first_line
 from pgpis.models.autoencoder import Autoencoder, encode_moments
 from pgpis.models.foreign import check_index, read_json
-from pgpis.models.loading import LOAD_ERRORS, check_finite
+from pgpis.models.loading import LOAD_ERRORS, check_finite_model
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.pipelines.bundle import load_bundle, read_index
 from pgpis.pipelines.shipped import SHIPPED, refuse_unknown
+from pgpis.tasks.checkpoints import OTHER_RECIPE
 from pgpis.tasks.flow import FlowPort, flow_columns
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.options import Dropping, Masks, Sampling, Schedule, TrainingStep
 from pgpis.tasks.predicting import PictureTask
 
 PipelineT = TypeVar("PipelineT", bound=SamplingPipeline)
+
+PREDICTED = "prediction_type"
+"""In a checkpoint, and of a scheduler: what the denoiser predicts."""
 
 
 class DiffusionTask(PictureTask):
@@ -83,6 +87,18 @@ class DiffusionTask(PictureTask):
             self._flow_port().check(self.data)
         super().setup(stage)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record what the denoiser predicts as well."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[PREDICTED] = self.noise_schedule.config.get(PREDICTED)
+
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check a checkpoint as every task does, and what its denoiser predicts, where it says so."""
+        own = self.noise_schedule.config.get(PREDICTED)
+        if (predicted := checkpoint.get(PREDICTED, own)) != own:
+            raise PgpisError(f"its denoiser predicts {predicted}, and this one {own}", hint=OTHER_RECIPE)
+        super().refuse_other_checkpoint(checkpoint)
+
     def save_memory_or_time(self, step: TrainingStep) -> None:
         """Recompute in the backward pass what takes much memory, lay weights out and compile, as ``step`` says."""
         for name in {"unet", "reference_net"}.intersection(self.parts):
@@ -112,7 +128,7 @@ class DiffusionTask(PictureTask):
         target = denoising_target(config.prediction_type, latents, noise, alphas, timesteps)
         masks = self.dropping.draw(len(latents), generator) if train else None
         options = self.step.flow_loss
-        if not train or options is None or self.global_step < options.from_step:
+        if not train or options is None or (self._trainer is not None and self.global_step < options.from_step):
             prediction = self.denoise(batch, encoded, noisy, timesteps, masks, generator)
             return {"loss": self.error(batch, prediction, target, timesteps)}
         port = self._flow_port()
@@ -239,9 +255,7 @@ def load_pipeline(
         elif (folder / "model_index.json").is_file():
             check_index(read_json(folder / "model_index.json"), pipeline_class, name)
         loaded: PipelineT = load_bundle(pipeline_class, bundle) if is_bundle else pipeline_class.from_pretrained(name)
-        for part, module in loaded.components.items():
-            if isinstance(module, torch.nn.Module):
-                check_finite(f"'{name}': {part}", module.state_dict())
+        check_finite_model(f"'{name}'", loaded)
     except PgpisError as error:
         raise PgpisError(f"{option}: {error.message}", hint=error.hint) from error
     except LOAD_ERRORS as error:

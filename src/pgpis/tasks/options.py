@@ -36,7 +36,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_range("schedule.warmup_epochs", self.warmup_epochs, 0)
-        check_range("schedule.decay_factor", self.decay_factor, 0)
+        check_range("schedule.decay_factor", self.decay_factor, 0, above=True)
         for epoch in self.decay_epochs:
             check_range("schedule.decay_epochs", epoch, 0)
 
@@ -164,6 +164,17 @@ class Dropping:
         }
 
 
+def check_sizes(**sizes: int | tuple[int, ...]) -> None:
+    """Refuse sizes of a conditioner's layers, or lists of them, that leave a layer empty.
+
+    Raises:
+        PgpisError: Names the option.
+    """
+    for name, size in sizes.items():
+        for each in (size,) if isinstance(size, int) else size or (0,):
+            check_range(f"conditioner.{name}", each, 1, whole=True)
+
+
 @dataclass(frozen=True)
 class FlowLoss:
     """A further loss, on where the attention to the reference looks; see docs/models/flow.md.
@@ -178,7 +189,8 @@ class FlowLoss:
     below: int = 500
     """Only pairs whose noise is that of a time step below this one."""
     from_step: int = 0
-    """Step of the optimiser from which on it counts: the paper adds it in a last stage of training."""
+    """Step of the optimiser from which on it counts: the paper adds it in a last stage of training. Where no trainer
+    counts steps, as in a loop of your own, it counts from the first."""
 
     def __post_init__(self) -> None:
         check_range("step.flow_loss.weight", self.weight, 0)

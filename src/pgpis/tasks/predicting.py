@@ -23,12 +23,13 @@ from pgpis.models.weights import digests_of, in_json, settings_of
 from pgpis.pictures.images import rows_not_finite, tensor_to_images
 from pgpis.pipelines.base import SamplingPipeline
 from pgpis.predictions import DONE, Mark, Prediction, PredictionRecord
-from pgpis.tasks.base import PersonImageTask, stable_seed
+from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.grids import picture_grid
 from pgpis.tasks.memory import halved, is_out_of_memory, lend_parts, refuse_lending, tiled
 from pgpis.tasks.options import Sampling
 from pgpis.tasks.places import Place, place_of, sample_in_place
 from pgpis.tasks.scoring import PairScores
+from pgpis.tasks.seeds import stable_seed
 from pgpis.tasks.videos import anchored
 
 log = logging.getLogger(__name__)

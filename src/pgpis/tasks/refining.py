@@ -15,9 +15,9 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name
 from pgpis.metrics.image import to_uint8
 from pgpis.pictures.images import image_to_tensor, read_image, save_image
-from pgpis.tasks.base import stable_seed
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.memory import tiled
+from pgpis.tasks.seeds import stable_seed
 
 STRUCTURE = 0.15
 """Weight of the structural dissimilarity."""

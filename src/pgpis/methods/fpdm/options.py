@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pgpis.errors import check_range
 from pgpis.models.encoders import PositionInterpolation
 from pgpis.pipelines.limits import MOST_PIXELS
-from pgpis.tasks.options import Dropping, Sampling, TrainingStep
+from pgpis.tasks.options import Dropping, Sampling, TrainingStep, check_sizes
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,6 @@ class FPDMPorts:
     """How DINOv2 interpolates positions: ``scale_factor`` as the official weights need."""
 
     def __post_init__(self) -> None:
-        check_range("conditioner.dropout", self.dropout, 0, 1)
+        check_sizes(pose_hidden_channels=self.pose_hidden_channels, token_hidden_dim=self.token_hidden_dim)
+        check_range("conditioner.dropout", self.dropout, 0, 0.99)  # 1 lets nothing through
         check_range("conditioner.source_size", self.source_size, 1, MOST_PIXELS, whole=True, optional=True)

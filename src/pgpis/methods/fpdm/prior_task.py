@@ -72,7 +72,7 @@ class FusionPriorTask(PersonImageTask):
         """Source, pose and target as the encoder takes them."""
         return self.fusion_embedder.input_specs()
 
-    def on_fit_start(self) -> None:
+    def prepare_training(self) -> None:
         """Refuse to train what has nothing to train."""
         if self.fusion_embedder.fusion_head is None:
             raise PgpisError(

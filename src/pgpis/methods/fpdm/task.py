@@ -20,6 +20,7 @@ from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_specs
 from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import encode_tokens
 from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
+from pgpis.models.samplers import predicted_as_trained
 from pgpis.pictures.drawing import DRAWING
 from pgpis.pipelines.bundle import build_part
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
@@ -93,6 +94,7 @@ class FPDMTask(DiffusionTask):
             self.conditioner = FPDMConditioner.for_components(self.unet, self.source_encoder, prior, **ports)
         else:
             self.take_parts(load_pipeline(self.pipeline_class, pipeline, "pgpis convert fpdm"))
+            predicted_as_trained(self.scheduler, scheduler if isinstance(scheduler, dict) else {})
             if conditioner.source_size is not None:
                 self.conditioner.register_to_config(source_size=conditioner.source_size)
         self.noise_schedule = self.scheduler

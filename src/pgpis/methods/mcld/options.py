@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pgpis.errors import check_range
-from pgpis.tasks.options import Dropping, Sampling, TrainingStep
+from pgpis.tasks.options import Dropping, Sampling, TrainingStep, check_sizes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MCLDStep(TrainingStep):
 
     noise_offset: float = 0.05
     snr_gamma: float = 5.0
-    """Bound of the min-SNR weight."""
+    """Bound of the min-SNR weight; a large one turns it off."""
     face_loss: bool = True
     """Count the squared error in the face region twice."""
     clip_noise: float = 0.05
@@ -45,7 +45,7 @@ class MCLDStep(TrainingStep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("step.snr_gamma", self.snr_gamma, 0)
+        check_range("step.snr_gamma", self.snr_gamma, 0, above=True, hint="a large one, as 1e9, bounds no weight")
         check_range("step.clip_noise", self.clip_noise, 0)
 
 
@@ -84,3 +84,7 @@ class MCLDPorts:
     """The texture, seen through the target's map, as a further condition behind ``conv_in``; false as officially."""
     backdrop: bool = False
     """The backdrop of the source lies behind it; needs ``rendered_texture``."""
+
+    def __post_init__(self) -> None:
+        names = ("pose_hidden_channels", "resampler_dim", "resampler_depth", "resampler_heads", "resampler_head_dim")
+        check_sizes(**{name: getattr(self, name) for name in (*names, "face_tokens")})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch._subclasses.fake_tensor import is_fake
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
@@ -25,6 +26,7 @@ from pgpis.models.autoencoder import encode_moments
 from pgpis.models.encoders import embedding_width, encode_pictures
 from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.loading import take_over
+from pgpis.models.samplers import predicted_as_trained
 from pgpis.models.sources import encode_sources, present_sources, side_by_side
 from pgpis.pictures.arrays import read_array
 from pgpis.pipelines.bundle import build_part
@@ -64,7 +66,7 @@ class MCLDTask(DiffusionTask):
         scheduler: Noise schedule of training, as configuration; MCLD's by default.
         image_encoder: CLIP vision model for picture and texture: hub id, folder or configuration; frozen.
         pipeline: A pipeline folder or hub id that replaces all of the parts above, and the conditioner; but training
-            goes by ``scheduler`` all the same, as officially, where sampling has betas of its own.
+            goes by the betas of ``scheduler`` all the same, as officially, where sampling has some of its own.
         start_from: A pipeline folder, hub id, bundle or shipped model, of which denoiser, ReferenceNet and conditioner
             give their weights where name and shape fit; the other parts and the settings are this task's own.
         conditioner: What is between encoders and denoiser.
@@ -105,7 +107,6 @@ class MCLDTask(DiffusionTask):
     ) -> None:
         super().__init__(sampling, dropping, step, optimizer, schedule, seed, pipeline)
         noise = {**NOISE, **(scheduler or {})}
-        self.noise_schedule = build_scheduler(noise)
         self.refiner: Refiner | None = None  # trained by a task of its own
         if pipeline is None:
             unet = base if unet is None else unet
@@ -127,19 +128,28 @@ class MCLDTask(DiffusionTask):
             if controlnet is not None:
                 self.conditioner.pose_encoder.start_from_controlnet(controlnet)
             if start_from is not None:
-                self._start_from(load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from"))
+                other = load_pipeline(MCLDPipeline, start_from, "pgpis convert mcld", "start_from")
+                self._start_from(other)
+                if (theirs := predicted_as_trained(other.scheduler, {})) != noise["prediction_type"]:
+                    log.warning("start_from predicts %s: this one learns %s", theirs, noise["prediction_type"])
         else:
             self.take_parts(load_pipeline(self.pipeline_class, pipeline, "pgpis convert mcld"))
+            predicted = predicted_as_trained(self.scheduler, scheduler or {})
+            if predicted and predicted != noise["prediction_type"]:
+                noise["prediction_type"] = predicted
+                log.info("prediction_type is %s, as the pipeline was trained with", predicted)
             names = ("use_face", "use_texture", "aggregation", "iuv_filter", "part_scale", "correspondence")
             for name in (*names, "rendered_texture", "backdrop"):
                 trained = self.conditioner.config[name]
                 if trained != getattr(conditioner, name):  # its sizes are its own anyway
                     log.info("%s is %s, as the pipeline was trained with", name, trained)
+        self.noise_schedule = build_scheduler(noise)
         if sampling.scheduler is not None:
             self.scheduler = build_sampler(self.scheduler, sampling.scheduler, {*noise, "steps_offset"})
         self.parts_are_complete("vae", "image_encoder", *(["refiner"] if self.refiner is not None else []))
         if self.reference_net is not None and step.freeze_reference_tail:
             self.freeze(f"reference_net.up_blocks.{len(self.reference_net.up_blocks) - 1}")
+        self._knows_clip_std = False
         self.register_buffer("clip_std", read_clip_std(step.clip_std, embedding_width(self.image_encoder)))
 
     def _start_from(self, other: MCLDPipeline) -> None:
@@ -183,7 +193,7 @@ class MCLDTask(DiffusionTask):
         weights = checkpoint["state_dict"]
         if all(isinstance(value, torch.Tensor) for value in weights.values()):
             renamed = renamed_resampler(weights, "conditioner.face_resampler.")
-            if self.trainer.training and renamed.keys() != weights.keys():
+            if renamed.keys() != weights.keys() and self.trainer.training:
                 raise PgpisError(
                     "the checkpoint is of an earlier version: its weights fit, but the optimiser's state does not",
                     hint="--model.init_args.start_from=FOLDER/pipeline takes the weights that its run exported",
@@ -192,7 +202,7 @@ class MCLDTask(DiffusionTask):
         super().refuse_other_checkpoint(checkpoint)
 
     @torch.no_grad()
-    def on_fit_start(self) -> None:
+    def prepare_training(self) -> None:
         """Estimate the deviation of CLIP's embedding, unless a file or a checkpoint gave it."""
         if not self.step.clip_noise or not self.clip_std.isnan().any():
             return
@@ -227,7 +237,7 @@ class MCLDTask(DiffusionTask):
             texture = self._embedding(batch, "texture", None if masks is None else masks["all"])
         if masks is not None and self.step.clip_noise:
             noise = torch.randn(source.shape, generator=generator, device=self.device, dtype=torch.float32)
-            source = source + self.step.clip_noise * self.clip_std * noise
+            source = source + self.step.clip_noise * self._known_clip_std() * noise
         present, face = present_sources(batch, len(source)), self.conditioner.faces(batch)
         latents, rendered = encoded
         ports = self.conditioner(source, texture, face, batch["pose_image"], rendered, present)
@@ -244,6 +254,14 @@ class MCLDTask(DiffusionTask):
         alphas, predicted = self.noise_schedule.alphas_cumprod, self.noise_schedule.config.prediction_type
         weights = min_snr_weights(alphas, timesteps, self.step.snr_gamma, predicted)
         return focal_loss(prediction, target, weights, face)
+
+    def _known_clip_std(self) -> torch.Tensor:
+        if not self._knows_clip_std and not is_fake(self.clip_std):  # looks once: a GPU would be waited for each time
+            if self.clip_std.isnan().any():
+                message = "clip_std is not known, by which training makes noise of step.clip_noise"
+                raise PgpisError(message, hint="task.prepare_training() estimates it from the pictures of task.data")
+            self._knows_clip_std = True
+        return self.clip_std
 
     @torch.no_grad()
     def _source_embeddings(self, batch: PairBatch, keep: torch.Tensor | None) -> torch.Tensor:
