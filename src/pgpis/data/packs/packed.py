@@ -7,10 +7,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable
-from functools import cache
+from collections.abc import Callable, Collection, Iterable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ from pgpis.caches import below_home
 from pgpis.data.missing import OnMissing
 from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.shards import Shards
-from pgpis.data.packs.stores import Store
+from pgpis.data.packs.stores import Store, StoreError
 from pgpis.data.pair import Aim, Pair, Person
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range, first_line
@@ -30,6 +30,7 @@ from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 FORMAT = 1
 PACK, LIST, INDEX = "pack.json", "list.json", "index.json"
 """What is packed; pairs and names of files; litdata's index of the shards."""
+Result = TypeVar("Result")
 POSE = "pose"
 AGAIN = "run the same 'pgpis data pack' again: it goes on"
 DEFAULT_CACHE = "~/.cache/pgpis/packs"
@@ -170,7 +171,9 @@ class Packed(PairDataset):
         Raises:
             PgpisError: It is damaged, or its shard is missing or cannot be reached.
         """
-        content = self._content(path)
+        return self._made(path, partial(self._decoded, kind, path))
+
+    def _decoded(self, kind: Kind, path: Path, content: bytes) -> Any:
         with writing_at(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile(suffix=path.suffix) as file:
             file.write(content)
             file.flush()
@@ -186,7 +189,7 @@ class Packed(PairDataset):
             return super().read_pose(pair)  # tells it
         if pair.pose.suffix != ".json":
             return self.read_file(kind_of("drawn"), pair.pose)
-        return keypoints_from(self._content(pair.pose))
+        return self._made(pair.pose, keypoints_from)
 
     def pose_content(self, pair: Pair) -> str:
         """Identify the pose, whose frame is in its content."""
@@ -199,6 +202,17 @@ class Packed(PairDataset):
     def digest(self, path: Path | None) -> str:
         """Identify a file by its content alone."""
         return self.file_content(path)
+
+    def _made(self, path: Path, make: Callable[[bytes], Result]) -> Result:
+        """Return what is made of a file's content; a damaged copy of its shard is fetched anew."""
+        try:
+            return make(self._content(path))
+        except StoreError:
+            raise
+        except Exception:  # of any reader; raised again where the copy is whole
+            if not self._shards.mend(self._numbers[path]):
+                raise
+        return make(self._content(path))
 
     def _content(self, path: Path) -> bytes:
         if path not in self._numbers:
