@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -18,6 +19,7 @@ from pgpis.data.packs import write
 from pgpis.data.packs.packed import keypoints_from, keypoints_to_json
 from pgpis.data.packs.stores import StoreError
 from pgpis.data.pair import Edit, Person, Source
+from pgpis.data.pairs import PairDataset
 from pgpis.data.samples import PairSamples
 from pgpis.errors import PgpisError
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -194,6 +196,78 @@ def test_a_kind_that_was_not_packed_is_named(textured_root, tmp_path):
     with pytest.raises(PgpisError, match=r"not packed: texture, face[\s\S]*--kinds pose iuv texture face"):
         pack.require({"source", "texture", "face"})
     assert main([*command[:-1], "textur"]) == 2
+
+
+def test_what_a_recipe_says_of_poses_and_lists_holds_for_a_pack_in_its_place(toy_root, tmp_path):
+    """jsonargparse drops without a word what the class that comes in place of another does not take."""
+    dataset = DeepFashion(toy_root, "test", pose="drawn")
+    dataset.setup()
+    write.pack_pairs(dataset, write.Store(str(tmp_path / "test")), (), 1e6, 1)
+    parser = ArgumentParser()
+    parser.add_argument("--test", type=PairDataset)
+
+    def replaced(*words):
+        words = ["--test=DeepFashion", "--test.split=test", *words, "--test=Packed", f"--test.root={tmp_path}"]
+        pack = parser.instantiate_classes(parser.parse_args(words)).test
+        assert type(pack) is Packed
+        pack.setup()
+        return pack
+
+    assert replaced("--test.pose=drawn", "--test.layout=fpdm").load(0, {"pose"}).pose_image
+    assert replaced().load(0, {"pose"}).pose_image
+    with pytest.raises(PgpisError, match=r"test has drawn poses, and pose is 'keypoints'") as told:
+        replaced("--test.pose=keypoints")
+    assert told.value.hint == f"pgpis data pack --config RECIPE --out {tmp_path} --splits test"
+    with pytest.raises(PgpisError, match=r"has the list of layout 'fpdm', and layout is 'patn'"):
+        replaced("--test.layout=patn")
+    with pytest.raises(PgpisError, match="packs hold one source of a pair, and most_sources is 2"):
+        replaced("--test.most_sources=2")
+
+
+def test_key_points_are_no_drawn_poses(toy_pack):
+    assert Packed(toy_pack, "test", pose="keypoints").setup() is None
+    with pytest.raises(PgpisError, match=r"has key points, which are drawn as in training, and pose is 'drawn'"):
+        Packed(toy_pack, "test", pose="drawn").setup()
+
+
+def test_a_list_that_is_gone_is_told(toy_root, tmp_path, capsys):
+    """A pack that still has it would be read in place of the test pairs."""
+    root, out = shutil.copytree(toy_root, tmp_path / "toy"), tmp_path / "pack"
+    [listed] = root.glob("test_pairs*.json")
+    own = shutil.copy(listed, listed.with_name(listed.name.replace("test", "val")))
+    command = ["data", "pack", str(root), "--out", str(out)]
+    assert main(command) == 0
+    before = files(out)
+    Path(own).unlink()
+    capsys.readouterr()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{out}/val has pairs of {root}, which has no list of them any more" in said
+    assert f"remove {out}/val, or keep it: --splits train test" in said
+    assert files(out) == before
+    assert main([*command, "--splits", "train"]) == 0
+    assert (out / "val").is_dir()
+    shutil.rmtree(out / "val")
+    assert main(command) == 0
+
+
+def test_poses_of_which_none_can_be_read_are_told(toy_root, tmp_path, capsys):
+    """Only a data set that has none is packed without."""
+    root, out = shutil.copytree(toy_root, tmp_path / "toy"), tmp_path / "pack"
+    dataset = DeepFashion(root)
+    dataset.setup()
+    for path in {pair.pose for pair in dataset.pairs}:
+        path.write_text("broken")
+    command = ["data", "pack", str(root), "--out", str(out), "--splits", "train"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"no pair can be packed; the first one: {dataset.pairs[0].pair_id}" in said
+    assert str(dataset.pairs[0].pose) in said
+    assert not out.exists()
+    for path in {pair.pose for pair in dataset.pairs}:
+        path.unlink()
+    assert main(command) == 0
+    assert "pose" not in json.loads((out / "train/pack.json").read_bytes())["kinds"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "flipped"])

@@ -4,11 +4,13 @@ import errno
 import logging
 import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from filelock import FileLock
 from moto.server import ThreadedMotoServer
 from packed_features import assert_same, batches, packed
 from PIL import Image, ImageOps
@@ -298,6 +300,76 @@ def test_what_is_packed_anew_is_read_anew(same_length, toy_root, tmp_path, monke
     assert after == pictures(direct) != before
     assert len(list(folder.rglob("*.bin"))) == shards, "the former ones are gone"
     assert check_root(store).problems == []
+
+
+@pytest.fixture
+def elsewhere(toy_pack):
+    """The pack as a store that is not a folder, and the sizes of its shards."""
+    return f"file://{toy_pack}", [path.stat().st_size for path in sorted((toy_pack / "train").glob("*.bin"))]
+
+
+def test_shards_that_are_kept_no_more_leave_the_cache(elsewhere, expected, tmp_path):
+    store, sizes = elsewhere
+    most = 2 * max(sizes)
+    for first in (0, 10_000):  # as of features, which training reads in place of pictures
+        pack = Packed(store, cache_dir=tmp_path, cache_size=most / 1e9)
+        pack.setup()
+        pack._shards.keep_from(min(first, len(pack._files) - 1))
+        assert pictures(pack) == expected
+        assert 0 < bytes_in(tmp_path) <= most
+    [own] = tmp_path.iterdir()
+    held = own / "0123456789abcdef"
+    held.mkdir()
+    (held / "chunk.bin").write_bytes(b"of another process, which fetches it now")
+    with FileLock(f"{held}.lock"):
+        assert pictures(Packed(store, cache_dir=tmp_path, cache_size=0)) == expected
+        assert [path.parent for path in tmp_path.rglob("*.bin")] == [held]
+    assert pictures(Packed(store, cache_dir=tmp_path, cache_size=0)) == expected
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_shards_that_another_process_removes_are_read_in_the_store(elsewhere, expected, tmp_path, monkeypatch):
+    fetched, fetch = [], Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, name, *more: fetched.append(name) or fetch(self, name, *more))
+    pack = Packed(elsewhere[0], cache_dir=tmp_path)
+    for _ in range(3):
+        assert pictures(pack) == expected
+        shutil.rmtree(tmp_path, ignore_errors=True)
+    assert sorted(fetched) == sorted({*fetched}), "each is fetched once"
+
+
+@pytest.mark.parametrize("damage", ["short", "head", "offsets", "content"])
+def test_a_damaged_copy_is_fetched_anew(elsewhere, toy_pack, expected, tmp_path, damage, caplog):
+    store, _ = elsewhere
+    assert pictures(Packed(store, cache_dir=tmp_path)) == expected
+    for path in tmp_path.rglob("*.bin"):
+        content = path.read_bytes()
+        count = 4 * (int.from_bytes(content[:4], "little") + 2)
+        broken = {
+            "short": content[:-9],
+            "head": bytes(4) + content[4:],
+            "offsets": content[:8] + bytes(4) + content[12:],
+            "content": content[:count] + bytes(len(content) - count),
+        }[damage]
+        path.write_bytes(broken)
+    with caplog.at_level(logging.WARNING, logger="pgpis"):
+        assert pictures(Packed(store, cache_dir=tmp_path)) == expected
+    copies = list(tmp_path.rglob("*.bin"))
+    assert copies
+    assert all(path.read_bytes() == (toy_pack / "train" / path.name).read_bytes() for path in copies)
+    assert caplog.text.count(f"it is read from {store}/train") == len(copies)
+
+
+def test_a_shard_that_is_damaged_in_the_store_never_has_its_name_in_the_cache(toy_pack, tmp_path, monkeypatch):
+    pack, renamed, replace = shutil.copytree(toy_pack, tmp_path / "pack"), [], Path.replace
+    for path in (pack / "train").glob("*.bin"):
+        path.write_bytes(path.read_bytes()[:-5] + bytes(5))
+    monkeypatch.setattr(Path, "replace", lambda self, target: renamed.append(target) or replace(self, target))
+    with pytest.raises(StoreError, match=r"chunk-0-\d+\.bin is damaged") as error:
+        pictures(Packed(f"file://{pack}", cache_dir=tmp_path / "cache"))
+    assert error.value.hint == f"pgpis data check file://{pack}/train"
+    assert not renamed
+    assert not list((tmp_path / "cache").rglob("*.bin"))
 
 
 def test_other_stores_are_those_of_fsspec(toy_root, expected, tmp_path):

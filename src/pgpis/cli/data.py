@@ -15,6 +15,7 @@ from pgpis.files import require, resolved
 from pgpis.methods import load_packages
 
 if TYPE_CHECKING:  # loads torch
+    from pgpis.data.packs.stores import Store
     from pgpis.data.pairs import PairDataset
 
 
@@ -125,6 +126,8 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
     failures: list[Failure] = []
     if settings.cache is not None and "train" not in (settings.splits or datasets):
         raise PgpisError("--cache holds features of training pictures, and those are not packed", hint="--splits train")
+    if root is not None and not settings.splits:
+        _refuse_former(root, out, datasets)
     for split in settings.splits or datasets:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
@@ -141,6 +144,19 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
         sys.stdout.write(f"{store}: {numbers['pairs']:,} pairs, {files}; {kinds}\n")
     sys.stdout.write(render_failures(failures))
     return 1 if failures else 0
+
+
+def _refuse_former(root: Path, out: Store, datasets: dict[str, PairDataset]) -> None:
+    """Refuse to pack beside the pairs of a list that the data set has no more: readers would still take them."""
+    from pgpis.data.packs.check import packs_in
+    from pgpis.data.packs.lists import source_in
+    from pgpis.data.packs.write import source_of
+
+    own = source_of(next(iter(datasets.values())))
+    for split, said in packs_in(str(out)).items():
+        if split not in (*datasets, "predict") and source_in(said, own) == own:
+            place, message = out.below(split), f"has pairs of {root}, which has no list of them any more"
+            raise PgpisError(f"{place} {message}", hint=f"remove {place}, or keep it: --splits {' '.join(datasets)}")
 
 
 def _datasets_of(config: tuple[str, ...], words: tuple[str, ...]) -> dict[str, PairDataset]:

@@ -75,6 +75,7 @@ class DeepFashion(PairDataset):
     def read_pairs(self) -> list[Pair]:
         """Read the list of the split; a path in it may not leave the root."""
         self._layouts = layouts_of(self.root, self.split, self.layout)
+        self.list_layout = self._layouts[0].name
         listed = self._layouts[0].read_pairs()
         keys = listed[: self.max_pairs]
         if not keys:

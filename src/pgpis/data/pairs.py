@@ -55,6 +55,8 @@ class PairDataset(PairContents):
     """Whether a pair without a file that is needed stops the job; else it only fails itself."""
     has_files = True
     """Whether the paths of its pairs are files; else :meth:`read_file` knows where their content is."""
+    list_layout: str | None = None
+    """The layout whose list was read, of data sets that have several."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.data.packs.packed import PACK, read_index, read_list, read_pack
+from pgpis.data.packs.lists import PACK, read_index, read_list, read_pack
 from pgpis.data.packs.stores import Store
 from pgpis.jobs import reason_of
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
-from collections.abc import Collection, Iterable
-from functools import cache
+from collections.abc import Callable, Collection, Iterable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from pgpis.caches import below_home
 from pgpis.data.missing import OnMissing
+from pgpis.data.names import LayoutName
 from pgpis.data.packs.features import PackedFeatures
+from pgpis.data.packs.lists import AGAIN, PACK, read_index, read_list, read_pack, refuse_elsewhere
 from pgpis.data.packs.shards import Shards
-from pgpis.data.packs.stores import Store
+from pgpis.data.packs.stores import Store, StoreError
 from pgpis.data.pair import Aim, Pair, Person
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range, first_line
@@ -27,11 +28,10 @@ from pgpis.files import writing_at
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 
-FORMAT = 1
-PACK, LIST, INDEX = "pack.json", "list.json", "index.json"
-"""What is packed; pairs and names of files; litdata's index of the shards."""
+Result = TypeVar("Result")
 POSE = "pose"
-AGAIN = "run the same 'pgpis data pack' again: it goes on"
+NONE = -1
+"""Number of a file that is not there."""
 DEFAULT_CACHE = "~/.cache/pgpis/packs"
 
 
@@ -47,6 +47,9 @@ class Packed(PairDataset):
         cache_dir: Folder for shards that are elsewhere. None: ``~/.cache/pgpis/packs``.
         cache_size: Gigabytes that each split may take there. Of shards beyond that, only the files that are asked for
             are read, each time.
+        pose: What must have been packed, ``keypoints`` or ``drawn`` poses, see ``DeepFashion``. None: either.
+        layout: Layout whose list and pictures must have been packed. ``auto``: any.
+        most_sources: Packs hold one source of a pair.
     """
 
     has_files = False
@@ -60,12 +63,20 @@ class Packed(PairDataset):
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
         cache_dir: str | os.PathLike[str] | None = None,
         cache_size: float = 100.0,
+        pose: Literal["keypoints", "drawn"] | None = None,
+        layout: Literal["auto"] | LayoutName = "auto",
+        most_sources: int = 1,
     ) -> None:
+        if most_sources != 1:
+            hint = "train with several from the folder, or set most_sources: 1"
+            raise PgpisError(f"packs hold one source of a pair, and most_sources is {most_sources}", hint=hint)
         super().__init__(self_pair_probability or 0.0, on_missing=on_missing)
         check_range("max_pairs", max_pairs, 1, whole=True, optional=True)
         check_range("cache_size", cache_size, 0)
         self.root = Store(os.fspath(root))
         self.split = split
+        self.layout = layout
+        self.pose = pose
         self.max_pairs = max_pairs
         self.as_packed = self_pair_probability is None
         self.cache_dir = below_home(os.fspath(cache_dir or DEFAULT_CACHE), "cache_dir")
@@ -91,8 +102,10 @@ class Packed(PairDataset):
         own = hashlib.sha256(str(store).encode()).hexdigest()[:16]
         self._shards = Shards(store, read_index(store), self.cache_dir / own, int(self.cache_size * 1e9))
         self._files, self._features = files, content.get("features", {})
+        are_points = (files[row[4]].suffix == ".json" for row in pairs if row[4] != NONE)
+        self._refuse_other(store, pack.get("layout"), are_points)
         self._numbers = {path: number for number, path in enumerate(files)}
-        file_of: list[Path | None] = [*files, None]  # -1: none
+        file_of: list[Path | None] = [*files, None]  # NONE: none
 
         def made(role: Role, numbers: Iterable[int]) -> dict[str, Path | None]:
             return {kind: file_of[number] for kind, number in zip(content[f"{role}_kinds"], numbers, strict=True)}
@@ -118,6 +131,18 @@ class Packed(PairDataset):
                 pairs[: self.max_pairs], videos[: self.max_pairs], strict=True
             )
         ]
+
+    def _refuse_other(self, store: Store, layout: str | None, are_points: Iterable[bool]) -> None:
+        """Refuse pairs of another layout, or poses of another protocol; earlier versions did not say the layout."""
+        reasons = []
+        if layout is not None and self.layout not in ("auto", layout):
+            reasons.append(f"has the list of layout '{layout}', and layout is '{self.layout}'")
+        if self.pose is not None and (self.pose == "drawn") in are_points:
+            other = "drawn poses" if self.pose == "keypoints" else "key points, which are drawn as in training"
+            reasons.append(f"has {other}, and pose is '{self.pose}'")
+        if reasons:
+            hint = f"pgpis data pack --config RECIPE --out {self.root} --splits {self.split}"
+            raise PgpisError(f"the pack {store} {'; '.join(reasons)}", hint=hint)
 
     def _open(self) -> tuple[Store, dict[str, Any]]:
         """Return where the split is, and what is said of it."""
@@ -170,7 +195,9 @@ class Packed(PairDataset):
         Raises:
             PgpisError: It is damaged, or its shard is missing or cannot be reached.
         """
-        content = self._content(path)
+        return self._made(path, partial(self._decoded, kind, path))
+
+    def _decoded(self, kind: Kind, path: Path, content: bytes) -> Any:
         with writing_at(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile(suffix=path.suffix) as file:
             file.write(content)
             file.flush()
@@ -186,7 +213,7 @@ class Packed(PairDataset):
             return super().read_pose(pair)  # tells it
         if pair.pose.suffix != ".json":
             return self.read_file(kind_of("drawn"), pair.pose)
-        return keypoints_from(self._content(pair.pose))
+        return self._made(pair.pose, keypoints_from)
 
     def pose_content(self, pair: Pair) -> str:
         """Identify the pose, whose frame is in its content."""
@@ -200,66 +227,21 @@ class Packed(PairDataset):
         """Identify a file by its content alone."""
         return self.file_content(path)
 
+    def _made(self, path: Path, make: Callable[[bytes], Result]) -> Result:
+        """Return what is made of a file's content; a damaged copy of its shard is fetched anew."""
+        try:
+            return make(self._content(path))
+        except StoreError:
+            raise
+        except Exception:  # of any reader; raised again where the copy is whole
+            if not self._shards.mend(self._numbers[path]):
+                raise
+        return make(self._content(path))
+
     def _content(self, path: Path) -> bytes:
         if path not in self._numbers:
             raise PgpisError(f"{path} is not in the pack {self.root}")
         return self._shards.read(self._numbers[path])
-
-
-def refuse_elsewhere(name: object, where: str, hint: str) -> None:
-    """Refuse the name of a pair or video, by which results are called, if it leads out of their folder.
-
-    Raises:
-        PgpisError: It is not one part of a path; ``where`` says who calls it so.
-    """
-    if not isinstance(name, str) or name in ("", ".", "..") or not {*"/\\\0"}.isdisjoint(name):
-        raise PgpisError(f"{where} {name!r:.200}, expected the name of a file, without folders", hint=hint)
-
-
-def read_pack(store: Store, content: bytes) -> dict[str, Any]:
-    """Read what is said of a pack.
-
-    Raises:
-        PgpisError: It is not whole, or of a later version.
-    """
-    try:
-        pack = dict(json.loads(content))
-        is_whole, form = pack["finished"], pack["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PgpisError(f"{store}/{PACK} is damaged: {error}", hint=AGAIN) from error
-    if form != FORMAT:
-        raise PgpisError(f"{store}/{PACK} has format {form}; this version reads {FORMAT}", hint="upgrade pgpis")
-    if not is_whole:
-        raise PgpisError(f"the pack {store} is not complete", hint=AGAIN)
-    return pack
-
-
-def read_list(store: Store, pack: dict[str, Any]) -> tuple[dict[str, Any], list[Path], list[list[Any]]]:
-    """Return the list of a pack, its files, and its pairs as rows.
-
-    Raises:
-        PgpisError: It is missing or damaged.
-    """
-    text = store.read(LIST)
-    if hashlib.sha256(text).hexdigest() != pack["list_sha256"]:
-        raise PgpisError(f"{store}/{LIST} is damaged", hint=AGAIN)
-    content: dict[str, Any] = json.loads(text)
-    return content, [Path(name) for name in content["files"]], content["pairs"]
-
-
-def read_index(store: Store) -> list[dict[str, Any]]:
-    """Return what litdata's index says of each shard, and its hash.
-
-    Raises:
-        PgpisError: It is missing, or names a file elsewhere.
-    """
-    chunks: list[dict[str, Any]] = json.loads(store.read(INDEX))["chunks"]
-    for chunk in chunks:
-        name, numbers = str(chunk["filename"]), (chunk["chunk_size"], chunk["chunk_bytes"])
-        has_hash = re.fullmatch("[0-9a-f]{64}", str(chunk["sha256"])) is not None
-        if Path(name).name != name or not has_hash or not all(type(number) is int and number > 0 for number in numbers):
-            raise PgpisError(f"{store}/{INDEX}: '{name}' is not a shard", hint=AGAIN)
-    return chunks
 
 
 def keypoints_to_json(keypoints: Keypoints) -> bytes:

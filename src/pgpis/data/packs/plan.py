@@ -14,7 +14,8 @@ from pgpis.data.deepfashion import DeepFashion
 from pgpis.data.layouts import Split, layouts_in
 from pgpis.data.names import DATABASE
 from pgpis.data.packs.features import FeatureItem, plan_features
-from pgpis.data.packs.packed import POSE, keypoints_to_json, refuse_elsewhere
+from pgpis.data.packs.lists import refuse_elsewhere
+from pgpis.data.packs.packed import NONE, POSE, keypoints_to_json
 from pgpis.data.pair import Pair, without_garbage_collection
 from pgpis.data.pairs import PICTURE, PairDataset
 from pgpis.data.phoenix import SPLITS, Phoenix14T, corpus_path, find_release
@@ -24,8 +25,6 @@ from pgpis.jobs import Failure, reason_of
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Kind, Role, kind_of
 
-NONE = -1
-"""Number of a file that is not there."""
 ENTRY_BYTES = 100_000
 """What an entry of an LMDB, whose size is not known, counts for the size of its shard."""
 

@@ -10,6 +10,7 @@ import logging
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ class Shards:
         self.starts = [0, *accumulate(chunk["chunk_size"] for chunk in chunks)]
         self.keep_from(0)
         self._is_full = False
+        self._fetched: set[int] = set()
+        self._away: set[int] = set()
+        """Shards that are kept no more: other processes remove them, or this disk damages them or is full."""
         self._offsets: dict[int, NDArray[np.int64]] = {}
 
     def keep_from(self, number: int) -> None:
@@ -55,6 +59,7 @@ class Shards:
         order = [*range(first, len(self.chunks)), *range(first)]
         ends = list(accumulate(self.chunks[shard]["chunk_bytes"] for shard in order))
         self.kept = frozenset(order[: bisect_right(ends, self.cache_bytes)])
+        self._has_made_room = False
 
     def shard_of(self, number: int) -> str:
         """Return the name of the shard that holds a file."""
@@ -67,53 +72,102 @@ class Shards:
             StoreError: Its shard is missing or damaged, or cannot be reached.
         """
         shard = bisect_right(self.starts, number) - 1
-        store, chunk = self._nearest(shard), self.chunks[shard]
+        if self.store.folder is None and self._has_room(shard) and shard not in self._away:
+            for anew in (False, True):
+                if self._is_cached(shard, anew=anew):
+                    try:
+                        return self._read(Store(str(self._place(shard))), shard, number)
+                    except StoreError as error:  # another process made room, or the copy was damaged
+                        log.warning("%s; it is read from %s", error.message, self.store)
+                        self._offsets.pop(shard, None)
+            self._away.add(shard)
+        return self._read(self.store, shard, number)
+
+    def mend(self, number: int) -> bool:
+        """Fetch the shard of a file that cannot be decoded anew, where the copy in the cache is damaged."""
+        shard = bisect_right(self.starts, number) - 1
+        path = self._place(shard) / self.chunks[shard]["filename"]
+        if self.store.folder is not None or shard in self._away or not is_file(path):
+            return False
+        if sha256_of(path) == self.chunks[shard]["sha256"]:
+            return False
+        log.warning("%s is damaged; it is read from %s", path, self.store)
+        self._offsets.pop(shard, None)
+        if not self._is_cached(shard, anew=True):
+            self._away.add(shard)
+        return True
+
+    def _read(self, store: Store, shard: int, number: int) -> bytes:
+        chunk = self.chunks[shard]
         if shard not in self._offsets:
             head = store.read(chunk["filename"], 0, (chunk["chunk_size"] + 2) * WORD)
             store.read(chunk["filename"], chunk["chunk_bytes"] - 1, chunk["chunk_bytes"])  # it is there to its end
-            self._offsets[shard] = _checked(np.frombuffer(head, "<u4").astype(np.int64), chunk, self.store)
+            self._offsets[shard] = _checked(np.frombuffer(head, "<u4").astype(np.int64), chunk, store)
         begin, end = self._offsets[shard][number - self.starts[shard] :][:2].tolist()
         return b"" if end - begin == WORD else store.read(chunk["filename"], begin + WORD, end)
 
-    def _nearest(self, shard: int) -> Store:
-        """Return where to read a shard: where it is, or in the cache, into which it is copied while there is room."""
-        if self.store.folder is not None or shard not in self.kept:
-            return self.store
-        name, digest = self.chunks[shard]["filename"], self.chunks[shard]["sha256"]
-        path = self.cache / digest[:16] / name  # another content is another file
-        if not is_file(path):
-            if self._is_full:
-                return self.store
-            try:
-                self._fetch(name, path, digest)
-            except StoreError:
-                raise
-            except PgpisError as error:
-                log.warning("%s; training goes on without more shards in the cache", error.message)
-                self._is_full = True
-                return self.store
-        return Store(str(path.parent))
+    def _place(self, shard: int) -> Path:
+        """Return the folder of a shard in the cache; another content is another folder."""
+        return self.cache / str(self.chunks[shard]["sha256"])[:16]
 
-    def _fetch(self, name: str, path: Path, digest: str) -> None:
+    def _has_room(self, shard: int) -> bool:
+        """Whether a shard is one of those that are kept; others of an earlier run go before the first is read."""
+        if not self._has_made_room:
+            self._has_made_room = True
+            self._make_room()
+        return shard in self.kept
+
+    def _is_cached(self, shard: int, *, anew: bool = False) -> bool:
+        """Whether a shard is in the cache, into which it is fetched, once by each process, while there is room.
+
+        Args:
+            shard: Its number.
+            anew: What is there cannot be read.
+        """
+        name, digest = self.chunks[shard]["filename"], self.chunks[shard]["sha256"]
+        path = self._place(shard) / name
+        if is_file(path) and not anew:
+            return True
+        if self._is_full or shard in self._fetched:
+            return False
+        self._fetched.add(shard)
+        try:
+            self._fetch(name, path, digest, anew=anew)
+        except StoreError:
+            raise
+        except PgpisError as error:
+            log.warning("%s; training goes on without more shards in the cache", error.message)
+            self._is_full = True
+            return False
+        return True
+
+    def _fetch(self, name: str, path: Path, digest: str, *, anew: bool) -> None:
         """Copy a shard into the cache, once for all processes of this machine."""
         with writing_at(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if is_file(path):
+            self.cache.mkdir(parents=True, exist_ok=True)
+        with writing_at(path), _lock_of(path.parent):
+            if is_file(path) and (not anew or sha256_of(path) == digest):
                 return
+            path.unlink(missing_ok=True)
             remove_unfinished(path.parent)  # of a process that was killed
-            self._remove_former()
-            self.store.fetch(name, path)
-            if sha256_of(path) != digest:
-                path.unlink()
-                raise StoreError(f"{self.store}/{name} is damaged", hint=f"pgpis data check {self.store}")
+            self._make_room()
+            self.store.fetch(name, path, digest)
 
-    def _remove_former(self) -> None:
-        """Remove shards of the same store that have been packed anew since."""
-        digests = {chunk["sha256"][:16] for chunk in self.chunks}
-        for folder in self.cache.iterdir():
-            if folder.name not in digests:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _make_room(self) -> None:
+        """Remove shards that have been packed anew since, or are not kept, but for those that others fetch now.
+
+        Who reads one of them goes on reading it in the store.
+        """
+        kept = {self._place(shard).name for shard in self.kept}
+        for folder in self.cache.iterdir() if self.cache.is_dir() else ():
+            if folder.name not in kept and folder.is_dir():
+                with suppress(OSError), _lock_of(folder, timeout=0):  # a cache that is only read stays as it is
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock_of(folder: Path, timeout: float = -1) -> FileLock:
+    """Return the lock of a shard's folder, which lies beside it, as the folder may go."""
+    return FileLock(f"{folder}.lock", timeout=timeout)
 
 
 def _checked(head: NDArray[np.int64], chunk: dict[str, Any], store: Store) -> NDArray[np.int64]:

@@ -109,15 +109,17 @@ class Store:
                 return None
             raise
 
-    def fetch(self, name: str, path: Path) -> None:
+    def fetch(self, name: str, path: Path, digest: str | None = None) -> None:
         """Copy a file to this machine, whole or not at all.
 
         Raises:
-            StoreError: As :meth:`read`.
+            StoreError: As :meth:`read`, or its sha256 is not ``digest``.
             UnwritableError: This machine's disk is full, or cannot be written to.
         """
         with replacing(path) as temporary:
             self._persist(name, lambda: self._client.get_file(name, temporary))
+            if digest is not None and sha256_of(temporary) != digest:
+                raise StoreError(f"{self}/{name} is damaged", hint=f"pgpis data check {self}")
 
     def digest(self, name: str) -> str:
         """Return the sha256 of a file; raises as :meth:`read`."""

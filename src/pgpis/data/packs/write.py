@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from pgpis import __version__
-from pgpis.data.packs.packed import FORMAT, INDEX, LIST, PACK, POSE
-from pgpis.data.packs.plan import NONE, Plan, Shard
+from pgpis.data.packs.lists import FORMAT, INDEX, LIST, PACK, source_in
+from pgpis.data.packs.packed import NONE, POSE
+from pgpis.data.packs.plan import Plan, Shard
 from pgpis.data.packs.stores import INSTALL, Store, StoreError
+from pgpis.data.pair import Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, nearest
-from pgpis.files import locked, printable, remove_unfinished, resolved, sha256_of
+from pgpis.files import is_file, locked, printable, remove_unfinished, resolved, sha256_of
 from pgpis.interrupts import resumable
 from pgpis.jobs import Failure, reason_of, run_units
 from pgpis.lazy import optional_module
@@ -61,8 +63,7 @@ def pack_pairs(
     """
     optional_module("litdata", NEED, INSTALL)
     plan = _plan(dataset, kinds, cache)
-    places = printable("\n".join(str(resolved(place)) for place in dataset.places))
-    source = hashlib.sha256(places.encode()).hexdigest()  # packs are given to others, and paths are private
+    source = source_of(dataset)
     _refuse_others(store, source, dataset)
     _refuse_unreadable(plan)
     with locked(store.folder) if store.folder else resumable():
@@ -91,19 +92,27 @@ def pack_pairs(
             "self_pair_probability": dataset.self_pair_probability,
             "list_sha256": hashlib.sha256(content).hexdigest(),
             "versions": {"pgpis": __version__, "litdata": version("litdata")},
-        } | ({"features": len(plan.feature_items)} if plan.features else {})
+            **({"features": len(plan.feature_items)} if plan.features else {}),
+            **({"layout": dataset.list_layout} if dataset.list_layout else {}),
+        }
         store.write(PACK, _json(pack))
         _remove_others(store, shards)
     return PackReport(pack, failures)
 
 
+def source_of(dataset: PairDataset) -> str:
+    """Return what tells whose pairs a pack holds: a hash, as packs are given to others, and paths are private."""
+    places = printable("\n".join(str(resolved(place)) for place in dataset.places))
+    return hashlib.sha256(places.encode()).hexdigest()
+
+
 def _plan(dataset: PairDataset, kinds: Collection[str], cache: Path | None) -> Plan:
-    """List the files; a data set without poses, as models with DensePose maps do with, is packed without them."""
+    """List the files; a data set that has no poses, as models with DensePose maps do with, is packed without them."""
     wanted = [kind for kind in conditions() if not kinds or kind.name in kinds or kind.option in kinds]
     for name in {*kinds} - {POSE, *(word for kind in wanted for word in (kind.name, kind.option))}:
         raise PgpisError(f"--kinds: '{name}' is no condition{nearest(name, [POSE, *(k.name for k in conditions())])}")
     plan = Plan(dataset, wanted, with_pose=not kinds or POSE in kinds, cache=cache)
-    if not plan.rows and not kinds:
+    if not plan.rows and not kinds and not any(map(_has_pose, dataset.pairs)):
         plan = Plan(dataset, wanted, with_pose=False, cache=cache)
     if not plan.rows:
         raise _no_pair(plan.failures[0])
@@ -113,13 +122,14 @@ def _plan(dataset: PairDataset, kinds: Collection[str], cache: Path | None) -> P
     return plan
 
 
+def _has_pose(pair: Pair) -> bool:
+    """Whether a pair has a file with its pose, which is not the DensePose map that may stand in its place."""
+    return pair.pose is not None and pair.pose not in pair.aim.conditions.values() and is_file(pair.pose)
+
+
 def _refuse_others(store: Store, source: str, dataset: PairDataset) -> None:
-    """Refuse to write over the pack of another data set; earlier versions did not say whose a pack is."""
-    try:
-        before = json.loads(store.read_if_there(PACK) or b"{}")
-    except ValueError:  # it is damaged, and no reader takes it
-        return
-    if isinstance(before, dict) and before.get("source", source) != source:
+    """Refuse to write over the pack of another data set."""
+    if source_in(store.read_if_there(PACK) or b"{}", source) != source:
         places = ", ".join(map(str, dataset.places))
         message = f"{store} has the pack of another data set; expected none, or that of {places}"
         raise PgpisError(message, hint=f"choose another --out; or, where the data set was moved, remove {store}/{PACK}")
