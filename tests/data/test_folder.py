@@ -473,13 +473,14 @@ STALE = r"sources_texture/anna.png was made of another picture than .*sources/an
 
 
 @pytest.mark.parametrize("change", ["none", "other suffix"])
-def test_what_was_made_of_an_earlier_picture_is_not_drawn(replaced, change):
+def test_what_was_made_of_an_earlier_picture_is_not_drawn(replaced, change, caplog):
     sources, poses = replaced
     if change == "other suffix":
         (sources / "anna.jpg").unlink()
         Image.new("RGB", (44, 64), "red").save(sources / "anna.png")
     dataset = FolderPairs(sources, poses / "anna.txt")
     dataset.setup()
+    assert "left out" not in caplog.text, "the record is no file of the user's"
     dataset.require(ORIGINS)  # ben's pair can be drawn
     with pytest.raises(PgpisError, match=STALE.replace("anna.jpg", "anna....")) as caught:
         dataset.load(0, ORIGINS)
