@@ -111,7 +111,7 @@ def check_range(
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the valid name closest to ``name``, or an empty string."""
-    match = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f"; did you mean '{match[0]}'?" if match else ""
 
 

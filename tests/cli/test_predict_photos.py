@@ -12,9 +12,11 @@ from PIL import Image
 
 import tiny_models
 from pgpis.cli import main
+from pgpis.data.picture_store import content_hash
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.videos import FrameFiles, write_video
 from pgpis.predictions import read_mark
+from pgpis.preprocess.photos import PhotoPairs
 
 pytestmark = pytest.mark.usefixtures("small_densepose")
 
@@ -158,6 +160,24 @@ def test_mcld_makes_textures_faces_and_maps(mcld, photos, weights, capsys):
     again = capsys.readouterr().err
     assert "making densepose and texture of 2 photographs" in again
     assert "making face of 1 photographs" in again
+
+
+def test_what_was_made_of_an_earlier_picture_is_made_anew(photos):
+    """That of the other source, and what no record knows, is taken as it is."""
+    sources, names = photos / "sources", ("anna", "bert")
+    for condition in ("texture", "densepose"):
+        (photos / f"sources_{condition}").mkdir()
+        for name in names:
+            Image.new("RGB", (512, 512)).save(photos / f"sources_{condition}/{name}.png")
+    line = {"condition": "texture", "reason": None}
+    lines = [{**line, "name": f"{name}.jpg", "content": content_hash(sources / f"{name}.jpg")} for name in names]
+    (sources / "prepare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shutil.copy(photos / "driving/walk.jpg", sources / "anna.jpg")
+    pairs = PhotoPairs(sources, photos / "driving", save_conditions=photos / "kept")
+    textures = [pairs.made_of(sources / f"{name}.jpg", "source")["texture"] for name in names]
+    assert textures[0].parent == photos / "kept/texture"
+    assert textures[1] == photos / "sources_texture/bert.png"
+    assert pairs.map_of(sources / "anna.jpg") == photos / "sources_densepose/anna.png"
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from PIL import Image
 
 from pgpis.data import DeepFashion, check_root
 from pgpis.data.names import flat_to_tree, pair_name, tree_to_flat, tree_to_result
+from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 
 NAMES = [
@@ -144,6 +146,20 @@ def test_check_lists_what_is_missing_or_unreadable(own_toy_root, tmp_path):
         assert words in text
     report.write(tmp_path / "problems.txt")
     assert (tmp_path / "problems.txt").read_text().splitlines() == list(report.problems)
+
+
+def test_check_tells_what_was_made_of_an_earlier_picture(own_toy_root):
+    picture = min((own_toy_root / "img").rglob("*.jpg"))
+    name = picture.relative_to(own_toy_root).as_posix()
+    line = {"name": name, "reason": None, "content": content_hash(picture)}
+    lines = [json.dumps({**line, "condition": condition}) for condition in ("texture", "pose")]
+    (own_toy_root / "prepare.jsonl").write_text("\n".join(lines))
+    assert not check_root(own_toy_root).problems
+    with Image.open(picture) as image:
+        image.convert("L").save(picture)
+    mend = f"pgpis prepare {own_toy_root} --conditions densepose,texture,pose"
+    message = f"{name}: texture and pose were made of another picture than it is now: {mend}"
+    assert check_root(own_toy_root).problems == [message]
 
 
 def test_check_shows_twenty_problems_and_counts_the_rest(toy_root, tmp_path):

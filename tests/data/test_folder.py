@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from unicodedata import normalize
@@ -13,6 +14,7 @@ from forked import process
 from pgpis.data import FolderPairs, OnMissing, PairTransform
 from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
+from pgpis.data.picture_store import content_hash
 from pgpis.data.user_files import beside, list_files
 from pgpis.errors import PgpisError
 from pgpis.pictures.kinds import kind_of
@@ -438,3 +440,109 @@ def test_a_folder_is_listed_without_a_look_at_each_of_its_files(folders, monkeyp
         [*(f"{n}.png" for n in range(20)), "anna.jpg", "ben.png", "loop.png"]
     )
     assert len(stats) < 10
+
+
+RECORDED = {"box": None, "reason": None, "found": True}
+
+
+def record(folder, **made):
+    """Write down that conditions were made of pictures as they are: ``texture=["anna.jpg"]``."""
+    lines = [
+        {**RECORDED, "name": name, "condition": condition, "content": content_hash(folder / name)}
+        for condition, names in made.items()
+        for name in names
+    ]
+    (folder / "prepare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def replaced(folders):
+    """Textures of both sources are recorded, and then ``anna.jpg`` became another person."""
+    sources, poses = folders
+    textures = sources.with_name("sources_texture")
+    textures.mkdir()
+    for name in ("anna.png", "ben.png"):
+        Image.new("RGB", (512, 512)).save(textures / name)
+    record(sources, texture=["anna.jpg", "ben.png"])
+    Image.new("RGB", (44, 64), "red").save(sources / "anna.jpg")
+    return sources, poses
+
+
+ORIGINS = ("source", "pose", "texture")
+STALE = r"sources_texture/anna.png was made of another picture than .*sources/anna.jpg is now"
+
+
+@pytest.mark.parametrize("change", ["none", "other suffix"])
+def test_what_was_made_of_an_earlier_picture_is_not_drawn(replaced, change, caplog):
+    sources, poses = replaced
+    if change == "other suffix":
+        (sources / "anna.jpg").unlink()
+        Image.new("RGB", (44, 64), "red").save(sources / "anna.png")
+    dataset = FolderPairs(sources, poses / "anna.txt")
+    dataset.setup()
+    assert "left out" not in caplog.text, "the record is no file of the user's"
+    dataset.require(ORIGINS)  # ben's pair can be drawn
+    with pytest.raises(PgpisError, match=STALE.replace("anna.jpg", "anna....")) as caught:
+        dataset.load(0, ORIGINS)
+    assert caught.value.hint == f"pgpis prepare {sources} --conditions densepose,texture"
+    assert dataset.load(1, ORIGINS).conditions.keys() == {"texture"}
+    assert dataset.load(0, ("source", "pose")).source is not None  # no texture is read
+    alone = FolderPairs(sources / dataset.pairs[0].source.name, poses / "anna.txt")
+    alone.setup()
+    with pytest.raises(PgpisError, match="made of another picture"):
+        alone.require(ORIGINS)
+
+
+@pytest.mark.parametrize("line", [{"reason": "nobody"}, {"content": ""}, {"condition": "unheard-of"}, "{cut"])
+def test_files_that_no_record_knows_are_the_users_own(replaced, line):
+    sources, poses = replaced
+    path = sources / "prepare.jsonl"
+    own = line if isinstance(line, str) else json.dumps({**json.loads(path.read_text().splitlines()[0]), **line})
+    path.write_text(own)
+    dataset = FolderPairs(sources, poses / "anna.txt")
+    dataset.setup()
+    assert dataset.load(0, ORIGINS).conditions.keys() == {"texture"}
+
+
+def test_clothes_further_sources_and_poses_of_an_earlier_picture_are_not_drawn(replaced, tmp_path):
+    sources, poses = replaced
+    origins = (*ORIGINS, "face")
+    np.save(tmp_path / "face.npy", np.ones(512, np.float32))
+    words = {"faces": tmp_path / "face.npy"}
+    edited = FolderPairs(sources / "ben.png", poses / "anna.txt", clothes=("upper=anna.jpg",), **words)
+    edited.setup()
+    with pytest.raises(PgpisError, match=STALE):
+        edited.load(0, origins)
+    (tmp_path / "t.csv").write_text("source,source_2,pose\nben.png,anna.jpg,anna.txt\n")
+    several = FolderPairs(sources, poses, tmp_path / "t.csv")
+    several.setup()
+    with pytest.raises(PgpisError, match=STALE):
+        several.load(0, ORIGINS)
+    found = sources.with_name("sources_pose")
+    found.mkdir()
+    shutil.copy(poses / "ben_keypoints.json", found / "ben.json")
+    record(sources, pose=["ben.png"])
+    posed = FolderPairs(sources / "ben.png", found)
+    posed.setup()
+    posed.require(("source", "pose"))
+    Image.new("RGB", (44, 64), "blue").save(sources / "ben.png")
+    with pytest.raises(PgpisError, match=r"sources_pose/ben.json was made of another picture"):
+        posed.require(("source", "pose"))
+    (sources / "ben.png").unlink()  # proves nothing
+    posed.load(0, ("pose",))
+
+
+def test_people_in_folders_have_one_record(folders, tmp_path):
+    sources, poses = folders
+    for name in ("anna", "ben"):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        (tmp_path / "people_texture" / name).mkdir(parents=True)
+        shutil.copy(sources / "anna.jpg", tmp_path / "people" / name / "1.jpg")
+        Image.new("RGB", (512, 512)).save(tmp_path / "people_texture" / name / "1.png")
+    record(tmp_path / "people", texture=["anna/1.jpg", "ben/1.jpg"])
+    Image.new("RGB", (44, 64), "red").save(tmp_path / "people/ben/1.jpg")
+    dataset = FolderPairs(tmp_path / "people", poses / "anna.txt", sources_by="person")
+    dataset.setup()
+    dataset.load(0, ORIGINS)
+    with pytest.raises(PgpisError, match=r"people_texture/ben/1.png was made of another picture"):
+        dataset.load(1, ORIGINS)

@@ -34,6 +34,25 @@ def test_the_first_line_says_what_parts_the_columns_whatever_ends_it(tmp_path):
         assert rows_of(read_table(tmp_path / "pairs.csv"))[0] == (2, ROWS[0][1] | {"source": "anna,b,c,d.jpg"})
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", ":"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_first_line_may_name_what_parts_the_columns(separator, end, tmp_path):
+    """As Excel writes and reads it."""
+    table = f"sep={separator}\n" + "source,pose\na;;;.jpg,b.txt\n".replace(",", separator)
+    table = table if separator != ";" else table.replace(";;;", "")
+    (tmp_path / "pairs.csv").write_bytes(b"\xef\xbb\xbf" + table.replace("\n", end).encode())
+    [(line, row)] = rows_of(read_table(tmp_path / "pairs.csv"))
+    assert (line, row["pose"]) == (3, "b.txt")
+
+
+@pytest.mark.parametrize(("column", "near"), [("note", ""), ("clothing", "clothes"), ("targt", "target")])
+def test_only_columns_of_nearly_that_name_are_suggested(column, near, tmp_path):
+    (tmp_path / "pairs.csv").write_text(f"source,pose,{column}\na.jpg,b.txt,c\n")
+    suggested = f"; did you mean '{near}'[?]" if near else ""
+    with pytest.raises(PgpisError, match=f"unknown column '{column}'{suggested}; known are"):
+        read_table(tmp_path / "pairs.csv")
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_empty_rows_and_columns_of_spreadsheets_are_none(separator, tmp_path):
     table = "\n,,,\n \nsource,pose,,\na.jpg,b.txt,,\n,,,\nc.jpg,d.txt\n".replace(",", separator)

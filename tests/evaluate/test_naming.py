@@ -112,6 +112,15 @@ def test_pictures_in_linked_folders_are_listed(tmp_path):
     assert list_pictures(tmp_path / "results") == [tmp_path / "results/part/a.png"]
 
 
+def test_the_poses_beside_results_are_left_out(tmp_path):
+    """But not a folder that is called so itself."""
+    for name in ("poses/a.png", "poses/poses/a.png", "poses/b/poses/a.png", "poses/b/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path / "poses")]
+    assert names == ["poses/a.png", "poses/b/c.png"]
+
+
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(PgpisError, match="no pictures"):
         list_pictures(tmp_path)

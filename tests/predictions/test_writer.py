@@ -1,6 +1,7 @@
 """What lies in a folder of predictions decides what is made again; no model makes the pictures here."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,25 @@ def test_pairs_that_failed_are_counted_and_not_their_pictures(tmp_path, caplog):
 
 def numbered(pair, number):
     return PredictionRecord(pair, f"{pair}_{number}.png", "source.png", "", number, DONE, 0.5, "")
+
+
+def test_a_film_keeps_its_time_where_frames_failed(tmp_path, caplog):
+    """They repeat the one before, and what comes before the first picture that one; nothing is made up at the end."""
+    caplog.set_level("INFO", logger="pgpis")
+    folder = PredictionFolder(tmp_path / "out", {"images_per_pair": 1})
+    (folder.out / "poses").mkdir(parents=True)
+    for pair, colour in (("b", 40), ("d", 200)):
+        Image.new("RGB", (16, 16)).save(folder.pose_picture(pair))
+        Image.new("RGB", (16, 16), (colour,) * 3).save(folder.out / f"{pair}_0.png")
+    Image.new("RGB", (16, 16)).save(tmp_path / "source.png")
+    records = [numbered(pair, 0) for pair in "abcde"]
+    folder.add([each if each.pair_id in "bd" else replace(each, image="", status="nobody") for each in records])
+    folder.close()
+    assert write_videos(folder, {"film": [(pair, tmp_path / "source.png", None) for pair in "abcdef"]}, 25)
+    frames = read_frames(folder.out / "videos/film.mp4")
+    shown = [int(np.asarray(frame[1].convert("L"))[8, 40]) for frame in frames]
+    assert np.abs(np.subtract(shown, [40, 40, 40, 200, 200])).max() < 10
+    assert "film.mp4: 2 of 5 frames, the others repeat the one before" in caplog.text
 
 
 def test_a_film_shows_all_pictures_of_a_pair_in_order(tmp_path):

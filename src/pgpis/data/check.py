@@ -1,4 +1,4 @@
-"""What is in a data set's folder, and what is missing or unreadable."""
+"""What is in a data set's folder, and what is missing or unreadable, or was made of earlier pictures."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pgpis.data.phoenix import (
     read_corpus,
 )
 from pgpis.data.picture_store import picture_exists, read_picture
+from pgpis.data.prepared import stale_below, with_needed
 from pgpis.errors import PgpisError, manual
 from pgpis.files import files_below, write_text
 from pgpis.jobs import reason_of, shortlist
@@ -48,7 +49,7 @@ class CheckReport:
     counts: dict[str, int] = field(default_factory=dict)
     """What was counted, by what it is."""
     problems: list[str] = field(default_factory=list)
-    """A line for each file that is missing or unreadable."""
+    """A line for each file that is missing or unreadable, and each picture that is another than its files'."""
     notes: list[str] = field(default_factory=list)
     """What is not a problem, but good to know."""
 
@@ -58,7 +59,7 @@ class CheckReport:
         lines = [f"{self.root}: layout {self.layout}"]
         lines += [f"  {name:<{width}}  {count:,}" for name, count in self.counts.items()]
         lines += [f"note: {note}" for note in self.notes]
-        wrong = [f"{len(self.problems):,} missing or unreadable:", *shortlist(self.problems)]
+        wrong = [f"{len(self.problems):,} missing, unreadable or outdated:", *shortlist(self.problems)]
         return "\n".join([*lines, *(wrong if self.problems else ["nothing is missing"])]) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -69,7 +70,8 @@ class CheckReport:
 def check_root(root: str | os.PathLike[str]) -> CheckReport:
     """Check a data set's folder, or the folder or URL of a pack; shows progress on a terminal.
 
-    Every file that a list of any layout names is opened and decoded; shards are compared with their hashes.
+    Every file that a list of any layout names is opened and decoded, and pictures are compared with the record of
+    ``pgpis prepare``; shards are compared with their hashes.
 
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
@@ -97,6 +99,9 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
             f"{root} has no layout that pgpis knows; expected one of: {known}; or Phoenix ({RELEASE}/)",
             hint=f"see {manual('data/deepfashion', 'data/phoenix')}",
         )
+    for name, options in stale_below(folder):
+        mend = f"pgpis prepare {root} --conditions {','.join(with_needed(options))}"
+        report.problems.append(f"{name}: {' and '.join(options)} were made of another picture than it is now: {mend}")
     report.layout, report.notes = " and ".join(names), list(dict.fromkeys(report.notes))
     return report
 

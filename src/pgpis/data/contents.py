@@ -13,13 +13,10 @@ from typing import Any
 from pgpis.batch import Provenance
 from pgpis.data.further import files_of_further
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import LoadedPair, Pair
+from pgpis.data.pair import EDITED, LoadedPair, Pair
 from pgpis.data.picture_store import content_hash
 from pgpis.pictures.keypoint_files import exact_openpose
 from pgpis.pictures.keypoints import Frame
-
-EDITED = ("texture", "surface")
-"""Kinds in which parts of the body have their places."""
 
 
 class PairContents(ABC):

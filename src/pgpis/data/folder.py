@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +13,10 @@ from pgpis.data.edits import EditRequest, distinct, edit_name, merged
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Aim, Edit, Pair, Person, Source
+from pgpis.data.pair import Aim, Edit, LoadedPair, Pair, Person, Source, by_pose, by_source
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_exists
+from pgpis.data.prepared import refuse_stale_files
 from pgpis.data.user_files import (
     beside,
     find_file,
@@ -192,6 +194,7 @@ class FolderPairs(PairDataset):
                 owners = [(pair.pose, pair.file(kind.name)) for pair in by_pose(self.pairs) if pair.pose is not None]
             refuse_shared(kind, owners)
         super().require(origins)
+        refuse_if_all_fail(partial(refuse_stale_files, origins=origins), self.pairs)
         if "pose" in origins:
             refuse_if_all_fail(self.read_pose, self._pairs_by_pose())
 
@@ -211,6 +214,10 @@ class FolderPairs(PairDataset):
         needs_own = kind.name != "face"
         pairs = by_source(pair for pair in self.pairs if needs_own or pair.edit is None or pair.edit.identity is None)
         return [source for pair in pairs for source in sources_read(kind.name, pair.sources)]
+
+    def _load(self, pair: Pair, origins: Collection[str]) -> LoadedPair:
+        refuse_stale_files(pair, origins)
+        return super()._load(pair, origins)
 
     def fingerprint(self, index: int, origins: Collection[str]) -> str:
         """Return the hash of what :meth:`load` reads, of the noise's own name, and of whether there is a target."""
@@ -288,13 +295,3 @@ class FolderPairs(PairDataset):
     def _place_of(self, name: str) -> Path:
         beside_table = [] if self.pairs_csv is None else [self.pairs_csv.parent]
         return find_file(name, folders_of([self.sources, Path(), *beside_table]))
-
-
-def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
-    """Return a pair of each person; a million pairs share theirs."""
-    return {id(pair.person): pair for pair in pairs}.values()
-
-
-def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:
-    """Return a pair of each pose, likewise."""
-    return {id(pair.pose): pair for pair in pairs}.values()

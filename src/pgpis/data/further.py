@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.data.pair import LoadedPair, Pair, Source
+from pgpis.data.prepared import refuse_stale
 from pgpis.errors import PgpisError
 from pgpis.files import is_file
 from pgpis.pictures.iuv import read_part_u_v
@@ -107,6 +108,7 @@ def _density(path: Path | None, picture: Path) -> NDArray[np.float64]:
             f"{picture}: no DensePose map{where}, which says what of its texture is taken beside other sources'",
             hint=what_makes(kind_of("iuv")),
         )
+    refuse_stale(kind_of("iuv"), path)
     return pixels_per_texel(read_part_u_v(path))
 
 

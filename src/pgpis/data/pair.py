@@ -21,6 +21,8 @@ from pgpis.pictures.uv_texture import PART_GROUPS
 
 Files = Mapping[str, "Path | None"]
 """Files that were made of a picture, by kind; None: nowhere."""
+EDITED = ("texture", "surface")
+"""Kinds in which parts of the body have their places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,16 @@ def distinct_files(pairs: Iterable[Pair]) -> Iterator[Path]:
                     if path is not None and id(path) not in seen:
                         seen.add(id(path))
                         yield path
+
+
+def by_source(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each person; a million pairs share theirs."""
+    return {id(pair.person): pair for pair in pairs}.values()
+
+
+def by_pose(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """Return a pair of each pose, likewise."""
+    return {id(pair.pose): pair for pair in pairs}.values()
 
 
 @contextmanager

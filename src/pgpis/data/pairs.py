@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pgpis.data.contents import EDITED, PairContents
+from pgpis.data.contents import PairContents
 from pgpis.data.further import drawn_sources, with_further
 from pgpis.data.missing import OnMissing
-from pgpis.data.pair import Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
+from pgpis.data.pair import EDITED, Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -22,6 +23,8 @@ MOST_SOURCES = len(SOURCES)
 """Of a pair."""
 LARGEST_LIST = 1 << 29
 """Bytes; DeepFashion's training list has 17 million."""
+SEPARATOR = re.compile(r"sep=([^\r\n\"])[\r\n]*")
+"""A line that says what parts the columns of a table."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -79,8 +82,8 @@ def read_rows(
 ) -> list[tuple[int, list[str]]]:
     """Read the lines of a table with their numbers; empty ones are left out.
 
-    Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is whichever of comma, semicolon and tab the
-    first line that is not empty has most of.
+    Arguments and errors as :func:`read_text`. Without a ``delimiter`` it is that of a first line ``sep=;``, which Excel
+    reads, else whichever of comma, semicolon and tab the first line that is not empty has most of.
     """
     rows = iterate_rows(path, what, hint, delimiter, names_files=names_files)
     return [(number, [*map(sys.intern, fields)]) for number, fields in rows]  # a million times the same name are one
@@ -96,7 +99,13 @@ def iterate_rows(
         first.append(line)
         if line.strip(' ,;"\t\r\n'):  # spreadsheets save an empty row as its delimiters
             break
-    reader = csv.reader(chain(first, lines), delimiter=delimiter or max(",;\t", key="".join(first[-1:]).count))
+    if delimiter is None:
+        head = "".join(first[-1:])
+        if named := SEPARATOR.fullmatch(head):
+            delimiter, first[-1] = named[1], "\n"
+        else:
+            delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(chain(first, lines), delimiter=delimiter)
     try:
         for fields in reader:
             stripped = [field.strip() for field in fields]

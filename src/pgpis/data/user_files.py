@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 from pgpis.data.names import alike, as_on_disk
 from pgpis.data.picture_store import content_hash, picture_exists
+from pgpis.data.prepared import RECORD
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, resolved
@@ -111,9 +112,13 @@ def _prepared_of(folder: Path) -> Path | None:
 
 
 def _shown(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return what a folder shows by name, its folders and its files; its own list says which is which."""
+    """Return what a folder shows by name, its folders and its files; its own list says which is which.
+
+    The record of ``pgpis prepare`` is no file of the user's.
+    """
     with os.scandir(folder) as entries:
-        shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != RECORD]
+        shown.sort(key=lambda entry: entry.name)
         kinds = [
             (path := folder / entry.name, path.is_dir() if entry.is_symlink() else entry.is_dir()) for entry in shown
         ]

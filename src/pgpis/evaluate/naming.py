@@ -68,8 +68,8 @@ def list_pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
     files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    files = [path for path in files if path.name[0] != "." and path.parent.name != "poses"]
-    files = [path for path in files if path.name != CONTACT_SHEET]
+    files = [path for path in files if path.name[0] != "." and path.name != CONTACT_SHEET]
+    files = [path for path in files if path.parent == folder or path.parent.name != "poses"]
     if not files:
         raise PgpisError(f"no pictures in {folder}; expected {', '.join(IMAGE_SUFFIXES)}")
     return files

@@ -14,10 +14,11 @@ from PIL import Image
 
 from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
-from pgpis.data.folder import FolderPairs, by_pose, by_source
+from pgpis.data.folder import FolderPairs
 from pgpis.data.further import sources_read
-from pgpis.data.pair import Edit, LoadedPair, Pair
+from pgpis.data.pair import Edit, LoadedPair, Pair, by_pose, by_source
 from pgpis.data.picture_store import content_hash, picture_exists
+from pgpis.data.prepared import is_current
 from pgpis.errors import PgpisError
 from pgpis.files import file_name, passing_folder, printable
 from pgpis.pictures.containers import is_video
@@ -116,12 +117,13 @@ class PhotoPairs(FolderPairs):
         if "pose" in origins:
             lacking.append(("pose", poses + [pair.source for pair in pairs if self.retarget]))
         for kind in kinds:
-            sources = [own.picture for own in self.sources_read(kind) if not _exists(own.conditions.get(kind.name))]
+            read = {own.picture: own.conditions.get(kind.name) for own in self.sources_read(kind)}
+            sources = [picture for picture, path in read.items() if not is_current(kind.name, path)]
             sources += [path for path in self._lenders if kind.name == "surface"]
             lacking.append((kind.option, poses if kind.of == "target" else sources))
         if {"texture", "surface"} & {*origins}:
             several = [own.picture for pair in pairs if pair.further for own in pair.sources]
-            lacking.append(("densepose", [path for path in several if not _exists(self.map_of(path))]))
+            lacking.append(("densepose", [path for path in several if not is_current("iuv", self.map_of(path))]))
         chains = [kind_of(condition).chain for condition, pictures in lacking if self._todo(pictures, condition)]
         require_weights([condition for chain in chains for condition in chain], self.settings)
         for condition, pictures in lacking:
@@ -133,7 +135,7 @@ class PhotoPairs(FolderPairs):
     def map_of(self, picture: Path) -> Path | None:
         """Take the map that lies beside a source's folder, else the one that is made."""
         path = super().map_of(picture)
-        return path if _exists(path) else self._place(str(picture), "densepose")
+        return path if is_current("iuv", path) else self._place(str(picture), "densepose")
 
     def _makes(self, kind: Kind) -> bool:
         """Whether there are tools for a kind; none for the faces that a model of ``pgpis synth`` knows."""
@@ -162,21 +164,22 @@ class PhotoPairs(FolderPairs):
         """Take the files that lie beside a picture, else those that are made; of a driving picture all are made."""
         files = super().made_of(picture, role)
         if role == "target" and not self.driving:
-            if picture.suffix.lower() not in IMAGE_SUFFIXES and not _exists(files["iuv"]):
+            if picture.suffix.lower() not in IMAGE_SUFFIXES and not is_current("iuv", files["iuv"]):
                 place = files["iuv"] = self._place(str(picture), "densepose", f"{self.pose_frame} {STYLE}")
                 self._key_points[place] = picture
             return files
-        missing = conditions(name for name, path in files.items() if role == "target" or not _exists(path))
+        missing = conditions(name for name, path in files.items() if role == "target" or not is_current(name, path))
         return files | {kind.name: self._place(str(picture), kind.option) for kind in missing if self._makes(kind)}
 
     def _edit(self, request: EditRequest | None) -> Edit | None:
         """Make what an edit takes from other pictures, which is needed to list the pairs."""
         if request is not None:
             pictures = [path for name in request.lenders if picture_exists(path := self._place_of(name))]
-            self._make([path for path in pictures if not _exists(self.made_of(path, "source")["texture"])], "texture")
+            textures = {path: self.made_of(path, "source")["texture"] for path in pictures}
+            self._make([path for path in pictures if not is_current("texture", textures[path])], "texture")
             if request.identity is not None and self._makes(kind_of("face")):
                 self._make([self._place_of(request.identity)], "face")
-            self._lenders += [path for path in pictures if _exists(self.made_of(path, "source")["texture"])]
+            self._lenders += [path for path in pictures if is_current("texture", textures[path])]
         return super()._edit(request)
 
     def _needed(self, kind: str, path: Path | None, edit: str) -> None:
@@ -293,7 +296,3 @@ class PhotoPairs(FolderPairs):
     @functools.cached_property
     def _conditions(self) -> Path:
         return self.save_conditions or passing_folder("pgpis-conditions-")
-
-
-def _exists(path: Path | None) -> bool:
-    return path is not None and path.is_file()

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import TracebackType
 
 from pgpis.data.picture_store import content_hash
+from pgpis.data.prepared import RECORD
 from pgpis.errors import PgpisError
 from pgpis.files import append_bytes, write_text
 from pgpis.pictures.decoding import warn_once
 from pgpis.pictures.kinds import prepared
 from pgpis.preprocess.settings import Outcome, PictureFiles
 
-NAME = "prepare.jsonl"
+NAME = RECORD
 
 
 class Record:
