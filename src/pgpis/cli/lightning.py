@@ -35,7 +35,7 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, go_on_logging
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -140,6 +140,7 @@ class PGPISCLI(LightningCLI):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         adapt_precision(trainer)
         average_exactly(trainer)
+        count_whole_epochs(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
