@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from pgpis.cli.actors import predict_on_ray, refuse_for_actors
 from pgpis.cli.checkpoints import CHECKPOINTS, checkpoint_named, root_of, tell_of_others
 from pgpis.cli.evaluate import evaluate_command
+from pgpis.cli.linked import OF_MODEL, SEED, SEEDS, without_linked
 from pgpis.cli.messages import explained, objects_explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import MOVED, quiet_libraries
@@ -35,7 +36,7 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, go_on_logging
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -90,10 +91,11 @@ class PGPISCLI(LightningCLI):
             parser.add_argument("--no_mark", type=bool, default=False, help="Leave the marks of pictures out")
             parser.add_argument("--runner", type=Literal["local", "ray"], default="local", help="Who draws")
             parser.add_argument("--workers", type=int | None, help="Actors of --runner ray")
-        for name in ("input_specs", "loss_specs", "frozen_features"):
-            parser.link_arguments("model", f"data.{name}", compute_fn=attrgetter(name), apply_on="instantiate")
-        for name in ("data.seed", "model.init_args.seed"):
-            parser.link_arguments("seed_everything", name, compute_fn=_seed)
+        for name in OF_MODEL:
+            own = attrgetter(name.removeprefix("data."))
+            parser.link_arguments("model", name, compute_fn=own, apply_on="instantiate")
+        for name in SEEDS.values():
+            parser.link_arguments(SEED, name, compute_fn=_seed)
 
     def subcommands(self) -> dict[str, set[str]]:
         """Return the verb that is run alone: the options of each take a tenth of a second to collect."""
@@ -140,6 +142,7 @@ class PGPISCLI(LightningCLI):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         adapt_precision(trainer)
         average_exactly(trainer)
+        count_whole_epochs(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -271,7 +274,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), 
     arguments += [f"--config={yaml.dump(recipe, Dumper=_Quoting)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
     load_methods()
-    current = with_current_options(arguments)
+    current = with_current_options(without_linked(arguments))
     if any("help" in word for word in current):
         set_parsing_settings(docstring_parse_attribute_docstrings=True)  # takes a while
     strict = {"exit_on_error": False, "allow_abbrev": False}

@@ -43,7 +43,7 @@ class PoseTransferDataModule(LightningDataModule):
         batch_size: Pairs per training batch and process.
         eval_batch_size: Pairs per batch elsewhere; ``batch_size`` by default.
         num_workers: Processes that load pairs, per training process. 0 loads in the training process itself.
-        seed: Seed of the order of pairs and of the augmentation.
+        seed: Seed of the order of pairs and of the augmentation; ``seed_everything`` sets it on the command line.
         input_specs: What the model declares; linked from the model on the command line.
         loss_specs: What of it training batches hold; linked likewise. All by default.
         frozen_features: Returns what of it may be taken from ``cache``; linked likewise.

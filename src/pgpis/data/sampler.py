@@ -98,10 +98,12 @@ class EpochPosition:
     """Returns the pairs per batch and process, which a callback may choose after the position was first asked for."""
 
     def __post_init__(self) -> None:
-        self._start = {"epoch": -1, "samples": 0, "batches": 0}
+        self._loaded = self._start = {"epoch": -1, "samples": 0, "batches": 0}
+        self._redone = 0
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of another run; what is not one is refused."""
+        state = {"redone": 0, **state}  # earlier versions did not write it
         if not all(type(state.get(name)) is int and state[name] >= 0 for name in self.state_dict(None)):
             raise PgpisError("the checkpoint does not say how many pairs of the epoch were seen")
         if (state["pairs"], state["seed"]) != (self.pairs, self.seed):
@@ -110,13 +112,22 @@ class EpochPosition:
                 "the rest of this epoch repeats some pairs and leaves others out",
                 *(state["pairs"], state["seed"], self.pairs, self.seed),
             )
-        self._start = {name: state[name] for name in self._start}
+        self._loaded = self._start = {name: state[name] for name in self._start}
+        self._redone = state["redone"]
 
     def state_dict(self, trainer: Trainer | None) -> dict[str, int]:
-        """Return epoch, samples of it that were seen, the batches which they were, and the order."""
-        epoch, samples = (0, 0) if trainer is None else self.of(trainer)
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.processed if trainer and samples else 0
-        return {"epoch": epoch, "samples": samples, "batches": batches, "pairs": self.pairs, "seed": self.seed}
+        """Return epoch, samples of it that were seen, the batches which they were, and the order.
+
+        Of an epoch that was cut before a step of the optimiser, the batches since the last one are to be ``redone``.
+        """
+        epoch, samples, batches, redone = 0, 0, 0, 0
+        if trainer is not None:
+            (epoch, samples), seen = self.of(trainer), trainer.fit_loop.epoch_loop.batch_progress.current.processed
+            batches = seen if samples else 0
+            redone = seen % trainer.accumulate_grad_batches if _was_cut(trainer) else 0
+            samples = max(0, samples - redone * self.batch_size() * trainer.world_size)
+        state = {"epoch": epoch, "samples": samples, "batches": batches, "redone": redone}
+        return state | {"pairs": self.pairs, "seed": self.seed}
 
     def of(self, trainer: Trainer) -> tuple[int, int]:
         """Return the epoch in which training goes on, and how many samples of it were seen.
@@ -126,20 +137,24 @@ class EpochPosition:
         """
         epochs = trainer.fit_loop.epoch_progress.current
         batches = trainer.fit_loop.epoch_loop.batch_progress
-        if epochs.started == epochs.processed:  # fresh, or between two epochs
+        closed, seen = epochs.started <= epochs.processed, batches.current.processed
+        if batches.is_last_batch and seen == batches.current.ready:  # whole; perhaps saved before it was closed
+            return epochs.processed + (not closed), 0
+        if closed and not seen:  # fresh, or between two epochs
             return epochs.processed, 0
-        if batches.is_last_batch and batches.current.processed == batches.current.ready:
-            return epochs.processed + 1, 0  # saved after the last batch, before the epoch was closed
-        start = self._start if self._start["epoch"] == epochs.processed else {"samples": 0, "batches": 0}
-        new = batches.current.processed - start["batches"]
-        return epochs.processed, start["samples"] + new * self.batch_size() * trainer.world_size
+        epoch = epochs.processed - _was_cut(trainer)
+        start = self._start if self._start["epoch"] == epoch else {"samples": 0, "batches": 0}
+        return epoch, start["samples"] + (seen - start["batches"]) * self.batch_size() * trainer.world_size
 
     def go_on(self, trainer: Trainer) -> tuple[int, int]:
         """Return :meth:`of`, and let the trainer count the batches of this run's size."""
         epoch, samples = self.of(trainer)
         progress = trainer.fit_loop.epoch_loop.batch_progress
         if not progress.total.ready:  # nothing was done, or Lightning has not restored its counters yet
+            self._start = self._loaded
             return epoch, samples
+        if _was_cut(trainer):
+            _reopen_epoch(trainer, epoch, self._redone)
         self._close_epoch(trainer)
         whole = self.batches(0, trainer.world_size)
         batches = whole - self.batches(samples, trainer.world_size)
@@ -176,6 +191,32 @@ class EpochPosition:
     def batches(self, start: int, world_size: int) -> int:
         """Return how many batches each process makes of an epoch of which ``start`` samples were seen."""
         return math.ceil(remaining(self.pairs, start, world_size) / self.batch_size())
+
+
+def _was_cut(trainer: Trainer) -> bool:
+    """Return whether training ended in the middle of an epoch, as by ``max_steps``, which Lightning then closes too."""
+    epochs, batches = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress
+    seen = batches.current.processed
+    at_rest = 0 < seen == batches.current.completed == batches.current.ready
+    return epochs.started <= epochs.processed and at_rest and not batches.is_last_batch
+
+
+def _reopen_epoch(trainer: Trainer, epoch: int, redone: int) -> None:
+    """Take back that an epoch which was cut was closed: training goes on as from a checkpoint of its last batch.
+
+    Lightning would count the epoch twice, and ``max_epochs`` would end training before its pairs were seen.
+    """
+    loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress
+    for counts in (epochs.total, epochs.current):
+        counts.load_state_dict({"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch})
+    if redone or not loop._should_accumulate():  # noqa: SLF001
+        loop._batches_that_stepped -= 1  # noqa: SLF001  counted again when it goes on
+    total = loop.batch_progress.total
+    for name in ("ready", "started", "processed", "completed"):
+        setattr(total, name, getattr(total, name) - redone)
+    for batches in (total, loop.batch_progress.current):
+        batches.completed -= 1
+    trainer.fit_loop.restarting = True  # not what it makes of a closed epoch
 
 
 class Resumable:

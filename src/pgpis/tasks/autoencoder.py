@@ -43,7 +43,7 @@ class AutoencoderTask(PersonImageTask):
             the latents' own: a decoder that has seen errors of a denoiser smooths them.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training and validation.
+        seed: Seed of training and validation; ``seed_everything`` sets it on the command line.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class PersonImageTask(LightningModule, ABC):
     Args:
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training, validation and sampling.
+        seed: Seed of training, validation and sampling; ``seed_everything`` sets it on the command line.
 
     Raises:
         PgpisError: A value that none of these can have.

@@ -6,13 +6,14 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pgpis.batch import PairBatch
@@ -22,6 +23,7 @@ from pgpis.predictions import PredictionWriter
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.finite import diverged, weights_are_finite
 from pgpis.tasks.predicting import PictureTask
+from pgpis.tasks.validation import epoch_is_whole
 
 __all__ = [
     "ExportModel",
@@ -30,6 +32,7 @@ __all__ = [
     "SampleGrid",
     "StopOnSignal",
     "Throughput",
+    "count_whole_epochs",
     "go_on_logging",
 ]
 
@@ -219,6 +222,18 @@ class ExportModel(Callback):
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+
+
+def count_whole_epochs(trainer: Trainer) -> None:
+    """Let patience and averages over epochs leave out an epoch that is cut: a run that goes on ends it once more."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping | WeightAveraging):
+            callback.on_train_epoch_end = partial(_at_whole_epochs, callback.on_train_epoch_end)
+
+
+def _at_whole_epochs(hook: Callable[..., None], trainer: Trainer, *arguments: Any) -> None:
+    if epoch_is_whole(trainer):
+        hook(trainer, *arguments)
 
 
 def go_on_logging(logger: Logger, step: int) -> None:

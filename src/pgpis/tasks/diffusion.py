@@ -43,7 +43,7 @@ class DiffusionTask(PictureTask):
         step: What a training step computes.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training, validation and sampling.
+        seed: Seed of training, validation and sampling; ``seed_everything`` sets it on the command line.
         pipeline_name: The pipeline that the parts came from, noted beside predictions.
     """
 

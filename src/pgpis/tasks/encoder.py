@@ -42,7 +42,7 @@ class VisionEncoderTask(PersonImageTask):
         temperature: Temperature of InfoNCE.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training and validation.
+        seed: Seed of training and validation; ``seed_everything`` sets it on the command line.
     """
 
     def __init__(

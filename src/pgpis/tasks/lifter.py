@@ -48,7 +48,7 @@ class LifterTask(PersonImageTask):
         width: Columns of a picture in pixels, a multiple of 4.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training and validation.
+        seed: Seed of training and validation; ``seed_everything`` sets it on the command line.
     """
 
     def __init__(

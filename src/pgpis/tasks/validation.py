@@ -69,9 +69,14 @@ def step_after_validation(trainer: Trainer, own: Mapping[str, torch.Tensor]) -> 
 def step_without_validation(trainer: Trainer) -> None:
     """Step it at the end of an epoch that should have ended with a validation but has nothing to validate; likewise."""
     due = trainer.fit_loop.epoch_loop._should_check_val_epoch()  # noqa: SLF001  Lightning tells it nowhere else
-    if not trainer.enable_validation or (due and not any(trainer.num_val_batches)):
+    if epoch_is_whole(trainer) and (not trainer.enable_validation or (due and not any(trainer.num_val_batches))):
         for config in _plateaus(trainer):
             _step(config, trainer, trainer.callback_metrics)
+
+
+def epoch_is_whole(trainer: Trainer) -> bool:
+    """Return, at the end of an epoch, whether it is one: Lightning also ends one that is cut, as by ``max_steps``."""
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()  # noqa: SLF001
 
 
 def _plateaus(trainer: Trainer) -> list[LRSchedulerConfig]:

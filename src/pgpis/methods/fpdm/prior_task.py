@@ -32,7 +32,7 @@ class FusionPriorTask(PersonImageTask):
             always compares within one batch.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training and validation.
+        seed: Seed of training and validation; ``seed_everything`` sets it on the command line.
 
     Source: FPDM, section "Image-Pose Fusion Model", equations 1-3.
     """

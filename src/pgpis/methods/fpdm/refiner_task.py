@@ -27,7 +27,7 @@ class SourceRefinerTask(RefinerTraining, FPDMTask):
         sampling: How drafts are drawn, and pictures in ``test`` and ``predict``.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training, validation and sampling.
+        seed: Seed of training, validation and sampling; ``seed_everything`` sets it on the command line.
 
     Raises:
         PgpisError: A pipeline or settings with which there is nothing to refine.

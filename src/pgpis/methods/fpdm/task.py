@@ -49,7 +49,7 @@ class FPDMTask(DiffusionTask):
         step: What a training step computes.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training, validation and sampling.
+        seed: Seed of training, validation and sampling; ``seed_everything`` sets it on the command line.
 
     Source: FPDM, section "Fusion Embedding Conditioned Diffusion Model".
     Deviation: Conditions are dropped per sample and never in validation; ``dropping.whole_batch`` restores the former.

@@ -74,7 +74,7 @@ class MCLDTask(DiffusionTask):
         step: What a training step computes.
         optimizer: Makes the optimiser from the parameters to train.
         schedule: How the learning rate changes.
-        seed: Seed of training, validation and sampling.
+        seed: Seed of training, validation and sampling; ``seed_everything`` sets it on the command line.
 
     Source: MCLD, official training: min-SNR, zero terminal SNR, velocity, noise offset, face region counted twice, last
         block of the ReferenceNet frozen.
