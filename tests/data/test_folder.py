@@ -442,6 +442,25 @@ def test_a_folder_is_listed_without_a_look_at_each_of_its_files(folders, monkeyp
     assert len(stats) < 10
 
 
+def test_what_was_made_of_pictures_in_folders_below_is_found_however_they_are_spelt(folders, monkeypatch):
+    sources, poses = folders
+    (sources / "below").mkdir()
+    picture = sources / "below/anna.jpg"
+    picture.write_bytes((sources / "anna.jpg").read_bytes())
+    texture = sources.with_name(f"{sources.name}_texture") / "below/anna.png"
+    texture.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(texture)
+    monkeypatch.chdir(sources.parent)
+    table = sources.with_name("absolute.csv")
+    pose = next(iter(poses.iterdir()))
+    table.write_text(f"source,pose\n{picture.absolute()},{pose.absolute()}\n")
+    for root in (Path(sources.name), sources, sources.parent / "x" / ".." / sources.name):
+        dataset = FolderPairs(root, poses, table)
+        dataset.setup()
+        [pair] = dataset.pairs
+        assert pair.file("texture").resolve() == texture.resolve(), root
+
+
 RECORDED = {"box": None, "reason": None, "found": True}
 
 

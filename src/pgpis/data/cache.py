@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pgpis.data.features import Variant
 from pgpis.data.names import DATABASE
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_stamp
+from pgpis.data.user_files import real_folder
 from pgpis.errors import PgpisError
 from pgpis.files import replacing
 from pgpis.jobs import parts
@@ -69,12 +69,7 @@ def files_in(index: Mapping[str, Any]) -> list[tuple[Path, list[Any]]]:
 def whole_name(path: Path) -> Path:
     """Return the one name of a file, however its folder is spelt: relative, with ``..``, through links."""
     depth = path.parts.index(DATABASE) if DATABASE in path.parts else len(path.parts) - 1
-    return _real_folder(Path.cwd().joinpath(*path.parts[:depth])).joinpath(*path.parts[depth:])
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _real_folder(folder: Path) -> Path:
-    return Path(os.path.realpath(folder))
+    return real_folder(Path.cwd().joinpath(*path.parts[:depth])).joinpath(*path.parts[depth:])
 
 
 class CacheFolder:

@@ -24,6 +24,7 @@ from pgpis.data.user_files import (
     list_files,
     pair_by_stem,
     people_in,
+    real_folder,
     refuse_shared,
     short_names,
 )
@@ -246,10 +247,11 @@ class FolderPairs(PairDataset):
         place = self.folders.get(kind.name) if kind.of == role else None
         root, usual = self.sources if role == "source" else self.poses, beside(picture, kind, place)
         is_one = place is not None and place.suffix.lower() == kind.photo_suffix
-        if is_one or picture.parent == root or root not in picture.parents:
+        folder, top = (picture.parent, root) if root in picture.parents else map(real_folder, (picture.parent, root))
+        if is_one or folder == top or top not in folder.parents:
             return usual
         # where pgpis prepare puts it, of all folders below
-        below = beside(root / picture.name, kind, place, below=picture.parent.relative_to(root))
+        below = beside(root / picture.name, kind, place, below=folder.relative_to(top))
         return usual if is_file(usual) and not is_file(below) else below
 
     def map_of(self, picture: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections import Counter
@@ -182,6 +183,12 @@ def beside(path: Path, kind: Kind, place: Path | None = None, *, below: Path = P
     parent = path.parent if path.parent.name not in ("", "..") else resolved(path.parent)
     folder = place or parent.with_name(f"{parent.name}_{kind.option}")
     return as_on_disk(folder / below / f"{stem_of(path)}{kind.photo_suffix}")
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def real_folder(folder: Path) -> Path:
+    """Return the one name of a folder, however it is spelt: relative, with ``..``, through links."""
+    return resolved(folder)
 
 
 def folders_of(places: Iterable[Path]) -> list[Path]:
