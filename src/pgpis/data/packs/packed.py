@@ -20,7 +20,7 @@ from pgpis.data.names import LayoutName
 from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.lists import AGAIN, PACK, read_index, read_list, read_pack, refuse_elsewhere
 from pgpis.data.packs.shards import Shards
-from pgpis.data.packs.stores import Store, StoreError
+from pgpis.data.packs.stores import Store
 from pgpis.data.pair import Aim, Pair, Person
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range, first_line
@@ -229,10 +229,9 @@ class Packed(PairDataset):
 
     def _made(self, path: Path, make: Callable[[bytes], Result]) -> Result:
         """Return what is made of a file's content; a damaged copy of its shard is fetched anew."""
+        content = self._content(path)
         try:
-            return make(self._content(path))
-        except StoreError:
-            raise
+            return make(content)
         except Exception:  # of any reader; raised again where the copy is whole
             if not self._shards.mend(self._numbers[path]):
                 raise
