@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 from unicodedata import normalize
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pgpis.data import FolderPairs, OnMissing, PairTransform
 from pgpis.data import listed as listed_module
 from pgpis.data.pair import distinct_files
 from pgpis.data.picture_store import content_hash
+from pgpis.data.prepared import refuse_stale
 from pgpis.data.user_files import beside, list_files
 from pgpis.errors import PgpisError
 from pgpis.pictures.kinds import kind_of
@@ -565,3 +567,17 @@ def test_people_in_folders_have_one_record(folders, tmp_path):
     dataset.load(0, ORIGINS)
     with pytest.raises(PgpisError, match=r"people_texture/ben/1.png was made of another picture"):
         dataset.load(1, ORIGINS)
+
+
+def test_a_record_that_cannot_be_read_is_told_and_a_pipe_is_none(folders, monkeypatch):
+    sources, _ = folders
+    texture = sources.with_name(f"{sources.name}_texture") / "anna.png"
+    texture.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8)).save(texture)
+    os.mkfifo(sources / "prepare.jsonl")
+    refuse_stale(kind_of("texture"), texture)  # does not wait for it
+    (sources / "prepare.jsonl").unlink()
+    record(sources, texture=["anna.jpg"])
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(PgpisError, match=r"cannot read .*prepare\.jsonl"):
+        refuse_stale(kind_of("texture"), texture)

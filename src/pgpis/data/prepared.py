@@ -98,11 +98,18 @@ def _picture_if_replaced(root: Path, stem: str, names: Mapping[str, Mapping[str,
 
 def _recorded(root: Path) -> Recorded:
     path = root / RECORD
+    if not is_file(path):
+        return {}
     try:
         stat = path.stat()
         return _read(path, stat.st_size, stat.st_mtime_ns)
-    except (OSError, ValueError):  # there is none
-        return {}
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(record: Path, error: Exception) -> PgpisError:
+    """Return how it is told that a record cannot be read."""
+    return PgpisError(f"cannot read {record}: {error}", hint="remove it; it only lists what was done")
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pgpis.data.picture_store import content_hash
-from pgpis.data.prepared import RECORD
+from pgpis.data.prepared import RECORD, unreadable
 from pgpis.errors import PgpisError
 from pgpis.files import append_bytes, write_text
 from pgpis.pictures.decoding import warn_once
@@ -38,7 +38,7 @@ class Record:
         try:
             lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         except (OSError, ValueError) as error:
-            raise PgpisError(f"cannot read {path}: {error}", hint="remove it; it only lists what was done") from error
+            raise unreadable(path, error) from error
         self.outcomes = _by_condition(outcome for outcome in map(_parse, lines) if outcome is not None)
 
     def __enter__(self) -> Record:  # noqa: PYI034  typing.Self is of Python 3.11
