@@ -44,7 +44,7 @@ VIEWS, SEED = 5, 2026
 """The benchmark's seed: none of the training people, whose seed is another."""
 BACK = 2
 """View from behind."""
-CLOTHES = "upper={0}|lower={0}|feet={0}"
+CLOTHES = ("upper", "lower", "feet")
 EDITS = {"identity": with_identity, "clothes": with_outfit}
 PHOTOGRAPHS = {
     "collins": ("skimage", "data/astronaut.png", "Eileen Collins, photograph by NASA, in scikit-image"),
@@ -90,6 +90,18 @@ def run(*words: object, alone: bool = False) -> None:
         code = pgpis(command)
     if code:
         sys.exit(code)
+
+
+def edited(other: str) -> dict[str, tuple[tuple[str, str], str]]:
+    """Return, by edit, its columns in a table of pairs, and how ``pgpis predict`` ends the names of its results."""
+    stem = Path(other).stem
+    return {
+        "identity": ((other, ""), f"identity-{stem}"),
+        "clothes": (
+            ("", "|".join(f"{part}={other}" for part in CLOTHES)),
+            "_".join(f"{part}-{stem}" for part in CLOTHES),
+        ),
+    }
 
 
 def count(rows: Sequence[Row]) -> int:
@@ -139,15 +151,14 @@ def predict(out: Path, rows: Sequence[Row]) -> None:
     _table(out / "fpdm.csv", [(f"person{r.person}.jpg", f"person{r.person}_view{r.view}.txt", "", "") for r in rows])
     others = [(f"person{n}.jpg", f"person{n}.png", f"person{(n + 1) % people}.jpg") for n in range(people)]
     mcld_rows = [(f"person{r.person}.jpg", f"person{r.person}_view{r.view}.png", "", "") for r in rows]
-    _table(out / "mcld.csv", [*mcld_rows, *((source, pose, "", "") for source, pose, _ in others)])
-    _table(out / "identity.csv", [(source, pose, other, "") for source, pose, other in others])
-    _table(out / "clothes.csv", [(source, pose, "", CLOTHES.format(other)) for source, pose, other in others])
+    kept = [(source, pose, "", "") for source, pose, _ in others]
+    edits = [(source, pose, *columns) for source, pose, other in others for columns, _ in edited(other).values()]
+    _table(out / "mcld.csv", [*mcld_rows, *kept, *edits])
     sources, poses, maps = out / "sources", out / "poses", out / "maps"
     run("predict", "--sources", sources, "--poses", poses, "--pairs", out / "fpdm.csv", "--out", out / "fpdm")
     mcld = ("predict", "--pipeline", "synth-mcld", "--sources", sources, "--poses", maps)
     mcld = (*mcld, "--textures", out / "textures", "--faces", out / "faces")
-    for name in ("mcld", *EDITS):
-        run(*mcld, "--pairs", out / f"{name}.csv", "--out", out / name)
+    run(*mcld, "--pairs", out / "mcld.csv", "--out", out / "mcld")
 
 
 def _table(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
@@ -174,14 +185,13 @@ def photographs(out: Path, rows: Sequence[Row]) -> list[str]:
     run("prepare", out / "photographs", "--conditions", ",".join(SEEN), "--preview")
     run("predict", *folders, "--out", out / "photographs_fpdm")
     mcld = ("--pipeline", "synth-mcld", "--missing-face", "drop")
-    run("predict", *mcld, *folders, "--out", out / "photographs_mcld")
     poses = sorted(path.stem for path in (out / "dancers").iterdir())
     files = sorted(path.name for path in (out / "photographs").iterdir() if path.stem in PHOTOGRAPHS)
-    pairs = [(own, f"{poses[0]}.jpg", other) for own, other in zip(files, reversed(files), strict=True)]
-    _table(out / "photographs_edits.csv", [
-        row for own, pose, other in pairs for row in ((own, pose, other, ""), (own, pose, "", CLOTHES.format(other)))
-    ])  # fmt: skip
-    run("predict", *mcld, *folders, "--pairs", out / "photographs_edits.csv", "--out", out / "photographs_edits")
+    table = [(own, f"{pose}.jpg", "", "") for own in files for pose in poses]
+    for own, other in zip(files, reversed(files), strict=True):
+        table += [(own, f"{poses[0]}.jpg", *columns) for columns, _ in edited(other).values()]
+    _table(out / "photographs.csv", table)
+    run("predict", *mcld, *folders, "--pairs", out / "photographs.csv", "--out", out / "photographs_mcld")
     return poses
 
 
@@ -194,8 +204,7 @@ def photograph_section(poses: Sequence[str]) -> Section:
             files = [f"photographs_{model}/{name}_2_{pose}.png" for pose in poses]
             lines.append([f"{name}, {model.upper()}", *map(ImageCell, files)])
     for name, other in zip(PHOTOGRAPHS, reversed(PHOTOGRAPHS), strict=True):
-        edits = (f"identity-{other}", "_".join(f"{part}-{other}" for part in ("upper", "lower", "feet")))
-        files = [f"photographs_edits/{name}_2_{poses[0]}_{edit}.png" for edit in edits]
+        files = [f"photographs_mcld/{name}_2_{poses[0]}_{end}.png" for _, end in edited(other).values()]
         lines.append([f"{name}, MCLD: the other's head; the other's clothes", *map(ImageCell, files)])
     about = "; ".join(words for _, _, words in PHOTOGRAPHS.values())
     text = f"{about}. The nets that see them ship with pgpis; both models know drawn people alone."
@@ -251,10 +260,10 @@ def page(
     sections.append(photograph_section(poses))
     edits = []
     for person in range(people):
-        stem = f"person{person}_2_person{person}"
-        names = [f"sources/person{person}.jpg", f"sources/person{(person + 1) % people}.jpg"]
-        for edit in EDITS:
-            names += [_result(out, edit, stem), f"truth/{edit}{person}.png"]
+        other = (person + 1) % people
+        names = [f"sources/person{person}.jpg", f"sources/person{other}.jpg"]
+        for edit, (_, end) in edited(f"person{other}").items():
+            names += [f"mcld/person{person}_2_person{person}_{end}.png", f"truth/{edit}{person}.png"]
         edits.append([ImageCell(name) for name in names])
     head = ("source", "other", "identity", "truth", "clothes", "truth")
     title = "MCLD: another one's identity, another one's clothes"
@@ -294,12 +303,6 @@ def photograph_sheet(out: Path, poses: Sequence[str]) -> None:
     )
 
 
-def _result(out: Path, folder: str, stem: str) -> str:
-    files = sorted((out / folder).glob(f"{stem}*.png"))
-    assert len(files) == 1, f"{out / folder} has {len(files)} results of {stem}"
-    return files[0].relative_to(out).as_posix()
-
-
 def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
     """Score everything against exact drawings."""
     entries: dict[Path, Entry] = {data / entry.name: entry for entry in read_manifest(data)}
@@ -324,7 +327,10 @@ def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, 
         edits = {
             "the source as it is": before,
             "MCLD without the edit": [read_image(out / "mcld" / f"{stem}.png") for stem in stems],
-            "MCLD with the edit": [read_image(out / _result(out, name, stem)) for stem in stems],
+            "MCLD with the edit": [
+                read_image(out / "mcld" / f"{stem}_{edited(f'person{(person + 1) % len(stems)}')[name][1]}.png")
+                for person, stem in enumerate(stems)
+            ],
         }
         tables[f"Another one's {name}: {len(firsts)} edits"] = {
             row: scores(files, truths) for row, files in edits.items()
