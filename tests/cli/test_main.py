@@ -50,6 +50,17 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"pgpis {pgpis.__version__}\n"
 
 
+def test_recipes_have_a_short_name_in_every_verb():
+    takers = []
+    for verb, (place, _) in VERBS.items():
+        module, _, name = place.partition(":")
+        for option in options_of(getattr(importlib.import_module(module), name)):
+            if option.flag == "--config" and option.hint == tuple[str, ...]:
+                assert option.more.get("short") == ("-c",), verb
+                takers.append(verb)
+    assert {"predict", "cache", "bench model", "bench data", "data pack"} <= set(takers), takers
+
+
 def test_mistyped_verb_names_the_nearest_one(capsys):
     assert main(["predcit"]) == 2
     assert capsys.readouterr().err.startswith("pgpis: error: unknown verb 'predcit'; did you mean 'predict'?")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pgpis.cli.recipes import find_recipes
+from pgpis.cli.recipes import Recipes, find_recipes
 from pgpis.devices import check_device_name, device_here
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
@@ -31,7 +31,7 @@ SHOWN = 20
 class CacheSettings:
     """What is computed, and where it goes."""
 
-    config: tuple[str, ...]
+    config: Recipes
     """Recipe; may be given again."""
     out: Path
     """Folder to write to."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgpis.cli.recipes import find_recipes
+from pgpis.cli.recipes import Recipes, find_recipes
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import require, resolved
@@ -79,7 +79,7 @@ class PackSettings:
 
     out: str
     """Folder, or URL: s3://bucket/people, or of another store that fsspec knows."""
-    config: tuple[str, ...] = ()
+    config: Recipes = ()
     """Recipe whose pairs are packed, in place of ROOT; may be given again."""
     splits: tuple[str, ...] = ()
     """Only these of train, val, test and predict [all that there are]."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pgpis.cli.drawing import DrawingSettings
 from pgpis.cli.models import names_model, pipeline_in, recipe_of_pipeline
 from pgpis.cli.options import given
-from pgpis.cli.recipes import find_recipes, without_none
+from pgpis.cli.recipes import Recipes, find_recipes, without_none
 from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError, check_range
 from pgpis.files import LONGEST_NAME, printable, require
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class PredictSettings:
     """Which pictures are made, and how."""
 
-    config: Annotated[tuple[str, ...], {"short": ("-c",)}] = ()
+    config: Recipes = ()
     """Recipe; may be given again [as the pipeline was exported]."""
     pipeline: str | None = None
     """Pipeline folder, hub id or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it and

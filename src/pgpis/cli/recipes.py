@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -14,6 +14,8 @@ from pgpis.data.tables import read_text
 from pgpis.errors import PgpisError, nearest
 from pgpis.files import resolved
 
+Recipes = Annotated[tuple[str, ...], {"short": ("-c",)}]
+"""Option of a verb: recipes by name, of which a later one is laid over the earlier."""
 EXTENDS = "extends"
 """Key of a recipe: the recipe that it is laid over."""
 MOST_NODES = 100_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgpis.cli.models import build
-from pgpis.cli.recipes import find_recipes
+from pgpis.cli.recipes import Recipes, find_recipes
 from pgpis.devices import device_here
 from pgpis.errors import PgpisError, check_range
 
@@ -32,7 +32,7 @@ CHATTY = ("lightning.pytorch", "pgpis.methods")
 class BenchSettings:
     """Which model it is."""
 
-    config: tuple[str, ...] = ()
+    config: Recipes = ()
     """Recipe; may be given again, the later one is laid over the earlier [as the pipeline was exported]."""
     pipeline: str | None = None
     """Pipeline folder or bundle, or a model that ships with pgpis: synth-fpdm, synth-mcld; without it weights are
