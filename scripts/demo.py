@@ -382,8 +382,8 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_code
     data = out / "data"
-    drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5, "--textures", "seen")
-    run("synth", "--out", data, *drawn, alone=True)
+    drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5)
+    run("synth", "--out", data, *drawn, "--textures", "seen", "--inpaint", "fast", alone=True)
     rows = collect(data, out)
     predict(out, rows)
     paint(out, rows)

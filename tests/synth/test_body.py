@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pgpis.synth.figure.body import PHENOTYPES, load_body
-from pgpis.synth.figure.mesh import vertex_normals
+from pgpis.synth.figure.mesh import nearest, vertex_normals
 
 AVERAGE = dict.fromkeys(PHENOTYPES[:7], 0.6) | dict.fromkeys(PHENOTYPES[7:], 1 / 3)
 
@@ -107,3 +107,13 @@ def test_the_skin_is_a_sensible_surface(body, shape):
     assert (normals[front, 1] < 0).mean() > 0.95
     assert np.isclose(body.skin_weight.sum(axis=1), 1, atol=1e-3).all()
     assert ((body.occlusion >= 0) & (body.occlusion <= 1)).all()
+
+
+def test_the_nearest_place_is_the_first_of_those_as_near():
+    rng = np.random.default_rng(0)
+    points, places = (rng.normal(size=(count, 3)).astype(np.float32) for count in (40, 300))
+    places = np.concatenate([places, places[::-1], points[:1]])
+    expected = [((places - point) ** 2).sum(axis=1).argmin() for point in points]
+    np.testing.assert_array_equal(nearest(points, places), expected)
+    assert nearest(points, places)[0] == len(places) - 1
+    assert nearest(points[:0], places).shape == (0,)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pgpis.synth.figure.body import Body, Shape
 from pgpis.synth.figure.description import Identity, Layer
-from pgpis.synth.figure.mesh import Float, Index, Shell, adjacency, smooth_points, smoothstep, vertex_normals
+from pgpis.synth.figure.mesh import Float, Index, Shell, adjacency, nearest, smooth_points, smoothstep, vertex_normals
 from pgpis.synth.figure.noise import value_noise
 
 STYLES = ("bald", "buzz", "crop", "short", "quiff", "afro", "bob", "long", "wavy", "bun", "ponytail")
@@ -151,9 +151,9 @@ def _stand_off(points: Float, body: Body, shape: Shape) -> Float:
     for number, point in enumerate(points):
         offset = point[:2] - neck[:2]
         angle, reach = np.arctan2(offset[0], offset[1]), float(np.hypot(*offset))
-        turn = np.abs((around - angle + np.pi) % (2 * np.pi) - np.pi)
-        beside = (turn < 0.22) & (np.abs(skin[:, 2] - point[2]) < 0.018)
-        if not beside.any():
+        level = np.flatnonzero(np.abs(skin[:, 2] - point[2]) < 0.018)
+        beside = level[np.abs((around[level] - angle + np.pi) % (2 * np.pi) - np.pi) < 0.22]
+        if not beside.size:
             continue
         distance = 0.012 if point[2] > neck[2] + 0.01 else 0.040
         needed = min(float(radius[beside].max()) + distance, reach + 0.08)
@@ -169,8 +169,8 @@ def _hang_from(points: Float, body: Body, shape: Shape, rigid: int) -> Index:
     skin = shape.vertices[candidates]
     chin = shape.joints[body.bone["head"]][2] - 0.02
     source = np.full(len(points), rigid, np.int32)
-    for number in np.flatnonzero(points[:, 2] < chin):
-        source[number] = candidates[np.argmin(((skin - points[number]) ** 2).sum(axis=1))]
+    below = np.flatnonzero(points[:, 2] < chin)
+    source[below] = candidates[nearest(points[below], skin)]
     return source
 
 
@@ -188,8 +188,7 @@ def _charts_of(points: Float, faces: Index, body: Body, shape: Shape) -> tuple[n
         corners = shape.vertices[part.faces[scalp]].reshape(-1, 3)
         coordinates = part.chart_uv[scalp].reshape(-1, 2)
         used, inverse = np.unique(faces[mine], return_inverse=True)
-        nearest = np.array([np.argmin(((corners - points[vertex]) ** 2).sum(axis=1)) for vertex in used])
-        uv[mine] = coordinates[nearest][inverse.reshape(-1, 3)]
+        uv[mine] = coordinates[nearest(points[used], corners)][inverse.reshape(-1, 3)]
     return numbers, uv
 
 

@@ -133,3 +133,17 @@ def smooth_points(points: Float, offsets: Index, indices: Index, strength: float
                 moved[n, axis] += share * (total / np.float32(count) - moved[n, axis])
         current = moved
     return current
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def nearest(points: Float, places: Float) -> npt.NDArray[np.int64]:
+    """Return the number of the place ``(M, 3)`` that is nearest to each point ``(N, 3)``, the first one on a tie."""
+    numbers = np.zeros(len(points), np.int64)
+    for n in range(len(points)):
+        least = np.inf
+        for m in range(len(places)):
+            x, y, z = places[m, 0] - points[n, 0], places[m, 1] - points[n, 1], places[m, 2] - points[n, 2]
+            distance = x * x + y * y + z * z
+            if distance < least:
+                least, numbers[n] = distance, m
+    return numbers
