@@ -120,7 +120,8 @@ def test_prepare_makes_the_same_files_though_all_workers_are_killed(second, toy_
         for number, path in enumerate(sorted(toy_root.glob("img/**/*.jpg"))[:6]):
             shutil.copy(path, tmp_path / name / f"photos/{number}.jpg")
         root = tmp_path / name / "photos"
-        result = prepare(find_pictures(root, conditions), conditions, settings, Record(root / NAME), runner)
+        files = find_pictures(root, conditions)
+        result = prepare(files, conditions, settings, Record(root / NAME), runner, 4)  # there is never room for two
         # what was being written when a worker was killed stays under a name of its own, until the next run removes it
         whole = (path for path in (tmp_path / name).rglob("*.*") if not path.name.startswith(TEMPORARY))
         files = {path.relative_to(tmp_path / name): path for path in whole}

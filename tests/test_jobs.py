@@ -202,3 +202,13 @@ def sleep_shortly(unit):
     """Longer than a killed parent needs to be noticed, shorter than anybody waits for the unit in hand."""
     write_bytes(unit.path, str(os.getpid()).encode())
     time.sleep(3)
+
+
+def test_what_waits_for_room_on_a_cluster_says_so(monkeypatch):
+    ray, has_room = ray_whose_actors(os.getpid), threading.Event()
+    ray.wait = lambda references, **_: (references if has_room.wait(0.001) else [], [])
+    monkeypatch.setattr(cluster, "_ray", lambda: ray)
+    monkeypatch.setattr(cluster, "SECONDS_UNTIL_TOLD", 0.01)
+    monkeypatch.setattr(cluster.log, "warning", lambda message: "has room for one" in message and has_room.set())
+    with cluster.ActorPool(1) as pool:
+        assert pool.submit(os.getpid).result(10) == os.getpid()

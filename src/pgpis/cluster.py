@@ -8,7 +8,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ MOST_TRIES = 3
 MOST_STARTS = 10
 SECONDS_BETWEEN_STARTS = 3.0
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_UNTIL_TOLD = 60.0
+"""A pool that has no actor yet says so then."""
 IN_ORDER_AT_ONCE = 4
 """Units of each actor that are in hand or wait for an earlier one, where the order counts."""
 
@@ -69,17 +71,19 @@ class ActorPool(Executor):
 
     Args:
         actors: How many at most.
-        cpus: Cores that the cluster keeps for each; each computes on one thread.
+        cpus: Cores that the cluster keeps for each without GPUs; each computes on one thread.
         gpus: GPUs of each, also parts of one.
     """
 
     def __init__(self, actors: int, *, cpus: float = 1, gpus: float = 0) -> None:
-        actor = _ray().remote(_Actor).options(num_cpus=cpus, num_gpus=gpus)
+        actor = _ray().remote(_Actor).options(num_cpus=0 if gpus else cpus, num_gpus=gpus)
         self._start = functools.partial(actor.remote, str(Path.cwd()))
         self._units: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._has_ended, self._works = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(actors)]
-        for thread in self._threads:
+        self._clock = threading.Timer(SECONDS_UNTIL_TOLD, self._tell_of_waiting)
+        self._clock.daemon = True
+        for thread in (*self._threads, self._clock):
             thread.start()
 
     def submit(self, function: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
@@ -95,10 +99,15 @@ class ActorPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all actors, whatever they are doing."""
         self._has_ended.set()
+        self._clock.cancel()
         for _ in self._threads:
             self._units.put(None)
         for thread in self._threads:
             thread.join()
+
+    def _tell_of_waiting(self) -> None:
+        if not self._works.is_set():
+            log.warning("no worker has started on the cluster so far; 'ray status' tells whether it has room for one")
 
     def _serve(self) -> None:
         """Start an actor and hand it one unit after the other; where it dies, start another."""
@@ -171,6 +180,24 @@ class ActorPool(Executor):
         return False
 
 
+def gpus_for(device: str, resources: Mapping[str, float]) -> int:
+    """Return how many GPUs of a cluster there are for actors.
+
+    Args:
+        device: ``cpu`` leaves them alone, ``cuda`` needs one for each actor, ``auto`` takes them where there are any.
+        resources: Of :func:`connected`.
+
+    Raises:
+        PgpisError: It has none that it needs, or one of them is named.
+    """
+    if ":" in device:
+        raise PgpisError(f"--device {device}: the cluster chooses the GPU", hint="--device cuda")
+    gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
+    if device not in ("cpu", "auto") and not gpus:
+        raise PgpisError(f"--device {device}: the cluster has no GPU", hint="--device cpu")
+    return gpus
+
+
 @dataclass(frozen=True)
 class Crew:
     """Actors that do units of one kind after the other; see :func:`crew`."""
@@ -197,7 +224,7 @@ def crew(actors: int | None, units: int, device: str) -> Iterator[Crew]:
     Args:
         actors: How many at most; None: as many as the cluster has GPUs or, without GPUs, cores.
         units: So many they have to do at most.
-        device: ``cpu`` leaves GPUs alone, ``cuda`` needs one for each, ``auto`` takes them where there are any.
+        device: See :func:`gpus_for`.
 
     Yields:
         The actors. Ctrl-C waits for the units in hand.
@@ -206,12 +233,8 @@ def crew(actors: int | None, units: int, device: str) -> Iterator[Crew]:
         PgpisError: Ray is not installed, there is no such cluster, it has no GPUs, or one of them is named.
         Stopped: By a signal.
     """
-    if ":" in device:
-        raise PgpisError(f"--device {device}: the cluster chooses the GPU", hint="--device cuda")
     with connected() as resources, held() as request:
-        gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
-        if device not in ("cpu", "auto") and not gpus:
-            raise PgpisError(f"--device {device}: the cluster has no GPU", hint="--device cpu")
+        gpus = gpus_for(device, resources)
         actors = max(1, min(actors or gpus or int(resources.get("CPU", 1)), units))
         with ActorPool(actors, gpus=1 if gpus else 0) as pool:
             yield Crew(pool, actors, "cuda" if gpus else "cpu", request)

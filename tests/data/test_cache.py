@@ -9,6 +9,7 @@ import torch
 
 from forked import command
 from pgpis.batch import FrozenFeature
+from pgpis.cli import cache as cache_command
 from pgpis.cli import main
 from pgpis.data import DeepFashion
 from pgpis.data import cache as cache_module
@@ -20,6 +21,7 @@ from pgpis.data.picture_store import read_picture
 from pgpis.data.transforms import FPDM_AUGMENTATION
 from pgpis.errors import PgpisError
 from pgpis.files import locked
+from ports import free_port
 
 
 @pytest.fixture(params=["fpdm", "mcld"])
@@ -222,17 +224,40 @@ def test_an_empty_folder_is_named(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.enable_socket
+@pytest.mark.allow_hosts(["127.0.0.1", "localhost"])
 def test_torchrun_needs_no_more_than_ranks(tiny_mcld_words, tmp_path, monkeypatch):
     """A process as torchrun starts it, and this one as the other."""
     words = cache(tiny_mcld_words, tmp_path / "cache", "--features", "source_embedding")
     log = tmp_path / "log.txt"
-    other = command(*words, log=log, RANK="1", WORLD_SIZE="2")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    torchrun |= {"WORLD_SIZE": "2"}
+    other = command(*words, log=log, RANK="1", **torchrun)
+    for name, value in {"RANK": "0", **torchrun}.items():
+        monkeypatch.setenv(name, value)
     assert main([*words, "--trainer.strategy=auto"]) == 0
     other.join(240)
     assert other.exitcode == 0, log.read_text()
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+
+
+def test_torchrun_lets_all_work_though_one_cannot_read_a_picture(
+    tiny_mcld_words, textured_root, tmp_path, monkeypatch, capsys
+):
+    """It ends all as soon as one ends with another code than 0."""
+    monkeypatch.setattr(cache_module, "SHARD", 4)
+    meeting, root = torch.distributed.HashStore(), tmp_path / "data"
+    monkeypatch.setattr(cache_command, "_meeting", lambda: meeting)
+    shutil.copytree(textured_root, root)
+    max((root / "train_texture").glob("*.png")).write_bytes(b"no picture")
+    words = [f"--data.train.init_args.root={root}", "--features=texture_moments", "--trainer.strategy=auto"]
+    for rank in (1, 0):  # the former's picture
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main(cache(tiny_mcld_words, tmp_path / "cache", *words)) == 1 - rank
+        said = capsys.readouterr().err
+        assert said.count("left out") == 1 - rank
+    assert max((root / "train_texture").glob("*.png")).name in said
 
 
 @pytest.mark.slow

@@ -266,11 +266,25 @@ def test_a_url_that_lacks_its_bucket_is_no_folder(place, toy_root, tmp_path, mon
         Packed(place)
 
 
+@pytest.mark.parametrize("end", ["mine#2", "mine?x=1", "/double", "a//b", "a\n"])
+def test_a_url_of_which_stores_drop_something_is_refused(end, bucket, toy_root, monkeypatch, capsys):
+    """All files went to one object, over what was there, or to where they are not looked for."""
+    place, client = f"s3://people/{end}", boto3.client("s3")
+    client.put_object(Bucket="people", Key="mine", Body=b"theirs")
+    for words in (["data", "pack", str(toy_root), "--out", place], ["data", "check", place]):
+        assert main(words) == 2
+        assert f"{place!r}: stores drop" in capsys.readouterr().err
+    assert client.get_object(Bucket="people", Key="mine")["Body"].read() == b"theirs"
+    with pytest.raises(PgpisError, match="stores drop"):
+        Packed(place)
+
+
 @pytest.mark.parametrize(
-    "place", ["C:/people", "C:\\people", "c:", "a:b/c", "file:///people", "s3://b", "memory://a:/b"]
+    "place",
+    ["C:/people", "C:\\people", "c:", "a:b/c", "file:///people", "a#b?", "s3://b", "s3://b/a b/", "memory://a:/b"],
 )
 def test_drives_and_urls_are_places(place):
-    assert str(Store(place).below("train")).startswith(place)
+    assert str(Store(place).below("train")) == f"{place.rstrip('/')}/train"
 
 
 @pytest.mark.parametrize("same_length", [True, False])

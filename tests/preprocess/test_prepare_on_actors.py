@@ -25,7 +25,7 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for number in range(7):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"photos/{number}.png")
-    monkeypatch.setattr(jobs, "connected", nullcontext)
+    monkeypatch.setattr(jobs, "connected", lambda: nullcontext({"CPU": 3.0}))
     monkeypatch.setattr("pgpis.preprocess.due.is_valid", lambda condition, file: file.path(condition).is_file())
     monkeypatch.setattr(
         jobs, "build_stage", lambda condition, _: lambda files: [made(file, condition) for file in files]
@@ -39,9 +39,10 @@ def made(file, condition):
     return Outcome(file.name, condition)
 
 
-def prepared(root):
-    settings = PrepareSettings(pose="blazepose", densepose="lifter", device="cpu", batch_size=2)
-    return jobs.prepare(find_pictures(root, CONDITIONS), CONDITIONS, settings, Record(root / NAME), jobs.run_ray)
+def prepared(root, device="cpu", workers=1):
+    settings = PrepareSettings(pose="blazepose", densepose="lifter", device=device, batch_size=2)
+    record = Record(root / NAME)
+    return jobs.prepare(find_pictures(root, CONDITIONS), CONDITIONS, settings, record, jobs.run_ray, workers)
 
 
 def test_no_stop_leaves_a_file_without_its_outcome(root, monkeypatch):
@@ -116,3 +117,36 @@ def test_workers_that_die_of_everything_end_the_job(root, monkeypatch):
     monkeypatch.setattr(jobs, "ActorPool", pool_that_dies_of(*(f"{number}.png" for number in range(7))))
     with pytest.raises(PgpisError, match=f"a worker process ended while making densepose .{DIED}"):
         prepared(root)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "workers", "hired"),
+    [
+        ("cpu", 2, None, [(3, 0)]),
+        ("cpu", 2, 2, [(2, 0)]),
+        ("cpu", 0, 32, [(6, 0)]),  # units
+        ("cuda", 2, None, [(2, 1), (2, 0)]),
+        ("cuda", 2, 1, [(1, 1), (1, 0)]),
+        (None, 0, None, [(3, 0)]),
+    ],
+)
+def test_no_stage_keeps_another_from_its_core(root, monkeypatch, device, gpus, workers, hired):
+    """It would wait for ever where the cluster has no room for both."""
+    started = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, actors, gpus):
+            started.append((actors, gpus))
+            super().__init__(actors)
+
+    monkeypatch.setattr(jobs, "ActorPool", Pool)
+    monkeypatch.setattr(jobs, "connected", lambda: nullcontext({"CPU": 3.0, "GPU": float(gpus)}))
+    monkeypatch.setattr("pgpis.preprocess.settings.usual_device", lambda: "cuda")
+    assert prepared(root, device, workers).made == dict.fromkeys(CONDITIONS, 7)
+    assert started == hired
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_gpus_that_the_cluster_does_not_have_are_not_waited_for(root, device):
+    with pytest.raises(PgpisError, match=f"--device {device}: the cluster"):
+        prepared(root, device)

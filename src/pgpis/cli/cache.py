@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from pgpis.errors import PgpisError, check_range
 from pgpis.files import locked
 
 if TYPE_CHECKING:  # these load torch
+    from torch.distributed.distributed_c10d import Store
+
     from pgpis.data import PoseTransferDataModule
     from pgpis.data.cache_writer import MakeShards, Shard, ShardMaker
     from pgpis.tasks.base import PersonImageTask
@@ -25,6 +29,7 @@ if TYPE_CHECKING:  # these load torch
 log = logging.getLogger(__name__)
 
 SHOWN = 20
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def cache(settings: CacheSettings, *words: str) -> int:
 
     Run again, it goes on. Under torchrun each process makes its share, on one machine or many; --runner ray hands
     shards out to a cluster. All other options are keys of the recipe. Train with --data.cache FOLDER. The exit code is
-    1 if a picture could not be read.
+    1 if a picture could not be read; under torchrun that of the main process, once all are done.
 
     Args:
         settings: What is computed.
@@ -76,6 +81,7 @@ def cache(settings: CacheSettings, *words: str) -> int:
         raise PgpisError("--runner ray hands out the shards itself", hint="leave torchrun out")
     device = device_here(settings.device) if settings.runner == "local" else "cpu"
     cli = lightning.run(None, [*(f"--config={name}" for name in settings.config), "--trainer.logger=false", *words])
+    meeting = _meeting() if world > 1 else None
     failures: list[tuple[str, str]] = []
     with locked(settings.out) if rank == 0 else nullcontext():
         parts = _begun(settings, device, cli.model, cli.datamodule, rank, world)
@@ -84,9 +90,34 @@ def cache(settings: CacheSettings, *words: str) -> int:
                 with meter(part.name, sum(len(shard.files) for shard in part.missing)) as advance:
                     failures += make(part.maker, part.missing, advance)
                 sys.stdout.write(part.summary)
-    for path, reason in sorted(set(failures))[:SHOWN]:  # a picture fails in each of its variants
+        failures = sorted(set(failures))[:SHOWN]  # a picture fails in each of its variants
+        if meeting is not None:
+            failures = _all_of(failures, meeting, rank, world)
+    for path, reason in failures:
         log.error("left out: %s: %s", path, reason)
     return 1 if failures else 0
+
+
+def _meeting() -> Store | None:
+    """Return where processes that torchrun has started tell each other; None: they were started otherwise."""
+    from torch.distributed import is_torchelastic_launched
+    from torch.distributed.rendezvous import rendezvous
+
+    return next(rendezvous("env://"))[0] if is_torchelastic_launched() else None
+
+
+def _all_of(failures: list[tuple[str, str]], meeting: Store, rank: int, world: int) -> list[tuple[str, str]]:
+    """Return the failures of all processes to the main one, after the others are done, and none to these.
+
+    Where a process ends with another code than 0, torchrun ends those that still work.
+    """
+    names = [f"failures of {number}" for number in range(world)]
+    meeting.set(names[rank], json.dumps(failures))
+    if rank:
+        return []
+    while not meeting.check(names):
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return sorted({(path, reason) for name in names for path, reason in json.loads(meeting.get(name))})[:SHOWN]
 
 
 class _Part(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
@@ -46,7 +45,7 @@ def prepare(
         root: Folder of photographs, or a data set.
         conditions: What to make, joined by commas: pose, densepose, texture, face, face_mask, surface, backdrop.
         layout: Where the files go: as a data set has them, or into folders beside the photographs'.
-        workers: Processes of each stage [all cores].
+        workers: Processes of each stage; on a cluster, of all stages together [all cores].
         runner: This machine, or a Ray cluster.
         again: Look again where an earlier run found nobody or no face.
         preview: Write sheets of the first N pictures [48].
@@ -89,7 +88,7 @@ def prepare(
         record = Record(folder / NAME)
         if root.is_dir():
             tell_of_gone(root, files, record.outcomes.values())
-        result = make_conditions(files, chosen, settings, record, run, workers or os.cpu_count() or 1, again=again)
+        result = make_conditions(files, chosen, settings, record, run, workers, again=again)
     sys.stdout.write(_summary(chosen, result, record.path))
     if preview is not None:
         place = resolved(folder).with_name(f"{resolved(folder).name}_preview")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pgpis.cluster import ActorPool, connected
+from pgpis.cluster import ActorPool, connected, gpus_for
 from pgpis.devices import device_here
 from pgpis.errors import PgpisError
 from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, parts, worker_pool
@@ -29,7 +30,7 @@ MOST_DEADLY = 10
 """So many pictures in a row of which workers die are not to blame for it."""
 
 Todo = Mapping[str, Sequence[PictureFiles]]
-Runner = Callable[[Todo, PrepareSettings, int, Path], Generator[list[Outcome], None, None]]
+Runner = Callable[[Todo, PrepareSettings, int | None, Path], Generator[list[Outcome], None, None]]
 
 
 @dataclass
@@ -52,7 +53,7 @@ def prepare(
     settings: PrepareSettings,
     record: Record,
     runner: Runner,
-    workers: int = 1,
+    workers: int | None = 1,
     *,
     again: bool = False,
 ) -> PrepareResult:
@@ -64,7 +65,7 @@ def prepare(
         settings: With which tools.
         record: Where outcomes are kept.
         runner: :func:`run_here`, :func:`run_local` or :func:`run_ray`.
-        workers: Processes of each stage.
+        workers: Processes of each stage, or actors; None: as many as this machine or the cluster has cores.
         again: Also look again at pictures in which an earlier run with the same tools found nothing.
 
     Raises:
@@ -139,7 +140,9 @@ def _signed(file: PictureFiles, outcome: Outcome, options: str) -> Outcome:
     return settled(file, replace(outcome, content=file.content, options=options, map=made_of))
 
 
-def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) -> Generator[list[Outcome], None, None]:
+def run_here(
+    todo: Todo, settings: PrepareSettings, _workers: int | None, _path: Path
+) -> Generator[list[Outcome], None, None]:
     """Do everything in this process, one stage after the other."""
     settings = replace(settings, device=device_here(settings.device))
     failed: dict[tuple[str, str | None], Outcome] = {}
@@ -154,13 +157,15 @@ def run_here(todo: Todo, settings: PrepareSettings, _workers: int, _path: Path) 
             yield outcomes
 
 
-def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Generator[list[Outcome], None, None]:
+def run_local(
+    todo: Todo, settings: PrepareSettings, workers: int | None, path: Path
+) -> Generator[list[Outcome], None, None]:
     """Do everything in processes of this machine.
 
     Args:
         todo: Pictures of each stage.
         settings: With which tools.
-        workers: Processes of each stage.
+        workers: Processes of each stage; None: as many as there are cores.
         path: The record; workers write to it.
 
     Raises:
@@ -168,38 +173,41 @@ def run_local(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -
     """
     settings = replace(settings, device=device_here(settings.device))
     with one_thread_each(), ExitStack() as stack:
-        yield from _run_pools(todo, settings, _pools(todo, settings, workers, stack), path)
+        pools = _pools(todo, settings, workers or os.cpu_count() or 1, stack)
+        yield from _run_pools(todo, settings, pools, path)
 
 
-def run_ray(todo: Todo, settings: PrepareSettings, workers: int, path: Path) -> Generator[list[Outcome], None, None]:
+def run_ray(
+    todo: Todo, settings: PrepareSettings, workers: int | None, path: Path
+) -> Generator[list[Outcome], None, None]:
     """Do everything in actors of a Ray cluster; what an actor that dies was doing is done anew.
 
-    A picture of which one actor after the other dies is a failure.
+    Any of them does any stage that its core or GPU is for: those of one stage would wait for ever where the others
+    have all room. A picture of which one actor after the other dies is a failure.
 
     Args:
         todo: Pictures of each stage.
         settings: With which tools.
-        workers: Actors of each stage at most.
+        workers: Actors at most, with a core, and with a GPU; None: as many as the cluster has of these.
         path: The record; actors write to it.
 
     Raises:
-        PgpisError: There is no cluster, or actors cannot be started, or die of one picture after the other.
+        PgpisError: There is no cluster, it lacks the GPUs that were asked for, or actors cannot be started, or die of
+            one picture after the other.
     """
-    stages = [condition for condition, files in todo.items() if files]
-    on_gpu = [stage for stage in stages if Stage.classes[stage].is_neural and settings.chosen_device.startswith("cuda")]
-    if not stages:
+    units = {condition: len(_units(condition, files, settings)) for condition, files in todo.items() if files}
+    if not units:
         return
-    with connected(), ExitStack() as stack:
-        pools = {
-            stage: stack.enter_context(
-                ActorPool(
-                    min(workers, len(_units(stage, todo[stage], settings))),
-                    cpus=1 / len(stages),
-                    gpus=1 / len(on_gpu) if stage in on_gpu else 0,
-                )
-            )
-            for stage in stages
-        }
+    device = settings.device or ("auto" if settings.chosen_device == "cuda" else "cpu")
+    with connected() as resources, ExitStack() as stack:
+        gpus = gpus_for(device, resources)
+        settings = replace(settings, device="cuda" if gpus else "cpu")
+        pools: dict[str, Executor] = {}
+        on_gpu = {stage for stage in units if gpus and Stage.classes[stage].is_neural}
+        for stages, room in ((on_gpu, gpus), (units.keys() - on_gpu, int(resources.get("CPU", 1)))):
+            if stages:
+                actors = max(1, min(workers or room, sum(units[stage] for stage in stages)))
+                pools |= dict.fromkeys(stages, stack.enter_context(ActorPool(actors, gpus=int(stages is on_gpu))))
         yield from _run_pools(todo, settings, pools, path)
 
 

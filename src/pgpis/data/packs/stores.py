@@ -33,6 +33,8 @@ TIMED_OUT, TOO_MANY = 408, 429
 """Statuses of HTTP by which a server refuses what it would answer later."""
 NOWHERE = re.compile(r"[A-Za-z][\w+.-]+:(/*|/[^/].*)|s3:///.*", re.DOTALL)
 """URLs that lack their bucket, as those of an empty variable do, or a slash; ``C:/people`` is none."""
+DROPPED = frozenset("#?\t\r\n")
+"""Stores drop these, and what follows the first two: all files would go to one place."""
 HINTS = {
     "read": "is it complete, and can this machine reach it?",
     "write": "is there such a bucket or folder, and may this machine write to it?",
@@ -48,7 +50,7 @@ class Store:
     """Files by name, in one flat place.
 
     Raises:
-        PgpisError: The place is a URL that names none.
+        PgpisError: The place is a URL that names none, or of which stores drop something.
     """
 
     place: str
@@ -57,6 +59,10 @@ class Store:
     def __post_init__(self) -> None:
         if NOWHERE.fullmatch(self.place):
             raise PgpisError(f"'{self.place}' names no place", hint="a folder, or a URL such as s3://bucket/people")
+        _, is_url, path = self.place.partition("://")
+        if is_url and (DROPPED & set(path) or "" in path.rstrip("/").split("/")[1:]):
+            message = f"{self.place!r}: stores drop what follows '#' or '?', line breaks, tabs and empty parts ('//')"
+            raise PgpisError(message, hint="choose a URL without, such as s3://bucket/people")
 
     def __str__(self) -> str:
         return self.place
