@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 from pgpis.data import DeepFashion, PoseTransferDataModule
 from pgpis.tasks.validation import counted_in_validations, step_after_validation
@@ -36,8 +37,7 @@ class Learner(LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.9, patience=0)
-        schedule.monitor = "val/loss"
+        schedule = ReduceLROnPlateau(optimizer, "val/loss", factor=0.9, patience=0)
         return {"optimizer": optimizer, "lr_scheduler": counted_in_validations(schedule)}
 
 
@@ -98,6 +98,7 @@ def test_a_run_that_goes_on_within_a_step_is_the_uninterrupted_one(options, toy_
     """Batches since the last step are seen again, validations not run again; so it is when it is killed once more."""
     whole, told, paths = fit(toy_root, specs, tmp_path, **options)
     assert len(paths) >= 4
+    assert told[2] == pytest.approx(0.1 * 0.9 ** (len(whole.validated) - 1))  # a validation less or more is seen
     for path in paths:
         state = torch.load(path, weights_only=True)
         first, kind = int(path.stem.split("_")[0]), path.stem.split("_")[1]
