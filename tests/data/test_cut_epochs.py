@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 from pgpis.data import DeepFashion, PoseTransferDataModule
 from pgpis.tasks.callbacks import count_whole_epochs
@@ -37,8 +38,7 @@ class Learner(LightningModule):
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
         if self.plateau:
-            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
-            schedule.monitor = "loss"
+            schedule = ReduceLROnPlateau(optimizer, "loss", patience=0)
             return {"optimizer": optimizer, "lr_scheduler": counted_in_validations(schedule)}
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -87,8 +87,9 @@ def fit(folder, options, checkpoint=None, **stop):
         ({"max_steps": 9, "max_epochs": -1, "val_check_interval": 3, "check_val_every_n_epoch": None}, 9, 8),
         ({"max_epochs": 4, "check_val_every_n_epoch": 2}, 16, 15),
         ({"max_epochs": 3, "accumulate_grad_batches": 3}, 12, 11),
+        ({"max_epochs": 3, "accumulate_grad_batches": 3, "val_check_interval": 2}, 12, 11),
     ],
-    ids=["epochs", "steps", "twice an epoch", "over epochs", "every second epoch", "accumulated"],
+    ids=["epochs", "steps", "twice an epoch", "over epochs", "every second epoch", "accumulated", "within a step"],
 )
 def test_stopped_and_resumed_is_uninterrupted(options, batches, last, tmp_path):
     """Best weights, patience, average and learning rate; in the last step there is nothing left to stop."""

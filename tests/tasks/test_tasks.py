@@ -96,6 +96,7 @@ def factors(task, steps, batches=10, accumulation=1):
             return batches
 
     class Trainer:
+        global_step = 0
         limit_train_batches = 1.0
         accumulate_grad_batches = accumulation
 

@@ -100,11 +100,13 @@ class EpochPosition:
     def __post_init__(self) -> None:
         self._loaded = self._start = {"epoch": -1, "samples": 0, "batches": 0}
         self._redone = 0
+        self._validated = (-1, 0)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of another run; what is not one is refused."""
-        state = {"redone": 0, **state}  # earlier versions did not write it
-        if not all(type(state.get(name)) is int and state[name] >= 0 for name in self.state_dict(None)):
+        state = {"redone": 0, "validated": 0, **state}  # earlier versions did not write them
+        whole = all(type(state.get(name)) is int and state[name] >= 0 for name in self.state_dict(None))
+        if not whole or state["redone"] > state["batches"]:
             raise PgpisError("the checkpoint does not say how many pairs of the epoch were seen")
         if (state["pairs"], state["seed"]) != (self.pairs, self.seed):
             log.warning(
@@ -112,21 +114,26 @@ class EpochPosition:
                 "the rest of this epoch repeats some pairs and leaves others out",
                 *(state["pairs"], state["seed"], self.pairs, self.seed),
             )
-        self._loaded = self._start = {name: state[name] for name in self._start}
-        self._redone = state["redone"]
+        self._redone, self._validated = state["redone"], (state["epoch"], state["validated"])
+        before = state["batches"] - self._redone
+        self._loaded = self._start = {"epoch": state["epoch"], "samples": state["samples"], "batches": before}
 
     def state_dict(self, trainer: Trainer | None) -> dict[str, int]:
         """Return epoch, samples of it that were seen, the batches which they were, and the order.
 
-        Of an epoch that was cut before a step of the optimiser, the batches since the last one are to be ``redone``.
+        Gradients that are added up for a step are in no checkpoint: the batches since the last step are to be
+        ``redone``, but not the validations among them, which stand after no more than ``validated`` samples.
         """
-        epoch, samples, batches, redone = 0, 0, 0, 0
+        epoch, samples, batches, redone, validated = 0, 0, 0, 0, 0
         if trainer is not None:
-            (epoch, samples), seen = self.of(trainer), trainer.fit_loop.epoch_loop.batch_progress.current.processed
-            batches = seen if samples else 0
-            redone = seen % trainer.accumulate_grad_batches if _was_cut(trainer) else 0
-            samples = max(0, samples - redone * self.batch_size() * trainer.world_size)
-        state = {"epoch": epoch, "samples": samples, "batches": batches, "redone": redone}
+            epoch, samples = self.of(trainer)
+            if samples:
+                progress, pairs = trainer.fit_loop.epoch_loop.batch_progress.current, self._pairs_per_batch(trainer)
+                batches = progress.processed
+                redone = min(batches % trainer.accumulate_grad_batches, batches - self._begun(epoch)["batches"])
+                validated = max((epoch, samples - (batches - progress.completed) * pairs), self._validated)[1]
+                samples = max(0, samples - redone * pairs)
+        state = {"epoch": epoch, "samples": samples, "batches": batches, "redone": redone, "validated": validated}
         return state | {"pairs": self.pairs, "seed": self.seed}
 
     def of(self, trainer: Trainer) -> tuple[int, int]:
@@ -143,18 +150,25 @@ class EpochPosition:
         if closed and not seen:  # fresh, or between two epochs
             return epochs.processed, 0
         epoch = epochs.processed - _was_cut(trainer)
-        start = self._start if self._start["epoch"] == epoch else {"samples": 0, "batches": 0}
-        return epoch, start["samples"] + (seen - start["batches"]) * self.batch_size() * trainer.world_size
+        start = self._begun(epoch)
+        return epoch, start["samples"] + (seen - start["batches"]) * self._pairs_per_batch(trainer)
+
+    def _begun(self, epoch: int) -> dict[str, int]:
+        """Return where this run began the epoch."""
+        return self._start if self._start["epoch"] == epoch else {"samples": 0, "batches": 0}
+
+    def _pairs_per_batch(self, trainer: Trainer) -> int:
+        return self.batch_size() * trainer.world_size
 
     def go_on(self, trainer: Trainer) -> tuple[int, int]:
         """Return :meth:`of`, and let the trainer count the batches of this run's size."""
-        epoch, samples = self.of(trainer)
         progress = trainer.fit_loop.epoch_loop.batch_progress
+        if progress.total.ready and (self._redone or _was_cut(trainer)):
+            self._go_back(trainer)
+        epoch, samples = self.of(trainer)
         if not progress.total.ready:  # nothing was done, or Lightning has not restored its counters yet
             self._start = self._loaded
             return epoch, samples
-        if _was_cut(trainer):
-            _reopen_epoch(trainer, epoch, self._redone)
         self._close_epoch(trainer)
         whole = self.batches(0, trainer.world_size)
         batches = whole - self.batches(samples, trainer.world_size)
@@ -169,6 +183,27 @@ class EpochPosition:
             left = window - batches % window
             log.warning("batches of another size than before: the first step takes %d of them, not %d", left, window)
         return epoch, samples
+
+    def _go_back(self, trainer: Trainer) -> None:
+        """Let training go on as from a checkpoint of the batch before those that are to be redone.
+
+        It takes back that an epoch which was cut was closed: Lightning would count the epoch twice, and ``max_epochs``
+        would end training before its pairs were seen. No validation is repeated: patience and schedules counted it.
+        """
+        loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress
+        epoch = epochs.current.processed - _was_cut(trainer)
+        for counts in (epochs.total, epochs.current):
+            counts.load_state_dict({"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch})
+        for batches in (loop.batch_progress.total, loop.batch_progress.current):
+            seen = batches.processed - self._redone
+            batches.load_state_dict({"ready": seen, "started": seen, "processed": seen, "completed": seen - 1})
+        if not loop._should_accumulate():  # noqa: SLF001
+            loop._batches_that_stepped -= 1  # noqa: SLF001  counted again when it goes on
+        trainer.fit_loop.restarting = True  # not what it makes of a closed epoch
+        if self._redone:
+            is_due, validated = loop._should_check_val_fx, self._validated  # noqa: SLF001  told nowhere else
+            loop._should_check_val_fx = lambda fetcher: self.of(trainer) > validated and is_due(fetcher)  # noqa: SLF001
+        self._redone = 0
 
     def _close_epoch(self, trainer: Trainer) -> None:
         """Close an epoch of which a checkpoint was written after its last batch, as a run does that goes on.
@@ -199,24 +234,6 @@ def _was_cut(trainer: Trainer) -> bool:
     seen = batches.current.processed
     at_rest = 0 < seen == batches.current.completed == batches.current.ready
     return epochs.started <= epochs.processed and at_rest and not batches.is_last_batch
-
-
-def _reopen_epoch(trainer: Trainer, epoch: int, redone: int) -> None:
-    """Take back that an epoch which was cut was closed: training goes on as from a checkpoint of its last batch.
-
-    Lightning would count the epoch twice, and ``max_epochs`` would end training before its pairs were seen.
-    """
-    loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress
-    for counts in (epochs.total, epochs.current):
-        counts.load_state_dict({"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch})
-    if redone or not loop._should_accumulate():  # noqa: SLF001
-        loop._batches_that_stepped -= 1  # noqa: SLF001  counted again when it goes on
-    total = loop.batch_progress.total
-    for name in ("ready", "started", "processed", "completed"):
-        setattr(total, name, getattr(total, name) - redone)
-    for batches in (total, loop.batch_progress.current):
-        batches.completed -= 1
-    trainer.fit_loop.restarting = True  # not what it makes of a closed epoch
 
 
 class Resumable:

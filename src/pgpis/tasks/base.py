@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -24,6 +23,7 @@ from pgpis.models.weights import weights_hash
 from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.tasks import validation
 from pgpis.tasks.checkpoints import SAVED, lineage, misfit
+from pgpis.tasks.epochs import EpochFactor
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
 from pgpis.tasks.frozen import (
     drop_frozen,
@@ -68,7 +68,7 @@ class PersonImageTask(LightningModule, ABC):
         self.failures: list[PairFailure] = []
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
-        self._epoch_steps = 1
+        self._factor = EpochFactor(schedule)
         self._means = validation.ValidationMeans()
         self.register_state_dict_post_hook(drop_frozen)
         self.register_load_state_dict_pre_hook(keep_frozen)
@@ -157,7 +157,7 @@ class PersonImageTask(LightningModule, ABC):
     def on_train_start(self) -> None:
         """Let trained parts drop out what they should: weights that were loaded come in evaluation mode."""
         self.train()
-        self._count_steps()  # a callback may have found another batch size since the schedule was made
+        self._count_steps()  # a callback, or who goes on with a run, may have chosen another batch size
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of one batch and log it."""
@@ -220,8 +220,9 @@ class PersonImageTask(LightningModule, ABC):
             if isinstance(scheduler, ReduceLROnPlateau):
                 return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
         else:
+            self._factor = EpochFactor(self.schedule)
             self._count_steps()
-            scheduler = LambdaLR(optimizer, lambda step: self.schedule.factor(step, self._epoch_steps))
+            scheduler = LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -236,10 +237,8 @@ class PersonImageTask(LightningModule, ABC):
         schedule = self.schedule
         if schedule.lr_scheduler is not None or not (schedule.warmup_epochs or schedule.decay_epochs):
             return
-        batches = self.require_data("warm-up and decay count epochs").batches_per_epoch()
-        limit = self.trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        self._epoch_steps = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        data = self.require_data("warm-up and decay count epochs")
+        self._factor.count(data.batches_per_epoch(), self.trainer)
 
     def require_data(self, why: str) -> TrainingData:
         """Return what the task is trained on, or raise where nobody has told it."""

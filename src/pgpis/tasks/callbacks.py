@@ -92,10 +92,10 @@ def _takes_pictures(logger: Logger) -> bool:
 class StopOnSignal(Callback):
     """Saves a checkpoint and ends training when a signal, as Ctrl-C, asked for it.
 
-    It waits until nothing is under way that a checkpoint does not hold: for the end of an optimiser's step, as
-    gradients that are being accumulated are in none; for a validation that is due; and, at the end of an epoch, for the
-    first step of the next, as others rate an epoch after its validation. It belongs behind all other callbacks, so that
-    theirs of the same step are done. A training that ends meanwhile has ended.
+    It waits until nothing is under way that a checkpoint does not hold: for the end of an optimiser's step, also from a
+    validation within one, as gradients that are being accumulated are in none; for a validation that is due; and, at
+    the end of an epoch, for the first step of the next, as others rate an epoch after its validation. It belongs behind
+    all other callbacks, so that theirs of the same step are done. A training that ends meanwhile has ended.
 
     Args:
         request: What a signal asked for.
@@ -126,8 +126,9 @@ class StopOnSignal(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after a validation: a run that goes on from the middle of one does not repeat the uninterrupted one."""
-        done = trainer.fit_loop.epoch_loop._is_training_done  # noqa: SLF001
-        if trainer.sanity_checking or _has_one_step(trainer) or not done:
+        loop = trainer.fit_loop.epoch_loop
+        follows = loop._should_accumulate() or (loop._is_training_done and not _has_one_step(trainer))  # noqa: SLF001
+        if trainer.sanity_checking or not follows:
             self._obey(trainer)
 
     def _obey(self, trainer: Trainer, *, at_rest: bool = True) -> None:
