@@ -24,7 +24,7 @@ from pgpis.cli.linked import OF_MODEL, SEED, SEEDS, without_linked
 from pgpis.cli.messages import explained, objects_explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import MOVED, quiet_libraries
-from pgpis.cli.recipes import leaves_of, resolve_configs
+from pgpis.cli.recipes import resolve_configs, texts_of
 from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
@@ -76,13 +76,11 @@ class PGPISCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
         words = {_short(word.removeprefix("--").partition("=")[0]) for word in self.command if word[:2] == "--"}
-        for recipe in self.recipes:
-            for key, value in () if isinstance(recipe, str) else leaves_of(recipe):
-                if any(_short(key) == word or _short(key).startswith(f"{word}.") for word in words):
-                    continue
-                is_text = isinstance(value, str | list) and not key.endswith("class_path")
-                if is_text and isinstance(config.get(key), str | list | None):
-                    config[key] = value
+        for key, value in texts_of(recipe for recipe in self.recipes if not isinstance(recipe, str)).items():
+            if any(_short(key) == word or _short(key).startswith(f"{word}.") for word in words):
+                continue
+            if key in config and isinstance(config.get(key), str | list | None):
+                config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, one seed to both, and ``predict`` what it marks."""
