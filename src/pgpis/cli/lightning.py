@@ -36,7 +36,7 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, do_without_loggers, go_on_logging
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -141,6 +141,7 @@ class PGPISCLI(LightningCLI):
         adapt_precision(trainer)
         average_exactly(trainer)
         count_whole_epochs(trainer)
+        do_without_loggers(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
