@@ -14,8 +14,8 @@ NOISE = {"_class_name": "DDPMScheduler"}
 def tiny_fpdm_task(**options):
     torch.manual_seed(0)
     ports = FPDMPorts(source_size=56, pose_hidden_channels=(4, 8), token_hidden_dim=10)
-    usual = {"sampling": FPDMSampling(HEIGHT, WIDTH), "scheduler": NOISE}
-    return FPDMTask(unet=UNET, vae=VAE, source_encoder=DINO, conditioner=ports, **{**usual, **options})
+    usual = {"sampling": FPDMSampling(HEIGHT, WIDTH), "scheduler": NOISE, "source_encoder": DINO, "conditioner": ports}
+    return FPDMTask(unet=UNET, vae=VAE, **{**usual, **options})
 
 
 def tiny_mcld_task(**options):

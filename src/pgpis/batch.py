@@ -175,16 +175,35 @@ class PairBatch(TypedDict, total=False):
 
 
 def joined(batches: Sequence[PairBatch]) -> PairBatch:
-    """Put the pairs of batches with the same entries into one, on the device of the first and in its numbers."""
+    """Put the pairs of batches with the same entries into one, on the device of the first and in its numbers.
+
+    Those of several sources may be in some of them alone.
+    """
+    alike = _with_all_sources(batches)
     whole: Any = {}
-    for key, first in batches[0].items():
-        values: list[Any] = [batch[key] for batch in batches]  # type: ignore[literal-required]
+    for key, first in alike[0].items():
+        values: list[Any] = [entries[key] for entries in alike]
         if isinstance(first, torch.Tensor):
             whole[key] = torch.cat([value.to(first) for value in values])
         else:
             whole[key] = [item for value in values for item in value]
     result: PairBatch = whole
     return result
+
+
+def _with_all_sources(batches: Sequence[PairBatch]) -> list[dict[str, Any]]:
+    """Return the entries of batches, each with room for as many sources as any of them has."""
+    alike: list[dict[str, Any]] = [dict(batch) for batch in batches]
+    for key in dict.fromkeys(key for entries in alike for key in entries if key.startswith(FURTHER)):
+        most = max(entries[key].shape[1] for entries in alike if key in entries)
+        for entries in alike:
+            first = entries[key.removeprefix(FURTHER)]
+            room = first.new_zeros(len(first), most, *first.shape[1:])
+            if key in entries:
+                room[:, : entries[key].shape[1]] = entries[key]
+            entries[key] = room
+            entries.setdefault("source_count", torch.ones(len(first), dtype=torch.int64, device=first.device))
+    return alike
 
 
 def rows_of(batch: PairBatch, rows: slice) -> PairBatch:

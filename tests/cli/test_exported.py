@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pgpis.cli import main
-from pgpis.cli.models import recipe_of_pipeline, tasks_of_pipelines
+from pgpis.cli.models import load_task, recipe_of_pipeline, tasks_of_pipelines
+from pgpis.cli.recipes import texts_of
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.methods.fpdm.options import FPDMSampling
@@ -76,6 +77,20 @@ def test_predict_takes_what_was_exported(exported, predict, tmp_path, capsys):
     long = f"--model.init_args.pipeline={exported}"
     assert predict(long, "--guidance-scale=1.25", "--model.init_args.sampling.height=28", out="long") == 0
     assert settings(tmp_path / "long") == [28, WIDTH, 2, 1.25]
+
+
+def test_null_wins_over_what_was_exported(tmp_path):
+    """Texts of recipes are put back, those of the last recipe that says anything."""
+    pipeline = tiny_pipeline()
+    own = {"height": HEIGHT, "width": WIDTH, "output_size": [16, 12], "pose_guidance_scale": 1.5}
+    type(pipeline)(**pipeline.components, **own).save_pretrained(tmp_path / "null")
+    sizes = [
+        load_task(str(tmp_path / "null"), sampling).sampling.output_size for sampling in ({}, {"output_size": None})
+    ]
+    assert sizes == [(16, 12), None]
+    under = {"data": {"pose_skeleton": "body18"}, "a": {"b": {"c": "x"}, "class_path": "C"}, "d": "null", "e": "y"}
+    over = {"data": {"pose_skeleton": None}, "a": {"b": "z"}, "e": 1, "f": ["1e3"]}
+    assert texts_of([under, over]) == {"a.b": "z", "d": "null", "f": ["1e3"]}
 
 
 def test_the_class_picks_the_task(tmp_path):

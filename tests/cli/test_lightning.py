@@ -116,6 +116,7 @@ def test_checkpoint_holds_only_what_was_trained(trained_fpdm):
     parts = {key.split(".")[0] for key in checkpoint["state_dict"]}
     assert parts == {"unet", "conditioner"}
     assert set(checkpoint["frozen"]) == {"vae", "source_encoder", "fusion_embedder"}
+    assert checkpoint["position_interpolation"] == "size"
     assert all(len(digest) == 64 for digest in checkpoint["frozen"].values())
 
 

@@ -352,6 +352,13 @@ def test_words_that_stand_for_themselves_are_known():
         parser = LightningArgumentParser()
 
 
+def test_training_without_a_logger(tiny, tmp_path):
+    words = ["--trainer.logger=false", "--trainer.log_every_n_steps=0", "--trainer.max_steps=1", "--data.val=null"]
+    assert main(tiny("fit", *words, out="run")) == 0
+    assert (tmp_path / "run/pipeline").is_dir()
+    assert not (tmp_path / "run/lightning_logs").exists()
+
+
 def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):
     loggers = ["CSVLogger", "TensorBoardLogger"]
     entries = ", ".join(

@@ -81,6 +81,7 @@ def test_checkpoint_holds_the_trained_weights_and_the_hashes_of_the_frozen_ones(
     frozen = checkpoint["frozen"]
     assert frozen == {part: weights_hash(getattr(pipeline, part)) for part in frozen}
     assert sorted(frozen) == ["fusion_embedder", "source_encoder", "vae"]
+    assert checkpoint["position_interpolation"] == "scale_factor"
 
 
 @pytest.mark.slow

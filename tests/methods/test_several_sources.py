@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pgpis.batch import joined
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import SourceRefiner
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
@@ -52,6 +53,27 @@ def test_a_pair_alone_is_the_pair_in_a_mixed_batch(case):
     mixed = latents(pipeline, several, 0, 1, 2, 3)
     for place in range(4):
         torch.testing.assert_close(mixed[[place]], latents(pipeline, several, place), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 3, 0, 2), (1, 1, 1, 1)])
+def test_batches_of_other_numbers_of_sources_are_joined(case, order):
+    _, single, several = case
+    further = [key for key in several if key.startswith("further_")]
+    parts = []
+    for place in order:
+        count = int(several["source_count"][place])
+        batch = rows(single if count == 1 else several, place)
+        parts.append({key: value[:, : count - 1] if key in further else value for key, value in batch.items()})
+    whole = joined(parts)
+    if order == (1, 1, 1, 1):
+        assert whole.keys() == single.keys()
+        return
+    expected = rows(several, *order)
+    assert whole.keys() == expected.keys()
+    absent = torch.arange(1, 4) >= expected["source_count"][:, None]
+    for key in further:
+        expected[key][absent] = 0
+    assert all(value.equal(expected[key]) for key, value in whole.items())
 
 
 def test_one_source_has_the_bytes_that_it_had(case):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pgpis.cli import main
+from pgpis.data.features import feature_key
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
@@ -16,7 +17,7 @@ from pgpis.methods.mcld.task import MCLDTask
 from pgpis.models.weights import weights_hash
 from pgpis.speed.batches import RandomData, random_batch
 from pgpis.tasks.options import Schedule
-from tiny_fpdm import DINO, HEIGHT, UNET, VAE, WIDTH
+from tiny_fpdm import CLIP, DINO, HEIGHT, UNET, VAE, WIDTH
 from tiny_tasks import NOISE, tiny_fpdm_task, tiny_mcld_task
 
 METHODS = {
@@ -160,6 +161,30 @@ def test_training_goes_on_with_what_the_pipeline_predicts(method, tmp_path, capl
         task_class(sampling, pipeline=pipeline, scheduler={"prediction_type": "v_prediction"})
     with pytest.raises(PgpisError, match="its denoiser predicts epsilon, and this one v_prediction"):
         make().refuse_other_checkpoint({"prediction_type": "epsilon", "state_dict": {}, "frozen": {}})
+
+
+def test_what_an_encoder_computes_is_told_by_its_interpolation_as_well():
+    """Its weights are the same: features and checkpoints of the other rule are refused, those of before fit."""
+    ports = FPDMPorts(56, (4, 8), 10, position_interpolation="scale_factor")
+    usual, other = tiny_fpdm_task(), tiny_fpdm_task(conditioner=ports)
+    assert usual.frozen_hashes() == other.frozen_hashes()
+    hashes = usual.frozen_hashes()
+    keys = {
+        task: {name: feature.weights for name, feature in task.frozen_features().items()} for task in (usual, other)
+    }
+    assert keys[usual] == {"target_moments": hashes["vae"], "source_tokens": hashes["source_encoder"]}
+    assert keys[other]["target_moments"] == hashes["vae"]
+    now = feature_key("source_image", other.input_specs, keys[other]["source_tokens"])
+    stored = feature_key("source_image", usual.input_specs, keys[usual]["source_tokens"])
+    assert now.difference({"key": now._asdict()}) is None
+    expected = f"({hashes['source_encoder']}, now {hashes['source_encoder']} with position_interpolation scale_factor)"
+    assert now.difference({"key": stored._asdict()}).endswith(expected)
+    with pytest.raises(PgpisError, match="position_interpolation size, and this model has scale_factor"):
+        other.refuse_other_checkpoint({"position_interpolation": "size"})
+    clip = tiny_fpdm_task(source_encoder=CLIP, conditioner=dataclasses.replace(ports, source_size=32))
+    assert clip.frozen_features()["source_tokens"].weights == clip.frozen_hashes()["source_encoder"]
+    with pytest.raises(PgpisError, match="was not written by pgpis"):  # and not the rule
+        clip.refuse_other_checkpoint({"position_interpolation": "size"})
 
 
 def test_switches_that_no_other_test_names():

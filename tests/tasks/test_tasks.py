@@ -7,16 +7,20 @@ import pytest
 import torch
 from torch import nn
 
+from pgpis.batch import ImageSpec, check_batch
 from pgpis.cli import main
 from pgpis.errors import PgpisError
 from pgpis.methods.fpdm import FPDMTask, FusionPriorTask
 from pgpis.methods.fpdm.options import FPDMSampling
 from pgpis.models.weights import weights_hash
+from pgpis.pictures.iuv import PART_CHANNEL, PARTS
+from pgpis.speed.batches import random_batch
+from pgpis.tasks import AutoencoderTask, LifterTask
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.diffusion import DiffusionTask
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.seeds import stable_seed
-from tiny_fpdm import tiny_pipeline
+from tiny_fpdm import VAE, tiny_pipeline
 
 
 class Task(PersonImageTask):
@@ -72,6 +76,36 @@ def test_weights_that_are_not_finite_are_not_exported(part, tmp_path, monkeypatc
     with pytest.raises(PgpisError, match=r"model.*'conv_in.weight' holds numbers that are not finite"):
         task.export(str(tmp_path / "bad"))
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: AutoencoderTask(VAE, 24, 20, latent_noise=0.4), lambda: LifterTask((8, 8), 8, 64, 48)],
+    ids=["autoencoder", "lifter"],
+)
+def test_half_precision_trains_and_draws(make, dtype):
+    torch.manual_seed(0)
+    task = make().train()
+    losses = []
+    for precision in (torch.float32, dtype):
+        task.to(precision)
+        batch = random_batch(task.loss_specs, 2, torch.device("cpu"))
+        loss = task.loss(batch, torch.Generator().manual_seed(0), train=True)["loss"]
+        loss.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in task.parameters())
+        assert task.sample_grid(batch, 1).isfinite().all()
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def test_random_maps_have_parts_that_there_are():
+    specs = {"pose_image": ImageSpec("iuv", 40, 40), "source_image": ImageSpec("source", 8, 8)}
+    batch = random_batch(specs, 2, torch.device("cpu"))
+    parts = (batch["pose_image"][:, PART_CHANNEL] / 2 + 0.5) * 255
+    assert parts.round().unique().tolist() == list(range(PARTS + 1))
+    torch.testing.assert_close(parts, parts.round(), atol=1e-3, rtol=0)
+    check_batch(batch, specs)
 
 
 def test_seed_depends_on_every_part_and_nothing_else():

@@ -146,6 +146,12 @@ def test_what_is_monitored_but_not_logged_is_named(tmp_path):
         fit(tmp_path, on_plateau("val/los"), [VALUES])
 
 
+@pytest.mark.parametrize("pairs", [0, -1, 1.5])
+def test_a_grid_has_rows(pairs):
+    with pytest.raises(PgpisError, match=f"pairs is {pairs}, expected a whole number of at least 1"):
+        SampleGrid(pairs)
+
+
 def test_pictures_that_are_not_finite_are_black_in_any_logger():
     logged = {}
     logger = SimpleNamespace(log_image=lambda key, images, **_: logged.update({key: images[0]}))

@@ -24,7 +24,7 @@ from pgpis.cli.linked import OF_MODEL, SEED, SEEDS, without_linked
 from pgpis.cli.messages import explained, objects_explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import MOVED, quiet_libraries
-from pgpis.cli.recipes import leaves_of, resolve_configs
+from pgpis.cli.recipes import resolve_configs, texts_of
 from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
@@ -36,7 +36,7 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, do_without_loggers, go_on_logging
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
 from pgpis.tasks.predicting import PictureTask
 
@@ -76,13 +76,11 @@ class PGPISCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config.get(self.config.get("subcommand") or "", self.config)
         words = {_short(word.removeprefix("--").partition("=")[0]) for word in self.command if word[:2] == "--"}
-        for recipe in self.recipes:
-            for key, value in () if isinstance(recipe, str) else leaves_of(recipe):
-                if any(_short(key) == word or _short(key).startswith(f"{word}.") for word in words):
-                    continue
-                is_text = isinstance(value, str | list) and not key.endswith("class_path")
-                if is_text and isinstance(config.get(key), str | list | None):
-                    config[key] = value
+        for key, value in texts_of(recipe for recipe in self.recipes if not isinstance(recipe, str)).items():
+            if any(_short(key) == word or _short(key).startswith(f"{word}.") for word in words):
+                continue
+            if key in config and isinstance(config.get(key), str | list | None):
+                config[key] = value
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the DataModule the pictures that the model declares, one seed to both, and ``predict`` what it marks."""
@@ -143,6 +141,7 @@ class PGPISCLI(LightningCLI):
         adapt_precision(trainer)
         average_exactly(trainer)
         count_whole_epochs(trainer)
+        do_without_loggers(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

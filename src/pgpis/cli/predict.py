@@ -77,7 +77,7 @@ class PredictSettings:
     steps: int | None = None
     """Denoising steps [as exported, or in the recipe]."""
     guidance_scale: float | None = None
-    """Classifier-free guidance [as exported, or in the recipe]."""
+    """Classifier-free guidance; leaves FPDM's pose_guidance_scale as it is [as exported, or in the recipe]."""
     seed: int | None = None
     """Seed of all noise [0]."""
     noise_name: Annotated[str | None, {"metavar": "NAME"}] = None

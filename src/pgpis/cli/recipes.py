@@ -195,11 +195,21 @@ def strays_in(words: Iterable[str]) -> list[str]:
     return strays
 
 
-def leaves_of(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def texts_of(recipes: Iterable[Mapping[str, Any]]) -> dict[str, str | list[Any]]:
+    """Return texts and lists of recipes, each laid over those before it, by their whole keys; no names of classes."""
+    last: dict[str, Any] = {}
+    for recipe in recipes:
+        for key, value in _leaves_of(recipe):
+            last = {own: each for own, each in last.items() if not own.startswith(f"{key}.")} | {key: value}
+    texts = {key: value for key, value in last.items() if isinstance(value, str | list)}
+    return {key: value for key, value in texts.items() if not key.endswith("class_path")}
+
+
+def _leaves_of(recipe: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Return the values of a recipe by their whole keys."""
     for key, value in recipe.items():
         if isinstance(value, Mapping):
-            yield from leaves_of(value, f"{before}{key}.")
+            yield from _leaves_of(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
 

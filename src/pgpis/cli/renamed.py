@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from pgpis.aliases import current_class
+from pgpis.cli.nulls import with_nulls
 from pgpis.cli.recipes import describe, read_recipe
 from pgpis.data import PoseTransferDataModule
 from pgpis.errors import PgpisError
@@ -91,7 +92,7 @@ def with_current_options(words: Sequence[str]) -> list[str]:
     if names.replaced:
         pairs = ", ".join(f"{name} -> {today}" for name, today in names.replaced.items())
         log.info("names of an earlier version, and what they are today: %s", pairs)
-    return current
+    return with_nulls(current, names.options["model"])
 
 
 class _Names:

@@ -104,6 +104,11 @@ class ScaleFactorEmbeddings(Dinov2Embeddings):  # type: ignore[misc, unused-igno
         return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
+def position_interpolation_of(encoder: VisionEncoder) -> PositionInterpolation:
+    """Return what :func:`set_position_interpolation` chose; ``size`` where nobody did, and for CLIP."""
+    return "scale_factor" if isinstance(getattr(encoder, "embeddings", None), ScaleFactorEmbeddings) else "size"
+
+
 def set_position_interpolation(encoder: VisionEncoder, mode: PositionInterpolation) -> None:
     """Choose how a DINOv2 interpolates its position embeddings at sizes other than its own; CLIP has no other.
 

@@ -73,7 +73,8 @@ class SurfaceLifter(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignor
             ``(B, 24, 2, H / 2, W / 2)``.
         """
         rows, columns = silhouette.shape[-2] // CELL, silhouette.shape[-1] // CELL
-        features = torch.cat([*self._drawn(points, rows, columns), F.pixel_unshuffle(silhouette, CELL)], dim=1)
+        drawn = torch.cat([*self._drawn(points, rows, columns), F.pixel_unshuffle(silhouette, CELL)], dim=1)
+        features = drawn.to(self.dtype)
         skips = []
         for level, block in enumerate(self.down):
             features = block(F.avg_pool2d(features, 2, ceil_mode=True) if level else features)
@@ -83,9 +84,9 @@ class SurfaceLifter(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignor
             larger = F.interpolate(features, size=skip.shape[-2:], mode="nearest")
             features = block(torch.cat([larger, skip], dim=1))
         larger = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        features = self.head(torch.cat([larger, F.pixel_unshuffle(silhouette, 2)], dim=1))
-        places = self.places(features).sigmoid()
-        return self.parts(features), places.view(len(places), PARTS, 2, *places.shape[-2:])
+        features = self.head(torch.cat([larger, F.pixel_unshuffle(silhouette, 2).to(larger.dtype)], dim=1))
+        places = self.places(features).sigmoid().to(points.dtype)
+        return self.parts(features).to(points.dtype), places.view(len(places), PARTS, 2, *places.shape[-2:])
 
     def _drawn(self, points: torch.Tensor, rows: int, columns: int) -> list[torch.Tensor]:
         """Return heat maps, limbs and coordinates, each ``(B, C, rows, columns)``."""

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import torch
 
-from pgpis.batch import FURTHER, ImageSpec, InputSpecs, PairBatch
+from pgpis.batch import FURTHER, ImageSpec, InputSpecs, PairBatch, VectorSpec
 from pgpis.data.further import PER_SOURCE
 from pgpis.pictures.drawing import CANVAS, PoseSkeleton
+from pgpis.pictures.iuv import PART_CHANNEL, PARTS
 
 SEED = 0
 
@@ -26,11 +27,9 @@ def random_batch(specs: InputSpecs, pairs: int, device: torch.device, sources: i
     generator = torch.Generator().manual_seed(SEED)
     tensors: dict[str, Any] = {}
     for key, spec in specs.items():
-        shape = (3, spec.height, spec.width) if isinstance(spec, ImageSpec) else (spec.size,)
-        draw = _pixels if isinstance(spec, ImageSpec) else torch.randn
-        tensors[key] = draw(pairs, *shape, generator=generator).to(device)
+        tensors[key] = _drawn(spec, pairs, generator=generator).to(device)
         if sources > 1 and spec.origin in PER_SOURCE:
-            tensors[FURTHER + key] = draw(pairs, sources - 1, *shape, generator=generator).to(device)
+            tensors[FURTHER + key] = _drawn(spec, pairs, sources - 1, generator=generator).to(device)
     if sources > 1:
         tensors["source_count"] = torch.full((pairs,), sources, device=device)
     names = [f"random{row}" for row in range(pairs)]
@@ -39,8 +38,15 @@ def random_batch(specs: InputSpecs, pairs: int, device: torch.device, sources: i
     return cast("PairBatch", batch)
 
 
-def _pixels(*shape: int, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(*shape, generator=generator) * 2 - 1
+def _drawn(spec: ImageSpec | VectorSpec, *count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``(*count, 3, H, W)`` or ``(*count, D)``; maps have parts that there are."""
+    if isinstance(spec, VectorSpec):
+        return torch.randn(*count, spec.size, generator=generator)
+    shares = torch.rand(*count, 3, spec.height, spec.width, generator=generator)
+    if spec.origin == "iuv":
+        parts = shares[..., PART_CHANNEL, :, :]
+        parts.copy_((parts * (PARTS + 1)).floor() / 255)
+    return shares * 2 - 1
 
 
 class RandomData:

@@ -95,15 +95,11 @@ class AutoencoderTask(PersonImageTask):
             level = self.latent_noise * torch.rand(len(latents), 1, 1, 1, generator=generator, device=latents.device)
             errors = torch.randn(latents.shape, generator=generator, device=latents.device)
             latents = latents + level * latents.detach().std() * errors
-        difference = self.vae.decode(latents).sample - images
+        difference = self.vae.decode(latents.to(self.vae.dtype)).sample - images
         kl = mean.new_zeros(())  # per picture
         if isinstance(self.vae, AutoencoderKL):
-            kl = (
-                kl_divergence(Normal(mean, deviation, validate_args=False), Normal(0.0, 1.0))
-                .flatten(1)
-                .sum(dim=1)
-                .mean()
-            )
+            posterior = Normal(mean.float(), deviation.float(), validate_args=False)
+            kl = kl_divergence(posterior, Normal(0.0, 1.0)).flatten(1).sum(dim=1).mean()
         l1, mse = difference.abs().mean(), difference.square().mean()
         return {"loss": l1 + mse + KL_WEIGHT * kl, "l1": l1, "mse": mse, "kl": kl}
 
@@ -116,7 +112,7 @@ class AutoencoderTask(PersonImageTask):
     def exported(self) -> tuple[str, Any]:
         """Export with a ``scaling_factor`` that gives the latents of the training pictures unit variance."""
         pictures = self._pictures(STATISTICS_PICTURES)
-        latents = [mean_latents(self.vae, images.to(self.device)).cpu() for images in pictures]
+        latents = [mean_latents(self.vae, images.to(self.device)).float().cpu() for images in pictures]
         self.vae.register_to_config(scaling_factor=1.0 / max(float(torch.cat(latents).std()), 1e-6))
         return "vae", self.vae
 

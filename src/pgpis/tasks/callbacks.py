@@ -13,10 +13,17 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pgpis.batch import PairBatch
+from pgpis.errors import check_range
 from pgpis.interrupts import Stopped, StopRequest
 from pgpis.pictures.images import tensor_to_images
 from pgpis.predictions import PredictionWriter
@@ -33,6 +40,7 @@ __all__ = [
     "StopOnSignal",
     "Throughput",
     "count_whole_epochs",
+    "do_without_loggers",
     "go_on_logging",
 ]
 
@@ -47,9 +55,13 @@ class SampleGrid(Callback):
 
     Args:
         pairs: Rows of the grid.
+
+    Raises:
+        PgpisError: ``pairs`` is less than 1.
     """
 
     def __init__(self, pairs: int = 4) -> None:
+        check_range("SampleGrid's pairs", pairs, 1, whole=True)
         self.pairs = pairs
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -207,7 +219,8 @@ class Throughput(Callback):
     ) -> None:
         """Count pairs; log and restart at each logging step."""
         self._pairs += len(batch["index"]) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        steps = trainer.log_every_n_steps  # 0: never
+        if steps and (batch_idx + 1) % steps == 0:
             now = time.perf_counter()
             pl_module.log("train/pairs_per_second", self._pairs / (now - self._since), batch_size=1)
             self._pairs, self._since = 0, now
@@ -223,6 +236,12 @@ class ExportModel(Callback):
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+
+
+def do_without_loggers(trainer: Trainer) -> None:
+    """Leave out what logs and nothing else, where there is no logger: Lightning would refuse to train."""
+    if not trainer.loggers:
+        trainer.callbacks[:] = [each for each in trainer.callbacks if not isinstance(each, LearningRateMonitor)]
 
 
 def count_whole_epochs(trainer: Trainer) -> None:

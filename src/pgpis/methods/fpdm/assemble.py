@@ -15,10 +15,10 @@ from pgpis.convert.conversion import ConversionReport, plain_config
 from pgpis.convert.filling import as_float32, build_empty, building_part, fill_module, shapes_of
 from pgpis.denoiser import ConditionedUNet, build_unet
 from pgpis.errors import PgpisError
-from pgpis.methods.fpdm.conditioner import FPDMConditioner
+from pgpis.methods.fpdm.conditioner import INTERPOLATION, FPDMConditioner
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import FusionEmbedder
-from pgpis.models.encoders import VisionEncoder
+from pgpis.models.encoders import VisionEncoder, position_interpolation_of
 from pgpis.models.factory import build_scheduler, build_vae, load_vision_encoder, vision_encoder_config
 from pgpis.models.loading import LoadErrors, check_keys, init_keys, public_fields, stored_config, subfolder_of
 from pgpis.models.weights import weights_hash
@@ -187,4 +187,5 @@ def write_trained(pipeline: FPDMPipeline, path: Path) -> None:
         if (component := getattr(pipeline, name)) is not None
     }
     progress = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": LAYOUT_VERSION}
-    torch.save({"state_dict": trained, "frozen": frozen, **progress}, path)
+    rule = position_interpolation_of(pipeline.source_encoder)
+    torch.save({"state_dict": trained, "frozen": frozen, INTERPOLATION: rule, **progress}, path)

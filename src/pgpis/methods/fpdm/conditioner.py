@@ -18,6 +18,9 @@ from pgpis.models.pose import PoseEncoder
 from pgpis.models.projection import FusionProjection, TokenProjection
 from pgpis.models.sources import encode_sources, mean_of_sources, present_sources, side_by_side
 
+INTERPOLATION = "position_interpolation"
+"""In a checkpoint, and of the conditioner: how the source encoder interpolates positions, which no weight tells."""
+
 
 @dataclass(frozen=True)
 class KeepMasks:

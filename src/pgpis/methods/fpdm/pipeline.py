@@ -143,8 +143,8 @@ class FPDMPipeline(SamplingPipeline):
 
         Args:
             batch: The entries of :meth:`input_specs` made from source and pose.
-            guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything. None:
-                the pipeline's own, as for the other.
+            guidance_scale: Weight of the fusion embedding and, without ``pose_guidance_scale``, of everything, whatever
+                the pipeline's own one is. None: the pipeline's own, as for the other.
             pose_guidance_scale: Weight of source and pose. Where it differs, a third branch runs, and both weights
                 count whatever they are. Where both are equal, and in models without a prior, which know this one alone,
                 the conditional prediction is taken as it is up to 1.

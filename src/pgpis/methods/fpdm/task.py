@@ -12,17 +12,19 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from pgpis.batch import FrozenFeature, InputSpecs, PairBatch
 from pgpis.denoiser import build_unet, denoise
-from pgpis.methods.fpdm.conditioner import FPDMConditioner, KeepMasks, encode_pair
+from pgpis.errors import PgpisError
+from pgpis.methods.fpdm.conditioner import INTERPOLATION, FPDMConditioner, KeepMasks, encode_pair
 from pgpis.methods.fpdm.options import FPDMDropping, FPDMPorts, FPDMSampling, FPDMStep
 from pgpis.methods.fpdm.pipeline import FPDMPipeline
 from pgpis.methods.fpdm.prior import build_fusion_embedder
 from pgpis.methods.fpdm.refiner import SourceRefiner, refiner_specs
 from pgpis.models.autoencoder import encode_moments
-from pgpis.models.encoders import encode_tokens
+from pgpis.models.encoders import encode_tokens, position_interpolation_of
 from pgpis.models.factory import ModelSpec, build_sampler, build_scheduler, build_vae, build_vision_encoder
 from pgpis.models.samplers import predicted_as_trained
 from pgpis.pictures.drawing import DRAWING
 from pgpis.pipelines.bundle import build_part
+from pgpis.tasks.checkpoints import OTHER_RECIPE
 from pgpis.tasks.diffusion import DiffusionTask, load_pipeline
 from pgpis.tasks.flow import FlowPort
 from pgpis.tasks.options import Masks, Schedule
@@ -124,12 +126,26 @@ class FPDMTask(DiffusionTask):
         The prior's embedding depends on the pose, which training varies, and is computed in each step.
         """
         hashes, seen = self.frozen_hashes(), self.step.flow_loss is not None
+        rule = position_interpolation_of(self.source_encoder)
+        source_encoder = hashes["source_encoder"] + ("" if rule == "size" else f" with {INTERPOLATION} {rule}")
         return {
             "target_moments": FrozenFeature("target_image", hashes["vae"], self.vae, encode_moments, seen),
-            "source_tokens": FrozenFeature(
-                "source_image", hashes["source_encoder"], self.source_encoder, encode_tokens, seen
-            ),
+            "source_tokens": FrozenFeature("source_image", source_encoder, self.source_encoder, encode_tokens, seen),
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record how the source encoder interpolates positions as well."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[INTERPOLATION] = position_interpolation_of(self.source_encoder)
+
+    def refuse_other_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check a checkpoint as every task does, and how its source encoder interpolates, where it says so."""
+        own = position_interpolation_of(self.source_encoder)
+        if (rule := checkpoint.get(INTERPOLATION, own)) != own:
+            raise PgpisError(
+                f"it was trained with conditioner.{INTERPOLATION} {rule}, and this model has {own}", hint=OTHER_RECIPE
+            )
+        super().refuse_other_checkpoint(checkpoint)
 
     @property
     def flow_port(self) -> FlowPort:
