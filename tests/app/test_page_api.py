@@ -104,6 +104,16 @@ def test_stop_ends_the_drawing(client, people):
     assert time.monotonic() - start < 30, "the model was still busy"
 
 
+def test_a_job_that_another_took_the_place_of_says_so(client, people):
+    first = make(client, people[0], steps=200, size=(256, 176))
+    while not first.outputs():
+        time.sleep(0.05)
+    last = make(client, people[0])
+    with pytest.raises(AppError, match="another request of the same client took its place"):
+        first.result(timeout=60)
+    assert "Done" in last.result(timeout=60)[0]
+
+
 @pytest.mark.slow
 def test_edit_shows_both_and_compare_shows_all_models(client, people):
     photos = [handle_file(str(path)) for path in (people[0], people[2])]

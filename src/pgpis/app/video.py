@@ -71,7 +71,7 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
             lacking = made.failed and f"; {len(made.failed)} of {total} frames failed: {made.failed[0].status}"
             return [as_status(f"{done(len(sources))}{lacking or ''}", visitor.folder), str(films[0])]
 
-        yield from shown(visitor, job, 2)
+        yield from shown(visitor, request, job, 2)
 
     make.click(
         make_film,
