@@ -33,6 +33,8 @@ class Easel:
         text = request.source.read_text()
         if text == "nobody":
             raise PgpisError(f"{request.source}: nobody is to be seen", hint="another picture")
+        if text == "no map":
+            raise PgpisError(f"no map: {request.source.parent}_densepose/pose.png, {folder / 'pose/a-1.json'}")
         if text == "broken":
             raise KeyError("a fault of ours")
         return Read(SimpleNamespace(text=text), request.drawing)
@@ -107,8 +109,9 @@ def test_clients_are_told_no_options_of_the_command_line(message, hint, told):
 
 
 def test_one_that_cannot_be_read_fails_alone(tmp_path):
-    answers = draw_jobs(Easel(), [job("red"), job("nobody"), job("broken"), job("blue")], tmp_path)
-    assert [answer.status for answer in answers] == [200, 422, 500, 200]
+    answers = draw_jobs(Easel(), [job("red"), job("nobody"), job("broken"), job("blue"), job("no map")], tmp_path)
+    assert [answer.status for answer in answers] == [200, 422, 500, 200, 422]
+    assert json.loads(answers[4].body)["error"]["message"] == "no map: pose.png, a-1.json"
     error = json.loads(answers[1].body)["error"]
     assert error == {"message": "source.jpg: nobody is to be seen", "hint": "another picture"}
     assert "fault" not in answers[2].body.decode()
