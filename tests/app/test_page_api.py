@@ -210,6 +210,9 @@ def test_a_folder_that_ended_part_way_is_not_shown_as_done(client, people, predi
     status, archive = client.predict(*files, *words, api_name="/folder")
     assert f"<p>1 of 4 pictures are done, then it ended: {reason}" in status
     assert "goes on with it" not in status
+    predicting("no map\n  hint: pgpis prepare --x")
+    with pytest.raises(AppError, match=r"^no map$"):
+        client.predict(*files, *words, api_name="/folder")
     with zipfile.ZipFile(archive) as content:
         assert set(content.namelist()) == {"predictions.csv", "p0.png"}
         rows = list(csv.DictReader(io.StringIO(content.read("predictions.csv").decode())))
