@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+HINT = "\n  hint: "
+"""Between message and hint in the text of an error."""
 
 
 class PgpisError(Exception):
@@ -22,9 +24,21 @@ class PgpisError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
+        super().__init__(message if hint is None else f"{message}{HINT}{hint}")
         self.message = message
         self.hint = hint
+
+
+def error_of(*texts: str, hint: str | None = None) -> PgpisError:
+    """Return the error that says the texts of others, their hints told apart from their messages.
+
+    Args:
+        texts: As ``str`` gives them.
+        hint: A further one.
+    """
+    parts = [text.partition(HINT) for text in texts]
+    hints = dict.fromkeys([*(own for *_, own in parts), hint])
+    return PgpisError("; ".join(message for message, *_ in parts), hint="; ".join(filter(None, hints)) or None)
 
 
 def manual(*pages: str) -> str:

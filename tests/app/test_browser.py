@@ -175,6 +175,18 @@ def test_stop_ends_the_drawing(visit, people):
     expect(place.get_by_text("Stopped", exact=True)).to_be_visible(timeout=5_000)
 
 
+def test_another_button_stops_what_is_drawn_without_an_error(visit, people):
+    tab = visit()
+    place = panel(tab, "New pose")
+    upload(place, "Photo of the person", people[0])
+    few_steps(place, steps=200)
+    place.get_by_role("button", name="Make the picture").click()
+    expect(place.get_by_text(re.compile(r"step \d+ of 200")).first).to_be_visible()
+    panel(tab, "Compare").get_by_role("button", name="Compare", exact=True).click()
+    expect(panel(tab, "New pose").get_by_text("Stopped", exact=True)).to_be_visible(timeout=10_000)
+    expect(tab.get_by_text("took its place")).to_have_count(0)
+
+
 def test_visitors_get_their_own_pictures(visit, people, tmp_path):
     tabs = [visit(), visit()]
     for tab, photo in zip(tabs, (people[0], people[2]), strict=True):

@@ -104,6 +104,16 @@ def test_stop_ends_the_drawing(client, people):
     assert time.monotonic() - start < 30, "the model was still busy"
 
 
+def test_a_job_that_another_took_the_place_of_says_so(client, people):
+    first = make(client, people[0], steps=200, size=(256, 176))
+    while not first.outputs():
+        time.sleep(0.05)
+    last = make(client, people[0])
+    with pytest.raises(AppError, match="another request of the same client took its place"):
+        first.result(timeout=60)
+    assert "Done" in last.result(timeout=60)[0]
+
+
 @pytest.mark.slow
 def test_edit_shows_both_and_compare_shows_all_models(client, people):
     photos = [handle_file(str(path)) for path in (people[0], people[2])]
@@ -200,6 +210,9 @@ def test_a_folder_that_ended_part_way_is_not_shown_as_done(client, people, predi
     status, archive = client.predict(*files, *words, api_name="/folder")
     assert f"<p>1 of 4 pictures are done, then it ended: {reason}" in status
     assert "goes on with it" not in status
+    predicting("no map\n  hint: pgpis prepare --x")
+    with pytest.raises(AppError, match=r"^no map$"):
+        client.predict(*files, *words, api_name="/folder")
     with zipfile.ZipFile(archive) as content:
         assert set(content.namelist()) == {"predictions.csv", "p0.png"}
         rows = list(csv.DictReader(io.StringIO(content.read("predictions.csv").decode())))

@@ -14,7 +14,9 @@ import urllib.request
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -25,11 +27,14 @@ from starlette.formparsers import MultiPartException
 from pgpis.app.bodies import MOST_JSON, UploadBody
 from pgpis.app.desk import Desk
 from pgpis.app.folder import PHOTOS, _lay_out
+from pgpis.app.guard import ASKED
 from pgpis.app.inputs import drawing_of
 from pgpis.app.offers import Offer
 from pgpis.app.poses import named_poses
 from pgpis.app.predicting import Batches, check_at_once
+from pgpis.app.results import shown
 from pgpis.app.sessions import SECONDS_KEPT, SECONDS_TO_UPLOAD, Visitors
+from pgpis.app.work import News
 from pgpis.cli import main
 from pgpis.cli.app import offers_of
 from pgpis.errors import PgpisError
@@ -481,6 +486,35 @@ def test_a_visitor_who_waits_for_long_is_there(tmp_path):
     visitors.of("two")
     assert stop.is_set()
     assert not visitor.folder.exists()
+
+
+@pytest.mark.parametrize("how", ["program", "browser", "stopped before", "stopped in the queue"])
+def test_what_ends_early_says_why(tmp_path, how):
+    visitor = Visitors(tmp_path).of("one")
+    request = SimpleNamespace(
+        headers={"origin": "http://127.0.0.1"} if how == "browser" else {},
+        state=SimpleNamespace(**{ASKED: time.monotonic()}),
+    )
+    if how == "stopped in the queue":
+        visitor.end()
+
+    def job(_folder, tell):
+        while True:
+            tell(News("busy"))
+            time.sleep(0.01)
+
+    news = shown(visitor, request, job, 2)
+    if how != "stopped in the queue":
+        assert "busy" in next(news)[0]
+    if how == "stopped before":
+        visitor.end()
+    if how != "stopped in the queue":
+        visitor.begin()
+    if how == "program":
+        with pytest.raises(gr.Error, match="another request of the same client took its place"):
+            list(news)
+    else:
+        assert list(news)[-1] == ["<p>Stopped</p>", None]
 
 
 def test_what_is_made_for_a_visitor_who_has_left_is_removed(tmp_path):

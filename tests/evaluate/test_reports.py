@@ -64,6 +64,14 @@ def test_every_form_of_the_table_says_what_numbers_do_not_compare_with_and_of_wh
         assert "two: protocol fpdm, 3 pairs" in text or name == "metrics.tex"
 
 
+def test_a_name_that_is_not_utf8_reads_alike_in_every_form_of_the_table(tmp_path):
+    write_table(tmp_path, Methods([("caf\udce9", scores())]), [])
+    for form in ("md", "tex", "csv", "html"):
+        text = (tmp_path / f"table.{form}").read_text()
+        assert ("caf\\%E9" if form == "tex" else "caf%E9") in text
+        assert "udce9" not in text
+
+
 def test_nothing_is_less_than_nothing():
     assert (shown("dists", -4e-7), shown("dists", -6e-5), shown("kid", -0.0)) == ("0.0000", "-0.0001", "0.000")
     own = replace(scores(), values={"ssim": np.array([-1e-9, -1e-9])})

@@ -39,3 +39,4 @@ def test_latex_runs_nothing(name):
 
 def test_a_backslash_is_not_a_command():
     assert latex("a\\input{b}_c") == r"a\textbackslash{}input\{b\}\_c"
+    assert latex("caf\udce9") == r"caf\%E9"

@@ -122,19 +122,51 @@ def test_odd_display_matrices(tmp_path):
     assert shown_by(path, 0.866, 0.5, -0.5, 0.866).shape == (74, 80, 3)
 
 
-def test_side_data_without_a_name_costs_no_frame(tmp_path):
-    """EXIF, of which PyAV does not know the name."""
-    exif, picture = Image.Exif(), io.BytesIO()
-    exif[0x0112] = 6
-    Image.new("RGB", (64, 48)).save(picture, "JPEG", exif=exif)
-    with av.open(str(tmp_path / "film.avi"), "w") as container:
+def motion_jpeg(path, packets):
+    """A film of which each packet is given: JPEG pictures, or what is none."""
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
         stream.pix_fmt, stream.width, stream.height = "yuvj420p", 64, 48
-        packet = av.Packet(picture.getvalue())
-        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
-        container.mux(packet)
-    ((_, frame),) = read_frames(tmp_path / "film.avi")
+        for time_of, content in enumerate(packets):
+            packet = av.Packet(content)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, time_of, time_of, Fraction(1, 25)
+            container.mux(packet)
+    return path
+
+
+def jpeg(grey=0, **options):
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), (grey,) * 3).save(picture, "JPEG", **options)
+    return picture.getvalue()
+
+
+def test_side_data_without_a_name_costs_no_frame(tmp_path):
+    """EXIF, of which PyAV does not know the name."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ((_, frame),) = read_frames(motion_jpeg(tmp_path / "film.avi", [jpeg(exif=exif)]))
     assert frame.size in ((48, 64), (64, 48))  # ffmpeg reads it from version 8 on
+
+
+@pytest.mark.parametrize(("every", "numbers"), [(1, [1, 2, 4, 5, 6, 7]), (2, [1, 4, 5, 7])])
+def test_a_damaged_packet_costs_its_frame_alone(tmp_path, caplog, every, numbers):
+    packets = [jpeg(30 * number) for number in range(8)]
+    packets[2], packets[7] = bytes(99), packets[7][:20]
+    path = motion_jpeg(tmp_path / "film.avi", packets)
+    frames = [(number, round(np.asarray(frame).mean() / 30) + 1) for number, frame in read_frames(path, every)]
+    assert frames == [(number, number) for number in numbers]
+    assert "6 of the 8 frames can be read (damaged packets: 2)" in caplog.text
+    assert videos.frame_count(path) == 8
+    assert extract_frames(path, tmp_path / "frames", every).frames_per_second == 25 / every
+
+
+def test_nothing_but_damaged_packets_is_refused(tmp_path, monkeypatch):
+    path = motion_jpeg(tmp_path / "film.avi", [bytes(99)] * 8)
+    with pytest.raises(PgpisError, match=r"cannot read the video .*film\.avi: InvalidData"):
+        list(read_frames(path))
+    monkeypatch.setattr(videos, "MOST_FRAMES", 3)
+    with pytest.raises(PgpisError, match="more than 3 frames"):
+        list(read_frames(path))
 
 
 def test_the_most_pixels_are_those_that_are_shown(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """DensePose maps of key points alone."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -332,6 +333,20 @@ def test_a_pose_without_a_map_fails_alone(folders):
     with pytest.raises(PgpisError, match=r"no pair has a DensePose map.*face\.json: the trunk is") as error:
         photo_pairs(folders, poses=folders / "poses/face.json")
     assert "--prepare draws" not in error.value.hint
+
+
+def test_a_message_has_no_hint_in_it(folders):
+    """Page and service tell the message of an error alone."""
+    path = folders / "poses/bare.json"
+    path.write_text(json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 0.9] * 18}]}))
+    with pytest.raises(PgpisError) as error:
+        photo_pairs(folders, poses=path)
+    assert error.value.message.endswith("does not state the size of the picture to which its coordinates refer")
+    assert "pose_size" in error.value.hint
+    with pytest.raises(PgpisError) as error:
+        photo_pairs(folders).load(0, {"iuv"})
+    assert error.value.message.endswith("to which its coordinates refer")
+    assert "pose_size" in error.value.hint
 
 
 def test_the_message_names_the_option(folders):

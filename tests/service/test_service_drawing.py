@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hostile_pictures import encoded
 from pgpis.cli.models import load_task
 from pgpis.errors import PgpisError
 from pgpis.predictions import Prediction
@@ -33,6 +34,8 @@ class Easel:
         text = request.source.read_text()
         if text == "nobody":
             raise PgpisError(f"{request.source}: nobody is to be seen", hint="another picture")
+        if text == "no map":
+            raise PgpisError(f"no map: {request.source.parent}_densepose/pose.png, {folder / 'pose/a-1.json'}")
         if text == "broken":
             raise KeyError("a fault of ours")
         return Read(SimpleNamespace(text=text), request.drawing)
@@ -107,8 +110,9 @@ def test_clients_are_told_no_options_of_the_command_line(message, hint, told):
 
 
 def test_one_that_cannot_be_read_fails_alone(tmp_path):
-    answers = draw_jobs(Easel(), [job("red"), job("nobody"), job("broken"), job("blue")], tmp_path)
-    assert [answer.status for answer in answers] == [200, 422, 500, 200]
+    answers = draw_jobs(Easel(), [job("red"), job("nobody"), job("broken"), job("blue"), job("no map")], tmp_path)
+    assert [answer.status for answer in answers] == [200, 422, 500, 200, 422]
+    assert json.loads(answers[4].body)["error"]["message"] == "no map: pose.png, a-1.json"
     error = json.loads(answers[1].body)["error"]
     assert error == {"message": "source.jpg: nobody is to be seen", "hint": "another picture"}
     assert "fault" not in answers[2].body.decode()
@@ -153,6 +157,34 @@ def test_pictures_are_those_of_the_studio(drawn_people, tmp_path):
     assert seen["source 2"] == seen["source 3"] != seen["source"]
     (own,) = json.loads(several.body)["pictures"]
     assert not np.array_equal(pixels(base64.b64decode(own["png"])), pixels(alone.body)), "what they show is not used"
+
+
+@pytest.mark.slow
+def test_clients_are_told_neither_options_nor_places(drawn_people, tmp_path):
+    studio = Studio(load_task, {"FPDM": "synth-fpdm", "MCLD": "synth-mcld"}, TOOLS)
+    photo, blank, long = (
+        Upload(drawn_people[0], ".jpg"),
+        *(Upload(encoded(Image.new("RGB", size, "grey"), "PNG"), ".png") for size in ((96, 128), (300, 5))),
+    )
+    points = [coordinate for number in range(18) for coordinate in (40 + 3 * number, 20 + 12 * number, 0.9)]
+    no_canvas = Upload(json.dumps({"people": [{"pose_keypoints_2d": points}]}).encode(), ".json")
+    bad = [
+        {"source": long, "driving": photo},
+        {"source": photo, "driving": blank},
+        {"source": photo, "driving": long},
+        {"source": photo, "pose": no_canvas},
+        {"source": photo, "pose": Upload(b"1 2\n" * 18, ".txt")},
+        {"source": photo, "pose": Upload(photo.content, ".png")},
+        {"source": Upload(photo.content[:2000], ".jpg"), "driving": photo},
+    ]
+    jobs = [Job(model=model, drawing=SMALL, files=files) for model in studio.pipelines for files in bad]
+    for asked, answer in zip(jobs, draw_jobs(studio, jobs, tmp_path), strict=True):
+        told = json.loads(answer.body)["error"]
+        assert answer.status == 422, told
+        for text in (told["message"], told["hint"] or ""):
+            assert "--" not in text, (asked.model, text)
+            assert "hint:" not in text, (asked.model, text)
+            assert "/" not in text.replace(" / ", ""), (asked.model, text)
 
 
 @pytest.mark.slow

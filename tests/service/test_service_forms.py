@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -145,7 +146,7 @@ def test_what_is_left_out_is_as_the_pipeline_says(service):
         (b"\xef\xbb\xbf-1 -1\r\n", ".txt"),
         (b' {"people": []}', ".json"),
         (encoded(Image.new("RGB", (64, 96)), "PNG"), ".png"),
-        (encoded(Image.new("RGB", (64, 96)), "WEBP"), ".webp"),
+        (encoded(Image.new("RGB", (64, 96)), "WEBP"), ".png"),  # else no model would take it for a map
     ],
 )
 def test_kind_of_a_pose_is_told_by_its_content(service, content, suffix):
@@ -291,6 +292,38 @@ def test_client_that_leaves_is_counted(service):
     assert sent[0]["status"] == 499
     assert service.metric("pgpis_requests_total") == {'pgpis_requests_total{status="499"}': 1}
     assert service.app.state.metrics.open == 0
+
+
+def test_client_that_leaves_waits_for_no_picture(service):
+    request = httpx.Request("POST", "http://x/v1/pictures", files={"source": ("a", PICTURE), "pose": ("b", POINTS)})
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    scope = {"type": "http", "method": "POST", "path": "/v1/pictures", "query_string": b"", "headers": headers}
+    sent, ended = [], []
+
+    async def ask(_job):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    app = create_app(ServiceSettings(limits=LIMITS), ask, lambda: 1, 1)
+
+    async def leave():
+        messages = iter([{"type": "http.request", "body": request.read()}, {"type": "http.disconnect"}])
+
+        async def receive():
+            return next(messages)
+
+        async def send(message):
+            sent.append(message)
+
+        await asyncio.wait_for(app(scope, receive, send), 10)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, leave()).result()
+    assert sent[0]["status"] == 499
+    assert ended
+    assert app.state.metrics.open == 0
 
 
 def test_errors_of_addresses_are_json(service):

@@ -1,5 +1,6 @@
 """A service that runs: batches, settings that do not mix, hostile files, killed workers, the commands of its page."""
 
+import asyncio
 import io
 import os
 import re
@@ -9,9 +10,10 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty
+from queue import Empty, Queue
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -22,8 +24,11 @@ from documentation import ROOT, blocks
 from pgpis.cli import main
 from pgpis.interrupts import ended_at_once
 from pgpis.service import server
+from pgpis.service.desk import Desk
+from pgpis.service.jobs import Job
 from pgpis.service.settings import Limits, ServiceSettings
-from pgpis.service.worker import _gather
+from pgpis.service.worker import PATH, PatientLoop, _gather
+from pgpis.studio.request import Drawing
 
 SMALL = {"steps": 1, "height": 128, "width": 96}
 
@@ -187,3 +192,39 @@ def test_a_job_is_known_to_be_taken_before_its_batch_is_full():
 
     assert _gather(Arriving(), 4, 0.0, taken.append) == ["a", "b"]
     assert taken == ["a", "b"]
+
+
+def test_what_nobody_waits_for_is_not_drawn(tmp_path):
+    queue = Queue()
+    desk = Desk(SimpleNamespace(litapi_request_queues={PATH: queue}), tmp_path, 60)
+    jobs = [Job(model=name, drawing=Drawing(), files={}) for name in ("left", "there")]
+
+    async def ask_and_leave():
+        left, _there = asking = [asyncio.ensure_future(desk.ask(job)) for job in jobs]
+        while queue.qsize() < 2:
+            await asyncio.sleep(0.01)
+        left.cancel()
+        await asyncio.wait([left])
+        api = SimpleNamespace(max_batch_size=2, batch_timeout=1.0, request_timeout=60, waiting=tmp_path)
+        transport = SimpleNamespace(send=lambda *_: None)
+        taken = PatientLoop().get_batch_requests(api, queue, transport)
+        for task in asking:
+            task.cancel()
+        return taken
+
+    with ThreadPoolExecutor(1) as thread:
+        batch, late = thread.submit(asyncio.run, ask_and_leave()).result()
+    assert [job for *_, job in batch] == jobs[1:]
+    assert not late
+    assert not list(tmp_path.iterdir())
+
+
+def test_clients_that_left_give_their_places_back(service, requests):
+    for seed in range(3):
+        with pytest.raises(httpx.TimeoutException):
+            service.client.post("/v1/pictures", files=requests[0], data={"steps": 30, "seed": seed}, timeout=0.5)
+    deadline = time.monotonic() + 30
+    while 'requests_total{status="499"} 3.0' not in (told := service.client.get("/metrics").text):
+        assert time.monotonic() < deadline
+    assert "under_way 0.0" in told
+    service.picture(requests[0], **SMALL)

@@ -76,7 +76,7 @@ class Desk:
 
         What makes it says so on the page: a second answer here could come after that one.
         """
-        self.visitor(request).stop.set()
+        self.visitor(request).end()
 
 
 def make_and_stop(label: str) -> tuple[gr.Button, gr.Button]:

@@ -94,7 +94,7 @@ def edit_tab(desk: Desk, page: gr.Blocks) -> None:
             both = [each for pair in zip(*files, strict=True) for each in zip(pair, captions, strict=True)]
             return finished(done(1 + len(further)), both, files[1][0], read, folder)
 
-        yield from shown(visitor, job, 5)
+        yield from shown(visitor, request, job, 5)
 
     make.click(
         edit,

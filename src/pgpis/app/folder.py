@@ -76,7 +76,7 @@ def folder_tab(desk: Desk) -> None:
             extra = [path for path in (out / TABLE, out / CONTACT_SHEET) if path.exists()]
             return [as_status(text, visitor.folder), str(zipped(folder, [*extra, *files]))]
 
-        yield from shown(visitor, job, 2)
+        yield from shown(visitor, request, job, 2)
 
     make.click(
         make_all,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,6 +33,9 @@ NEVER_ASKED = re.compile(
 )
 """Routes that the page does without, and files that are addresses: Gradio would fetch them for whoever asks."""
 
+ASKED = "asked"
+"""In the state of a request: when it came. What it asks for may wait before it begins."""
+
 
 class Guard:
     """Refuses what the page never asks for.
@@ -59,6 +63,7 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
+        scope.setdefault("state", {})[ASKED] = time.monotonic()
         read = await self._read(scope, receive)
         if isinstance(read, PlainTextResponse):
             await read(scope, receive, send_headed)

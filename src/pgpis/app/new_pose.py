@@ -156,4 +156,4 @@ def _drawn(
             before = save_source(read, made[0].image.size, folder)
         return finished(done(1 + len(further)), pictures, before, read, folder)
 
-    yield from shown(visitor, job, 5)
+    yield from shown(visitor, request, job, 5)

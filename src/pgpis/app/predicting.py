@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgpis.app.uploads import MOST_AT_ONCE
 from pgpis.app.work import News, Tell, without_paths
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, error_of
 
 if TYPE_CHECKING:
     from pgpis.predictions import PredictionRecord  # loads torch
@@ -88,7 +88,7 @@ class Batches:
         done = [record for record in records if record.status == DONE]
         failed = [record for record in records if record.status != DONE]
         if not done:
-            raise PgpisError(next((record.status for record in failed), _reason(folder, code)))
+            raise error_of(next((record.status for record in failed), _reason(folder, code)))
         is_whole = not any((out / PARTS).glob("*.csv"))  # which it merges at its end
         if not is_whole:
             write_table(out / TABLE, records)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pgpis.app.guard import ASKED
 from pgpis.app.sessions import Visitor
 from pgpis.app.work import News, StoppedError, Tell, one_message, told
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # load torch
     from pgpis.studio.studio import Read
 
 STATUS_ROLE = "element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');"
+
+REPLACED = "another request of the same client took its place; one Client for each job"
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,21 @@ def _chosen(pictures: list[tuple[str, str | None]], event: gr.SelectData) -> str
     return pictures[int(event.index)][0]
 
 
-def shown(visitor: Visitor, job: Callable[[Path, Tell], list[Any]], outputs: int) -> Iterator[list[Any]]:
+def shown(
+    visitor: Visitor, request: gr.Request, job: Callable[[Path, Tell], list[Any]], outputs: int
+) -> Iterator[list[Any]]:
     """Do a job, and yield what components show of it: a status, and what is made.
 
     Args:
         visitor: Who asked for it; whatever they asked for before is stopped.
+        request: By which they did.
         job: Is given a folder for results and what tells news; returns what is shown in the end.
         outputs: Number of components; the second one shows previews.
+
+    Raises:
+        gr.Error: What a visitor is told; programs also that what they asked for next took its place.
     """
-    folder, stop = visitor.begin()
+    folder, stop = visitor.begin(getattr(request.state, ASKED))
 
     def work(tell: Tell) -> list[Any]:
         with visitor.at_work():
@@ -92,6 +101,8 @@ def shown(visitor: Visitor, job: Callable[[Path, Tell], list[Any]], outputs: int
             for item in told(work, stop):
                 yield [item.html, _preview(item, folder), *rest] if isinstance(item, News) else item
     except StoppedError:
+        if stop.is_for_newer and "origin" not in request.headers:  # browsers name one: somebody pressed a button
+            raise gr.Error(REPLACED, print_exception=False) from None
         yield ["<p>Stopped</p>", None, *rest]
 
 

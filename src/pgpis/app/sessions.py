@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import re
 import secrets
 import shutil
@@ -28,6 +29,13 @@ MOST_RESULTS = 6
 """Folders of results of one visitor; older ones are removed."""
 
 
+class Stop(threading.Event):
+    """Ends what is being made."""
+
+    is_for_newer = False
+    """Whether what the visitor asked for next took its place."""
+
+
 @dataclass(eq=False)
 class Visitor:
     """One page that somebody has open.
@@ -40,8 +48,9 @@ class Visitor:
     folder: Path
     lent: set[str]
     """Hashes of the page's own examples: files that the server keeps once for everybody."""
-    stop: threading.Event = field(default_factory=threading.Event)
-    """Ends what is being made."""
+    stop: Stop = field(default_factory=Stop)
+    stopped: float = -math.inf
+    """When the visitor last asked to stop."""
     seen: float = field(default_factory=time.monotonic)
     uploads: dict[Path, int] = field(default_factory=dict)
     """Where the server keeps what was uploaded, and when it came, in nanoseconds."""
@@ -77,10 +86,23 @@ class Visitor:
             self.has_left = True
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def begin(self) -> tuple[Path, threading.Event]:
-        """Return a new folder for results and what stops the work on them; what was being made before is stopped."""
+    def end(self) -> None:
+        """Stop what is being made, and what was asked for before and still waits to begin."""
+        self.stopped = time.monotonic()
         self.stop.set()
-        self.stop = threading.Event()
+
+    def begin(self, asked: float = math.inf) -> tuple[Path, Stop]:
+        """Return a new folder for results and what stops the work on them; what was being made before is stopped.
+
+        Args:
+            asked: When the visitor asked for it, of the monotonic clock.
+        """
+        if not self.stop.is_set():
+            self.stop.is_for_newer = True
+            self.stop.set()
+        self.stop = Stop()
+        if asked < self.stopped:
+            self.stop.set()
         results = sorted(self.folder.glob("result-*"))
         for old in results[: -MOST_RESULTS + 1]:
             shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ from pgpis.app.predicting import OUT, as_status, check_at_once, source_words
 from pgpis.app.results import done, shown, status_line
 from pgpis.app.uploads import VIDEO_TYPES, Upload, Uploads
 from pgpis.app.work import Tell
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError, check_range, error_of
 
 MOST_EVERY = 25
 
@@ -68,10 +68,13 @@ def video_inputs(desk: Desk, person: PersonInputs, more: More) -> None:
             if not films:
                 reason = made.reason if made.is_whole else made.ended_early(total)
                 raise PgpisError(f"no film could be made: {reason}")
-            lacking = made.failed and f"; {len(made.failed)} of {total} frames failed: {made.failed[0].status}"
-            return [as_status(f"{done(len(sources))}{lacking or ''}", visitor.folder), str(films[0])]
+            text = done(len(sources))
+            if made.failed:
+                why = error_of(made.failed[0].status).message
+                text += f"; {len(made.failed)} of {total} frames failed: {why}"
+            return [as_status(text, visitor.folder), str(films[0])]
 
-        yield from shown(visitor, job, 2)
+        yield from shown(visitor, request, job, 2)
 
     make.click(
         make_film,

@@ -22,7 +22,7 @@ from pgpis.data.missing import OnMissing
 from pgpis.data.pair import EDITED, Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError, check_range, error_of
 from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
@@ -110,7 +110,7 @@ class PairDataset(PairContents):
         """Do what ``on_missing`` says about the pairs that lack a kind; all that may not be missing is one error."""
         refused = {kind: told for kind in kinds if (missing := lack(kind)) and (told := self._refused(kind, missing))}
         if refused:
-            raise PgpisError("; ".join(refused.values()), hint=self.hint(*refused))
+            raise error_of(*refused.values(), hint=self.hint(*refused))
 
     def _refused(self, kind: Kind, missing: Sequence[Pair]) -> str | None:
         """Leave pairs out or go on without a kind where that is allowed; else return what is missing."""

@@ -13,7 +13,7 @@ from pgpis.evaluate.page import Section, Table, render_page
 from pgpis.evaluate.protocols import PROTOCOLS
 from pgpis.evaluate.published import PAPERS, PUBLISHED, ProtocolName
 from pgpis.evaluate.score import Scores
-from pgpis.files import write_text
+from pgpis.files import printable, write_text
 from pgpis.metrics.markup import latex, latex_table, markdown, markdown_table
 
 ABSENT = "-"
@@ -173,7 +173,7 @@ def to_csv(methods: Methods) -> str:
         for row in methods.rows()
         for (protocol, metric), (value, interval) in row.cells.items()
     ]
-    return csv_text([["method", "paper", "protocol", "metric", "value", "low", "high"], *cells])
+    return printable(csv_text([["method", "paper", "protocol", "metric", "value", "low", "high"], *cells]))
 
 
 def write_table(out: Path, methods: Methods, pages: Sequence[Path]) -> Path:

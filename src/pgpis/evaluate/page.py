@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pgpis.data.picture_store import read_picture
+from pgpis.files import printable
 from pgpis.pictures.sheet import tile
 
 THUMBNAIL = 192
@@ -80,7 +81,7 @@ class Section:
 
 def render_page(title: str, sections: Sequence[Section]) -> str:
     """Return a page as HTML that needs no other file but the pictures it names."""
-    return TEMPLATES.get_template("page.html.jinja").render(title=title, sections=sections)
+    return printable(TEMPLATES.get_template("page.html.jinja").render(title=title, sections=sections))
 
 
 def embedded(path: Path) -> str:

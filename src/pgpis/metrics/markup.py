@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from pgpis.files import printable
+
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKDOWN = re.compile(r"[&<>]|[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is one
@@ -21,12 +23,16 @@ _LATEX = {
 
 def markdown(text: str) -> str:
     """Escape text for one line or one cell of a table in Markdown."""
-    return _MARKDOWN.sub(lambda match: _HTML.get(match[0], rf"\{match[0]}"), _UNPRINTABLE.sub(" ", text))
+    return _MARKDOWN.sub(lambda match: _HTML.get(match[0], rf"\{match[0]}"), _line(text))
 
 
 def latex(text: str) -> str:
     """Escape text for one line, one cell of a table or a comment in LaTeX."""
-    return "".join(_LATEX.get(letter, letter) for letter in _UNPRINTABLE.sub(" ", text))
+    return "".join(_LATEX.get(letter, letter) for letter in _line(text))
+
+
+def _line(text: str) -> str:
+    return _UNPRINTABLE.sub(" ", printable(text))
 
 
 def latex_table(comments: Iterable[str], alignment: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

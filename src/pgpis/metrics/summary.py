@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 
 from pgpis.errors import PgpisError
-from pgpis.files import write_text
+from pgpis.files import printable, write_text
 from pgpis.metrics.markup import markdown, markdown_table
 
 Result: TypeAlias = float | int | str | torch.Tensor
@@ -87,7 +87,7 @@ def write_table(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[s
     """Write a table as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    write_text(path, text.getvalue())
+    write_text(path, printable(text.getvalue()))
 
 
 def _plain(name: str, value: Result) -> float | int | str:

@@ -41,7 +41,7 @@ def read_iuv(path: str | os.PathLike[str]) -> Image.Image:
     except PgpisError as error:
         raise PgpisError(f"{error.message}; {EXPECTED}", hint=error.hint) from error
     if picture.format in ("JPEG", "MPO") or picture.mode != "RGB":
-        raise PgpisError(f"{path} is {picture.format} with mode {picture.mode}; {EXPECTED}")
+        raise PgpisError(f"{path} is {picture.format} with mode {picture.mode}; {EXPECTED}", hint=IUV_FILES)
     image = picture.convert("RGB")
     check_iuv(image, str(path))
     return image

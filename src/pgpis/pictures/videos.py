@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from os import SEEK_END
 from pathlib import Path
 from typing import Any
@@ -132,8 +132,8 @@ def _rate(path: Path, every: int) -> float:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.guessed_rate or FRAMES_PER_SECOND)
         with _errors_named(path):
-            packets = islice(container.demux(stream), MOST_FRAMES * every + 1)
-            times = [packet.pts * packet.time_base for packet in packets if packet.size and packet.pts is not None]
+            packets = islice(_packets(container), MOST_FRAMES * every + 1)
+            times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
     seconds = float(max(times) - min(times)) if times else 0.0
     measured = (len(times) - 1) / seconds if seconds else rate
     return measured if abs(measured / rate - 1) > CLEARLY else rate
@@ -142,19 +142,17 @@ def _rate(path: Path, every: int) -> float:
 def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]:
     """Yield the number, from 1, and the picture of a video's frames; one is held at a time.
 
+    A frame that is damaged is left out, its number too; the next one is taken in its place.
+
     Raises:
-        PgpisError: See :func:`extract_frames`.
+        PgpisError: See :func:`extract_frames`; no frame can be read.
     """
-    number = 0
-    for number, (frame, ratio) in enumerate(_decoded(path), 1):
-        if number > MOST_FRAMES * every:
-            reason = f"{path} has more than {MOST_FRAMES * every:,} frames"
-            raise PgpisError(reason, hint="cut it, or take fewer: --every 5")
-        if (number - 1) % every == 0:
+    due = 1
+    for number, frame, ratio in _decoded(path, MOST_FRAMES * every):
+        if number >= due:
             picture = _with_square_pixels(path, Image.fromarray(frame.to_ndarray(format="rgb24")), ratio)
             yield number, _upright(picture, frame)
-    if not number:
-        raise PgpisError(f"{path} holds no frames")
+            due = number - (number - 1) % every + every
 
 
 def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None) -> Image.Image:
@@ -187,27 +185,62 @@ def frame_count(path: Path) -> int:
         PgpisError: See :func:`extract_frames`.
     """
     with _opened(path) as container, _errors_named(path):
-        count = sum(packet.size > 0 for packet in container.demux(video=0))
+        count = sum(1 for _ in _packets(container))
     if not count:
         raise PgpisError(f"{path} holds no frames")
     return count
 
 
-def _decoded(path: Path) -> Iterator[tuple[Any, Fraction | None]]:
-    """Yield frames, and how many times as wide as high their pixels are."""
+def _packets(container: Any) -> Iterator[Any]:
+    """Yield the packets of a video, up to where its container is damaged."""
+    from av.error import InvalidDataError
+
+    with suppress(InvalidDataError):
+        yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
+def _decoded(path: Path, most: int) -> Iterator[tuple[int, Any, Fraction | None]]:
+    """Yield the number and the frame of those that can be read, and how many times as wide as high its pixels are."""
     with _opened(path) as container:
-        frames, stream = container.decode(video=0), container.streams.video[0]
-        count = 0
+        stream = container.streams.video[0]
+        frames, count, number, problem = _frames(container), 0, 0, None
         while True:
             with _errors_named(path):
                 frame = next(frames, None)
+                if frame is None and problem and not count:
+                    raise problem
             if frame is None:
                 break
+            number += 1
+            if number > most:
+                raise PgpisError(f"{path} has more than {most:,} frames", hint="cut it, or take fewer: --every 5")
+            if isinstance(frame, Exception):
+                problem = frame
+                continue
             count += 1
-            yield frame, stream.sample_aspect_ratio
-        expected = stream.frames
+            yield number, frame, stream.sample_aspect_ratio
+        if not count:
+            raise PgpisError(f"{path} holds no frames")
+        expected = max(number, stream.frames)
         if count < expected:  # or it was trimmed without being encoded anew
-            log.warning("%s: %d of the %d frames that it names can be read; is it cut short?", path, count, expected)
+            told = "%s: %d of the %d frames can be read (damaged packets: %d); is it cut short?"
+            log.warning(told, path, count, expected, number - count)
+
+
+def _frames(container: Any) -> Iterator[Any]:
+    """Yield the frames of a video, and an error in place of each packet that is damaged."""
+    from av.error import InvalidDataError, PatchWelcomeError
+
+    # nothing at the end brings what the decoder still holds, as an empty packet would in between
+    packets = chain((packet for packet in container.demux(video=0) if packet.size), [None])
+    while True:
+        try:
+            for packet in packets:
+                yield from container.streams.video[0].decode(packet)
+        except (InvalidDataError, PatchWelcomeError) as error:
+            yield error
+        else:
+            return
 
 
 @contextmanager
@@ -238,7 +271,7 @@ def _opened(path: Path) -> Iterator[Any]:
         if codec.width * codec.height > MOST_PIXELS:
             raise PgpisError(f"{path}: its frames have {codec.width}x{codec.height} pixels, more than 7680x4320")
         codec.options = {"max_pixels": str(MOST_PIXELS)}  # a stream may become larger than its header says
-        codec.thread_type = "AUTO"
+        # not several frames at once: a damaged one took those beside it along; and writing pictures takes longer
         yield container
 
 

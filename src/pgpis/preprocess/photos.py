@@ -19,7 +19,7 @@ from pgpis.data.further import sources_read
 from pgpis.data.pair import Edit, LoadedPair, Pair, by_pose, by_source
 from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.prepared import is_current
-from pgpis.errors import PgpisError
+from pgpis.errors import PgpisError, error_of
 from pgpis.files import file_name, passing_folder, printable
 from pgpis.pictures.containers import is_video
 from pgpis.pictures.images import IMAGE_SUFFIXES, save_image
@@ -157,7 +157,7 @@ class PhotoPairs(FolderPairs):
     def _points(self, picture: str) -> Keypoints:
         path = self._place(picture, "pose")
         if path in self._reasons:
-            raise PgpisError(f"no key points of {picture}: {self._reasons[path]}")
+            raise error_of(f"no key points of {picture}: {self._reasons[path]}")
         return read_keypoints(path)
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
@@ -184,7 +184,7 @@ class PhotoPairs(FolderPairs):
 
     def _needed(self, kind: str, path: Path | None, edit: str) -> None:
         if path in self._reasons:
-            raise PgpisError(f"{edit}: no {kind_of(kind).what}: {self._reasons[path]}")
+            raise error_of(f"{edit}: no {kind_of(kind).what}: {self._reasons[path]}")
         super()._needed(kind, path, edit)
 
     def _refused(self, kind: Kind, missing: Sequence[Pair]) -> str | None:
@@ -204,7 +204,7 @@ class PhotoPairs(FolderPairs):
         if path in self._reasons and self.on_missing.of(origin) != "drop":
             kind = kind_of(origin)
             of_which = f" of {pair.source}" if kind.of == "source" else ""  # there may be several
-            raise PgpisError(f"no {kind.what}{of_which}: {self._reasons[path]}")
+            raise error_of(f"no {kind.what}{of_which}: {self._reasons[path]}")
         return super()._existing(pair, origin)
 
     def _make(self, pictures: Iterable[Path], condition: str) -> None:
@@ -231,7 +231,7 @@ class PhotoPairs(FolderPairs):
                 iuv = map_of_points(read_keypoints(pose, self.pose_frame))
             except PgpisError as error:
                 name = "" if str(pose) in error.message else f"{pose}: "
-                self._reasons[place] = f"{name}{error.message}" + (f"; {error.hint}" if error.hint else "")
+                self._reasons[place] = f"{name}{error}"
             else:
                 save_image(Image.fromarray(iuv_pixels(iuv)), place)
 

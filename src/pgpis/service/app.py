@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -26,7 +27,7 @@ from pgpis.service.settings import ServiceSettings
 
 GONE = 499
 """Nginx's status for a client that left; it is counted, nobody reads it."""
-Ask = Callable[[Job], Awaitable[Answer]]
+Ask = Callable[[Job], Coroutine[Any, Any, Answer]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -42,7 +43,7 @@ def create_app(
 
     Args:
         settings: Models, key and limits.
-        ask: Has a job done.
+        ask: Has a job done; is cancelled where its client leaves.
         ready: Returns how many workers can draw.
         workers: How many there should be.
         lifespan: What runs beside it.
@@ -62,7 +63,7 @@ def create_app(
         """Draw a person in a pose."""
         with _counted(metrics, settings.limits.max_waiting) as outcome:
             job = await read_job(request, models, settings.limits)
-            answer = await ask(job)
+            answer = await _unless_gone(request, ask(job))
             metrics.count_drawing(answer)
             outcome["status"] = answer.status
             return Response(answer.body, answer.status, {"Cache-Control": "no-store"}, answer.media_type)
@@ -106,6 +107,30 @@ def key_check(key: str | None) -> Callable[..., None]:
             )
 
     return check
+
+
+async def _unless_gone(request: Request, asking: Coroutine[Any, Any, Answer]) -> Answer:
+    """Await an answer for as long as the client is there, whose request was received.
+
+    Raises:
+        ClientDisconnect: It left.
+    """
+
+    async def leave() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answer = asyncio.ensure_future(asking)
+    tasks = (answer, asyncio.ensure_future(leave()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from litserve import LitServer  # type: ignore[import-untyped]
@@ -34,11 +36,13 @@ class Desk:
 
     Args:
         server: Its workers need not run yet.
+        waiting: Folder for the jobs that somebody waits for.
         timeout: Seconds after which a job is given up.
     """
 
-    def __init__(self, server: LitServer, timeout: float) -> None:
+    def __init__(self, server: LitServer, waiting: Path, timeout: float) -> None:
         self.server = server
+        self.waiting = waiting
         self.timeout = timeout
         server.response_buffer = Waiting()
 
@@ -58,15 +62,18 @@ class Desk:
         uid = str(uuid.uuid4())
         entry = ResponseBufferItem(asyncio.Event())
         self.server.response_buffer[uid] = entry
+        file = self.waiting / uid  # gone with the client: what still waits in the queue is then passed over
         try:
+            file.write_bytes(pickle.dumps(job))
             async with asyncio.timeout(self.timeout):
-                await self._await(uid, entry, job)
+                await self._await(uid, entry)
         except TimeoutError:
             raise RefusedError(
                 504, f"no picture after {self.timeout:.0f} seconds", hint="ask for fewer steps, or later"
             ) from None
         finally:
             del self.server.response_buffer[uid]
+            file.unlink(missing_ok=True)
         answer, status = entry.response
         if status == LitAPIStatus.OK and isinstance(answer, Answer):
             return answer
@@ -74,7 +81,7 @@ class Desk:
             500, "the worker died that drew this picture", hint="send it again; another worker takes its place"
         )
 
-    async def _await(self, uid: str, entry: Any, job: Job) -> None:
+    async def _await(self, uid: str, entry: Any) -> None:
         """Put a job into the queue, again if it gets lost there, and wait for its end.
 
         A worker that is killed while it waits for a job takes the next one out of the queue with its last breath.
@@ -84,7 +91,7 @@ class Desk:
         while not entry.event.is_set():
             if lost >= 2:
                 lost = 0
-                await asyncio.to_thread(queue.put, (0, uid, time.monotonic(), job))
+                await asyncio.to_thread(queue.put, (0, uid, time.monotonic()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(entry.event.wait(), LOOK_SECONDS)
             is_nowhere = entry.response is None and entry.worker_id is None and await asyncio.to_thread(queue.empty)

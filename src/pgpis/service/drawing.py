@@ -58,7 +58,9 @@ def _read(studio: Studio, job: Job, folder: Path) -> Read:
         try:
             return studio.read(job.model, job.lay_out(Path(place)), Path(place) / "made")
         except PgpisError as error:
-            raise PgpisError(error.message.replace(f"{place}/", ""), hint=error.hint) from error
+            # by their names alone, also those beside the place
+            message = re.sub(rf"{re.escape(str(folder))}/(?:[^/\s]+/)*", "", error.message)
+            raise PgpisError(message, hint=error.hint) from error
 
 
 def _draw(studio: Studio, model: str, jobs: Sequence[Job], members: Sequence[tuple[int, Read]]) -> dict[int, Answer]:

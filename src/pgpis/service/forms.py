@@ -215,7 +215,8 @@ def _pose(content: bytes, limits: Limits) -> Upload:
     is_json = start[:1] in (b"{", b"[")
     if not is_json and not (start and all(byte in b"0123456789+-.eE \t\r\n" for byte in start)):
         try:
-            return _picture(content, "pose", limits)
+            _picture(content, "pose", limits)
+            return Upload(content, ".png")  # as which models that read maps look for one; all are read by their content
         except RefusedError as refusal:
             if refusal.status != 415:
                 raise

@@ -71,7 +71,8 @@ def run(settings: ServiceSettings, load: Load) -> int:
             restart_workers=True,
         )
         server.monitor_internal = WATCH_SECONDS
-        desk = Desk(server, settings.limits.timeout)
+        api.waiting.mkdir()
+        desk = Desk(server, api.waiting, settings.limits.timeout)
         server.app = create_app(settings, desk.ask, desk.ready, len(devices), server.lifespan)
         # LitServer.run would answer in processes of their own, where a request never hears that its worker has died
         with ExitStack() as stack:

@@ -5,9 +5,11 @@ The module is also imported where requests are answered, which does without torc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -39,19 +41,25 @@ class PatientLoop(BatchedLoop):
     def get_batch_requests(
         self, lit_api: LitAPI, request_queue: Queue[Any], transport: Any
     ) -> tuple[list[tuple[int, str, Job]], list[tuple[int, str]]]:
-        """Take the first job, and those that arrive shortly after; those too old are told apart."""
+        """Take the first job, and those that arrive shortly after; those too old are told apart.
 
-        def taken(entry: tuple[int, str, float, Job]) -> None:
+        Nobody waits for a job without a file any more.
+        """
+
+        def taken(entry: tuple[int, str, float]) -> None:
             """Say at once who has a job: what is neither in the queue nor started counts as lost."""
             self.put_response(transport, *entry[:2], (), LitAPIStatus.START, LoopResponseType.REGULAR)
 
         entries = _gather(request_queue, lit_api.max_batch_size, lit_api.batch_timeout, taken)
         batch, late = [], []
-        for consumer, uid, created, job in entries:
+        for consumer, uid, created in entries:
             if time.monotonic() - created > lit_api.request_timeout:
                 late.append((consumer, uid))
-            else:
-                batch.append((consumer, uid, job))
+                continue
+            file = lit_api.waiting / uid
+            with contextlib.suppress(FileNotFoundError):
+                batch.append((consumer, uid, pickle.loads(file.read_bytes())))  # noqa: S301  the service wrote it
+                file.unlink()
         return batch, late
 
 
@@ -105,6 +113,7 @@ class PictureAPI(LitAPI):
         self.load = load
         self.pipelines = dict(pipelines)
         self.root = folder
+        self.waiting = folder / "waiting"
         self.workers = workers
         self.lazy = lazy
         self.mark = mark

@@ -19,7 +19,7 @@ from pgpis.batch import PairBatch, joined
 from pgpis.data import OnMissing, PoseTransferDataModule
 from pgpis.data.further import MERGED
 from pgpis.data.pair import Pair
-from pgpis.errors import PgpisError, nearest
+from pgpis.errors import PgpisError, error_of, nearest
 from pgpis.files import file_name, is_file
 from pgpis.pictures.drawing import DRAWING
 from pgpis.pictures.images import read_image, tensor_to_images
@@ -132,7 +132,7 @@ class Studio:
         data.setup("predict")
         batch: PairBatch = next(iter(data.predict_dataloader()))
         if batch["failures"]:
-            raise PgpisError(batch["failures"][0].reason)
+            raise error_of(batch["failures"][0].reason)
         return Read(batch, request.drawing, _seen(pairs, batch, self.reads(model)))
 
     def _pairs(self, model: str, request: PictureRequest, folder: Path) -> PhotoPairs:
@@ -171,7 +171,7 @@ class Studio:
             self._tasks[model].most_pairs = task.most_pairs  # what memory is enough for is not to be found out again
         for prediction in made:
             if prediction.record.status != DONE:
-                raise PgpisError(prediction.record.status)
+                raise error_of(prediction.record.status)
         settings = self._settings(model, task) if self.mark else {}
         made = [replace(one, mark=one.mark.filled(settings) if self.mark and one.mark else None) for one in made]
         return [made[position :: len(requests)] for position in range(len(requests))]
