@@ -164,24 +164,24 @@ def test_named_pose_by_example(visit, shots):
     assert pictures == [], "pictures without alternative texts"
 
 
-def test_stop_ends_the_drawing(visit, people):
+def drawing_for_long(visit, people):
     tab = visit()
     place = panel(tab, "New pose")
     upload(place, "Photo of the person", people[0])
     few_steps(place, steps=200)
     place.get_by_role("button", name="Make the picture").click()
     expect(place.get_by_text(re.compile(r"step \d+ of 200")).first).to_be_visible()
+    return tab, place
+
+
+def test_stop_ends_the_drawing(visit, people):
+    _, place = drawing_for_long(visit, people)
     place.get_by_role("button", name="Stop").click()
     expect(place.get_by_text("Stopped", exact=True)).to_be_visible(timeout=5_000)
 
 
 def test_another_button_stops_what_is_drawn_without_an_error(visit, people):
-    tab = visit()
-    place = panel(tab, "New pose")
-    upload(place, "Photo of the person", people[0])
-    few_steps(place, steps=200)
-    place.get_by_role("button", name="Make the picture").click()
-    expect(place.get_by_text(re.compile(r"step \d+ of 200")).first).to_be_visible()
+    tab, _ = drawing_for_long(visit, people)
     panel(tab, "Compare").get_by_role("button", name="Compare", exact=True).click()
     expect(panel(tab, "New pose").get_by_text("Stopped", exact=True)).to_be_visible(timeout=10_000)
     expect(tab.get_by_text("took its place")).to_have_count(0)
