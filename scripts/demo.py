@@ -104,6 +104,12 @@ def edited(other: str) -> dict[str, tuple[tuple[str, str], str]]:
     }
 
 
+def edit_results(person: int, people: int) -> dict[str, str]:
+    """Return, by edit, where the picture of a drawn person with it is, by the next one of so many people."""
+    ends = edited(f"person{(person + 1) % people}").items()
+    return {name: f"mcld/person{person}_2_person{person}_{end}.png" for name, (_, end) in ends}
+
+
 def count(rows: Sequence[Row]) -> int:
     """Return the number of people."""
     return len({row.person for row in rows})
@@ -260,10 +266,9 @@ def page(
     sections.append(photograph_section(poses))
     edits = []
     for person in range(people):
-        other = (person + 1) % people
-        names = [f"sources/person{person}.jpg", f"sources/person{other}.jpg"]
-        for edit, (_, end) in edited(f"person{other}").items():
-            names += [f"mcld/person{person}_2_person{person}_{end}.png", f"truth/{edit}{person}.png"]
+        names = [f"sources/person{person}.jpg", f"sources/person{(person + 1) % people}.jpg"]
+        for edit, result in edit_results(person, people).items():
+            names += [result, f"truth/{edit}{person}.png"]
         edits.append([ImageCell(name) for name in names])
     head = ("source", "other", "identity", "truth", "clothes", "truth")
     title = "MCLD: another one's identity, another one's clothes"
@@ -328,8 +333,7 @@ def evaluate(out: Path, data: Path, rows: Sequence[Row]) -> dict[str, dict[str, 
             "the source as it is": before,
             "MCLD without the edit": [read_image(out / "mcld" / f"{stem}.png") for stem in stems],
             "MCLD with the edit": [
-                read_image(out / "mcld" / f"{stem}_{edited(f'person{(person + 1) % len(stems)}')[name][1]}.png")
-                for person, stem in enumerate(stems)
+                read_image(out / edit_results(person, len(stems))[name]) for person in range(len(stems))
             ],
         }
         tables[f"Another one's {name}: {len(firsts)} edits"] = {
@@ -382,6 +386,7 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_code
     data = out / "data"
+    # holes of textures are filled the fast way, with which MCLD scores the same (docs/benchmark.md)
     drawn = ("--people", options.people, "--views", VIEWS, "--seed", SEED, "--test-share", 0.5)
     run("synth", "--out", data, *drawn, "--textures", "seen", "--inpaint", "fast", alone=True)
     rows = collect(data, out)
