@@ -146,6 +146,8 @@ def test_folders_whose_names_are_yaml(words, files):
     Path(f"{pairs}.csv").write_text("source,pose\nanna.jpg,walk.txt\n")
     assert main(words("--pairs", f"{pairs}.csv", sources=sources, poses=poses, out=out)) == 0
     assert set(table(out)) == {"anna_2_walk"}
+    assert main(["predict", "--config", f"./{out}/config.yaml", "--out", "again"]) == 0
+    assert set(table("again")) == {"anna_2_walk"}, "the settings of the first run are read as they were written"
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -162,7 +164,7 @@ def test_names_are_text_in_every_place(words, files, name, monkeypatch):
     Path(name).mkdir()
     with pytest.raises(SeenError) as seen:
         main([*words("--pairs", name, sources=name, poses=name, out=name), "--debug"])
-    assert seen.value.args[0] == [name, name, name, "./~" if name == "~" else name]
+    assert seen.value.args[0] == [name, name, name, str(files / "~") if name == "~" else name]
 
 
 @pytest.mark.slow

@@ -62,6 +62,13 @@ def test_people_whose_folders_are_links_are_paired(tmp_path):
     assert list_pairs(tmp_path / "some") == [("anna/1.png", "anna/2.png"), ("anna/2.png", "anna/1.png")]
 
 
+def test_results_among_the_photographs_are_no_people(tmp_path):
+    folder = pictures_in(tmp_path, "anna_1.png", "anna_2.png", "bench/FPDM/a.png", "bench/FPDM/b.png", "bench2/c_1.png")
+    assert list_pairs(folder, folder / "FPDM/../bench") == [("anna_1.png", "anna_2.png"), ("anna_2.png", "anna_1.png")]
+    with pytest.raises(PgpisError, match="is the folder of photographs"):
+        list_pairs(folder, folder)
+
+
 def people_in(*pairs):
     """Return the people of pairs, each as the set of their pictures."""
     root = Path("photographs")

@@ -182,7 +182,8 @@ class PredictSettings:
             "model": {"init_args": model},
             "data": {"predict": self._pairs() if self.sources else None},
             "trainer": {
-                "default_root_dir": f"./{out}" if out.startswith("~") else out,  # the shell has read its own ~ already
+                # the shell has read its own ~ already; Lightning and jsonargparse would read another
+                "default_root_dir": str(Path(out).absolute()) if out.startswith("~") else out,
                 "logger": False,
             },
             "seed_everything": self.seed,

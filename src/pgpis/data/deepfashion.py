@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from PIL import Image
 
 from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.missing import OnMissing
-from pgpis.data.names import garment_of, pair_name
+from pgpis.data.names import PathText, garment_of, pair_name
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
@@ -47,7 +46,7 @@ class DeepFashion(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: PathText,
         split: Split = "train",
         layout: Literal["auto"] | LayoutName = "auto",
         pose: Literal["keypoints", "drawn"] = "keypoints",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from pgpis.data.edits import EditRequest, distinct, edit_name, merged
 from pgpis.data.further import sources_read
 from pgpis.data.listed import POSE_SUFFIXES, Listed, every_combination, listed_in_table, one_by_one
 from pgpis.data.missing import OnMissing
+from pgpis.data.names import PathText
 from pgpis.data.pair import Aim, Edit, LoadedPair, Pair, Person, Source, by_pose, by_source
 from pgpis.data.pairs import PairDataset
 from pgpis.data.picture_store import picture_exists
@@ -77,13 +77,13 @@ class FolderPairs(PairDataset):
 
     def __init__(
         self,
-        sources: str | os.PathLike[str],
-        poses: str | os.PathLike[str],
-        pairs_csv: str | os.PathLike[str] | None = None,
+        sources: PathText,
+        poses: PathText,
+        pairs_csv: PathText | None = None,
         pairing: Literal["product", "stem"] = "product",
         pose_size: tuple[int, int] | None = None,
-        textures: str | os.PathLike[str] | None = None,
-        faces: str | os.PathLike[str] | None = None,
+        textures: PathText | None = None,
+        faces: PathText | None = None,
         identity: str | None = None,
         clothes: tuple[str, ...] = (),
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from unicodedata import normalize
 
 from pgpis.errors import PgpisError
+
+if TYPE_CHECKING:
+    PathText: TypeAlias = str | os.PathLike[str]
+else:
+    PathText = str
+    """A path in a recipe. For the config system a text alone: of two types it takes the folder ``[a]`` for a list."""
 
 LayoutName = Literal["fpdm", "mcld", "patn", "nted", "pcdm"]
 DATABASE = "data.mdb"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from functools import cache
 from itertools import accumulate
@@ -16,6 +15,7 @@ from PIL import Image
 from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
 from pgpis.data.mska import KeypointFile
+from pgpis.data.names import PathText
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.tables import csv_text, read_rows, read_text
@@ -54,7 +54,7 @@ class Phoenix14T(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: PathText,
         split: Split = "train",
         train_pairs: int = 100_000,
         pairs_seed: int = 0,

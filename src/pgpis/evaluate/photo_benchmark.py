@@ -34,6 +34,7 @@ from pgpis.evaluate.benchmark import (
 from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.naming import identities
 from pgpis.evaluate.photo_scores import PhotoScores, clothes_colours
+from pgpis.files import resolved
 from pgpis.metrics.summary import write_table
 from pgpis.pictures.iuv import read_part_u_v
 from pgpis.pictures.kinds import conditions
@@ -93,7 +94,7 @@ def run_photo_benchmark(settings: PhotoSettings, sample: Sample, encode: Encode)
     table = settings.table
     if table is None:
         table = settings.out / "pairs.csv"
-        write_table(table, ["source", "pose"], list_pairs(settings.root))
+        write_table(table, ["source", "pose"], list_pairs(settings.root, settings.out))
     dataset = TruePhotos(
         settings.root,
         settings.root,
@@ -127,18 +128,24 @@ def _refuse_few(people: Mapping[Path, int], settings: PhotoSettings) -> None:
         raise PgpisError(message, hint=hint)
 
 
-def list_pairs(root: Path) -> list[tuple[str, str]]:
+def list_pairs(root: Path, out: Path | None = None) -> list[tuple[str, str]]:
     """Return all ordered pairs of two photographs of one person, as names in the folder.
+
+    Pictures in ``out`` are results of an earlier run, not photographs.
 
     A person is told by DeepFashion's names, else by the folder inside ``root``, else by the name up to its last
     underscore: ``anna_front.jpg`` and ``anna_back.jpg``.
 
     Raises:
-        PgpisError: The folder is missing or empty, or nobody is shown twice.
+        PgpisError: The folder is missing or empty, or is ``out``, or nobody is shown twice.
     """
+    if out is not None and resolved(out) == resolved(root):
+        message = f"--out {out} is the folder of photographs, among which results would be taken for people"
+        raise PgpisError(message, hint="give another --out")
     by_person: dict[object, list[str]] = {}
     for file in find_pictures(root, [], "photos"):
-        by_person.setdefault(_person_of(file.name), []).append(file.name)
+        if out is None or not resolved(file.picture.parent).is_relative_to(resolved(out)):
+            by_person.setdefault(_person_of(file.name), []).append(file.name)
     pairs = [pair for names in by_person.values() for pair in permutations(names, 2)]
     if not pairs:
         hint = "call pictures PERSON_VIEW.jpg, give each person a folder, or list the pairs in --pairs FILE.csv"

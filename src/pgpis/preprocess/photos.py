@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pgpis.batch import Provenance
 from pgpis.data.edits import EditRequest
 from pgpis.data.folder import FolderPairs
 from pgpis.data.further import sources_read
+from pgpis.data.names import PathText
 from pgpis.data.pair import Edit, LoadedPair, Pair, by_pose, by_source
 from pgpis.data.picture_store import content_hash, picture_exists
 from pgpis.data.prepared import is_current
@@ -60,14 +60,14 @@ class PhotoPairs(FolderPairs):
 
     def __init__(
         self,
-        sources: str | os.PathLike[str],
-        poses: str | os.PathLike[str],
+        sources: PathText,
+        poses: PathText,
         *,
         driving: bool = True,
         retarget: bool = False,
         settings: PrepareSettings = PrepareSettings(),  # noqa: B008  frozen
         chosen: Sequence[str] = (),
-        save_conditions: str | os.PathLike[str] | None = None,
+        save_conditions: PathText | None = None,
         every: int = 1,
         **pairs: Any,
     ) -> None:

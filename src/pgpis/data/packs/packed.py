@@ -16,7 +16,7 @@ from PIL import Image
 
 from pgpis.caches import below_home
 from pgpis.data.missing import OnMissing
-from pgpis.data.names import LayoutName
+from pgpis.data.names import LayoutName, PathText
 from pgpis.data.packs.features import PackedFeatures
 from pgpis.data.packs.lists import AGAIN, PACK, read_index, read_list, read_pack, refuse_elsewhere
 from pgpis.data.packs.shards import Shards
@@ -56,12 +56,12 @@ class Packed(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: PathText,
         split: str = "train",
         max_pairs: int | None = None,
         self_pair_probability: float | None = None,
         on_missing: OnMissing = OnMissing(),  # noqa: B008  frozen
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: PathText | None = None,
         cache_size: float = 100.0,
         pose: Literal["keypoints", "drawn"] | None = None,
         layout: Literal["auto"] | LayoutName = "auto",
