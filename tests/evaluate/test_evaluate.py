@@ -25,7 +25,7 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
-from pgpis.evaluate.features import set_digest
+from pgpis.evaluate.features import SetDistances, set_digest
 from pgpis.evaluate.judge import Bench, Judge
 from pgpis.evaluate.naming import identities, list_pictures, match_pictures
 from pgpis.evaluate.people import FaceScores, hand_distance
@@ -209,6 +209,19 @@ def test_published_rows_need_the_whole_published_list(words, toy_root, generated
     for name in ("metrics.md", "metrics.tex", "report.html"):
         assert "FPDM" not in (tmp_path / "out" / name).read_text().replace("protocol", "")
         assert "1 of which have no picture here" in (tmp_path / "out" / name).read_text()
+    distances = SetDistances.distances
+
+    def unread(self, reals, *more):
+        self.failures.append((str(reals.train[0]), "cannot be read"))
+        return distances(self, reals, *more)
+
+    monkeypatch.setattr(SetDistances, "distances", unread)
+    assert main(line) == 1
+    shown = capsys.readouterr().out
+    assert "FPDM (B6)" not in shown
+    assert "published FIDs are against all real pictures, 1 of which could not be read" in shown
+    details = results(tmp_path / "out")[0]["details"]
+    assert (details["real_train"], details["real_train_hash"] == digest) == (5, False)
 
 
 def test_the_published_list_is_known_in_any_spelling():
@@ -430,6 +443,7 @@ def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path)
         assert list(content["failures"]) == [str(broken)]
         assert content["samples"] == 6
         assert values["fid_train"] > 0
+        assert content["details"]["real_train"] == 5
 
 
 @pytest.mark.slow
