@@ -25,12 +25,13 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
+from pgpis.evaluate.columns import columns_of
 from pgpis.evaluate.features import SetDistances, set_digest
 from pgpis.evaluate.judge import Bench, Judge
 from pgpis.evaluate.naming import identities, list_pictures, match_pictures
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
-from pgpis.evaluate.published import PUBLISHED
+from pgpis.evaluate.published import PAPERS, PUBLISHED
 from pgpis.evaluate.reference import KnuckleFinder, Reference, list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
@@ -604,6 +605,14 @@ def test_statistics_do_not_depend_on_batches():
 
 def test_published_tables_are_complete():
     assert PUBLISHED.keys() <= PROTOCOLS.keys()
+    for protocol, tables in PUBLISHED.items():
+        rows = {name: row for table in tables.values() for name, row in table.items()}
+        assert rows.keys() == PAPERS[protocol].keys()
+        assert {metric for row in rows.values() for metric in row} <= {*columns_of(protocol)}
+    ablations = {name for name, paper in PAPERS["fpdm"].items() if paper == "FPDM, table 3"}
+    assert ablations == {f"FPDM (B{number})" for number in (1, 2, 3, 5)} <= PUBLISHED["fpdm"][512, 352].keys()
+    faces = PUBLISHED["cfld"][256, 176]["MCLD"]
+    assert (faces["face_cosine_source"], faces["face_cosine_target"]) == (0.301, 0.413)
     assert PUBLISHED["fpdm"][256, 176]["FPDM (B6)"] == {
         "fid_train": 7.318, "fid_gt": 5.459, "lpips": 0.1445, "ssim": 0.7417, "psnr": 18.832,
     }  # fmt: skip
