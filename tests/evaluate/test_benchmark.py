@@ -17,6 +17,7 @@ from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.intervals import bootstrap_interval
 from pgpis.evaluate.made_of import MADE_OF
 from pgpis.evaluate.photo_benchmark import PhotoSettings
+from pgpis.pictures.images import save_image
 from pgpis.pipelines.shipped import SHIPPED
 
 
@@ -239,6 +240,35 @@ def test_an_interval_over_people_takes_each_with_all_pairs():
     runs = np.stack([values, values + 1])
     assert bootstrap_interval(runs, every) == bootstrap_interval(runs)
     assert np.isnan(bootstrap_interval(np.where(values == values[0], values, np.nan), people)).all(), "of one person"
+
+
+@pytest.fixture
+def brought(tmp_path):
+    """Settings of a benchmark of pictures that were made elsewhere, and its baselines."""
+    for name, size in {"a_2_b.png": (16, 20), "b_2_a.png": (16, 16)}.items():
+        save_image(Image.new("RGB", size), tmp_path / "mine" / name)
+    settings = BenchmarkSettings(root=tmp_path, out=tmp_path / "out", generated={"mine": tmp_path / "mine"})
+    return settings, dict.fromkeys(settings.baselines, lambda _: Image.new("RGB", (16, 16)))
+
+
+def test_what_is_odd_about_a_folder_of_pictures_is_told(brought, scored_here, tmp_path, caplog):
+    """Second pictures of a pair, those of no pair, and those of another size."""
+    dataset = TwoPairs(tmp_path)
+    for name in ("ab.png", "a_2_b.webp"):
+        Image.new("RGB", (16, 16)).save(tmp_path / "mine" / name)
+    rows = make_pictures(brought[0], dataset, brought[1], None)
+    score_rows(brought[0], rows, dataset.pairs, no_further_scores, encode)
+    assert caplog.messages == [
+        f"{tmp_path / 'mine'}: 1 pictures belong to no pair: ab.png",
+        f"{tmp_path / 'mine'}: 1 pictures are second ones of a pair: a_2_b.webp",
+        "mine: 1 of 2 pictures are not of the truth's size and were resized to it",
+    ]
+
+
+def test_a_folder_of_pictures_lacks_no_pair(brought, tmp_path):
+    (tmp_path / "mine/b_2_a.png").unlink()
+    with pytest.raises(PgpisError, match=re.escape("lacks 1 of 2 pairs, e.g. b_2_a")):
+        make_pictures(brought[0], TwoPairs(tmp_path), brought[1], None)
 
 
 def no_further_scores(target, pictures):

@@ -25,12 +25,13 @@ from pgpis.errors import PgpisError
 from pgpis.evaluate import features as features_module
 from pgpis.evaluate import judge as judge_module
 from pgpis.evaluate import reference as reference_module
-from pgpis.evaluate.features import set_digest
+from pgpis.evaluate.columns import columns_of
+from pgpis.evaluate.features import SetDistances, set_digest
 from pgpis.evaluate.judge import Bench, Judge
 from pgpis.evaluate.naming import identities, list_pictures, match_pictures
 from pgpis.evaluate.people import FaceScores, hand_distance
 from pgpis.evaluate.protocols import PROTOCOLS, EvaluationOptions
-from pgpis.evaluate.published import PUBLISHED
+from pgpis.evaluate.published import PAPERS, PUBLISHED
 from pgpis.evaluate.reference import KnuckleFinder, Reference, list_digest
 from pgpis.evaluate.score import bootstrap_interval
 from pgpis.files import locked
@@ -209,6 +210,19 @@ def test_published_rows_need_the_whole_published_list(words, toy_root, generated
     for name in ("metrics.md", "metrics.tex", "report.html"):
         assert "FPDM" not in (tmp_path / "out" / name).read_text().replace("protocol", "")
         assert "1 of which have no picture here" in (tmp_path / "out" / name).read_text()
+    distances = SetDistances.distances
+
+    def unread(self, reals, *more):
+        self.failures.append((str(reals.train[0]), "cannot be read"))
+        return distances(self, reals, *more)
+
+    monkeypatch.setattr(SetDistances, "distances", unread)
+    assert main(line) == 1
+    shown = capsys.readouterr().out
+    assert "FPDM (B6)" not in shown
+    assert "published FIDs are against all real pictures, 1 of which could not be read" in shown
+    details = results(tmp_path / "out")[0]["details"]
+    assert (details["real_train"], details["real_train_hash"] == digest) == (5, False)
 
 
 def test_the_published_list_is_known_in_any_spelling():
@@ -430,6 +444,7 @@ def test_a_real_picture_that_cannot_be_read_is_listed(words, toy_root, tmp_path)
         assert list(content["failures"]) == [str(broken)]
         assert content["samples"] == 6
         assert values["fid_train"] > 0
+        assert content["details"]["real_train"] == 5
 
 
 @pytest.mark.slow
@@ -590,6 +605,14 @@ def test_statistics_do_not_depend_on_batches():
 
 def test_published_tables_are_complete():
     assert PUBLISHED.keys() <= PROTOCOLS.keys()
+    for protocol, tables in PUBLISHED.items():
+        rows = {name: row for table in tables.values() for name, row in table.items()}
+        assert rows.keys() == PAPERS[protocol].keys()
+        assert {metric for row in rows.values() for metric in row} <= {*columns_of(protocol)}
+    ablations = {name for name, paper in PAPERS["fpdm"].items() if paper == "FPDM, table 3"}
+    assert ablations == {f"FPDM (B{number})" for number in (1, 2, 3, 5)} <= PUBLISHED["fpdm"][512, 352].keys()
+    faces = PUBLISHED["cfld"][256, 176]["MCLD"]
+    assert (faces["face_cosine_source"], faces["face_cosine_target"]) == (0.301, 0.413)
     assert PUBLISHED["fpdm"][256, 176]["FPDM (B6)"] == {
         "fid_train": 7.318, "fid_gt": 5.459, "lpips": 0.1445, "ssim": 0.7417, "psnr": 18.832,
     }  # fmt: skip

@@ -7,6 +7,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,15 +22,16 @@ from pgpis.cluster import Crew
 from pgpis.data import DeepFashion
 from pgpis.errors import PgpisError
 from pgpis.evaluate import judge as judge_module
-from pgpis.evaluate import modern
 from pgpis.evaluate.columns import METRICS, MODERN_COLUMNS
-from pgpis.evaluate.modern import DISTANCES, distance_interval, sample_counts
+from pgpis.evaluate.features import RealSets
+from pgpis.evaluate.modern import DISTANCES, ModernDistances, distance_interval, kept_pictures
 from pgpis.evaluate.naming import list_pictures, match_pictures
 from pgpis.evaluate.protocols import EvaluationOptions
 from pgpis.evaluate.reference import Reference
 from pgpis.evaluate.score import evaluate
 from pgpis.interrupts import StopRequest
 from pgpis.metrics.vision import NETS, VisionFeatures
+from pgpis.metrics.weights import NetFile
 from pgpis.weight_files import CATALOGUE
 
 FeatureExtractorInceptionV3 = pytest.importorskip(
@@ -307,21 +309,40 @@ def test_files_with_other_weights_are_refused(judges, tmp_path):
         assert "pgpis weights fetch clip-large-336" in error.value.hint
 
 
-def test_the_interval_of_a_frechet_distance_is_about_as_long_as_the_distance_scatters(monkeypatch):
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("shift", [0, 0.3])
+def test_an_interval_is_about_as_long_as_the_distance_scatters(name, shift):
+    """Also where generated pictures are like the real ones, and most of all depends on which there are."""
     generator = torch.Generator().manual_seed(0)
     mixed = torch.randn(16, 16, generator=generator) / 4
     real, *sets = (torch.randn(count, 16, generator=generator) @ mixed for count in (1000, *[64] * 200))
-    frechet = DISTANCES["fd_dinov2"]
-    length = np.mean([np.diff(distance_interval(frechet(ours, real))) for ours in sets[:10]])
-    assert len(frechet(sets[0][:2], real)) == 1, "of which none can be left out"
-    monkeypatch.setattr(modern, "FRECHET_RESAMPLES", 1)
-    scatter = 3.92 * np.std([float(frechet(ours, real)[0]) for ours in sets])
+    sets = [ours + shift for ours in sets]
+    distance, _ = DISTANCES[name]
+    kept = kept_pictures(64, 100)
+    length = np.mean([np.diff(distance_interval(distance(ours, real, kept), kept)) for ours in sets[:10]])
+    scatter = 3.92 * np.std([float(distance(ours, real, kept[:1])) for ours in sets])
     assert scatter < length < 1.6 * scatter
 
 
-def test_the_interval_of_a_distance_leaves_the_lift_of_doubles_out():
-    assert distance_interval(torch.tensor([5.0, *range(10, 21)])) == pytest.approx((0.25, 9.75))
-    counts = sample_counts(7)
-    assert (counts[0] == 1).all()
-    assert (counts.sum(dim=1) == 7).all()
-    assert torch.equal(counts, sample_counts(7))
+def test_samples_lack_a_tenth_and_are_the_same_for_the_same_pictures():
+    kept = kept_pictures(30, 5)
+    assert kept.sum(dim=1).tolist() == [30, *[27] * 5]
+    assert torch.equal(kept, kept_pictures(30, 5))
+    assert len(kept[1:].unique(dim=0)) == 5
+    assert distance_interval(torch.tensor([5.0, *range(10, 21)]), kept) == pytest.approx((5 - 3 * 4.75, 5 + 3 * 4.75))
+    assert len(kept_pictures(2, 5)) == 1, "of which none can be left out"
+
+
+def test_only_kid_may_be_negative(tmp_path):
+    """Of few pictures close to the real ones the interval of another distance would begin below 0."""
+    nets = {name: SimpleNamespace(not_computed=None, kind=name, file=NetFile("x", tmp_path, "")) for name in DISTANCES}
+    features = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    distances = ModernDistances(EvaluationOptions("modern", SIZE, tmp_path, tmp_path, batch_size=20), nets)
+    distances.add(dict.fromkeys(DISTANCES, features[:20]))
+    files = tuple(tmp_path / f"{number}.png" for number in range(40))
+    for file in files:
+        file.touch()
+    distances.distances(RealSets((), files), lambda *_: iter(features.split(20)), lambda _: None)
+    low = {name: ends[0] for name, ends in distances.intervals.items()}
+    assert low["kid"] < 0
+    assert low["fd_dinov2"] == low["cmmd"] == 0

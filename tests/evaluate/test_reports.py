@@ -214,6 +214,9 @@ def test_a_folder_is_ahead_only_where_it_is(matched, tmp_path):
     )
     assert "A is ahead" not in text
     assert "nan" not in text
+    for suffix in ("md", "tex", "html"):
+        assert "lpips: A, B and their difference are of 2 of 4 pairs" in page.with_suffix(f".{suffix}").read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["metrics"]["lpips"]["pairs"] == 2
 
 
 def test_a_comparison_says_what_it_is_of_and_what_it_lacks(matched, tmp_path):
@@ -260,6 +263,7 @@ def test_what_is_so_of_both_sides_is_said_once():
     side = Path("A"), replace(of_pairs([1.0, 2.0]), sets={"fid": 3.0})
     text = compare.to_markdown(compare.compare(side[1], side[1]), (side, side))
     assert text.count("is too high") == text.count("- A and B: FID of 2 pictures") == 1
+    assert "their difference are of" not in text, "as all pairs have a value"
 
 
 def test_sets_of_other_pairs_do_not_compare_though_they_are_as_many():

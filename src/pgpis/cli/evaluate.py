@@ -203,7 +203,7 @@ def _scored(
         if not folder.is_dir():
             raise PgpisError(f"folder not found: {folder}")
     from pgpis.evaluate.features import default_cache  # these load torch
-    from pgpis.evaluate.naming import persons_of
+    from pgpis.evaluate.naming import matched_pictures, persons_of
     from pgpis.evaluate.protocols import EvaluationOptions
     from pgpis.evaluate.reference import Reference
 
@@ -215,7 +215,7 @@ def _scored(
     reference = Reference(settings.reference, settings.split, settings.layout, settings.max_pairs, settings.videos)
     dataset = reference.dataset()
     # a folder with wrong names ends the run before hours of scoring the others
-    matched = [(name, folder, _matched(folder, dataset)) for name, folder in folders.items()]
+    matched = [(name, folder, matched_pictures(folder, dataset.pairs)) for name, folder in folders.items()]
     if settings.intervals == "people":
         persons_of([pair.pair_id for pair in dataset.pairs])
     reals = reference.real_sets(dataset, [options.protocol for options in ways])
@@ -247,26 +247,6 @@ def _crew(settings: ScoringSettings, pictures: int) -> Iterator[Crew | None]:
         return
     with crew(settings.workers, math.ceil(pictures / settings.batch_size), settings.device or "auto") as actors:
         yield actors
-
-
-def _matched(folder: Path, dataset: PairDataset) -> Matches:
-    """Find the pairs of the pictures in a folder; what is left over is told."""
-    from pgpis.evaluate.naming import list_pictures, match_pictures
-
-    matches = match_pictures(list_pictures(folder), dataset.pairs)
-    for what, names in (
-        ("pictures belong to no pair", [path.name for path in matches.unmapped]),
-        ("pictures are second ones of a pair", [path.name for path in matches.doubled]),
-        ("pairs have no picture", list(matches.missing)),
-    ):
-        if names:
-            log.warning("%s: %d %s: %s", folder, len(names), what, ", ".join(names[:3]))
-    if not matches.files:
-        raise PgpisError(
-            f"{folder}: no picture belongs to a pair of the list, e.g. {matches.unmapped[0].name}",
-            hint=f"'pgpis test' names pictures as the list does: {file_name(dataset.pairs[0].pair_id, '.png')}",
-        )
-    return matches
 
 
 def _score(

@@ -8,7 +8,7 @@ embeddings of all pictures, in the manner of FID.
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -25,14 +25,16 @@ from pgpis.data import Pair
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError
 from pgpis.evaluate.baselines import warp
-from pgpis.evaluate.made_of import remove_others
-from pgpis.evaluate.naming import list_pictures, match_pictures
+from pgpis.evaluate.made_of import files_hash, remove_others
+from pgpis.evaluate.naming import matched_pictures
 from pgpis.evaluate.published import Over
 from pgpis.files import file_name, resolved
 from pgpis.jobs import born_deaf, broken_pool, meter, one_thread_each, parts, worker_pool
 from pgpis.metrics import PSNR, SSIM, FeatureStatistics, frechet_distance
 from pgpis.pictures.images import read_image, resize, save_image
 from pgpis.pictures.iuv import read_part_u_v
+
+log = logging.getLogger(__name__)
 
 COPY, NEAREST, PAINTED, TRUTH = (
     "copy of the source",
@@ -214,18 +216,11 @@ def make_pictures(
             if missing := [pair_id for pair_id, path in path_of.items() if not path.is_file()]:
                 raise PgpisError(f"{name} made no picture of {len(missing)} of {len(dataset)} pairs, e.g. {missing[0]}")
     for name, place in settings.generated.items():
-        matches = match_pictures(list_pictures(place), dataset.pairs)
+        matches = matched_pictures(place, dataset.pairs)
         if matches.missing:
             raise PgpisError(f"{place} lacks {len(matches.missing)} of {len(dataset)} pairs, e.g. {matches.missing[0]}")
         rows[name] = [path for _, path in matches.files]
     return rows
-
-
-def files_hash(dataset: PairDataset, pair: Pair) -> str:
-    """Identify the content of all files of a pair, of its source's own map, and the pose that is read of it."""
-    of_source = dataset.made_of(pair.source, "target").get("iuv")
-    contents = map(dataset.file_content, [*pair.person.files, *pair.aim.files, of_source])
-    return hashlib.sha256(" ".join([*contents, dataset.pose_content(pair)]).encode()).hexdigest()
 
 
 def required(path: Path | None) -> Path:
@@ -265,6 +260,9 @@ def score_rows(
     for number, (name, files) in enumerate(rows.items()):
         tokens = _tokens(files, encode)
         values = {column: np.array([scores[number][column] for scores in scored]) for column in scored[0][number]}
+        if resized := int(values["resized"].sum()):
+            text = "%s: %d of %d pictures are not of the truth's size and were resized to it"
+            log.warning(text, name, resized, len(files))
         values["token_distance"] = token_distance(tokens, truth).double().numpy()
         frechet = _frechet(tokens, truth) if settings.with_frechet and len(truth) > 1 else None
         result[name] = RowScores({column: values[column] for column in settings.columns}, frechet)
@@ -280,6 +278,7 @@ def _score_pair(job: tuple[Judge, Path, Path, list[Path]]) -> list[dict[str, flo
     for picture, row in zip(pictures, scores, strict=True):
         both = (resize(picture, truth.height, truth.width), truth)
         ours, reference = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in both)
+        row["resized"] = float(picture.size != truth.size)
         row |= {name: float(metric.pair_values(ours, reference)[0]) for name, metric in metrics.items()}
     return scores
 

@@ -6,10 +6,14 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from pgpis.evaluate.published import FIELDS, FPDM_FIELDS, ProtocolName
+from pgpis.evaluate.published import CFLD_FIELDS, FIELDS, FPDM_FIELDS, ProtocolName
 
 MODERN_COLUMNS = ("fd_dinov2", "kid", "cmmd", "dists", "face_cosine_target", "pck", "pckh", "oks", "nobody")
-COLUMNS: Mapping[ProtocolName, tuple[str, ...]] = {"fpdm": FPDM_FIELDS, "modern": MODERN_COLUMNS}
+COLUMNS: Mapping[ProtocolName, tuple[str, ...]] = {
+    "cfld": CFLD_FIELDS,
+    "fpdm": FPDM_FIELDS,
+    "modern": MODERN_COLUMNS,
+}
 """Columns of tables of methods, by protocols that have others than :data:`FIELDS`."""
 
 
@@ -46,6 +50,7 @@ METRICS: Mapping[str, Column] = {
     "pckh": Column("PCKh"),
     "oks": Column("OKS"),
     "nobody": Column("nobody found", lower_is_better=True),
+    "face_cosine_source": Column("face cosine to source"),
     "face_cosine_target": Column("face cosine"),
     "face_euclidean_source": Column("face distance to source", lower_is_better=True),
     "face_euclidean_target": Column("face distance", lower_is_better=True),

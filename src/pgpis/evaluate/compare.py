@@ -31,6 +31,8 @@ class Difference:
     difference: float
     interval: tuple[float, float]
     """95 % confidence interval of the difference, by bootstrap over pairs or people (two-tailed)."""
+    pairs: int
+    """How many pairs all of these are of: those for which both folders have a finite value."""
 
     def verdict(self, metric: str) -> str:
         """Say which folder is better, if the interval leaves zero out."""
@@ -72,7 +74,8 @@ def compare(first: Scores, second: Scores) -> Comparison:
             if len(a):
                 people = None if first.people is None else [first.people[number] for number in finite.tolist()]
                 mean_a, mean_b, difference = (float(each.mean()) for each in (a, b, b - a))
-                differences[name] = Difference(mean_a, mean_b, difference, bootstrap_interval(b - a, people))
+                interval = bootstrap_interval(b - a, people)
+                differences[name] = Difference(mean_a, mean_b, difference, interval, len(a))
     sets = {name: (value, second.sets[name]) for name, value in first.sets.items()}
     means = [scores.summary() for scores in (first, second)]
     others = [name for name in {**means[0], **means[1]} if name not in differences and name not in sets]
@@ -109,7 +112,12 @@ def _notes(comparison: Comparison, sides: tuple[Side, Side], escape: Callable[[s
         f"{letter}: {escape(str(folder))}: {about(scores, escape)}"
         for letter, (folder, scores) in zip("AB", sides, strict=True)
     ]
-    notes.append(f"{len(comparison.pair_ids)} pairs that both have")
+    count = len(comparison.pair_ids)
+    notes.append(f"{count} pairs that both have")
+    for name, row in comparison.differences.items():
+        if row.pairs < count:
+            why = "in the others A or B has no value, or an infinite one"
+            notes.append(escape(f"{name}: A, B and their difference are of {row.pairs} of {count} pairs; {why}."))
     (_, ours), (_, theirs) = sides
     by_note: dict[str, list[str]] = {}
     for letter, scores in (("A", ours), ("B", theirs)):
@@ -159,6 +167,7 @@ def to_json(comparison: Comparison, sides: tuple[Side, Side]) -> str:
                 "b": d.second,
                 "difference": d.difference,
                 "interval": list(d.interval) if all(map(math.isfinite, d.interval)) else None,
+                "pairs": d.pairs,
             }
             for name, d in comparison.differences.items()
         },

@@ -9,6 +9,7 @@ import hashlib
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +52,13 @@ class RealSets:
     def digests(self) -> dict[str, str]:
         """Of both sets by name, which pictures they hold."""
         return {"train": set_digest(self.train), "targets": set_digest(self.targets)}
+
+    def without(self, names: AbstractSet[str]) -> RealSets:
+        """Leave out the pictures whose paths are these."""
+        train, targets = (
+            tuple(file for file in files if str(file) not in names) for files in (self.train, self.targets)
+        )
+        return RealSets(train, targets)
 
 
 def set_digest(files: Iterable[Path]) -> str:

@@ -17,7 +17,7 @@ People = Sequence[Hashable] | None
 
 
 def percentiles(resampled: NDArray[np.float64]) -> Interval:
-    """Return the two ends between which the values of bootstrap samples lie with :data:`CONFIDENCE`."""
+    """Return the two ends between which the values of samples lie with :data:`CONFIDENCE`."""
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return float(low), float(high)

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from pgpis.data import Pair
+from pgpis.data.pairs import PairDataset
 from pgpis.files import printable, write_text
 
 MADE_OF = "made_of.json"
@@ -39,3 +41,10 @@ def remove_others(out: Path, made_of: Mapping[Path, str]) -> None:
     if removed:
         log.info("%s: %d pictures were made of something else, or by an earlier version: made anew", record, removed)
     write_text(record, json.dumps(rows, indent=2) + "\n")
+
+
+def files_hash(dataset: PairDataset, pair: Pair) -> str:
+    """Identify the content of all files of a pair, of its source's own map, and the pose that is read of it."""
+    of_source = dataset.made_of(pair.source, "target").get("iuv")
+    contents = map(dataset.file_content, [*pair.person.files, *pair.aim.files, of_source])
+    return hashlib.sha256(" ".join([*contents, dataset.pose_content(pair)]).encode()).hexdigest()

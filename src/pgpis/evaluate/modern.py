@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,50 +22,36 @@ SCALE = 1000
 FRECHET_RESAMPLES = 100
 """Each is a decomposition of a matrix of 1,024 x 1,024."""
 LEFT_OUT = 10
-"""One picture in so many is left out of each of these samples."""
+"""One picture in so many is left out of each sample."""
 
-Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Gives of generated ``(N, D)`` and real features ``(M, D)`` the distance, and R that scatter as it does, ``(1 + R,)``;
-it alone where N is too small for them."""
+Distance = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Gives the distances of samples of generated ``(N, D)`` from real features ``(M, D)``, float64 ``(R,)``, by which of
+the N are in each sample, bool ``(R, N)``."""
 
 
-def _frechet(ours: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Leave out a part of the pictures instead of drawing them anew.
-
-    A bootstrap sample holds 63 % of the pictures, many of them several times. While pictures do not greatly outnumber
-    features, its distance depends on which these are up to four times as much as the distance of new pictures does.
-
-    Source: Shao and Wu 1989, the jackknife that leaves out d pictures at a time.
-    """
-
+def _frechet(ours: torch.Tensor, others: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
     def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         statistics = FeatureStatistics(features.shape[1])
         statistics.update(features)
         return statistics.compute()
 
     real = moments(others)
-    value = frechet_distance(*moments(ours), *real)
-    kept = len(ours) - max(1, len(ours) // LEFT_OUT)
-    if kept < 2:  # pictures, as a covariance needs
-        return torch.tensor([value], dtype=torch.float64)
-    rng = np.random.default_rng(0)
-    samples = (ours[rng.permutation(len(ours))[:kept]] for _ in range(FRECHET_RESAMPLES))
-    distances = np.array([frechet_distance(*moments(sample), *real) for sample in samples])
-    scattered = value + math.sqrt(kept / (len(ours) - kept)) * (distances - distances.mean())
-    return torch.tensor([value, *scattered], dtype=torch.float64)
+    return torch.tensor([frechet_distance(*moments(ours[kept]), *real) for kept in samples], dtype=torch.float64)
 
 
-def _kid(ours: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    kernel, unbiased = KERNELS["kid"]
-    return SCALE * squared_mmd(ours, others, sample_counts(len(ours)), kernel, unbiased=unbiased)
+def _discrepancy(
+    name: Literal["kid", "cmmd"], ours: torch.Tensor, others: torch.Tensor, samples: torch.Tensor
+) -> torch.Tensor:
+    kernel, unbiased = KERNELS[name]
+    return SCALE * squared_mmd(ours, others, samples, kernel, unbiased=unbiased)
 
 
-def _cmmd(ours: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    kernel, unbiased = KERNELS["cmmd"]
-    return SCALE * squared_mmd(ours, others, sample_counts(len(ours)), kernel, unbiased=unbiased)
-
-
-DISTANCES: dict[str, Distance] = {"fd_dinov2": _frechet, "kid": _kid, "cmmd": _cmmd}
+DISTANCES: dict[str, tuple[Distance, int]] = {
+    "fd_dinov2": (_frechet, FRECHET_RESAMPLES),
+    "kid": (partial(_discrepancy, "kid"), RESAMPLES),
+    "cmmd": (partial(_discrepancy, "cmmd"), RESAMPLES),
+}
+"""By name, with the number of samples."""
 
 
 class ModernDistances:
@@ -116,24 +104,43 @@ class ModernDistances:
             if len(real) < 2:
                 distances[name] = too_few(len(real), count)
                 continue
-            values = DISTANCES[name](torch.cat(self.features[name]), real)
+            distance, samples = DISTANCES[name]
+            kept_of = kept_pictures(count, samples)
+            values = distance(torch.cat(self.features[name]), real, kept_of)
             distances[name] = float(values[0])
             if len(values) > 1:
-                self.intervals[name] = distance_interval(values)
+                low, high = distance_interval(values, kept_of)
+                least = -math.inf if name == "kid" else 0.0  # an unbiased estimate may be negative, others cannot
+                self.intervals[name] = max(low, least), max(high, least)
         return distances
 
 
-def sample_counts(size: int, seed: int = 0) -> torch.Tensor:
-    """Return how often each of ``size`` pictures is in the set itself and in its bootstrap samples, ``(R, N)``."""
-    rng = np.random.default_rng(seed)
-    samples = rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
-    return torch.from_numpy(np.vstack([np.ones(size, samples.dtype), samples]))
+def kept_pictures(size: int, samples: int) -> torch.Tensor:
+    """Return which pictures are in the set itself and in each sample, which lacks others, bool ``(1 + samples, size)``.
 
-
-def distance_interval(values: torch.Tensor) -> Interval:
-    """Return the interval of the first value by the scatter of the others, those of samples of the pictures.
-
-    A sample holds pictures more than once, or fewer, which lifts any distance; the mean lift is taken out.
+    Where two pictures would not be left, as a covariance and KID need, there is the set alone.
     """
-    value, *resampled = values.tolist()
-    return percentiles(np.array(resampled) - np.mean(resampled) + value)
+    left_out = max(1, size // LEFT_OUT)
+    kept = torch.ones(1 + samples if size - left_out >= 2 else 1, size, dtype=torch.bool)
+    rng = np.random.default_rng(0)
+    for row in kept[1:]:
+        row[rng.permutation(size)[:left_out]] = False
+    return kept
+
+
+def distance_interval(values: torch.Tensor, kept: torch.Tensor) -> Interval:
+    """Return the interval of the first distance by the scatter of the others, those of samples of the pictures.
+
+    They leave out a part of the pictures instead of drawing them anew. A bootstrap sample holds 63 % of the pictures,
+    many of them several times, which lifts any distance. While pictures do not greatly outnumber features, or are close
+    to the real ones, it also depends on which these are far more than the distance of new pictures does.
+
+    Source: Shao and Wu 1989, the jackknife that leaves out d pictures at a time.
+
+    Args:
+        values: ``(1 + R,)``.
+        kept: See :func:`kept_pictures`.
+    """
+    value, others = float(values[0]), values[1:].numpy()
+    left = int(kept[1].sum())
+    return percentiles(value + math.sqrt(left / (kept.shape[1] - left)) * (others - others.mean()))

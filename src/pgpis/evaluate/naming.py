@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from pgpis.errors import PgpisError
 from pgpis.files import file_name, files_below
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.sheet import CONTACT_SHEET
+
+log = logging.getLogger(__name__)
 
 PICTURE = re.compile(
     r"(?:fashion)?(WOMEN|MEN)[/_]?([A-Za-z_]+?)[/_]?id_?(\d{8})[/_]?"
@@ -101,3 +104,25 @@ def match_pictures(files: Iterable[Path], pairs: Sequence[Pair]) -> Matches:
         tuple(pair.pair_id for pair in pairs if pair.pair_id not in pictures),
         tuple(doubled),
     )
+
+
+def matched_pictures(folder: Path, pairs: Sequence[Pair]) -> Matches:
+    """Find the pair of each picture in a folder, and warn of what is left over.
+
+    Raises:
+        PgpisError: The folder is missing or holds no pictures, or none belongs to a pair.
+    """
+    matches = match_pictures(list_pictures(folder), pairs)
+    for what, names in (
+        ("pictures belong to no pair", [path.name for path in matches.unmapped]),
+        ("pictures are second ones of a pair", [path.name for path in matches.doubled]),
+        ("pairs have no picture", list(matches.missing)),
+    ):
+        if names:
+            log.warning("%s: %d %s: %s", folder, len(names), what, ", ".join(names[:3]))
+    if not matches.files:
+        raise PgpisError(
+            f"{folder}: no picture belongs to a pair of the list, e.g. {matches.unmapped[0].name}",
+            hint=f"'pgpis test' names pictures as the list does: {file_name(pairs[0].pair_id, '.png')}",
+        )
+    return matches

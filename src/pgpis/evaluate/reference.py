@@ -103,6 +103,8 @@ class Reference:
             return (
                 f"published FIDs are against DeepFashion's {count:,} pictures, not against these {len(reals.train):,}"
             )
+        if unread := {name for name, _ in scores.failures} & {*map(str, (*reals.train, *reals.targets))}:
+            return f"published FIDs are against all real pictures, {len(unread):,} of which could not be read"
         lost, how = len(matches.missing), "have no picture here"
         if not lost:
             lost, how = len(dataset) - len(scores.pair_ids), "could not be read"

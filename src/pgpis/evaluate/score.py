@@ -138,6 +138,7 @@ def evaluate(
     _warn_of_other_sizes(sizes, options.size)
     distances = real.distances(reals, judges.features, advance)
     values = {name: column[done] for name, column in values.items()}
+    used = reals.without({name for name, _ in real.failures})
     return Scores(
         options.protocol,
         options.size,
@@ -146,7 +147,7 @@ def evaluate(
         distances,
         judge.not_computed,
         (*reading_failures, *scoring_failures, *real.failures),
-        _details(values, reals, PROTOCOLS[options.protocol], judge.bodies),
+        _details(values, used, PROTOCOLS[options.protocol], judge.bodies),
         set_intervals=real.intervals,
     )
 
@@ -169,7 +170,7 @@ def _details(
 
 
 def _set(name: Literal["train", "targets"], reals: RealSets) -> dict[str, str | int]:
-    """Say how many and which pictures a real set holds."""
+    """Say how many and which pictures of a real set could be read."""
     return {f"real_{name}": len(getattr(reals, name)), f"real_{name}_hash": reals.digests[name]}
 
 

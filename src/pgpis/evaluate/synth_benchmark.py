@@ -24,7 +24,6 @@ from pgpis.evaluate.benchmark import (
     BenchmarkSettings,
     Encode,
     Sample,
-    files_hash,
     make_pictures,
     required,
     score_rows,
@@ -32,6 +31,7 @@ from pgpis.evaluate.benchmark import (
 )
 from pgpis.evaluate.benchmark_report import write_report
 from pgpis.evaluate.exact import NAMES, ExactScores
+from pgpis.evaluate.made_of import files_hash
 from pgpis.evaluate.naming import persons_of
 from pgpis.pictures.images import read_image
 from pgpis.pictures.keypoints import Keypoints

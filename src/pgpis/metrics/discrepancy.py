@@ -37,19 +37,19 @@ def squared_mmd(
     Args:
         ours: ``(N, D)``.
         others: ``(M, D)``.
-        counts: ``(R, N)``: how often each of ``ours`` is in a sample; each row adds up to N. Ones: the set itself.
+        counts: ``(R, N)``: how often each of ``ours`` is in a sample. Ones: the set itself.
         kernel: One of this module.
         unbiased: Leave out what compares a feature with itself, as KID does; CMMD's published estimate keeps it.
 
     Returns:
-        float64 ``(R,)``, at least 0 but for the unbiased estimate, which is not a number where it has less than two
-        features.
+        float64 ``(R,)``, at least 0 but for the unbiased estimate, which is not a number where a sample has less
+        than two features.
     """
     ours, others, counts = ours.double(), others.double(), counts.double()
-    size, other_size = len(ours), len(others)
+    sizes, other_size = counts.sum(1), len(others)
     within = torch.zeros(len(counts), dtype=torch.float64, device=ours.device)
     across = torch.zeros_like(within)
-    for start in range(0, size, ROWS):
+    for start in range(0, len(ours), ROWS):
         rows = slice(start, start + ROWS)
         values = kernel(ours[rows], ours)  # (rows, N)
         within += (counts[:, rows] * (counts @ values.T)).sum(1)
@@ -62,7 +62,7 @@ def squared_mmd(
         values = kernel(others[rows], others)
         own += values.sum() - (values[:, rows].diagonal().sum() if unbiased else 0)
     less = 1 if unbiased else 0
-    means = within / (size * (size - less)) if size > less else within * torch.nan
+    means = torch.where(sizes > less, within / (sizes * (sizes - less)), torch.nan)
     other_mean = own / (other_size * (other_size - less)) if other_size > less else own * torch.nan
-    squares = means + other_mean - 2 * across / (size * other_size)
+    squares = means + other_mean - 2 * across / (sizes * other_size)
     return squares if unbiased else squares.clamp(min=0)  # of equal sets, rounding decides on which side of 0 it is
