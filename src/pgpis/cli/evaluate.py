@@ -255,8 +255,8 @@ def _matched(folder: Path, dataset: PairDataset) -> Matches:
 
     matches = match_pictures(list_pictures(folder), dataset.pairs)
     for what, names in (
-        ("pictures belong to no pair", [path.name for path in matches.unmapped]),
-        ("pictures are second ones of a pair", [path.name for path in matches.doubled]),
+        ("pictures belong to no pair", [path.relative_to(folder).as_posix() for path in matches.unmapped]),
+        ("pictures are second ones of a pair", [path.relative_to(folder).as_posix() for path in matches.doubled]),
         ("pairs have no picture", list(matches.missing)),
     ):
         if names:

@@ -60,15 +60,15 @@ def persons_of(pair_ids: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures in a folder and its subfolders, but for the poses and the sheet that ``pgpis predict`` adds.
+    """List the pictures in a folder and its subfolders, none hidden, but for poses and sheet of ``pgpis predict``.
 
     Raises:
         PgpisError: It is missing or holds none.
     """
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
-    files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    files = [path for path in files if path.name[0] != "." and path.name != CONTACT_SHEET]
+    files = [path for path in files_below(folder, hidden=False) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [path for path in files if path.name != CONTACT_SHEET]
     files = [path for path in files if path.parent == folder or path.parent.name != "poses"]
     if not files:
         raise PgpisError(f"no pictures in {folder}; expected {', '.join(IMAGE_SUFFIXES)}")
