@@ -57,6 +57,14 @@ def test_folders_that_are_links_are_listed_once_a_link(tmp_path):
     assert names == ["a", "anna/deep/1", "b/2", "b/all/elsewhere/deep/1", "berta/1", "c", "self"]
 
 
+def test_hidden_files_and_folders_are_left_out_where_asked_below_the_folder_alone(tmp_path):
+    root = tmp_path / ".home"
+    for name in ("a", ".b", ".Trash-1000/files/a", "c/.d/e", "c/f"):
+        write_text(root / name, name)
+    assert files_below(root, hidden=False) == [root / "a", root / "c/f"]
+    assert len(files_below(root)) == 5
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_are_those_of_any_new_file_or_of_the_one_that_is_replaced(mask, tmp_path):
     code = f"""

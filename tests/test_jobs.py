@@ -3,6 +3,7 @@
 import errno
 import gc
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from pgpis.errors import PgpisError
 from pgpis.files import write_bytes
 from pgpis.interrupts import SIGNALS, StopRequest, ended_at_once
 from pgpis.jobs import as_done, run_units, worker_pool
+from pgpis.preprocess import run
+from pgpis.preprocess.settings import PictureFiles, PrepareSettings
 from pgpis.refusals import UnwritableError
 
 
@@ -173,6 +176,26 @@ def test_workers_look_for_garbage_as_rarely_as_the_command(monkeypatch):
     assert of_command[0] > usual[0]
     with worker_pool(1) as pool:
         assert pool.submit(gc.get_threshold).result(60) == of_command
+
+
+def wait_for_the_second(_settings, _stage, unit, _record):
+    time.sleep(0 if unit[0].name == "0" else 60)
+    return []
+
+
+def test_workers_that_are_ended_with_the_job_leave_no_traceback(monkeypatch, tmp_path):
+    """A signal to the whole group: the job drops what waits, and its pool breaks meanwhile."""
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(run, "work", wait_for_the_second)
+    files = [PictureFiles(str(number), tmp_path, ()) for number in range(8)]
+    with worker_pool(1) as pool:
+        steps = run._run_pools({"pose": files}, PrepareSettings(batch_size=1), {"pose": pool}, tmp_path)
+        next(steps)
+        (worker,) = multiprocessing.active_children()
+        threading.Timer(1, worker.terminate).start()
+        steps.close()
+    assert not told
 
 
 @pytest.mark.slow

@@ -214,6 +214,27 @@ def rows_of(batch: PairBatch, rows: slice) -> PairBatch:
     return result
 
 
+def check_rows(batch: PairBatch, specs: InputSpecs) -> None:
+    """Check what holds for pictures of any size and numbers of any precision, and that each entry has all pairs.
+
+    Raises:
+        PgpisError: Names the first entry that does not fit, or the numbers of pairs that differ.
+    """
+    entries: Mapping[str, Any] = batch
+    for key, spec in specs.items():
+        value, shape = entries[key], ("3", "H", "W") if isinstance(spec, ImageSpec) else (str(spec.size),)
+        is_tensor = isinstance(value, torch.Tensor)
+        found = f"{value.dtype} {tuple(value.shape)}" if is_tensor else type(value).__name__
+        is_right = is_tensor and value.is_floating_point() and value.ndim == len(shape) + 1
+        if not is_right or str(value.shape[1]) != shape[0]:
+            raise PgpisError(f"batch['{key}'] is {found}, expected floating point numbers (B, {', '.join(shape)})")
+    further = (key for key in entries if key.startswith(FURTHER) or key == "source_count")
+    pairs = {key: len(entries[key]) for key in (*specs, *further)}
+    if len({*pairs.values()}) > 1 or 0 in pairs.values():
+        numbers = ", ".join(f"{key} {count}" for key, count in pairs.items())
+        raise PgpisError(f"the entries of the batch are of different numbers of pairs, or of none: {numbers}")
+
+
 def check_batch(batch: PairBatch, specs: InputSpecs) -> None:
     """Check keys, shapes, dtype and range of a batch against what the model declared.
 

@@ -208,19 +208,19 @@ def require(path: Path, what: str, hint: str | None = None) -> None:
         raise PgpisError(f"{what} not found: {path}", hint=hint)
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path, *, hidden: bool = True) -> list[Path]:
     """List what is in a folder and the folders in it but is not a folder, by path; links to folders are followed.
 
-    ``Path.rglob`` leaves them out, before Python 3.13 in any case. A link to a folder that it lies in is left out here:
-    it would lead round for ever.
+    Left out are links to a folder around, which would lead round for ever, and without ``hidden`` what a dot begins.
     """
     files: list[Path] = []
     around = {os.fspath(folder): frozenset[object]()}
     for place, folders, names in os.walk(folder, followlinks=True):
         own = around.pop(place) | {_identity(place)}
-        folders[:] = [name for name in folders if _identity(os.path.join(place, name)) not in own]  # noqa: PTH118
+        shown = [name for name in folders if hidden or name[0] != "."]
+        folders[:] = [name for name in shown if _identity(os.path.join(place, name)) not in own]  # noqa: PTH118
         around |= {os.path.join(place, name): own for name in folders}  # noqa: PTH118  as os.walk spells them
-        files += [Path(place, name) for name in names]
+        files += [Path(place, name) for name in names if hidden or name[0] != "."]
     return sorted(files)
 
 

@@ -10,7 +10,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -157,6 +165,17 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def end_together(pools: Iterable[Executor]) -> None:
+    """End the pools of this machine: what workers have in hand is finished, what has not started is dropped.
+
+    Each drops it by itself: a pool that breaks, as a signal to the whole group ends workers too, fails of futures that
+    others have cancelled.
+    """
+    own = {pool for pool in pools if isinstance(pool, ProcessPoolExecutor)}
+    with ThreadPoolExecutor(len(own) or 1) as threads:
+        list(threads.map(lambda pool: pool.shutdown(cancel_futures=True), own))
 
 
 def render_failures(failures: Sequence[Failure]) -> str:

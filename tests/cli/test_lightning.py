@@ -145,7 +145,8 @@ def test_average_weights_are_kept_and_resumed(tiny, tmp_path):
 
 def test_test_writes_pictures_and_tables(tiny, tmp_path, toy_root, capsys):
     """And names the command that gives the same scores, whatever the folder is called."""
-    assert main(tiny("test", out="my run")) == 0
+    shortcuts = ("deep_cache=2", "guidance_band=[0.1,0.9]")
+    assert main(tiny("test", *(f"--model.init_args.sampling.{each}" for each in shortcuts), out="my run")) == 0
     folder = tmp_path / "my run/test"
     pairs = json.loads((toy_root / "test_pairs_data.json").read_text())
     assert len(list((folder / "images").glob("*_2_*.png"))) == len(pairs)
@@ -153,6 +154,9 @@ def test_test_writes_pictures_and_tables(tiny, tmp_path, toy_root, capsys):
     assert table["samples"] == len(pairs)
     assert 0 < table["results"]["ssim"] < 1
     assert table["results"]["lpips"].startswith("not computed: missing")
+    told = {"deep_cache": 2, "guidance_band": [0.1, 0.9], "precision": "32-true", "scheduler": "DDPMScheduler"}
+    assert told.items() <= table["details"].items()
+    assert None not in table["details"].values()
     assert "| ssim |" in (folder / "metrics.md").read_text()
     assert len((folder / "pairs.csv").read_text().splitlines()) == len(pairs) + 1
     command = re.search(r"the same scores with FID and faces: (pgpis .*)", capsys.readouterr().err)[1]

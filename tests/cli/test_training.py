@@ -57,7 +57,7 @@ def test_a_checkpoint_changes_no_option(trained, tiny, tmp_path, monkeypatch, ca
     for hostile in ({"_class_path": "attack.Task"}, {"_class_path": "FPDMTask", "guidance_scale": 99.0}):
         path = change(trained, tmp_path, hyper_parameters=hostile, hparams_name="kwargs")
         assert main(tiny("test", path, "--trainer.limit_test_batches=1")) == 0
-        assert "| guidance | 99" not in (tmp_path / "run/test/metrics.md").read_text()
+        assert "guidance_scale 99" not in (tmp_path / "run/test/metrics.md").read_text()
 
 
 def test_weights_of_frozen_parts_are_refused(trained, tiny, tmp_path, capsys):

@@ -275,6 +275,9 @@ def test_real_pictures_are_those_of_the_split_and_not_of_pairs_alone(listed, lay
         else:
             (listed / f"{split}_pairs_data.json").unlink()
             (listed / f"{split}.csv").rename(listed / f"{PAIRS[layout]}{split}.csv")
+    for folder in filter(Path.is_dir, (listed / "img", listed / "train")):
+        (folder / ".Trash").mkdir()
+        (folder / ".Trash/gone.jpg").touch()
     dataset = DeepFashion(listed, "test", layout)
     dataset.setup()
     reference = Reference(listed, layout=layout, max_pairs=1)

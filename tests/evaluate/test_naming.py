@@ -112,6 +112,13 @@ def test_pictures_in_linked_folders_are_listed(tmp_path):
     assert list_pictures(tmp_path / "results") == [tmp_path / "results/part/a.png"]
 
 
+def test_pictures_in_hidden_folders_take_no_place(tmp_path):
+    for name in ("a.png", ".Trash-1000/files/a.png", "part/.thumbnails/b.png", "._a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_pictures(tmp_path) == [tmp_path / "a.png"]
+
+
 def test_the_poses_beside_results_are_left_out(tmp_path):
     """But not a folder that is called so itself."""
     for name in ("poses/a.png", "poses/poses/a.png", "poses/b/poses/a.png", "poses/b/c.png"):

@@ -112,6 +112,19 @@ def test_openpose_takes_the_largest_person_and_drops_the_middle_hip(tmp_path):
     assert keypoints.points[[7, 8, 17], 0] == pytest.approx([10 + 14, 10 + 18, 10 + 36])
 
 
+@pytest.mark.parametrize("bystander", [{}, {"pose_keypoints_2d": None}, {"face_keypoints_2d": []}])
+def test_a_person_of_openpose_without_points_costs_no_other(tmp_path, bystander):
+    path = tmp_path / "a.json"
+    people = [bystander, {"pose_keypoints_2d": body25()}]
+    path.write_text(
+        json.dumps({"people": people, "canvas_width": None, "canvas_height": None, "width": 99, "height": 98})
+    )
+    assert read_keypoints(path).frame.size == "99 x 98"
+    path.write_text(json.dumps({"people": [bystander]}))
+    with pytest.raises(PgpisError, match=r"nobody in it .*empty or missing"):
+        read_keypoints(path)
+
+
 def test_openpose_fractions_and_confidence(tmp_path):
     path = tmp_path / "a.json"
     body = [0.5, 0.25, 0.9] * 16 + [0.5, 0.75, 0.9] + [0.0, 0.0, 0.0]
@@ -172,6 +185,8 @@ def test_text_may_be_what_windows_writes(tmp_path, name, content, encoding):
         ("a.json", openpose(body25()), "size of the picture"),
         ("a.json", openpose(body25(confidence=0.0), canvas_height=9, canvas_width=9), "nobody"),
         ("a.json", openpose(body25(), canvas_height=0, canvas_width=9), "positive size"),
+        ("a.json", openpose(body25(), canvas_height=None, canvas_width=9), "size of the picture"),
+        ("a.json", json.dumps({"people": [[1.0] * 54]}), "18 or 25 points .* found list"),
         ("a.npy", "no array", "cannot read"),
         ("a.xml", "", "'.xml'"),
     ],

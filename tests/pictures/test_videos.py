@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from pgpis import files
@@ -38,6 +39,44 @@ def test_browsers_play_it(clip):
         assert (stream.frames, float(stream.average_rate)) == (6, 12.5)
     content = clip.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
+
+
+COLOURS = np.uint8([(200, 60, 40), (40, 200, 60), (40, 60, 200), (220, 180, 150)])
+
+
+def mean_colours(picture):
+    return np.stack([part.mean((0, 1)) for part in np.array_split(np.asarray(picture), len(COLOURS), axis=1)])
+
+
+def test_films_name_the_colours_that_they_hold(tmp_path):
+    """No player has to guess; a decoder that goes by the names finds the colours of the pictures."""
+    Image.fromarray(np.repeat(COLOURS[None], 32, axis=1).repeat(64, axis=0)).save(tmp_path / "colours.png")
+    write_video(tmp_path / "film.mp4", [FrameFiles((tmp_path / "colours.png",))])
+    with av.open(tmp_path / "film.mp4") as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.colorspace, codec.color_primaries, codec.color_trc, codec.color_range) == (1, 1, 1, 1)
+        frame = next(container.decode(video=0))
+    matrices = {"src_colorspace": Colorspace.ITU709, "dst_colorspace": Colorspace.ITU601}
+    bt709 = frame.reformat(format="rgb24", src_color_range=ColorRange.MPEG, **matrices)
+    [(_, read)] = read_frames(tmp_path / "film.mp4")
+    for picture in (bt709.to_ndarray(), read):
+        np.testing.assert_allclose(mean_colours(picture), COLOURS, atol=4)
+
+
+@pytest.mark.parametrize("rows", [718, 720])
+@pytest.mark.parametrize(("codec", "pixels"), [("libx264", "yuv420p"), ("ffv1", "bgr0")])
+def test_colours_without_a_name_are_those_that_players_show(rows, codec, pixels, tmp_path):
+    matrix = Colorspace.ITU709 if rows >= 720 else Colorspace.ITU601
+    with av.open(str(tmp_path / "film.mkv"), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.pix_fmt, stream.width, stream.height = pixels, 128, rows
+        frame = av.VideoFrame.from_ndarray(np.repeat(COLOURS[None], 32, axis=1).repeat(rows, axis=0), format="rgb24")
+        frame = frame.reformat(format=pixels, dst_colorspace=matrix if codec == "libx264" else None)
+        frame.colorspace = 2
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    [(_, picture)] = read_frames(tmp_path / "film.mkv")
+    np.testing.assert_allclose(mean_colours(picture), COLOURS, atol=4)
 
 
 @pytest.mark.parametrize(("every", "numbers"), [(1, [1, 2, 3, 4, 5, 6]), (4, [1, 5])])

@@ -9,6 +9,7 @@ import torch
 from diffusers.callbacks import SDCFGCutoffCallback
 from PIL import Image
 
+from pgpis.batch import ImageSpec
 from pgpis.errors import NotFiniteError, PgpisError
 from pgpis.methods.fpdm import FPDMPipeline
 from pgpis.methods.mcld import MCLDPipeline
@@ -92,6 +93,34 @@ def call(request):
 def test_wrong_arguments_are_named(call, change, message):
     with pytest.raises(PgpisError, match=message):
         call(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value[:1], r"different numbers of pairs, or of none: .*(source|face)\w* 1"),
+        (lambda value: value[:0], "different numbers of pairs, or of none"),
+        (lambda value: value.to(torch.uint8), r"is torch.uint8 \(2, .*, expected floating point"),
+        (lambda value: torch.cat([value, value], dim=1), r"is torch.float32 \(2, .*, expected floating point .* \(B, "),
+        (lambda value: value[0], r"is torch.float32 .*expected floating point numbers \(B, "),
+        (lambda value: value.numpy(), "is ndarray, expected floating point"),
+    ],
+)
+def test_a_prepared_batch_holds_every_entry_of_every_pair(call, change, message):
+    """Of the entry of one row, that of the first pair would be taken for all."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {}
+    for key, spec in call.pipeline.input_specs(HEIGHT, WIDTH).items():
+        shape = (3, spec.height, spec.width) if isinstance(spec, ImageSpec) else (spec.size,)
+        batch[key] = torch.rand(2, *shape, generator=generator)
+    key = "face" if "face" in batch else "source_image"
+    assert len(call.pipeline.generate(batch, num_inference_steps=1, output_type="latent").images) == 2
+    with pytest.raises(PgpisError, match=message):
+        call.pipeline.generate({**batch, key: change(batch[key])}, num_inference_steps=1)
+    with pytest.raises(PgpisError, match="of none"):
+        call.pipeline.generate({key: value[:0] for key, value in batch.items()}, num_inference_steps=1)
+    with pytest.raises(PgpisError, match="source_count 1"):
+        call.pipeline.generate({**batch, "source_count": torch.ones(1, dtype=torch.int64)}, num_inference_steps=1)
 
 
 def test_output_types_show_one_picture(call):

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pgpis.errors import PgpisError
 from pgpis.pictures.images import read_image
-from pgpis.predictions import Mark, png_bytes, read_mark, save_marked
+from pgpis.predictions import Mark, MarkedPicture, png_bytes, read_mark, save_marked
 from pgpis.predictions.marks import KEY, MOST_TEXT
 
 BODY = [value for number in range(18) for value in (60 + number / 7, 20 + 9 * number, 1.0)]
@@ -56,6 +56,14 @@ def test_what_is_read_is_what_was_written(picture, tmp_path):
     assert read_mark(tmp_path / "a.png") == MARK
     assert (MARK.pipeline, MARK.weights) == ("tuned", {"unet": "0123"})
     assert MARK.settings == {**SETTINGS, "scheduler_config": {"beta_start": 0.1}}
+
+
+def test_what_a_mark_does_not_hold_may_be_why_last_bits_differ(picture, tmp_path, caplog):
+    for name, pixel in (("a.png", 0), ("b.png", 1)):
+        picture.putpixel((0, 0), (pixel,) * 3)
+        save_marked(picture, tmp_path / name, MARK)
+    MarkedPicture.read(tmp_path / "a.png").compare(tmp_path / "b.png", MARK)
+    assert "other `step` options (channels_last, compile_unet, fuse_qkv)" in caplog.text
 
 
 def test_a_marked_picture_is_said_to_be_made_by_a_model(picture, tmp_path):

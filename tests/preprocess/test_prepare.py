@@ -823,6 +823,14 @@ def test_threads_that_share_a_stage_do_not_share_its_doubts(photos, monkeypatch)
     ]
 
 
+def test_hidden_files_are_no_frames_of_phoenix(pictures, tmp_path):
+    frames = tmp_path / "PHOENIX-2014-T-release-v3/PHOENIX-2014-T/features/fullFrame-210x260px/train/walk"
+    frames.mkdir(parents=True)
+    pictures[0].save(frames / "images0001.png")
+    (frames / "._images0001.png").write_bytes(b"AppleDouble")
+    assert [files.picture for files in find_pictures(tmp_path, ["densepose"])] == [frames / "images0001.png"]
+
+
 @pytest.mark.slow
 def test_frames_of_phoenix_get_what_its_data_set_reads(run, tmp_path, monkeypatch):
     from pgpis.data import Phoenix14T

@@ -1,6 +1,7 @@
 """Options of tasks: what their values change, what is refused, and that their help is that of their fields."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -40,6 +41,30 @@ def test_defaults_are_the_methods_own():
         0.1,
         {"source": 0, "pose": 0, "fusion": 0}.keys(),
     )
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"deep_cache": 1},
+        {"guidance_band": (0.0, 1.0)},
+        {"guidance_band": [0, 1]},
+        {"output_size": (64, 48)},
+        {"pose_guidance_scale": 2},
+        {"guidance_scale": 2},
+    ],
+)
+def test_what_changes_no_picture_is_no_other_setting(same):
+    usual = FPDMSampling(64, 48)
+    assert json.dumps(FPDMSampling(64, 48, **same).settings) == json.dumps(usual.settings)
+    assert not FPDMSampling(64, 48, **same).shortcuts
+
+
+def test_settings_hold_all_that_changes_a_picture():
+    others = {"deep_cache": 2, "output_size": [64, 40], "pose_guidance_scale": 1.5, "refine": False}
+    assert FPDMSampling(64, 48, guidance_band=(0.2, 0.8), **others).settings == {
+        "height": 64, "width": 48, "steps": 20, "guidance_scale": 2.0, "guidance_band": [0.2, 0.8], **others,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

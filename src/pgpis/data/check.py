@@ -191,7 +191,7 @@ def _lengths(path: Path) -> dict[str, int]:
 
 
 def _count(folder: Path, suffixes: Collection[str]) -> int:
-    return sum(path.suffix.lower() in suffixes and path.name[0] != "." for path in files_below(folder))
+    return sum(path.suffix.lower() in suffixes for path in files_below(folder, hidden=False))
 
 
 def _check_files(report: CheckReport, files: Iterable[Path], kind: Kind) -> None:

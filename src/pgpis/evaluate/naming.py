@@ -63,15 +63,15 @@ def persons_of(pair_ids: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the pictures in a folder and its subfolders, but for the poses and the sheet that ``pgpis predict`` adds.
+    """List the pictures in a folder and its subfolders, none hidden, but for poses and sheet of ``pgpis predict``.
 
     Raises:
         PgpisError: It is missing or holds none.
     """
     if not folder.is_dir():
         raise PgpisError(f"folder not found: {folder}", hint="--generated FOLDER")
-    files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    files = [path for path in files if path.name[0] != "." and path.name != CONTACT_SHEET]
+    files = [path for path in files_below(folder, hidden=False) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [path for path in files if path.name != CONTACT_SHEET]
     files = [path for path in files if path.parent == folder or path.parent.name != "poses"]
     if not files:
         raise PgpisError(f"no pictures in {folder}; expected {', '.join(IMAGE_SUFFIXES)}")
@@ -114,8 +114,8 @@ def matched_pictures(folder: Path, pairs: Sequence[Pair]) -> Matches:
     """
     matches = match_pictures(list_pictures(folder), pairs)
     for what, names in (
-        ("pictures belong to no pair", [path.name for path in matches.unmapped]),
-        ("pictures are second ones of a pair", [path.name for path in matches.doubled]),
+        ("pictures belong to no pair", [path.relative_to(folder).as_posix() for path in matches.unmapped]),
+        ("pictures are second ones of a pair", [path.relative_to(folder).as_posix() for path in matches.doubled]),
         ("pairs have no picture", list(matches.missing)),
     ):
         if names:

@@ -121,7 +121,7 @@ def parse_openpose(content: Any, path: Path, frame: Frame | None = None) -> Keyp
         raise PgpisError(f"{path}: expected OpenPose's 'people'", hint="write it with openpose --write_json")
     arrays = [array for person in people if ((array := _openpose_person(person, path))[:, 2] > 0).any()]
     if not arrays:
-        raise PgpisError(f"{path}: nobody in it (people[].pose_keypoints_2d is empty)")
+        raise PgpisError(f"{path}: nobody in it (people[].pose_keypoints_2d is empty or missing)")
     if len(arrays) > 1:
         tell_once("people", str(path), f"{len(arrays)} people are in it; the largest is taken, of equal ones the first")
     largest = max(arrays, key=_extent)
@@ -131,11 +131,13 @@ def parse_openpose(content: Any, path: Path, frame: Frame | None = None) -> Keyp
 
 
 def _openpose_person(person: Any, path: Path) -> npt.NDArray[np.float64]:
-    fields = person if isinstance(person, dict) else {}
-    if fields.get(WHOLEBODY) is not None:
-        return _triples(fields[WHOLEBODY], (133,), f"{path}: people[].{WHOLEBODY} must hold 133 points")
     expected = f"{path}: people[].pose_keypoints_2d must hold 18 or 25 points"
-    body = _triples(fields.get("pose_keypoints_2d"), (0, 18, 25), expected)
+    if not isinstance(person, dict):
+        raise PgpisError(f"{expected} 'x, y, confidence', found {type(person).__name__}")
+    if person.get(WHOLEBODY) is not None:
+        return _triples(person[WHOLEBODY], (133,), f"{path}: people[].{WHOLEBODY} must hold 133 points")
+    numbers = person.get("pose_keypoints_2d")
+    body = _triples([] if numbers is None else numbers, (0, 18, 25), expected)
     return body[list(BODY25_TO_BODY18)] if len(body) == 25 else body
 
 
@@ -158,7 +160,7 @@ def _extent(person: npt.NDArray[np.float64]) -> float:
 
 def _openpose_frame(content: Mapping[str, Any], path: Path) -> Frame:
     for height, width in (("canvas_height", "canvas_width"), ("image_height", "image_width"), ("height", "width")):
-        if height in content and width in content:
+        if content.get(height) is not None and content.get(width) is not None:
             return Frame(float(content[height]), float(content[width]), name=f"canvas of {path.name}")
     return _required(None, path)
 

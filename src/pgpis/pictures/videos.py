@@ -34,6 +34,10 @@ MOST_PIXELS = 7680 * 4320
 WIDEST = 16384
 """That x264 writes."""
 QUALITY = {"crf": "18", "preset": "medium"}
+BT709, UNKNOWN, BT601, LIMITED = 1, 2, 5, 1
+"""Colours of a video, as ffmpeg counts them: matrix, primaries and curve; and their range, from 16 to 235."""
+HD = 720
+"""Rows from which players take colours that a video does not name for BT.709, else BT.601."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,16 @@ def write_video(
                 stream = container.add_stream("libx264", rate=rate, options=QUALITY)
                 stream.pix_fmt = "yuv420p"  # the only one that every browser knows; it takes even sizes only
                 stream.width, stream.height = width + width % 2, size[1] + size[1] % 2
+                codec = stream.codec_context  # players guess what is not named, and not all the same
+                codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+                codec.color_range = LIMITED
+                colours = {"dst_colorspace": BT709, "dst_color_range": LIMITED}
                 for frame in frames:
                     row = np.zeros((stream.height, stream.width, 3), np.uint8)
                     pictures = [np.asarray(read(picture).resize(size)) for picture in frame.pictures]
                     row[: size[1], :width] = np.concatenate(pictures, axis=1)
-                    container.mux(stream.encode(av.VideoFrame.from_ndarray(row, format="rgb24")))
+                    shown = av.VideoFrame.from_ndarray(row, format="rgb24").reformat(format=stream.pix_fmt, **colours)
+                    container.mux(stream.encode(shown))
                 container.mux(stream.encode())
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, OSError):  # of the disk: told where the file is replaced
@@ -150,9 +159,16 @@ def read_frames(path: Path, every: int = 1) -> Iterator[tuple[int, Image.Image]]
     due = 1
     for number, frame, ratio in _decoded(path, MOST_FRAMES * every):
         if number >= due:
-            picture = _with_square_pixels(path, Image.fromarray(frame.to_ndarray(format="rgb24")), ratio)
+            picture = _with_square_pixels(path, Image.fromarray(_rgb(frame)), ratio)
             yield number, _upright(picture, frame)
             due = number - (number - 1) % every + every
+
+
+def _rgb(frame: Any) -> np.ndarray:
+    """Return a frame as (H, W, 3), in the colours that it names, or that players take it to have."""
+    is_hd = frame.colorspace == UNKNOWN and frame.height >= HD
+    matrices = {"src_colorspace": BT709 if is_hd else frame.colorspace, "dst_colorspace": BT601}  # for PyAV 14: two
+    return np.asarray(frame.to_ndarray(format="rgb24", src_color_range=frame.color_range, **matrices))
 
 
 def _with_square_pixels(path: Path, picture: Image.Image, ratio: Fraction | None) -> Image.Image:

@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from pgpis.batch import InputSpecs, PairBatch
+from pgpis.batch import InputSpecs, PairBatch, check_rows
 from pgpis.denoiser import Ports, denoise
 from pgpis.denoiser.deep_features import deep_features
 from pgpis.denoiser.diffusion import guide_two_branches
@@ -134,10 +134,11 @@ class SamplingPipeline(CheckedPipeline):
     ) -> None:
         """Refuse a call that would fail later, or give something else without a word."""
         specs = self.input_specs(self.config.height, self.config.width)
-        needed = [key for key, spec in specs.items() if spec.origin != "target" and key not in self._unread]
+        needed = {key: spec for key, spec in specs.items() if spec.origin != "target" and key not in self._unread}
         missing = [key for key in needed if key not in batch]
         if missing:
             raise PgpisError(f"the batch lacks '{missing[0]}', this pipeline needs {', '.join(needed)}")
+        check_rows(batch, needed)
         self._check_size(*batch["pose_image"].shape[-2:])
         check_steps(self.scheduler, steps)
         for name, scale in scales.items():
@@ -238,7 +239,7 @@ class SamplingPipeline(CheckedPipeline):
             **options: See :class:`SamplingOptions`.
 
         Raises:
-            PgpisError: A batch entry is missing, or an argument is not what it should be.
+            PgpisError: A batch entry is missing, or it or an argument is not what it should be.
             NotFiniteError: Results hold numbers that are not finite, as where float16 is too narrow.
         """
         return self.sample(batch, {"guidance_scale": self._default("guidance_scale", guidance_scale)}, **options)

@@ -52,7 +52,8 @@ class MarkedPicture:
         else:
             log.warning(
                 "%s is made of the same with the settings of %s, but is not the same file: "
-                "it was made or saved by other programs, or on another device",
+                "it was made or saved by other programs, on another device, or with other `step` options "
+                "(channels_last, compile_unet, fuse_qkv)",
                 result,
                 self.path,
             )

@@ -70,7 +70,7 @@ def _lists_of(layout: type[Layout]) -> str:
 
 def _lacks_lists(root: Path) -> bool:
     """Whether a folder without lists is laid out as data sets are: ``img/``, and no picture beside it."""
-    return (root / "img").is_dir() and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir())
+    return (root / "img").is_dir() and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.glob("[!.]*"))
 
 
 def _refuse_shared(files: Sequence[PictureFiles]) -> None:
@@ -86,9 +86,8 @@ def _refuse_shared(files: Sequence[PictureFiles]) -> None:
 
 def _of_folder(root: Path, kinds: Sequence[Kind]) -> list[PictureFiles]:
     folder = root if root.is_dir() else root.parent
-    candidates = files_below(root) if root.is_dir() else [root]
+    candidates = files_below(root, hidden=False) if root.is_dir() else [root]
     names = [path.relative_to(folder) for path in candidates if path.name != NAME]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     below = sorted({folder / place for name in names for place in name.parents if place.parts})
     prepared = {*below} - {*without_prepared(folder, below)}
     names = [name for name in names if prepared.isdisjoint((folder / name).parents)]
@@ -140,7 +139,7 @@ def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[Pictur
             raise PgpisError(f"Phoenix has no place for '{kind.option}'; its key points are MSKA's", hint=hint)
     frames = frames_of(release, kind_of("picture"))
     files = []
-    for picture in (path for path in files_below(frames) if path.suffix == ".png"):
+    for picture in (path for path in files_below(frames, hidden=False) if path.suffix == ".png"):
         name = picture.relative_to(frames)
         outputs = [(kind.option, (frames_of(release, kind) / name).with_suffix(str(kind.suffix))) for kind in kinds]
         files.append(PictureFiles(picture.relative_to(root).as_posix(), picture, tuple(outputs)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from pgpis.cluster import ActorPool, connected, gpus_for
 from pgpis.devices import device_here
 from pgpis.errors import PgpisError
-from pgpis.jobs import born_deaf, broken_pool, meters, one_thread_each, parts, worker_pool
+from pgpis.jobs import born_deaf, broken_pool, end_together, meters, one_thread_each, parts, worker_pool
 from pgpis.pictures.kinds import kind_of
 from pgpis.preprocess.due import Due, map_hash
 from pgpis.preprocess.record import Record, append
@@ -259,6 +259,7 @@ def _run_pools(
                     submit(after, [file for file, outcome in freed if file is not None and outcome.reason is None])
                     yield [settled(file, outcome.blocks(after)) for file, outcome in freed if file and outcome.reason]
     finally:
+        end_together(pools.values())
         wait([future for future in running if not future.cancel()])
 
 

@@ -116,14 +116,33 @@ class Sampling:
     @property
     def shortcuts(self) -> dict[str, Any]:
         """What saves time, by the pipeline's names; without those that are off."""
-        chosen = {"guidance_band": self.guidance_band, "deep_cache": self.deep_cache}
-        return {name: value for name, value in chosen.items() if value is not None}
+        band, every = self.guidance_band, self.deep_cache
+        chosen: dict[str, Any] = {} if band is None or tuple(band) == (0, 1) else {"guidance_band": band}
+        return chosen if every in (None, 1) else {**chosen, "deep_cache": every}
 
     @property
     def switches(self) -> dict[str, bool]:
         """What is switched otherwise than usual, by name."""
         own = ({"vae_tiling": True} if self.vae_tiling else {}) | ({} if self.refine else {"refine": False})
         return own | self.video.settings
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a picture, and its score, beside seed, pair and model; all of it is JSON, None what is off."""
+        is_resized = tuple(self.result_size) != (self.height, self.width)
+        scale = float(self.guidance_scale)  # as a recipe reads it: 1 and 1.0 differ in the bytes of a mark
+        others = {name: float(other) for name, other in self.scales.items() if other not in (None, scale)}
+        return {
+            "height": self.height,
+            "width": self.width,
+            "output_size": list(self.result_size) if is_resized else None,
+            "steps": self.num_inference_steps,
+            **dict.fromkeys(self.scales),
+            "guidance_scale": scale,
+            **others,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in self.shortcuts.items()},
+            **self.switches,
+        }
 
     @property
     def tiled_size(self) -> tuple[int, int] | None:

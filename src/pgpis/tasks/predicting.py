@@ -223,8 +223,9 @@ class PictureTask(PersonImageTask):
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics and write report and per-pair table."""
-        details = {"steps": self.sampling.num_inference_steps, "guidance": self.sampling.guidance_scale}
-        report = self.scores.report(self.sampling.result_size, details | {"seed": self.seed})
+        drawn = self._drawn_with() | {"precision": self.trainer.precision}
+        details = {name: value for name, value in drawn.items() if value is not None}
+        report = self.scores.report(self.sampling.result_size, details)
         self.log_dict({name: v for name, v in report.results.items() if isinstance(v, float)}, rank_zero_only=True)
         self.scores.write_pairs(is_main=self.trainer.is_global_zero)
         self.write_report(report)
@@ -270,22 +271,13 @@ class PictureTask(PersonImageTask):
             batch["fingerprint"][row],
         )
 
+    def _drawn_with(self) -> dict[str, Any]:
+        return {"seed": self.seed, **self.sampling.settings, "scheduler": type(self.scheduler).__name__}
+
     def prediction_settings(self) -> dict[str, Any]:
         """Return what determines a picture beside its pair."""
         return {
-            "seed": self.seed,
-            "height": self.sampling.height,
-            "width": self.sampling.width,
-            "output_size": self.sampling.output_size and list(self.sampling.output_size),
-            "steps": self.sampling.num_inference_steps,
-            # as a recipe would read them: 1 and 1.0 are the same, but not in the bytes of a mark
-            **{name: scale if scale is None else float(scale) for name, scale in self.sampling.scales.items()},
-            **{
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in self.sampling.shortcuts.items()
-            },
-            **self.sampling.switches,
-            "scheduler": type(self.scheduler).__name__,
+            **self._drawn_with(),
             "scheduler_config": settings_of(self.scheduler),
             "inputs": {key: asdict(spec) for key, spec in self.input_specs.items() if spec.origin != "target"},
             "images_per_pair": self.sampling.images_per_pair,

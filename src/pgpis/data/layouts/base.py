@@ -105,7 +105,7 @@ class Layout(ABC):
 
     def _pictures_below(self) -> list[str]:
         folder = self.place_of("picture")
-        files = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+        files = [path for path in files_below(folder, hidden=False) if path.suffix.lower() in IMAGE_SUFFIXES]
         names = [path.relative_to(folder).as_posix() for path in files]
         return list(map(key_of, names)) if self.is_flat else names
 

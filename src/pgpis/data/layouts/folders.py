@@ -116,7 +116,7 @@ class PCDMLayout(Layout):
         """The folder that holds pictures: one of the usual names, or any with pictures."""
         usual = [name.format(split=self.split) for name in self.folders["picture"]]
         poses = self.folders["keypoints"]
-        others = sorted(path.name for path in self.root.glob("*") if path.is_dir() and path.name not in poses)
+        others = sorted(path.name for path in self.root.glob("[!.]*") if path.is_dir() and path.name not in poses)
         return next((name for name in [*usual, *others] if _has_pictures(self.root / name)), usual[0])
 
     def folder(self, kind: str) -> str | None:
@@ -133,4 +133,4 @@ class PCDMLayout(Layout):
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*"))
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("[!.]*"))
