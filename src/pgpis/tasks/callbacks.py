@@ -27,6 +27,7 @@ from pgpis.errors import check_range
 from pgpis.interrupts import Stopped, StopRequest
 from pgpis.pictures.images import tensor_to_images
 from pgpis.predictions import PredictionWriter
+from pgpis.tasks.averaging import take_average
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.finite import diverged, weights_are_finite
 from pgpis.tasks.predicting import PictureTask
@@ -233,6 +234,7 @@ class ExportModel(Callback):
         """Export on the main process."""
         assert isinstance(pl_module, PersonImageTask)
         if trainer.is_global_zero and not trainer.fast_dev_run:
+            take_average(trainer, pl_module)
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
