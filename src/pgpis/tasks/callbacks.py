@@ -154,7 +154,7 @@ class StopOnSignal(Callback):
             return
         callback, command = _keeper(trainer), None
         if callback is not None and not trainer.sanity_checking and not trainer.fast_dev_run:
-            callback.save_last = True  # as a file of its own, not as a link
+            callback.save_last, callback.save_weights_only = True, False  # as a file of its own, not as a link
             metrics = callback._monitor_candidates(trainer)  # noqa: SLF001  keeps its own record of what is the last
             callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
             command = self._going_on_with(callback.last_model_path)
@@ -163,7 +163,9 @@ class StopOnSignal(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Name the last checkpoint of this run where a second Ctrl-C did not wait for another."""
         callback = _keeper(trainer)
-        if isinstance(exception, Stopped) and exception.command is None and callback is not None:
+        if callback is None or callback.save_weights_only:
+            return
+        if isinstance(exception, Stopped) and exception.command is None:
             last = callback.last_model_path if callback._last_checkpoint_saved else ""  # noqa: SLF001  of no earlier run
             if last and Path(last).exists():
                 exception.command = self._going_on_with(last)
@@ -173,7 +175,9 @@ class StopOnSignal(Callback):
 
 
 def _keeper(trainer: Trainer) -> ModelCheckpoint | None:
-    return next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+    """Return the callback that keeps checkpoints, one that keeps whole ones before one of weights alone."""
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return min(keepers, key=lambda callback: callback.save_weights_only, default=None)
 
 
 def _has_one_step(trainer: Trainer) -> bool:
