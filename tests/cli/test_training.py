@@ -359,6 +359,14 @@ def test_training_without_a_logger(tiny, tmp_path):
     assert not (tmp_path / "run/lightning_logs").exists()
 
 
+def test_a_trial_of_a_few_batches_leaves_nothing_to_go_on_from(tiny, tmp_path, capsys):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()
+    assert main(tiny("fit", "--trainer.fast_dev_run=1", EVERY_STEP)) == 0
+    assert {path.name for path in (tmp_path / "run").rglob("*.*")} == {".pgpis.lock", "best.ckpt"}
+    assert "another run" not in capsys.readouterr().err
+
+
 def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):
     loggers = ["CSVLogger", "TensorBoardLogger"]
     entries = ", ".join(

@@ -144,8 +144,9 @@ class PGPISCLI(LightningCLI):
         do_without_loggers(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(root / CHECKPOINTS)
+            if isinstance(callback, ModelCheckpoint):
+                callback.dirpath = callback.dirpath or str(root / CHECKPOINTS)
+                callback.save_last = None if trainer.fast_dev_run else callback.save_last  # else it saves
         if self.subcommand == "fit" and self.checkpoint and resolved(root) in resolved(self.checkpoint).parents:
             for logger in trainer.loggers:
                 go_on_logging(logger, self.first_step)
