@@ -216,6 +216,16 @@ def test_one_run_trains_in_a_folder(tiny, tmp_path, capsys):
     assert "another run is writing" in capsys.readouterr().err
 
 
+def test_a_learning_rate_of_today_counts_from_where_a_run_goes_on(trained, tiny, tmp_path, capsys):
+    words = ["--trainer.max_steps=2", "--data.val=null", f"--ckpt_path={trained / 'checkpoints/last.ckpt'}"]
+    assert main(tiny("fit", "--model.init_args.optimizer.init_args.lr=0.0625", *words)) == 0
+    (state,) = read(tmp_path / "run/checkpoints/last.ckpt")["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == 0.0625
+    assert "from step 1 on with today's lr 0.0625 (before: 0.001)" in capsys.readouterr().err
+    assert main(tiny("fit", "--model.init_args.optimizer.class_path=torch.optim.Adam", *words)) == 2
+    assert "last.ckpt: it was trained with another optimiser than Adam: AdamW" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
