@@ -36,8 +36,9 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, do_without_loggers, go_on_logging
+from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, do_without_loggers
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
+from pgpis.tasks.curves import go_on_logging, log_apart
 from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
@@ -148,8 +149,8 @@ class PGPISCLI(LightningCLI):
                 callback.dirpath = callback.dirpath or str(root / CHECKPOINTS)
                 callback.save_last = None if trainer.fast_dev_run else callback.save_last  # else it saves
         if self.subcommand == "fit" and self.checkpoint and resolved(root) in resolved(self.checkpoint).parents:
-            for logger in trainer.loggers:
-                go_on_logging(logger, self.first_step)
+            go_on_logging(trainer, self.first_step)
+        log_apart(trainer, self.subcommand)
         return trainer
 
     @property

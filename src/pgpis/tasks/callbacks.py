@@ -42,7 +42,6 @@ __all__ = [
     "Throughput",
     "count_whole_epochs",
     "do_without_loggers",
-    "go_on_logging",
 ]
 
 log = logging.getLogger(__name__)
@@ -260,14 +259,3 @@ def count_whole_epochs(trainer: Trainer) -> None:
 def _at_whole_epochs(hook: Callable[..., None], trainer: Trainer, *arguments: Any) -> None:
     if epoch_is_whole(trainer):
         hook(trainer, *arguments)
-
-
-def go_on_logging(logger: Logger, step: int) -> None:
-    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
-    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
-        return
-    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
-    numbers = [int(version) for version in versions if version.isdigit()]
-    if numbers:
-        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
-        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001
