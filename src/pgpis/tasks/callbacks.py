@@ -206,28 +206,38 @@ class ProgressBar(RichProgressBar):
 
 
 class Throughput(Callback):
-    """Logs ``train/pairs_per_second`` over the batches since the last logging step."""
+    """Logs ``train/pairs_per_second`` since the last logging step, without the time of validations."""
 
     def __init__(self) -> None:
         self._pairs = 0
-        self._since = 0.0
+        self._seconds = self._since = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count, also for a run that goes on in the middle of an epoch, which starts none."""
+        self._pairs, self._seconds, self._since = 0, 0.0, time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock after validation and data set-up."""
-        self._pairs, self._since = 0, time.perf_counter()
+        """Let the clock go on after validation and data set-up."""
+        self._since = time.perf_counter()
 
-    on_train_start = on_train_epoch_start  # a run that goes on in the middle of an epoch starts none
+    on_validation_end = on_train_epoch_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._seconds += time.perf_counter() - self._since
+
+    on_validation_start = on_train_epoch_end
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
     ) -> None:
-        """Count pairs; log and restart at each logging step."""
+        """Count pairs; log and restart at each logging step of the trainer, which counts steps over all epochs."""
         self._pairs += len(batch["index"]) * trainer.world_size
-        steps = trainer.log_every_n_steps  # 0: never
-        if steps and (batch_idx + 1) % steps == 0:
-            now = time.perf_counter()
-            pl_module.log("train/pairs_per_second", self._pairs / (now - self._since), batch_size=1)
-            self._pairs, self._since = 0, now
+        accumulates = trainer.fit_loop._should_accumulate()  # noqa: SLF001  told nowhere else
+        if trainer._logger_connector.should_update_logs and not accumulates:  # noqa: SLF001  likewise
+            self.on_train_epoch_end(trainer, pl_module)
+            pl_module.log("train/pairs_per_second", self._pairs / self._seconds, batch_size=1)
+            self.on_train_start(trainer, pl_module)
 
 
 class ExportModel(Callback):
