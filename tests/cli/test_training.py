@@ -377,6 +377,33 @@ def test_a_trial_of_a_few_batches_leaves_nothing_to_go_on_from(tiny, tmp_path, c
     assert "another run" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        (
+            "LearningRateFinder",
+            "LearningRateFinder: it sets 'lr' of a model, and a task's is its optimiser's\n  hint: leave",
+        ),
+        (
+            "BackboneFinetuning",
+            "BackboneFinetuning: it thaws the 'backbone' of a model, and FPDMTask has none\n  hint: l",
+        ),
+    ],
+)
+def test_callbacks_that_look_for_what_no_task_has_are_refused(callback, expected, tiny, capsys):
+    assert main(tiny("fit", f"--trainer.callbacks=[{callback}]", *ONE)) == 2
+    assert f"pgpis: error: trainer.callbacks: {expected}" in capsys.readouterr().err
+
+
+def test_a_timer_ends_training(tiny, tmp_path):
+    """Its options have members of enumerations among them, which are written to the settings of the run."""
+    timer = "--trainer.callbacks=[{class_path: Timer, init_args: {duration: {seconds: 0}}}]"
+    assert main(tiny("fit", timer, "--trainer.max_steps=99", "--data.val=null")) == 0
+    (settings,) = (tmp_path / "run").rglob("config.yaml")
+    (callback,) = yaml.safe_load(settings.read_text())["trainer"]["callbacks"]
+    assert callback["init_args"]["interval"] == "step"
+
+
 def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):
     loggers = ["CSVLogger", "TensorBoardLogger"]
     entries = ", ".join(

@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     EarlyStopping,
+    LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
     WeightAveraging,
 )
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.parsing import lightning_hasattr
 
 from pgpis.batch import PairBatch
-from pgpis.errors import check_range
+from pgpis.errors import PgpisError, check_range
 from pgpis.interrupts import Stopped, StopRequest
 from pgpis.pictures.images import tensor_to_images
 from pgpis.predictions import PredictionWriter
@@ -42,6 +45,7 @@ __all__ = [
     "Throughput",
     "count_whole_epochs",
     "do_without_loggers",
+    "refuse_strangers",
 ]
 
 log = logging.getLogger(__name__)
@@ -251,6 +255,28 @@ class ExportModel(Callback):
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+
+
+def refuse_strangers(trainer: Trainer, module: LightningModule) -> None:
+    """Refuse Lightning's callbacks that look for what a model does not have.
+
+    Raises:
+        PgpisError: Names one, and what does instead.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, BackboneFinetuning) and not hasattr(module, "backbone"):
+            message = (
+                f"{type(callback).__name__}: it thaws the 'backbone' of a model, and {type(module).__name__} has none"
+            )
+            raise PgpisError(
+                f"trainer.callbacks: {message}", hint="leave it out: a task freezes what it does not train"
+            )
+        if isinstance(callback, LearningRateFinder) and callback._update_attr:  # noqa: SLF001
+            names = (callback._attr_name,) if callback._attr_name else ("lr", "learning_rate")  # noqa: SLF001
+            if not any(lightning_hasattr(module, name) for name in names):
+                message = f"{type(callback).__name__}: it sets '{names[0]}' of a model, and a task's is its optimiser's"
+                hint = "leave it out, and compare short runs with --model.init_args.optimizer.init_args.lr"
+                raise PgpisError(f"trainer.callbacks: {message}", hint=hint)
 
 
 def do_without_loggers(trainer: Trainer) -> None:
