@@ -216,6 +216,16 @@ def test_one_run_trains_in_a_folder(tiny, tmp_path, capsys):
     assert "another run is writing" in capsys.readouterr().err
 
 
+def test_a_learning_rate_of_today_counts_from_where_a_run_goes_on(trained, tiny, tmp_path, capsys):
+    words = ["--trainer.max_steps=2", "--data.val=null", f"--ckpt_path={trained / 'checkpoints/last.ckpt'}"]
+    assert main(tiny("fit", "--model.init_args.optimizer.init_args.lr=0.0625", *words)) == 0
+    (state,) = read(tmp_path / "run/checkpoints/last.ckpt")["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == 0.0625
+    assert "from step 1 on with today's lr 0.0625 (before: 0.001)" in capsys.readouterr().err
+    assert main(tiny("fit", "--model.init_args.optimizer.class_path=torch.optim.Adam", *words)) == 2
+    assert "last.ckpt: it was trained with another optimiser than Adam: AdamW" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -357,6 +367,41 @@ def test_training_without_a_logger(tiny, tmp_path):
     assert main(tiny("fit", *words, out="run")) == 0
     assert (tmp_path / "run/pipeline").is_dir()
     assert not (tmp_path / "run/lightning_logs").exists()
+
+
+def test_a_trial_of_a_few_batches_leaves_nothing_to_go_on_from(tiny, tmp_path, capsys):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/best.ckpt").touch()
+    assert main(tiny("fit", "--trainer.fast_dev_run=1", EVERY_STEP)) == 0
+    assert {path.name for path in (tmp_path / "run").rglob("*.*")} == {".pgpis.lock", "best.ckpt"}
+    assert "another run" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        (
+            "LearningRateFinder",
+            "LearningRateFinder: it sets 'lr' of a model, and a task's is its optimiser's\n  hint: leave",
+        ),
+        (
+            "BackboneFinetuning",
+            "BackboneFinetuning: it thaws the 'backbone' of a model, and FPDMTask has none\n  hint: l",
+        ),
+    ],
+)
+def test_callbacks_that_look_for_what_no_task_has_are_refused(callback, expected, tiny, capsys):
+    assert main(tiny("fit", f"--trainer.callbacks=[{callback}]", *ONE)) == 2
+    assert f"pgpis: error: trainer.callbacks: {expected}" in capsys.readouterr().err
+
+
+def test_a_timer_ends_training(tiny, tmp_path):
+    """Its options have members of enumerations among them, which are written to the settings of the run."""
+    timer = "--trainer.callbacks=[{class_path: Timer, init_args: {duration: {seconds: 0}}}]"
+    assert main(tiny("fit", timer, "--trainer.max_steps=99", "--data.val=null")) == 0
+    (settings,) = (tmp_path / "run").rglob("config.yaml")
+    (callback,) = yaml.safe_load(settings.read_text())["trainer"]["callbacks"]
+    assert callback["init_args"]["interval"] == "step"
 
 
 def test_every_logger_that_takes_pictures_gets_the_grid(tiny, tmp_path, capsys):

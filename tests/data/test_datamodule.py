@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, ModelCheckpoint
 from pgpis.batch import check_batch
 from pgpis.data import DeepFashion, FolderPairs, PoseTransferDataModule, ResumableSampler
 from pgpis.data.sampler import NOTHING, EpochPosition
+from pgpis.data.transforms import Augmentation
 from pgpis.errors import PgpisError
 
 
@@ -299,12 +300,18 @@ def test_a_first_step_of_fewer_batches_is_told(window, left, caplog):
     assert loop._accumulated_batches_reached()
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_overfitting_trains_on_the_same_batches(toy_root, specs, num_workers):
-    data = module(toy_root, specs, num_workers=num_workers)
-    recorder, _ = fit(data, max_epochs=3, overfit_batches=2)
-    assert len(recorder.seen) == 6
-    assert {row[4:-2] for row in recorder.seen} == {(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)}
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"resident": True, "augmentation": Augmentation(0, 0, 0)}])
+def test_overfitting_trains_on_the_same_batches(toy_root, specs, options, tmp_path, recwarn):
+    """Also where it goes on within an epoch."""
+    train = DeepFashion(toy_root, "train", self_pair_probability=0)
+    whole, _ = fit(module(toy_root, specs, train=train, **options), tmp_path, max_epochs=3, overfit_batches=2)
+    assert len(whole.seen) == 6
+    assert {row[4:-2] for row in whole.seen} == {(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)}
+    assert len({row[4:] for row in whole.seen}) == 2
+    third = tmp_path / "checkpoints/step=3.ckpt"
+    resumed, _ = fit(module(toy_root, specs, train=train, **options), ckpt_path=third, max_epochs=3, overfit_batches=2)
+    assert resumed.seen == whole.seen[3:]
+    assert not [each for each in recwarn if "shuffling" in str(each.message)]
 
 
 def test_predict_lists_failures_and_skips_finished_pairs(toy_root, specs, tmp_path):

@@ -1,6 +1,7 @@
 """The nets that put details of the source back into pictures: their training, and both pipelines with them."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -352,6 +353,17 @@ def test_a_draft_is_of_its_row_and_not_of_its_name(folder, method, tmp_path):
     torch.testing.assert_close(task.draft({**batch, "pair_id": ["a", "a"]}), expected)
     task.drafts = None
     torch.testing.assert_close(task.draft({**batch, "pair_id": ["a", "a"]}), expected, atol=2 / 255, rtol=0)
+
+
+def test_drafts_of_one_precision_are_none_of_another(folder, method, tmp_path):
+    """They differ, and validation would compare with those that another run left."""
+    folders = []
+    for precision in (None, "32-true", "bf16-mixed", "16-mixed"):
+        task = TRAINING[method](str(folder), str(tmp_path), CHANNELS, sampling=SAMPLING[method](**SIZE))
+        task._trainer = precision and SimpleNamespace(precision=precision)
+        folders.append(task._folder())
+    assert folders[0] == folders[1]
+    assert len({*folders}) == 3
 
 
 @pytest.mark.parametrize("option", ["shared_noise", "anchor"])

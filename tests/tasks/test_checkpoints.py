@@ -238,6 +238,13 @@ def test_the_last_one_of_earlier_versions_goes_by_times_and_numbers(tmp_path):
     assert last_checkpoint([tmp_path], training=True) == tmp_path / "last-v2.ckpt"
 
 
+def test_training_passes_over_weights_alone(tmp_path):
+    for name, saved, parts in (("last", 2.0, CHECKPOINT), ("last-v1", 3.0, {"state_dict": CHECKPOINT["state_dict"]})):
+        torch.save(parts | {SAVED: saved}, tmp_path / f"{name}.ckpt")
+    assert last_checkpoint([tmp_path], training=True) == tmp_path / "last.ckpt"
+    assert last_checkpoint([tmp_path], training=False) == tmp_path / "last-v1.ckpt"
+
+
 def test_the_last_one_is_no_link_that_leads_nowhere(tmp_path):
     (tmp_path / "last-v1.ckpt").symlink_to("moved.ckpt")
     with pytest.raises(PgpisError, match=r"last-v1\.ckpt is not a file"):

@@ -23,7 +23,7 @@ def batch():
     people = DrawnPeople(1, 6, size=(128, 88))
     people.setup()
     samples = PairSamples(people, PairTransform(task.input_specs, train=False), 0)
-    return PairCollator(task.input_specs)([samples[index] for index in range(6)])
+    return PairCollator(task.input_specs)([samples[0, index] for index in range(6)])
 
 
 def test_labels_are_those_of_the_picture():

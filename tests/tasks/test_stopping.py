@@ -45,15 +45,15 @@ class Line(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def fit(folder, options, checkpoint=None, **stop):
-    """Return the checkpoint of a stop, if there was one, and all that the run has come to."""
+def fit(folder, options, checkpoint=None, keepers=(), **stop):
+    """Return the checkpoint of a stop, if there was one, and all that the run has come to; ``keepers`` come first."""
     request = StopRequest()
     model, patience = Line(request, **stop), EarlyStopping("val/loss", patience=50)
     best = ModelCheckpoint(dirpath=folder, monitor="val/loss", save_last=True, filename="{epoch}-{step}")
     trainer = Trainer(
         accelerator="cpu",
         logger=False,
-        callbacks=[best, patience, EMAWeightAveraging(decay=0.5)],
+        callbacks=[*keepers, best, patience, EMAWeightAveraging(decay=0.5)],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=1,
@@ -130,3 +130,18 @@ def test_a_second_ctrl_c_names_the_last_checkpoint_of_this_run_alone(tmp_path):
     assert state["progress"] == (1, BATCHES + 2)
     assert fit(tmp_path / "run", options, stopped)[1]["weight"] == whole["weight"]
     assert fit(tmp_path / "run", options, in_batch=2, twice=True)[0] is None
+
+
+def test_a_stop_keeps_a_whole_state_where_others_keep_weights_alone(tmp_path):
+    options = {"max_steps": 5, "max_epochs": -1}
+    _, whole = fit(tmp_path / "run", options)
+    of_weights = ModelCheckpoint(tmp_path / "weights", save_weights_only=True, every_n_train_steps=1)
+    stopped, _ = fit(tmp_path / "again", options, keepers=[of_weights], in_batch=1)
+    assert stopped == str(tmp_path / "again/last.ckpt")
+    assert fit(tmp_path / "again", options, stopped)[1]["weight"] == whole["weight"]
+    request, trainer = StopRequest(), Trainer(logger=False, max_steps=5, callbacks=[of_weights], accelerator="cpu")
+    trainer.callbacks.append(StopOnSignal(request, ["pgpis", "fit"]))
+    with warnings.catch_warnings(action="ignore"), pytest.raises(Stopped) as error:
+        trainer.fit(Line(request, in_batch=1), DataLoader(torch.ones(8, 1), batch_size=2))
+    assert error.value.command.endswith(f" --ckpt_path {tmp_path}/weights/last.ckpt")
+    assert "optimizer_states" in torch.load(tmp_path / "weights/last.ckpt", weights_only=True)

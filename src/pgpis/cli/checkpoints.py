@@ -55,7 +55,7 @@ def root_of(recipes: Iterable[Any]) -> Path:
 
 def tell_of_others(trainer: Trainer, checkpoint: Path | None) -> None:
     """Say which checkpoints of another run lie where this one will write; ``checkpoint`` is what it goes on from."""
-    for callback in trainer.checkpoint_callbacks:
+    for callback in [] if trainer.fast_dev_run else trainer.checkpoint_callbacks:
         folder = Path(callback.dirpath or ".") if isinstance(callback, ModelCheckpoint) else None
         if folder is None or (checkpoint is not None and resolved(folder) == resolved(checkpoint.parent)):
             continue

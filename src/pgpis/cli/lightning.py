@@ -24,7 +24,7 @@ from pgpis.cli.linked import OF_MODEL, SEED, SEEDS, without_linked
 from pgpis.cli.messages import explained, objects_explained, trainer_explained
 from pgpis.cli.precision import adapt_precision
 from pgpis.cli.quiet import MOVED, quiet_libraries
-from pgpis.cli.recipes import resolve_configs, texts_of
+from pgpis.cli.recipes import Quoting, resolve_configs, texts_of
 from pgpis.cli.renamed import load_class, with_current_options
 from pgpis.cli.results import open_folder, sum_up
 from pgpis.data import PoseTransferDataModule
@@ -36,8 +36,15 @@ from pgpis.pipelines.limits import LARGEST_SEED
 from pgpis.predictions import PredictionFolder
 from pgpis.tasks.averaging import average_exactly
 from pgpis.tasks.base import PersonImageTask
-from pgpis.tasks.callbacks import ProgressBar, StopOnSignal, count_whole_epochs, do_without_loggers, go_on_logging
+from pgpis.tasks.callbacks import (
+    ProgressBar,
+    StopOnSignal,
+    count_whole_epochs,
+    do_without_loggers,
+    refuse_strangers,
+)
 from pgpis.tasks.checkpoints import WholeCheckpoints, check_checkpoint
+from pgpis.tasks.curves import go_on_logging, log_apart
 from pgpis.tasks.predicting import PictureTask
 
 log = logging.getLogger(__name__)
@@ -138,17 +145,19 @@ class PGPISCLI(LightningCLI):
             kwargs |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "enable_progress_bar": False}
         with trainer_explained(self.command[1]):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        refuse_strangers(trainer, self.model)
         adapt_precision(trainer)
         average_exactly(trainer)
         count_whole_epochs(trainer)
         do_without_loggers(trainer)
         root = Path(trainer.default_root_dir)
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(root / CHECKPOINTS)
+            if isinstance(callback, ModelCheckpoint):
+                callback.dirpath = callback.dirpath or str(root / CHECKPOINTS)
+                callback.save_last = None if trainer.fast_dev_run else callback.save_last  # else it saves
         if self.subcommand == "fit" and self.checkpoint and resolved(root) in resolved(self.checkpoint).parents:
-            for logger in trainer.loggers:
-                go_on_logging(logger, self.first_step)
+            go_on_logging(trainer, self.first_step)
+        log_apart(trainer, self.subcommand)
         return trainer
 
     @property
@@ -243,13 +252,6 @@ def _short(key: str) -> str:
     return key.replace(".init_args.", ".")
 
 
-class _Quoting(yaml.SafeDumper):
-    """Quotes all texts: PyYAML leaves ``1e3`` plain, which is a number to jsonargparse."""
-
-
-_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
-
-
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool):
         raise PgpisError(f"seed_everything is {value}, expected a whole number", hint="--seed_everything 0")
@@ -270,7 +272,7 @@ def run(verb: str | None, words: Sequence[str], recipes: Sequence[Recipe] = (), 
         PgpisError: A key, value or file of the configuration is wrong; names it and the closest valid name.
     """
     arguments = resolve_configs([f"--config={recipe}" for recipe in recipes if isinstance(recipe, str)])
-    arguments += [f"--config={yaml.dump(recipe, Dumper=_Quoting)}" for recipe in recipes if not isinstance(recipe, str)]
+    arguments += [f"--config={yaml.dump(recipe, Dumper=Quoting)}" for recipe in recipes if not isinstance(recipe, str)]
     arguments += resolve_configs(words)
     load_methods()
     current = with_current_options(without_linked(arguments))

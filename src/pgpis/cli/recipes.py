@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -29,6 +30,15 @@ TOP_LEVEL = (
 )
 """Keys of a recipe, and words of the command line beside them, that stand for themselves; others have a dot."""
 PACKAGED = Path(__file__).resolve().parent.parent / "configs"
+
+
+class Quoting(yaml.SafeDumper):
+    """Quotes all texts: PyYAML leaves ``1e3`` plain, which is a number to jsonargparse."""
+
+
+Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+# jsonargparse writes a run's settings by it: defaults of Lightning's Timer are members of enumerations
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
 def packaged_recipes() -> dict[str, Path]:

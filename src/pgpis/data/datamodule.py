@@ -136,6 +136,7 @@ class PoseTransferDataModule(LightningDataModule):
         sampler = ResumableSampler(
             range(len(dataset)), shuffle=True, seed=self.seed, start_epoch=epoch, start_sample=sample, **self._share
         )
+        sampler.repeats = self.trainer is not None and self.trainer.overfit_batches > 0
         if not self.resident:
             return self._loader(dataset, sampler, train=True)
         refuse_other_versions(self.augmentation, dataset, self.cache)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 from pgpis.data.transforms import sample_generator
 from pgpis.errors import PgpisError
@@ -26,8 +26,11 @@ NOTHING = -1
 would wait for it forever."""
 
 
-class ResumableSampler(DistributedSampler[SampleKey]):
-    """Yields ``(epoch, index)``; Lightning keeps a ``DistributedSampler`` as it is and tells it the epoch.
+class ResumableSampler(DistributedSampler[SampleKey], SequentialSampler):
+    """Yields ``(epoch, index)``.
+
+    Lightning keeps a ``DistributedSampler`` as it is and tells it the epoch. For ``overfit_batches`` it would put
+    another in the place of what is no ``SequentialSampler``, which knows no epoch to go on in.
 
     Args:
         indices: Positions in the data set that take part.
@@ -56,6 +59,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         self.indices = indices
         self.start_epoch = start_epoch
         self.start_sample = start_sample
+        self.repeats = False
+        """Whether every epoch is the first one, in the given order: for ``overfit_batches``."""
         self.set_epoch(start_epoch)
 
     def order(self, epoch: int) -> Sequence[int]:
@@ -63,14 +68,15 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         if not self.shuffle:
             return self.indices[self.rank :: self.num_replicas] or [NOTHING]
         start = self.start_sample if epoch == self.start_epoch else 0
-        permutation = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch)).tolist()
+        shuffled = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch))
+        permutation = [*range(len(self.indices))] if self.repeats else shuffled.tolist()
         total = start + remaining(len(self.indices), start, self.num_replicas) * self.num_replicas
         repeated = permutation * (total // max(1, len(permutation)) + 1)
         return [self.indices[position] for position in repeated[start + self.rank : total : self.num_replicas]]
 
-    def __iter__(self) -> Iterator[SampleKey]:
-        epoch = self.epoch if self.shuffle else 0
-        return ((epoch, index) for index in self.order(epoch))
+    def __iter__(self) -> Iterator[SampleKey]:  # type: ignore[override]
+        epoch = self.epoch if self.shuffle and not self.repeats else 0
+        return ((epoch, index) for index in self.order(self.epoch))
 
     def __len__(self) -> int:
         """Return the samples of this process in a whole epoch, also where it starts in the middle of one."""

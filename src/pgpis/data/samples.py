@@ -57,9 +57,8 @@ class PairSamples(Dataset["Sample | PairFailure | None"]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: SampleKey | int) -> Sample | PairFailure | None:
-        # Lightning's sampler of overfit_batches knows no epoch
-        epoch, index = (0, key) if isinstance(key, int) else key
+    def __getitem__(self, key: SampleKey) -> Sample | PairFailure | None:
+        epoch, index = key
         if index == NOTHING:
             return None
         if not self.transform.train:

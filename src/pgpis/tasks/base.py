@@ -21,19 +21,13 @@ from pgpis.metrics.summary import MetricReport
 from pgpis.models.loading import check_finite, check_finite_model
 from pgpis.models.weights import weights_hash
 from pgpis.pipelines.limits import LARGEST_SEED
-from pgpis.tasks import validation
+from pgpis.tasks import frozen, validation
 from pgpis.tasks.checkpoints import SAVED, lineage, misfit
 from pgpis.tasks.epochs import EpochFactor
 from pgpis.tasks.finite import gradients_are_finite, require_finite, weights_are_finite
-from pgpis.tasks.frozen import (
-    drop_frozen,
-    keep_frozen,
-    refuse_other_frozen,
-    refuse_other_optimizer,
-    refuse_other_weights,
-)
 from pgpis.tasks.options import Schedule
 from pgpis.tasks.ranks import gather_rows
+from pgpis.tasks.resuming import CONSTANTS, constants_of, take_constants
 from pgpis.tasks.seeds import stable_seed
 from pgpis.tasks.training_data import TrainingData
 
@@ -69,9 +63,10 @@ class PersonImageTask(LightningModule, ABC):
         self._frozen_hashes: dict[str, str] | None = None
         self._checked_stages: set[str] = set()
         self._factor = EpochFactor(schedule)
+        self._constants: dict[str, str] = {}
         self._means = validation.ValidationMeans()
-        self.register_state_dict_post_hook(drop_frozen)
-        self.register_load_state_dict_pre_hook(keep_frozen)
+        self.register_state_dict_post_hook(frozen.drop_frozen)
+        self.register_load_state_dict_pre_hook(frozen.keep_frozen)
 
     @property
     @abstractmethod
@@ -157,7 +152,7 @@ class PersonImageTask(LightningModule, ABC):
     def on_train_start(self) -> None:
         """Let trained parts drop out what they should: weights that were loaded come in evaluation mode."""
         self.train()
-        self._count_steps()  # a callback, or who goes on with a run, may have chosen another batch size
+        self._count_steps(self._factor)  # a callback, or who goes on with a run, may have chosen another batch size
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of one batch and log it."""
@@ -214,21 +209,24 @@ class PersonImageTask(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser over what is trained, and the schedule of its learning rate."""
+        self._factor = EpochFactor(self.schedule)
         optimizer = self._new_optimizer()
-        if self.schedule.lr_scheduler is not None:
-            scheduler: Any = self.schedule.lr_scheduler(optimizer)
-            if isinstance(scheduler, ReduceLROnPlateau):
-                return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
-        else:
-            self._factor = EpochFactor(self.schedule)
-            self._count_steps()
-            scheduler = LambdaLR(optimizer, self._factor)
+        scheduler = self._new_schedule(optimizer, self._factor)
+        self._constants = constants_of(optimizer, scheduler)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": validation.counted_in_validations(scheduler)}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
 
-    def _count_steps(self) -> None:
+    def _new_schedule(self, optimizer: torch.optim.Optimizer, factor: EpochFactor) -> Any:
+        if self.schedule.lr_scheduler is not None:
+            return self.schedule.lr_scheduler(optimizer)
+        self._count_steps(factor)
+        return LambdaLR(optimizer, factor)
+
+    def _count_steps(self, factor: EpochFactor) -> None:
         """Count an epoch's steps of the optimiser, where the schedule needs it, without asking the trainer.
 
         The trainer's own count would make it build the training batches before it restores a checkpoint, and a
@@ -238,7 +236,7 @@ class PersonImageTask(LightningModule, ABC):
         if schedule.lr_scheduler is not None or not (schedule.warmup_epochs or schedule.decay_epochs):
             return
         data = self.require_data("warm-up and decay count epochs")
-        self._factor.count(data.batches_per_epoch(), self.trainer)
+        factor.count(data.batches_per_epoch(), self.trainer)
 
     def require_data(self, why: str) -> TrainingData:
         """Return what the task is trained on, or raise where nobody has told it."""
@@ -265,6 +263,7 @@ class PersonImageTask(LightningModule, ABC):
         require_finite(self.trainer, "the weights", weights_are_finite(self))
         checkpoint["task"] = lineage(type(self))
         checkpoint["frozen"] = self.frozen_hashes()
+        checkpoint[CONSTANTS] = self._constants
         checkpoint[SAVED] = time.time()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -286,9 +285,9 @@ class PersonImageTask(LightningModule, ABC):
         if not isinstance(recorded, dict):
             message = "this checkpoint was not written by pgpis: it does not name its frozen parts"
             raise PgpisError(message, hint="official checkpoints are converted by 'pgpis convert fpdm'")
-        refuse_other_frozen(recorded, self.frozen_hashes())
+        frozen.refuse_other_frozen(recorded, self.frozen_hashes())
         weights = checkpoint["state_dict"]
-        refuse_other_weights(weights, self.state_dict())
+        frozen.refuse_other_weights(weights, self.state_dict())
         # a buffer may be anything before training has set it
         check_finite("its weights", {name: weights[name] for name, _ in self.named_parameters() if name in weights})
         if not self.trainer.training:
@@ -296,4 +295,6 @@ class PersonImageTask(LightningModule, ABC):
         own = self.trainer.fit_loop.state_dict()
         if (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
-        refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), dict(self.named_parameters()))
+        weights, optimizer = dict(self.named_parameters()), self._new_optimizer()
+        frozen.refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), weights)
+        take_constants(checkpoint, optimizer, self._new_schedule(optimizer, EpochFactor(self.schedule)))

@@ -14,19 +14,23 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     EarlyStopping,
+    LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
     WeightAveraging,
 )
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.parsing import lightning_hasattr
 
 from pgpis.batch import PairBatch
-from pgpis.errors import check_range
+from pgpis.errors import PgpisError, check_range
 from pgpis.interrupts import Stopped, StopRequest
 from pgpis.pictures.images import tensor_to_images
 from pgpis.predictions import PredictionWriter
+from pgpis.tasks.averaging import take_average
 from pgpis.tasks.base import PersonImageTask
 from pgpis.tasks.finite import diverged, weights_are_finite
 from pgpis.tasks.predicting import PictureTask
@@ -41,7 +45,7 @@ __all__ = [
     "Throughput",
     "count_whole_epochs",
     "do_without_loggers",
-    "go_on_logging",
+    "refuse_strangers",
 ]
 
 log = logging.getLogger(__name__)
@@ -153,7 +157,7 @@ class StopOnSignal(Callback):
             return
         callback, command = _keeper(trainer), None
         if callback is not None and not trainer.sanity_checking and not trainer.fast_dev_run:
-            callback.save_last = True  # as a file of its own, not as a link
+            callback.save_last, callback.save_weights_only = True, False  # as a file of its own, not as a link
             metrics = callback._monitor_candidates(trainer)  # noqa: SLF001  keeps its own record of what is the last
             callback._save_last_checkpoint(trainer, metrics)  # noqa: SLF001
             command = self._going_on_with(callback.last_model_path)
@@ -162,7 +166,9 @@ class StopOnSignal(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Name the last checkpoint of this run where a second Ctrl-C did not wait for another."""
         callback = _keeper(trainer)
-        if isinstance(exception, Stopped) and exception.command is None and callback is not None:
+        if callback is None or callback.save_weights_only:
+            return
+        if isinstance(exception, Stopped) and exception.command is None:
             last = callback.last_model_path if callback._last_checkpoint_saved else ""  # noqa: SLF001  of no earlier run
             if last and Path(last).exists():
                 exception.command = self._going_on_with(last)
@@ -172,7 +178,9 @@ class StopOnSignal(Callback):
 
 
 def _keeper(trainer: Trainer) -> ModelCheckpoint | None:
-    return next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+    """Return the callback that keeps checkpoints, one that keeps whole ones before one of weights alone."""
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return min(keepers, key=lambda callback: callback.save_weights_only, default=None)
 
 
 def _has_one_step(trainer: Trainer) -> bool:
@@ -202,28 +210,38 @@ class ProgressBar(RichProgressBar):
 
 
 class Throughput(Callback):
-    """Logs ``train/pairs_per_second`` over the batches since the last logging step."""
+    """Logs ``train/pairs_per_second`` since the last logging step, without the time of validations."""
 
     def __init__(self) -> None:
         self._pairs = 0
-        self._since = 0.0
+        self._seconds = self._since = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count, also for a run that goes on in the middle of an epoch, which starts none."""
+        self._pairs, self._seconds, self._since = 0, 0.0, time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock after validation and data set-up."""
-        self._pairs, self._since = 0, time.perf_counter()
+        """Let the clock go on after validation and data set-up."""
+        self._since = time.perf_counter()
 
-    on_train_start = on_train_epoch_start  # a run that goes on in the middle of an epoch starts none
+    on_validation_end = on_train_epoch_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._seconds += time.perf_counter() - self._since
+
+    on_validation_start = on_train_epoch_end
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PairBatch, batch_idx: int
     ) -> None:
-        """Count pairs; log and restart at each logging step."""
+        """Count pairs; log and restart at each logging step of the trainer, which counts steps over all epochs."""
         self._pairs += len(batch["index"]) * trainer.world_size
-        steps = trainer.log_every_n_steps  # 0: never
-        if steps and (batch_idx + 1) % steps == 0:
-            now = time.perf_counter()
-            pl_module.log("train/pairs_per_second", self._pairs / (now - self._since), batch_size=1)
-            self._pairs, self._since = 0, now
+        accumulates = trainer.fit_loop._should_accumulate()  # noqa: SLF001  told nowhere else
+        if trainer._logger_connector.should_update_logs and not accumulates:  # noqa: SLF001  likewise
+            self.on_train_epoch_end(trainer, pl_module)
+            pl_module.log("train/pairs_per_second", self._pairs / self._seconds, batch_size=1)
+            self.on_train_start(trainer, pl_module)
 
 
 class ExportModel(Callback):
@@ -233,9 +251,32 @@ class ExportModel(Callback):
         """Export on the main process."""
         assert isinstance(pl_module, PersonImageTask)
         if trainer.is_global_zero and not trainer.fast_dev_run:
+            take_average(trainer, pl_module)
             if not weights_are_finite(pl_module):
                 raise diverged(trainer, "the weights")
             log.info("exported: %s", pl_module.export(str(Path(trainer.default_root_dir))))
+
+
+def refuse_strangers(trainer: Trainer, module: LightningModule) -> None:
+    """Refuse Lightning's callbacks that look for what a model does not have.
+
+    Raises:
+        PgpisError: Names one, and what does instead.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, BackboneFinetuning) and not hasattr(module, "backbone"):
+            message = (
+                f"{type(callback).__name__}: it thaws the 'backbone' of a model, and {type(module).__name__} has none"
+            )
+            raise PgpisError(
+                f"trainer.callbacks: {message}", hint="leave it out: a task freezes what it does not train"
+            )
+        if isinstance(callback, LearningRateFinder) and callback._update_attr:  # noqa: SLF001
+            names = (callback._attr_name,) if callback._attr_name else ("lr", "learning_rate")  # noqa: SLF001
+            if not any(lightning_hasattr(module, name) for name in names):
+                message = f"{type(callback).__name__}: it sets '{names[0]}' of a model, and a task's is its optimiser's"
+                hint = "leave it out, and compare short runs with --model.init_args.optimizer.init_args.lr"
+                raise PgpisError(f"trainer.callbacks: {message}", hint=hint)
 
 
 def do_without_loggers(trainer: Trainer) -> None:
@@ -254,14 +295,3 @@ def count_whole_epochs(trainer: Trainer) -> None:
 def _at_whole_epochs(hook: Callable[..., None], trainer: Trainer, *arguments: Any) -> None:
     if epoch_is_whole(trainer):
         hook(trainer, *arguments)
-
-
-def go_on_logging(logger: Logger, step: int) -> None:
-    """Let a resumed run add to the curves of the run that it goes on with, from its checkpoint's step."""
-    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:  # noqa: SLF001  version asks the disk
-        return
-    versions = [path.name.removeprefix("version_") for path in Path(logger.root_dir).glob("version_*")]
-    numbers = [int(version) for version in versions if version.isdigit()]
-    if numbers:
-        logger._version = max(numbers)  # noqa: SLF001  loggers are made before it is known
-        logger._kwargs.setdefault("purge_step", step + 1)  # noqa: SLF001

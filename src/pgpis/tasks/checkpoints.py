@@ -7,6 +7,8 @@ import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,8 @@ def lineage(task: type[LightningModule]) -> list[str]:
 def last_checkpoint(folders: Sequence[Path], *, training: bool) -> Path:
     """Return the file that ``--ckpt_path last`` means: the one that was saved last, also where files were copied.
 
+    Training passes over those of weights alone.
+
     Raises:
         PgpisError: There is none in any of the folders.
     """
@@ -101,20 +105,20 @@ def last_checkpoint(folders: Sequence[Path], *, training: bool) -> Path:
     if not paths:
         reason = f"{named[0]} is not a file, nor leads to one" if named else f"no last.ckpt in {folders[0]}"
         raise PgpisError(f"--ckpt_path last: {reason}", hint=ANEW if training else NAMED)
-    return max(paths, key=_age) if len(paths) > 1 else paths[0]
+    return max(paths, key=partial(_age, parts=TRAINING_PARTS if training else {})) if len(paths) > 1 else paths[0]
 
 
-def _age(path: Path) -> tuple[float, int]:
-    """Return when a checkpoint was saved, and its number among those of one moment.
+def _age(path: Path, parts: Mapping[str, type]) -> tuple[bool, float, int]:
+    """Return whether a checkpoint has some parts, when it was saved, and its number among those of one moment.
 
     Earlier versions noted no time, and of what is damaged nobody knows: there the file's own counts.
     """
-    try:
-        saved = read_checkpoint(path, mmap=True).get(SAVED)
-    except PgpisError:  # told where it is the one that is taken
-        saved = None
-    number = re.search(r"-v(\d+)$", path.stem)
-    return saved if isinstance(saved, float) else path.stat().st_mtime, int(number[1]) if number else 0
+    checkpoint: dict[str, Any] = {**parts}
+    with suppress(PgpisError):  # told where it is the one that is taken
+        checkpoint = read_checkpoint(path, mmap=True)
+    saved, number = checkpoint.get(SAVED), re.search(r"-v(\d+)$", path.stem)
+    age = saved if isinstance(saved, float) else path.stat().st_mtime
+    return parts.keys() <= checkpoint.keys(), age, int(number[1]) if number else 0
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def diverged(trainer: Trainer, what: str) -> TrainingDivergedError:
     """Return the error that names step, learning rate, precision and the last checkpoint."""
     rates = sorted({group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups})
     paths = ("last_model_path", "best_model_path")
-    names = [getattr(callback, path, "") for callback in trainer.checkpoint_callbacks for path in paths]
+    keepers = [each for each in trainer.checkpoint_callbacks if not getattr(each, "save_weights_only", False)]
+    names = [getattr(callback, path, "") for callback in keepers for path in paths]
     last = next((name for name in [*names, trainer.ckpt_path] if name and Path(name).is_file()), None)
     return TrainingDivergedError(
         f"training has diverged: {what} are not finite after {trainer.global_step} steps (learning rate "

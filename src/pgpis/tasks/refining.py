@@ -137,6 +137,8 @@ class RefinerTraining(DiffusionTask):
         assert self.drafts is not None
         if self._drafts_of is None:
             settings = {key: value for key, value in self.prediction_settings().items() if key != "pipeline"}
+            if self._trainer is not None and self._trainer.precision != "32-true":
+                settings["precision"] = self._trainer.precision
             weights = {name: value for name, value in self.prediction_weights().items() if name != "refiner"}
             self._drafts_of = self.drafts / f"{stable_seed(settings, weights):016x}"
         return self._drafts_of
