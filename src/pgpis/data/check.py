@@ -11,7 +11,8 @@ from typing import get_args
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
+from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in, layouts_of
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.mska import KeypointFile, is_converted, read_mska
 from pgpis.data.packs.check import check_pack, packs_in
 from pgpis.data.packs.stores import Store
@@ -111,16 +112,16 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
     root, notes = Path(report.root), report.notes
     files: dict[Kind, set[Path]] = {}
     for split in get_args(Split):
-        layout = layout_class(root, split)
+        layouts = layouts_of(root, split, layout_class.name)
+        layout, found = layouts[0], FoundFiles(layouts)
         if layout.split != split:
             notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
             continue
-        places = {kind: layout.folder(kind.name) for kind in all_kinds()}
-        present = [kind for kind in places if layout.has(kind.name)]
-        for kind in present:
-            if places[kind] is not None:
+        for kind in all_kinds():
+            place = layout.folder(kind.name)
+            if place is not None and layout.has(kind.name):
                 suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
-                report.counts[f"{kind.plural} in {places[kind]}/"] = _count(root / str(places[kind]), suffixes)
+                report.counts[f"{kind.plural} in {place}/"] = _count(root / place, suffixes)
         try:
             pairs = layout.read_pairs()
         except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
@@ -130,19 +131,31 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
         if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
             notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
         targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
-        for kind, place in places.items():
+        for kind in all_kinds():
             keys = targets if kind.of == "target" else pictures
-            if place is None and kind in present:  # in a table
-                reasons = (_why_no_points(layout, key) for key in sorted(keys))
-                report.problems += dict.fromkeys(filter(None, reasons))
-            elif place is None and kind.name in layout.published:
-                report.problems.append(f"{layout.place_of(kind.name).relative_to(root)}: {kind.label} missing")
-            elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
-                files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
-            elif place is not None and kind.name in layout.published:
-                notes.append(f"no {place}/: {kind.without}")
+            if kind.name != "picture":
+                elsewhere = found.elsewhere(keys, kind.name)
+                keys = keys - elsewhere.keys()
+                if kind.name != "keypoints":  # which some layouts keep in another way
+                    files.setdefault(kind, set()).update(elsewhere.values())
+            if keys:
+                files.setdefault(kind, set()).update(_files_of(layout, kind, keys, report))
     for kind, paths in files.items():
         _check_files(report, sorted(paths), kind)
+
+
+def _files_of(layout: Layout, kind: Kind, keys: Collection[str], report: CheckReport) -> list[Path]:
+    """Return which files of a kind are to be opened, or report at once what there is none of."""
+    place, is_published = layout.folder(kind.name), kind.name in layout.published
+    if place is not None and (layout.has(kind.name) or (is_published and not kind.without)):
+        return [layout.path(key, kind.name) for key in keys]
+    if place is not None and is_published:
+        report.notes.append(f"no {place}/: {kind.without}")
+    elif layout.has(kind.name):  # in a table
+        report.problems += dict.fromkeys(filter(None, (_why_no_points(layout, key) for key in sorted(keys))))
+    elif place is None and is_published:
+        report.problems.append(f"{layout.place_of(kind.name).relative_to(layout.root)}: {kind.label} missing")
+    return []
 
 
 def _why_no_points(layout: Layout, key: str) -> str | None:

@@ -11,13 +11,14 @@ from typing import Literal
 from PIL import Image
 
 from pgpis.data.layouts import LayoutName, Split, layouts_of
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import garment_of, pair_name
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
 from pgpis.pictures.keypoints import Keypoints
-from pgpis.pictures.kinds import Role, all_kinds, conditions
+from pgpis.pictures.kinds import Role, conditions
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +27,14 @@ class DeepFashion(PairDataset):
     """Pairs of one split.
 
     The list of pairs is that of one layout; key points, drawings, DensePose maps, textures and faces are taken from
-    every layout that the folder has. Validation reads a validation list where you made one, else the test list: nobody
+    the first layout that holds them. Validation reads a validation list where you made one, else the test list: nobody
     published a validation split.
 
     Args:
         root: Folder of the data set.
         split: Which list.
         layout: Whose list and pictures are read: ``fpdm``, ``mcld``, ``patn``, ``nted``, ``pcdm``, or ``auto`` for the
-            first that is there.
+            first that has this list, and pictures.
         pose: ``keypoints`` draws the pose from its key points, in testing as in training. ``drawn`` takes the
             picture in ``pose_img``, as FPDM's official test does: its limbs are half as thick as those in training.
             Such a pose is neither moved nor mirrored by the training augmentation.
@@ -80,9 +81,7 @@ class DeepFashion(PairDataset):
         keys = listed[: self.max_pairs]
         if not keys:
             raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
-        self._holders = {
-            kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
-        }
+        self._found = FoundFiles(self._layouts)
         person, aim = cache(self._person), cache(self._aim)
         pairs = [Pair(pair_name(source, target), person(source), aim(target)) for source, target in keys]
         if self.most_sources == 1:
@@ -107,7 +106,7 @@ class DeepFashion(PairDataset):
 
     def _aim(self, key: str) -> Aim:
         picture = self._picture(key)
-        pose = self._file(key, "drawn" if self.pose == "drawn" else "keypoints")
+        pose = self._found.path(key, "drawn" if self.pose == "drawn" else "keypoints")
         return Aim(pose, picture, self.made_of(picture, "target"))
 
     def _picture(self, key: str) -> Path:
@@ -117,12 +116,8 @@ class DeepFashion(PairDataset):
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a picture are."""
-        return {kind.name: self._file(self._keys[picture], kind.name) for kind in conditions() if kind.of == role}
-
-    def _file(self, key: str, kind: str) -> Path | None:
-        """Return where a file is expected: in the first layout that has such files; None: in none."""
-        layout = self._holders[kind]
-        return None if layout is None else layout.path(key, kind)
+        key = self._keys[picture]
+        return {kind.name: self._found.path(key, kind.name) for kind in conditions() if kind.of == role}
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the pose, from a table where the layout keeps key points in one."""
@@ -134,7 +129,8 @@ class DeepFashion(PairDataset):
         return super().pose_content(pair) if points is None else content_of(points)
 
     def _points(self, pair: Pair) -> Keypoints | None:
-        layout = self._holders["keypoints"]
-        if self.pose != "keypoints" or layout is None or pair.target is None:
+        if self.pose != "keypoints" or pair.target is None:
             return None
-        return layout.points(self._keys[pair.target])
+        key = self._keys[pair.target]
+        layout = self._found.layout(key, "keypoints")
+        return None if layout is None else layout.points(key)

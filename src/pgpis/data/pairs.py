@@ -23,7 +23,7 @@ from pgpis.data.pair import EDITED, Edit, LoadedPair, Pair, Source, with_names_o
 from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range, error_of
-from pgpis.files import is_file
+from pgpis.files import is_file, names_in
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -96,7 +96,7 @@ class PairDataset(PairContents):
         if any(pair.edit for pair in self.pairs) and not {"texture", "face"} <= set(origins):
             message = "--identity and --clothes exchange face and texture, and this model reads neither"
             raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
-        names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
+        names = cache(names_in)
 
         def lack(kind: Kind) -> list[Pair]:
             files = [pair.file(kind.name) for pair in self.pairs]

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, get_args
 from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, tree_to_flat
 from pgpis.data.tables import csv_text, read_json, read_rows, read_text
 from pgpis.errors import PgpisError
-from pgpis.files import files_below, is_file
+from pgpis.files import files_below, is_file, names_in
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoint_files import points_text
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
@@ -58,6 +58,7 @@ class Layout(ABC):
         own_list = self.find_list(root, self.split)
         self.list_path = own_list or root / self.list_names[0].format(split=self.split)
         self._hint = f"pgpis data check {root}"
+        self._names: dict[Path, frozenset[str]] = {}
 
     @classmethod
     def find_list(cls, root: Path, split: Split) -> Path | None:
@@ -151,6 +152,13 @@ class Layout(ABC):
         """Whether the data set has any files of a kind in this layout."""
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
+
+    def holds(self, key: str, kind: str) -> bool:
+        """Whether a picture's file of a kind is there; each folder is listed once."""
+        path = self.path(key, kind)
+        if path.parent not in self._names:
+            self._names[path.parent] = names_in(path.parent)
+        return path.name in self._names[path.parent]
 
     def list_text(self, pairs: Sequence[KeyPair]) -> str:
         """Return the list of the split, as :meth:`read_pairs` reads it."""

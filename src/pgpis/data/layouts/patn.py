@@ -56,6 +56,15 @@ class PATNLayout(Layout):
         """Whether there are pictures, or a table of key points."""
         return self.table_path.is_file() if kind == "keypoints" else super().has(kind)
 
+    def holds(self, key: str, kind: str) -> bool:
+        """Whether there is the picture, or its line of the table."""
+        if kind != "keypoints":
+            return super().holds(key, kind)
+        try:
+            return key in self._rows
+        except PgpisError:  # told where they are read
+            return True
+
     def points(self, key: str) -> Keypoints | None:
         """Return the key points of a picture's line of the table."""
         if key not in self._rows:
