@@ -132,6 +132,10 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
         datasets[split].setup()
+        for store in (out, out.below(split)):
+            if any(store.is_at(str(place)) for place in datasets[split].places):
+                raise PgpisError(f"--out: {store} is the folder of the pairs themselves", hint="choose another folder")
+    for split in settings.splits or datasets:
         store = out.below(split)
         workers = settings.workers or os.cpu_count() or 1
         cache = settings.cache if split == "train" else None

@@ -43,7 +43,7 @@ PUBLISHED_VIDEOS = {"train": 7_096, "dev": 519, "test": 642}
 class CheckReport:
     """The result of a check."""
 
-    root: Path | str
+    root: str
     """Folder, or URL of a pack."""
     layout: str = ""
     """Name of the layout that was found."""
@@ -77,16 +77,13 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
     """
-    if packs := packs_in(os.fspath(root)):
-        report = CheckReport(os.fspath(root), "pack (shards of litdata)")
-        for split, content in packs.items():
-            check_pack(report, Store(os.fspath(root)).below(split), content, split)
-        return report
-    folder = Path(root)
-    report = CheckReport(folder)
-    if not folder.is_dir():
+    report, folder = CheckReport(os.fspath(root)), Path(root)
+    packs = packs_in(os.fspath(root))
+    for split, content in packs.items():
+        check_pack(report, Store(os.fspath(root)).below(split), content, split)
+    names = ["pack (shards of litdata)"] if packs else []
+    if not packs and not folder.is_dir():
         raise PgpisError(f"folder not found: {root}")
-    names = []
     release = find_release(folder)
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
