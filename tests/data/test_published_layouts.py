@@ -251,6 +251,14 @@ def test_a_missing_table_of_key_points_is_a_problem(fpdm, tmp_path, capsys):
     assert f"e.g. {tmp_path}/pcdm/normalized_pose_txt: key points missing" in capsys.readouterr().out
 
 
+def test_absent_pictures_are_a_problem(fpdm, tmp_path, capsys):
+    """The folder of the pictures is called otherwise, or still an archive."""
+    shutil.copytree(fpdm, tmp_path / "data", ignore=shutil.ignore_patterns("img"))
+    assert main(["data", "link", str(tmp_path / "data"), "--to", "mcld", "--out", str(tmp_path / "out")]) == 1
+    first = tmp_path / "data/img"
+    assert f"18 files are missing or unreadable, e.g. {first}" in capsys.readouterr().out
+
+
 def test_lists_of_another_data_set_stay(fpdm, tmp_path, capsys):
     shutil.copytree(fpdm, tmp_path / "mine", ignore=shutil.ignore_patterns("*.jpg"))  # so that only lists collide
     lists = [tmp_path / f"mine/{split}_pairs_data.json" for split in ("train", "test")]
