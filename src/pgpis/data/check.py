@@ -120,7 +120,7 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
                 suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
                 report.counts[f"{kind.plural} in {place}/"] = _count(root / place, suffixes)
         try:
-            pairs = layout.read_pairs()
+            pairs = layout.distinct_pairs()
         except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
             report.problems.append(reason_of(error))
             continue

@@ -74,10 +74,10 @@ class DeepFashion(PairDataset):
         return (self.root,)
 
     def read_pairs(self) -> list[Pair]:
-        """Read the list of the split; a path in it may not leave the root."""
+        """Read the list of the split; a path in it may not leave the root, nor two pictures differ in suffix alone."""
         self._layouts = layouts_of(self.root, self.split, self.layout)
         self.list_layout = self._layouts[0].name
-        listed = self._layouts[0].read_pairs()
+        listed = self._layouts[0].distinct_pairs()
         keys = listed[: self.max_pairs]
         if not keys:
             raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")

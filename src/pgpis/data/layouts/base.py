@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from os.path import splitext
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
@@ -80,6 +81,23 @@ class Layout(ABC):
         is_json = self.list_path.suffix == ".json"
         rows, (source, target) = (self._entries(), FIELDS) if is_json else (self._lines(), COLUMNS)
         return [(self._named(where, row, source), self._named(where, row, target)) for where, row in rows]
+
+    def distinct_pairs(self) -> list[KeyPair]:
+        """Read the list, whose pictures have names of their own: what is made of one has its name without suffix.
+
+        Raises:
+            PgpisError: As :meth:`read_pairs`, or two pictures of the list differ in their suffix alone.
+        """
+        pairs = self.read_pairs()
+        owners: dict[str, str] = {}
+        for key in dict.fromkeys(key for pair in pairs for key in pair):
+            other = owners.setdefault(splitext(key)[0], key)  # noqa: PTH122  of a million keys
+            if other != key:
+                message = (
+                    f"{self.list_path}: {other} and {key} differ in their suffix alone, and would share their files"
+                )
+                raise PgpisError(message, hint="rename one, and in the list too; or name one of them alone")
+        return pairs
 
     def read_pictures(self) -> list[str]:
         """Return the keys of all pictures of the split, also of those in no pair; none where nothing tells them.
