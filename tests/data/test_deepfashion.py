@@ -78,6 +78,18 @@ def test_validation_reads_its_own_list_where_there_is_one(own_toy_root):
     assert len(dataset) == 1
 
 
+def test_a_pair_that_is_listed_again_counts_once_in_tests(own_toy_root, caplog):
+    for split in ("train", "test"):
+        path = own_toy_root / f"{split}_pairs_data.json"
+        listed = json.loads(path.read_text())
+        path.write_text(json.dumps([*listed, *listed[:2]]))
+        dataset = DeepFashion(own_toy_root, split, layout="fpdm")
+        dataset.setup()
+        assert len(dataset) == len(listed) + 2 * (split == "train")
+    assert "test_pairs_data.json: 2 pairs are listed again; each counts once" in caplog.text
+    assert "test_pairs_data.json: 2 pairs are listed again; each counts once" in check_root(own_toy_root).notes
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -127,6 +127,8 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
         report.counts[f"pairs in {layout.list_path.name}"] = len(pairs)
         if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
             notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
+        if split != "train" and (doubled := len(pairs) - len({*pairs})):
+            notes.append(f"{layout.list_path.name}: {doubled} pairs are listed again; each counts once")
         targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
         for kind in all_kinds():
             keys = targets if kind.of == "target" else pictures

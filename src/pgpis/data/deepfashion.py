@@ -28,7 +28,7 @@ class DeepFashion(PairDataset):
 
     The list of pairs is that of one layout; key points, drawings, DensePose maps, textures and faces are taken from
     the first layout that holds them. Validation reads a validation list where you made one, else the test list: nobody
-    published a validation split.
+    published a validation split. In both, a pair that is listed again counts once.
 
     Args:
         root: Folder of the data set.
@@ -78,6 +78,9 @@ class DeepFashion(PairDataset):
         self._layouts = layouts_of(self.root, self.split, self.layout)
         self.list_layout = self._layouts[0].name
         listed = self._layouts[0].distinct_pairs()
+        if self.split != "train" and (doubled := len(listed) - len(once := [*dict.fromkeys(listed)])):
+            log.warning("%s: %d pairs are listed again; each counts once", self._layouts[0].list_path, doubled)
+            listed = once
         keys = listed[: self.max_pairs]
         if not keys:
             raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
