@@ -131,6 +131,24 @@ def test_key_points_are_those_of_the_layout_that_has_them(people, tmp_path):
     assert all(file.held == {"pose"} for file in find_pictures(root, ["pose"]))
 
 
+@pytest.mark.parametrize("layout", ["fpdm", "mcld"])
+def test_no_pose_at_all_stops_the_job(people, tmp_path, layout):
+    root = tmp_path / "data"
+    shutil.copytree(people, root, ignore=shutil.ignore_patterns("pose", "pose_img"))
+    made = dataset(root, "test", layout=layout)
+    made.require({"source", "target"})
+    command = f"pgpis prepare {root} --conditions pose"
+    with pytest.raises(PgpisError, match="no pair has key points") as error:
+        made.require({"source", "target", "pose"})
+    assert error.value.hint == command
+    with pytest.raises(PgpisError, match="no pair has drawn poses"):
+        dataset(root, "test", layout=layout, pose="drawn").require({"pose"})
+    with pytest.raises(PgpisError, match=r"key points") as error:
+        made.load(0)
+    assert "pgpis prepare FOLDER --conditions pose" in error.value.hint
+    assert any(command in note for note in check_root(root).notes)
+
+
 def test_foreign_names_keep_their_spelling(tmp_path):
     """The names of the official mini data set."""
     (tmp_path / "train").mkdir()

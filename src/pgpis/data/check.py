@@ -146,6 +146,8 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
 def _files_of(layout: Layout, kind: Kind, keys: Collection[str], report: CheckReport) -> list[Path]:
     """Return which files of a kind are to be opened, or report at once what there is none of."""
     place, is_published = layout.folder(kind.name), kind.name in layout.published
+    if kind.name == "keypoints" and layout.has_place_for(kind.name) and not layout.has(kind.name):
+        report.notes.append(f"no {place}/, which FPDM reads: pgpis prepare {report.root} --conditions {kind.option}")
     if place is not None and (layout.has(kind.name) or (is_published and not kind.without)):
         return [layout.path(key, kind.name) for key in keys]
     if place is not None and is_published:

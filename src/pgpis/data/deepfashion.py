@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,10 @@ from pgpis.data.layouts import LayoutName, Split, layouts_of
 from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import garment_of, pair_name
-from pgpis.data.pair import Aim, Pair, Person, content_of
+from pgpis.data.pair import Aim, Pair, Person, by_pose, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import is_file
 from pgpis.pictures.keypoints import Keypoints
 from pgpis.pictures.kinds import Role, conditions
 
@@ -97,6 +99,18 @@ class DeepFashion(PairDataset):
         if self.split == "train":
             return pairs  # drawn anew for each step
         return [self.with_sources(pair, self.others_of(pair)[: self.most_sources - 1]) for pair in pairs]
+
+    def require(self, origins: Collection[str]) -> None:
+        """Look for what a model reads, see ``PairDataset.require``, and for any pose at all.
+
+        Raises:
+            PgpisError: Files are missing that may not be, or no pair has the pose that is read.
+        """
+        super().require(origins)
+        if "pose" in origins and not any(pair.pose and is_file(pair.pose) for pair in by_pose(self.pairs)):
+            what = "drawn poses" if self.pose == "drawn" else "key points"
+            hint = "pose: keypoints" if self.pose == "drawn" else f"pgpis prepare {self.root} --conditions pose"
+            raise PgpisError(f"no pair has {what}: {self.pairs[0].pose or self.root}", hint=hint)
 
     def others_of(self, pair: Pair) -> list[Path]:
         """Return the other pictures of the source's garment, by name."""

@@ -27,7 +27,7 @@ from pgpis.files import is_file, names_in
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of, what_makes
 from pgpis.pictures.uv_texture import replace_parts
 
 __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
@@ -280,7 +280,7 @@ class PairDataset(PairContents):
         if pose is None:
             raise PgpisError(
                 "there are neither key points nor drawn poses, from which this model reads the pose",
-                hint="use a layout with key points, or --config mcld.yaml, which reads DensePose maps",
+                hint=f"{what_makes(kind_of('pose'))}; or --config mcld.yaml, which reads DensePose maps",
             )
         is_drawn = pose.suffix.lower() in IMAGE_SUFFIXES
         return read_drawn_pose(pose) if is_drawn else read_keypoints(pose, self.pose_frame)

@@ -161,7 +161,7 @@ def _of_layout(root: Path, name: str, kinds: Sequence[Kind]) -> list[PictureFile
             continue
         found = FoundFiles(layouts if name == "auto" else [layout])
         for kind in kinds:
-            if layout.folder(kind.name) is None:
+            if not layout.has_place_for(kind.name):
                 raise PgpisError(
                     f"the layout '{layout.name}' of {root} has no place for '{kind.option}'",
                     hint=f"pgpis data link {root} --to mcld adds one that has, beside it",

@@ -171,6 +171,10 @@ class Layout(ABC):
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
 
+    def has_place_for(self, kind: str) -> bool:
+        """Whether files as ``pgpis prepare`` makes them can lie here; some layouts keep key points in another way."""
+        return self.folder(kind) is not None and (kind != "keypoints" or type(self).points is Layout.points)
+
     def holds(self, key: str, kind: str) -> bool:
         """Whether a picture's file of a kind is there; each folder is listed once."""
         path = self.path(key, kind)
