@@ -78,6 +78,27 @@ def test_validation_reads_its_own_list_where_there_is_one(own_toy_root):
     assert len(dataset) == 1
 
 
+def test_lists_that_are_not_there(own_toy_root):
+    (own_toy_root / "test_pairs_data.json").unlink()
+    (own_toy_root / "train.csv").unlink()
+    report = check_root(own_toy_root)
+    assert not report.problems  # each split has its list, in one of the layouts
+    assert "no train.csv, which training would need" in report.notes
+    datasets = {split: DeepFashion(own_toy_root, split) for split in ("train", "val", "test")}
+    for split, dataset in datasets.items():
+        dataset.setup()
+        assert dataset.list_layout == ("fpdm" if split == "train" else "mcld")
+    (own_toy_root / "test.csv").write_text("from,to\n")
+    assert check_root(own_toy_root).problems == ["test.csv: names no pairs"]
+    (own_toy_root / "test.csv").unlink()
+    report = check_root(own_toy_root)
+    assert not report.problems
+    assert not [note for note in report.notes if "validation reads the test list" in note]
+    with pytest.raises(PgpisError, match="no list of pairs for validation") as error:
+        DeepFashion(own_toy_root, "val").setup()
+    assert "--data.val null" in error.value.hint
+
+
 def test_a_pair_that_is_listed_again_counts_once_in_tests(own_toy_root, caplog):
     for split in ("train", "test"):
         path = own_toy_root / f"{split}_pairs_data.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in, layouts_of
+from pgpis.data.layouts.base import KeyPair
 from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.mska import KeypointFile, is_converted, read_mska
 from pgpis.data.packs.check import check_pack, packs_in
@@ -29,7 +30,7 @@ from pgpis.data.phoenix import (
 from pgpis.data.picture_store import picture_exists, read_picture
 from pgpis.data.prepared import stale_below, with_needed
 from pgpis.errors import PgpisError, manual
-from pgpis.files import files_below, write_text
+from pgpis.files import files_below, is_file, write_text
 from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds, conditions, kind_of
@@ -106,29 +107,17 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
 
 def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
     """Count and open what one layout of DeepFashion names."""
-    root, notes = Path(report.root), report.notes
+    root = Path(report.root)
     files: dict[Kind, set[Path]] = {}
     for split in get_args(Split):
         layouts = layouts_of(root, split, layout_class.name)
         layout, found = layouts[0], FoundFiles(layouts)
-        if layout.split != split:
-            notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
-            continue
-        for kind in all_kinds():
+        for kind in all_kinds() if layout.split == split else ():
             place = layout.folder(kind.name)
             if place is not None and layout.has(kind.name):
                 suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
                 report.counts[f"{kind.plural} in {place}/"] = _count(root / place, suffixes)
-        try:
-            pairs = layout.distinct_pairs()
-        except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
-            report.problems.append(reason_of(error))
-            continue
-        report.counts[f"pairs in {layout.list_path.name}"] = len(pairs)
-        if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
-            notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
-        if split != "train" and (doubled := len(pairs) - len({*pairs})):
-            notes.append(f"{layout.list_path.name}: {doubled} pairs are listed again; each counts once")
+        pairs = _pairs_of(layout, split, report)
         targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
         for kind in all_kinds():
             keys = targets if kind.of == "target" else pictures
@@ -141,6 +130,31 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
                 files.setdefault(kind, set()).update(_files_of(layout, kind, keys, report))
     for kind, paths in files.items():
         _check_files(report, sorted(paths), kind)
+
+
+def _pairs_of(layout: Layout, split: Split, report: CheckReport) -> Sequence[KeyPair]:
+    """Read the list of a split, and say what is odd about it; none where it is not there."""
+    name, is_there = layout.list_path.name, is_file(layout.list_path)
+    if layout.split != split:
+        own = layout.list_names[0].format(split=split)
+        report.notes += [f"no {own}: validation reads the test list"] if is_there else []
+        return ()
+    if layout.is_in(layout.root) and not is_there:
+        needed_by = "training" if split == "train" else "a test, and validation without a list of its own,"
+        report.notes.append(f"no {name}, which {needed_by} would need")
+        return ()
+    try:
+        pairs = layout.distinct_pairs()
+    except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
+        report.problems.append(reason_of(error))
+        return ()
+    report.counts[f"pairs in {name}"] = len(pairs)
+    report.problems += [] if pairs else [f"{name}: names no pairs"]
+    if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
+        report.notes.append(f"{name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
+    if split != "train" and (doubled := len(pairs) - len({*pairs})):
+        report.notes.append(f"{name}: {doubled} pairs are listed again; each counts once")
+    return pairs
 
 
 def _files_of(layout: Layout, kind: Kind, keys: Collection[str], report: CheckReport) -> list[Path]:
