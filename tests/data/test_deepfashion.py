@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from pgpis.data import DeepFashion, check_root
+from pgpis.data import DeepFashion, PoseTransferDataModule, check_root
 from pgpis.data.names import flat_to_tree, pair_name, tree_to_flat, tree_to_result
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
@@ -94,9 +94,12 @@ def test_lists_that_are_not_there(own_toy_root):
     report = check_root(own_toy_root)
     assert not report.problems
     assert not [note for note in report.notes if "validation reads the test list" in note]
-    with pytest.raises(PgpisError, match="no list of pairs for validation") as error:
-        DeepFashion(own_toy_root, "val").setup()
-    assert "--data.val null" in error.value.hint
+    data = PoseTransferDataModule(train=DeepFashion(own_toy_root), val=DeepFashion(own_toy_root, "test"))
+    with pytest.raises(PgpisError, match="list of pairs not found") as error:
+        data.setup("fit")
+    assert error.value.hint == f"pgpis data check {own_toy_root}; --data.val null trains without validation"
+    data.val = None
+    data.setup("fit")
 
 
 def test_a_pair_that_is_listed_again_counts_once_in_tests(own_toy_root, caplog):

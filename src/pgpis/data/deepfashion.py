@@ -79,11 +79,6 @@ class DeepFashion(PairDataset):
         """Read the list of the split; a path in it may not leave the root, nor two pictures differ in suffix alone."""
         self._layouts = layouts_of(self.root, self.split, self.layout)
         self.list_layout = self._layouts[0].name
-        if self.split == "val" and not is_file(self._layouts[0].list_path):
-            hint = "write one; or train without validation: --data.val null"
-            raise PgpisError(
-                f"{self.root} has no list of pairs for validation, neither its own nor a test's", hint=hint
-            )
         listed = self._layouts[0].distinct_pairs()
         if self.split != "train" and (doubled := len(listed) - len(once := [*dict.fromkeys(listed)])):
             log.warning("%s: %d pairs are listed again; each counts once", self._layouts[0].list_path, doubled)
