@@ -198,15 +198,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def names_in(folder: Path) -> frozenset[str]:
-    """List the names of all files in a folder, links to files included; none where there is none that may be read."""
-    try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
-    except OSError:
-        return frozenset()
-
-
 def require(path: Path, what: str, hint: str | None = None) -> None:
     """Refuse a path that leads nowhere, also one that no file system takes.
 

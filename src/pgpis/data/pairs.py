@@ -19,11 +19,12 @@ from PIL import Image
 from pgpis.data.contents import PairContents
 from pgpis.data.further import drawn_sources, with_further
 from pgpis.data.missing import OnMissing
+from pgpis.data.names import names_in
 from pgpis.data.pair import EDITED, Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
 from pgpis.errors import PgpisError, check_range, error_of
-from pgpis.files import is_file, names_in
+from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
@@ -278,10 +279,8 @@ class PairDataset(PairContents):
         """
         pose = pair.pose
         if pose is None:
-            raise PgpisError(
-                "there are neither key points nor drawn poses, from which this model reads the pose",
-                hint=f"{what_makes(kind_of('pose'))}; or --config mcld.yaml, which reads DensePose maps",
-            )
+            hint = f"{what_makes(kind_of('pose'))}; or --config mcld.yaml, which reads DensePose maps"
+            raise PgpisError("there are neither key points nor drawn poses, which this model reads", hint=hint)
         is_drawn = pose.suffix.lower() in IMAGE_SUFFIXES
         return read_drawn_pose(pose) if is_drawn else read_keypoints(pose, self.pose_frame)
 

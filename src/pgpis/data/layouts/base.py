@@ -13,10 +13,10 @@ from os.path import splitext
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
-from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, tree_to_flat
+from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, names_in, tree_to_flat
 from pgpis.data.tables import csv_text, read_json, read_rows, read_text
 from pgpis.errors import PgpisError
-from pgpis.files import files_below, is_file, names_in
+from pgpis.files import files_below, is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.keypoint_files import points_text
 from pgpis.pictures.keypoints import DEEPFASHION_FRAME, Frame, Keypoints
