@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from os.path import splitext
+from os.path import split, splitext
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
@@ -59,7 +59,7 @@ class Layout(ABC):
         own_list = self.find_list(root, self.split)
         self.list_path = own_list or root / self.list_names[0].format(split=self.split)
         self._hint = f"pgpis data check {root}"
-        self._names: dict[Path, frozenset[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}
 
     @classmethod
     def find_list(cls, root: Path, split: Split) -> Path | None:
@@ -175,12 +175,13 @@ class Layout(ABC):
         """Whether files as ``pgpis prepare`` makes them can lie here; some layouts keep key points in another way."""
         return self.folder(kind) is not None and (kind != "keypoints" or type(self).points is Layout.points)
 
-    def holds(self, key: str, kind: str) -> bool:
-        """Whether a picture's file of a kind is there; each folder is listed once."""
+    def find(self, key: str, kind: str) -> Path | None:
+        """Return where a picture's file of a kind is; None: it is not there. Each folder is listed once."""
         path = self.path(key, kind)
-        if path.parent not in self._names:
-            self._names[path.parent] = names_in(path.parent)
-        return path.name in self._names[path.parent]
+        folder, name = split(path)  # noqa: PTH  of a million files
+        if folder not in self._names:
+            self._names[folder] = names_in(Path(folder))
+        return path if name in self._names[folder] else None
 
     def list_text(self, pairs: Sequence[KeyPair]) -> str:
         """Return the list of the split, as :meth:`read_pairs` reads it."""

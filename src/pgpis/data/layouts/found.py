@@ -26,24 +26,28 @@ class FoundFiles:
 
         None: no layout has any.
         """
-        known = self._having(kind)
-        return known[0] if len(known) == 1 else self._holder(key, kind) or next(iter(known), None)
+        return self._read_from(key, kind)[0]
+
+    def path(self, key: str, kind: str) -> Path | None:
+        """Return where a picture's file of a kind is, or is expected; None: no layout has any."""
+        return self._read_from(key, kind)[1]
 
     def elsewhere(self, keys: Iterable[str], kind: str) -> dict[str, Path]:
         """Return where the files are that the first layout does not hold and another one does, by picture."""
         first, *others = self._layouts
-        holders = {key: self._holder(key, kind) for key in keys} if others else {}
-        return {key: layout.path(key, kind) for key, layout in holders.items() if layout not in (None, first)}
+        found = {key: self._find(key, kind) for key in keys} if others else {}
+        return {key: path for key, (layout, path) in found.items() if path is not None and layout is not first}
 
-    def _holder(self, key: str, kind: str) -> Layout | None:
-        return next((layout for layout in self._having(kind) if layout.holds(key, kind)), None)
+    def _read_from(self, key: str, kind: str) -> tuple[Layout | None, Path | None]:
+        known = self._having(kind)
+        layout, path = self._find(key, kind) if len(known) > 1 else (None, None)
+        return (layout, path) if path or not known else (known[0], known[0].path(key, kind))
+
+    def _find(self, key: str, kind: str) -> tuple[Layout | None, Path | None]:
+        found = ((layout, layout.find(key, kind)) for layout in self._having(kind))
+        return next(((layout, path) for layout, path in found if path is not None), (None, None))
 
     def _having(self, kind: str) -> list[Layout]:
         if kind not in self._with:
             self._with[kind] = [layout for layout in self._layouts if layout.has(kind)]
         return self._with[kind]
-
-    def path(self, key: str, kind: str) -> Path | None:
-        """Return where a picture's file of a kind is, or is expected; None: no layout has any."""
-        layout = self.layout(key, kind)
-        return None if layout is None else layout.path(key, kind)
