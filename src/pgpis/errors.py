@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -39,6 +40,17 @@ def error_of(*texts: str, hint: str | None = None) -> PgpisError:
     parts = [text.partition(HINT) for text in texts]
     hints = dict.fromkeys([*(own for *_, own in parts), hint])
     return PgpisError("; ".join(message for message, *_ in parts), hint="; ".join(filter(None, hints)) or None)
+
+
+@contextmanager
+def hinting(further: str | None) -> Iterator[None]:
+    """Add a hint to what a block refuses; None: add nothing."""
+    try:
+        yield
+    except PgpisError as error:
+        if further is None:
+            raise
+        raise error_of(str(error), hint=further) from error
 
 
 def manual(*pages: str) -> str:

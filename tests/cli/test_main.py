@@ -232,6 +232,27 @@ def test_data_check_lists_what_is_missing(toy_root, tmp_path, monkeypatch, capsy
     assert not (tmp_path / "data-problems.txt").exists()
 
 
+def test_data_check_needs_no_place_for_its_listing(toy_root, tmp_path, monkeypatch, capsys, caplog):
+    """The working directory may be one that cannot be written to."""
+    root = tmp_path / "data"
+    shutil.copytree(toy_root, root)
+    (tmp_path / "data-problems.txt").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", str(root)]) == 0
+    min((root / "pose").rglob("*.txt")).unlink()
+    assert main(["data", "check", str(root)]) == 1
+    assert "key points missing" in capsys.readouterr().out
+    assert caplog.text.count("cannot write data-problems.txt: Is a directory; --report FILE") == 2
+    (tmp_path / "data-problems.txt").rmdir()
+
+    def refused(path, **_):
+        raise OSError(errno.EROFS, "from below", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert main(["data", "check", str(toy_root)]) == 0
+    assert "Read-only" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", ["configs", "--help", "--version", "configs show fpdm.yaml", "synth --help"])
 def test_output_that_nobody_reads_is_a_quiet_end_and_a_full_disk_one_message(words, unbuffered):

@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from pgpis.data import DeepFashion, check_root
+from pgpis.data import DeepFashion, PoseTransferDataModule, check_root
 from pgpis.data.names import flat_to_tree, pair_name, tree_to_flat, tree_to_result
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
@@ -76,6 +76,42 @@ def test_validation_reads_its_own_list_where_there_is_one(own_toy_root):
     dataset = DeepFashion(own_toy_root, "val")
     dataset.setup()
     assert len(dataset) == 1
+
+
+def test_lists_that_are_not_there(own_toy_root):
+    (own_toy_root / "test_pairs_data.json").unlink()
+    (own_toy_root / "train.csv").unlink()
+    report = check_root(own_toy_root)
+    assert not report.problems  # each split has its list, in one of the layouts
+    assert "no train.csv, which training would need" in report.notes
+    datasets = {split: DeepFashion(own_toy_root, split) for split in ("train", "val", "test")}
+    for split, dataset in datasets.items():
+        dataset.setup()
+        assert dataset.list_layout == ("fpdm" if split == "train" else "mcld")
+    (own_toy_root / "test.csv").write_text("from,to\n")
+    assert check_root(own_toy_root).problems == ["test.csv: names no pairs"]
+    (own_toy_root / "test.csv").unlink()
+    report = check_root(own_toy_root)
+    assert not report.problems
+    assert not [note for note in report.notes if "validation reads the test list" in note]
+    data = PoseTransferDataModule(train=DeepFashion(own_toy_root), val=DeepFashion(own_toy_root, "test"))
+    with pytest.raises(PgpisError, match="list of pairs not found") as error:
+        data.setup("fit")
+    assert error.value.hint == f"pgpis data check {own_toy_root}; --data.val null trains without validation"
+    data.val = None
+    data.setup("fit")
+
+
+def test_a_pair_that_is_listed_again_counts_once_in_tests(own_toy_root, caplog):
+    for split in ("train", "test"):
+        path = own_toy_root / f"{split}_pairs_data.json"
+        listed = json.loads(path.read_text())
+        path.write_text(json.dumps([*listed, *listed[:2]]))
+        dataset = DeepFashion(own_toy_root, split, layout="fpdm")
+        dataset.setup()
+        assert len(dataset) == len(listed) + 2 * (split == "train")
+    assert "test_pairs_data.json: 2 pairs are listed again; each counts once" in caplog.text
+    assert "test_pairs_data.json: 2 pairs are listed again; each counts once" in check_root(own_toy_root).notes
 
 
 @pytest.mark.parametrize(

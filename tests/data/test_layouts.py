@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from pgpis.batch import ImageSpec, VectorSpec
-from pgpis.data import DeepFashion, OnMissing, PairTransform, PoseTransferDataModule
+from pgpis.data import DeepFashion, OnMissing, PairTransform, PoseTransferDataModule, check_root
 from pgpis.data.layouts import FPDMLayout, MCLDLayout
+from pgpis.data.link import link_layout
 from pgpis.data.names import flat_to_tree, tree_to_flat
 from pgpis.errors import PgpisError
+from pgpis.preprocess.listing import find_pictures
 
 CONDITIONS = {"source", "target", "iuv", "texture", "face"}
 
@@ -89,6 +91,62 @@ def test_a_self_pair_takes_the_targets_texture_and_face(people):
         assert own.source == pair.target
         assert own.file("texture").stem == pair.file("iuv").stem
         assert own.file("face").stem == pair.file("iuv").stem
+
+
+def test_each_file_is_taken_from_the_layout_that_holds_it(people, tmp_path):
+    """A folder of the first layout that is empty, or holds one file, hides nothing of the second."""
+    root = tmp_path / "data"
+    shutil.copytree(people, root)
+    first = dataset(root, "test").pairs[0]
+    own = root / "densepose" / first.target.relative_to(root / "img").with_suffix(".png")
+    own.parent.mkdir(parents=True)
+    shutil.copy(first.file("iuv"), own)
+    (root / "texture").mkdir()
+    (root / "face").mkdir()
+    made = dataset(root, "test")
+    made.require({"iuv", "texture"})
+    assert made.pairs[0].file("iuv") == own
+    assert {pair.file("iuv").parent.name for pair in made.pairs} == {own.parent.name, "test_densepose"}
+    assert {pair.file("texture").parent.name for pair in made.pairs} == {"test_texture"}
+    places = {file.path("texture").parent.name for file in find_pictures(root, ["texture"])}
+    assert places == {"train_texture", "test_texture"}
+    assert {file.path("texture").parts[-5] for file in find_pictures(root, ["texture"], "fpdm")} == {"texture"}
+    assert not check_root(root).problems
+    made.pairs[0].file("texture").unlink()
+    assert len(check_root(root).problems) == 2  # of either list
+
+
+def test_key_points_are_those_of_the_layout_that_has_them(people, tmp_path):
+    root = tmp_path / "data"
+    link_layout(people, root, "patn")
+    for name in ("train", "test"):
+        shutil.copy(people / f"{name}_pairs_data.json", root)
+    shutil.copytree(people / "img", root / "img")
+    (root / "pose").mkdir()
+    made = dataset(root, "test")
+    assert made.list_layout == "fpdm"
+    assert made.load(0, {"pose"}).keypoints.visible.any()
+    assert not [problem for problem in check_root(root).problems if "key points" in problem]
+    assert not link_layout(root, tmp_path / "linked", "nted").missing
+    assert all(file.held == {"pose"} for file in find_pictures(root, ["pose"]))
+
+
+@pytest.mark.parametrize("layout", ["fpdm", "mcld"])
+def test_no_pose_at_all_stops_the_job(people, tmp_path, layout):
+    root = tmp_path / "data"
+    shutil.copytree(people, root, ignore=shutil.ignore_patterns("pose", "pose_img"))
+    made = dataset(root, "test", layout=layout)
+    made.require({"source", "target"})
+    command = f"pgpis prepare {root} --conditions pose"
+    with pytest.raises(PgpisError, match="no pair has key points") as error:
+        made.require({"source", "target", "pose"})
+    assert error.value.hint == command
+    with pytest.raises(PgpisError, match="no pair has drawn poses"):
+        dataset(root, "test", layout=layout, pose="drawn").require({"pose"})
+    with pytest.raises(PgpisError, match=r"key points") as error:
+        made.load(0)
+    assert "pgpis prepare FOLDER --conditions pose" in error.value.hint
+    assert any(command in note for note in check_root(root).notes)
 
 
 def test_foreign_names_keep_their_spelling(tmp_path):

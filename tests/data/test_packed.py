@@ -396,6 +396,19 @@ def test_the_pack_of_another_data_set_stays(toy_root, tmp_path):
     assert [pair.pair_id for pair in packed_photos(others, tmp_path / "pack").pairs] == names
 
 
+def test_a_pack_gets_a_folder_of_its_own(toy_root, own_toy_root, toy_pack, tmp_path, capsys):
+    recipe = [f"--data.train.init_args.root={own_toy_root}", "--config", "smoke/fpdm.yaml", "--splits", "train"]
+    for words in ([str(own_toy_root), "--out", f"{own_toy_root}/pose/.."], [*recipe, "--out", str(own_toy_root)]):
+        assert main(["data", "pack", *words]) == 2
+        assert "is the folder of the pairs themselves" in capsys.readouterr().err
+    assert not list(own_toy_root.rglob("pack.json"))
+    shutil.copytree(toy_pack, own_toy_root, dirs_exist_ok=True)  # as earlier versions let it be
+    next((own_toy_root / "pose").rglob("*.txt")).unlink()
+    report = check_root(own_toy_root)
+    assert report.layout.startswith("pack (shards of litdata) and FPDM")
+    assert [problem for problem in report.problems if "key points missing" in problem]
+
+
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "..", "", "a\\b", "a\0b", 7])
 @pytest.mark.parametrize("what", ["pair", "video"])
 def test_names_of_a_forged_pack_lead_nowhere(toy_pack, tmp_path, what, name):

@@ -1,11 +1,13 @@
 """Phoenix: the synthetic release read back, a pickle that is never run, videos of predictions."""
 
 import csv
+import errno
 import os
 import pickle
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -94,6 +96,25 @@ def test_training_pairs_are_drawn_once_within_videos(release, tmp_path):
     stored.write_text("name,source,target\nother,1,2\n")
     with pytest.raises(PgpisError, match="no such frames"):
         dataset(root, "train", train_pairs=500)
+
+
+def test_a_disk_that_cannot_be_written_to(release, tmp_path, monkeypatch, caplog):
+    root = tmp_path / "data"
+    shutil.copytree(release, root, ignore=shutil.ignore_patterns("*.safetensors", "pgpis-pairs*"))
+    before = sorted(root.rglob("*"))
+    make = tempfile.mkstemp
+
+    def refused(**options):
+        if root in [options["dir"], *options["dir"].parents]:
+            raise OSError(errno.EROFS, "from below")
+        return make(**options)
+
+    monkeypatch.setattr("pgpis.files.tempfile.mkstemp", refused)
+    made = dataset(root, "train", train_pairs=50)
+    assert [pair.pair_id for pair in made.pairs] == [p.pair_id for p in dataset(release, "train", train_pairs=50).pairs]
+    assert made.load(0, {"pose"}).keypoints.visible.any()
+    assert sorted(root.rglob("*")) == before
+    assert caplog.text.count("Read-only file system; it is made for this run alone") == 2
 
 
 @pytest.mark.parametrize("place", ["PHOENIX-2014-T-release-v3", RELEASE])

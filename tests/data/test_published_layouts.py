@@ -251,6 +251,14 @@ def test_a_missing_table_of_key_points_is_a_problem(fpdm, tmp_path, capsys):
     assert f"e.g. {tmp_path}/pcdm/normalized_pose_txt: key points missing" in capsys.readouterr().out
 
 
+def test_absent_pictures_are_a_problem(fpdm, tmp_path, capsys):
+    """The folder of the pictures is called otherwise, or still an archive."""
+    shutil.copytree(fpdm, tmp_path / "data", ignore=shutil.ignore_patterns("img"))
+    assert main(["data", "link", str(tmp_path / "data"), "--to", "mcld", "--out", str(tmp_path / "out")]) == 1
+    first = tmp_path / "data/img"
+    assert f"18 files are missing or unreadable, e.g. {first}" in capsys.readouterr().out
+
+
 def test_lists_of_another_data_set_stay(fpdm, tmp_path, capsys):
     shutil.copytree(fpdm, tmp_path / "mine", ignore=shutil.ignore_patterns("*.jpg"))  # so that only lists collide
     lists = [tmp_path / f"mine/{split}_pairs_data.json" for split in ("train", "test")]
@@ -367,11 +375,18 @@ def test_pictures_of_one_name_in_both_splits_are_told_apart(named, tmp_path):
         link_layout(tmp_path / "mcld", tmp_path / "again", "fpdm")
 
 
-def test_pictures_that_differ_by_suffix_alone_are_two_in_nteds_layout(named, tmp_path):
+@pytest.mark.parametrize("layout", ["fpdm", "nted"])
+def test_pictures_that_differ_by_suffix_alone_are_refused(layout, named):
+    """Of the two one would have the other's key points, and one that is missing would be replaced by the other."""
     root = named("x/1.png", "x/1.jpg")
-    (root / "train_pairs.txt").write_text("x/1.png,x/1.jpg\n")
+    (root / "train_pairs.txt").write_text("x/1.jpg,x/1.png\n")
+    with pytest.raises(PgpisError, match=r"x/1\.png and x/1\.jpg differ in their suffix alone"):
+        dataset(root, "train", layout=layout)
+    assert sum("would share their files" in problem for problem in check_root(root).problems) == 2  # of either list
+    (root / "img/x/1.jpg").unlink()
+    (root / "train_pairs.txt").write_text("x/1.jpg,x/1.jpg\n")  # the disk has another suffix, as layouts have
     (pair,) = dataset(root, "train", layout="nted").pairs
-    assert [pair.source, pair.target] == [root / "img/x/1.jpg", root / "img/x/1.png"]
+    assert pair.source == root / "img/x/1.png"
 
 
 @pytest.mark.parametrize("to", ["patn", "nted", "pcdm"])

@@ -583,7 +583,9 @@ class TestDataSets:
             find_pictures(bare, ["pose"], "patn")
         assert f"pgpis data check {bare}" in caught.value.hint
 
-    @pytest.mark.parametrize(("layout", "condition"), [("nted", "texture"), ("patn", "face"), ("mcld", "face_mask")])
+    @pytest.mark.parametrize(
+        ("layout", "condition"), [("nted", "texture"), ("patn", "face"), ("mcld", "face_mask"), ("pcdm", "pose")]
+    )
     def test_a_layout_without_a_place(self, layout, condition, people, tmp_path):
         root = people
         if layout != "mcld":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 from pgpis.cli.recipes import Recipes, find_recipes
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError, check_range
-from pgpis.files import require, resolved
+from pgpis.files import require, resolved, writing_at
 from pgpis.methods import load_packages
 
 if TYPE_CHECKING:  # loads torch
     from pgpis.data.packs.stores import Store
     from pgpis.data.pairs import PairDataset
+
+log = logging.getLogger(__name__)
 
 
 def check(root: str, *, report: Path | None = None) -> int:
@@ -36,14 +39,19 @@ def check(root: str, *, report: Path | None = None) -> int:
     result = check_root(root)
     sys.stdout.write(result.render())
     listing = report or Path(f"{resolved(root).name}-problems.txt")
-    if result.problems or report is not None:
-        result.write(listing)
+    try:
+        with writing_at(listing):
+            if result.problems or report is not None:
+                result.write(listing)
+            elif listing.exists():
+                listing.unlink()  # of an earlier check
+    except PgpisError as error:
+        if report is not None:
+            raise
+        log.warning("%s; --report FILE lists all problems elsewhere", error.message)
     else:
-        listing.unlink(missing_ok=True)  # of an earlier check
-    if not result.problems:
-        return 0
-    sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n")
-    return 1
+        sys.stdout.write(f"all {len(result.problems)} problems: {listing}\n" if result.problems else "")
+    return 1 if result.problems else 0
 
 
 def link(source: Path, *, to: LayoutName, out: Path | None = None) -> int:
@@ -132,6 +140,10 @@ def pack(root: Path | None = None, *words: str, settings: PackSettings) -> int:
         if split not in datasets:
             raise PgpisError(f"--splits: no pairs of '{split}'; there are {', '.join(datasets)}")
         datasets[split].setup()
+        for store in (out, out.below(split)):
+            if any(store.is_at(str(place)) for place in datasets[split].places):
+                raise PgpisError(f"--out: {store} is the folder of the pairs themselves", hint="choose another folder")
+    for split in settings.splits or datasets:
         store = out.below(split)
         workers = settings.workers or os.cpu_count() or 1
         cache = settings.cache if split == "train" else None

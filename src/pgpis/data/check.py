@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -11,7 +11,9 @@ from typing import get_args
 from rich.console import Console
 from rich.progress import track
 
-from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in
+from pgpis.data.layouts import LAYOUTS, FPDMLayout, Layout, Split, layouts_in, layouts_of
+from pgpis.data.layouts.base import KeyPair
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.mska import KeypointFile, is_converted, read_mska
 from pgpis.data.packs.check import check_pack, packs_in
 from pgpis.data.packs.stores import Store
@@ -28,7 +30,7 @@ from pgpis.data.phoenix import (
 from pgpis.data.picture_store import picture_exists, read_picture
 from pgpis.data.prepared import stale_below, with_needed
 from pgpis.errors import PgpisError, manual
-from pgpis.files import files_below, write_text
+from pgpis.files import files_below, is_file, write_text
 from pgpis.jobs import reason_of, shortlist
 from pgpis.pictures.images import IMAGE_SUFFIXES
 from pgpis.pictures.kinds import Kind, all_kinds, conditions, kind_of
@@ -42,7 +44,7 @@ PUBLISHED_VIDEOS = {"train": 7_096, "dev": 519, "test": 642}
 class CheckReport:
     """The result of a check."""
 
-    root: Path | str
+    root: str
     """Folder, or URL of a pack."""
     layout: str = ""
     """Name of the layout that was found."""
@@ -76,16 +78,13 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     Raises:
         PgpisError: The folder is missing, or has no layout that pgpis reads.
     """
-    if packs := packs_in(os.fspath(root)):
-        report = CheckReport(os.fspath(root), "pack (shards of litdata)")
-        for split, content in packs.items():
-            check_pack(report, Store(os.fspath(root)).below(split), content, split)
-        return report
-    folder = Path(root)
-    report = CheckReport(folder)
-    if not folder.is_dir():
+    report, folder = CheckReport(os.fspath(root)), Path(root)
+    packs = packs_in(os.fspath(root))
+    for split, content in packs.items():
+        check_pack(report, Store(os.fspath(root)).below(split), content, split)
+    names = ["pack (shards of litdata)"] if packs else []
+    if not packs and not folder.is_dir():
         raise PgpisError(f"folder not found: {root}")
-    names = []
     release = find_release(folder)
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
@@ -108,41 +107,70 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
 
 def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
     """Count and open what one layout of DeepFashion names."""
-    root, notes = Path(report.root), report.notes
+    root = Path(report.root)
     files: dict[Kind, set[Path]] = {}
     for split in get_args(Split):
-        layout = layout_class(root, split)
-        if layout.split != split:
-            notes.append(f"no {layout.list_names[0].format(split='val')}: validation reads the test list")
-            continue
-        places = {kind: layout.folder(kind.name) for kind in all_kinds()}
-        present = [kind for kind in places if layout.has(kind.name)]
-        for kind in present:
-            if places[kind] is not None:
+        layouts = layouts_of(root, split, layout_class.name)
+        layout, found = layouts[0], FoundFiles(layouts)
+        for kind in all_kinds() if layout.split == split else ():
+            place = layout.folder(kind.name)
+            if place is not None and layout.has(kind.name):
                 suffixes = IMAGE_SUFFIXES if kind.suffix is None else (kind.suffix,)
-                report.counts[f"{kind.plural} in {places[kind]}/"] = _count(root / str(places[kind]), suffixes)
-        try:
-            pairs = layout.read_pairs()
-        except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
-            report.problems.append(reason_of(error))
-            continue
-        report.counts[f"pairs in {layout.list_path.name}"] = len(pairs)
-        if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
-            notes.append(f"{layout.list_path.name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
+                report.counts[f"{kind.plural} in {place}/"] = _count(root / place, suffixes)
+        pairs = _pairs_of(layout, split, report)
         targets, pictures = {target for _, target in pairs}, {key for pair in pairs for key in pair}
-        for kind, place in places.items():
+        for kind in all_kinds():
             keys = targets if kind.of == "target" else pictures
-            if place is None and kind in present:  # in a table
-                reasons = (_why_no_points(layout, key) for key in sorted(keys))
-                report.problems += dict.fromkeys(filter(None, reasons))
-            elif place is None and kind.name in layout.published:
-                report.problems.append(f"{layout.place_of(kind.name).relative_to(root)}: {kind.label} missing")
-            elif place is not None and (kind in present or (kind.name in layout.published and not kind.without)):
-                files.setdefault(kind, set()).update(layout.path(key, kind.name) for key in keys)
-            elif place is not None and kind.name in layout.published:
-                notes.append(f"no {place}/: {kind.without}")
+            if kind.name != "picture":
+                elsewhere = found.elsewhere(keys, kind.name)
+                keys = keys - elsewhere.keys()
+                if kind.name != "keypoints":  # which some layouts keep in another way
+                    files.setdefault(kind, set()).update(elsewhere.values())
+            if keys:
+                files.setdefault(kind, set()).update(_files_of(layout, kind, keys, report))
     for kind, paths in files.items():
         _check_files(report, sorted(paths), kind)
+
+
+def _pairs_of(layout: Layout, split: Split, report: CheckReport) -> Sequence[KeyPair]:
+    """Read the list of a split, and say what is odd about it; none where it is not there."""
+    name, is_there = layout.list_path.name, is_file(layout.list_path)
+    if layout.split != split:
+        own = layout.list_names[0].format(split=split)
+        report.notes += [f"no {own}: validation reads the test list"] if is_there else []
+        return ()
+    if layout.is_in(layout.root) and not is_there:
+        needed_by = "training" if split == "train" else "a test, and validation without a list of its own,"
+        report.notes.append(f"no {name}, which {needed_by} would need")
+        return ()
+    try:
+        pairs = layout.distinct_pairs()
+    except Exception as error:  # noqa: BLE001  readers raise anything on odd lists
+        report.problems.append(reason_of(error))
+        return ()
+    report.counts[f"pairs in {name}"] = len(pairs)
+    report.problems += [] if pairs else [f"{name}: names no pairs"]
+    if len(pairs) != PUBLISHED_PAIRS.get(split, len(pairs)):
+        report.notes.append(f"{name}: the published list has {PUBLISHED_PAIRS[split]:,} pairs")
+    if split != "train" and (doubled := len(pairs) - len({*pairs})):
+        report.notes.append(f"{name}: {doubled} pairs are listed again; each counts once")
+    return pairs
+
+
+def _files_of(layout: Layout, kind: Kind, keys: Collection[str], report: CheckReport) -> list[Path]:
+    """Return which files of a kind are to be opened, or report at once what there is none of."""
+    place, is_published = layout.folder(kind.name), kind.name in layout.published
+    if kind.name == "keypoints" and layout.has_place_for(kind.name) and not layout.has(kind.name):
+        report.notes.append(f"no {place}/, which FPDM reads: pgpis prepare {report.root} --conditions {kind.option}")
+    if place is not None and (layout.has(kind.name) or (is_published and not kind.without)):
+        return [layout.path(key, kind.name) for key in keys]
+    if place is not None and is_published:
+        report.notes.append(f"no {place}/: {kind.without}")
+    elif layout.has(kind.name):  # in a table
+        report.problems += dict.fromkeys(filter(None, (_why_no_points(layout, key) for key in sorted(keys))))
+    elif place is None and is_published:
+        report.problems.append(f"{layout.place_of(kind.name).relative_to(layout.root)}: {kind.label} missing")
+    return []
 
 
 def _why_no_points(layout: Layout, key: str) -> str | None:

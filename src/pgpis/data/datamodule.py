@@ -24,7 +24,7 @@ from pgpis.data.resident import ResidentLoader, refuse_other_versions
 from pgpis.data.sampler import EpochPosition, ResumableLoader, ResumableSampler
 from pgpis.data.samples import PairCollator, PairSamples
 from pgpis.data.transforms import FPDM_AUGMENTATION, Augmentation, PairTransform
-from pgpis.errors import PgpisError, check_range
+from pgpis.errors import PgpisError, check_range, hinting
 from pgpis.jobs import leave_interrupts_alone, parts
 from pgpis.pictures.drawing import CANVAS, DRAWING, PoseSkeleton, check_canvas
 
@@ -114,10 +114,11 @@ class PoseTransferDataModule(LightningDataModule):
         """
         for split in SPLITS_OF_STAGE[stage]:
             if split != "val" or stage == "validate" or self.val is not None:
-                dataset = self.dataset(split)
-                dataset.setup()
-                if self.input_specs is not None:
-                    dataset.require({spec.origin for spec in self.input_specs.values()})
+                with hinting("--data.val null trains without validation" if (stage, split) == ("fit", "val") else None):
+                    dataset = self.dataset(split)
+                    dataset.setup()
+                    if self.input_specs is not None:
+                        dataset.require({spec.origin for spec in self.input_specs.values()})
 
     def dataset(self, split: str) -> PairDataset:
         """Return the data set of a split, which must be configured."""

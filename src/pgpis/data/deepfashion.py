@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -10,13 +11,15 @@ from typing import Literal
 from PIL import Image
 
 from pgpis.data.layouts import LayoutName, Split, layouts_of
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.missing import OnMissing
 from pgpis.data.names import PathText, garment_of, pair_name
-from pgpis.data.pair import Aim, Pair, Person, content_of
+from pgpis.data.pair import Aim, Pair, Person, by_pose, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.errors import PgpisError, check_range
+from pgpis.files import is_file
 from pgpis.pictures.keypoints import Keypoints
-from pgpis.pictures.kinds import Role, all_kinds, conditions
+from pgpis.pictures.kinds import Role, conditions
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +28,14 @@ class DeepFashion(PairDataset):
     """Pairs of one split.
 
     The list of pairs is that of one layout; key points, drawings, DensePose maps, textures and faces are taken from
-    every layout that the folder has. Validation reads a validation list where you made one, else the test list: nobody
-    published a validation split.
+    the first layout that holds them. Validation reads a validation list where you made one, else the test list: nobody
+    published a validation split. In both, a pair that is listed again counts once.
 
     Args:
         root: Folder of the data set.
         split: Which list.
         layout: Whose list and pictures are read: ``fpdm``, ``mcld``, ``patn``, ``nted``, ``pcdm``, or ``auto`` for the
-            first that is there.
+            first that has this list, and pictures.
         pose: ``keypoints`` draws the pose from its key points, in testing as in training. ``drawn`` takes the
             picture in ``pose_img``, as FPDM's official test does: its limbs are half as thick as those in training.
             Such a pose is neither moved nor mirrored by the training augmentation.
@@ -72,16 +75,17 @@ class DeepFashion(PairDataset):
         return (self.root,)
 
     def read_pairs(self) -> list[Pair]:
-        """Read the list of the split; a path in it may not leave the root."""
+        """Read the list of the split; a path in it may not leave the root, nor two pictures differ in suffix alone."""
         self._layouts = layouts_of(self.root, self.split, self.layout)
         self.list_layout = self._layouts[0].name
-        listed = self._layouts[0].read_pairs()
+        listed = self._layouts[0].distinct_pairs()
+        if self.split != "train" and (doubled := len(listed) - len(once := [*dict.fromkeys(listed)])):
+            log.warning("%s: %d pairs are listed again; each counts once", self._layouts[0].list_path, doubled)
+            listed = once
         keys = listed[: self.max_pairs]
         if not keys:
             raise PgpisError(f"{self._layouts[0].list_path} names no pairs", hint=f"pgpis data check {self.root}")
-        self._holders = {
-            kind.name: next((layout for layout in self._layouts if layout.has(kind.name)), None) for kind in all_kinds()
-        }
+        self._found = FoundFiles(self._layouts)
         person, aim = cache(self._person), cache(self._aim)
         pairs = [Pair(pair_name(source, target), person(source), aim(target)) for source, target in keys]
         if self.most_sources == 1:
@@ -95,6 +99,18 @@ class DeepFashion(PairDataset):
             return pairs  # drawn anew for each step
         return [self.with_sources(pair, self.others_of(pair)[: self.most_sources - 1]) for pair in pairs]
 
+    def require(self, origins: Collection[str]) -> None:
+        """Look for what a model reads, see ``PairDataset.require``, and for any pose at all.
+
+        Raises:
+            PgpisError: Files are missing that may not be, or no pair has the pose that is read.
+        """
+        super().require(origins)
+        if "pose" in origins and not any(pair.pose and is_file(pair.pose) for pair in by_pose(self.pairs)):
+            what = "drawn poses" if self.pose == "drawn" else "key points"
+            hint = "pose: keypoints" if self.pose == "drawn" else f"pgpis prepare {self.root} --conditions pose"
+            raise PgpisError(f"no pair has {what}: {self.pairs[0].pose or self.root}", hint=hint)
+
     def others_of(self, pair: Pair) -> list[Path]:
         """Return the other pictures of the source's garment, by name."""
         own = self._of_garment[garment_of(self._keys[pair.source])]
@@ -106,7 +122,7 @@ class DeepFashion(PairDataset):
 
     def _aim(self, key: str) -> Aim:
         picture = self._picture(key)
-        pose = self._file(key, "drawn" if self.pose == "drawn" else "keypoints")
+        pose = self._found.path(key, "drawn" if self.pose == "drawn" else "keypoints")
         return Aim(pose, picture, self.made_of(picture, "target"))
 
     def _picture(self, key: str) -> Path:
@@ -116,12 +132,8 @@ class DeepFashion(PairDataset):
 
     def made_of(self, picture: Path, role: Role) -> dict[str, Path | None]:
         """Return where the conditions of a picture are."""
-        return {kind.name: self._file(self._keys[picture], kind.name) for kind in conditions() if kind.of == role}
-
-    def _file(self, key: str, kind: str) -> Path | None:
-        """Return where a file is expected: in the first layout that has such files; None: in none."""
-        layout = self._holders[kind]
-        return None if layout is None else layout.path(key, kind)
+        key = self._keys[picture]
+        return {kind.name: self._found.path(key, kind.name) for kind in conditions() if kind.of == role}
 
     def read_pose(self, pair: Pair) -> Keypoints | Image.Image:
         """Read the pose, from a table where the layout keeps key points in one."""
@@ -133,7 +145,8 @@ class DeepFashion(PairDataset):
         return super().pose_content(pair) if points is None else content_of(points)
 
     def _points(self, pair: Pair) -> Keypoints | None:
-        layout = self._holders["keypoints"]
-        if self.pose != "keypoints" or layout is None or pair.target is None:
+        if self.pose != "keypoints" or pair.target is None:
             return None
-        return layout.points(self._keys[pair.target])
+        key = self._keys[pair.target]
+        layout = self._found.layout(key, "keypoints")
+        return None if layout is None else layout.points(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_in
+from pgpis.data.layouts import Layout, LayoutName, Split, layout_named, layouts_in, layouts_of
 from pgpis.data.link_part import Part, refuse_shared
 from pgpis.data.names import DATABASE
 from pgpis.errors import PgpisError
@@ -50,7 +50,7 @@ def link_layout(source: Path, out: Path, to: LayoutName) -> LinkReport:
         raise PgpisError(f"{source} already has the layout '{to}'")
     report = LinkReport()
     with locked(out):
-        layouts = {split: [layout(source, split) for layout in origins] for split in get_args(Split)}
+        layouts = {split: layouts_of(source, split) for split in get_args(Split)}
         found = (_part_of(source, split_in, out, to, split) for split, split_in in layouts.items())
         parts = [part for part in found if part is not None]
         for part in parts:
@@ -115,10 +115,12 @@ def _write_points(part: Part, report: LinkReport) -> list[Path]:
 def _link_picture(key: str, part: Part, report: LinkReport) -> None:
     """Link every file of a picture that both sides know."""
     for kind in all_kinds():
-        origin, target = part.origin(kind.name), part.target
-        if kind.name == "keypoints" or origin is None or target.folder(kind.name) is None:
+        target = part.target
+        if kind.name == "keypoints" or target.folder(kind.name) is None:
             continue
-        there = origin.path(key, kind.name)
+        there = part.picture(key) if kind.name == "picture" else part.found.path(key, kind.name)
+        if there is None:
+            continue
         if not is_file(there):
             report.missing += [] if kind.is_optional else [str(there)]
             continue

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from pgpis.data.layouts import Layout
 from pgpis.data.layouts.base import KeyPair
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.picture_store import content_hash
 from pgpis.errors import PgpisError
 from pgpis.files import is_file, printable, resolved, write_text
@@ -49,9 +50,14 @@ class Part:
         """The key of each picture."""
         return list(dict.fromkeys(key for pair in self.pairs for key in pair))
 
-    def origin(self, kind: str) -> Layout | None:
-        """Return the source's layout that has files of a kind."""
-        return next((layout for layout in self.origins if layout.has(kind)), None)
+    @cached_property
+    def found(self) -> FoundFiles:
+        """Where the source has the files of its pictures."""
+        return FoundFiles(self.origins)
+
+    def picture(self, key: str) -> Path:
+        """Return where the source has a picture, or should have it."""
+        return self.found.path(key, "picture") or self.origins[0].path(key, "picture")
 
     def place(self, key: str) -> Path:
         """Return where a picture goes, without suffix: what is made of it has the same name."""
@@ -64,20 +70,21 @@ class Part:
         Raises:
             PgpisError: The target cannot hold those of a picture of such a name.
         """
-        origin = self.origin("keypoints")
         if self.target.points_frame is None:
             return {}, []
-        if origin is None:
+        if not any(origin.has("keypoints") for origin in self.origins):
             where = self.origins[0].place_of("keypoints")
             return {}, [f"{where}: key points missing"] if "keypoints" in self.origins[0].published else []
         points: dict[str, Keypoints] = {}
-        reasons = []
+        reasons, own = [], set()
         for key in self.pictures:
             try:
-                points[key] = origin.points(key) or read_keypoints(origin.path(key, "keypoints"))
+                origin = self.found.layout(key, "keypoints") or self.origins[0]
+                path = origin.path(key, "keypoints")
+                points[key] = origin.points(key) or read_keypoints(path)
+                own.add(resolved(path))
             except Exception as error:  # noqa: BLE001  readers raise anything on odd files, which cost their picture
                 reasons.append(f"{key}: {reason_of(error)}")
-        own = {resolved(origin.path(key, "keypoints")) for key in points}
         files = self.target.points_files(points)
         return {path: text.encode() for path, text in files.items() if resolved(path) not in own}, reasons
 
@@ -153,9 +160,8 @@ def refuse_shared(parts: Sequence[Part]) -> None:
     """
     owners: dict[Path, Path] = {}
     for part in parts:
-        origin = part.origin("picture") or part.origins[0]
         for key in part.pictures:
-            picture = origin.path(key, "picture")
+            picture = part.picture(key)
             other = owners.setdefault(part.place(key), picture)
             if picture != other and content_hash(picture) != content_hash(other):
                 reason = f"{other} and {picture} would share their files in the layout '{part.target.name}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pgpis.errors import PgpisError, first_line
-from pgpis.files import replacing, sha256_of
+from pgpis.files import passing_folder, replacing, sha256_of
+from pgpis.refusals import UnwritableError
 from pgpis.unpickle import (
     UNPICKLING_ERRORS,
     ArrayRecord,
@@ -38,7 +40,8 @@ class KeypointFile:
 
     Args:
         path: MSKA's pickle ``Phoenix-2014T.train``; ``….safetensors`` beside it is read in its place and made first
-            where it is missing, or was made of another pickle than the one that is there.
+            where it is missing, or was made of another pickle than the one that is there; for this process alone where
+            nothing can be written.
 
     Raises:
         PgpisError: Neither is there, or the pickle holds something else.
@@ -53,8 +56,7 @@ class KeypointFile:
             log.info("%s: converting to safetensors, once", path)
             made_of = _identity(path)
             videos = read_mska(path)
-            with replacing(self.path) as temporary:
-                save_file(videos, temporary, made_of)
+            self.path = kept_or_passing(self.path, lambda file: save_file(videos, file, made_of))
             _open.cache_clear()
         self.lengths: dict[str, int] = {}
         try:
@@ -76,6 +78,30 @@ class KeypointFile:
         if not np.isfinite(points).all():
             raise PgpisError(f"{self.path}: the key points of '{name}' are not finite", hint=REMOVE)
         return points
+
+
+def kept_or_passing(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file; where that cannot be, warn, and write one for this process alone.
+
+    Args:
+        path: Where it shall be.
+        write: Writes the file that it is given.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        PgpisError: It can be written nowhere.
+    """
+    try:
+        with replacing(path) as temporary:
+            write(temporary)
+    except UnwritableError as error:
+        log.warning("%s; it is made for this run alone", error.message)
+        path = passing_folder("pgpis-") / path.name
+        with replacing(path) as temporary:
+            write(temporary)
+    return path
 
 
 def converted_path(path: Path) -> Path:

@@ -43,6 +43,15 @@ def as_on_disk(path: Path) -> Path:
     return found
 
 
+def names_in(folder: Path) -> frozenset[str]:
+    """List the names of all files in a folder, links to files included; none where there is none that may be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return frozenset()
+
+
 def _respelt(name: str, pattern: re.Pattern[str], template: str, example: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     match = pattern.fullmatch(stem)

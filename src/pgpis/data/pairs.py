@@ -19,6 +19,7 @@ from PIL import Image
 from pgpis.data.contents import PairContents
 from pgpis.data.further import drawn_sources, with_further
 from pgpis.data.missing import OnMissing
+from pgpis.data.names import names_in
 from pgpis.data.pair import EDITED, Edit, LoadedPair, Pair, Source, with_names_of_their_own, without_garbage_collection
 from pgpis.data.picture_store import read_picture
 from pgpis.data.tables import MOST_SOURCES
@@ -27,7 +28,7 @@ from pgpis.files import is_file
 from pgpis.pictures.images import IMAGE_SUFFIXES, read_drawn_pose, read_image
 from pgpis.pictures.keypoint_files import read_keypoints
 from pgpis.pictures.keypoints import Frame, Keypoints
-from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
+from pgpis.pictures.kinds import Kind, Role, conditions, kind_of, what_makes
 from pgpis.pictures.uv_texture import replace_parts
 
 __all__ = ["Edit", "LoadedPair", "Pair", "PairDataset"]
@@ -96,7 +97,7 @@ class PairDataset(PairContents):
         if any(pair.edit for pair in self.pairs) and not {"texture", "face"} <= set(origins):
             message = "--identity and --clothes exchange face and texture, and this model reads neither"
             raise PgpisError(message, hint="pgpis predict --config mcld.yaml ...")
-        names = cache(lambda folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set())
+        names = cache(names_in)
 
         def lack(kind: Kind) -> list[Pair]:
             files = [pair.file(kind.name) for pair in self.pairs]
@@ -278,10 +279,8 @@ class PairDataset(PairContents):
         """
         pose = pair.pose
         if pose is None:
-            raise PgpisError(
-                "there are neither key points nor drawn poses, from which this model reads the pose",
-                hint="use a layout with key points, or --config mcld.yaml, which reads DensePose maps",
-            )
+            hint = f"{what_makes(kind_of('pose'))}; or --config mcld.yaml, which reads DensePose maps"
+            raise PgpisError("there are neither key points nor drawn poses, which this model reads", hint=hint)
         is_drawn = pose.suffix.lower() in IMAGE_SUFFIXES
         return read_drawn_pose(pose) if is_drawn else read_keypoints(pose, self.pose_frame)
 

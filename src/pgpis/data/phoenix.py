@@ -14,13 +14,12 @@ from PIL import Image
 
 from pgpis.data.layouts.base import Split
 from pgpis.data.missing import OnMissing
-from pgpis.data.mska import KeypointFile
+from pgpis.data.mska import KeypointFile, kept_or_passing
 from pgpis.data.names import PathText
 from pgpis.data.pair import Aim, Pair, Person, content_of
 from pgpis.data.pairs import PairDataset
 from pgpis.data.tables import csv_text, read_rows, read_text
 from pgpis.errors import PgpisError, check_range, manual
-from pgpis.files import write_text
 from pgpis.pictures.keypoints import Frame, Keypoints
 from pgpis.pictures.kinds import Kind, Role, conditions, kind_of
 from pgpis.pictures.plausibility import person_of
@@ -36,7 +35,8 @@ class Phoenix14T(PairDataset):
     """Pairs within videos: in training drawn at random, else from the first frame to every frame.
 
     Training pairs are drawn once from ``pairs_seed`` and stored in
-    ``ROOT/pgpis-pairs-train-COUNT-SEED-VIDEOS.csv``; VIDEOS is a hash of the videos that they were drawn from.
+    ``ROOT/pgpis-pairs-train-COUNT-SEED-VIDEOS.csv``; VIDEOS is a hash of the videos that they were drawn from. Where
+    nothing can be written, the same pairs are drawn for each run.
 
     Args:
         root: Folder that holds ``PHOENIX-2014-T-release-v3`` and MSKA's ``Phoenix-2014T.{train,dev,test}``; or the
@@ -121,7 +121,8 @@ class Phoenix14T(PairDataset):
         """Read the stored draw of these videos, or draw and store it."""
         path = self.root / f"pgpis-pairs-train-{self.train_pairs}-{self.pairs_seed}-{videos_id(lengths)}.csv"
         if not path.is_file():
-            write_text(path, draw_pairs(lengths, self.train_pairs, self.pairs_seed))
+            drawn = draw_pairs(lengths, self.train_pairs, self.pairs_seed)
+            path = kept_or_passing(path, lambda file: file.write_bytes(drawn.encode()))
         pairs = []
         for number, fields in read_rows(path, "list of pairs", hint="remove it")[1:]:
             try:

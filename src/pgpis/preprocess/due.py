@@ -61,9 +61,13 @@ class Due:
                 self.record.outcomes.setdefault((now, condition), replace(outcome, name=now))
 
     def _look_at(self, file: PictureFiles) -> None:
-        stale = {condition for condition, _ in file.outputs if self.record.is_made_of_another_picture(file, condition)}
+        made = [condition for condition, _ in file.outputs if condition not in file.held]
+        stale = {condition for condition in made if self.record.is_made_of_another_picture(file, condition)}
         todo: list[str] = []
         for condition in self.options:
+            if condition in file.held:
+                self.already[condition] += 1
+                continue
             outcome, needed = self.record.outcomes.get((file.name, condition)), kind_of(condition).needs
             map_now = map_hash(condition, file)
             has_map = needed in todo or map_now != ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from pgpis.data.layouts import FPDMLayout, Layout, Split, layout_named, layouts_in
+from pgpis.data.layouts import FPDMLayout, Layout, Split, layout_named, layouts_in, layouts_of
+from pgpis.data.layouts.found import FoundFiles
 from pgpis.data.names import DATABASE
 from pgpis.data.phoenix import find_release, frames_of
 from pgpis.data.user_files import beside, first_names, without_prepared
@@ -28,7 +30,8 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
         root: A data set in a layout that pgpis knows (DeepFashion's, or Phoenix), or a folder of photographs (and
             folders of them), or one picture.
         options: What is to be made.
-        layout: Name of a layout; ``auto``: the first that the folder has, else ``photos``; ``photos``: a plain folder.
+        layout: Name of a layout; ``auto``: the first that the folder has, but for what another one holds already, else
+            ``photos``; ``photos``: a plain folder.
             The conditions of ``photos/anna.jpg`` go to ``photos_pose/anna.json``, ``photos_densepose/anna.png``,
             ``photos_texture/anna.png``, ``photos_face/anna.npy`` and ``photos_face_mask/anna.png``.
 
@@ -43,13 +46,11 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
     if release is not None:
         return _of_phoenix(root, release, kinds)
     layouts = layouts_in(root)
-    if layout not in ("auto", "photos"):
-        if layout_named(layout) not in layouts:
-            lists = _lists_of(layout_named(layout))
-            page = manual("train-your-own")
-            hint = f"write the list of pairs, see {page}; 'pgpis data check {root}' says what is there"
-            raise PgpisError(f"{root} has no layout '{layout}': none of its lists is there, {lists}", hint=hint)
-        layouts = [layout_named(layout)]
+    if layout not in ("auto", "photos") and layout_named(layout) not in layouts:
+        lists = _lists_of(layout_named(layout))
+        page = manual("train-your-own")
+        hint = f"write the list of pairs, see {page}; 'pgpis data check {root}' says what is there"
+        raise PgpisError(f"{root} has no layout '{layout}': none of its lists is there, {lists}", hint=hint)
     if layout == "auto" and not layouts and _lacks_lists(root):
         lists = _lists_of(FPDMLayout)
         raise PgpisError(
@@ -57,7 +58,7 @@ def find_pictures(root: Path, options: Sequence[str], layout: str = "auto") -> l
             hint='write the list first, [{"source_image": "./img/a.jpg", "target_image": "./img/b.jpg"}, ...]; '
             "--layout photos takes it for photographs",
         )
-    files = _of_layout(root, layouts[0], kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
+    files = _of_layout(root, layout, kinds) if layouts and layout != "photos" else _of_folder(root, kinds)
     _refuse_shared(files)
     return files
 
@@ -148,14 +149,18 @@ def _of_phoenix(root: Path, release: Path, kinds: Sequence[Kind]) -> list[Pictur
     return files
 
 
-def _of_layout(root: Path, layout_class: type[Layout], kinds: Sequence[Kind]) -> list[PictureFiles]:
+def _of_layout(root: Path, name: str, kinds: Sequence[Kind]) -> list[PictureFiles]:
+    """List the pictures that lists name; of ``auto``, what another layout of the folder holds is not made again."""
     files: dict[Path, PictureFiles] = {}
+    elsewhere: dict[Path, set[tuple[str, Path]]] = {}
     for split in get_args(Split):
-        layout = layout_class(root, split)
+        layouts = layouts_of(root, split, name)
+        layout = layouts[0]
         if layout.split != split or not layout.list_path.is_file():
             continue
+        found = FoundFiles(layouts if name == "auto" else [layout])
         for kind in kinds:
-            if layout.folder(kind.name) is None:
+            if not layout.has_place_for(kind.name):
                 raise PgpisError(
                     f"the layout '{layout.name}' of {root} has no place for '{kind.option}'",
                     hint=f"pgpis data link {root} --to mcld adds one that has, beside it",
@@ -166,6 +171,15 @@ def _of_layout(root: Path, layout_class: type[Layout], kinds: Sequence[Kind]) ->
                 raise PgpisError(f"{root} keeps its pictures in an LMDB, which stays unopened here", hint="unpack it")
             outputs = tuple((kind.option, layout.path(key, kind.name)) for kind in kinds)
             files.setdefault(picture, PictureFiles(picture.relative_to(root).as_posix(), picture, outputs))
+            there = {(kind.option, path) for kind in kinds for path in found.elsewhere([key], kind.name).values()}
+            elsewhere[picture] = elsewhere.get(picture, there) & there  # every split has to find it
     if not files:
         raise PgpisError(f"{root} names no pictures", hint=f"pgpis data check {root}")
-    return [files[picture] for picture in sorted(files)]
+    return [_with_those(files[picture], dict(elsewhere[picture])) for picture in sorted(files)]
+
+
+def _with_those(file: PictureFiles, there: Mapping[str, Path]) -> PictureFiles:
+    """Take what other layouts hold; their key points, which some keep in another way, are not even opened."""
+    held = frozenset({"pose"} & there.keys())
+    outputs = tuple((option, path if option in held else there.get(option, path)) for option, path in file.outputs)
+    return replace(file, outputs=outputs, held=held)

@@ -205,6 +205,8 @@ class PictureFiles:
     """Hash of the picture."""
     stale: frozenset[str] = frozenset()
     """Conditions whose files were made of another picture or map: a new one replaces them, or they go."""
+    held: frozenset[str] = frozenset()
+    """Conditions that another layout of the data set has, in its own way: they count as there, and stay as they are."""
 
     def path(self, condition: str) -> Path:
         """Return where a condition goes."""

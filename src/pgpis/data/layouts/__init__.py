@@ -9,6 +9,7 @@ from pgpis.data.layouts.folders import FPDMLayout, MCLDLayout, NTEDLayout, PCDML
 from pgpis.data.layouts.patn import PATNLayout
 from pgpis.data.names import LayoutName
 from pgpis.errors import PgpisError
+from pgpis.files import is_file
 
 __all__ = ["LAYOUTS", "FPDMLayout", "Layout", "LayoutName", "MCLDLayout", "Split", "layout_named", "layouts_in"]
 
@@ -26,7 +27,9 @@ def layouts_in(root: Path) -> list[type[Layout]]:
 
 
 def layouts_of(root: Path, split: Split, name: str = "auto") -> list[Layout]:
-    """Return the layouts that a folder has, that of ``name`` first; ``auto``: in the order of ``LAYOUTS``.
+    """Return the layouts that a folder has, that of ``name`` first.
+
+    ``auto``: in the order of ``LAYOUTS``, but first those that have this list, and of these the ones with pictures.
 
     Raises:
         PgpisError: The folder is missing, or has no layout.
@@ -38,4 +41,7 @@ def layouts_of(root: Path, split: Split, name: str = "auto") -> list[Layout]:
     if not layouts:
         known = " or ".join(layout.list_names[0].format(split=split) for layout in LAYOUTS)
         raise PgpisError(f"list of pairs not found in {root}: {known}", hint=f"pgpis data check {root}")
-    return [layout(root, split) for layout in layouts]
+    made = [layout(root, split) for layout in layouts]
+    if name == "auto" and len(made) > 1:
+        made.sort(key=lambda one: (one.split != split, not is_file(one.list_path), not one.has("picture")))
+    return made

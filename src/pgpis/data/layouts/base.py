@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from os.path import split, splitext
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, get_args
 
-from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, tree_to_flat
+from pgpis.data.names import FLAT, TREE, LayoutName, as_on_disk, flat_to_tree, names_in, tree_to_flat
 from pgpis.data.tables import csv_text, read_json, read_rows, read_text
 from pgpis.errors import PgpisError
 from pgpis.files import files_below, is_file
@@ -58,6 +59,7 @@ class Layout(ABC):
         own_list = self.find_list(root, self.split)
         self.list_path = own_list or root / self.list_names[0].format(split=self.split)
         self._hint = f"pgpis data check {root}"
+        self._names: dict[str, frozenset[str]] = {}
 
     @classmethod
     def find_list(cls, root: Path, split: Split) -> Path | None:
@@ -79,6 +81,23 @@ class Layout(ABC):
         is_json = self.list_path.suffix == ".json"
         rows, (source, target) = (self._entries(), FIELDS) if is_json else (self._lines(), COLUMNS)
         return [(self._named(where, row, source), self._named(where, row, target)) for where, row in rows]
+
+    def distinct_pairs(self) -> list[KeyPair]:
+        """Read the list, whose pictures have names of their own: what is made of one has its name without suffix.
+
+        Raises:
+            PgpisError: As :meth:`read_pairs`, or two pictures of the list differ in their suffix alone.
+        """
+        pairs = self.read_pairs()
+        owners: dict[str, str] = {}
+        for key in dict.fromkeys(key for pair in pairs for key in pair):
+            other = owners.setdefault(splitext(key)[0], key)  # noqa: PTH122  of a million keys
+            if other != key:
+                message = (
+                    f"{self.list_path}: {other} and {key} differ in their suffix alone, and would share their files"
+                )
+                raise PgpisError(message, hint="rename one, and in the list too; or name one of them alone")
+        return pairs
 
     def read_pictures(self) -> list[str]:
         """Return the keys of all pictures of the split, also of those in no pair; none where nothing tells them.
@@ -151,6 +170,18 @@ class Layout(ABC):
         """Whether the data set has any files of a kind in this layout."""
         folder = self.folder(kind)
         return folder is not None and (self.root / folder).is_dir()
+
+    def has_place_for(self, kind: str) -> bool:
+        """Whether files as ``pgpis prepare`` makes them can lie here; some layouts keep key points in another way."""
+        return self.folder(kind) is not None and (kind != "keypoints" or type(self).points is Layout.points)
+
+    def find(self, key: str, kind: str) -> Path | None:
+        """Return where a picture's file of a kind is; None: it is not there. Each folder is listed once."""
+        path = self.path(key, kind)
+        folder, name = split(path)  # noqa: PTH  of a million files
+        if folder not in self._names:
+            self._names[folder] = names_in(Path(folder))
+        return path if name in self._names[folder] else None
 
     def list_text(self, pairs: Sequence[KeyPair]) -> str:
         """Return the list of the split, as :meth:`read_pairs` reads it."""

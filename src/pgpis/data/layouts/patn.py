@@ -56,6 +56,15 @@ class PATNLayout(Layout):
         """Whether there are pictures, or a table of key points."""
         return self.table_path.is_file() if kind == "keypoints" else super().has(kind)
 
+    def find(self, key: str, kind: str) -> Path | None:
+        """Return where the picture is, or the table that has its key points."""
+        if kind != "keypoints":
+            return super().find(key, kind)
+        try:
+            return self.table_path if key in self._rows else None
+        except PgpisError:  # told where they are read
+            return self.table_path
+
     def points(self, key: str) -> Keypoints | None:
         """Return the key points of a picture's line of the table."""
         if key not in self._rows:
