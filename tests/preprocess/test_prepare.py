@@ -569,6 +569,18 @@ class TestDataSets:
         plain = find_pictures(bare / "train", ["pose"], "photos")
         assert [files.path("pose").parent.name for files in plain] == ["train_pose", "train_pose"]
 
+    def test_what_another_layout_has_is_not_made_again(self, people, tmp_path, run):
+        link_layout(people, tmp_path, "patn")
+        shutil.copytree(people / "img", tmp_path / "img")
+        for split in ("train", "test"):
+            shutil.copy(people / f"{split}_pairs_data.json", tmp_path)
+        tables = {path: path.read_bytes() for path in tmp_path.glob("*annotation*")}
+        assert tables
+        result = run(tmp_path, "pose")
+        assert (result.made, result.already) == ({}, {"pose": 4})
+        assert {path: path.read_bytes() for path in tables} == tables
+        assert not (tmp_path / "pose").exists()
+
     def test_pictures_that_would_share_their_files(self, pictures, tmp_path):
         (tmp_path / "img").mkdir()
         for name in ("a.jpg", "a.png"):
