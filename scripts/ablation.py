@@ -146,7 +146,7 @@ def measure(row: Row, options: argparse.Namespace) -> dict[str, float]:
         begin(folder, [*words, *limit], options)
         if row.train:
             run("fit", *words, *limit)
-            run("test", *words, "--ckpt_path", folder / "checkpoints/last.ckpt")
+            run("test", *words, "--ckpt_path", "last")  # last.ckpt may be of a run that was stopped
         else:
             run("test", *words)
     results = json.loads((folder / REPORT).read_text(encoding="utf-8"))["results"]

@@ -21,6 +21,7 @@ import torch
 
 from pgpis.batch import PairBatch
 from pgpis.cli.bench import MODELS, OwnEncoder, batches, load_task
+from pgpis.errors import PgpisError
 from pgpis.evaluate.benchmark import token_distance
 from pgpis.evaluate.synth_benchmark import spread_pairs
 from pgpis.files import replacing, write_text
@@ -116,4 +117,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except PgpisError as error:
+        sys.stderr.write(f"bench_samplers: {error}\n")
+        sys.exit(error.exit_code)

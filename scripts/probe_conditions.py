@@ -82,12 +82,8 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("pgpis").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
-    try:
-        test = spread_pairs(options.root, "test", options.pairs)
-        partners(test.pairs)  # before a model is loaded
-    except PgpisError as error:
-        sys.stderr.write(f"probe_conditions: {error}\n")
-        return error.exit_code
+    test = spread_pairs(options.root, "test", options.pairs)
+    partners(test.pairs)  # before a model is loaded
     lines = [
         "| model | input of another person's pair | loss | times that of the right one |",
         "| --- | --- | --- | --- |",
@@ -102,4 +98,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except PgpisError as error:
+        sys.stderr.write(f"probe_conditions: {error}\n")
+        sys.exit(error.exit_code)

@@ -1,5 +1,6 @@
 """The script that runs all ablations takes no result for that of other words."""
 
+import argparse
 import json
 
 import pytest
@@ -33,6 +34,24 @@ def test_what_is_done_is_not_run_again(started, tmp_path):
     assert started("--steps", "3") == (0, ["fit", "fit", "test"])
     assert started("--steps", "3", "--root", str(tmp_path / "data"), "--out", str(tmp_path / "out")) == (0, [])
     assert "smoke size" in (tmp_path / "out/ablation.md").read_text()
+
+
+def test_the_test_is_of_this_runs_checkpoint_though_a_run_that_was_stopped_left_one(tmp_path, monkeypatch):
+    commands = []
+
+    def run(*words):
+        commands.append(words)
+        if words[0] == "test":
+            (tmp_path / "a2/test").mkdir()
+            (tmp_path / "a2/test/metrics.json").write_text('{"results": {}}')
+
+    monkeypatch.setattr(ablation, "run", run)
+    (tmp_path / "a2/checkpoints").mkdir(parents=True)
+    (tmp_path / "a2/checkpoints/last.ckpt").write_bytes(b"of a run that was stopped")
+    row = next(row for row in ablation.rows(tmp_path) if row.name == "A2")
+    ablation.measure(row, argparse.Namespace(out=tmp_path, root=tmp_path / "data", real=False, steps=3))
+    assert [words[0] for words in commands] == ["fit", "test"]
+    assert commands[1][-2:] == ("--ckpt_path", "last")  # of several, that of the run that was last
 
 
 @pytest.mark.parametrize("words", [["--real", "--steps", "3"], ["--steps", "4"], ["--steps", "3", "--root", "other"]])

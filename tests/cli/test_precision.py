@@ -36,6 +36,16 @@ def test_a_fused_optimiser_is_clipped_in_bfloat16():
     torch.testing.assert_close(weight.grad.norm(), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("verb", ["memory", "model", "train"])
+def test_double_precision_is_refused_before_anything_is_read(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", verb, "--pipeline=synth-fpdm", "--trainer.precision=64-true"]) == 2
+    said = capsys.readouterr()
+    assert "trainer.precision is 64-true, expected 32-true" in said.err
+    assert not said.out
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_is_only_faster_is_a_key_of_the_recipe(capsys):
     fast = ["step.compile_unet=blocks", "step.channels_last=true", "optimizer.init_args.fused=true"]
     with pytest.raises(SystemExit):

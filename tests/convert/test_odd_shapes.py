@@ -71,3 +71,10 @@ def test_keys_and_values_that_are_not_two_halves():
 def test_heads_of_a_width_that_does_not_fit():
     with pytest.raises(PgpisError, match="--resampler-head-dim is 64, expected a divisor of 32"):
         mcld._conditioner_config(FACES, POSES, 64)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_tensor_of_the_resampler_under_both_names(order):
+    both = {"layers.0.0.to_kv.weight": torch.zeros(4, 2), "layers.0.attn.to_k.weight": torch.ones(2, 2)}
+    with pytest.raises(PgpisError, match=r"two tensors for 'layers\.0\.attn\.to_k\.weight', one of them is 'layers\.0"):
+        renamed_resampler(dict([*both.items()][::order]))

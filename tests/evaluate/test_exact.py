@@ -246,6 +246,22 @@ def test_the_probe_tells_what_a_model_reads(root, tmp_path, capsys, monkeypatch)
     assert min(ratios["source_image"], ratios["pose_image"]) > 1.05
 
 
+@pytest.mark.parametrize("script", ["bench_samplers", "probe_conditions"])
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--pairs", "0"], "--pairs is 0, expected"), ([], "folder not found: absent")]
+)
+def test_the_scripts_name_what_is_wrong(script, words, message, tmp_path, capsys, monkeypatch):
+    path = str(REPOSITORY / f"scripts/{script}.py")
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(sys, "argv", [path, "--root", "absent", "--out", str(tmp_path / "out"), *words])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(path, run_name="__main__")
+    said = capsys.readouterr().err
+    assert said.startswith(f"{script}: ")
+    assert message in said
+    assert not (tmp_path / "out").exists()
+
+
 def pairs_of_people(*people):
     names = [f"WOMEN/Tees_Tanks/id_{person:08d}/{number:02d}_1_front" for number, person in enumerate(people, 1)]
     return [Pair(f"{name}_2_{name}", Person(Path(name)), Aim(target=Path(name))) for name in names]

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.plugins import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import nn
 from torch.optim import Optimizer
 
+from pgpis.errors import PgpisError
 from pgpis.tasks.base import PersonImageTask
 
 LEAST_EPS = 1e-4
@@ -70,8 +71,15 @@ class Bfloat16Mixed(MixedPrecision):
 
 
 def adapt_precision(trainer: Trainer) -> None:
-    """Put :class:`HalfWeights` or :class:`Bfloat16Mixed` in the place of Lightning's own, where it was asked for."""
+    """Put :class:`HalfWeights` or :class:`Bfloat16Mixed` in the place of Lightning's own, where it was asked for.
+
+    Raises:
+        PgpisError: It is ``64-true``: models read float32.
+    """
     plugin = trainer.strategy.precision_plugin
+    if isinstance(plugin, DoublePrecision):
+        expected = "32-true, bf16-mixed, bf16-true, 16-mixed or 16-true"
+        raise PgpisError(f"trainer.precision is 64-true, expected {expected}", hint="--trainer.precision 32-true")
     if type(plugin) is HalfPrecision:
         trainer.strategy.precision_plugin = HalfWeights(plugin.precision)
     elif type(plugin) is MixedPrecision and plugin.precision == "bf16-mixed":

@@ -88,7 +88,12 @@ def run_synth_benchmark(settings: SynthSettings, sample: Sample, encode: Encode)
 
 
 def spread_pairs(root: Path, split: Literal["train", "test"], pairs: int | None = None) -> DeepFashion:
-    """Return the pairs of a split; a part of them is spread evenly over the list."""
+    """Return the pairs of a split; a part of them is spread evenly over the list.
+
+    Raises:
+        PgpisError: The data set cannot be read, or ``pairs`` is none.
+    """
+    check_range("--pairs", pairs, 1, whole=True, optional=True)
     dataset = DeepFashion(
         root,
         split,

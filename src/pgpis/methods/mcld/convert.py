@@ -66,7 +66,8 @@ def convert_mcld(
     unet = build_empty("denoising_unet", lambda: build_unet(unet_config, fusion=False, extra_tokens=True), SIZES_HINT)
     reference_net = build_empty("reference_unet", lambda: build_reference_net(unet_config), SIZES_HINT)
     fill_module("denoising_unet", unet, weights, hint=SIZES_HINT)
-    fill_module("reference_unet", reference_net, _read_reference(reference, reference_net, report), hint=SIZES_HINT)
+    weights = _read_reference(reference, reference_net, report)
+    fill_module("reference_unet", reference_net, weights, hint=f"{UNETS_HINT}; {SIZES_HINT}")
     faces, poses = _read(image_proj, report, FACES), _read(pose_guider, report, "conditioner/pose_encoder.")
     for name in faces:
         report.files[str(image_proj)].renamed[name] = " and ".join(FACES + own for own in resampler_names(name))

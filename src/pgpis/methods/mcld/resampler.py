@@ -36,15 +36,18 @@ def renamed_resampler(weights: Mapping[str, torch.Tensor], prefix: str = "") -> 
     """Return weights in which those of the resampler, after ``prefix``, have diffusers' names, whichever they had.
 
     Raises:
-        PgpisError: Keys and values are not two halves of one tensor.
+        PgpisError: Keys and values are not two halves of one tensor, or a tensor is there under both names.
     """
     renamed: dict[str, torch.Tensor] = {}
     for name, value in weights.items():
-        own = resampler_names(name.removeprefix(prefix)) if name.startswith(prefix) else []
+        ours = resampler_names(name.removeprefix(prefix))
+        own = [prefix + each for each in ours] if name.startswith(prefix) else [name]
+        if twice := [each for each in own if each in renamed]:
+            raise PgpisError(f"face resampler: two tensors for '{twice[0]}', one of them is '{name}'")
         if len(own) < 2:
-            renamed[prefix + own[0] if own else name] = value
+            renamed[own[0]] = value
             continue
         if value.ndim == 0 or len(value) % len(own):
             raise PgpisError(f"face resampler: '{name}' has shape {tuple(value.shape)}, expected keys and values alike")
-        renamed |= zip([prefix + each for each in own], value.chunk(len(own)), strict=True)
+        renamed |= zip(own, value.chunk(len(own)), strict=True)
     return renamed
