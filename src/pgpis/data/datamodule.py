@@ -124,8 +124,7 @@ class PoseTransferDataModule(LightningDataModule):
         """Return the data set of a split, which must be configured."""
         dataset: PairDataset | None = getattr(self, split)
         if dataset is None:
-            example = f"--data.{split}=DeepFashion --data.{split}.init_args.root=FOLDER"
-            usual = f"set data.{split} in the recipe, e.g. {example}"
+            usual = f"set data.{split} in the recipe: --data.{split}=DeepFashion --data.{split}.init_args.root=FOLDER"
             hint = "--sources FOLDER --poses FOLDER" if split == "predict" else usual
             raise PgpisError(f"no data set is configured for '{split}'", hint=hint)
         return dataset
