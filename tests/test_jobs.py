@@ -189,10 +189,11 @@ def test_workers_that_are_ended_with_the_job_leave_no_traceback(monkeypatch, tmp
     monkeypatch.setattr(threading, "excepthook", told.append)
     monkeypatch.setattr(run, "work", wait_for_the_second)
     files = [PictureFiles(str(number), tmp_path, ()) for number in range(8)]
+    others = {*multiprocessing.active_children()}
     with worker_pool(1) as pool:
         steps = run._run_pools({"pose": files}, PrepareSettings(batch_size=1), {"pose": pool}, tmp_path)
         next(steps)
-        (worker,) = multiprocessing.active_children()
+        (worker,) = {*multiprocessing.active_children()} - others
         threading.Timer(1, worker.terminate).start()
         steps.close()
     assert not told

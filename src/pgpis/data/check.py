@@ -89,9 +89,10 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     if release is not None:
         names.append("Phoenix (PHOENIX-2014-T, Phoenix-2014T.{split})")
         _check_phoenix(report, release)
+    opened: set[Path] = set()
     for layout_class in layouts_in(folder) or ([FPDMLayout] if (folder / "img").is_dir() else []):
         names.append(layout_class.description)
-        _check_layout(report, layout_class)
+        _check_layout(report, layout_class, opened)
     if not names:
         known = "; ".join(layout.description for layout in LAYOUTS)
         raise PgpisError(
@@ -105,8 +106,8 @@ def check_root(root: str | os.PathLike[str]) -> CheckReport:
     return report
 
 
-def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
-    """Count and open what one layout of DeepFashion names."""
+def _check_layout(report: CheckReport, layout_class: type[Layout], opened: set[Path]) -> None:
+    """Count and open what one layout of DeepFashion names, but for what was ``opened`` for another one."""
     root = Path(report.root)
     files: dict[Kind, set[Path]] = {}
     for split in get_args(Split):
@@ -129,7 +130,8 @@ def _check_layout(report: CheckReport, layout_class: type[Layout]) -> None:
             if keys:
                 files.setdefault(kind, set()).update(_files_of(layout, kind, keys, report))
     for kind, paths in files.items():
-        _check_files(report, sorted(paths), kind)
+        _check_files(report, sorted(paths - opened), kind)
+        opened |= paths
 
 
 def _pairs_of(layout: Layout, split: Split, report: CheckReport) -> Sequence[KeyPair]:
