@@ -15,8 +15,8 @@ from pgpis.tasks.resuming import CONSTANTS, constants_of, take_constants
 STEPS = 4
 
 
-def epochs(optimizer):
-    factor = EpochFactor(Schedule(warmup_epochs=5))
+def epochs(optimizer, warmup=5):
+    factor = EpochFactor(Schedule(warmup_epochs=warmup))
     factor.steps_per_epoch, factor.ahead = 2, 1
     return LambdaLR(optimizer, factor)
 
@@ -87,6 +87,12 @@ def test_a_schedule_that_changed_is_taken_to_its_place(caplog):
         expected = [step(optimizer, scheduler) for _ in range(9)][STEPS:]
         restored = resumed(stopped(partial(OneCycleLR, max_lr=0.3, total_steps=STEPS)), other)
         assert [step(*restored)["lr"] for _ in expected] == pytest.approx([group["lr"] for group in expected])
+    shorter = partial(epochs, warmup=3)
+    optimizer, scheduler = new(shorter)
+    expected = [step(optimizer, scheduler) for _ in range(9)][STEPS:]
+    restored = resumed(stopped(epochs), shorter)
+    assert [step(*restored) for _ in expected] == expected
+    assert f"from step {STEPS} on with today's warmup_epochs 3 (before: 5)" in caplog.messages
     assert f"from step {STEPS} on with today's total_steps 20 (before: {STEPS})" in caplog.text
     with pytest.raises(PgpisError, match=f"today's OneCycleLR cannot go on after {STEPS} steps: Tried to step"):
         resumed(stopped(longer), partial(OneCycleLR, max_lr=0.3, total_steps=2))

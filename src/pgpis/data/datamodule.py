@@ -133,10 +133,9 @@ class PoseTransferDataModule(LightningDataModule):
         """Return shuffled batches that go on where an interrupted run stopped."""
         dataset = self.dataset("train")
         epoch, sample = (0, 0) if self.trainer is None else self.position.go_on(self.trainer)
-        sampler = ResumableSampler(
-            range(len(dataset)), shuffle=True, seed=self.seed, start_epoch=epoch, start_sample=sample, **self._share
-        )
-        sampler.repeats = self.trainer is not None and self.trainer.overfit_batches > 0
+        repeats = self.trainer is not None and self.trainer.overfit_batches > 0
+        place = {"start_epoch": epoch, "start_sample": sample, **self._share}
+        sampler = ResumableSampler(range(len(dataset)), shuffle=True, seed=self.seed, repeats=repeats, **place)
         if not self.resident:
             return self._loader(dataset, sampler, train=True)
         refuse_other_versions(self.augmentation, dataset, self.cache)
@@ -289,7 +288,7 @@ class PoseTransferDataModule(LightningDataModule):
         return self.loss_specs if train and self.loss_specs is not None else self.input_specs
 
     @property
-    def _share(self) -> dict[str, int]:
+    def _share(self) -> dict[str, Any]:
         rank, size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         return {"rank": rank, "world_size": size}
 

@@ -1,4 +1,4 @@
-"""Names of layouts, of an LMDB's file, of a picture in DeepFashion (tree, flat, FPDM's results); and their accents."""
+"""Names of layouts, of an LMDB's file, of a picture in DeepFashion (tree, flat, FPDM's results); paths in recipes."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ class ResumableSampler(DistributedSampler[SampleKey], SequentialSampler):
         world_size: Number of processes.
         start_epoch: Epoch in which an interrupted run goes on.
         start_sample: Samples of that epoch's one order that all its processes, of whatever number, had seen.
+        repeats: Whether every epoch is the first one, in the given order: for ``overfit_batches``.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class ResumableSampler(DistributedSampler[SampleKey], SequentialSampler):
         world_size: int = 1,
         start_epoch: int = 0,
         start_sample: int = 0,
+        repeats: bool = False,
     ) -> None:
         super().__init__(range(len(indices)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.indices = indices
         self.start_epoch = start_epoch
         self.start_sample = start_sample
-        self.repeats = False
-        """Whether every epoch is the first one, in the given order: for ``overfit_batches``."""
+        self.repeats = repeats
         self.set_epoch(start_epoch)
 
     def order(self, epoch: int) -> Sequence[int]:
@@ -68,9 +69,9 @@ class ResumableSampler(DistributedSampler[SampleKey], SequentialSampler):
         if not self.shuffle:
             return self.indices[self.rank :: self.num_replicas] or [NOTHING]
         start = self.start_sample if epoch == self.start_epoch else 0
-        shuffled = torch.randperm(len(self.indices), generator=sample_generator(self.seed, epoch))
-        permutation = [*range(len(self.indices))] if self.repeats else shuffled.tolist()
-        total = start + remaining(len(self.indices), start, self.num_replicas) * self.num_replicas
+        count, generator = len(self.indices), sample_generator(self.seed, epoch)
+        permutation = (torch.arange(count) if self.repeats else torch.randperm(count, generator=generator)).tolist()
+        total = start + remaining(count, start, self.num_replicas) * self.num_replicas
         repeated = permutation * (total // max(1, len(permutation)) + 1)
         return [self.indices[position] for position in repeated[start + self.rank : total : self.num_replicas]]
 

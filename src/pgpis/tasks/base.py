@@ -295,6 +295,6 @@ class PersonImageTask(LightningModule, ABC):
         own = self.trainer.fit_loop.state_dict()
         if (key := misfit(checkpoint["loops"].get("fit_loop"), own)) is not None:
             raise PgpisError(f"the checkpoint does not say where training stopped: no usable {key} in its loops")
-        weights, optimizer = dict(self.named_parameters()), self._new_optimizer()
-        frozen.refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), weights)
+        named, optimizer = dict(self.named_parameters()), self._new_optimizer()
+        frozen.refuse_other_optimizer(checkpoint["optimizer_states"], self._new_optimizer(), named)
         take_constants(checkpoint, optimizer, self._new_schedule(optimizer, EpochFactor(self.schedule)))

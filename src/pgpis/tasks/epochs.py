@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -22,6 +24,11 @@ class EpochFactor:
         self._schedule = schedule
         self.steps_per_epoch = 0
         self.ahead = 0
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What the recipe says, by name."""
+        return asdict(self._schedule)
 
     def __call__(self, step: int) -> float:
         """Return the factor of a step of the optimiser, counted from 0 over all runs."""

@@ -11,13 +11,14 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from pgpis.errors import PgpisError, check_range, first_line
 from pgpis.tasks.checkpoints import OTHER_RECIPE
+from pgpis.tasks.epochs import EpochFactor
 
 log = logging.getLogger(__name__)
 
 CONSTANTS = "constants"
 """In a checkpoint: what the recipe said of optimiser and schedule, as text by name."""
 OPTIMIZER = "optimizer"
-COMPUTED = {"params", "initial_lr", "lr_lambdas", "_last_lr"}
+COMPUTED = {"params", "initial_lr", "base_lrs", "lr_lambdas", "_last_lr"}
 """What optimisers and schedules hold that follows from the rest, from the data or from the weights."""
 MOST_STEPS = 10**7
 LONGEST = 80
@@ -26,6 +27,8 @@ LONGEST = 80
 def constants_of(optimizer: Optimizer, scheduler: Any) -> dict[str, str]:
     """Return the constants of a new optimiser and its schedule, by name."""
     values = {**optimizer.param_groups[0], **scheduler.state_dict(), **optimizer.defaults}
+    for factor in scheduler.lr_lambdas if isinstance(scheduler, LambdaLR) else ():
+        values |= factor.constants if isinstance(factor, EpochFactor) else {}
     texts = {name: repr(value) for name, value in values.items() if name not in COMPUTED}
     texts = {name: text for name, text in texts.items() if " at 0x" not in text}  # another in every process
     return {OPTIMIZER: type(optimizer).__name__, "schedule": type(scheduler).__name__, **texts}
